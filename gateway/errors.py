@@ -1,5 +1,151 @@
-"""stub: written soon"""
+"""Everything that can go wrong on purpose, with the stable codes that clients see in ``extensions.code``.
+
+GatewayError
+├── BadInput                     BAD_USER_INPUT             an argument has a value that cannot be used
+│   ├── InvalidCursor            INVALID_CURSOR             a cursor of another list, filter or order, or none at all
+│   └── InvalidId                INVALID_ID                 an id that this gateway never gave out
+├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
+└── RegistryError                                           one registry could not do its part
+    ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
+    ├── RegistryUnreachable      REGISTRY_UNREACHABLE       no connection, or it broke
+    ├── RegistryUnavailable      REGISTRY_UNAVAILABLE       the registry says that it failed
+    ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
+    ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured key
+    ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured key may not do this
+    ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
+    ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the answer is not what was promised
+    ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the answer is larger than allowed
+    └── NotFound                 (never seen by clients)    the registry has no such object: the field is null
+
+Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED,
+OPERATION_RESOLUTION_FAILURE or BAD_REQUEST; whatever was not foreseen is INTERNAL_SERVER_ERROR.
+"""
+
+from typing import Any, ClassVar
 
 
 class GatewayError(Exception):
-    """Base of every error this gateway raises on purpose."""
+    """Base of every error that is raised on purpose; its text is meant for the caller."""
+
+    code: ClassVar[str]
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """What goes into the error's ``extensions`` in a GraphQL answer."""
+        return {"code": self.code}
+
+
+class BadInput(GatewayError):
+    code = "BAD_USER_INPUT"
+
+
+class InvalidCursor(BadInput):
+    code = "INVALID_CURSOR"
+
+
+class InvalidId(BadInput):
+    code = "INVALID_ID"
+
+
+class NoRegistryAnswered(GatewayError):
+    code = "NO_REGISTRY_ANSWERED"
+
+    def __init__(self, causes: "dict[str, RegistryError]") -> None:
+        super().__init__("No registry answered: " + "; ".join(str(cause) for cause in causes.values()))
+        self.causes = causes
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "retryable": any(cause.retryable for cause in self.causes.values()),
+            "registries": [cause.extensions for cause in self.causes.values()],
+        }
+
+
+class RegistryError(GatewayError):
+    """One registry could not do its part.
+
+    ``registry`` is its configured name; ``retryable`` says whether the same request may succeed later;
+    ``retry_after`` is in seconds where the registry named a time; ``request_id`` and ``vendor_code`` are the
+    vendor's own, for a support ticket. The vendor's message is never part of it: it may echo what was signed.
+    """
+
+    problem: ClassVar[str]
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        registry: str,
+        *,
+        vendor_code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f'Registry "{registry}" {self.problem}.')
+        self.registry = registry
+        self.vendor_code = vendor_code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        optional = {
+            "vendorCode": self.vendor_code,
+            "requestId": self.request_id,
+            "retryAfter": self.retry_after,
+        }
+        said = {name: value for name, value in optional.items() if value is not None}
+        return {"code": self.code, "registry": self.registry, "retryable": self.retryable, **said}
+
+
+class RegistryTimeout(RegistryError):
+    code, problem, retryable = "REGISTRY_TIMEOUT", "did not answer in time", True
+
+
+class RegistryUnreachable(RegistryError):
+    code, problem, retryable = "REGISTRY_UNREACHABLE", "cannot be reached", True
+
+
+class RegistryUnavailable(RegistryError):
+    code, problem, retryable = "REGISTRY_UNAVAILABLE", "is not available", True
+
+
+class RegistryThrottled(RegistryError):
+    code, problem, retryable = "REGISTRY_THROTTLED", "limits the rate of calls", True
+
+
+class RegistryUnauthenticated(RegistryError):
+    code, problem = "REGISTRY_UNAUTHENTICATED", "does not accept the configured credentials"
+
+
+class RegistryForbidden(RegistryError):
+    code, problem = "REGISTRY_FORBIDDEN", "does not permit this to the configured credentials"
+
+
+class RegistryRejected(RegistryError):
+    code, problem = "REGISTRY_REJECTED", "rejected the request"
+
+
+class RegistryBadAnswer(RegistryError):
+    code, problem = "REGISTRY_BAD_ANSWER", "sent an answer that cannot be understood"
+
+
+class RegistryAnswerTooLarge(RegistryError):
+    code, problem = "REGISTRY_ANSWER_TOO_LARGE", "sent an answer that is larger than allowed"
+
+
+class NotFound(RegistryError):
+    code, problem = "NOT_FOUND", "has no such object"
+
+
+def by_status(status: int) -> type[RegistryError]:
+    """The error that an HTTP status means where the vendor's own code does not tell more."""
+    by_number: dict[int, type[RegistryError]] = {
+        401: RegistryUnauthenticated,
+        403: RegistryForbidden,
+        404: NotFound,
+        408: RegistryTimeout,
+        429: RegistryThrottled,
+    }
+    return by_number.get(status, RegistryUnavailable if status >= 500 else RegistryRejected)

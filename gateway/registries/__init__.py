@@ -1,0 +1,10 @@
+"""The kinds of registry that can be configured, one module each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.registries.kind import Kind
+from gateway.registries.pai import PAI
+from gateway.registries.qianfan import QIANFAN
+
+KINDS: Final[Mapping[str, Kind]] = {"pai": PAI, "qianfan": QIANFAN}

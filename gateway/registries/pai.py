@@ -1,8 +1,32 @@
-"""Alibaba PAI: models of AIWorkSpace 2021-02-04, algorithms of PaiStudio 2022-01-12."""
+"""Alibaba PAI: models of AIWorkSpace 2021-02-04, algorithms of PaiStudio 2022-01-12.
 
+Sources: the products' API references and the official Python SDKs' models.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from gateway import errors
+from gateway.registries.fields import Field, as_integer, as_objects, as_text, at
+from gateway.registries.kind import KEY_TEXT, Call, Keys, Kind, Lookup, Paging, Stream, whole
+from gateway.registries.pai_tables import (
+    ALGORITHM,
+    ALGORITHM_ITEM,
+    ALGORITHM_VERSION,
+    ALGORITHM_VERSION_ITEM,
+    MODEL,
+    VERSION,
+    listed,
+    newest,
+    rows,
+)
+from gateway.registries.signatures import acs3
 from gateway.settings import RegistrySettings, Secret, setting
+from gateway.upstream.wire import Request, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,5 +46,245 @@ class PaiSettings(RegistrySettings):
         default=Secret(""),
         variables=("ALIBABA_CLOUD_SECURITY_TOKEN",),
     )
-    models_endpoint: str = setting("AIWorkSpace address.", default="https://aiworkspace.{region}.aliyuncs.com", url=True)
+    models_endpoint: str = setting(
+        "AIWorkSpace address.", default="https://aiworkspace.{region}.aliyuncs.com", url=True
+    )
     algorithms_endpoint: str = setting("PaiStudio address.", default="https://pai.{region}.aliyuncs.com", url=True)
+
+
+# Calls
+
+PAGED = Paging("PageNumber", "PageSize")
+
+
+NEWEST_FIRST = {"SortBy": "GmtCreateTime", "Order": "DESC"}
+
+LIST_MODELS = Call(
+    name="ListModels",
+    service="models",
+    path="/api/v1/models",
+    parameters=lambda keys: NEWEST_FIRST,
+    rows=rows("Models", MODEL),
+    paging=PAGED,
+    newest_first=True,
+)
+GET_MODEL = Call(name="GetModel", service="models", path="/api/v1/models/{0}", takes=(0,), parts=(whole(MODEL),))
+LIST_MODEL_VERSIONS = Call(
+    name="ListModelVersions",
+    service="models",
+    path="/api/v1/models/{0}/versions",
+    takes=(0,),
+    parameters=lambda keys: NEWEST_FIRST,
+    parts=(whole(listed("Model", ("versions", rows("Versions", VERSION)))),),
+    paging=PAGED,
+    newest_first=True,
+)
+GET_MODEL_VERSION = Call(
+    name="GetModelVersion",
+    service="models",
+    path="/api/v1/models/{0}/versions/{1}",
+    takes=(0, 1),
+    parts=(whole(VERSION),),
+)
+LIST_ALGORITHMS = Call(
+    name="ListAlgorithms",
+    service="algorithms",
+    path="/api/v1/algorithms",
+    rows=rows("Algorithms", ALGORITHM_ITEM),
+    paging=PAGED,
+)
+GET_ALGORITHM = Call(
+    name="GetAlgorithm",
+    service="algorithms",
+    path="/api/v1/algorithms/{0}",
+    takes=(0,),
+    parts=(whole(ALGORITHM),),
+)
+LIST_ALGORITHM_VERSIONS = Call(
+    name="ListAlgorithmVersions",
+    service="algorithms",
+    path="/api/v1/algorithms/{0}/versions",
+    takes=(0,),
+    parts=(
+        whole(
+            listed(
+                "Algorithm",
+                ("versions", rows("AlgorithmVersions", ALGORITHM_VERSION_ITEM)),
+                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM)),
+            )
+        ),
+    ),
+    paging=PAGED,
+)
+GET_ALGORITHM_VERSION = Call(
+    name="GetAlgorithmVersion",
+    service="algorithms",
+    path="/api/v1/algorithms/{0}/versions/{1}",
+    takes=(0, 1),
+    parts=(whole(ALGORITHM_VERSION),),
+)
+FIND_ALGORITHM = Call(
+    name="ListAlgorithms",
+    service="algorithms",
+    path="/api/v1/algorithms",
+    takes=(0, 1),
+    parameters=lambda keys: (
+        {"AlgorithmName": keys[0], "AlgorithmProvider": keys[1]} if keys[1] else {"AlgorithmName": keys[0]}
+    ),
+    rows=rows("Algorithms", ALGORITHM_ITEM),
+    paging=PAGED,
+)
+
+
+def algorithm_named(document: Any, keys: Keys) -> Keys | None:
+    """The algorithm of exactly this name and provider (the upstream filter is fuzzy), and its version if asked."""
+    for row in as_objects(at(document, ("Algorithms",))) or []:
+        if (as_text(row.get("AlgorithmName")), as_text(row.get("AlgorithmProvider")) or "") == keys[:2]:
+            key = as_text(row.get("AlgorithmId"))
+            return None if key is None else (key, *keys[2:])
+    return None
+
+
+# Signature and errors
+
+VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
+
+
+def sign(request: Request, host: str, settings: PaiSettings, now: datetime, nonce: str) -> Mapping[str, str]:
+    """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
+    token = settings.security_token.reveal()
+    payload = hashlib.sha256(request.body).hexdigest()
+    signed = {
+        "host": host,
+        "x-acs-action": request.call,
+        "x-acs-version": VERSIONS[request.service],
+        "x-acs-date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "x-acs-signature-nonce": nonce,
+        "x-acs-content-sha256": payload,
+        **({"x-acs-security-token": token, "x-acs-accesskey-id": settings.access_key_id} if token else {}),
+    }
+    names, signature = acs3(
+        settings.access_key_secret.reveal(), request.method, request.path, request.query, signed, payload
+    )
+    authorization = f"ACS3-HMAC-SHA256 Credential={settings.access_key_id},SignedHeaders={names},Signature={signature}"
+    return {**signed, "accept": "application/json", "Authorization": authorization}
+
+
+CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
+    (r"Throttling(\..+)?", errors.RegistryThrottled),
+    (
+        r"InvalidAccessKeyId\..+|InvalidSecurityToken\..+|SignatureDoesNotMatch",
+        errors.RegistryUnauthenticated,
+    ),
+    (
+        r"InvalidTimeStamp\..+|SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
+        errors.RegistryUnauthenticated,
+    ),
+    (r"NoPermission|Forbidden.*", errors.RegistryForbidden),
+    (r"InvalidApi\.NotFound", errors.RegistryRejected),
+    (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
+)
+"""Vendor codes as the product's error tables list them; what they leave open is decided by the status."""
+
+MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
+
+
+def check(registry: str, response: Response) -> errors.RegistryError | None:
+    """The error of an answer: by its Code, else by its status. Business codes are nine digits."""
+    document = response.document if isinstance(response.document, Mapping) else {}
+    code = as_text(document.get("Code") or document.get("code")) or in_xml(response.body, "Code")
+    if response.status < 400 and code is None:
+        return None
+    message = as_text(document.get("Message") or document.get("message")) or ""
+    return error_type(response.status, code or "", message)(
+        registry,
+        vendor_code=code,
+        request_id=as_text(document.get("RequestId") or document.get("requestId"))
+        or in_xml(response.body, "RequestId")
+        or response.headers.get("x-acs-request-id"),
+        retry_after=retry_after(response),
+    )
+
+
+def error_type(status: int, code: str, message: str) -> type[errors.RegistryError]:
+    for pattern, kind in CODES:
+        if re.fullmatch(pattern, code):
+            return kind
+    if status == 404 or (re.fullmatch(r"\d{9}", code) and MISSING.search(message)):
+        return errors.NotFound
+    return errors.by_status(status)
+
+
+def in_xml(body: bytes, element: str) -> str | None:
+    """The text of an element in the gateway's XML error form."""
+    if not body.startswith(b"<?xml"):
+        return None
+    found = re.search(rf"<{element}>([^<]*)</{element}>", body.decode(errors="replace"))
+    return found[1] if found else None
+
+
+def retry_after(response: Response) -> float | None:
+    """``x-acs-retry-after`` is in milliseconds."""
+    milliseconds = as_integer(response.headers.get("x-acs-retry-after"))
+    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
+
+
+MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+PAI = Kind(
+    name="PAI",
+    title="Alibaba PAI",
+    settings=PaiSettings,
+    services=lambda settings: {
+        "models": settings.models_endpoint,
+        "algorithms": settings.algorithms_endpoint,
+    },
+    keys={
+        "Model": (MODEL_KEY,),
+        "ModelVersion": (MODEL_KEY, KEY_TEXT),
+        "Algorithm": (MODEL_KEY,),
+        "AlgorithmVersion": (MODEL_KEY, KEY_TEXT),
+    },
+    calls=(
+        GET_MODEL,
+        LIST_MODEL_VERSIONS,
+        GET_MODEL_VERSION,
+        GET_ALGORITHM,
+        LIST_ALGORITHM_VERSIONS,
+        GET_ALGORITHM_VERSION,
+    ),
+    streams=(
+        Stream("own", "Model", LIST_MODELS),
+        Stream("public", "Model", LIST_MODELS, (("Provider", "pai"),)),
+        Stream("own", "Algorithm", LIST_ALGORITHMS),
+        Stream("public", "Algorithm", LIST_ALGORITHMS, (("AlgorithmProvider", "pai"),)),
+    ),
+    lookups={
+        "algorithm": Lookup(FIND_ALGORITHM, "Algorithm", algorithm_named),
+        "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", algorithm_named),
+    },
+    named=frozenset({"ModelVersion", "AlgorithmVersion"}),
+    probe=LIST_MODELS,
+    absent={
+        "Model": frozenset(),
+        "ModelVersion": frozenset(
+            {
+                "readiness",
+                "base_model",
+                "io_mode",
+                "io_length",
+                "input_schema",
+                "output_schema",
+                "license",
+                "copyright",
+                "deploy_targets",
+                "supported_operations",
+                "properties",
+            }
+        ),
+        "Algorithm": frozenset(),
+        "AlgorithmVersion": frozenset(),
+    },
+    sign=sign,
+    check=check,
+)

@@ -1,8 +1,34 @@
-"""Baidu Qianfan: the model repository (v1) and the fine-tuning catalogue."""
+"""Baidu Qianfan: the model repository (v1) and the fine-tuning catalogue.
 
+Sources: the product's API pages, its error code tables, and the official SDK.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from gateway import errors
+from gateway.registries.fields import Field, Raw, Rows, Shape, as_integer, as_objects, as_text, at
+from gateway.registries.kind import Call, Keys, Kind, Lookup, Paging, Part, Stream, whole
+from gateway.registries.qianfan_tables import (
+    ALGORITHM,
+    ALGORITHM_VERSION,
+    MODEL,
+    PRESET_MODEL,
+    USER_MODEL,
+    VERSION,
+    VERSION_DETAIL,
+    entries,
+    entry,
+    entry_key,
+    entry_version,
+    versions,
+)
+from gateway.registries.signatures import bce_auth_v1, bce_prefix
 from gateway.settings import RegistrySettings, Secret, setting
+from gateway.upstream.wire import Request, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,3 +38,254 @@ class QianfanSettings(RegistrySettings):
     access_key: str = setting("IAM access key.", variables=("QIANFAN_ACCESS_KEY",))
     secret_key: Secret = setting("IAM secret key.", variables=("QIANFAN_SECRET_KEY",))
     endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True)
+
+
+# Calls
+
+PAGED = Paging("pageNo", "pageSize")
+
+
+def rows(shape: Shape) -> Field:
+    """The rows of a list answer."""
+    return Field(
+        (),
+        lambda raw: Rows(as_objects(at(raw, ("result", "items"))) or [], as_integer(at(raw, ("result", "total")))),
+        shape=shape,
+    )
+
+
+def id_value(key: str) -> int | str:
+    """Number ids travel as numbers, text ids as text."""
+    return int(key) if key.isdigit() else key
+
+
+def same(raw: Raw, names: tuple[str, str], key: str) -> bool:
+    """Whether a raw object has this id, under its text id or its number."""
+    return key in {as_text(raw.get(name)) for name in names}
+
+
+def version_of_model(document: Any, keys: Keys) -> Raw | None:
+    listed = versions(at(document, ("result",)) or {})
+    return next((raw for raw in listed if same(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
+
+
+def version_detail(document: Any, keys: Keys) -> Raw | None:
+    """The version, if it belongs to the model that the id names."""
+    raw = at(document, ("result",))
+    if not isinstance(raw, Mapping):
+        return None
+    nameless = not keys[0].isdigit() and not raw.get("modelIdStr")
+    return raw if nameless or same(raw, ("modelIdStr", "modelId"), keys[0]) else None
+
+
+REPOSITORY = "/wenxinworkshop/modelrepo"
+
+MODEL_DETAIL = Call(
+    name="modelDetail",
+    service="console",
+    method="POST",
+    path=f"{REPOSITORY}/modelDetail",
+    takes=(0,),
+    parameters=lambda keys: {"modelId": id_value(keys[0])},
+    parts=(whole(MODEL, "result"), Part(VERSION, version_of_model)),
+)
+MODEL_VERSION_DETAIL = Call(
+    name="modelVersionDetail",
+    service="console",
+    method="POST",
+    path=f"{REPOSITORY}/modelVersionDetail",
+    takes=(1,),
+    parameters=lambda keys: {"modelVersionId": id_value(keys[0])},
+    parts=(Part(VERSION_DETAIL, version_detail),),
+)
+USER_LIST = Call(
+    name="userList",
+    service="console",
+    method="POST",
+    path=f"{REPOSITORY}/model/user/list",
+    parameters=lambda keys: {"orderBy": "create_time", "order": "desc"},
+    rows=rows(USER_MODEL),
+    paging=PAGED,
+    newest_first=True,
+)
+PRESET_LIST = Call(
+    name="presetList",
+    service="console",
+    method="POST",
+    path=f"{REPOSITORY}/model/preset/list",
+    rows=rows(PRESET_MODEL),
+    paging=PAGED,
+)
+FINE_TUNING_CATALOGUE = Call(
+    name="DescribeFineTuningSupportModels",
+    service="console",
+    method="POST",
+    path="/v2/finetuning",
+    query={"Action": "DescribeFineTuningSupportModels"},
+    parts=(Part(ALGORITHM, entry), Part(ALGORITHM_VERSION, entry_version)),
+    rows=Field((), lambda raw: Rows(entries(raw), len(entries(raw))), shape=ALGORITHM),
+)
+FINE_TUNING_TASK = Call(
+    name="DescribeFineTuningTask",
+    service="console",
+    method="POST",
+    path="/v2/finetuning",
+    query={"Action": "DescribeFineTuningTask"},
+    takes=(0,),
+    parameters=lambda keys: {"taskId": keys[0]},
+)
+
+
+def task_algorithm(document: Any, keys: Keys) -> Keys | None:
+    """The catalogue entry that a training task used."""
+    task = at(document, ("result",))
+    return (entry_key(task),) if isinstance(task, Mapping) and task.get("model") else None
+
+
+def task_algorithm_version(document: Any, keys: Keys) -> Keys | None:
+    entry_keys = task_algorithm(document, keys)
+    return None if entry_keys is None else (*entry_keys, "1")
+
+
+# Signature and errors
+
+SIGNATURE_SECONDS = 300
+
+
+def sign(request: Request, host: str, settings: QianfanSettings, now: datetime, nonce: str) -> Mapping[str, str]:
+    """bce-auth-v1 headers over content-type, host and x-bce-date; source: Baidu AI Cloud, authentication V1."""
+    timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    signed = {"content-type": "application/json", "host": host, "x-bce-date": timestamp}
+    prefix = bce_prefix(settings.access_key, timestamp, SIGNATURE_SECONDS)
+    names, signature = bce_auth_v1(
+        settings.secret_key.reveal(), prefix, request.method, request.path, request.query, signed
+    )
+    return {**signed, "Authorization": f"{prefix}/{names}/{signature}"}
+
+
+NUMBERS: Mapping[int, type[errors.RegistryError]] = {
+    **dict.fromkeys((13, 14, 15, 110, 111), errors.RegistryUnauthenticated),
+    **dict.fromkeys((6, 336004), errors.RegistryForbidden),
+    **dict.fromkeys((4, 17, 18, 19, 336501, 336502), errors.RegistryThrottled),
+    **dict.fromkeys((1, 2, 336000, 336100, 500000), errors.RegistryUnavailable),
+    **dict.fromkeys((3, 100, 336001, 336002, 336003, 336005, 336101, 336104, 336105), errors.RegistryRejected),
+}
+"""error_code of the first generation, which comes with status 200."""
+
+CODES: Mapping[str, type[errors.RegistryError]] = {
+    "AccessDenied": errors.RegistryForbidden,
+    "InternalError": errors.RegistryUnavailable,
+    "InvalidAccessKeyId": errors.RegistryUnauthenticated,
+    "InvalidHTTPAuthHeader": errors.RegistryUnauthenticated,
+    "NoSuchKey": errors.NotFound,
+    "OptInRequired": errors.RegistryForbidden,
+    "RequestExpired": errors.RegistryUnauthenticated,
+    "SignatureDoesNotMatch": errors.RegistryUnauthenticated,
+    "429": errors.RegistryThrottled,
+}
+"""code of the second generation and of the front gate; others are decided by the status."""
+
+MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
+
+
+def check(registry: str, response: Response) -> errors.RegistryError | None:
+    """The error of an answer: an error_code even in a 200, a code without a result, else the status."""
+    document = response.document if isinstance(response.document, Mapping) else {}
+    number = as_integer(document.get("error_code"))
+    code = as_text(document.get("code")) or response.headers.get("x-bce-error-code")
+    kind: type[errors.RegistryError]
+    if number is not None:
+        missing = MISSING.search(as_text(document.get("error_msg")) or "")
+        kind = NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
+    elif response.status >= 400 or (code is not None and "result" not in document):
+        kind = CODES.get(code or "") or errors.by_status(response.status)
+    else:
+        return None
+    return kind(
+        registry,
+        vendor_code=code if number is None else str(number),
+        request_id=as_text(document.get("log_id") or document.get("requestId"))
+        or response.headers.get("x-bce-request-id"),
+    )
+
+
+MODEL_ID = re.compile(r"am-[A-Za-z0-9]{1,64}")
+VERSION_ID = re.compile(r"amv-[A-Za-z0-9]{1,64}")
+ENTRY_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*(:[A-Za-z0-9][A-Za-z0-9 ._-]*){2}")
+
+
+def or_number(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(rf"{pattern.pattern}|[1-9]\d{{0,17}}")
+
+
+QIANFAN = Kind(
+    name="QIANFAN",
+    title="Baidu Qianfan",
+    settings=QianfanSettings,
+    services=lambda settings: {"console": settings.endpoint},
+    keys={
+        "Model": (or_number(MODEL_ID),),
+        "ModelVersion": (or_number(MODEL_ID), or_number(VERSION_ID)),
+        "Algorithm": (ENTRY_KEY,),
+        "AlgorithmVersion": (ENTRY_KEY, re.compile("1")),
+    },
+    canonical={"Model": (MODEL_ID,), "ModelVersion": (MODEL_ID, VERSION_ID)},
+    named=frozenset({"AlgorithmVersion"}),
+    calls=(MODEL_VERSION_DETAIL, MODEL_DETAIL, FINE_TUNING_CATALOGUE),
+    streams=(
+        Stream("user", "Model", USER_LIST),
+        Stream("preset", "Model", PRESET_LIST),
+        Stream("catalogue", "Algorithm", FINE_TUNING_CATALOGUE),
+    ),
+    lookups={
+        "algorithm": Lookup(FINE_TUNING_TASK, "Algorithm", task_algorithm),
+        "algorithm_version": Lookup(FINE_TUNING_TASK, "AlgorithmVersion", task_algorithm_version),
+    },
+    probe=USER_LIST,
+    absent={
+        "Model": frozenset(
+            {
+                "documentation_url",
+                "provider",
+                "origin",
+                "domain",
+                "task",
+                "visibility",
+                "workspace_id",
+                "parameter_count",
+            }
+        ),
+        "ModelVersion": frozenset(
+            {
+                "uri",
+                "format",
+                "format_name",
+                "approval",
+                "metrics",
+                "evaluations",
+                "options",
+                "training_spec",
+                "inference_spec",
+                "evaluation_spec",
+                "compression_spec",
+                "distillation_spec",
+                "labels",
+                "owner",
+            }
+        ),
+        "Algorithm": frozenset(
+            {
+                "display_name",
+                "description",
+                "provider",
+                "workspace_id",
+                "owner",
+                "created_at",
+                "updated_at",
+            }
+        ),
+        "AlgorithmVersion": frozenset({"owner", "created_at", "updated_at"}),
+    },
+    sign=sign,
+    check=check,
+)

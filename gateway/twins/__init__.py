@@ -1,0 +1,27 @@
+"""The two clouds as loopback servers, for the demo and the tests; nothing of the gateway's own work happens here."""
+
+from gateway.twins.corpus import Corpus
+from gateway.twins.gatekeeper import (
+    PAI_KEY_ID,
+    PAI_SECRET,
+    PAI_STS_TOKEN,
+    QIANFAN_ACCESS_KEY,
+    QIANFAN_SECRET_KEY,
+)
+from gateway.twins.rows import Algorithm, PaiModel, QianfanModel
+from gateway.twins.server import CALLS, Twins, serving
+
+__all__ = [
+    "CALLS",
+    "PAI_KEY_ID",
+    "PAI_SECRET",
+    "PAI_STS_TOKEN",
+    "QIANFAN_ACCESS_KEY",
+    "QIANFAN_SECRET_KEY",
+    "Algorithm",
+    "Corpus",
+    "PaiModel",
+    "QianfanModel",
+    "Twins",
+    "serving",
+]

@@ -1,0 +1,290 @@
+"""The command line: `gateway demo`, `twins`, `serve`, `schema` and `check`."""
+
+# What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
+import argparse
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway import __version__
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+    from gateway.settings import Settings
+
+QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frameworkName } } } }"
+
+
+class CommandError(Exception):
+    """The command cannot go on: what to tell, a line each, and the exit status."""
+
+    def __init__(self, *lines: str, status: int = 1) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+        self.status = status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        answer: int | Coroutine[Any, Any, int] = options.run(options)
+        status = answer if isinstance(answer, int) else _run(answer)
+        sys.stdout.flush()
+    except CommandError as error:
+        for line in error.lines:
+            print(f"gateway: {line}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output left; the interpreter must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+async def demo(options: argparse.Namespace) -> int:
+    with _listen(options.host, options.port) as listener:
+        async with _running_twins(options.host, options.twins_port, options.models) as url:
+
+            def announce(gateway: str) -> None:
+                print(f"Gateway  {gateway}/graphql  (in a browser: the playground)")
+                print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
+                print("\nA first query:\n")
+                print(
+                    f"  curl -s {gateway}/graphql -H 'Content-Type: application/json' -d '{{\"query\": \"{QUERY}\"}}'"
+                )
+                print('\nIt answers {"data": {"models": {"nodes": [...]}}}: three models, the newest first.')
+                print("\nCtrl-C stops both.", flush=True)
+
+            return await _serve(_twin_settings(url), listener, announce)
+
+
+async def twins(options: argparse.Namespace) -> int:
+    async with _stop_signal() as stopped, _running_twins(options.host, options.port, options.models) as url:
+        from gateway import twins
+
+        print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
+        print("\nCredentials, which only the twins know:\n")
+        for name in ("PAI_KEY_ID", "PAI_SECRET", "PAI_STS_TOKEN", "QIANFAN_ACCESS_KEY", "QIANFAN_SECRET_KEY"):
+            print(f"  {name} = {getattr(twins, name)}")
+        print("\nControl:\n")
+        print(f"  GET    {url}/_twin/calls   how often each call was made; DELETE starts again from none")
+        print(f"  PUT    {url}/_twin/faults  how each call goes wrong from now on")
+        print("\nCtrl-C stops them.", flush=True)
+        await stopped.wait()
+    return 0
+
+
+async def serve(options: argparse.Namespace) -> int:
+    settings = _settings(options.config)
+    host = settings.server.host if options.host is None else options.host
+    port = settings.server.port if options.port is None else options.port
+    with _listen(host, port) as listener:
+        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True))
+
+
+def schema(options: argparse.Namespace) -> int:
+    from gateway.graph.schema import printed
+
+    text = printed().rstrip("\n") + "\n"
+    path: Path | None = options.check
+    if path is None:
+        sys.stdout.buffer.write(text.encode())
+        return 0
+    try:
+        same = path.read_bytes() == text.encode()
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}; write it: gateway schema > {path}") from None
+    if not same:
+        raise CommandError(f"{path} is not the schema of the code; update it: gateway schema > {path}")
+    return 0
+
+
+async def check(options: argparse.Namespace) -> int:
+    settings = _settings(options.config)
+    from gateway.app import probe
+
+    probes = await probe(settings)
+    width = max(len(one.registry) for one in probes)
+    for one in probes:
+        print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
+    return 1 if any(one.problem for one in probes) else 0
+
+
+def _settings(path: Path | None) -> "Settings":
+    from gateway.registries import KINDS
+    from gateway.settings import SettingsError, load
+
+    try:
+        return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
+    except SettingsError as error:
+        raise CommandError(*error.problems, status=2) from None
+
+
+def _twin_settings(url: str) -> "Settings":
+    from gateway import twins
+    from gateway.registries.pai import PaiSettings
+    from gateway.registries.qianfan import QianfanSettings
+    from gateway.settings import Secret, Settings
+
+    pai = PaiSettings(
+        name="pai",
+        kind="pai",
+        region="cn-hangzhou",
+        access_key_id=twins.PAI_KEY_ID,
+        access_key_secret=Secret(twins.PAI_SECRET),
+        models_endpoint=url,
+        algorithms_endpoint=url,
+    )
+    qianfan = QianfanSettings(
+        name="qianfan",
+        kind="qianfan",
+        access_key=twins.QIANFAN_ACCESS_KEY,
+        secret_key=Secret(twins.QIANFAN_SECRET_KEY),
+        endpoint=url,
+    )
+    return Settings(registries=(pai, qianfan))
+
+
+@asynccontextmanager
+async def _running_twins(host: str, port: int, models: int) -> AsyncIterator[str]:
+    from gateway.twins import serving
+
+    _listen(host, port).close()
+    async with serving(host, port, models) as running:
+        yield running.url
+
+
+def _listen(host: str, port: int) -> "socket.socket":
+    """A listening socket: a port that is taken is told before anything else is started."""
+    import socket
+
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, UnicodeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number and number > 0 else error.args[-1]
+        raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
+    import uvicorn
+
+    from gateway.app import create_app
+
+    config = uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        timeout_graceful_shutdown=10,
+    )
+    host, port = listener.getsockname()[:2]
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    server = Server(config)
+    async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
+        await server.serve(sockets=[listener])
+    return 0 if server.started else 1
+
+
+@asynccontextmanager
+async def _stop_signal() -> "AsyncIterator[asyncio.Event]":
+    """Ctrl-C and SIGTERM set the event instead of ending the process."""
+    import asyncio
+    import signal
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    yield stopped
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    import asyncio
+
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "One GraphQL graph over many model registries."
+    parser = argparse.ArgumentParser(prog="gateway", description=about, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run: Callable[[argparse.Namespace], Any], about: str, example: str) -> Callable[..., argparse.Action]:
+        added = commands.add_parser(
+            run.__name__,
+            help=about,
+            description=about,
+            epilog=f"Example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.set_defaults(run=run)
+        return added.add_argument
+
+    host, free = "address to listen on (default: %(default)s)", "; 0 takes any free one (default: %(default)s)"
+    models = "models in the twins (default: %(default)s)"
+    config = "settings file (default: the file GATEWAY_CONFIG names, else only the environment)"
+
+    option = command(
+        demo, "Run the gateway over offline twins of both clouds.", "gateway demo --port 9000 --models 500"
+    )
+    option("--host", default="127.0.0.1", help=host)
+    option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
+    option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
+    option("--models", type=_models, default=200, metavar="N", help=models)
+
+    option = command(twins, "Run only the twins: offline clouds to point an SDK at.", "gateway twins --port 8100")
+    option("--host", default="127.0.0.1", help=host)
+    option("--port", type=_port, default=0, help=f"port of the twins{free}")
+    option("--models", type=_models, default=200, metavar="N", help=models)
+
+    option = command(serve, "Run the gateway over the configured registries.", "gateway serve --config gateway.toml")
+    option("--config", type=Path, metavar="FILE", help=config)
+    option("--host", help="address to listen on (default: server.host of the settings, 127.0.0.1)")
+    option("--port", type=_port, help="port; 0 takes any free one (default: server.port of the settings, 8000)")
+
+    option = command(schema, "Print the schema, or compare it with a file.", "gateway schema --check schema.graphql")
+    compare = "compare with FILE; exit status 1 when it differs (default FILE: schema.graphql)"
+    option("--check", nargs="?", const=Path("schema.graphql"), type=Path, metavar="FILE", help=compare)
+
+    option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
+    option("--config", type=Path, metavar="FILE", help=config)
+    return parser
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)
+
+
+def _models(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between {low} and {high}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

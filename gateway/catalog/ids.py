@@ -1,0 +1,68 @@
+"""Global ids: one readable, canonical spelling for every object of every registry.
+
+``<registry>:model/<key>``, ``<registry>:model/<key>/version/<key>``, and the same with ``algorithm``; native keys
+are percent-encoded.
+"""
+
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from gateway.errors import InvalidId
+
+LONGEST = 1024
+
+
+class Ref(NamedTuple):
+    """A reference to one object: its registry's configured name, its type, and its native keys from outside in."""
+
+    registry: str
+    entity: str
+    keys: tuple[str, ...]
+
+    @property
+    def owner(self) -> "Ref":
+        """The model or algorithm that a version belongs to."""
+        return Ref(self.registry, OWNERS[self.entity], self.keys[:1])
+
+    def version(self, key: str) -> "Ref":
+        """One version of this model or algorithm."""
+        return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
+
+    def __str__(self) -> str:
+        segments = [quote(key, safe="-._~:") for key in self.keys]
+        return f"{self.registry}:{WORDS[self.entity]}/" + "/version/".join(segments)
+
+
+WORDS = {"Model": "model", "ModelVersion": "model", "Algorithm": "algorithm", "AlgorithmVersion": "algorithm"}
+VERSIONS = {"Model": "ModelVersion", "Algorithm": "AlgorithmVersion"}
+OWNERS = {version: owner for owner, version in VERSIONS.items()}
+OBJECTS = {"model": "Model", "algorithm": "Algorithm"}
+
+
+def parse(text: str) -> Ref:
+    """The reference that a global id spells.
+
+    Raises `InvalidId` for any text that `str` of a reference cannot have produced. Whether the registry exists and
+    knows such keys is not checked here.
+    """
+    registry, colon, rest = text.partition(":")
+    segments = rest.split("/")
+    well_formed = (
+        len(text) <= LONGEST
+        and colon
+        and segments[0] in OBJECTS
+        and (len(segments) == 2 or (len(segments) == 4 and segments[2] == "version"))
+    )
+    if well_formed:
+        entity = OBJECTS[segments[0]]
+        keys = tuple(unquote(segment, errors="replace") for segment in segments[1::2])
+        ref = Ref(registry, entity if len(keys) == 1 else VERSIONS[entity], keys)
+        if str(ref) == text:
+            return ref
+    raise InvalidId(f"{spoken(text)} is not an id of this graph.")
+
+
+def spoken(text: str) -> str:
+    """Text of a caller as it may be repeated in a message: quoted, escaped, shortened."""
+    shown = text if len(text) <= 80 else f"{text[:80]}…"
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown) + '"'

@@ -1,0 +1,301 @@
+"""One operation over the catalog: plans what is wanted, asks for it once, and fills records with what came back.
+
+Everything wanted at the same moment, from any root field, is planned together; each call is made at most once; a
+call leaves as soon as its keys are known and waits for none that it does not need.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from gateway.catalog import connections
+from gateway.catalog.ids import Ref
+from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Ask, Selection
+from gateway.errors import GatewayError, NotFound, RegistryError
+from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
+from gateway.registries.kind import Keys
+
+Record = dict[Any, Any]
+"""An object as asked for: values by field, nested records, and errors where a value could not be had.
+
+What was not asked for is not in it, so that reading it is an error and never a default.
+"""
+
+Waits = list[Awaitable[None]]
+
+
+async def gather(waits: Waits) -> None:
+    if waits:
+        await asyncio.gather(*waits)
+
+
+class Operation:
+    """The state of one operation: calls made, what is known of each object, and failures not yet shown."""
+
+    def __init__(self, registries: Mapping[str, Registry]) -> None:
+        self.registries = registries
+        self.answers: dict[Bound, asyncio.Task[Any]] = {}
+        self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
+        self._tried: dict[Ref, set[Bound]] = {}
+        self._wanted: list[tuple[list[Want], asyncio.Future[Mapping[Want, Bound]]]] = []
+
+    # Objects
+
+    async def entity(self, ref: Ref, selection: Selection) -> Record | None:
+        """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise."""
+        record: Record = {}
+        await self.fill([(record, ref, {EXISTS: {}, **selection})])
+        exists = record.pop(EXISTS.field)
+        if isinstance(exists, RegistryError):
+            raise exists
+        return record if exists else None
+
+    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> None:
+        """Put everything that is asked of several objects into their records."""
+        waits: Waits = []
+        for record, ref, selection in asked:
+            self._settle_all(record, ref, selection, waits)
+        await gather(waits)
+
+    def _settle_all(self, record: Record, ref: Ref, selection: Selection, waits: Waits) -> None:
+        """Settle what is known, and start on the rest."""
+        record["__typename"] = ref.entity
+        missing = {ask: below for ask, below in selection.items() if not self._settle(record, ref, ask, below, waits)}
+        if missing:
+            waits.append(self._fetch(record, ref, missing))
+
+    def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
+        """Put one field into the record if all that it needs is known; nested objects are started in ``waits``."""
+        registry = self.registries[ref.registry]
+        name = ask.field
+        if name == "registry_name":
+            record[name] = ref.registry
+        elif name == "registry":
+            record[name] = registry.record()
+        elif name in ("id", "native_id"):
+            canonical = self._canonical(ref)
+            if canonical is None:
+                return False
+            record[name] = str(canonical) if name == "id" else canonical.keys[-1]
+        elif name in ("model", "algorithm"):
+            waits.append(self._put(record, ask, ref.owner, selection))
+        elif name == "version" and ref.version("").entity in registry.kind.named:
+            waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
+        elif name in registry.kind.absent[ref.entity]:
+            record[name] = None
+        elif name == EXISTS.field:
+            return self._settle_existence(record, ref)
+        else:
+            return self._settle_from_sources(record, ref, ask, selection, waits)
+        return True
+
+    def _settle_existence(self, record: Record, ref: Ref) -> bool:
+        for shape, raw in self._known.get(ref, ()):
+            lists = [] if shape.whole else [field.read(raw) for field in shape.fields.values()]
+            if shape.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
+                record[EXISTS.field] = True
+                return True
+        return False
+
+    def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
+        name = "versions" if ask.field == "version" else ask.field
+        for shape, raw in self._known.get(ref, ()):
+            if not supplies(shape.fields, Ask(name), selection):
+                continue
+            field = shape.fields[name]
+            value = field.read(raw)
+            if value is UNSAID:
+                continue
+            if field.shape is None:
+                record[ask.key] = self._project(ref, field, value, selection, waits)
+            elif ask.field == "versions":
+                waits.append(connections.put_versions(self, record, ask, ref, field, value, selection))
+            elif ask.field == "version":
+                name_of = field.shape.fields["name"].read
+                found = next((row for row in value.items if name_of(row) == ask.argument("name")), None)
+                self._settle_child(record, ask, ref, field.shape, found, selection, waits)
+            else:
+                self._settle_child(record, ask, ref, field.shape, value, selection, waits)
+            return True
+        return False
+
+    def _settle_child(
+        self, record: Record, ask: Ask, ref: Ref, shape: Shape, raw: Raw | None, selection: Selection, waits: Waits
+    ) -> None:
+        child = None if raw is None else self.learn_child(ref, shape, raw)
+        if child is None:
+            record[ask.key] = None
+        else:
+            nested: Record = {}
+            record[ask.key] = nested
+            self._settle_all(nested, child, selection, waits)
+
+    def _project(self, ref: Ref, field: Field, value: Any, selection: Selection, waits: Waits) -> Any:
+        """The value of a field that is no entity: converted, nested objects cut down to what is asked."""
+        if field.table is None or value is None:
+            return value
+        if isinstance(value, list):
+            return [self._project(ref, field, item, selection, waits) for item in value]
+        record: Record = {}
+        for ask, below in selection.items():
+            inner = field.table[ask.field]
+            read = inner.read(value)
+            if inner.lookup is not None and read is not None:
+                waits.append(self._look_up(record, ask, ref.registry, inner.lookup, read, below))
+            else:
+                record[ask.key] = self._project(ref, inner, read, below, waits)
+        return record
+
+    # Knowledge
+
+    def learn(self, ref: Ref, shape: Shape, raw: Raw) -> None:
+        """Remember what an answer said of an object."""
+        known = self._known.setdefault(ref, [])
+        if all(raw is not said for _, said in known):
+            known.append((shape, raw))
+
+    def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
+        """Remember a version that an answer about its owner described; None when it has no key."""
+        key = shape.key(raw)
+        if key is None:
+            return None
+        child = (self._canonical(ref) or ref).version(key)
+        self.learn(child, shape, raw)
+        return child
+
+    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> Ref | None:
+        """Remember an object that a list described; None when it has no key."""
+        key = shape.key(raw)
+        if key is None:
+            return None
+        ref = Ref(registry, shape.entity, (key,))
+        self.learn(ref, shape, raw)
+        return ref
+
+    def _canonical(self, ref: Ref) -> Ref | None:
+        """The reference under which its registry knows the object best; None while that is not known."""
+        patterns = self.registries[ref.registry].kind.canonical.get(ref.entity)
+        if patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True)):
+            return ref
+        for shape, raw in self._known.get(ref, ()):
+            if shape.whole:
+                owner = shape.parent(raw)
+                keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
+                return Ref(ref.registry, ref.entity, (*keys, shape.key(raw) or ref.keys[-1]))
+        return None
+
+    def _named(self, ref: Ref, name: str) -> Ref:
+        """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
+        child = ref.version(name)
+        if child not in self._known:
+            for shape, raw in self._known.get(ref, ()):
+                latest = shape.fields.get("latest_version")
+                if latest is None or latest.shape is None:
+                    continue
+                said = latest.read(raw)
+                if isinstance(said, Mapping) and latest.shape.key(said) == name:
+                    self.learn(child, latest.shape, said)
+        return child
+
+    # Calls
+
+    async def _fetch(self, record: Record, ref: Ref, missing: Selection) -> None:
+        """Ask for the missing fields of one object: choose calls together with all others who want something now."""
+        tried = self._tried.setdefault(ref, set())
+        kind = self.registries[ref.registry].kind
+        wants, asks = [], {}
+        for ask, below in missing.items():
+            options = candidates(kind, ref, ask, below, tried)
+            if options:
+                wants.append(Want(ref, ask, options))
+                asks[ask] = below
+            else:
+                record[ask.key] = False if ask == EXISTS else None
+        if not wants:
+            return
+        chosen = await self._choose(wants)
+        groups: dict[Bound, dict[Ask, Selection]] = {}
+        for want in wants:
+            groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
+        await gather([self._take(record, ref, bound, group) for bound, group in groups.items()])
+
+    def _choose(self, wants: list[Want]) -> asyncio.Future[Mapping[Want, Bound]]:
+        loop = asyncio.get_running_loop()
+        if not self._wanted:
+            loop.call_soon(self._dispatch)
+        future: asyncio.Future[Mapping[Want, Bound]] = loop.create_future()
+        self._wanted.append((wants, future))
+        return future
+
+    def _dispatch(self) -> None:
+        """Plan everything wanted since the last time, and send."""
+        wanted, self._wanted = self._wanted, []
+        chosen = plan([want for wants, _ in wanted for want in wants], self.answers.keys())
+        for bound in chosen.values():
+            self._send(bound)
+        for _, future in wanted:
+            if not future.done():
+                future.set_result(chosen)
+
+    async def ask(self, bound: Bound) -> Any:
+        """The raw answer of a call, asked for once in an operation. Raises `RegistryError`."""
+        return await asyncio.shield(self._send(bound))
+
+    def _send(self, bound: Bound) -> asyncio.Task[Any]:
+        if bound not in self.answers:
+            self.answers[bound] = task = asyncio.ensure_future(self.registries[bound.registry].ask(bound))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self.answers[bound]
+
+    async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
+        """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
+        try:
+            document = await self.ask(bound)
+        except NotFound:
+            pass
+        except RegistryError as error:
+            record.update({ask.key: error for ask in asks})
+            return
+        else:
+            if bound not in self._tried[ref]:
+                for part in bound.call.parts:
+                    raw = part.locate(document, ref.keys) if part.shape.entity == ref.entity else None
+                    if raw is not None:
+                        self.learn(ref, part.shape, raw)
+        self._tried[ref].add(bound)
+        waits: Waits = []
+        self._settle_all(record, ref, asks, waits)
+        await gather(waits)
+
+    async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
+        """Put another object into a record, None when it does not exist, its error when it could not be had."""
+        try:
+            self.registries[ref.registry].admit(ref)
+            record[ask.key] = await self.entity(ref, selection)
+        except GatewayError as error:
+            record[ask.key] = error
+
+    async def _look_up(
+        self, record: Record, ask: Ask, registry: str, name: str, keys: Keys, selection: Selection
+    ) -> None:
+        """Put the object into a record that another one names only indirectly."""
+        lookup = self.registries[registry].kind.lookups[name]
+        try:
+            document = await self.ask(Bound(registry, lookup.call, tuple(keys[i] for i in lookup.call.takes)))
+        except NotFound:
+            record[ask.key] = None
+            return
+        except RegistryError as error:
+            record[ask.key] = error
+            return
+        rows = lookup.call.rows
+        if rows is not None and rows.shape is not None:
+            for raw in rows.read(document).items:
+                self.learn_row(registry, rows.shape, raw)
+        found = lookup.find(document, keys)
+        if found is None:
+            record[ask.key] = None
+        else:
+            await self._put(record, ask, Ref(registry, lookup.entity, found), selection)

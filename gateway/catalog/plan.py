@@ -1,0 +1,84 @@
+"""The plan: which upstream calls answer what is asked, and no more of them than needed."""
+
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gateway.catalog.ids import Ref
+from gateway.catalog.selection import Ask, Selection
+from gateway.registries.fields import ABSENT, Field, Shape, Table
+from gateway.registries.kind import Call, Keys, Kind
+
+EXISTS = Ask("__exists")
+"""Asks whether the object is there at all."""
+
+
+class Bound(NamedTuple):
+    """A call with everything that makes it one request: registry, keys, a stream's own parameters, page."""
+
+    registry: str
+    call: Call
+    keys: Keys = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
+    page: int = 1
+
+    def __str__(self) -> str:
+        said = [*self.keys, *(f"{name}={value}" for name, value in self.fixed)]
+        return f"{self.registry} {self.call.name}({', '.join(said)}{f' page {self.page}' if self.page > 1 else ''})"
+
+
+class Want(NamedTuple):
+    """One field wanted of one object, and the calls that can supply it, preferred ones first."""
+
+    ref: Ref
+    ask: Ask
+    candidates: tuple[Bound, ...]
+
+
+def supplies(table: Table, ask: Ask, selection: Selection) -> bool:
+    """Whether a table tells everything that is asked of one of its fields."""
+    field: Field | None = table.get(ask.field)
+    if field is None:
+        return False
+    if field is ABSENT or field.table is None:
+        return True
+    return all(supplies(field.table, inner, below) for inner, below in selection.items())
+
+
+def tells(shape: Shape, ask: Ask, selection: Selection) -> bool:
+    """Whether a form of an object tells what is asked of it."""
+    if ask == EXISTS:
+        return True
+    if ask.field in ("id", "native_id"):
+        return shape.whole
+    if ask.field == "version":
+        return supplies(shape.fields, Ask("versions"), selection)
+    return supplies(shape.fields, ask, selection)
+
+
+def candidates(kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Container[Bound]) -> tuple[Bound, ...]:
+    """The calls that can supply a field of this object and were not tried for it yet."""
+    bounds = (
+        Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes))
+        for call in kind.calls
+        if any(part.shape.entity == ref.entity and tells(part.shape, ask, selection) for part in call.parts)
+    )
+    return tuple(bound for bound in bounds if bound not in tried)
+
+
+def plan(wants: Sequence[Want], made: Collection[Bound] = ()) -> Mapping[Want, Bound]:
+    """Choose a call for every want, as few calls as possible; calls that are ``made`` already cost nothing.
+
+    Calls without an alternative come first, then those that serve most of what is left: with the tables of one
+    registry (a version is told by its own call or by its model's) that is the minimum.
+    """
+    chosen: dict[Bound, None] = dict.fromkeys(made)
+    chosen |= dict.fromkeys(want.candidates[0] for want in wants if len(want.candidates) == 1)
+    while True:
+        left = [want for want in wants if not any(bound in chosen for bound in want.candidates)]
+        if not left:
+            break
+        served = Counter(bound for want in left for bound in want.candidates)
+        best = max(served.values())
+        chosen[next(bound for want in left for bound in want.candidates if served[bound] == best)] = None
+    return {want: next(bound for bound in want.candidates if bound in chosen) for want in wants}

@@ -1,0 +1,45 @@
+"""The graph's own scalars: times, whole numbers of 64 bits, free JSON."""
+
+import re
+from typing import Any, NewType
+
+import strawberry
+from strawberry.scalars import JSON
+
+DateTime = NewType("DateTime", str)
+Long = NewType("Long", int)
+
+__all__ = ["JSON", "SCALARS", "DateTime", "Long"]
+
+ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def parse_time(value: Any) -> str:
+    """A time with a zone, as text. Raises ValueError for anything else."""
+    if not isinstance(value, str) or not ISO_8601.fullmatch(value):
+        raise ValueError("A DateTime is ISO 8601 text with a zone, such as 2024-05-20T08:30:45Z.")
+    return value
+
+
+def parse_long(value: Any) -> int:
+    """A whole number of 64 bits. Raises ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise ValueError("A Long is a whole number of at most 64 bits.")
+    return value
+
+
+SCALARS: dict[object, Any] = {
+    DateTime: strawberry.scalar(
+        name="DateTime",
+        description="A moment as ISO 8601 text in UTC, such as 2024-05-20T08:30:45Z; fractions where they are known.",
+        serialize=lambda value: value,
+        parse_value=parse_time,
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+    ),
+    Long: strawberry.scalar(
+        name="Long",
+        description="A whole number of up to 64 bits, for counts that exceed Int.",
+        serialize=lambda value: value,
+        parse_value=parse_long,
+    ),
+}

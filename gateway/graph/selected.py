@@ -1,0 +1,96 @@
+"""From a GraphQL operation to what it asks: aliases, fragments, ``@skip`` and ``@include`` resolved."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import strawberry
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLIncludeDirective,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSkipDirective,
+    InlineFragmentNode,
+    SelectionSetNode,
+    get_argument_values,
+    get_directive_values,
+    get_named_type,
+)
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from gateway.catalog.selection import Ask, Selection
+
+
+def selection(info: strawberry.Info[Any, Any], type_name: str | None = None) -> Selection:
+    """What the current field asks of its value; of an interface's value, as far as it concerns one type."""
+    raw = info._raw_info
+    named = raw.schema.type_map[type_name] if type_name else get_named_type(raw.return_type)
+    assert isinstance(named, GraphQLObjectType)
+    return collect(raw, named, (node.selection_set for node in raw.field_nodes))
+
+
+def asked(info: strawberry.Info[Any, Any]) -> Ask:
+    """The current field with its arguments."""
+    raw = info._raw_info
+    return ask(raw, raw.parent_type, raw.field_nodes[0])
+
+
+def collect(
+    info: GraphQLResolveInfo[Any], parent: GraphQLObjectType, selection_sets: Iterable[SelectionSetNode | None]
+) -> Selection:
+    """Merge the selection sets of one object; the spec's CollectFields, with arguments in place of aliases."""
+    found: dict[Ask, tuple[GraphQLNamedType, list[SelectionSetNode | None]]] = {}
+    for selection_set in selection_sets:
+        if selection_set is not None:
+            for node in fields(info, parent, selection_set):
+                if node.name.value != "__typename":
+                    value_type = get_named_type(parent.fields[node.name.value].type)
+                    found.setdefault(ask(info, parent, node), (value_type, []))[1].append(node.selection_set)
+    return {
+        one: collect(info, value_type, below) if isinstance(value_type, GraphQLObjectType) else {}
+        for one, (value_type, below) in found.items()
+    }
+
+
+def fields(
+    info: GraphQLResolveInfo[Any], parent: GraphQLObjectType, selection_set: SelectionSetNode
+) -> Iterator[FieldNode]:
+    """The fields that apply to a type, fragments opened."""
+    for node in selection_set.selections:
+        if not included(info, node):
+            continue
+        if isinstance(node, FieldNode):
+            yield node
+            continue
+        fragment = info.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
+        assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
+        condition = fragment.type_condition
+        if condition is None or applies(parent, condition.name.value):
+            yield from fields(info, parent, fragment.selection_set)
+
+
+def applies(parent: GraphQLObjectType, name: str) -> bool:
+    return parent.name == name or any(interface.name == name for interface in parent.interfaces)
+
+
+def included(info: GraphQLResolveInfo[Any], node: Any) -> bool:
+    if not node.directives:
+        return True
+    skip = get_directive_values(GraphQLSkipDirective, node, info.variable_values)
+    include = get_directive_values(GraphQLIncludeDirective, node, info.variable_values)
+    return not (skip and skip["if"]) and not (include and not include["if"])
+
+
+def ask(info: GraphQLResolveInfo[Any], parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
+    field = parent.fields[node.name.value]
+    arguments = get_argument_values(field, node, info.variable_values) if field.args else {}
+    return Ask(python_name(field), tuple(sorted(arguments.items())))
+
+
+def python_name(field: Any) -> str:
+    name: str = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
+    return name

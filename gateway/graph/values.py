@@ -1,0 +1,192 @@
+"""The graph's value objects: what has no id of its own."""
+
+import strawberry
+
+from gateway.graph.described import described
+from gateway.graph.enums import Capability, CoverageState, RegistryKind, RegistryState, SourceType
+from gateway.graph.scalars import JSON, DateTime
+
+
+@strawberry.type(description="A label: a key, with or without a value.")
+class Label:
+    key: str | None = described("The key; for registries with plain tags, the tag.")
+    value: str | None = described("The value; null where the registry has plain tags.")
+
+
+@strawberry.type(description="Who owns an object. Ids of people and accounts are text: they exceed 53 bits.")
+class Owner:
+    id: strawberry.ID | None = described("The user.")
+    name: str | None = described("The user's name.")
+    account_id: strawberry.ID | None = described("The main account that the user belongs to.")
+    tenant_id: strawberry.ID | None = described("The tenant.")
+
+
+@strawberry.type(description="Where a model version came from.")
+class VersionSource:
+    type: SourceType | None = described("The kind of source.")
+    type_name: str | None = described("The registry's own word for the kind of source.")
+    id: strawberry.ID | None = described("The source's id; free text for versions registered by hand.")
+    region: str | None = described("Region of the source.")
+    workspace_id: strawberry.ID | None = described("Workspace of the source.")
+    kind: str | None = described("What the id names, such as PipelineRun or ServiceJob.")
+    task_id: strawberry.ID | None = described("The training task (a job, in Qianfan's newer ids).")
+    task_name: str | None = described("Name of the training task.")
+    run_id: strawberry.ID | None = described("The run of the training task.")
+    iteration: int | None = described("Which iteration of the task it was, from 1.")
+    details: JSON | None = described("All that the registry says of the source, as it says it.")
+
+
+@strawberry.type(description="A dataset that a version was evaluated on.")
+class Dataset:
+    id: strawberry.ID | None = described("Id of a registered dataset.")
+    uri: str | None = described("Address of the data.")
+
+
+@strawberry.type(description="One measured value.")
+class Metric:
+    name: str = described("Name of the metric, such as cer.")
+    value: float | None = described("The number; null when the registry has no number here.")
+
+
+@strawberry.type(description="Metrics of a version on one dataset.")
+class Evaluation:
+    dataset: Dataset | None = described("What it was measured on.")
+    metrics: list[Metric] | None = described("The values.")
+
+
+@strawberry.type(description="What values a hyperparameter may have.")
+class HyperParameterRange:
+    enum: list[str] | None = described("The allowed values, as text.")
+    minimum: str | None = described("The smallest value, as text, so that no digit is lost.")
+    maximum: str | None = described("The largest value, as text.")
+    exclusive_minimum: bool | None = described("Whether the smallest value itself is not allowed.")
+    exclusive_maximum: bool | None = described("Whether the largest value itself is not allowed.")
+    min_length: int | None = described("Fewest characters.")
+    max_length: int | None = described("Most characters.")
+    pattern: str | None = described("Regular expression that the text must match.")
+    multiple: bool | None = described("Whether several of the allowed values may be given at once.")
+
+
+@strawberry.type(description="A hyperparameter of a training algorithm.")
+class HyperParameter:
+    name: str | None = described("The name that the algorithm reads.")
+    display_name: str | None = described("The name for people.")
+    description: str | None = described("What it does.")
+    type: str | None = described("Its type in the registry's words, such as Int, Float, String.")
+    required: bool | None = described("Whether it must be given.")
+    default_value: str | None = described("The default, as text; lists as JSON text.")
+    range: HyperParameterRange | None = described("What is allowed.")
+
+
+@strawberry.type(description="An input or output of a training algorithm.")
+class Channel:
+    name: str | None = described("Name of the channel.")
+    description: str | None = described("What goes through it.")
+    required: bool | None = described("Whether it must be connected.")
+    properties: JSON | None = described("Further properties.")
+    supported_channel_types: list[str] | None = described("What it can be connected to, such as oss.")
+
+
+@strawberry.type(description="How a metric is read from a training log.")
+class MetricDefinition:
+    name: str | None = described("Name of the metric.")
+    regex: str | None = described("Regular expression with the value as its group.")
+    description: str | None = described("What it measures.")
+
+
+@strawberry.type(description="How one kind of progress is read from a training log.")
+class ProgressDefinition:
+    description: str | None = described("What it tells.")
+    regex: str | None = described("Regular expression of the value.")
+
+
+@strawberry.type(description="How progress is read from a training log.")
+class ProgressDefinitions:
+    overall_progress: ProgressDefinition | None = described("How far the training is.")
+    remaining_time: ProgressDefinition | None = described("How long it will take.")
+
+
+@strawberry.type(description="How instances are shared out over the roles of a distributed training.")
+class ResourcePolicy:
+    version: str | None = described("Version of the policy's format.")
+    value: str | None = described("The policy as the registry holds it: JSON text.")
+    rules: JSON | None = described("The policy decoded: a list of rules; null when it cannot be decoded.")
+
+
+@strawberry.type(description="What a training runs on.")
+class ComputeResource:
+    policy: ResourcePolicy | None = described("How instances are shared out over roles.")
+
+
+@strawberry.type(description="A requirement on the machines of a training.")
+class ResourceRequirement:
+    key: str | None = described("What is required, such as SupportedMachineTypes.")
+    operator: str | None = described("How the values count, such as in.")
+    values: list[str] | None = described("The values.")
+
+
+@strawberry.type(description="Where a training's code is.")
+class CodeDir:
+    location_type: str | None = described("The kind of place, such as OSS or NAS.")
+    location: JSON | None = described("The place; for OSS its bucket, key and endpoint.")
+
+
+@strawberry.type(description="How an algorithm is run: image, command, parameters, channels, resources.")
+class AlgorithmSpec:
+    image: str | None = described("Container image.")
+    command: list[str] | None = described("Start command.")
+    job_type: str | None = described("The kind of job, such as PyTorchJob or TFJob.")
+    hyper_parameters: list[HyperParameter] | None = described("Its hyperparameters.")
+    input_channels: list[Channel] | None = described("Its inputs.")
+    output_channels: list[Channel] | None = described("Its outputs.")
+    metric_definitions: list[MetricDefinition] | None = described("The metrics that its log tells.")
+    progress_definitions: ProgressDefinitions | None = described("The progress that its log tells.")
+    compute_resource: ComputeResource | None = described("What it runs on.")
+    resource_requirements: list[ResourceRequirement] | None = described("What its machines must be.")
+    supported_instance_types: list[str] | None = described("Machine types that it can run on.")
+    supports_distributed_training: bool | None = described("Whether it can run on several machines.")
+    code_dir: CodeDir | None = described("Where its code is.")
+    customization: JSON | None = described("What a caller may replace.")
+
+
+@strawberry.type(description="Why a registry could not do its part.")
+class RegistryFailure:
+    code: str = described("Stable code, as in the extensions of an error.")
+    message: str = described("The failure in words.")
+    retryable: bool = described("Whether the same request may succeed later.")
+    retry_after: float | None = described("Seconds after which to try again, where the registry said so.")
+    request_id: str | None = described("The vendor's id of the failed request, for its support.")
+
+
+@strawberry.type(description="How a registry has been answering this gateway process.")
+class RegistryStatus:
+    state: RegistryState = described("Whether its last call succeeded.")
+    latency: float | None = described("Seconds that its last successful call took.")
+    last_success: DateTime | None = described("When it last answered.")
+    error: RegistryFailure | None = described("Why its last call failed; null when it succeeded.")
+
+
+@strawberry.type(description="A configured registry: one account and region of a cloud product.")
+class Registry:
+    name: str = described("Its configured name, the first part of every id.")
+    kind: RegistryKind = described("The product.")
+    region: str | None = described("The region; null for products that have one address for all.")
+    status: RegistryStatus = described("How it has been answering. Asking this makes no upstream call.")
+    capabilities: list[Capability] = described("What it lists.")
+
+
+@strawberry.type(description="How much of one registry a list stands on, and how old that is.")
+class Coverage:
+    registry: Registry = described("The registry.")
+    state: CoverageState = described("How much of it the list stands on.")
+    total_count: int | None = described("How many objects it has for this list; null when it does not count.")
+    age: float | None = described("Seconds since the oldest answer used was received; null when nothing was.")
+    error: RegistryFailure | None = described("What failed.")
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    has_next_page: bool = described("Whether rows follow.")
+    has_previous_page: bool = described("Whether this page was reached with a cursor.")
+    start_cursor: str | None = described("Cursor of the first row.")
+    end_cursor: str | None = described("Cursor of the last row: `after` for the next page.")

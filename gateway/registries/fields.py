@@ -1,0 +1,238 @@
+"""How a unified field is read from a registry's raw JSON: the words that the field tables are written in.
+
+A table maps unified field names to `Field`s. Readers accept what the clouds really send: numbers where text is
+documented, text where an object is, ``""`` and null for "not set". What is not there is None, never a default.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+Raw = Mapping[str, Any]
+Table = Mapping[str, "Field"]
+
+
+class Unsaid:
+    """This answer does not tell, another call may."""
+
+    def __repr__(self) -> str:
+        return "UNSAID"
+
+
+UNSAID: Final = Unsaid()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """One unified field: ``read`` gives its value from the raw object, or UNSAID.
+
+    ``keys`` are the native keys that it represents whole (what no field represents ends up in ``extra``).
+    With ``table`` the value is a raw object (or a list of them) that is projected further; with ``shape`` it is an
+    entity of its own (`Rows` when there are many); with ``lookup`` it is the key tuple of that lookup.
+    """
+
+    keys: tuple[str, ...]
+    read: Callable[[Raw], Any]
+    table: Table | None = None
+    shape: "Shape | None" = None
+    lookup: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One form in which a registry sends an entity: its type, where its own key stands, and its fields.
+
+    ``parent`` reads the key of the owning entity where the form carries it. A form that is not ``whole`` only lists
+    what belongs to the entity: it proves that the entity exists when the list is not empty.
+    """
+
+    entity: str
+    key: Callable[[Raw], str | None]
+    fields: Table
+    parent: Callable[[Raw], str | None] = lambda raw: None
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Entities of one answer: this page's raw rows, and how many there are in all where the registry says."""
+
+    items: list[Raw]
+    total: int | None
+
+
+def at(raw: Any, path: tuple[str, ...]) -> Any:
+    """The value under nested keys, None where a step is missing."""
+    for key in path:
+        if not isinstance(raw, Mapping):
+            return None
+        raw = raw.get(key)
+    return raw
+
+
+# Values
+
+
+def as_text(value: Any) -> str | None:
+    """Text as it is; numbers and booleans spelled as JSON does; empty text is None."""
+    if isinstance(value, str):
+        return value or None
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def as_integer(value: Any) -> int | None:
+    """Whole numbers, also written as text."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value):
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def as_boolean(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def as_list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None
+
+
+def as_objects(value: Any) -> list[Raw] | None:
+    """The objects of a list; anything else in it is dropped."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else None
+
+
+def as_object(value: Any) -> Raw | None:
+    """An object, or one written as JSON text; ``""`` is an empty object."""
+    decoded = as_json(value)
+    return decoded if isinstance(decoded, Mapping) else None
+
+
+def as_json(value: Any) -> Any:
+    """Free JSON; text that holds a JSON object or list, even one escaped twice, is decoded; ``""`` is ``{}``."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return {}
+    for candidate in (value, value.replace('\\"', '"')):
+        try:
+            decoded = json.loads(candidate)
+        except ValueError:
+            continue
+        if isinstance(decoded, (dict, list)):
+            return decoded
+    return value
+
+
+def as_number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+
+
+def as_time(value: Any) -> str | None:
+    """ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
+    if not isinstance(value, str) or value.startswith("0000"):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if UTC_TIME.fullmatch(value):
+        return value
+    if moment.tzinfo is None:
+        moment = datetime.fromisoformat(f"{value}+08:00")
+    try:
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return None
+
+
+# Fields
+
+
+def field(key: str, convert: Callable[[Any], Any]) -> Field:
+    return Field((key,), lambda raw: convert(raw.get(key)))
+
+
+def text(key: str) -> Field:
+    return field(key, as_text)
+
+
+def texts(key: str) -> Field:
+    """A list of texts."""
+    return field(key, lambda value: None if (items := as_list(value)) is None else [as_text(i) or "" for i in items])
+
+
+def integer(key: str) -> Field:
+    return field(key, as_integer)
+
+
+def boolean(key: str) -> Field:
+    return field(key, as_boolean)
+
+
+def time(key: str) -> Field:
+    return field(key, as_time)
+
+
+def free(key: str) -> Field:
+    """Free JSON."""
+    return field(key, as_json)
+
+
+def term(key: str, words: Mapping[str, str]) -> Field:
+    """A word of an enumeration: spelling differences in case, space, ``-`` and ``_`` do not matter."""
+    return field(key, lambda value: as_term(value, words))
+
+
+def as_term(value: Any, words: Mapping[str, str]) -> str | None:
+    """The unified word; OTHER for one that is not known."""
+    said = as_text(value)
+    return None if said is None else words.get(re.sub(r"[\s_-]", "", said).lower(), "OTHER")
+
+
+def fixed(value: Any) -> Field:
+    """A field that this form implies without saying it."""
+    return Field((), lambda raw: value)
+
+
+def computed(*keys: str, read: Callable[[Raw], Any]) -> Field:
+    return Field(keys, read)
+
+
+def nested(key: str, table: Table) -> Field:
+    """A value object of its own table."""
+    return Field((key,), lambda raw: as_object(raw.get(key)), table)
+
+
+def nested_list(key: str, table: Table) -> Field:
+    return Field((key,), lambda raw: as_objects(raw.get(key)), table)
+
+
+def gathered(*keys: str, table: Table) -> Field:
+    """A value object whose parts stand beside each other in the raw object; None when all of them are absent."""
+    return Field(keys, lambda raw: raw if any(raw.get(k) not in (None, "") for k in keys) else None, table)
+
+
+def absent(*names: str) -> Table:
+    """Fields that this registry never says."""
+    return dict.fromkeys(names, ABSENT)
+
+
+ABSENT: Final = Field((), lambda raw: None)
+
+
+def extra(table: Table, *envelope: str) -> Table:
+    """``raw`` (the object verbatim) and ``extra`` (what no field of the table represents) for a table."""
+    known = {key for entry in table.values() for key in entry.keys} | set(envelope)
+    return {
+        "raw": Field((), lambda raw: raw),
+        "extra": Field((), lambda raw: {key: value for key, value in raw.items() if key not in known}),
+    }

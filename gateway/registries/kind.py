@@ -1,0 +1,134 @@
+"""The contract between the catalog and a kind of registry: tables of calls, and a signature. No I/O.
+
+To add a kind: write one module with its settings, field tables, calls and `Kind`, and name it in
+`gateway.registries.KINDS`. The catalog plans over what the calls supply; nothing else needs to know the vendor.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from gateway.errors import RegistryError
+from gateway.registries.fields import Field, Raw, Shape, at
+from gateway.registries.signatures import encode
+from gateway.settings import RegistrySettings
+from gateway.upstream.wire import Request, Response
+
+Keys = tuple[str, ...]
+
+CAPABILITIES = {"Model": "MODELS", "Algorithm": "ALGORITHMS"}
+
+KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
+"""The widest native key: it may stand in a path segment once percent-encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An entity that one call's answer describes: its form, and where to find it given the keys asked for."""
+
+    shape: Shape
+    locate: Callable[[Any, Keys], Raw | None]
+
+
+def whole(shape: Shape, *path: str) -> Part:
+    """The entity is the object at a path of the answer."""
+    return Part(shape, lambda document, keys: at(document, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Page-number paging: the parameter names, and how many rows one call asks for."""
+
+    number: str
+    size: str
+    rows: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Call:
+    """One upstream operation; a list is ``newest_first`` when it comes sorted by creation time.
+
+    ``takes`` says which of an object's keys it needs (by position); ``path`` may name those as ``{0}``, ``{1}``, and
+    ``parameters`` gives query (GET) or body (POST) parameters from them. ``parts`` are the entities whose keys lead
+    to this call and that its answer describes, ``rows`` the entities that it lists.
+    """
+
+    name: str
+    service: str
+    path: str
+    method: str = "GET"
+    takes: tuple[int, ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+    parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
+    parts: tuple[Part, ...] = ()
+    rows: Field | None = None
+    paging: Paging | None = None
+    newest_first: bool = False
+
+    def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int = 1) -> Request:
+        """The unsigned request for these keys; ``fixed`` are a stream's own parameters."""
+        parameters = {**self.parameters(keys), **dict(fixed)}
+        if self.paging is not None:
+            parameters |= {self.paging.number: page, self.paging.size: self.paging.rows}
+        path = self.path.format(*map(encode, keys))
+        if self.method == "GET":
+            said = {**self.query, **{name: str(value) for name, value in parameters.items()}}
+            return Request(self.name, self.service, self.method, path, tuple(sorted(said.items())))
+        body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
+        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One list of a registry: a call, and the parameters that make it this list."""
+
+    name: str
+    entity: str
+    call: Call
+    fixed: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A way from what one object says to another: a call on that, and the other's keys found in the answer."""
+
+    call: Call
+    entity: str
+    find: Callable[[Any, Keys], Keys | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of registry.
+
+    ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
+    ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
+    whose own key is their name. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
+    no call supplies. ``sign`` returns the headers to send for (request, host, settings, now, nonce);
+    ``check`` the error that a response means for the registry of that name, if any.
+    """
+
+    name: str
+    title: str
+    settings: type[RegistrySettings]
+    services: Callable[[Any], Mapping[str, str]]
+    keys: Mapping[str, tuple[re.Pattern[str], ...]]
+    calls: tuple[Call, ...]
+    streams: tuple[Stream, ...]
+    probe: Call
+    absent: Mapping[str, frozenset[str]]
+    sign: Callable[[Request, str, Any, datetime, str], Mapping[str, str]]
+    check: Callable[[str, Response], RegistryError | None]
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What can be listed, in the graph's words."""
+        listed = {stream.entity for stream in self.streams}
+        return [word for entity, word in CAPABILITIES.items() if entity in listed]

@@ -1,0 +1,366 @@
+"""Alibaba PAI's words and forms: how its raw JSON becomes unified fields.
+
+Sources: the API references of AIWorkSpace 2021-02-04 and PaiStudio 2022-01-12, and the official SDKs' models.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.registries.fields import (
+    ABSENT,
+    UNSAID,
+    Field,
+    Raw,
+    Rows,
+    Shape,
+    as_integer,
+    as_json,
+    as_list,
+    as_number,
+    as_object,
+    as_objects,
+    as_text,
+    at,
+    boolean,
+    computed,
+    extra,
+    field,
+    free,
+    gathered,
+    integer,
+    nested,
+    nested_list,
+    term,
+    text,
+    texts,
+    time,
+)
+from gateway.registries.kind import Keys
+
+# Words
+
+FORMATS = {
+    "offlinemodel": "OFFLINE_MODEL",
+    "savedmodel": "SAVED_MODEL",
+    "kerash5": "KERAS_H5",
+    "frozenpb": "FROZEN_PB",
+    "caffeprototxt": "CAFFE_PROTOTXT",
+    "caffe": "CAFFE_PROTOTXT",
+    "torchscript": "TORCH_SCRIPT",
+    "xgboost": "XGBOOST",
+    "pmml": "PMML",
+    "alinkmodel": "ALINK_MODEL",
+    "onnx": "ONNX",
+    "blademodel": "BLADE_MODEL",
+    "tflite": "TFLITE",
+}
+FRAMEWORKS = {
+    "pytorch": "PYTORCH",
+    "xgboost": "XGBOOST",
+    "keras": "KERAS",
+    "caffe": "CAFFE",
+    "alink": "ALINK",
+    "xflow": "XFLOW",
+    "tensorflow": "TENSORFLOW",
+    "tflite": "TFLITE",
+    "blade": "BLADE",
+}
+APPROVALS = {"pending": "PENDING", "approved": "APPROVED", "rejected": "REJECTED"}
+SOURCES = {"custom": "CUSTOM", "paiflow": "PIPELINE", "trainingservice": "TRAINING_SERVICE"}
+VISIBILITIES = {"private": "PRIVATE", "public": "WORKSPACE"}
+
+
+# Models
+
+
+def parameter_count(raw: Raw) -> int | None:
+    """ParameterSize is in millions of parameters."""
+    millions = as_integer(raw.get("ParameterSize"))
+    return None if millions is None else millions * 1_000_000
+
+
+def source(raw: Raw) -> Raw | None:
+    """SourceType, and SourceId where it is ``region=…,workspaceId=…,kind=…,id=…``; free text is the id itself."""
+    said, origin = as_text(raw.get("SourceType")), as_text(raw.get("SourceId"))
+    if said is None and origin is None:
+        return None
+    parts = dict(part.strip().split("=", 1) for part in (origin or "").split(",") if "=" in part)
+    if not {"kind", "id"} <= parts.keys():
+        parts = {"id": origin} if origin else {}
+    return {**parts, "SourceType": said}
+
+
+def evaluations(raw: Raw) -> list[Raw] | None:
+    """The conventional shape of Metrics; any other shape has no evaluations and stays in ``metrics``."""
+    return as_objects(at(as_object(raw.get("Metrics")), ("Results",)))
+
+
+def metric_values(raw: Raw) -> list[Raw] | None:
+    metrics = as_object(raw.get("Metrics"))
+    return None if metrics is None else [{"name": name, "value": value} for name, value in metrics.items()]
+
+
+def trainings(raw: Raw) -> list[Raw] | None:
+    """TrainingSpec in its three shapes: by name, inline, or an object of methods, each by name or inline."""
+    spec = as_object(raw.get("TrainingSpec"))
+    if spec is None:
+        return None
+    if "AlgorithmName" in spec or "AlgorithmSpec" in spec:
+        return [spec]
+    return [
+        {**one, "method": method}
+        for method, one in spec.items()
+        if isinstance(one, Mapping) and ("AlgorithmName" in one or "AlgorithmSpec" in one)
+    ]
+
+
+def policy_rules(raw: Raw) -> Any:
+    """The rules inside the policy's text, also where it is escaped twice; None when it holds none."""
+    rules = as_json(raw.get("Value"))
+    return rules if isinstance(rules, list) else None
+
+
+def algorithm_key(raw: Raw) -> Keys | None:
+    name = as_text(raw.get("AlgorithmName"))
+    return None if name is None else (name, as_text(raw.get("AlgorithmProvider")) or "")
+
+
+def algorithm_version_key(raw: Raw) -> Keys | None:
+    algorithm, version = algorithm_key(raw), as_text(raw.get("AlgorithmVersion"))
+    return None if algorithm is None or version is None else (*algorithm, version)
+
+
+LABEL = {"key": text("Key"), "value": text("Value")}
+OWNER = {"id": text("UserId"), "name": ABSENT, "account_id": text("OwnerId"), "tenant_id": ABSENT}
+CHANNEL = {
+    "name": text("Name"),
+    "description": text("Description"),
+    "required": boolean("Required"),
+    "properties": free("Properties"),
+    "supported_channel_types": texts("SupportedChannelTypes"),
+}
+PROGRESS = {"description": text("Description"), "regex": text("Regex")}
+ALGORITHM_SPEC = {
+    "image": text("Image"),
+    "command": field("Command", lambda value: [value] if isinstance(value, str) else as_list(value)),
+    "job_type": text("JobType"),
+    "hyper_parameters": nested_list(
+        "HyperParameters",
+        {
+            "name": text("Name"),
+            "display_name": text("DisplayName"),
+            "description": text("Description"),
+            "type": text("Type"),
+            "required": boolean("Required"),
+            "default_value": field("DefaultValue", lambda value: value if value == "" else as_text(value)),
+            "range": nested(
+                "Range",
+                {
+                    "enum": texts("Enum"),
+                    "minimum": text("Minimum"),
+                    "maximum": text("Maximum"),
+                    "exclusive_minimum": boolean("ExclusiveMinimum"),
+                    "exclusive_maximum": boolean("ExclusiveMaximum"),
+                    "min_length": integer("MinLength"),
+                    "max_length": integer("MaxLength"),
+                    "pattern": text("Pattern"),
+                    "multiple": ABSENT,
+                },
+            ),
+        },
+    ),
+    "input_channels": nested_list("InputChannels", CHANNEL),
+    "output_channels": nested_list("OutputChannels", CHANNEL),
+    "metric_definitions": nested_list(
+        "MetricDefinitions",
+        {"name": text("Name"), "regex": text("Regex"), "description": text("Description")},
+    ),
+    "progress_definitions": nested(
+        "ProgressDefinitions",
+        {
+            "overall_progress": nested("OverallProgress", PROGRESS),
+            "remaining_time": nested("RemainingTime", PROGRESS),
+        },
+    ),
+    "compute_resource": nested(
+        "ComputeResource",
+        {
+            "policy": nested(
+                "Policy",
+                {
+                    "version": text("Version"),
+                    "value": text("Value"),
+                    "rules": computed("Value", read=policy_rules),
+                },
+            )
+        },
+    ),
+    "resource_requirements": nested_list(
+        "ResourceRequirements",
+        {"key": text("Key"), "operator": text("Operator"), "values": texts("Values")},
+    ),
+    "supported_instance_types": texts("SupportedInstanceTypes"),
+    "supports_distributed_training": boolean("SupportsDistributedTraining"),
+    "code_dir": nested("CodeDir", {"location_type": text("LocationType"), "location": free("LocationValue")}),
+    "customization": free("Customization"),
+}
+VERSION_FIELDS = {
+    "name": text("VersionName"),
+    "description": text("VersionDescription"),
+    "uri": text("Uri"),
+    "format": term("FormatType", FORMATS),
+    "format_name": text("FormatType"),
+    "framework": term("FrameworkType", FRAMEWORKS),
+    "framework_name": text("FrameworkType"),
+    "approval": term("ApprovalStatus", APPROVALS),
+    "source": Field(
+        ("SourceType", "SourceId"),
+        source,
+        {
+            "type": term("SourceType", SOURCES),
+            "type_name": text("SourceType"),
+            "id": text("id"),
+            "region": text("region"),
+            "workspace_id": text("workspaceId"),
+            "kind": text("kind"),
+            "task_id": ABSENT,
+            "task_name": ABSENT,
+            "run_id": ABSENT,
+            "iteration": ABSENT,
+            "details": ABSENT,
+        },
+    ),
+    "trained_with": Field(
+        (),
+        trainings,
+        {
+            "method": text("method"),
+            "name": text("AlgorithmName"),
+            "provider": text("AlgorithmProvider"),
+            "version": text("AlgorithmVersion"),
+            "spec": nested("AlgorithmSpec", ALGORITHM_SPEC),
+            "algorithm": Field((), algorithm_key, lookup="algorithm"),
+            "algorithm_version": Field((), algorithm_version_key, lookup="algorithm_version"),
+        },
+    ),
+    "metrics": free("Metrics"),
+    "evaluations": Field(
+        (),
+        evaluations,
+        {
+            "dataset": nested("Dataset", {"id": text("DatasetId"), "uri": text("Uri")}),
+            "metrics": Field(
+                (),
+                metric_values,
+                {"name": text("name"), "value": field("value", as_number)},
+            ),
+        },
+    ),
+    "options": free("Options"),
+    "training_spec": free("TrainingSpec"),
+    "inference_spec": free("InferenceSpec"),
+    "evaluation_spec": free("EvaluationSpec"),
+    "compression_spec": free("CompressionSpec"),
+    "distillation_spec": free("DistillationSpec"),
+    "labels": nested_list("Labels", LABEL),
+    "owner": gathered("UserId", "OwnerId", table=OWNER),
+    "created_at": time("GmtCreateTime"),
+    "updated_at": time("GmtModifiedTime"),
+}
+VERSION = Shape(
+    "ModelVersion",
+    lambda raw: as_text(raw.get("VersionName")),
+    {**VERSION_FIELDS, **extra(VERSION_FIELDS, "RequestId")},
+)
+MODEL_FIELDS = {
+    "name": text("ModelName"),
+    "description": text("ModelDescription"),
+    "documentation_url": text("ModelDoc"),
+    "ownership": computed(read=lambda raw: "PLATFORM" if raw.get("Provider") else "OWN"),
+    "provider": text("Provider"),
+    "origin": text("Origin"),
+    "type": text("ModelType"),
+    "domain": text("Domain"),
+    "task": text("Task"),
+    "visibility": term("Accessibility", VISIBILITIES),
+    "labels": nested_list("Labels", LABEL),
+    "owner": gathered("UserId", "OwnerId", table=OWNER),
+    "workspace_id": text("WorkspaceId"),
+    "parameter_count": computed("ParameterSize", read=parameter_count),
+    "created_at": time("GmtCreateTime"),
+    "updated_at": time("GmtModifiedTime"),
+    "latest_version": Field(("LatestVersion",), lambda raw: as_object(raw.get("LatestVersion")) or None, shape=VERSION),
+}
+MODEL = Shape(
+    "Model",
+    lambda raw: as_text(raw.get("ModelId")),
+    {**MODEL_FIELDS, **extra(MODEL_FIELDS, "RequestId", "ModelId")},
+)
+
+
+# Algorithms
+
+ALGORITHM_VERSION_ITEM_FIELDS = {
+    "name": text("AlgorithmVersion"),
+    "owner": gathered(
+        "UserId",
+        "TenantId",
+        table={**OWNER, "account_id": ABSENT, "tenant_id": text("TenantId")},
+    ),
+    "created_at": time("GmtCreateTime"),
+    "updated_at": time("GmtModifiedTime"),
+}
+ALGORITHM_VERSION_ITEM = Shape(
+    "AlgorithmVersion", lambda raw: as_text(raw.get("AlgorithmVersion")), ALGORITHM_VERSION_ITEM_FIELDS
+)
+ALGORITHM_VERSION = Shape(
+    "AlgorithmVersion",
+    ALGORITHM_VERSION_ITEM.key,
+    {
+        **ALGORITHM_VERSION_ITEM_FIELDS,
+        "spec": nested("AlgorithmSpec", ALGORITHM_SPEC),
+        "raw": Field((), lambda raw: raw),
+    },
+)
+ALGORITHM_ITEM_FIELDS = {
+    "name": text("AlgorithmName"),
+    "display_name": text("DisplayName"),
+    "description": text("AlgorithmDescription"),
+    "provider": text("AlgorithmProvider"),
+    "workspace_id": text("WorkspaceId"),
+    "owner": gathered("UserId", table={"id": text("UserId"), "name": ABSENT, "account_id": ABSENT}),
+    "created_at": time("GmtCreateTime"),
+    "updated_at": time("GmtModifiedTime"),
+    "raw": Field((), lambda raw: raw),
+}
+ALGORITHM_ITEM = Shape("Algorithm", lambda raw: as_text(raw.get("AlgorithmId")), ALGORITHM_ITEM_FIELDS)
+ALGORITHM = Shape(
+    "Algorithm",
+    ALGORITHM_ITEM.key,
+    {**ALGORITHM_ITEM_FIELDS, "owner": ALGORITHM_VERSION_ITEM_FIELDS["owner"]},
+)
+
+
+# Lists
+
+
+def rows(key: str, shape: Shape) -> Field:
+    """The rows of a list answer."""
+    return Field(
+        (key,),
+        lambda raw: Rows(as_objects(raw.get(key)) or [], as_integer(raw.get("TotalCount"))),
+        shape=shape,
+    )
+
+
+def newest(raw: Raw) -> Any:
+    """The newest version of a list that is whole, whatever its order; UNSAID when there are more pages."""
+    versions = as_objects(raw.get("AlgorithmVersions")) or []
+    if (as_integer(raw.get("TotalCount")) or 0) > len(versions):
+        return UNSAID
+    return max(versions, key=lambda version: as_text(version.get("GmtCreateTime")) or "", default=None)
+
+
+def listed(entity: str, *fields: tuple[str, Field]) -> Shape:
+    """A list of versions as what it says of the object that they belong to."""
+    return Shape(entity, lambda raw: None, dict(fields), whole=False)

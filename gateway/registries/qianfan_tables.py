@@ -1,0 +1,395 @@
+"""Baidu Qianfan's words and forms: how its raw JSON becomes unified fields.
+
+Sources: the model repository's API pages (v1), the fine-tuning API pages (v2) and the official SDK.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.registries.fields import (
+    ABSENT,
+    UNSAID,
+    Field,
+    Raw,
+    Rows,
+    Shape,
+    as_integer,
+    as_list,
+    as_object,
+    as_objects,
+    as_term,
+    as_text,
+    at,
+    computed,
+    extra,
+    field,
+    fixed,
+    free,
+    gathered,
+    integer,
+    nested_list,
+    term,
+    text,
+    texts,
+    time,
+)
+from gateway.registries.kind import Keys
+
+FRAMEWORKS = {"pytorch": "PYTORCH", "paddle": "PADDLE", "paddlepaddle": "PADDLE", "tensorflow": "TENSORFLOW"}
+OWNERSHIPS = {"usercreate": "OWN", "platformpreset": "PLATFORM", "system": "PLATFORM"}
+STATES = {"ready": "READY", "creating": "CREATING", "fail": "FAILED", "failed": "FAILED"}
+SOURCES = {
+    "train": "TRAINING",
+    "acceleration": "ACCELERATION",
+    "platformpreset": "PLATFORM",
+    "import": "IMPORT",
+}
+PRESET_TYPES = {
+    0: "Text2Text",
+    1: "Text2Image",
+    4: "TextRepresentation",
+    5: "ImageUnderstanding",
+    6: "Industry",
+}
+USER_TYPES = {
+    0: "Text2Text",
+    1: "Text2Image",
+    2: "IndustrySearch",
+    3: "TextRepresentation",
+    4: "TextRepresentation",
+    5: "ImageUnderstanding",
+}
+"""The model types' numbers mean other things in the two lists; the words are those of the second generation."""
+
+
+def either(*keys: str) -> Callable[[Raw], str | None]:
+    """The first of several native keys that is set, as text: a text id before a number."""
+    return lambda raw: next((said for key in keys if (said := as_text(raw.get(key)))), None)
+
+
+def model_type(numbers: Mapping[int, str]) -> Field:
+    def read(raw: Raw) -> str | None:
+        said = as_integer(raw.get("modelType"))
+        return as_text(raw.get("modelType")) if said is None else numbers.get(said, str(said))
+
+    return computed("modelType", read=read)
+
+
+def detail_type(raw: Raw) -> str | None:
+    """The list that a model stands in decides what its number means."""
+    numbers = PRESET_TYPES if as_term(raw.get("source"), OWNERSHIPS) == "PLATFORM" else USER_TYPES
+    value: str | None = model_type(numbers).read(raw)
+    return value
+
+
+TAGS = Field(
+    ("tags",),
+    lambda raw: None if (tags := as_list(raw.get("tags"))) is None else [{"tag": tag} for tag in tags],
+    {"key": text("tag"), "value": ABSENT},
+)
+
+
+# Versions
+
+
+def training(raw: Raw) -> Raw:
+    """What a version says of the run that made it."""
+    return as_object(at(as_object(raw.get("sourceExtra")), ("trainSourceExtra",))) or {}
+
+
+def version_source(raw: Raw) -> Raw | None:
+    said = as_text(raw.get("sourceType"))
+    if said is None and not raw.get("sourceExtra"):
+        return None
+    return {**training(raw), "sourceType": said, "sourceExtra": raw.get("sourceExtra")}
+
+
+def trainings(raw: Raw) -> list[Raw] | None:
+    if as_term(raw.get("sourceType"), SOURCES) != "TRAINING":
+        return None
+    return [{"algorithm": raw.get("algorithm"), **{"task": training(raw).get("runIdStr")}}]
+
+
+def task_keys(raw: Raw) -> Keys | None:
+    task = as_text(raw.get("task"))
+    return None if task is None else (task,)
+
+
+SOURCE = Field(
+    ("sourceType", "sourceExtra"),
+    version_source,
+    {
+        "type": term("sourceType", SOURCES),
+        "type_name": text("sourceType"),
+        "id": ABSENT,
+        "region": ABSENT,
+        "workspace_id": ABSENT,
+        "kind": ABSENT,
+        "task_id": computed(read=either("taskIdStr", "taskId")),
+        "task_name": text("taskName"),
+        "run_id": computed(read=either("runIdStr", "runId")),
+        "iteration": integer("iterationVersion"),
+        "details": free("sourceExtra"),
+    },
+)
+TRAINED_WITH = Field(
+    (),
+    trainings,
+    {
+        "method": ABSENT,
+        "name": text("algorithm"),
+        "provider": ABSENT,
+        "version": ABSENT,
+        "spec": ABSENT,
+        "algorithm": Field((), task_keys, lookup="algorithm"),
+        "algorithm_version": Field((), task_keys, lookup="algorithm_version"),
+    },
+)
+MODEL_KEYS = ("modelIdStr", "modelId")
+VERSION_KEYS = ("modelVersionIdStr", "modelVersionId")
+LISTED_VERSION_KEYS = ("versionIdStr", "versionId")
+VERSION_FIELDS = {
+    "name": text("version"),
+    "description": text("description"),
+    "framework": term("framework", FRAMEWORKS),
+    "framework_name": text("framework"),
+    "readiness": term("state", STATES),
+    "source": SOURCE,
+    "trained_with": TRAINED_WITH,
+    "base_model": computed(read=either("trainType", "modelNet")),
+    "io_mode": text("ioMode"),
+    "io_length": text("ioLength"),
+    "license": text("license"),
+    "copyright": text("copyright"),
+    "deploy_targets": texts("deployResource"),
+    "supported_operations": texts("supportOptions"),
+    "properties": free("property"),
+    "created_at": time("createTime"),
+    "updated_at": time("modifyTime"),
+}
+VERSION = Shape(
+    "ModelVersion",
+    either(*VERSION_KEYS),
+    {**VERSION_FIELDS, **extra(VERSION_FIELDS, *MODEL_KEYS, "modelName", *VERSION_KEYS)},
+    either(*MODEL_KEYS),
+)
+DETAIL_FIELDS = {
+    **VERSION_FIELDS,
+    "input_schema": Field((), lambda raw: at(as_object(raw.get("params")), ("input",))),
+    "output_schema": Field((), lambda raw: at(as_object(raw.get("params")), ("output",))),
+}
+VERSION_DETAIL = Shape(
+    "ModelVersion",
+    VERSION.key,
+    {**DETAIL_FIELDS, **extra(DETAIL_FIELDS, *MODEL_KEYS, "modelName", *VERSION_KEYS, "params")},
+    VERSION.parent,
+)
+LATEST_VERSION = Shape(
+    "ModelVersion",
+    either(*LISTED_VERSION_KEYS),
+    {"name": text("version"), "readiness": term("state", STATES), "source": SOURCE},
+)
+VERSION_SUMMARY = Shape(
+    "ModelVersion",
+    either(*LISTED_VERSION_KEYS),
+    {
+        "name": text("version"),
+        "framework": term("framework", FRAMEWORKS),
+        "framework_name": text("framework"),
+        "supported_operations": texts("supportOptions"),
+    },
+)
+
+
+# Models
+
+
+def versions(raw: Raw) -> list[Raw]:
+    return as_objects(raw.get("modelVersionList")) or []
+
+
+def newest(raw: Raw) -> Raw | None:
+    return max(
+        versions(raw),
+        key=lambda version: (
+            as_text(version.get("createTime")) or "",
+            as_integer(version.get("modelVersionId")) or 0,
+        ),
+        default=None,
+    )
+
+
+def none_or_unsaid(raw: Raw) -> Any:
+    """A listed model without versions says so; one with versions does not list them."""
+    return Rows([], 0) if raw.get("versionCount") == 0 else UNSAID
+
+
+def only_summary(raw: Raw) -> Any:
+    """A preset's list item has its versions in no stated order: the newest is known when there is but one."""
+    summaries = as_objects(raw.get("versionSummaries")) or []
+    return UNSAID if len(summaries) > 1 else next(iter(summaries), None)
+
+
+def summaries(raw: Raw) -> Rows:
+    items = as_objects(raw.get("versionSummaries")) or []
+    return Rows(items, len(items))
+
+
+MODEL_FIELDS = {
+    "name": text("modelName"),
+    "description": text("description"),
+    "ownership": term("source", OWNERSHIPS),
+    "type": computed("modelType", read=detail_type),
+    "labels": TAGS,
+    "owner": gathered(
+        "createUserId",
+        "createUser",
+        table={
+            "id": text("createUserId"),
+            "name": text("createUser"),
+            "account_id": ABSENT,
+            "tenant_id": ABSENT,
+        },
+    ),
+    "created_at": time("createTime"),
+    "updated_at": time("modifyTime"),
+    "latest_version": Field((), newest, shape=VERSION),
+    "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), shape=VERSION),
+}
+MODEL = Shape("Model", either(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
+USER_FIELDS = {
+    "name": text("modelName"),
+    "ownership": fixed("OWN"),
+    "type": model_type(USER_TYPES),
+    "labels": TAGS,
+    "created_at": time("createTime"),
+    "latest_version": Field(
+        ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), shape=LATEST_VERSION
+    ),
+    "versions": Field((), none_or_unsaid, shape=VERSION),
+}
+USER_MODEL = Shape("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
+PRESET_FIELDS = {
+    "name": text("modelName"),
+    "description": text("description"),
+    "ownership": fixed("PLATFORM"),
+    "type": model_type(PRESET_TYPES),
+    "updated_at": time("modifyTime"),
+    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY),
+    "versions": Field((), summaries, shape=VERSION_SUMMARY),
+}
+PRESET_MODEL = Shape("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})
+
+
+# Algorithms: one for each (model, train mode, parameter scale) of the fine-tuning catalogue
+
+
+def allowed(kind: str, index: int) -> Field:
+    """One end of a ``range`` check."""
+
+    def read(raw: Raw) -> str | None:
+        ends = as_list(raw.get("checkValue"))
+        return as_text(ends[index]) if raw.get("checkType") == kind and ends and len(ends) == 2 else None
+
+    return computed(read=read)
+
+
+def choices(raw: Raw) -> list[str] | None:
+    options = as_list(raw.get("checkValue"))
+    if raw.get("checkType") not in ("choice", "mult_choice") or options is None:
+        return None
+    return [as_text(option) or "" for option in options]
+
+
+def entry_key(raw: Raw) -> str:
+    return ":".join(str(raw.get(part)) for part in ("model", "trainMode", "parameterScale"))
+
+
+def entries(document: Any) -> list[Raw]:
+    """The catalogue, flat: one raw object for each model, train mode and parameter scale."""
+    return [
+        {
+            **{key: model.get(key) for key in ("model", "baseModel", "modelType")},
+            "trainMode": mode.get("trainMode"),
+            **scale,
+        }
+        for model in as_objects(at(document, ("result",))) or []
+        for mode in as_objects(model.get("supportTrainMode")) or []
+        for scale in as_objects(mode.get("supportParameterScale")) or []
+    ]
+
+
+def entry(document: Any, keys: Keys) -> Raw | None:
+    return next((raw for raw in entries(document) if entry_key(raw) == keys[0]), None)
+
+
+def entry_version(document: Any, keys: Keys) -> Raw | None:
+    """An entry is its own only version."""
+    return entry(document, keys) if keys[1] == "1" else None
+
+
+SPEC: dict[str, Field] = dict.fromkeys(
+    (
+        "image",
+        "command",
+        "job_type",
+        "input_channels",
+        "output_channels",
+        "metric_definitions",
+        "progress_definitions",
+        "compute_resource",
+        "resource_requirements",
+        "supported_instance_types",
+        "supports_distributed_training",
+        "code_dir",
+        "customization",
+    ),
+    ABSENT,
+) | {
+    "hyper_parameters": nested_list(
+        "supportHyperParameterConfig",
+        {
+            "name": text("key"),
+            "display_name": text("name"),
+            "description": text("description"),
+            "type": text("type"),
+            "required": ABSENT,
+            "default_value": field("default", as_text),
+            "range": Field(
+                (),
+                lambda raw: raw if raw.get("checkType") else None,
+                {
+                    "enum": computed(read=choices),
+                    "minimum": allowed("range", 0),
+                    "maximum": allowed("range", 1),
+                    "exclusive_minimum": ABSENT,
+                    "exclusive_maximum": ABSENT,
+                    "min_length": ABSENT,
+                    "max_length": ABSENT,
+                    "pattern": ABSENT,
+                    "multiple": computed(read=lambda raw: raw.get("checkType") == "mult_choice"),
+                },
+            ),
+        },
+    )
+}
+ALGORITHM_VERSION = Shape(
+    "AlgorithmVersion",
+    lambda raw: "1",
+    {
+        "name": fixed("1"),
+        "spec": Field((), lambda raw: raw, SPEC),
+        "raw": Field((), lambda raw: raw),
+    },
+    entry_key,
+)
+ALGORITHM = Shape(
+    "Algorithm",
+    entry_key,
+    {
+        "name": computed(read=lambda raw: entry_key(raw).replace(":", "/")),
+        "versions": Field((), lambda raw: Rows([raw], 1), shape=ALGORITHM_VERSION),
+        "latest_version": Field((), lambda raw: raw, shape=ALGORITHM_VERSION),
+        "raw": Field((), lambda raw: raw),
+    },
+)

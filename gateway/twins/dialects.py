@@ -1,0 +1,175 @@
+"""How each cloud words an answer and a refusal: envelopes, headers, and tables of codes."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlencode
+from xml.sax.saxutils import escape
+
+import orjson
+
+from gateway.twins.rows import Json
+
+Dialect = Literal["AIWorkSpace", "PaiStudio", "v1", "v2"]
+JSON_TYPE = "application/json;charset=utf-8"
+
+PAI_CODES: Mapping[str, tuple[int, str]] = {
+    "IncompleteSignature": (400, "The request signature does not conform to the standard."),
+    "InternalError": (500, "The request processing has failed due to some unknown error."),
+    "InvalidAccessKeyId.Inactive": (400, "Specified access key is disabled."),
+    "InvalidAccessKeyId.NotFound": (404, "Specified access key is not found."),
+    "InvalidApi.NotFound": (404, "Specified api is not found, please check your url and method."),
+    "InvalidParameter": (400, "The specified parameter is not valid."),
+    "InvalidSecurityToken.Expired": (400, "Specified SecurityToken is expired."),
+    "InvalidSecurityToken.Malformed": (400, "Specified SecurityToken is malformed."),
+    "InvalidSignatureMethod": (400, "Specified signature method is not supported."),
+    "InvalidTimeStamp.Expired": (400, "Specified time stamp or date value is expired."),
+    "InvalidTimeStamp.Format": (400, "Specified time stamp or date value is not well formatted."),
+    "NoPermission": (403, "You are not authorized to perform this operation."),
+    "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
+    "SignatureDoesNotMatch": (400, "Specified signature is not matched with our calculation."),
+    "SignatureNonceUsed": (400, "Specified signature nonce was used already."),
+    "Throttling": (400, "Request was denied due to request throttling."),
+    "Throttling.Api": (400, "Request was denied due to api flow control."),
+    "Throttling.User": (400, "Request was denied due to user flow control."),
+    "UnsupportedHTTPMethod": (400, "This http method is not supported."),
+}
+V1_CODES: Mapping[str, str] = {
+    "1": "Unknown error",
+    "2": "Service temporarily unavailable",
+    "3": "Unsupported openapi method",
+    "4": "Open api request limit reached",
+    "6": "No permission to access data",
+    "14": "IAM Certification failed",
+    "17": "Open api daily request limit reached",
+    "18": "Open api qps request limit reached",
+    "110": "Access token invalid or no longer valid",
+    "336000": "Internal error",
+    "336002": "invalid json",
+    "336003": "invalid param",
+    "336100": "server high load",
+    "500000": "internal error",
+    "500004": "model not found",
+}
+V2_CODES: Mapping[str, tuple[int, str]] = {
+    "AccessDenied": (403, "Access denied."),
+    "InappropriateJSON": (
+        400,
+        "The JSON you provided was well-formed and valid, but not appropriate for this operation.",
+    ),
+    "InternalError": (500, "We encountered an internal error Please try again."),
+    "InvalidAccessKeyId": (403, "NotFound, cause: Could not find credential."),
+    "InvalidHTTPAuthHeader": (
+        400,
+        "The HTTP authorization header is invalid. Consult the service documentation for details.",
+    ),
+    "InvalidHTTPRequest": (400, "There was an error in the body of your HTTP request."),
+    "InvalidURI": (400, "Could not parse the specified URI."),
+    "MalformedJSON": (400, "The JSON you provided was not well-formed."),
+    "NoSuchKey": (404, "The resource you requested does not exist"),
+    "OptInRequired": (403, "A subscription for the service is required."),
+    "RequestExpired": (400, "Request has expired."),
+    "ServiceUnavailable": (503, "The service is temporarily unavailable."),
+    "SignatureDoesNotMatch": (403, "SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match"),
+    "TooManyRequests": (429, "Too many requests."),
+}
+AUTHENTICATION_CODES = frozenset(
+    (
+        "AccessDenied",
+        "InvalidAccessKeyId",
+        "InvalidHTTPAuthHeader",
+        "OptInRequired",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+    )
+)
+CODES_BY_STATUS = {
+    "pai": {400: "InvalidParameter", 403: "NoPermission", 404: "InvalidApi.NotFound", 429: "Throttling.User"}
+    | {503: "ServiceUnavailable"},
+    "qianfan": {400: "InappropriateJSON", 403: "AccessDenied", 404: "NoSuchKey", 429: "TooManyRequests"}
+    | {503: "ServiceUnavailable"},
+}
+
+
+class Refused(Exception):
+    """A cloud's refusal by its own code."""
+
+    def __init__(self, code: str, message: str | None = None, status: int | None = None) -> None:
+        super().__init__(code, message)
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
+
+
+def is_pai(dialect: Dialect) -> bool:
+    return dialect in ("AIWorkSpace", "PaiStudio")
+
+
+def answered(dialect: Dialect, result: object, silent: bool = False) -> Answer:
+    """A success; ``silent`` keeps PAI's request id out of the body."""
+    if is_pai(dialect):
+        request_id = str(uuid.uuid4()).upper()
+        body = result if silent else {"RequestId": request_id, **_mapping(result)}
+        return Answer(200, orjson.dumps(body), {"x-acs-request-id": request_id})
+    request_id = str(uuid.uuid4())
+    name, value = ("log_id", _log_id(request_id)) if dialect == "v1" else ("requestId", request_id)
+    return Answer(200, orjson.dumps({name: value, "result": result}), {"x-bce-request-id": request_id})
+
+
+def refused(dialect: Dialect, refusal: Refused, host: str = "", xml: bool = False) -> Answer:
+    if is_pai(dialect):
+        return _pai(dialect, refusal, host, xml)
+    request_id = str(uuid.uuid4())
+    headers = {"x-bce-request-id": request_id}
+    if dialect == "v1" and refusal.code.isdigit():
+        message = refusal.message or V1_CODES.get(refusal.code, "Unknown error")
+        body: Json = {"log_id": _log_id(request_id), "error_code": int(refusal.code), "error_msg": message}
+        return Answer(refusal.status or 200, orjson.dumps(body), headers)
+    status, text = V2_CODES.get(refusal.code, (400, "The request was refused."))
+    text = refusal.message or text
+    if refusal.code in AUTHENTICATION_CODES:
+        headers |= {"X-Bce-Error-Code": refusal.code, "X-Bce-Error-Message": text}
+    body = {"requestId": request_id, "code": refusal.code, "message": text}
+    return Answer(refusal.status or status, orjson.dumps(body), headers)
+
+
+def by_status(dialect: Dialect, status: int, message: str | None) -> Refused:
+    """The refusal a status alone stands for."""
+    codes = CODES_BY_STATUS["pai" if is_pai(dialect) else "qianfan"]
+    return Refused(codes.get(status, "InternalError"), message, status)
+
+
+def _pai(dialect: Dialect, refusal: Refused, host: str, xml: bool) -> Answer:
+    request_id = str(uuid.uuid4()).upper()
+    status, text = PAI_CODES.get(refusal.code, (400, "The request was refused."))
+    body = {
+        "RequestId": request_id,
+        "HostId": host,
+        "Code": refusal.code,
+        "Message": refusal.message or text,
+    }
+    headers = {"x-acs-request-id": request_id}
+    if xml:
+        fields = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in body.items())
+        text = f"<?xml version='1.0' encoding='UTF-8'?><Error>{fields}</Error>"
+        return Answer(refusal.status or status, text.encode(), headers, "text/xml;charset=utf-8")
+    query = urlencode({"q": refusal.code, "product": dialect, "requestId": request_id})
+    body["Recommend"] = f"https://api.aliyun.com/troubleshoot?{query}"
+    return Answer(refusal.status or status, orjson.dumps(body), headers)
+
+
+def _log_id(request_id: str) -> str:
+    return str(uuid.UUID(request_id).int % 10**10)
+
+
+def _mapping(result: object) -> Json:
+    if not isinstance(result, dict):
+        raise TypeError(result)
+    return result

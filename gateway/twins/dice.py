@@ -1,0 +1,70 @@
+"""Deterministic choices and reversible ids, the same on every machine and Python version."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_MASK = (1 << 64) - 1
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+ABSENT = object()  # a field the cloud leaves out of its answer
+
+
+class Dice:
+    """A stream of choices fixed by its seeds (splitmix64)."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, *seeds: int) -> None:
+        self._state = 0
+        for seed in seeds:
+            self._state = self.number() ^ (seed & _MASK)
+
+    def number(self) -> int:
+        self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
+        mixed = self._state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        return mixed ^ (mixed >> 31)
+
+    def below(self, limit: int) -> int:
+        return self.number() % limit
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[self.number() % len(options)]
+
+    def one_in(self, sides: int) -> bool:
+        return self.number() % sides == 0
+
+
+class Ids:
+    """Text ids that look random and still tell the number they were made from, so no index is kept."""
+
+    def __init__(self, prefix: str, width: int) -> None:
+        self._prefix, self._width = prefix, width
+        self._size: int = 36**width
+        self._factor = 0x9E3779B97F4A7C15F39CC0605CEDC835 % self._size | 1
+        while self._factor % 3 == 0:
+            self._factor += 2
+        self._inverse: int = pow(self._factor, -1, self._size)
+
+    def text(self, number: int) -> str:
+        rest = (number + 1) * self._factor % self._size
+        digits = []
+        for _ in range(self._width):
+            rest, digit = divmod(rest, 36)
+            digits.append(_DIGITS[digit])
+        return self._prefix + "".join(digits)
+
+    def number(self, text: str) -> int | None:
+        """The number behind an id, or None for text that is not one of these ids."""
+        digits = text[len(self._prefix) :]
+        if not text.startswith(self._prefix) or len(digits) != self._width or digits.strip(_DIGITS):
+            return None
+        rest: int = sum(_DIGITS.index(digit) * 36**place for place, digit in enumerate(digits))
+        return rest * self._inverse % self._size - 1
+
+
+def known(**fields: object) -> dict[str, object]:
+    """The fields that are present."""
+    return {name: value for name, value in fields.items() if value is not ABSENT}

@@ -1,0 +1,287 @@
+"""The command `gateway`, run as its users run it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+COMMANDS = ("demo", "twins", "serve", "schema", "check")
+ENVIRON = {
+    name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "ALIBABA_CLOUD_", "QIANFAN_"))
+} | {"PYTHONWARNINGS": "default", "COLUMNS": "100"}
+
+
+def run(
+    *arguments: str, status: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        capture_output=True,
+        text=True,
+        env=ENVIRON | dict(environ),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@contextmanager
+def running(
+    *arguments: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and all it said up to its last line; it must end well when told to stop."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRON | dict(environ),
+    )
+    assert process.stdout is not None
+    last = "Gateway" if arguments[0] == "serve" else "Ctrl-C"
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if line.startswith(last):
+                yield process, said
+                break
+        else:
+            pytest.fail(f"ended early: {said}{process.communicate()[1]}")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+def address(said: str, name: str) -> str:
+    found = re.search(rf"^{name} +(http://127\.0\.0\.1:\d+)", said, re.M)
+    assert found, said
+    return found[1]
+
+
+def ask(url: str, query: str) -> dict[str, object]:
+    request = urllib.request.Request(  # noqa: S310
+        url, json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        answered: dict[str, object] = json.load(answer)
+        return answered
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def twins() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of the twins and the credentials they tell."""
+    with running("twins", "--models", "20") as (process, said):
+        yield address(said, "Twins"), dict(re.findall(r"^  ([A-Z_]+) = (\S+)$", said, re.M))
+        stop(process, signal.SIGTERM)
+
+
+@pytest.fixture
+def config(tmp_path: Path, twins: tuple[str, dict[str, str]]) -> tuple[Path, dict[str, str]]:
+    """A settings file for the twins, and the variables it refers to."""
+    url, credentials = twins
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        f"""
+        [[registries]]
+        name = "pai-twin"
+        kind = "pai"
+        region = "cn-hangzhou"
+        access_key_id = "${{PAI_KEY_ID}}"
+        access_key_secret = "${{PAI_SECRET}}"
+        security_token = "${{PAI_STS_TOKEN}}"
+        models_endpoint = "{url}"
+        algorithms_endpoint = "{url}"
+        [[registries]]
+        name = "qianfan-twin"
+        kind = "qianfan"
+        access_key = "${{QIANFAN_ACCESS_KEY}}"
+        secret_key = "${{QIANFAN_SECRET_KEY}}"
+        endpoint = "{url}"
+        """
+    )
+    return path, credentials
+
+
+def test_the_version_is_told_without_importing_a_server() -> None:
+    code = (
+        "import sys, gateway.__main__ as command\n"
+        "try: command.main(['--version'])\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    version, modules = out.splitlines()
+    assert re.fullmatch(r"gateway \d+\.\d+\.\d+", version)
+    heavy = {"asyncio", "aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "gateway.settings"}
+    assert not heavy & set(modules.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_every_option_its_default_and_an_example(command: str) -> None:
+    out = run(command, "--help").stdout
+    assert f"Example:\n  gateway {command}" in out
+    options = out.partition("options:")[2].partition("Example:")[0]
+    told = re.split(r"\n  (?=-)", options)[1:]
+    assert all("default" in one for one in told if "--help" not in one), options
+
+
+def test_help_lists_every_command() -> None:
+    out = run("--help").stdout
+    assert all(f"\n    {command} " in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("demo", "--port", "65536"),
+        ("demo", "--port", "-1"),
+        ("demo", "--models", "0"),
+        ("demo", "--models", "9" * 5000),
+        ("serve", "--prot", "1"),
+        ("schema", "--ch"),
+    ],
+)
+def test_bad_usage_is_told_in_one_line_after_the_usage(arguments: tuple[str, ...]) -> None:
+    assert re.search(r"^gateway.*: error: .+\n\Z", run(*arguments, status=2).stderr, re.M)
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_every_problem_of_the_settings_is_a_line(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("[server]\nport = -1\nhots = 'x'\n")
+    assert run(command, "--config", str(path), status=2).stderr.splitlines() == [
+        'gateway: server: unknown key "hots" (did you mean "host"?)',
+        "gateway: server.port: -1 is not between 0 and 65535",
+        "gateway: registries: the file needs at least one [[registries]] table",
+    ]
+
+
+def test_a_missing_settings_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    told = f"gateway: {path}: cannot be read: No such file or directory\n"
+    assert run("serve", "--config", str(path), status=2).stderr == told
+    assert run("check", status=2, environ={"GATEWAY_CONFIG": str(path)}).stderr == told
+
+
+@pytest.mark.parametrize(
+    "arguments", [("demo", "--twins-port", "0"), ("demo", "--port", "0", "--twins-port"), ("twins",), ("serve",)]
+)
+def test_a_taken_port_is_one_line(arguments: tuple[str, ...], taken: str) -> None:
+    option = () if arguments[-1] == "--twins-port" else ("--port",)
+    environ = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
+    errors = run(*arguments, *option, taken, status=1, environ=environ).stderr
+    assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+
+
+def test_a_host_that_does_not_exist_is_one_line() -> None:
+    errors = run("twins", "--host", "no.such.host.invalid", status=1).stderr
+    assert re.fullmatch(r"gateway: cannot listen on no\.such\.host\.invalid:0: .+\n", errors)
+
+
+def test_the_schema_is_printed_and_compared(tmp_path: Path) -> None:
+    printed = run("schema").stdout
+    assert "type Query" in printed
+    path = tmp_path / "schema.graphql"
+    path.write_text(printed)
+    assert run("schema", "--check", str(path)).stdout == ""
+    path.write_text(printed.replace("type Query", "type Qery"))
+    told = run("schema", "--check", str(path), status=1).stderr
+    assert told == f"gateway: {path} is not the schema of the code; update it: gateway schema > {path}\n"
+    path.unlink()
+    told = run("schema", "--check", str(path), status=1).stderr
+    assert told.startswith(f"gateway: {path}: cannot be read: No such file or directory")
+
+
+def test_the_schema_in_the_repository_is_the_one_of_the_code() -> None:
+    run("schema", "--check", str(Path(__file__).parent.parent / "schema.graphql"))
+
+
+def test_a_reader_that_leaves_early_makes_no_noise() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "schema"], stdout=writer, stderr=subprocess.PIPE, text=True, env=ENVIRON
+    )
+    os.close(writer)
+    errors = process.communicate(timeout=60)[1]
+    assert (process.returncode, errors) == (1, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_answers_its_own_first_query(number: signal.Signals) -> None:
+    with running("demo", "--port", "0", "--models", "20") as (process, said):
+        (line,) = [line for line in said.splitlines() if line.startswith("  curl ")]
+        _, _, url, _, header, _, body = shlex.split(line)
+        assert url == address(said, "Gateway") + "/graphql"
+        assert header == "Content-Type: application/json"
+        answered = ask(url, json.loads(body)["query"])
+        assert "errors" not in answered
+        data = answered["data"]
+        assert isinstance(data, dict)
+        assert len(data["models"]["nodes"]) == 3
+        assert address(said, "Twins") != address(said, "Gateway")
+        stop(process, number)
+
+
+def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
+    assert set(twins[1]) == {
+        "PAI_KEY_ID",
+        "PAI_SECRET",
+        "PAI_STS_TOKEN",
+        "QIANFAN_ACCESS_KEY",
+        "QIANFAN_SECRET_KEY",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_configured_registries_are_served(config: tuple[Path, dict[str, str]], number: signal.Signals) -> None:
+    path, environ = config
+    with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, said):
+        answered = ask(address(said, "Gateway") + "/graphql", "{ registries { name } }")
+        assert answered == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
+        stop(process, number)
+
+
+def test_check_tells_how_each_registry_answers(config: tuple[Path, dict[str, str]]) -> None:
+    path, environ = config
+    pai, qianfan = run("check", "--config", str(path), environ=environ).stdout.splitlines()
+    assert re.fullmatch(r"pai-twin      +\d+\.\d ms  ok", pai)
+    assert re.fullmatch(r"qianfan-twin  +\d+\.\d ms  ok", qianfan)
+
+
+def test_check_fails_for_a_registry_that_refuses(config: tuple[Path, dict[str, str]]) -> None:
+    path, environ = config
+    wrong = environ | {"QIANFAN_SECRET_KEY": "not-the-key"}
+    done = run("check", "--config", str(path), status=1, environ=wrong)
+    good, bad = done.stdout.splitlines()
+    assert re.fullmatch(r"pai-twin      +\d+\.\d ms  ok", good)
+    assert re.fullmatch(r"qianfan-twin  +\d+\.\d ms  .+", bad)
+    assert not bad.endswith("ok")
+    assert "not-the-key" not in done.stdout + done.stderr

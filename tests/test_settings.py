@@ -1,0 +1,456 @@
+"""Settings: what the file and the environment may say, and what is told when they say something else."""
+
+import copy
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.registries.pai import PaiSettings
+from gateway.registries.qianfan import QianfanSettings
+from gateway.settings import (
+    RegistrySettings,
+    Secret,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    describe,
+    load,
+    setting,
+    table,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Odd(RegistrySettings):
+    """A kind with every type a setting can have, and a default of its own."""
+
+    timeout: float = setting("Longer here.", default=30.0, minimum=1, maximum=60)
+    wide: bool = setting("A switch.", default=False)
+    depth: int = setting("Without bounds.", default=3)
+
+
+KINDS: Mapping[str, type[RegistrySettings]] = {"pai": PaiSettings, "qianfan": QianfanSettings, "odd": Odd}
+VENDORS = {name: KINDS[name] for name in ("pai", "qianfan")}
+PAI = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "pai-id",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "pai-hidden",
+    "ALIBABA_CLOUD_REGION_ID": "cn-shanghai",
+}
+QIANFAN = {"QIANFAN_ACCESS_KEY": "bce-id", "QIANFAN_SECRET_KEY": "bce-hidden"}
+PUBLISHED = """
+[server]
+host = "127.0.0.1"
+port = 8000
+[[registries]]
+name = "pai"                       # part of every global id
+kind = "pai"
+region = "cn-hangzhou"
+access_key_id = "${ALIBABA_CLOUD_ACCESS_KEY_ID}"
+access_key_secret = "${ALIBABA_CLOUD_ACCESS_KEY_SECRET}"
+security_token = ""                # STS, optional
+models_endpoint = ""               # default https://aiworkspace.<region>.aliyuncs.com
+algorithms_endpoint = ""           # default https://pai.<region>.aliyuncs.com
+timeout = 8.0                      # seconds, one call
+[[registries]]
+name = "qianfan"
+kind = "qianfan"
+access_key = "${QIANFAN_ACCESS_KEY}"
+secret_key = "${QIANFAN_SECRET_KEY}"
+endpoint = ""                      # default https://qianfan.baidubce.com
+"""
+ODD = '[[registries]]\nname = "odd"\nkind = "odd"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.toml"
+
+
+def read(file: Path, text: str | bytes, environ: Mapping[str, str] = PAI | QIANFAN) -> Settings:
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(file, environ, KINDS)
+
+
+def problems(file: Path | None, text: str | bytes = "", environ: Mapping[str, str] = PAI | QIANFAN) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(None, environ, KINDS) if file is None else read(file, text, environ)
+    told = list(caught.value.problems)
+    assert str(caught.value).splitlines() == told, "one problem, one line"
+    for value in environ.values():
+        assert "hidden" not in value or value not in str(caught.value)
+    return told
+
+
+def test_the_published_example_is_read_as_it_says(file: Path) -> None:
+    assert read(file, PUBLISHED) == Settings(
+        server=ServerSettings(host="127.0.0.1", port=8000),
+        registries=(
+            PaiSettings(
+                name="pai",
+                kind="pai",
+                region="cn-hangzhou",
+                access_key_id="pai-id",
+                access_key_secret=Secret("pai-hidden"),
+                security_token=Secret(""),
+                models_endpoint="https://aiworkspace.cn-hangzhou.aliyuncs.com",
+                algorithms_endpoint="https://pai.cn-hangzhou.aliyuncs.com",
+                timeout=8.0,
+            ),
+            QianfanSettings(
+                name="qianfan",
+                kind="qianfan",
+                access_key="bce-id",
+                secret_key=Secret("bce-hidden"),
+                endpoint="https://qianfan.baidubce.com",
+            ),
+        ),
+    )
+
+
+def test_registries_come_from_the_vendors_variables_without_a_file() -> None:
+    settings = load(None, PAI | QIANFAN | {"ALIBABA_CLOUD_SECURITY_TOKEN": "sts"}, KINDS)
+    pai, qianfan = settings.registries
+    assert isinstance(pai, PaiSettings)
+    assert (pai.name, pai.kind, pai.region) == ("pai", "pai", "cn-shanghai")
+    assert pai.security_token.reveal() == "sts"
+    assert pai.models_endpoint == "https://aiworkspace.cn-shanghai.aliyuncs.com"
+    assert isinstance(qianfan, QianfanSettings)
+    assert qianfan.secret_key == Secret("bce-hidden")
+    assert settings.server == ServerSettings()
+
+
+def test_one_vendor_alone_is_enough() -> None:
+    assert [one.kind for one in load(None, QIANFAN, KINDS).registries] == ["qianfan"]
+
+
+def test_the_first_variable_that_is_set_and_not_empty_wins() -> None:
+    def region(**variables: str) -> str:
+        (pai,) = load(None, PAI | variables, KINDS).registries
+        assert isinstance(pai, PaiSettings)
+        return pai.region
+
+    assert region(ALIBABA_CLOUD_REGION="cn-beijing") == "cn-shanghai"
+    assert region(ALIBABA_CLOUD_REGION="cn-beijing", ALIBABA_CLOUD_REGION_ID="") == "cn-beijing"
+
+
+def test_a_vendor_set_in_part_is_told_what_is_missing() -> None:
+    given = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "pai-id"} | QIANFAN
+    assert problems(None, environ=given) == [
+        'registry "pai" (from ALIBABA_CLOUD_ACCESS_KEY_ID): '
+        "region is missing (set ALIBABA_CLOUD_REGION_ID or ALIBABA_CLOUD_REGION)",
+        'registry "pai" (from ALIBABA_CLOUD_ACCESS_KEY_ID): '
+        "access_key_secret is missing (set ALIBABA_CLOUD_ACCESS_KEY_SECRET)",
+    ]
+
+
+def test_nothing_configured_tells_both_ways() -> None:
+    (only,) = problems(None, environ={})
+    assert only.startswith("no registry is configured: name a file with --config or GATEWAY_CONFIG, or set ")
+    assert "QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY" in only
+
+
+def test_the_file_is_named_by_a_variable_too(file: Path) -> None:
+    expected = read(file, PUBLISHED)
+    assert load(None, PAI | QIANFAN | {"GATEWAY_CONFIG": str(file)}, KINDS) == expected
+
+
+def test_a_file_is_never_completed_by_the_vendors_variables(file: Path) -> None:
+    text = '[[registries]]\nname = "b"\nkind = "qianfan"\naccess_key = "x"'
+    assert problems(file, text) == ['registries[1] "b": secret_key is missing']
+
+
+@pytest.mark.parametrize("port", ["0", "9000", "65535"])
+def test_a_variable_goes_before_the_file(file: Path, port: str) -> None:
+    environ = PAI | QIANFAN | {"GATEWAY_SERVER_PORT": port, "GATEWAY_SERVER_HOST": ""}
+    assert read(file, PUBLISHED, environ).server == ServerSettings(port=int(port))
+
+
+def test_unknown_variables_are_refused_with_a_suggestion() -> None:
+    given = {"GATEWAY_SERVER_PROT": "1", "GATEWAY_PORT": "9000"}
+    assert problems(None, environ=QIANFAN | given) == [
+        'unknown variable "GATEWAY_PORT" (did you mean "GATEWAY_SERVER_PORT"?)',
+        'unknown variable "GATEWAY_SERVER_PROT" (did you mean "GATEWAY_SERVER_PORT"?)',
+    ]
+
+
+def test_variables_that_kubernetes_makes_for_a_service_called_gateway_are_no_settings() -> None:
+    linked = {
+        "GATEWAY_SERVICE_HOST": "10.0.0.1",
+        "GATEWAY_SERVICE_PORT": "80",
+        "GATEWAY_SERVICE_PORT_HTTP": "80",
+        "GATEWAY_PORT": "tcp://10.0.0.1:80",
+        "GATEWAY_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "GATEWAY_PORT_80_TCP_PROTO": "tcp",
+        "GATEWAY_PORT_80_TCP_ADDR": "10.0.0.1",
+        "GATEWAY_REDIS_SERVICE_HOST": "10.0.0.2",
+        "GATEWAY_REDIS_PORT_6379_TCP_PORT": "6379",
+    }
+    assert load(None, QIANFAN | linked, KINDS) == load(None, QIANFAN, KINDS)
+
+
+def test_every_problem_is_told_at_once(file: Path) -> None:
+    text = """
+        [server]
+        port = 99999
+        hots = "x"
+        [sever]
+        [[registries]]
+        name = "pai"
+        kind = "paai"
+        [[registries]]
+        name = "pai-eu"
+        kind = "pai"
+        regoin = "eu-central-1"
+        access_key_id = "${MISSING_ID}"
+        access_key_secret = 12345
+        timeout = 0
+        models_endpoint = "https://user:hunter2@example.com"
+        [[registries]]
+        name = "Pai"
+        kind = "qianfan"
+        access_key = ""
+        secret_key = "x"
+    """
+    assert problems(file, text, PAI | {"GATEWAY_X": "1"}) == [
+        'unknown variable "GATEWAY_X" (did you mean "GATEWAY_CONFIG"?)',
+        'unknown table "sever" (did you mean "server"?)',
+        'server: unknown key "hots" (did you mean "host"?)',
+        "server.port: 99999 is not between 0 and 65535",
+        'registries[1] "pai": kind "paai" is not known (known: pai, qianfan, odd)',
+        'registries[2] "pai-eu": unknown key "regoin" (did you mean "region"?)',
+        'registries[2] "pai-eu": timeout: 0 is not between 0.001 and 120',
+        'registries[2] "pai-eu": region is missing',
+        'registries[2] "pai-eu": access_key_id: the variable MISSING_ID is not set',
+        'registries[2] "pai-eu": access_key_secret: must be text, not a whole number',
+        'registries[2] "pai-eu": models_endpoint: must be http:// or https:// and a host, without path, query or user',
+        'registries[3] "Pai": name: "Pai" does not match [a-z][a-z0-9-]{0,31}, like "pai-eu"',
+        'registries[3] "Pai": access_key: is empty',
+    ]
+
+
+def test_a_name_is_used_once(file: Path) -> None:
+    assert problems(file, ODD * 3) == [
+        'registries[2] "odd": the name is taken by registries[1]',
+        'registries[3] "odd": the name is taken by registries[1]',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "registries: the file needs at least one [[registries]] table"),
+        ("registries = 3", "registries: the file needs at least one [[registries]] table"),
+        ("[registries]", "registries: the file needs at least one [[registries]] table"),
+        ("registries = [3]", "registries[1]: must be a table, not a whole number"),
+        ("registries = [{}]", "registries[1]: kind is missing (known: pai, qianfan, odd)"),
+        ("[[registries]]\nkind = ''", "registries[1]: kind: is empty"),
+        ("[[registries]]\nkind = ['odd']", "registries[1]: kind: must be text, not a list"),
+        ("[[registries]]\nkind = '${NOPE}'", "registries[1]: kind: the variable NOPE is not set"),
+        ('[[registries]]\nkind = "odd"', "registries[1]: name is missing"),
+        (f"server = 3\n{ODD}", "server: must be a table, not a whole number"),
+        (f"port = 3\n{ODD}", 'unknown table "port" (known: server, registries)'),
+        (f"{ODD}timeout = true", 'registries[1] "odd": timeout: must be a number, not true or false'),
+        (f"{ODD}timeout = nan", 'registries[1] "odd": timeout: nan is not between 1 and 60'),
+        (f"{ODD}timeout = inf", 'registries[1] "odd": timeout: inf is not between 1 and 60'),
+        (f"{ODD}timeout = '8'", 'registries[1] "odd": timeout: must be a number, not text'),
+        (f"{ODD}depth = 3.0", 'registries[1] "odd": depth: must be a whole number, not a number'),
+        (f"{ODD}depth = false", 'registries[1] "odd": depth: must be a whole number, not true or false'),
+        (f"{ODD}depth = 1979-05-27", 'registries[1] "odd": depth: must be a whole number, not a date or time'),
+        (f"{ODD}depth = {{}}", 'registries[1] "odd": depth: must be a whole number, not a table'),
+        (f"{ODD}wide = 1", 'registries[1] "odd": wide: must be true or false, not a whole number'),
+        (f"{ODD}max_answer_bytes = 1023", "max_answer_bytes: 1023 is not between 1024 and 1073741824"),
+        (f"{ODD}max_answer_bytes = 0x{'f' * 5000}", "max_answer_bytes: so large a number is not between"),
+        (f'{ODD}"a\\nb" = 1', r'registries[1] "odd": unknown key "a\nb"'),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_told_in_plain_words(file: Path, text: str, told: str) -> None:
+    (only,) = problems(file, text)
+    assert told in only
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"[server\nport = 1", "not valid TOML: .*line 1"),
+        (b"port = 1\nport = 2\n", "not valid TOML: .*line 2"),
+        (b"x = " + b"[" * 100_000, "not valid TOML: "),
+        (b"x = " + b"9" * 5000, "not valid TOML: "),
+        ("# ok\nname = 'é'".encode("latin-1"), "line 2 is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_toml_says_where(file: Path, text: bytes, told: str) -> None:
+    (only,) = problems(file, text)
+    assert only.startswith(f"{file}: ")
+    with pytest.raises(SettingsError, match=told):
+        load(file, {}, KINDS)
+
+
+def test_a_missing_file_and_a_folder_are_told_beside_the_environments_problems(tmp_path: Path) -> None:
+    for path, told in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(SettingsError) as caught:
+            load(path, {"GATEWAY_SERVER_PROT": "1"}, KINDS)
+        assert caught.value.problems == (
+            'unknown variable "GATEWAY_SERVER_PROT" (did you mean "GATEWAY_SERVER_PORT"?)',
+            f"{path}: cannot be read: {told}",
+        )
+
+
+def test_a_byte_order_mark_is_no_problem(file: Path) -> None:
+    assert read(file, b"\xef\xbb\xbf" + ODD.encode()).registries[0].name == "odd"
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("${KEY}", "v"),
+        ("a-${KEY}-${KEY}-z", "a-v-v-z"),
+        ("$${KEY}", "${KEY}"),
+        ("$KEY {KEY} $$ 100%", "$KEY {KEY} $$ 100%"),
+        ("${NESTED}", "${KEY}"),
+    ],
+)
+def test_variables_are_filled_into_texts(file: Path, written: str, key: str) -> None:
+    text = f'[[registries]]\nname = "b"\nkind = "qianfan"\naccess_key = "{written}"\nsecret_key = "${{KEY}}"'
+    (registry,) = read(file, text, {"KEY": "v", "NESTED": "${KEY}"}).registries
+    assert isinstance(registry, QianfanSettings)
+    assert (registry.access_key, registry.secret_key.reveal()) == (key, "v")
+
+
+@pytest.mark.parametrize("written", ["${", "${}", "${KEY", "${KEY-x}", "${1}", "ok ${KEY} ${"])
+def test_a_broken_reference_is_refused(file: Path, written: str) -> None:
+    (only,) = problems(file, f'{ODD}depth = "{written}"', {"KEY": "1"})
+    assert 'depth: "${" needs the name of a variable' in only
+
+
+def test_numbers_and_switches_may_come_from_variables(file: Path) -> None:
+    text = f'[server]\nport = "${{P}}"\n{ODD}wide = "${{W}}"\ntimeout = "${{T}}"\ndepth = "${{D}}"'
+    settings = read(file, text, {"P": "81", "W": "true", "T": "9", "D": ""})
+    assert settings.server.port == 81
+    assert settings.registries == (Odd(name="odd", kind="odd", wide=True, timeout=9.0),)
+    assert isinstance(settings.registries[0].timeout, float)
+
+
+@pytest.mark.parametrize("key", ["name", "kind", "region", "timeout", "models_endpoint", "access_key_secret"])
+@pytest.mark.parametrize("secret", ["s3cr-hidden !", " hidden", "hidden\n", "https://u:hidden@h"])
+def test_a_problem_never_shows_what_a_variable_held(file: Path, key: str, secret: str) -> None:
+    keys = {"name": "p", "kind": "pai", "region": "cn-x", "access_key_id": "i", "access_key_secret": "s"}
+    lines = [f'{name} = "{value}"' for name, value in (keys | {key: "${HIDDEN}"}).items()]
+    text = "[[registries]]\n" + "\n".join(lines)
+    if key == "access_key_secret" and secret.isprintable() and secret == secret.strip():
+        assert secret not in repr(read(file, text, {"HIDDEN": secret}))
+        return
+    assert all("hidden" not in told for told in problems(file, text, {"HIDDEN": secret}))
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("https://Example.COM/", "https://example.com"),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("http://twin_1", "http://twin_1"),
+    ],
+)
+def test_an_address_is_kept_in_one_spelling(file: Path, written: str, url: str) -> None:
+    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{written}" #')
+    registry = read(file, text).registries[1]
+    assert isinstance(registry, QianfanSettings)
+    assert registry.endpoint == url
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "example.com",
+        "ftp://example.com",
+        "https://",
+        "https:///",
+        "https://h//",
+        "https://h/v1",
+        "https://h?",
+        "https://h#x",
+        "https://u@h",
+        "https://h:65536",
+        "https://h:",
+        "https://h h",
+        "https://.",
+        "http://[::1",
+    ],
+)
+def test_an_address_is_a_scheme_and_a_host(file: Path, written: str) -> None:
+    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{written}" #')
+    (only,) = problems(file, text)
+    assert only.startswith('registries[2] "qianfan": endpoint: must be http:// or https:// and a host')
+
+
+@given(st.text(min_size=1).filter(lambda text: text not in "Secret(***)"))
+def test_a_secret_is_only_shown_on_request(text: str) -> None:
+    secret = Secret(text)
+    assert secret.reveal() == text
+    assert secret == Secret(text)
+    assert hash(secret) == hash(Secret(text))
+    assert secret != text
+    assert secret
+    assert {str(secret), repr(secret), f"{secret}", f"{secret!s}", "%s" % secret} == {"Secret(***)"}  # noqa: UP031
+    assert pickle.loads(pickle.dumps(secret)) == secret == copy.deepcopy(secret)  # noqa: S301
+    settings = QianfanSettings(name="q", kind="qianfan", access_key="a", secret_key=secret)
+    assert asdict(settings)["secret_key"] == secret
+    assert "secret_key=Secret(***)" in repr(settings)
+
+
+def test_an_empty_secret_is_false() -> None:
+    assert not Secret("")
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in fields(Odd)]) | st.text(), st.text() | st.integers()))
+def test_any_entry_is_read_or_refused(entry: dict[str, object]) -> None:
+    from gateway.settings import _Reading
+
+    reading = _Reading({"A": "1"})
+    tuple(reading.registries({"registries": [{"kind": "odd"} | entry]}, KINDS))
+    assert all(isinstance(told, str) and told.isprintable() for told in reading.problems)
+
+
+@given(st.integers() | st.floats())
+def test_a_port_is_read_from_a_variable_or_told(number: float) -> None:
+    environ = QIANFAN | {"GATEWAY_SERVER_PORT": str(number)}
+    if isinstance(number, int) and 0 <= number <= 65535:
+        assert load(None, environ, VENDORS).server.port == number
+    else:
+        (only,) = problems(None, environ=environ)
+        assert only.startswith("GATEWAY_SERVER_PORT: ")
+
+
+def test_defaults_are_filled_in_for_settings_made_in_code() -> None:
+    pai = PaiSettings(name="p", kind="pai", region="cn-x", access_key_id="{a}", access_key_secret=Secret("{b}"))
+    assert pai.algorithms_endpoint == "https://pai.cn-x.aliyuncs.com"
+    assert pai.access_key_id == "{a}"
+
+
+def test_every_setting_is_described_once() -> None:
+    rows = describe(KINDS)
+    assert len({row.key for row in rows}) == len(rows)
+    assert all(row.help.strip() for row in rows)
+    by_key = {row.key: row for row in rows}
+    assert by_key["server.port"][1:4] == ("whole number", "8000", "GATEWAY_SERVER_PORT")
+    assert by_key["registries.name"][1:4] == ("text", "required", "")
+    assert by_key["registries.timeout"].default == "8.0"
+    assert by_key["registries.timeout (odd)"].default == "30.0"
+    assert by_key["registries.secret_key (qianfan)"][1:4] == ("secret", "required", "QIANFAN_SECRET_KEY")
+    assert by_key["registries.security_token (pai)"].default == ""
+    assert by_key["registries.models_endpoint (pai)"].default == "https://aiworkspace.{region}.aliyuncs.com"
+    for kind, cls in KINDS.items():
+        for item in fields(cls):
+            assert f"registries.{item.name}" in by_key or f"registries.{item.name} ({kind})" in by_key
+
+
+def test_the_table_has_a_line_for_every_setting() -> None:
+    lines = table(VENDORS).splitlines()
+    assert len(lines) == 2 + len(describe(VENDORS))
+    assert "| `server.port` | whole number | `8000` | `GATEWAY_SERVER_PORT` | " in lines[3]
+    assert {line.count("|") - line.count("\\|") for line in lines} == {6}
