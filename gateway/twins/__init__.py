@@ -1,4 +1,11 @@
-"""The two clouds as loopback servers, for the demo and the tests; nothing of the gateway's own work happens here."""
+"""The two clouds as loopback servers, for the demo and the tests; nothing of the gateway's own work happens here.
+
+    async with serving(models=200) as twins:   # one port for both clouds
+        twins.url, twins.corpus, twins.calls, twins.now
+        twins.faults.replace({"ListModels": {"status": 503, "times": 2}})
+
+The same from outside: ``GET`` and ``DELETE /_twin/calls``, ``PUT /_twin/faults``.
+"""
 
 from gateway.twins.corpus import Corpus
 from gateway.twins.gatekeeper import (

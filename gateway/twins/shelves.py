@@ -118,7 +118,7 @@ class Table(Generic[R]):
         self._shelves = {name: Shelf(source, name) for name in source.residues}
         self._explicit: dict[Key, R] = {}
         self._removed: set[int] = set()
-        self._scans: dict[Hashable, array[int]] = {}
+        self._scans: dict[Hashable, array[int]] = {}  # replaced, not cleared: a scan under way keeps its own
 
     def __len__(self) -> int:
         return sum(map(len, self._shelves.values()))
@@ -148,7 +148,7 @@ class Table(Generic[R]):
                 self.remove(key)
         self._explicit.update(dict.fromkeys(added.keys, added))
         self._shelves.setdefault(added.shelf, self.shelf(added.shelf)).insert(added)
-        self._scans.clear()
+        self._scans = {}
         return added
 
     def remove(self, key: Key) -> None:
@@ -161,11 +161,12 @@ class Table(Generic[R]):
             self._explicit = {name: kept for name, kept in self._explicit.items() if kept is not row}
         elif (index := self._source.index(key)) is not None:
             self._removed.add(index)
-        self._scans.clear()
+        self._scans = {}
 
     async def matching(self, shelf: str, key: Hashable, match: Callable[[R], bool]) -> Sequence[int]:
         """Positions of the rows that match; ``key`` names the condition, so that paging scans once."""
-        found = self._scans.get((shelf, key))
+        scans = self._scans
+        found = scans.get((shelf, key))
         if found is None:
             found = array("L")
             rows = self.shelf(shelf)
@@ -174,7 +175,7 @@ class Table(Generic[R]):
                     found.append(position)
                 if position % SCAN_STRIDE == SCAN_STRIDE - 1:
                     await asyncio.sleep(0)
-            while len(self._scans) >= SCANS_KEPT:
-                del self._scans[next(iter(self._scans))]
-            self._scans[(shelf, key)] = found
+            while len(scans) >= SCANS_KEPT:
+                del scans[next(iter(scans))]
+            scans[(shelf, key)] = found
         return found

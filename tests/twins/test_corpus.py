@@ -92,6 +92,30 @@ def test_the_oddities_of_the_clouds_occur() -> None:
     assert json.dumps(versions, ensure_ascii=False)
 
 
+def test_every_training_spec_by_name_leads_to_an_algorithm_version() -> None:
+    corpus = Corpus(200)
+    known = {
+        (version["AlgorithmName"], version["AlgorithmProvider"], version["AlgorithmVersion"])
+        for row in corpus.algorithms
+        for version in row.versions
+    }
+    specs = [version.get("TrainingSpec") for row in corpus.pai_models for version in row.versions]
+    methods = [
+        method
+        for spec in specs
+        if isinstance(spec, dict)
+        for method in ([spec] if {"AlgorithmName", "AlgorithmSpec"} & set(spec) else spec.values())
+    ]
+    named = {
+        (method["AlgorithmName"], method["AlgorithmProvider"], method["AlgorithmVersion"])
+        for method in methods
+        if "AlgorithmName" in method
+    }
+    assert len(named) > 30
+    assert named <= known
+    assert any("AlgorithmSpec" in method for method in methods)
+
+
 def test_a_hundred_thousand_models_take_no_memory_until_read() -> None:
     tracemalloc.start()
     try:

@@ -239,29 +239,6 @@ async def test_algorithms_are_found_by_name_provider_and_id(sync: Sdk) -> None:
     assert one["TotalCount"] == 1
 
 
-async def test_every_training_spec_by_name_leads_to_an_algorithm_version(twins: Twins) -> None:
-    known = {
-        (version["AlgorithmName"], version["AlgorithmProvider"], version["AlgorithmVersion"])
-        for row in twins.corpus.algorithms
-        for version in row.versions
-    }
-    specs = [version.get("TrainingSpec") for row in twins.corpus.pai_models for version in row.versions]
-    methods = [
-        method
-        for spec in specs
-        if isinstance(spec, dict)
-        for method in ([spec] if {"AlgorithmName", "AlgorithmSpec"} & set(spec) else spec.values())
-    ]
-    named = {
-        (method["AlgorithmName"], method["AlgorithmProvider"], method["AlgorithmVersion"])
-        for method in methods
-        if "AlgorithmName" in method
-    }
-    assert len(named) > 30
-    assert named <= known
-    assert any("AlgorithmSpec" in method for method in methods)
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "code"),
     [
