@@ -53,7 +53,7 @@ async def demo(options: argparse.Namespace) -> int:
         async with _running_twins(options.host, options.twins_port, options.models) as url:
 
             def announce(gateway: str) -> None:
-                print(f"Gateway  {gateway}/graphql  (in a browser: the playground)")
+                print(f"Gateway  {gateway}/graphql")
                 print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
                 print("\nA first query:\n")
                 print(

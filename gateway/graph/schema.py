@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
 
 import strawberry
-from graphql import GraphQLError, GraphQLSyntaxError
-from strawberry.extensions import ParserCache, ValidationCache
+from graphql import GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
+from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -135,6 +136,24 @@ class Query:
         return records
 
 
+class OneOperation(SchemaExtension):
+    """Refuses a document of several operations without a name, and gives refusals of validation their code."""
+
+    def on_validate(self) -> Iterator[None]:
+        yield
+        context = self.execution_context
+        for error in context.pre_execution_errors or ():
+            error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
+        document = context.graphql_document
+        if not context.pre_execution_errors and document is not None and context.context.operation_name is None:
+            operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+            if len(operations) > 1:
+                reason = "The document has several operations: `operationName` must say which."
+                context.pre_execution_errors = [
+                    GraphQLError(reason, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
+                ]
+
+
 class Schema(strawberry.Schema):
     """The schema, with every error either meant for the caller or masked."""
 
@@ -149,8 +168,9 @@ def present(error: GraphQLError) -> None:
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
     if cause is None or isinstance(cause, GraphQLError):
-        code = "GRAPHQL_VALIDATION_FAILED" if error.path is None and error.locations else "BAD_USER_INPUT"
-        error.extensions = {"code": "GRAPHQL_PARSE_FAILED" if isinstance(error, GraphQLSyntaxError) else code}
+        error.extensions = {
+            "code": "GRAPHQL_PARSE_FAILED" if isinstance(error, GraphQLSyntaxError) else "BAD_USER_INPUT"
+        }
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)
@@ -163,7 +183,7 @@ name_suppliers()
 SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
-    extensions=[ParserCache, ValidationCache],
+    extensions=[OneOperation, ParserCache, ValidationCache],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
 )
 

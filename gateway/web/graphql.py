@@ -29,9 +29,11 @@ LARGEST_BODY: Final = 2_000_000
 
 @dataclass(slots=True)
 class Context:
-    """What an operation has beside its document: its side of the catalog, and failures that only errors can show."""
+    """What an operation has beside its document: its side of the catalog, the name that the client gave it, and
+    failures that only errors can show."""
 
     operation: Operation
+    operation_name: str | None = None
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
 
 
@@ -49,7 +51,7 @@ async def graphql(request: Request) -> Response:
     try:
         media_type = negotiate(request.headers.get("accept", "*/*"))
         parameters = await read(request)
-        context = Context(Operation(request.state.registries))
+        context = Context(Operation(request.state.registries), parameters.get("operationName"))
         result = await SCHEMA.execute(
             parameters.get("query"),
             parameters.get("variables"),

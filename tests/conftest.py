@@ -1,0 +1,129 @@
+"""A gateway and its two clouds on real loopback sockets, for tests that ask as a client does."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+
+from gateway import twins
+from gateway.app import create_app
+from gateway.registries.pai import PaiSettings
+from gateway.registries.qianfan import QianfanSettings
+from gateway.settings import RegistrySettings, Secret, ServerSettings, Settings
+from gateway.twins import Twins
+
+
+@dataclass
+class Answer:
+    """One HTTP answer of the gateway."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def data(self) -> Any:
+        assert "errors" not in self.body, self.body["errors"]
+        return self.body["data"]
+
+    @property
+    def codes(self) -> list[str]:
+        return [error["extensions"]["code"] for error in self.body.get("errors", ())]
+
+
+@dataclass
+class Client:
+    """A client of one running gateway."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def query(self, text: str, **variables: Any) -> Answer:
+        return await self.request("POST", json={"query": text, "variables": variables})
+
+    async def request(self, method: str, path: str = "/graphql", **options: Any) -> Answer:
+        async with self.session.request(method, self.url + path, **options) as response:
+            text = await response.text()
+            body = json.loads(text) if "json" in response.headers.get("content-type", "") else text
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, body)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[Client]:
+    """The gateway with these settings behind a real socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, lifespan="on", ws="none"))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        async with aiohttp.ClientSession() as session:
+            yield Client(f"http://127.0.0.1:{listening.getsockname()[1]}", session)
+        server.should_exit = True
+        await serving
+
+
+def pai(url: str, name: str = "pai", **options: Any) -> PaiSettings:
+    return PaiSettings(
+        name=name,
+        kind="pai",
+        region="cn-hangzhou",
+        access_key_id=twins.PAI_KEY_ID,
+        access_key_secret=Secret(twins.PAI_SECRET),
+        models_endpoint=url,
+        algorithms_endpoint=url,
+        **options,
+    )
+
+
+def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
+    return QianfanSettings(
+        name=name,
+        kind="qianfan",
+        access_key=twins.QIANFAN_ACCESS_KEY,
+        secret_key=Secret(twins.QIANFAN_SECRET_KEY),
+        endpoint=url,
+        **options,
+    )
+
+
+def settings(*registries: RegistrySettings) -> Settings:
+    return Settings(server=ServerSettings(), registries=registries)
+
+
+@dataclass
+class World:
+    """A gateway over two clouds, each on a port of its own, so that each can fail alone."""
+
+    pai: Twins
+    qianfan: Twins
+    gateway: Client
+
+    def calls(self) -> dict[str, int]:
+        """How often each upstream call was made since the last time."""
+        made = dict(self.pai.calls + self.qianfan.calls)
+        self.pai.calls.clear()
+        self.qianfan.calls.clear()
+        return made
+
+
+@asynccontextmanager
+async def two_clouds(models: int = 200, **options: Any) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(twins.serving(models=models))
+        other = await stack.enter_async_context(twins.serving(models=models))
+        gateway = await stack.enter_async_context(
+            served(settings(pai(one.url, **options), qianfan(other.url, **options)))
+        )
+        yield World(one, other, gateway)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with two_clouds() as world:
+        yield world

@@ -1,0 +1,158 @@
+"""GraphQL over HTTP as clients meet it: methods, bodies, media types, statuses."""
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from tests.conftest import World
+
+GRAPHQL = "application/graphql-response+json"
+QUERY = {"query": "{ __typename }"}
+
+
+async def test_a_query_by_post_and_by_get(world: World) -> None:
+    for answer in (
+        await world.gateway.request("POST", json=QUERY),
+        await world.gateway.request("GET", params=QUERY),
+    ):
+        assert (answer.status, answer.body) == (200, {"data": {"__typename": "Query"}})
+        assert answer.headers["content-type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("application/json", "application/json"),
+        (GRAPHQL, GRAPHQL),
+        (f"{GRAPHQL}; charset=utf-8, application/json; charset=utf-8", GRAPHQL),
+        (f"{GRAPHQL};q=0.2, application/json", "application/json"),
+        (f"{GRAPHQL}, application/json;q=0.9, text/event-stream, multipart/mixed", GRAPHQL),
+        (f"{GRAPHQL};q=0, */*", "application/json"),
+    ],
+)
+async def test_the_media_type_is_the_clients_choice(world: World, accept: str, expected: str) -> None:
+    answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": accept})
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith(expected)
+    assert answer.headers["vary"] == "Accept"
+
+
+async def test_a_client_that_takes_neither_type_is_told_so(world: World) -> None:
+    answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": "text/html"})
+    assert (answer.status, answer.codes) == (406, ["NOT_ACCEPTABLE"])
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "syntax": ("{ models(", "GRAPHQL_PARSE_FAILED"),
+    "unknown field": ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+    "missing argument": ("{ model { id } }", "GRAPHQL_VALIDATION_FAILED"),
+    "missing variable": ("query ($id: ID!) { model(id: $id) { id } }", "BAD_USER_INPUT"),
+    "unknown operation": ("query A { __typename }", "OPERATION_RESOLUTION_FAILURE"),
+    "two operations": ("query A { __typename } query B { __typename }", "OPERATION_RESOLUTION_FAILURE"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_a_refused_operation_has_no_data_and_a_status_of_its_media_type(world: World, case: str) -> None:
+    query, code = BROKEN[case]
+    body = {"query": query} | ({"operationName": "Z"} if case == "unknown operation" else {})
+    for accept, status in ((GRAPHQL, 400), ("application/json", 200)):
+        answer = await world.gateway.request("POST", json=body, headers={"Accept": accept})
+        assert (answer.status, answer.codes, "data" in answer.body) == (status, [code], False)
+
+
+async def test_a_field_error_keeps_status_200_in_both_types(world: World) -> None:
+    for accept in (GRAPHQL, "application/json"):
+        answer = await world.gateway.request(
+            "POST", json={"query": '{ node(id: "x") { id } }'}, headers={"Accept": accept}
+        )
+        assert (answer.status, answer.body["data"], answer.codes) == (200, {"node": None}, ["INVALID_ID"])
+
+
+BODIES: list[Any] = [
+    b"",
+    b"1",
+    b"null",
+    b'"x"',
+    b"true",
+    b"[1]",
+    b"[]",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"query": NaN}',
+    b'{"query": ' + b"9" * 5000 + b"}",
+    b'{"query": 1}',
+    b'{"query": null}',
+    b"{}",
+    b'{"query": "{ __typename }", "variables": 1}',
+    b'{"query": "{ __typename }", "operationName": 1}',
+    b'{"query": "{ __typename }", "extensions": []}',
+    b'{"query": "\\ud800"}',
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:30]))
+async def test_no_body_is_a_server_error(world: World, body: bytes) -> None:
+    answer = await world.gateway.request("POST", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status == 400
+    assert answer.codes == ["BAD_REQUEST"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain, application/json", ""],
+)
+async def test_other_content_types_are_not_executed(world: World, content_type: str) -> None:
+    answer = await world.gateway.request(
+        "POST", data=b'{"query": "{ __typename }"}', headers={"Content-Type": content_type}
+    )
+    assert (answer.status, answer.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
+
+
+@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=UTF-8"])
+async def test_json_is_json_however_it_is_spelled(world: World, content_type: str) -> None:
+    answer = await world.gateway.request(
+        "POST", data=b'{"query": "{ __typename }"}', headers={"Content-Type": content_type}
+    )
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_other_methods_are_refused_with_those_allowed(world: World, method: str) -> None:
+    answer = await world.gateway.request(method, json=QUERY)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+
+
+async def test_a_body_over_the_limit_is_refused(world: World) -> None:
+    body = BytesIO(b" " * 2_100_000)
+    answer = await world.gateway.request("POST", data=body, headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.codes) == (413, ["PAYLOAD_TOO_LARGE"])
+
+
+async def test_an_unforeseen_error_is_masked_and_its_id_is_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("secret of the house")
+
+    monkeypatch.setattr("gateway.catalog.operation.Operation.entity", broken)
+    answer = await world.gateway.query('{ model(id: "pai:model/m") { id } }')
+    assert answer.codes == ["INTERNAL_SERVER_ERROR"]
+    assert "secret" not in str(answer.body)
+    assert answer.body["errors"][0]["extensions"]["errorId"] in caplog.text
+
+
+async def test_health_readiness_and_schema(world: World) -> None:
+    assert (await world.gateway.request("GET", "/healthz")).body == {"status": "ok"}
+    ready = await world.gateway.request("GET", "/readyz")
+    assert (ready.status, ready.body["registries"]) == (200, {"pai": "UNKNOWN", "qianfan": "UNKNOWN"})
+    assert (await world.gateway.request("GET", "/schema.graphql")).body.startswith('"""')
+
+    for cloud in (world.pai, world.qianfan):
+        cloud.faults.replace({"*": {"status": 503}})
+    await world.gateway.query("{ models { totalCount } }")
+    ready = await world.gateway.request("GET", "/readyz")
+    assert (ready.status, ready.body["registries"]) == (503, {"pai": "UNAVAILABLE", "qianfan": "UNAVAILABLE"})
