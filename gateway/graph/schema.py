@@ -137,10 +137,12 @@ class Query:
 
 
 class OneOperation(SchemaExtension):
-    """Refuses a document of several operations without a name, and gives refusals of validation their code."""
+    """Refuses a document of several operations without a name, and gives refusals of validation their code.
+
+    Stands after the extension that validates.
+    """
 
     def on_validate(self) -> Iterator[None]:
-        yield
         context = self.execution_context
         for error in context.pre_execution_errors or ():
             error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
@@ -152,6 +154,7 @@ class OneOperation(SchemaExtension):
                 context.pre_execution_errors = [
                     GraphQLError(reason, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
                 ]
+        yield
 
 
 class Schema(strawberry.Schema):
@@ -183,7 +186,7 @@ name_suppliers()
 SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
-    extensions=[OneOperation, ParserCache, ValidationCache],
+    extensions=[ParserCache, ValidationCache, OneOperation],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
 )
 
