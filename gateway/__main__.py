@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
+DEFAULT_CONFIG = Path("gateway.toml")
 QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frameworkName } } } }"
 
 
@@ -122,6 +123,8 @@ def _settings(path: Path | None) -> "Settings":
     from gateway.settings import SettingsError, load
 
     try:
+        if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
+            path = DEFAULT_CONFIG
         return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
@@ -243,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
     host, free = "address to listen on (default: %(default)s)", "; 0 takes any free one (default: %(default)s)"
     models = "models in the twins (default: %(default)s)"
-    config = "settings file (default: the file GATEWAY_CONFIG names, else only the environment)"
+    config = f"settings file (default: the file GATEWAY_CONFIG names, else {DEFAULT_CONFIG}, else only the environment)"
 
     option = command(
         demo, "Run the gateway over offline twins of both clouds.", "gateway demo --port 9000 --models 500"

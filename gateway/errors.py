@@ -17,8 +17,9 @@ GatewayError
     ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the answer is larger than allowed
     └── NotFound                 (never seen by clients)    the registry has no such object: the field is null
 
-Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED,
-OPERATION_RESOLUTION_FAILURE or BAD_REQUEST; whatever was not foreseen is INTERNAL_SERVER_ERROR.
+Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED or
+OPERATION_RESOLUTION_FAILURE; HTTP requests that are none of GraphQL have BAD_REQUEST, NOT_ACCEPTABLE,
+METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SERVER_ERROR.
 """
 
 from typing import Any, ClassVar
