@@ -9,6 +9,7 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Registry, Sender
 from gateway.errors import RegistryError
@@ -23,11 +24,12 @@ class State(TypedDict):
     """What the application hands to every request."""
 
     registries: Mapping[str, Registry]
+    bounds: Bounds
 
 
 def registries(settings: Settings, sender: Sender) -> Mapping[str, Registry]:
     """The configured registries by name, in their order."""
-    return {one.name: Registry(KINDS[one.kind], one, sender) for one in settings.registries}
+    return {one.name: Registry(KINDS[one.kind].of(one), one, sender) for one in settings.registries}
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -36,7 +38,8 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with Transport() as transport:
-            yield {"registries": registries(settings, transport)}
+            bounds = Bounds(settings.catalog.scan_rows, settings.catalog.scan_detail_rows)
+            yield {"registries": registries(settings, transport), "bounds": bounds}
 
     return Starlette(
         routes=[

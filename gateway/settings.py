@@ -89,10 +89,26 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogSettings:
+    """How far lists are read that their registries cannot sort or filter as asked."""
+
+    scan_rows: int = setting(
+        "Rows of one list that are read for one page, to be sorted or filtered by the gateway.",
+        default=1000,
+        minimum=50,
+        maximum=100_000,
+    )
+    scan_detail_rows: int = setting(
+        "The same where each row costs a further call.", default=100, minimum=1, maximum=10_000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    catalog: CatalogSettings = field(default_factory=CatalogSettings)
     registries: tuple[RegistrySettings, ...] = ()
 
 

@@ -1,196 +1,293 @@
 """Pages of objects as Relay connections: which streams take part, one merged page, and how complete it is."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from gateway.catalog import cursors
-from gateway.catalog.cursors import Cursor, Key
+from gateway.catalog.cursors import Cursor, Question
+from gateway.catalog.filters import Sieve, checked, moments, sieve
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import Bound
-from gateway.catalog.registry import error_record
+from gateway.catalog.order import Order
+from gateway.catalog.plan import Bound, told
+from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.catalog.streams import Page, Reader, merge
-from gateway.errors import BadInput, NoRegistryAnswered, RegistryError
+from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Raw, Rows, Shape
-from gateway.registries.kind import Call
+from gateway.registries.kind import Call, Kind, Stream
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation, Record
 
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
 
-Asker = Callable[[int], Awaitable[Page]]
+Learn = Callable[[Shape, Raw], Ref | None]
 
 
-def sort_key(ref: Ref, shape: Shape, raw: Raw) -> Key:
-    """Newest first, rows without a creation time last, ties by id."""
-    field = shape.fields.get("created_at")
-    created = None if field is None else field.read(raw)
-    if created is None:
-        return 1, 0, str(ref)
-    return 0, -round(datetime.fromisoformat(created).timestamp() * 1_000_000), str(ref)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one connection."""
+
+    question: Question
+    size: int
+    start: Cursor | None
+    wanted: Mapping[str, Any]
+    selection: Selection
+
+    @classmethod
+    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry]) -> "Asked":
+        """From a field's arguments. Raises `BadInput` for a size, filter or order that makes no sense, and
+        `InvalidCursor`."""
+        size, after = ask.argument("first"), ask.argument("after")
+        if not 1 <= size <= LARGEST_SIZE:
+            raise BadInput(f"`first` must be between 1 and {LARGEST_SIZE}, not {size}.")
+        frozen = ask.argument("filter") or ()
+        wanted = checked(frozen, registries)
+        by = dict(ask.argument("order_by") or ())
+        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
+        question = Question(f"{listed} {frozen!r}", order)
+        return cls(question, size, None if after is None else question.decode(after), wanted, selection)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether anything but type names is asked."""
+        return any(below or ask.field in ("nodes", "edges", "total_count") for ask, below in self.selection.items())
+
+    def empty(self) -> "Record":
+        """A connection of which only type names are asked."""
+        return {ask.key: [] if ask.field == "coverage" else {} for ask in self.selection}
 
 
 async def listing(
-    operation: "Operation", entity: str, first: int, after: str | None, selection: Selection
+    operation: "Operation", entity: str, ask: Ask, selection: Selection
 ) -> tuple["Record", list[RegistryError]]:
-    """One merged page of all registries' objects of a type, newest first, and what failed on the way.
+    """One merged page of all registries' objects of a type, and what failed on the way.
 
-    Raises `BadInput` for a page size out of range, `InvalidCursor`, and `NoRegistryAnswered` when all failed.
+    Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
     """
-    question = f"{entity} newest first"
-    start = begin(first, after, question)
-    if not needs_rows(selection):
-        return empty(selection), []
-    readers = [
-        Reader(
-            registry.name,
-            f"{registry.name}/{stream.name}",
-            listed_pages(operation, Bound(registry.name, stream.call, (), stream.fixed)),
-            sorted=stream.call.newest_first,
-            keyless=stream.call.rows is not None and not tells_creation(stream.call.rows),
-        )
-        for registry in operation.registries.values()
-        for stream in registry.kind.streams
-        if stream.entity == entity
-    ]
-    record = await page(operation, readers, first, start, question, selection)
-    failures = {reader.registry: reader.error for reader in readers if reader.error is not None}
-    if readers and all(reader.error is not None for reader in readers):
+    asked = Asked.of(entity, ask, selection, operation.registries)
+    if not asked.needs_rows:
+        return asked.empty(), []
+    readers: dict[str, list[Reader]] = {}
+    for registry in operation.registries.values():
+        if takes_part(registry, asked.wanted):
+            for stream in registry.kind.streams:
+                if stream.entity == entity:
+                    readers.setdefault(registry.name, [])
+                    reader = stream_reader(operation, registry, stream, asked)
+                    readers[registry.name] += [] if reader is None else [reader]
+    record = await page(operation, readers, asked)
+    flat = [reader for own in readers.values() for reader in own]
+    failures = {reader.registry: reader.error for reader in flat if reader.error is not None}
+    if flat and all(reader.error is not None for reader in flat):
         raise NoRegistryAnswered(failures)
     return record, list(failures.values())
 
 
+def takes_part(registry: Registry, wanted: Mapping[str, Any]) -> bool:
+    """Whether a registry is among those that the filter names."""
+    return registry.name in wanted.get("registries", (registry.name,)) and registry.kind.name in wanted.get(
+        "kinds", (registry.kind.name,)
+    )
+
+
+def stream_reader(operation: "Operation", registry: Registry, stream: Stream, asked: Asked) -> Reader | None:
+    """The reader of one of a registry's lists; None when nothing in it can pass the filter."""
+    sifted = sieve(registry.kind, stream.entity, stream.call, stream.facts, asked.wanted)
+    if sifted.impossible:
+        return None
+    call = stream.call
+    rows = call.rows
+    assert rows is not None
+    parameters = {**dict(stream.fixed), **order_parameters(call, asked.question.order), **dict(sifted.parameters)}
+    bound = Bound(registry.name, call, (), tuple(sorted(parameters.items())))
+    markers: dict[int, int | str | None] = {1: 1}
+
+    async def read(number: int) -> Rows:
+        marked = call.paging is not None and call.paging.marked
+        document = await operation.ask(bound._replace(page=markers[number] if marked else number))
+        found: Rows = rows.read(document)
+        markers[number + 1] = found.next
+        return found
+
+    name = f"{registry.name}/{stream.name}"
+    return reader(
+        operation, registry, name, call, rows, read, sifted, asked, partial(operation.learn_row, registry.name)
+    )
+
+
+def filtering(kind: Kind, ref: Ref, ask: Ask) -> Field | None:
+    """The list of versions of a call that applies some of what is asked for itself, if there is one."""
+    names = {name for name, _ in ask.argument("filter") or ()}
+    for call in kind.calls:
+        for part in call.parts:
+            if part.shape.entity == ref.entity and names & call.filters.keys():
+                return part.shape.fields.get("versions")
+    return None
+
+
 async def put_versions(
-    operation: "Operation", record: "Record", ask: Ask, ref: Ref, field: Field, rows: Rows, selection: Selection
+    operation: "Operation", record: "Record", ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
 ) -> None:
-    """Put a page of an object's versions into its record; ``rows`` are the first ones, more are asked for as needed."""
-    question = f"versions of {ref}"
-    first = ask.argument("first")
+    """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
-        start = begin(first, ask.argument("after"), question)
+        asked = Asked.of(f"versions of {ref}", ask, selection, operation.registries)
     except BadInput as error:
         record[ask.key] = error
         return
-    if not needs_rows(selection):
-        record[ask.key] = empty(selection)
+    if not asked.needs_rows:
+        record[ask.key] = asked.empty()
         return
-    call = next(
-        call
-        for call in operation.registries[ref.registry].kind.calls
-        if any(part.shape.fields.get("versions") is field for part in call.parts)
+    registry = operation.registries[ref.registry]
+    call, part = next(
+        (call, part)
+        for call in registry.kind.calls
+        for part in call.parts
+        if part.shape.fields.get("versions") is field
     )
-    reader = Reader(
-        ref.registry,
-        ref.registry,
-        version_pages(operation, ref, call, field, rows),
-        sorted=call.newest_first,
-        keyless=not tells_creation(field),
-    )
-    filled = await page(operation, [reader], first, start, question, selection)
-    record[ask.key] = filled if reader.error is None else reader.error
+    sifted = sieve(registry.kind, ref.version("").entity, call, {}, asked.wanted)
+    parameters = sifted.parameters if first is None else ()
+    bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
+
+    async def read(number: int) -> Rows:
+        if number == 1 and first is not None:
+            return first
+        located = part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
+        return field.read(located) if located is not None else Rows([], 0)
+
+    readers = []
+    if not sifted.impossible:
+        readers.append(
+            reader(
+                operation,
+                registry,
+                registry.name,
+                call,
+                field,
+                read,
+                sifted,
+                asked,
+                partial(operation.learn_child, ref),
+            )
+        )
+    filled = await page(operation, {registry.name: readers}, asked)
+    failed = next((one.error for one in readers if one.error is not None), None)
+    record[ask.key] = filled if failed is None else None if isinstance(failed, NotFound) else failed
 
 
-def begin(first: int, after: str | None, question: str) -> Cursor | None:
-    """Where to start. Raises `BadInput` for a page size out of range and `InvalidCursor`."""
-    if not 1 <= first <= LARGEST_SIZE:
-        raise BadInput(f"`first` must be between 1 and {LARGEST_SIZE}, not {first}.")
-    return None if after is None else cursors.decode(after, question)
-
-
-def needs_rows(selection: Selection) -> bool:
-    """Whether anything but type names is asked of a connection."""
-    return any(below or ask.field in ("nodes", "edges", "total_count") for ask, below in selection.items())
-
-
-def empty(selection: Selection) -> "Record":
-    """A connection of which only type names are asked."""
-    return {ask.key: [] if ask.field == "coverage" else {} for ask in selection}
-
-
-def tells_creation(rows: Field) -> bool:
-    return rows.shape is not None and "created_at" in rows.shape.fields
-
-
-def listed_pages(operation: "Operation", bound: Bound) -> Asker:
-    """Pages of a registry's list."""
-    field = bound.call.rows
-    assert field is not None
-
-    async def ask(number: int) -> Page:
-        document = await operation.ask(bound._replace(page=number))
-        return as_page(bound.call, field, field.read(document), number, partial(operation.learn_row, bound.registry))
-
-    return ask
-
-
-def version_pages(operation: "Operation", ref: Ref, call: Call, field: Field, first: Rows) -> Asker:
-    """Pages of an object's versions, the first of which is known."""
-    bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes))
-    part = next(part for part in call.parts if part.shape.fields.get("versions") is field)
-
-    async def ask(number: int) -> Page:
-        rows = first
-        if number > 1:
-            located = part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
-            rows = field.read(located) if located is not None else Rows([], first.total)
-        return as_page(call, field, rows, number, partial(operation.learn_child, ref))
-
-    return ask
-
-
-def as_page(call: Call, field: Field, rows: Rows, number: int, learn: Callable[[Shape, Raw], Ref | None]) -> Page:
-    """A page of raw rows as sortable references."""
-    shape = field.shape
-    assert shape is not None
-    found = [(sort_key(ref, shape, raw), ref) for raw in rows.items if (ref := learn(shape, raw)) is not None]
-    if call.paging is None or not rows.items:
-        return Page(found, rows.total, more=False)
-    read = number * call.paging.rows
-    return Page(
-        found, rows.total, more=len(rows.items) >= call.paging.rows if rows.total is None else read < rows.total
-    )
-
-
-async def page(
+def reader(
     operation: "Operation",
-    readers: list[Reader],
-    size: int,
-    start: Cursor | None,
-    question: str,
-    selection: Selection,
-) -> "Record":
+    registry: Registry,
+    name: str,
+    call: Call,
+    field: Field,
+    read: Callable[[int], Awaitable[Rows]],
+    sifted: Sieve,
+    asked: Asked,
+    learn: Learn,
+) -> Reader:
+    """The reader of a list: raw rows become keys and references, and are tested where the filter asks for it."""
+    shape, order = field.shape, asked.question.order
+    assert shape is not None
+    needs = sifted.needs
+    dear = not all(told(registry.kind, shape, ask, below) for ask, below in needs.items())
+
+    async def ask(number: int) -> Page:
+        rows = await read(number)
+        keyed = [(order.key(ref, shape, raw), ref) for raw in rows.items if (ref := learn(shape, raw)) is not None]
+        more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, native)
+        passing = keyed
+        if needs:
+            records: list[Record] = [{} for _ in keyed]
+            await operation.fill([(record, ref, needs) for record, (_, ref) in zip(records, keyed, strict=True)])
+            for record in records:
+                raise_failure(record)
+            passing = [row for row, record in zip(keyed, records, strict=True) if sifted.passes(record)]
+        ends = (keyed[0][0], keyed[-1][0]) if keyed else None
+        return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
+
+    native = (order.field, order.falling) in call.orders
+    return Reader(
+        registry.name,
+        name,
+        ask,
+        sorted=native,
+        bound=operation.bounds.detail_rows if dear else operation.bounds.rows,
+        keyless=order.field not in shape.fields,
+        lazy=dear,
+        exact=sifted.exact,
+    )
+
+
+def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
+    """The parameters that make a list come in an order, or in any of those it can."""
+    native = call.orders.get((order.field, order.falling))
+    return native if native is not None else next(iter(call.orders.values()), {})
+
+
+def follows(call: Call, rows: Rows, number: int) -> bool:
+    """Whether a page is not the last one."""
+    if call.paging is None:
+        return False
+    if call.paging.marked:
+        return rows.next is not None
+    if rows.total is None:
+        return len(rows.items) >= call.paging.rows
+    return number * call.paging.rows < rows.total
+
+
+def beyond(last: Sequence[tuple[Any, Ref]], asked: Asked, native: bool) -> bool:
+    """Whether a list that comes in the order of creation has left the range that is asked for."""
+    order = asked.question.order
+    if not native or order.field != "created_at" or "created_at" not in asked.wanted or not last:
+        return False
+    start, end = moments(asked.wanted["created_at"])
+    limit = start if order.falling else end
+    return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
+
+
+def raise_failure(record: "Record") -> None:
+    """Raise the failure that kept a row's fields from being known."""
+    for value in record.values():
+        if isinstance(value, RegistryError):
+            raise value
+        if isinstance(value, dict):
+            raise_failure(value)
+
+
+async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> "Record":
     """The connection record of one merged page."""
-    for reader in readers:
-        if start is not None:
-            reader.after, reader.page = start.after(reader.name), start.pages.get(reader.name, 1)
-    rows, more = await merge(readers, size)
+    flat = [reader for own in readers.values() for reader in own]
+    if asked.start is not None:
+        for one in flat:
+            one.start(asked.start)
+    rows, more = await merge(flat, asked.size)
     nodes: list[Record] = [{} for _ in rows]
     ends: list[Record] = [{} for _ in rows]
-    asked = []
+    wanted = []
     for records, below in (
-        (nodes, selection.get(Ask("nodes"))),
-        (ends, under(selection, "edges").get(Ask("node"))),
+        (nodes, asked.selection.get(Ask("nodes"))),
+        (ends, under(asked.selection, "edges").get(Ask("node"))),
     ):
         if below is not None:
-            asked += [(record, ref, below) for record, ((_, ref), _) in zip(records, rows, strict=True)]
-    await operation.fill(asked)
-    spelled = [cursors.encode(cursor, question) for _, cursor in rows] if asks_cursors(selection) else []
-    counts = [reader.total for reader in readers]
+            wanted += [(record, ref, below) for record, ((_, ref), _) in zip(records, rows, strict=True)]
+    await operation.fill(wanted)
+    spelled = [asked.question.encode(cursor) for _, cursor in rows] if asks_cursors(asked.selection) else []
     return {
         "nodes": nodes,
         "edges": [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)],
         "page_info": {
             "has_next_page": more,
-            "has_previous_page": start is not None,
+            "has_previous_page": asked.start is not None,
             "start_cursor": next(iter(spelled), None),
             "end_cursor": next(reversed(spelled), None),
         },
-        "total_count": None if None in counts else sum(count for count in counts if count is not None),
-        "coverage": coverage(operation, readers),
+        "total_count": counted(flat),
+        "coverage": [
+            {"registry": operation.registries[name].record(), **coverage(own)} for name, own in readers.items()
+        ],
     }
 
 
@@ -199,23 +296,22 @@ def asks_cursors(selection: Selection) -> bool:
     return bool({Ask("start_cursor"), Ask("end_cursor")} & info.keys() or Ask("cursor") in under(selection, "edges"))
 
 
-def coverage(operation: "Operation", readers: Sequence[Reader]) -> list["Record"]:
-    """How much of each registry the page stands on."""
-    by_registry: dict[str, list[Reader]] = {}
-    for reader in readers:
-        by_registry.setdefault(reader.registry, []).append(reader)
-    return [{"registry": operation.registries[name].record(), **coverage_of(own)} for name, own in by_registry.items()]
-
-
-def coverage_of(readers: Sequence[Reader]) -> dict[str, Any]:
-    failed = [reader.error for reader in readers if reader.error is not None]
+def counted(readers: Sequence[Reader]) -> int | None:
+    """How many rows there are in all, None unless every stream counts exactly."""
     counts = [reader.total for reader in readers]
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def coverage(readers: Sequence[Reader]) -> Mapping[str, Any]:
+    """How much of a registry a page stands on."""
+    failed = [reader.error for reader in readers if reader.error is not None]
     state = "COMPLETE"
     if failed or any(reader.cut for reader in readers):
         state = "UNAVAILABLE" if len(failed) == len(readers) else "PARTIAL"
     return {
         "state": state,
-        "total_count": None if None in counts else sum(count for count in counts if count is not None),
+        "total_count": counted(readers),
+        "rows_read": sum(reader.read for reader in readers),
         "age": None if state == "UNAVAILABLE" else 0.0,
         "error": error_record(failed[0]) if failed else None,
     }

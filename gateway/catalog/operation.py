@@ -6,6 +6,7 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog import connections
@@ -26,16 +27,29 @@ What was not asked for is not in it, so that reading it is an error and never a 
 Waits = list[Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
+    cost a call of their own each."""
+
+    rows: int
+    detail_rows: int
+
+
 async def gather(waits: Waits) -> None:
     if waits:
         await asyncio.gather(*waits)
 
 
+DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100)
+
+
 class Operation:
     """The state of one operation: calls made, what is known of each object, and failures not yet shown."""
 
-    def __init__(self, registries: Mapping[str, Registry]) -> None:
+    def __init__(self, registries: Mapping[str, Registry], bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self.registries = registries
+        self.bounds = bounds
         self.answers: dict[Bound, asyncio.Task[Any]] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._tried: dict[Ref, set[Bound]] = {}
@@ -85,6 +99,8 @@ class Operation:
             waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
         elif name in registry.kind.absent[ref.entity]:
             record[name] = None
+        elif name == "versions" and (field := connections.filtering(registry.kind, ref, ask)) is not None:
+            waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
         elif name == EXISTS.field:
             return self._settle_existence(record, ref)
         else:
@@ -116,6 +132,8 @@ class Operation:
                 name_of = field.shape.fields["name"].read
                 found = next((row for row in value.items if name_of(row) == ask.argument("name")), None)
                 self._settle_child(record, ask, ref, field.shape, found, selection, waits)
+            elif isinstance(value, Rows):
+                waits.append(self._put_newest(record, ask, ref, field.shape, value, selection))
             else:
                 self._settle_child(record, ask, ref, field.shape, value, selection, waits)
             return True
@@ -276,6 +294,23 @@ class Operation:
             record[ask.key] = await self.entity(ref, selection)
         except GatewayError as error:
             record[ask.key] = error
+
+    async def _put_newest(
+        self, record: Record, ask: Ask, ref: Ref, shape: Shape, rows: Rows, selection: Selection
+    ) -> None:
+        """Put the version that was created last into a record; when each was is asked first."""
+        created = Ask("created_at")
+        versions: list[tuple[Record, Ref, Selection]] = [
+            ({}, child, {created: {}}) for raw in rows.items if (child := self.learn_child(ref, shape, raw))
+        ]
+        await self.fill(versions)
+        failed = next((one[created.key] for one, _, _ in versions if isinstance(one[created.key], RegistryError)), None)
+        if failed is not None or not versions:
+            record[ask.key] = failed
+            return
+        newest = max((version[created.key] or "", child) for version, child, _ in versions)[1]
+        record[ask.key] = nested = Record()
+        await self.fill([(nested, newest, selection)])
 
     async def _look_up(
         self, record: Record, ask: Ask, registry: str, name: str, keys: Keys, selection: Selection

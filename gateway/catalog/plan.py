@@ -20,11 +20,11 @@ class Bound(NamedTuple):
     call: Call
     keys: Keys = ()
     fixed: tuple[tuple[str, Any], ...] = ()
-    page: int = 1
+    page: int | str | None = 1
 
     def __str__(self) -> str:
         said = [*self.keys, *(f"{name}={value}" for name, value in self.fixed)]
-        return f"{self.registry} {self.call.name}({', '.join(said)}{f' page {self.page}' if self.page > 1 else ''})"
+        return f"{self.registry} {self.call.name}({', '.join(said)}{f' page {self.page}' if self.page != 1 else ''})"
 
 
 class Want(NamedTuple):
@@ -54,6 +54,16 @@ def tells(shape: Shape, ask: Ask, selection: Selection) -> bool:
     if ask.field == "version":
         return supplies(shape.fields, Ask("versions"), selection)
     return supplies(shape.fields, ask, selection)
+
+
+def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
+    """Whether a row of this form tells what is asked of it, without a further call."""
+    if ask.field in kind.absent[shape.entity]:
+        return True
+    field = shape.fields.get(ask.field)
+    if field is None or field.shape is None:
+        return supplies(shape.fields, ask, selection)
+    return all(told(kind, field.shape, inner, below) for inner, below in selection.items())
 
 
 def candidates(kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Container[Bound]) -> tuple[Bound, ...]:

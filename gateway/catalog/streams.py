@@ -6,24 +6,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from gateway.catalog.cursors import Cursor, Key
+from gateway.catalog.cursors import Cursor
 from gateway.catalog.ids import Ref
+from gateway.catalog.order import LOWEST_WITHOUT_VALUE, Key
 from gateway.errors import RegistryError
 
 Row = tuple[Key, Ref]
 
-SCAN_ROWS = 1000
-"""How many rows of a list that its registry cannot sort are read to sort them here."""
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: its rows, how many there are in all where the registry says, and whether more follow.
+    """One page of a list: the rows of it that pass the filter, and what it was.
 
-    An empty page is the last one.
+    ``ends`` are the keys of its first and last row before filtering (None for an empty page, which is the last one),
+    ``read`` how many rows it had, ``total`` how many rows the list has by its registry's count.
     """
 
     rows: Sequence[Row]
+    ends: tuple[Key, Key] | None
+    read: int
     total: int | None
     more: bool
 
@@ -32,107 +33,144 @@ class Page:
 class Reader:
     """One list of one registry, read page by page as the merge needs it.
 
-    ``ask`` gives a page by its number. A ``sorted`` list comes in the order of the keys; any other is read whole, up
-    to `SCAN_ROWS` rows, and sorted here; with ``keyless`` rows that is put off until all rows with a value are given
-    out. After an error the stream ends, and the cursor remembers where.
+    ``ask`` gives a page by its number. A ``sorted`` list comes in the order of the keys, and is read on until rows
+    pass the filter, at most ``bound`` rows. Any other is read whole, up to ``bound`` rows, and sorted here; with
+    ``keyless`` rows that is put off until all rows with a value are given out (also the first page, when it is
+    ``lazy``). ``exact`` says that the registry's
+    count counts the rows that pass. After an error, or at the bound, the stream ends and the cursor remembers where.
     """
 
     registry: str
     name: str
     ask: Callable[[int], Awaitable[Page]]
     sorted: bool
+    bound: int
     keyless: bool = False
+    lazy: bool = False
+    exact: bool = True
     after: Key | None = None
     page: int = 1
-    total: int | None = None
+    read: int = 0
     error: RegistryError | None = None
     cut: bool = False
     ready: list[tuple[Key, Ref, int]] = field(default_factory=list)
-    given: Key | None = None
+    counted: int | None = None
     given_page: int = 1
+    _passed: int = 0
+    _place: Key | None = None
     _held: list[tuple[Key, Ref, int]] = field(default_factory=list)
     _opened: Page | None = None
     _ended: bool = False
+
+    def start(self, cursor: Cursor) -> None:
+        """Go on after a cursor."""
+        self.after, self.page = cursor.after(self.name), cursor.pages.get(self.name, 1)
+        self._place, self.given_page = self.after, self.page
 
     @property
     def head(self) -> Key | None:
         """The key of the next row, or the lowest it can have while the list is not read; None at the end."""
         if self.ready:
             return self.ready[0][0]
-        return None if self._ended else (1, 0, "")
+        return None if self._ended else LOWEST_WITHOUT_VALUE
 
     @property
     def more(self) -> bool:
-        """Whether rows follow that were not given out."""
+        """Whether rows follow that were not given out, as far as is known."""
         return bool(self.ready or self._held) or not self._ended
+
+    @property
+    def total(self) -> int | None:
+        """How many rows pass the filter, None when nobody counted."""
+        if self.exact and self.counted is not None:
+            return self.counted
+        whole = self._ended or (self._opened is not None and not self._opened.more)
+        if whole and not self.cut and self.error is None and (self.after is None or not self.sorted):
+            return self._passed
+        return None
+
+    @property
+    def own_place(self) -> tuple[Key | None] | None:
+        """The key after which to go on, for a stream that is elsewhere than the merge."""
+        return (self._place,) if self.error is not None or (self.cut and self.sorted) else None
 
     def take(self) -> Row:
         key, ref, page = self.ready.pop(0)
-        self.given, self.given_page = key, page
+        self._place, self.given_page = key, page
         return key, ref
+
+    def waits(self) -> bool:
+        """Whether the merge must advance this stream before it can choose."""
+        put_off = self.keyless and not self.sorted and (self.lazy or self._opened is not None)
+        return not self.ready and not self._ended and not put_off
 
     async def advance(self) -> None:
         """Read until the next row is known, or the end, or an error."""
         try:
             if self.sorted:
                 await self._read_on()
-            elif self._opened is None and self.keyless:
-                self._opened = await self.ask(1)
-                self.total = self._opened.total
-                if not self._opened.rows and not self._opened.more:
-                    self._ended = True
+            elif self.keyless and not self.lazy and self._opened is None:
+                self._opened = await self._ask(1)
+                self._ended = self._opened.ends is None
             else:
                 await self._scan()
         except RegistryError as error:
             self.error, self._ended, self._held = error, True, []
 
-    def waits(self) -> bool:
-        """Whether the merge must advance this stream before it can choose."""
-        return not self.ready and not self._ended and not (self.keyless and self._opened is not None)
+    async def _ask(self, number: int) -> Page:
+        page = await self.ask(number)
+        self.read += page.read
+        self._passed += len(page.rows)
+        self.counted = page.total
+        return page
 
     async def _read_on(self) -> None:
         """Read pages of a sorted list until rows are ready; rows of equal value are held back to sort them by id."""
         resumed = self.page > 1 and self._opened is None
         while not self.ready and not self._ended:
-            page = self._opened = await self.ask(self.page)
+            page = self._opened = await self._ask(self.page)
             if resumed and self.page > 1 and not self._reaches_back(page):
                 self.page -= 1
                 continue
             resumed = False
-            self.total = page.total
-            self._held += [(key, ref, self.page) for key, ref in page.rows if self._is_new((key, ref))]
+            self._held += [(key, ref, self.page) for key, ref in page.rows if self.after is None or key > self.after]
             self._held.sort(key=itemgetter(0))
             self.page += 1
             self._ended = not page.more
-            if self._ended:
-                whole = len(self._held)
-            else:
-                last = page.rows[-1][0][:2] if page.rows else None
-                whole = next((i for i, row in enumerate(self._held) if row[0][:2] == last), len(self._held))
+            whole = len(self._held)
+            if page.more and page.ends is not None:
+                last = page.ends[1][:2]
+                whole = next((i for i, row in enumerate(self._held) if row[0][:2] >= last), whole)
             self.ready, self._held = self._held[:whole], self._held[whole:]
+            if not self.ready and not self._ended and self.read >= self.bound:
+                self.cut = self._ended = True
+                self._stop_before(page)
+
+    def _stop_before(self, page: Page) -> None:
+        """Remember that all rows before the last value of a page were looked at."""
+        self._held = []
+        self.given_page = self.page - 1
+        if page.ends is not None and (self._place is None or page.ends[1] > self._place):
+            self._place = (page.ends[1][0], page.ends[1][1], "")
 
     def _reaches_back(self, page: Page) -> bool:
         """Whether no earlier page can hold rows that were not given out: rows move up when others are deleted."""
-        return self.after is None or bool(page.rows and page.rows[0][0][:2] < self.after[:2])
-
-    def _is_new(self, row: Row) -> bool:
-        return self.after is None or row[0] > self.after
+        return self.after is None or (page.ends is not None and page.ends[0][:2] < self.after[:2])
 
     async def _scan(self) -> None:
         """Read the whole list, up to the bound, and sort it."""
-        first = self._opened or await self.ask(1)
+        first = self._opened or await self._ask(1)
         rows, page, number = list(first.rows), first, 1
         if page.more and page.total is not None:
-            known = range(2, -(-min(page.total, SCAN_ROWS) // len(page.rows)) + 1)
-            for page in await asyncio.gather(*map(self.ask, known)):
+            known = range(2, -(-min(page.total, self.bound) // first.read) + 1)
+            for page in await asyncio.gather(*map(self._ask, known)):
                 rows += page.rows
             number += len(known)
-        while page.more and len(rows) < SCAN_ROWS:
+        while page.more and self.read < self.bound:
             number += 1
-            page = await self.ask(number)
+            page = await self._ask(number)
             rows += page.rows
         self.cut = page.more
-        self.total = first.total if first.total is not None or self.cut else len(rows)
         rows.sort(key=itemgetter(0))
         start = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))
         self.ready = [(key, ref, 1) for key, ref in rows[start:]]
@@ -152,10 +190,10 @@ async def merge(readers: Sequence[Reader], size: int) -> tuple[list[tuple[Row, C
         if waiting:
             await asyncio.gather(*(reader.advance() for reader in waiting))
             continue
-        open_heads = [(head, reader) for reader in readers if (head := reader.head) is not None]
-        if not open_heads:
+        heads = [(head, reader) for reader in readers if (head := reader.head) is not None]
+        if not heads:
             break
-        _, reader = min(open_heads, key=itemgetter(0))
+        _, reader = min(heads, key=itemgetter(0))
         if not reader.ready:
             await reader.advance()
             continue
@@ -163,13 +201,14 @@ async def merge(readers: Sequence[Reader], size: int) -> tuple[list[tuple[Row, C
         if row[1] not in seen:
             seen.add(row[1])
             rows.append((row, place(readers, row[0])))
+    if rows:
+        row, _ = rows[-1]
+        rows[-1] = row, place(readers, row[0])
     return rows, any(reader.more for reader in readers)
 
 
 def place(readers: Sequence[Reader], last: Key) -> Cursor:
     """Where the merge stands after the row with this key."""
-    return Cursor(
-        last,
-        {reader.name: reader.given_page for reader in readers if reader.given_page > 1},
-        {reader.name: reader.given or reader.after for reader in readers if reader.error is not None},
-    )
+    pages = {reader.name: reader.given_page for reader in readers if reader.given_page > 1}
+    own = {reader.name: own[0] for reader in readers if (own := reader.own_place) is not None}
+    return Cursor(last, pages, own)

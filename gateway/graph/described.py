@@ -7,9 +7,14 @@ import strawberry
 from gateway.graph.selected import asked
 
 
-def described(text: str, **options: Any) -> Any:
+def described(text: str) -> Any:
     """A field whose value the record holds under the field's own name."""
-    return strawberry.field(description=text, **options)
+    return strawberry.field(description=text)
+
+
+def given(text: str, **options: Any) -> Any:
+    """A field of an input object, which may be left out when its type is nullable."""
+    return strawberry.field(description=text, default=None, **options)
 
 
 def held(record: Any, info: strawberry.Info[Any, Any]) -> Any:

@@ -18,9 +18,10 @@ from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError, InvalidId
+from gateway.graph import suppliers
+from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.scalars import SCALARS
-from gateway.graph.selected import selection
-from gateway.graph.suppliers import name_suppliers
+from gateway.graph.selected import asked, selection
 from gateway.graph.types import (
     AFTER,
     FIRST,
@@ -73,10 +74,10 @@ async def one_or_error(info: Info, text: str) -> Any:
         return error
 
 
-async def many(info: Info, entity: str, first: int, after: str | None) -> Any:
+async def many(info: Info, entity: str) -> Any:
     """A merged page of all registries. A failure that the client cannot see in its coverage becomes an error."""
     wanted = selection(info)
-    record, failures = await listing(info.context.operation, entity, first, after, wanted)
+    record, failures = await listing(info.context.operation, entity, asked(info), wanted)
     if not shows_state(wanted):
         info.context.failures += [(info.path, failure) for failure in failures]
     return record
@@ -116,19 +117,29 @@ class Query:
         return await one(info, id, "AlgorithmVersion")
 
     @strawberry.field(
-        description="The models of all registries as one list, newest first; those without a creation time stand last."
+        description="The models of all registries as one list; newest first, if no other order is asked for."
     )
-    async def models(self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None) -> ModelConnection | None:
-        return await many(info, "Model", first, after)
+    async def models(
+        self,
+        info: Info,
+        first: FIRST = DEFAULT_SIZE,
+        after: AFTER = None,
+        filter: Annotated[ModelFilter | None, strawberry.argument(description="Which models.")] = None,
+        order_by: Annotated[ModelOrder | None, strawberry.argument(description="In what order.")] = None,
+    ) -> ModelConnection | None:
+        return await many(info, "Model")
 
     @strawberry.field(
-        description="The algorithms of all registries as one list, newest first; "
-        "those without a creation time stand last."
+        description="The algorithms of all registries as one list, newest first; those without a creation time last."
     )
     async def algorithms(
-        self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
+        self,
+        info: Info,
+        first: FIRST = DEFAULT_SIZE,
+        after: AFTER = None,
+        filter: Annotated[AlgorithmFilter | None, strawberry.argument(description="Which algorithms.")] = None,
     ) -> AlgorithmConnection | None:
-        return await many(info, "Algorithm", first, after)
+        return await many(info, "Algorithm")
 
     @strawberry.field(description="The configured registries. Asking them makes no upstream call.")
     def registries(self, info: Info) -> list[Registry]:
@@ -181,7 +192,7 @@ def present(error: GraphQLError) -> None:
     error.extensions = {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id}
 
 
-name_suppliers()
+suppliers.describe()
 
 SCHEMA = Schema(
     Query,

@@ -1,6 +1,8 @@
 """From a GraphQL operation to what it asks: aliases, fragments, ``@skip`` and ``@include`` resolved."""
 
+import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import Any
 
 import strawberry
@@ -88,7 +90,21 @@ def included(info: GraphQLResolveInfo[Any], node: Any) -> bool:
 def ask(info: GraphQLResolveInfo[Any], parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
     field = parent.fields[node.name.value]
     arguments = get_argument_values(field, node, info.variable_values) if field.args else {}
-    return Ask(python_name(field), tuple(sorted(arguments.items())))
+    frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
+    return Ask(python_name(field), tuple(sorted(frozen)))
+
+
+def freeze(value: Any) -> Any:
+    """An argument's value in one hashable spelling: objects as sorted pairs without nulls, words as text."""
+    if isinstance(value, dict):
+        return tuple(sorted((to_snake_case(name), freeze(item)) for name, item in value.items() if item is not None))
+    if isinstance(value, list):
+        return tuple(freeze(item) for item in value)
+    return value.value if isinstance(value, Enum) else value
+
+
+def to_snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
 
 
 def python_name(field: Any) -> str:

@@ -11,6 +11,7 @@ import strawberry
 from gateway.catalog.connections import DEFAULT_SIZE
 from gateway.graph.described import described, held
 from gateway.graph.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
+from gateway.graph.inputs import ModelVersionFilter
 from gateway.graph.scalars import JSON, DateTime, Long
 from gateway.graph.values import AlgorithmSpec, Coverage, Evaluation, Label, Owner, PageInfo, Registry, VersionSource
 
@@ -63,7 +64,13 @@ class Model(Node):
         return held(self, info)
 
     @strawberry.field(description="Its versions, newest first.")
-    def versions(self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None) -> "ModelVersionConnection | None":
+    def versions(
+        self,
+        info: Info,
+        first: FIRST = DEFAULT_SIZE,
+        after: AFTER = None,
+        filter: Annotated[ModelVersionFilter | None, strawberry.argument(description="Which versions.")] = None,
+    ) -> "ModelVersionConnection | None":
         return held(self, info)
 
 

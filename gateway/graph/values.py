@@ -180,6 +180,7 @@ class Coverage:
     registry: Registry = described("The registry.")
     state: CoverageState = described("How much of it the list stands on.")
     total_count: int | None = described("How many objects it has for this list; null when it does not count.")
+    rows_read: int = described("How many of its rows were read to make this page.")
     age: float | None = described("Seconds since the oldest answer used was received; null when nothing was.")
     error: RegistryFailure | None = described("What failed.")
 

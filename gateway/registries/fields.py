@@ -6,7 +6,7 @@ documented, text where an object is, ``""`` and null for "not set". What is not 
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -58,10 +58,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Entities of one answer: this page's raw rows, and how many there are in all where the registry says."""
+    """Entities of one answer: this page's raw rows, how many there are in all where the registry says, and the marker
+    of the next page where pages have markers."""
 
-    items: list[Raw]
+    items: Sequence[Raw]
     total: int | None
+    next: str | None = None
 
 
 def at(raw: Any, path: tuple[str, ...]) -> Any:

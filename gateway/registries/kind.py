@@ -40,21 +40,47 @@ def whole(shape: Shape, *path: str) -> Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """A filter that a list call applies itself: its parameters for a wanted value, None when it cannot say that.
+
+    ``exact`` says that just the wanted rows come, so that the answer's count can be trusted.
+    """
+
+    parameters: Callable[[Any], Mapping[str, Any] | None]
+    exact: bool = True
+
+
+def equal(name: str) -> Push:
+    """The parameter takes the value as it is."""
+    return Push(lambda value: {name: value})
+
+
+def spelled(name: str, words: Mapping[str, str]) -> Push:
+    """The parameter takes the registry's own word; a unified word with several spellings cannot be said."""
+    return Push(lambda value: {name: words[value]} if value in words else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Paging:
-    """Page-number paging: the parameter names, and how many rows one call asks for."""
+    """Paging: the parameter names, and how many rows one call asks for.
+
+    By page number from 1; or, with ``marked``, by the marker that the previous page gave (none for the first).
+    """
 
     number: str
     size: str
     rows: int = 50
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Call:
-    """One upstream operation; a list is ``newest_first`` when it comes sorted by creation time.
+    """One upstream operation.
 
     ``takes`` says which of an object's keys it needs (by position); ``path`` may name those as ``{0}``, ``{1}``, and
     ``parameters`` gives query (GET) or body (POST) parameters from them. ``parts`` are the entities whose keys lead
-    to this call and that its answer describes, ``rows`` the entities that it lists.
+    to this call and that its answer describes, ``rows`` the entities that it lists. A list comes in any of its
+    ``orders`` (unified field and whether falling, with the parameters that ask for it) and applies ``filters``.
     """
 
     name: str
@@ -67,13 +93,15 @@ class Call:
     parts: tuple[Part, ...] = ()
     rows: Field | None = None
     paging: Paging | None = None
-    newest_first: bool = False
+    orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
+    filters: Mapping[str, Push] = field(default_factory=dict)
 
-    def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int = 1) -> Request:
-        """The unsigned request for these keys; ``fixed`` are a stream's own parameters."""
+    def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int | str | None = 1) -> Request:
+        """The unsigned request for these keys; ``fixed`` are parameters of a list, ``page`` a number or marker."""
         parameters = {**self.parameters(keys), **dict(fixed)}
         if self.paging is not None:
-            parameters |= {self.paging.number: page, self.paging.size: self.paging.rows}
+            marker = {} if self.paging.marked and page == 1 else {self.paging.number: page}
+            parameters |= {self.paging.size: self.paging.rows, **marker}
         path = self.path.format(*map(encode, keys))
         if self.method == "GET":
             said = {**self.query, **{name: str(value) for name, value in parameters.items()}}
@@ -84,12 +112,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One list of a registry: a call, and the parameters that make it this list."""
+    """One list of a registry: a call, the parameters that make it this list, and what all its rows have in common."""
 
     name: str
     entity: str
     call: Call
     fixed: tuple[tuple[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +137,9 @@ class Kind:
     ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
     ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
     whose own key is their name. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
-    no call supplies. ``sign`` returns the headers to send for (request, host, settings, now, nonce);
-    ``check`` the error that a response means for the registry of that name, if any.
+    no call supplies. ``sign`` returns the headers to send for (request, host, settings, now, nonce); ``check`` the
+    error that a response means for the registry of that name, if any. ``generation`` gives the table for a
+    registry's settings, where a product has several generations.
     """
 
     name: str
@@ -126,6 +156,11 @@ class Kind:
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    generation: Callable[[Any], "Kind"] | None = None
+
+    def of(self, settings: RegistrySettings) -> "Kind":
+        """The table for a registry with these settings."""
+        return self if self.generation is None else self.generation(settings)
 
     @property
     def capabilities(self) -> list[str]:

@@ -12,16 +12,21 @@ from typing import Any
 
 from gateway import errors
 from gateway.registries.fields import Field, as_integer, as_objects, as_text, at
-from gateway.registries.kind import KEY_TEXT, Call, Keys, Kind, Lookup, Paging, Stream, whole
+from gateway.registries.kind import KEY_TEXT, Call, Keys, Kind, Lookup, Paging, Push, Stream, equal, spelled, whole
 from gateway.registries.pai_tables import (
     ALGORITHM,
     ALGORITHM_ITEM,
     ALGORITHM_VERSION,
     ALGORITHM_VERSION_ITEM,
+    APPROVALS,
+    FORMATS,
+    FRAMEWORKS,
     MODEL,
+    SOURCES,
     VERSION,
     listed,
     newest,
+    one_spelling,
     rows,
 )
 from gateway.registries.signatures import acs3
@@ -57,16 +62,42 @@ class PaiSettings(RegistrySettings):
 PAGED = Paging("PageNumber", "PageSize")
 
 
-NEWEST_FIRST = {"SortBy": "GmtCreateTime", "Order": "DESC"}
+BY_CREATION = {
+    ("created_at", True): {"SortBy": "GmtCreateTime", "Order": "DESC"},
+    ("created_at", False): {"SortBy": "GmtCreateTime", "Order": "ASC"},
+}
+FORMAT_WORDS = one_spelling(
+    FORMATS, "OfflineModel", "SavedModel", "TorchScript", "XGBoost", "PMML", "AlinkModel", "ONNX"
+)
+FRAMEWORK_WORDS = one_spelling(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink", "Xflow", "TensorFlow")
+APPROVAL_WORDS = one_spelling(APPROVALS, "Pending", "Approved", "Rejected")
+SOURCE_WORDS = one_spelling(SOURCES, "Custom", "PAIFlow", "TrainingService")
+ALGORITHM_FILTERS = {
+    "name_contains": Push(lambda value: {"AlgorithmName": value}, exact=False),
+    "name_equals": Push(lambda value: {"AlgorithmName": value}, exact=False),
+    "provider": equal("AlgorithmProvider"),
+    "workspace_id": equal("WorkspaceId"),
+}
 
 LIST_MODELS = Call(
     name="ListModels",
     service="models",
     path="/api/v1/models",
-    parameters=lambda keys: NEWEST_FIRST,
     rows=rows("Models", MODEL),
     paging=PAGED,
-    newest_first=True,
+    orders=BY_CREATION,
+    filters={
+        "search": Push(lambda value: {"Query": value}, exact=False),
+        "name_contains": Push(lambda value: {"ModelName": value}, exact=False),
+        "name_equals": Push(lambda value: {"ModelName": f'"{value}"'}, exact=False),
+        "type": equal("ModelType"),
+        "domain": equal("Domain"),
+        "task": equal("Task"),
+        "origin": equal("Origin"),
+        "provider": equal("Provider"),
+        "workspace_id": equal("WorkspaceId"),
+        "label": Push(lambda value: {"Label": value["key"]}, exact=False),
+    },
 )
 GET_MODEL = Call(name="GetModel", service="models", path="/api/v1/models/{0}", takes=(0,), parts=(whole(MODEL),))
 LIST_MODEL_VERSIONS = Call(
@@ -74,10 +105,17 @@ LIST_MODEL_VERSIONS = Call(
     service="models",
     path="/api/v1/models/{0}/versions",
     takes=(0,),
-    parameters=lambda keys: NEWEST_FIRST,
+    parameters=lambda keys: BY_CREATION["created_at", True],
     parts=(whole(listed("Model", ("versions", rows("Versions", VERSION)))),),
     paging=PAGED,
-    newest_first=True,
+    orders={("created_at", True): {}},
+    filters={
+        "format": spelled("FormatType", FORMAT_WORDS),
+        "framework": spelled("FrameworkType", FRAMEWORK_WORDS),
+        "approval": spelled("ApprovalStatus", APPROVAL_WORDS),
+        "source_type": spelled("SourceType", SOURCE_WORDS),
+        "label": Push(lambda value: {"Label": value["key"]}, exact=False),
+    },
 )
 GET_MODEL_VERSION = Call(
     name="GetModelVersion",
@@ -92,6 +130,7 @@ LIST_ALGORITHMS = Call(
     path="/api/v1/algorithms",
     rows=rows("Algorithms", ALGORITHM_ITEM),
     paging=PAGED,
+    filters=ALGORITHM_FILTERS,
 )
 GET_ALGORITHM = Call(
     name="GetAlgorithm",
@@ -254,9 +293,9 @@ PAI = Kind(
         GET_ALGORITHM_VERSION,
     ),
     streams=(
-        Stream("own", "Model", LIST_MODELS),
-        Stream("public", "Model", LIST_MODELS, (("Provider", "pai"),)),
-        Stream("own", "Algorithm", LIST_ALGORITHMS),
+        Stream("own", "Model", LIST_MODELS, facts={"ownership": "OWN", "provider": None}),
+        Stream("public", "Model", LIST_MODELS, (("Provider", "pai"),), {"ownership": "PLATFORM"}),
+        Stream("own", "Algorithm", LIST_ALGORITHMS, facts={"provider": None}),
         Stream("public", "Algorithm", LIST_ALGORITHMS, (("AlgorithmProvider", "pai"),)),
     ),
     lookups={

@@ -70,6 +70,11 @@ SOURCES = {"custom": "CUSTOM", "paiflow": "PIPELINE", "trainingservice": "TRAINI
 VISIBILITIES = {"private": "PRIVATE", "public": "WORKSPACE"}
 
 
+def one_spelling(words: Mapping[str, str], *spellings: str) -> Mapping[str, str]:
+    """The registry's own spelling of unified words; for words that it spells in several ways there is none."""
+    return {words[spelling.lower()]: spelling for spelling in spellings}
+
+
 # Models
 
 

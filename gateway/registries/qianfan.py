@@ -1,23 +1,26 @@
-"""Baidu Qianfan: the model repository (v1) and the fine-tuning catalogue.
+"""Baidu Qianfan: the model repository in both generations, and the fine-tuning catalogue.
 
 Sources: the product's API pages, its error code tables, and the official SDK.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from gateway import errors
+from gateway.registries import qianfan_v2
 from gateway.registries.fields import Field, Raw, Rows, Shape, as_integer, as_objects, as_text, at
-from gateway.registries.kind import Call, Keys, Kind, Lookup, Paging, Part, Stream, whole
+from gateway.registries.kind import Call, Keys, Kind, Lookup, Paging, Part, Push, Stream, whole
 from gateway.registries.qianfan_tables import (
     ALGORITHM,
     ALGORITHM_VERSION,
     MODEL,
     PRESET_MODEL,
+    PRESET_TYPES,
     USER_MODEL,
+    USER_TYPES,
     VERSION,
     VERSION_DETAIL,
     entries,
@@ -38,6 +41,7 @@ class QianfanSettings(RegistrySettings):
     access_key: str = setting("IAM access key.", variables=("QIANFAN_ACCESS_KEY",))
     secret_key: Secret = setting("IAM secret key.", variables=("QIANFAN_SECRET_KEY",))
     endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True)
+    api: str = setting("Generation of the model repository's API: v1 or v2.", default="v1", pattern="v1|v2")
 
 
 # Calls
@@ -78,6 +82,21 @@ def version_detail(document: Any, keys: Keys) -> Raw | None:
     return raw if nameless or same(raw, ("modelIdStr", "modelId"), keys[0]) else None
 
 
+def list_filters(types: Mapping[int, str]) -> Mapping[str, Push]:
+    """What both lists filter by themselves: a part of the name, and the numbers of a type."""
+    return {
+        "name_contains": Push(lambda value: {"nameFilter": value}, exact=False),
+        "name_equals": Push(lambda value: {"nameFilter": value}, exact=False),
+        "type": Push(
+            lambda value: (
+                {"modelType": numbers}
+                if (numbers := tuple(number for number, word in types.items() if word == value))
+                else None
+            )
+        ),
+    }
+
+
 REPOSITORY = "/wenxinworkshop/modelrepo"
 
 MODEL_DETAIL = Call(
@@ -103,10 +122,13 @@ USER_LIST = Call(
     service="console",
     method="POST",
     path=f"{REPOSITORY}/model/user/list",
-    parameters=lambda keys: {"orderBy": "create_time", "order": "desc"},
     rows=rows(USER_MODEL),
     paging=PAGED,
-    newest_first=True,
+    orders={
+        ("created_at", True): {"orderBy": "create_time", "order": "desc"},
+        ("created_at", False): {"orderBy": "create_time", "order": "asc"},
+    },
+    filters=list_filters(USER_TYPES),
 )
 PRESET_LIST = Call(
     name="presetList",
@@ -115,6 +137,7 @@ PRESET_LIST = Call(
     path=f"{REPOSITORY}/model/preset/list",
     rows=rows(PRESET_MODEL),
     paging=PAGED,
+    filters=list_filters(PRESET_TYPES),
 )
 FINE_TUNING_CATALOGUE = Call(
     name="DescribeFineTuningSupportModels",
@@ -218,7 +241,7 @@ def or_number(pattern: re.Pattern[str]) -> re.Pattern[str]:
     return re.compile(rf"{pattern.pattern}|[1-9]\d{{0,17}}")
 
 
-QIANFAN = Kind(
+QIANFAN: Kind = Kind(
     name="QIANFAN",
     title="Baidu Qianfan",
     settings=QianfanSettings,
@@ -233,8 +256,8 @@ QIANFAN = Kind(
     named=frozenset({"AlgorithmVersion"}),
     calls=(MODEL_VERSION_DETAIL, MODEL_DETAIL, FINE_TUNING_CATALOGUE),
     streams=(
-        Stream("user", "Model", USER_LIST),
-        Stream("preset", "Model", PRESET_LIST),
+        Stream("user", "Model", USER_LIST, facts={"ownership": "OWN"}),
+        Stream("preset", "Model", PRESET_LIST, facts={"ownership": "PLATFORM"}),
         Stream("catalogue", "Algorithm", FINE_TUNING_CATALOGUE),
     ),
     lookups={
@@ -288,4 +311,20 @@ QIANFAN = Kind(
     },
     sign=sign,
     check=check,
+    generation=lambda settings: QIANFAN_V2 if settings.api == "v2" else QIANFAN,
+)
+
+
+QIANFAN_V2: Kind = replace(
+    QIANFAN,
+    keys={**QIANFAN.keys, "Model": (MODEL_ID,), "ModelVersion": (MODEL_ID, VERSION_ID)},
+    canonical={},
+    calls=(qianfan_v2.DESCRIBE_MODEL, qianfan_v2.DESCRIBE_MODEL_SET, FINE_TUNING_CATALOGUE),
+    streams=(*qianfan_v2.STREAMS, *(stream for stream in QIANFAN.streams if stream.entity == "Algorithm")),
+    probe=qianfan_v2.CUSTOM_MODEL_SETS,
+    absent={
+        **QIANFAN.absent,
+        "Model": QIANFAN.absent["Model"] | qianfan_v2.MODEL_ABSENT,
+        "ModelVersion": QIANFAN.absent["ModelVersion"] | qianfan_v2.VERSION_ABSENT,
+    },
 )

@@ -51,7 +51,7 @@ async def graphql(request: Request) -> Response:
     try:
         media_type = negotiate(request.headers.get("accept", "*/*"))
         parameters = await read(request)
-        context = Context(Operation(request.state.registries), parameters.get("operationName"))
+        context = Context(Operation(request.state.registries, request.state.bounds), parameters.get("operationName"))
         result = await SCHEMA.execute(
             parameters.get("query"),
             parameters.get("variables"),

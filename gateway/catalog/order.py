@@ -1,0 +1,62 @@
+"""In what order rows stand, and the keys that sort them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import total_ordering
+from typing import Any
+
+from gateway.catalog.ids import Ref
+from gateway.registries.fields import Raw, Shape
+
+Key = tuple[int, Any, str]
+"""Sorts rows: 0 with a value and 1 without; the value; the global id. Only keys of one order compare."""
+
+LOWEST_WITHOUT_VALUE: Key = (1, 0, "")
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Falling:
+    """Text that sorts in reverse."""
+
+    text: str
+
+    def __lt__(self, other: "Falling") -> bool:
+        return self.text > other.text
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By a unified field, rising or falling; rows without a value stand last either way, ties are sorted by id."""
+
+    field: str = "created_at"
+    falling: bool = True
+
+    def key(self, ref: Ref, shape: Shape, raw: Raw) -> Key:
+        """The key of a row of a list."""
+        field = shape.fields.get(self.field)
+        value = None if field is None else field.read(raw)
+        return self.key_of(value, str(ref))
+
+    def key_of(self, value: str | None, id: str) -> Key:
+        """The key of a value: a moment as microseconds since 1970, a name by its code points."""
+        if value is None:
+            return 1, 0, id
+        if self.field == "name":
+            return 0, Falling(value) if self.falling else value, id
+        moment = round(datetime.fromisoformat(value).timestamp() * 1_000_000)
+        return 0, -moment if self.falling else moment, id
+
+    def stored(self, key: Key | None) -> list[Any] | None:
+        """A key as JSON."""
+        return None if key is None else [key[0], key[1].text if isinstance(key[1], Falling) else key[1], key[2]]
+
+    def restored(self, stored: list[Any] | None) -> Key | None:
+        """The key of `stored`. Raises ValueError for anything else."""
+        if stored is None:
+            return None
+        empty, value, id = stored
+        wanted = int if empty or self.field != "name" else str
+        if empty not in (0, 1) or not isinstance(value, wanted) or not isinstance(id, str):
+            raise ValueError("not a key of this order")
+        return empty, Falling(value) if isinstance(value, str) and self.falling else value, id

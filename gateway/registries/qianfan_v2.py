@@ -1,0 +1,209 @@
+"""Baidu Qianfan's second generation of the model repository: its words, forms, calls and lists.
+
+A "model set" of this API is a model of the graph, a "model" of it a version. Lists are walked by marker, in no stated
+order and without a count; a version is told by a call of its own. Sources: the API pages of version 2, the SDK.
+"""
+
+from typing import Any
+
+from gateway.registries.fields import (
+    ABSENT,
+    Field,
+    Raw,
+    Rows,
+    Shape,
+    as_list,
+    as_object,
+    as_objects,
+    as_term,
+    as_text,
+    at,
+    computed,
+    extra,
+    fixed,
+    free,
+    term,
+    text,
+    time,
+)
+from gateway.registries.kind import Call, Keys, Paging, Part, Stream, whole
+from gateway.registries.qianfan_tables import OWNERSHIPS, SOURCES, STATES, task_keys
+
+OPERATIONS = {"isSupportDeploy": "Deploy", "isSupportEvaluation": "Evaluation", "isSupportModelComp": "Acceleration"}
+"""Flags, as the first generation calls them."""
+
+LABELS = Field(
+    ("labels",),
+    lambda raw: None if (labels := as_list(raw.get("labels"))) is None else [{"label": label} for label in labels],
+    {"key": text("label"), "value": ABSENT},
+)
+
+
+# Versions
+
+
+def version_source(raw: Raw) -> Raw | None:
+    info = as_object(raw.get("sourceInfo"))
+    return None if not info else {**info, "sourceInfo": info}
+
+
+def trainings(raw: Raw) -> list[Raw] | None:
+    info = as_object(raw.get("sourceInfo")) or {}
+    return [{"task": info.get("trainTaskId")}] if as_term(info.get("sourceType"), SOURCES) == "TRAINING" else None
+
+
+def operations(raw: Raw) -> list[str]:
+    return [word for flag, word in OPERATIONS.items() if raw.get(flag) is True]
+
+
+VERSION_FIELDS = {
+    "name": text("modelName"),
+    "description": text("description"),
+    "readiness": term("status", STATES),
+    "base_model": text("model"),
+    "source": Field(
+        ("sourceInfo",),
+        version_source,
+        {
+            "type": term("sourceType", SOURCES),
+            "type_name": text("sourceType"),
+            "id": ABSENT,
+            "region": ABSENT,
+            "workspace_id": ABSENT,
+            "kind": ABSENT,
+            "task_id": ABSENT,
+            "task_name": ABSENT,
+            "run_id": text("trainTaskId"),
+            "iteration": ABSENT,
+            "details": free("sourceInfo"),
+        },
+    ),
+    "trained_with": Field(
+        (),
+        trainings,
+        {
+            "method": ABSENT,
+            "name": ABSENT,
+            "provider": ABSENT,
+            "version": ABSENT,
+            "spec": ABSENT,
+            "algorithm": Field((), task_keys, lookup="algorithm"),
+            "algorithm_version": Field((), task_keys, lookup="algorithm_version"),
+        },
+    ),
+    "io_mode": text("modelApplicationType"),
+    "supported_operations": computed(*OPERATIONS, read=operations),
+    "created_at": time("createTime"),
+    "updated_at": time("modifyTime"),
+}
+VERSION = Shape(
+    "ModelVersion",
+    lambda raw: as_text(raw.get("modelId")),
+    {**VERSION_FIELDS, **extra(VERSION_FIELDS, "modelId", "modelSetId")},
+    lambda raw: as_text(raw.get("modelSetId")),
+)
+VERSION_NAME = Shape("ModelVersion", VERSION.key, {"name": text("modelName")})
+
+
+# Models
+
+
+def versions(raw: Raw) -> Rows:
+    """Ids and names stand in two lists side by side."""
+    ids, names = as_list(raw.get("modelIds")) or [], as_list(raw.get("modelNames")) or []
+    items = [{"modelId": key, "modelName": names[i] if i < len(names) else None} for i, key in enumerate(ids)]
+    return Rows(items, len(items))
+
+
+def newest(raw: Raw) -> Raw | Rows | None:
+    """The only version; of several, those among which the newest is to be found, since they come in no stated order."""
+    rows = versions(raw)
+    return rows if len(rows.items) > 1 else next(iter(rows.items), None)
+
+
+LISTED_FIELDS = {
+    "name": text("modelSetName"),
+    "type": text("modelType"),
+    "updated_at": time("modifyTime"),
+    "latest_version": Field((), newest, shape=VERSION_NAME),
+    "versions": Field(("modelIds", "modelNames"), versions, shape=VERSION_NAME),
+}
+
+
+def model(fields: dict[str, Field]) -> Shape:
+    merged = {**LISTED_FIELDS, **fields}
+    return Shape("Model", lambda raw: as_text(raw.get("modelSetId")), {**merged, **extra(merged, "modelSetId")})
+
+
+CUSTOM_MODEL = model({"ownership": fixed("OWN"), "labels": LABELS, "created_at": time("createTime")})
+SYSTEM_MODEL = model({"ownership": fixed("PLATFORM"), "description": text("description")})
+MODEL = model(
+    {
+        "ownership": term("source", OWNERSHIPS),
+        "labels": LABELS,
+        "created_at": time("createTime"),
+        "description": text("description"),
+    }
+)
+
+
+# Calls
+
+
+def rows(key: str, shape: Shape) -> Field:
+    """The rows of a list answer, with the marker of the next page."""
+
+    def read(document: Any) -> Rows:
+        info = as_object(at(document, ("result", "pageInfo"))) or {}
+        marker = as_text(info.get("nextMarker")) if info.get("isTruncated") is True else None
+        return Rows(as_objects(at(document, ("result", key))) or [], None, marker)
+
+    return Field((), read, shape=shape)
+
+
+def action(name: str, **options: Any) -> Call:
+    return Call(name=name, service="console", method="POST", path="/v2/model", query={"Action": name}, **options)
+
+
+def version_of_model(document: Any, keys: Keys) -> Raw | None:
+    """The version, if it belongs to the model that the id names."""
+    raw = as_object(at(document, ("result",)))
+    return raw if raw is not None and raw.get("modelSetId") == keys[0] else None
+
+
+BY_MARKER = Paging("marker", "maxKeys", rows=100, marked=True)
+
+DESCRIBE_MODEL_SET = action(
+    "DescribeModelSet",
+    takes=(0,),
+    parameters=lambda keys: {"modelSetId": keys[0]},
+    parts=(whole(MODEL, "result"),),
+)
+DESCRIBE_MODEL = action(
+    "DescribeModel",
+    takes=(1,),
+    parameters=lambda keys: {"modelId": keys[0]},
+    parts=(Part(VERSION, version_of_model),),
+)
+CUSTOM_MODEL_SETS = action("DescribeCustomModelSets", rows=rows("customModelSetList", CUSTOM_MODEL), paging=BY_MARKER)
+SYSTEM_MODEL_SETS = action("DescribeSystemModelSets", rows=rows("systemModelSetList", SYSTEM_MODEL), paging=BY_MARKER)
+STREAMS = (
+    Stream("user", "Model", CUSTOM_MODEL_SETS, facts={"ownership": "OWN"}),
+    Stream("preset", "Model", SYSTEM_MODEL_SETS, facts={"ownership": "PLATFORM"}),
+)
+
+MODEL_ABSENT = frozenset({"owner"})
+VERSION_ABSENT = frozenset(
+    {
+        "framework",
+        "framework_name",
+        "io_length",
+        "license",
+        "copyright",
+        "deploy_targets",
+        "properties",
+        "input_schema",
+        "output_schema",
+    }
+)
+"""What the first generation says and the second does not."""
