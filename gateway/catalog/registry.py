@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
-from gateway.errors import InvalidId, NotFound, RegistryError
+from gateway.errors import InvalidId, NotFound, RegistryBadAnswer, RegistryError
 from gateway.registries.kind import Kind
 from gateway.settings import RegistrySettings
 from gateway.upstream.wire import Destination, Request
@@ -64,6 +64,8 @@ class Registry:
         started = perf_counter()
         try:
             document = await self.sender.send(self.destination, request)
+            if not bound.call.promise(document):
+                raise RegistryBadAnswer(self.name)
         except NotFound:
             self.health.error = None
             raise

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 from graphql import (
@@ -22,6 +22,7 @@ from graphql import (
     get_directive_values,
     get_named_type,
 )
+from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gateway.catalog.selection import Ask, Selection
@@ -82,14 +83,19 @@ def applies(parent: GraphQLObjectType, name: str) -> bool:
 def included(info: GraphQLResolveInfo[Any], node: Any) -> bool:
     if not node.directives:
         return True
-    skip = get_directive_values(GraphQLSkipDirective, node, info.variable_values)
-    include = get_directive_values(GraphQLIncludeDirective, node, info.variable_values)
+    skip = get_directive_values(GraphQLSkipDirective, node, variables(info))
+    include = get_directive_values(GraphQLIncludeDirective, node, variables(info))
     return not (skip and skip["if"]) and not (include and not include["if"])
+
+
+def variables(info: GraphQLResolveInfo[Any]) -> VariableValues:
+    """The operation's variables; Strawberry hands resolvers only their coerced values."""
+    return VariableValues(sources={}, coerced=cast(dict[str, Any], info.variable_values))
 
 
 def ask(info: GraphQLResolveInfo[Any], parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
     field = parent.fields[node.name.value]
-    arguments = get_argument_values(field, node, info.variable_values) if field.args else {}
+    arguments = get_argument_values(field, node, variables(info)) if field.args else {}
     frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
     return Ask(python_name(field), tuple(sorted(frozen)))
 

@@ -4,7 +4,7 @@ import strawberry
 
 from gateway.graph.described import described
 from gateway.graph.enums import Capability, CoverageState, RegistryKind, RegistryState, SourceType
-from gateway.graph.scalars import JSON, DateTime
+from gateway.graph.scalars import JSON, DateTime, Long
 
 
 @strawberry.type(description="A label: a key, with or without a value.")
@@ -32,7 +32,7 @@ class VersionSource:
     task_id: strawberry.ID | None = described("The training task (a job, in Qianfan's newer ids).")
     task_name: str | None = described("Name of the training task.")
     run_id: strawberry.ID | None = described("The run of the training task.")
-    iteration: int | None = described("Which iteration of the task it was, from 1.")
+    iteration: Long | None = described("Which iteration of the task it was, from 1.")
     details: JSON | None = described("All that the registry says of the source, as it says it.")
 
 
@@ -61,8 +61,8 @@ class HyperParameterRange:
     maximum: str | None = described("The largest value, as text.")
     exclusive_minimum: bool | None = described("Whether the smallest value itself is not allowed.")
     exclusive_maximum: bool | None = described("Whether the largest value itself is not allowed.")
-    min_length: int | None = described("Fewest characters.")
-    max_length: int | None = described("Most characters.")
+    min_length: Long | None = described("Fewest characters.")
+    max_length: Long | None = described("Most characters.")
     pattern: str | None = described("Regular expression that the text must match.")
     multiple: bool | None = described("Whether several of the allowed values may be given at once.")
 

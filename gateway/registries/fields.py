@@ -8,8 +8,10 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
+
+import orjson
 
 Raw = Mapping[str, Any]
 Table = Mapping[str, "Field"]
@@ -123,18 +125,29 @@ def as_json(value: Any) -> Any:
         return {}
     for candidate in (value, value.replace('\\"', '"')):
         try:
-            decoded = json.loads(candidate)
-        except ValueError:
+            decoded = orjson.loads(candidate)
+        except orjson.JSONDecodeError:
             continue
         if isinstance(decoded, (dict, list)):
             return decoded
     return value
 
 
+def as_texts(value: Any) -> list[str] | None:
+    return [as_text(item) or "" for item in value] if isinstance(value, list) else None
+
+
+def as_moment(value: Any) -> float:
+    """A time as seconds since 1970, for comparison; what is none is before all others."""
+    said = as_time(value)
+    return float("-inf") if said is None else datetime.fromisoformat(said).timestamp()
+
+
 def as_number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+CHINA = timezone(timedelta(hours=8))
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
@@ -149,7 +162,7 @@ def as_time(value: Any) -> str | None:
     if UTC_TIME.fullmatch(value):
         return value
     if moment.tzinfo is None:
-        moment = datetime.fromisoformat(f"{value}+08:00")
+        moment = moment.replace(tzinfo=CHINA)
     try:
         return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
     except OverflowError:
@@ -169,7 +182,7 @@ def text(key: str) -> Field:
 
 def texts(key: str) -> Field:
     """A list of texts."""
-    return field(key, lambda value: None if (items := as_list(value)) is None else [as_text(i) or "" for i in items])
+    return field(key, as_texts)
 
 
 def integer(key: str) -> Field:

@@ -36,7 +36,22 @@ class Part:
 
 def whole(shape: Shape, *path: str) -> Part:
     """The entity is the object at a path of the answer."""
-    return Part(shape, lambda document, keys: at(document, path))
+
+    def locate(document: Any, keys: Keys) -> Raw | None:
+        found = at(document, path)
+        return found if isinstance(found, Mapping) else None
+
+    return Part(shape, locate)
+
+
+def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
+    """The answer has a list at a path; nothing at all will do when it counts none."""
+    return lambda document: isinstance(at(document, path), list) or (bool(total) and at(document, total) == 0)
+
+
+def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
+    """The answer has an object with this key at a path."""
+    return lambda document: at(document, (*path, key)) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,8 @@ class Call:
 
     ``takes`` says which of an object's keys it needs (by position); ``path`` may name those as ``{0}``, ``{1}``, and
     ``parameters`` gives query (GET) or body (POST) parameters from them. ``parts`` are the entities whose keys lead
-    to this call and that its answer describes, ``rows`` the entities that it lists. A list comes in any of its
+    to this call and that its answer describes, ``rows`` the entities that it lists; ``promise`` tells an answer that
+    holds what it must from one that only looks like success. A list comes in any of its
     ``orders`` (unified field and whether falling, with the parameters that ask for it) and applies ``filters``.
     """
 
@@ -93,6 +109,7 @@ class Call:
     parts: tuple[Part, ...] = ()
     rows: Field | None = None
     paging: Paging | None = None
+    promise: Callable[[Any], bool] = lambda document: True
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
     filters: Mapping[str, Push] = field(default_factory=dict)
 

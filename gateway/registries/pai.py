@@ -12,7 +12,21 @@ from typing import Any
 
 from gateway import errors
 from gateway.registries.fields import Field, as_integer, as_objects, as_text, at
-from gateway.registries.kind import KEY_TEXT, Call, Keys, Kind, Lookup, Paging, Push, Stream, equal, spelled, whole
+from gateway.registries.kind import (
+    KEY_TEXT,
+    Call,
+    Keys,
+    Kind,
+    Lookup,
+    Paging,
+    Push,
+    Stream,
+    equal,
+    holds_list,
+    holds_object,
+    spelled,
+    whole,
+)
 from gateway.registries.pai_tables import (
     ALGORITHM,
     ALGORITHM_ITEM,
@@ -84,6 +98,7 @@ LIST_MODELS = Call(
     service="models",
     path="/api/v1/models",
     rows=rows("Models", MODEL),
+    promise=holds_list("Models", total=("TotalCount",)),
     paging=PAGED,
     orders=BY_CREATION,
     filters={
@@ -99,7 +114,14 @@ LIST_MODELS = Call(
         "label": Push(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
-GET_MODEL = Call(name="GetModel", service="models", path="/api/v1/models/{0}", takes=(0,), parts=(whole(MODEL),))
+GET_MODEL = Call(
+    name="GetModel",
+    service="models",
+    path="/api/v1/models/{0}",
+    takes=(0,),
+    parts=(whole(MODEL),),
+    promise=holds_object(key="ModelId"),
+)
 LIST_MODEL_VERSIONS = Call(
     name="ListModelVersions",
     service="models",
@@ -107,6 +129,7 @@ LIST_MODEL_VERSIONS = Call(
     takes=(0,),
     parameters=lambda keys: BY_CREATION["created_at", True],
     parts=(whole(listed("Model", ("versions", rows("Versions", VERSION)))),),
+    promise=holds_list("Versions", total=("TotalCount",)),
     paging=PAGED,
     orders={("created_at", True): {}},
     filters={
@@ -123,12 +146,14 @@ GET_MODEL_VERSION = Call(
     path="/api/v1/models/{0}/versions/{1}",
     takes=(0, 1),
     parts=(whole(VERSION),),
+    promise=holds_object(key="VersionName"),
 )
 LIST_ALGORITHMS = Call(
     name="ListAlgorithms",
     service="algorithms",
     path="/api/v1/algorithms",
     rows=rows("Algorithms", ALGORITHM_ITEM),
+    promise=holds_list("Algorithms", total=("TotalCount",)),
     paging=PAGED,
     filters=ALGORITHM_FILTERS,
 )
@@ -138,9 +163,11 @@ GET_ALGORITHM = Call(
     path="/api/v1/algorithms/{0}",
     takes=(0,),
     parts=(whole(ALGORITHM),),
+    promise=holds_object(key="AlgorithmId"),
 )
 LIST_ALGORITHM_VERSIONS = Call(
     name="ListAlgorithmVersions",
+    promise=holds_list("AlgorithmVersions", total=("TotalCount",)),
     service="algorithms",
     path="/api/v1/algorithms/{0}/versions",
     takes=(0,),
@@ -161,6 +188,7 @@ GET_ALGORITHM_VERSION = Call(
     path="/api/v1/algorithms/{0}/versions/{1}",
     takes=(0, 1),
     parts=(whole(ALGORITHM_VERSION),),
+    promise=holds_object(key="AlgorithmVersion"),
 )
 FIND_ALGORITHM = Call(
     name="ListAlgorithms",
@@ -171,6 +199,7 @@ FIND_ALGORITHM = Call(
         {"AlgorithmName": keys[0], "AlgorithmProvider": keys[1]} if keys[1] else {"AlgorithmName": keys[0]}
     ),
     rows=rows("Algorithms", ALGORITHM_ITEM),
+    promise=holds_list("Algorithms", total=("TotalCount",)),
     paging=PAGED,
 )
 

@@ -15,11 +15,12 @@ from gateway.registries.fields import (
     Shape,
     as_integer,
     as_json,
-    as_list,
+    as_moment,
     as_number,
     as_object,
     as_objects,
     as_text,
+    as_texts,
     at,
     boolean,
     computed,
@@ -78,10 +79,13 @@ def one_spelling(words: Mapping[str, str], *spellings: str) -> Mapping[str, str]
 # Models
 
 
+LARGEST = 2**63 - 1
+
+
 def parameter_count(raw: Raw) -> int | None:
     """ParameterSize is in millions of parameters."""
     millions = as_integer(raw.get("ParameterSize"))
-    return None if millions is None else millions * 1_000_000
+    return None if millions is None or abs(millions) > LARGEST // 1_000_000 else millions * 1_000_000
 
 
 def source(raw: Raw) -> Raw | None:
@@ -147,7 +151,7 @@ CHANNEL = {
 PROGRESS = {"description": text("Description"), "regex": text("Regex")}
 ALGORITHM_SPEC = {
     "image": text("Image"),
-    "command": field("Command", lambda value: [value] if isinstance(value, str) else as_list(value)),
+    "command": field("Command", lambda value: [value] if isinstance(value, str) else as_texts(value)),
     "job_type": text("JobType"),
     "hyper_parameters": nested_list(
         "HyperParameters",
@@ -257,7 +261,7 @@ VERSION_FIELDS = {
             "metrics": Field(
                 (),
                 metric_values,
-                {"name": text("name"), "value": field("value", as_number)},
+                {"name": field("name", str), "value": field("value", as_number)},
             ),
         },
     ),
@@ -363,7 +367,8 @@ def newest(raw: Raw) -> Any:
     versions = as_objects(raw.get("AlgorithmVersions")) or []
     if (as_integer(raw.get("TotalCount")) or 0) > len(versions):
         return UNSAID
-    return max(versions, key=lambda version: as_text(version.get("GmtCreateTime")) or "", default=None)
+    latest_last = sorted(versions, key=lambda version: as_moment(version.get("GmtCreateTime")))
+    return next(reversed(latest_last), None)
 
 
 def listed(entity: str, *fields: tuple[str, Field]) -> Shape:

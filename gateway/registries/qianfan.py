@@ -11,8 +11,21 @@ from typing import Any
 
 from gateway import errors
 from gateway.registries import qianfan_v2
-from gateway.registries.fields import Field, Raw, Rows, Shape, as_integer, as_objects, as_text, at
-from gateway.registries.kind import Call, Keys, Kind, Lookup, Paging, Part, Push, Stream, whole
+from gateway.registries.fields import Field, Raw, Rows, Shape, as_integer, as_object, as_objects, as_text, at
+from gateway.registries.kind import (
+    KEY_TEXT,
+    Call,
+    Keys,
+    Kind,
+    Lookup,
+    Paging,
+    Part,
+    Push,
+    Stream,
+    holds_list,
+    holds_object,
+    whole,
+)
 from gateway.registries.qianfan_tables import (
     ALGORITHM,
     ALGORITHM_VERSION,
@@ -69,7 +82,7 @@ def same(raw: Raw, names: tuple[str, str], key: str) -> bool:
 
 
 def version_of_model(document: Any, keys: Keys) -> Raw | None:
-    listed = versions(at(document, ("result",)) or {})
+    listed = versions(as_object(at(document, ("result",))) or {})
     return next((raw for raw in listed if same(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
 
 
@@ -107,6 +120,7 @@ MODEL_DETAIL = Call(
     takes=(0,),
     parameters=lambda keys: {"modelId": id_value(keys[0])},
     parts=(whole(MODEL, "result"), Part(VERSION, version_of_model)),
+    promise=holds_object("result", key="modelId"),
 )
 MODEL_VERSION_DETAIL = Call(
     name="modelVersionDetail",
@@ -116,6 +130,7 @@ MODEL_VERSION_DETAIL = Call(
     takes=(1,),
     parameters=lambda keys: {"modelVersionId": id_value(keys[0])},
     parts=(Part(VERSION_DETAIL, version_detail),),
+    promise=holds_object("result", key="modelVersionId"),
 )
 USER_LIST = Call(
     name="userList",
@@ -123,6 +138,7 @@ USER_LIST = Call(
     method="POST",
     path=f"{REPOSITORY}/model/user/list",
     rows=rows(USER_MODEL),
+    promise=holds_list("result", "items", total=("result", "total")),
     paging=PAGED,
     orders={
         ("created_at", True): {"orderBy": "create_time", "order": "desc"},
@@ -136,6 +152,7 @@ PRESET_LIST = Call(
     method="POST",
     path=f"{REPOSITORY}/model/preset/list",
     rows=rows(PRESET_MODEL),
+    promise=holds_list("result", "items", total=("result", "total")),
     paging=PAGED,
     filters=list_filters(PRESET_TYPES),
 )
@@ -147,6 +164,7 @@ FINE_TUNING_CATALOGUE = Call(
     query={"Action": "DescribeFineTuningSupportModels"},
     parts=(Part(ALGORITHM, entry), Part(ALGORITHM_VERSION, entry_version)),
     rows=Field((), lambda raw: Rows(entries(raw), len(entries(raw))), shape=ALGORITHM),
+    promise=holds_list("result"),
 )
 FINE_TUNING_TASK = Call(
     name="DescribeFineTuningTask",
@@ -156,13 +174,15 @@ FINE_TUNING_TASK = Call(
     query={"Action": "DescribeFineTuningTask"},
     takes=(0,),
     parameters=lambda keys: {"taskId": keys[0]},
+    promise=holds_object("result", key="model"),
 )
 
 
 def task_algorithm(document: Any, keys: Keys) -> Keys | None:
     """The catalogue entry that a training task used."""
     task = at(document, ("result",))
-    return (entry_key(task),) if isinstance(task, Mapping) and task.get("model") else None
+    key = entry_key(task) if isinstance(task, Mapping) else None
+    return None if key is None else (key,)
 
 
 def task_algorithm_version(document: Any, keys: Keys) -> Keys | None:
@@ -200,6 +220,7 @@ CODES: Mapping[str, type[errors.RegistryError]] = {
     "InternalError": errors.RegistryUnavailable,
     "InvalidAccessKeyId": errors.RegistryUnauthenticated,
     "InvalidHTTPAuthHeader": errors.RegistryUnauthenticated,
+    "InvalidVersion": errors.RegistryRejected,
     "NoSuchKey": errors.NotFound,
     "OptInRequired": errors.RegistryForbidden,
     "RequestExpired": errors.RegistryUnauthenticated,
@@ -214,7 +235,7 @@ MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     """The error of an answer: an error_code even in a 200, a code without a result, else the status."""
     document = response.document if isinstance(response.document, Mapping) else {}
-    number = as_integer(document.get("error_code"))
+    number = as_integer(document.get("error_code")) or None
     code = as_text(document.get("code")) or response.headers.get("x-bce-error-code")
     kind: type[errors.RegistryError]
     if number is not None:
@@ -234,11 +255,11 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
 
 MODEL_ID = re.compile(r"am-[A-Za-z0-9]{1,64}")
 VERSION_ID = re.compile(r"amv-[A-Za-z0-9]{1,64}")
-ENTRY_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*(:[A-Za-z0-9][A-Za-z0-9 ._-]*){2}")
+ENTRY_KEY = re.compile(rf"(?=.+:.+:.+){KEY_TEXT.pattern}")
 
 
 def or_number(pattern: re.Pattern[str]) -> re.Pattern[str]:
-    return re.compile(rf"{pattern.pattern}|[1-9]\d{{0,17}}")
+    return re.compile(rf"{pattern.pattern}|[1-9][0-9]{{0,17}}")
 
 
 QIANFAN: Kind = Kind(

@@ -15,6 +15,7 @@ from gateway.registries.fields import (
     Shape,
     as_integer,
     as_list,
+    as_moment,
     as_object,
     as_objects,
     as_term,
@@ -212,7 +213,7 @@ def newest(raw: Raw) -> Raw | None:
     return max(
         versions(raw),
         key=lambda version: (
-            as_text(version.get("createTime")) or "",
+            as_moment(version.get("createTime")),
             as_integer(version.get("modelVersionId")) or 0,
         ),
         default=None,
@@ -301,8 +302,10 @@ def choices(raw: Raw) -> list[str] | None:
     return [as_text(option) or "" for option in options]
 
 
-def entry_key(raw: Raw) -> str:
-    return ":".join(str(raw.get(part)) for part in ("model", "trainMode", "parameterScale"))
+def entry_key(raw: Raw) -> str | None:
+    """Model, train mode and parameter scale joined; None when one of them is missing."""
+    parts = [as_text(raw.get(part)) for part in ("model", "trainMode", "parameterScale")]
+    return None if None in parts else ":".join(part for part in parts if part is not None)
 
 
 def entries(document: Any) -> list[Raw]:
@@ -354,7 +357,7 @@ SPEC: dict[str, Field] = dict.fromkeys(
             "description": text("description"),
             "type": text("type"),
             "required": ABSENT,
-            "default_value": field("default", as_text),
+            "default_value": field("default", lambda value: value if value == "" else as_text(value)),
             "range": Field(
                 (),
                 lambda raw: raw if raw.get("checkType") else None,
@@ -387,7 +390,7 @@ ALGORITHM = Shape(
     "Algorithm",
     entry_key,
     {
-        "name": computed(read=lambda raw: entry_key(raw).replace(":", "/")),
+        "name": computed(read=lambda raw: (entry_key(raw) or "").replace(":", "/") or None),
         "versions": Field((), lambda raw: Rows([raw], 1), shape=ALGORITHM_VERSION),
         "latest_version": Field((), lambda raw: raw, shape=ALGORITHM_VERSION),
         "raw": Field((), lambda raw: raw),

@@ -26,7 +26,7 @@ from gateway.registries.fields import (
     text,
     time,
 )
-from gateway.registries.kind import Call, Keys, Paging, Part, Stream, whole
+from gateway.registries.kind import Call, Keys, Paging, Part, Stream, holds_list, holds_object, whole
 from gateway.registries.qianfan_tables import OWNERSHIPS, SOURCES, STATES, task_keys
 
 OPERATIONS = {"isSupportDeploy": "Deploy", "isSupportEvaluation": "Evaluation", "isSupportModelComp": "Acceleration"}
@@ -178,15 +178,27 @@ DESCRIBE_MODEL_SET = action(
     takes=(0,),
     parameters=lambda keys: {"modelSetId": keys[0]},
     parts=(whole(MODEL, "result"),),
+    promise=holds_object("result", key="modelSetId"),
 )
 DESCRIBE_MODEL = action(
     "DescribeModel",
     takes=(1,),
     parameters=lambda keys: {"modelId": keys[0]},
     parts=(Part(VERSION, version_of_model),),
+    promise=holds_object("result", key="modelId"),
 )
-CUSTOM_MODEL_SETS = action("DescribeCustomModelSets", rows=rows("customModelSetList", CUSTOM_MODEL), paging=BY_MARKER)
-SYSTEM_MODEL_SETS = action("DescribeSystemModelSets", rows=rows("systemModelSetList", SYSTEM_MODEL), paging=BY_MARKER)
+CUSTOM_MODEL_SETS = action(
+    "DescribeCustomModelSets",
+    rows=rows("customModelSetList", CUSTOM_MODEL),
+    promise=holds_list("result", "customModelSetList"),
+    paging=BY_MARKER,
+)
+SYSTEM_MODEL_SETS = action(
+    "DescribeSystemModelSets",
+    rows=rows("systemModelSetList", SYSTEM_MODEL),
+    promise=holds_list("result", "systemModelSetList"),
+    paging=BY_MARKER,
+)
 STREAMS = (
     Stream("user", "Model", CUSTOM_MODEL_SETS, facts={"ownership": "OWN"}),
     Stream("preset", "Model", SYSTEM_MODEL_SETS, facts={"ownership": "PLATFORM"}),
