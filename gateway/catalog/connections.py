@@ -16,12 +16,16 @@ from gateway.catalog.selection import Ask, Selection, under
 from gateway.catalog.streams import Page, Reader, merge
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Raw, Rows, Shape
-from gateway.registries.kind import Call, Kind, Stream
+from gateway.registries.kind import Call, Kind, Part, Stream
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation, Record
 
+NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
+
+IN_A_ROW = Call(name="", service="", path="")
+"""Stands for the call of versions that a list told: whole, in no order."""
 
 Learn = Callable[[Shape, Raw], Ref | None]
 
@@ -53,11 +57,11 @@ class Asked:
     @property
     def needs_rows(self) -> bool:
         """Whether anything but type names is asked."""
-        return any(below or ask.field in ("nodes", "edges", "total_count") for ask, below in self.selection.items())
+        return any(below or ask.field in NEED_ROWS for ask, below in self.selection.items())
 
     def empty(self) -> "Record":
         """A connection of which only type names are asked."""
-        return {ask.key: [] if ask.field == "coverage" else {} for ask in self.selection}
+        return {ask.key: {} for ask in self.selection}
 
 
 async def listing(
@@ -128,6 +132,15 @@ def filtering(kind: Kind, ref: Ref, ask: Ask) -> Field | None:
     return None
 
 
+def teller(kind: Kind, field: Field) -> tuple[Call, Part | None]:
+    """The call whose answer has this list of versions, and where; a list's row that has it whole needs none."""
+    for call in kind.calls:
+        for part in call.parts:
+            if part.shape.fields.get("versions") is field:
+                return call, part
+    return IN_A_ROW, None
+
+
 async def put_versions(
     operation: "Operation", record: "Record", ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
 ) -> None:
@@ -141,12 +154,7 @@ async def put_versions(
         record[ask.key] = asked.empty()
         return
     registry = operation.registries[ref.registry]
-    call, part = next(
-        (call, part)
-        for call in registry.kind.calls
-        for part in call.parts
-        if part.shape.fields.get("versions") is field
-    )
+    call, part = teller(registry.kind, field)
     sifted = sieve(registry.kind, ref.version("").entity, call, {}, asked.wanted)
     parameters = sifted.parameters if first is None else ()
     bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
@@ -154,7 +162,7 @@ async def put_versions(
     async def read(number: int) -> Rows:
         if number == 1 and first is not None:
             return first
-        located = part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
+        located = None if part is None else part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
         return field.read(located) if located is not None else Rows([], 0)
 
     readers = []

@@ -29,7 +29,7 @@ class Ref(NamedTuple):
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
-        segments = [quote(key, safe="-._~:") for key in self.keys]
+        segments = [quote(key, safe="-._~:", errors="replace") for key in self.keys]
         return f"{self.registry}:{WORDS[self.entity]}/" + "/version/".join(segments)
 
 

@@ -14,7 +14,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
-from gateway.errors import GatewayError, NotFound, RegistryError
+from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
 from gateway.registries.kind import Keys
 
@@ -52,6 +52,7 @@ class Operation:
         self.bounds = bounds
         self.answers: dict[Bound, asyncio.Task[Any]] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
+        self._missing: set[Ref] = set()
         self._tried: dict[Ref, set[Bound]] = {}
         self._wanted: list[tuple[list[Want], asyncio.Future[Mapping[Want, Bound]]]] = []
 
@@ -225,7 +226,7 @@ class Operation:
         kind = self.registries[ref.registry].kind
         wants, asks = [], {}
         for ask, below in missing.items():
-            options = candidates(kind, ref, ask, below, tried)
+            options = () if ref in self._missing else candidates(kind, ref, ask, below, tried)
             if options:
                 wants.append(Want(ref, ask, options))
                 asks[ask] = below
@@ -272,7 +273,8 @@ class Operation:
         try:
             document = await self.ask(bound)
         except NotFound:
-            pass
+            if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
+                self._missing.add(ref)
         except RegistryError as error:
             record.update({ask.key: error for ask in asks})
             return
@@ -282,16 +284,19 @@ class Operation:
                     raw = part.locate(document, ref.keys) if part.shape.entity == ref.entity else None
                     if raw is not None:
                         self.learn(ref, part.shape, raw)
+                        self.learn(self._canonical(ref) or ref, part.shape, raw)
         self._tried[ref].add(bound)
         waits: Waits = []
         self._settle_all(record, ref, asks, waits)
         await gather(waits)
 
     async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
-        """Put another object into a record, None when it does not exist, its error when it could not be had."""
+        """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""
         try:
             self.registries[ref.registry].admit(ref)
             record[ask.key] = await self.entity(ref, selection)
+        except InvalidId:
+            record[ask.key] = None
         except GatewayError as error:
             record[ask.key] = error
 

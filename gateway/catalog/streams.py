@@ -90,9 +90,15 @@ class Reader:
         return None
 
     @property
-    def own_place(self) -> tuple[Key | None] | None:
-        """The key after which to go on, for a stream that is elsewhere than the merge."""
-        return (self._place,) if self.error is not None or (self.cut and self.sorted) else None
+    def keeps_up(self) -> bool:
+        """Whether the stream has given out all that it has up to the merge's last row."""
+        return self.error is None and not (self.cut and self.sorted)
+
+    def reached(self, row: Key) -> Key | None:
+        """The key after which to go on when the merge has given out this row."""
+        if not self.keeps_up:
+            return self._place
+        return row if self.after is None else max(row, self.after)
 
     def take(self) -> Row:
         key, ref, page = self.ready.pop(0)
@@ -132,7 +138,8 @@ class Reader:
             if resumed and self.page > 1 and not self._reaches_back(page):
                 self.page -= 1
                 continue
-            resumed = False
+            if resumed:
+                self.given_page, resumed = self.page, False
             self._held += [(key, ref, self.page) for key, ref in page.rows if self.after is None or key > self.after]
             self._held.sort(key=itemgetter(0))
             self.page += 1
@@ -207,8 +214,9 @@ async def merge(readers: Sequence[Reader], size: int) -> tuple[list[tuple[Row, C
     return rows, any(reader.more for reader in readers)
 
 
-def place(readers: Sequence[Reader], last: Key) -> Cursor:
-    """Where the merge stands after the row with this key."""
+def place(readers: Sequence[Reader], row: Key) -> Cursor:
+    """Where the merge stands after the row with this key: streams that were away before may be behind the others."""
     pages = {reader.name: reader.given_page for reader in readers if reader.given_page > 1}
-    own = {reader.name: own[0] for reader in readers if (own := reader.own_place) is not None}
-    return Cursor(last, pages, own)
+    reached = {reader.name: reader.reached(row) for reader in readers}
+    last = max([row, *(key for reader in readers if reader.keeps_up and (key := reached[reader.name]) is not None)])
+    return Cursor(last, pages, {name: key for name, key in reached.items() if key != last})
