@@ -10,27 +10,9 @@ from tests.catalog.clouds import Clouds
 MODEL_LISTS = ["pai ListModels", "pai ListModels pai", "qianfan userList", "qianfan presetList"]
 ALGORITHM_LISTS = ["pai ListAlgorithms", "pai ListAlgorithms pai", "qianfan DescribeFineTuningSupportModels"]
 
-LISTED_VERSIONS = pytest.mark.xfail(
-    strict=True, reason="put_versions() finds no call for versions that a list row told, and raises StopIteration"
-)
-OTHER_SPELLING = pytest.mark.xfail(
-    strict=True, reason="what is learned under a number is not known under the text id, and asked for again"
-)
 
-
-NO_VARIABLES = pytest.mark.xfail(
-    strict=True, reason="selected.py hands plain variable values to functions of graphql-core that take VariableValues"
-)
-NO_SUCH_NAME = pytest.mark.xfail(
-    strict=True, reason="a version name that its registry cannot have is refused as an id, where there is only none"
-)
-SURELY_ABSENT = pytest.mark.xfail(
-    strict=True, reason="after GetModel said that there is no such model, its list of versions is asked for proof"
-)
-
-
-def costs(query: str, *calls: str, marks: Any = ()) -> Any:
-    return pytest.param(query, calls, id=query, marks=marks)
+def costs(query: str, *calls: str) -> Any:
+    return pytest.param(query, calls, id=query)
 
 
 PAI_MODEL = 'model(id: "pai:model/model-a")'
@@ -82,11 +64,7 @@ TABLE = [
     costs(f"{{ {QIANFAN_VERSION} {{ name readiness model {{ name }} }} }}", DETAIL_1),
     costs(f"{{ {QIANFAN_VERSION} {{ inputSchema model {{ name }} }} }}", VERSION_11, DETAIL_1),
     costs('{ model(id: "qianfan:model/1") { id name } }', "qianfan modelDetail 1"),
-    costs(
-        '{ model(id: "qianfan:model/1") { latestVersion { model { name } } } }',
-        "qianfan modelDetail 1",
-        marks=OTHER_SPELLING,
-    ),
+    costs('{ model(id: "qianfan:model/1") { latestVersion { model { name } } } }', "qianfan modelDetail 1"),
     # Several root fields
     costs(f"{{ {QIANFAN_VERSION} {{ name }} {QIANFAN_MODEL} {{ name }} }}", DETAIL_1),
     costs(
@@ -120,7 +98,6 @@ TABLE = [
         *MODEL_LISTS,
         DETAIL_1,
         *(f"pai ListModelVersions model-{name}" for name in ("a", "b", "empty", "public")),
-        marks=LISTED_VERSIONS,
     ),
     costs("{ models(first: 2) { edges { cursor node { name } } nodes { id } pageInfo { endCursor } } }", *MODEL_LISTS),
     costs("{ algorithms { nodes { name owner { id } raw } } }", *ALGORITHM_LISTS),
@@ -171,7 +148,7 @@ TABLE = [
         "qianfan DescribeFineTuningSupportModels",
     ),
     # What is not there
-    costs('{ model(id: "pai:model/nobody") { id name } }', "pai GetModel nobody", marks=SURELY_ABSENT),
+    costs('{ model(id: "pai:model/nobody") { id name } }', "pai GetModel nobody"),
     costs('{ modelVersion(id: "pai:model/model-a/version/9") { id } }', "pai GetModelVersion model-a 9"),
     costs(
         '{ modelVersion(id: "qianfan:model/am-2/version/amv-11") { id } }',
@@ -191,7 +168,6 @@ async def test_a_query_costs_exactly_these_calls(query: str, calls: tuple[str, .
     assert sorted(clouds.calls) == sorted(calls)
 
 
-@NO_VARIABLES
 @pytest.mark.parametrize(
     ("document", "variables", "calls"),
     [
@@ -221,7 +197,6 @@ async def test_what_a_variable_says_costs_what_it_costs_in_words(
     assert sorted(clouds.calls) == sorted(calls)
 
 
-@NO_SUCH_NAME
 @pytest.mark.parametrize(
     "query",
     [

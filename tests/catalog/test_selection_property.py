@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from typing import Any
 
-import pytest
 from graphql import GraphQLField, GraphQLObjectType, get_named_type, parse, validate
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -52,14 +51,6 @@ NAMES = ("0.1.0", "0.2.0", "2", "v1", "1", "nothing")
 ENTITIES = {*IDS, "Training"}
 LOOKUPS = ("algorithm", "algorithmVersion")
 
-NO_VARIABLES = pytest.mark.xfail(
-    strict=True, reason="selected.py hands plain variable values to functions of graphql-core that take VariableValues"
-)
-LISTED_VERSIONS = pytest.mark.xfail(
-    strict=True,
-    reason="put_versions() raises StopIteration for versions that a list row told; `version` of a name that a "
-    "registry cannot have is an error",
-)
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
@@ -208,7 +199,6 @@ def made(document: str) -> Clouds:
     return clouds
 
 
-@NO_VARIABLES
 @slow
 @given(two_spellings())
 def test_a_question_makes_the_same_calls_however_it_is_spelled(spellings: tuple[str, str]) -> None:
@@ -216,7 +206,6 @@ def test_a_question_makes_the_same_calls_however_it_is_spelled(spellings: tuple[
     assert sorted(made(said_plainly).calls) == sorted(made(said_otherwise).calls)
 
 
-@NO_VARIABLES
 @slow
 @given(two_spellings())
 def test_no_call_is_made_twice_in_one_operation(spellings: tuple[str, str]) -> None:
@@ -224,7 +213,6 @@ def test_no_call_is_made_twice_in_one_operation(spellings: tuple[str, str]) -> N
     assert [call for call, times in clouds.requests.items() if times > 1] == []
 
 
-@LISTED_VERSIONS
 @settings(slow, phases=[Phase.generate])
 @given(questions("ModelConnection"), questions("AlgorithmConnection"), st.integers(1, 3))
 def test_lists_and_all_below_them_make_no_call_twice(models: Question, algorithms: Question, first: int) -> None:
