@@ -13,9 +13,10 @@ from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from gateway.catalog.connections import DEFAULT_SIZE, listing
+from gateway.catalog.connections import listing
 from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
+from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError, InvalidId
 from gateway.graph import suppliers

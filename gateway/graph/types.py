@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import strawberry
 
-from gateway.catalog.connections import DEFAULT_SIZE
+from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph.described import described, held
 from gateway.graph.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
 from gateway.graph.inputs import ModelVersionFilter

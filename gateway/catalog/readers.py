@@ -1,0 +1,199 @@
+"""Readers of registries' lists: a stream's own parameters, its share of a filter, raw rows as keys and references."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gateway.catalog.cursors import Cursor, Question
+from gateway.catalog.filters import Sieve, checked, moments, sieve
+from gateway.catalog.ids import Ref
+from gateway.catalog.order import Order
+from gateway.catalog.plan import Bound, told
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.streams import Page, Reader
+from gateway.errors import BadInput, RegistryError
+from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.kind import Call, Kind, Part, Stream
+
+if TYPE_CHECKING:
+    from gateway.catalog.operation import Operation, Record
+
+NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
+DEFAULT_SIZE, LARGEST_SIZE = 20, 100
+
+IN_A_ROW = Call(name="", service="", path="")
+"""Stands for the call of versions that a list told: whole, in no order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list as it is read: its name for cursors, its call, the field of its rows, how to get a page's raw rows, and
+    how to remember what a row says."""
+
+    name: str
+    call: Call
+    field: Field
+    read: Callable[[int], Awaitable[Rows]]
+    learn: Callable[[Shape, Raw], Ref | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one connection."""
+
+    question: Question
+    size: int
+    start: Cursor | None
+    wanted: Mapping[str, Any]
+    selection: Selection
+
+    @classmethod
+    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry]) -> "Asked":
+        """From a field's arguments. Raises `BadInput` for a size, filter or order that makes no sense, and
+        `InvalidCursor`."""
+        size, after = ask.argument("first"), ask.argument("after")
+        if not 1 <= size <= LARGEST_SIZE:
+            raise BadInput(f"`first` must be between 1 and {LARGEST_SIZE}, not {size}.")
+        frozen = ask.argument("filter") or ()
+        wanted = checked(frozen, registries)
+        by = dict(ask.argument("order_by") or ())
+        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
+        question = Question(f"{listed} {frozen!r}", order)
+        return cls(question, size, None if after is None else question.decode(after), wanted, selection)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether anything but type names is asked."""
+        return any(below or ask.field in NEED_ROWS for ask, below in self.selection.items())
+
+    def empty(self) -> "Record":
+        """A connection of which only type names are asked."""
+        return {ask.key: {} for ask in self.selection}
+
+
+def stream_reader(operation: "Operation", registry: Registry, stream: Stream, asked: Asked) -> Reader | None:
+    """The reader of one of a registry's lists; None when nothing in it can pass the filter."""
+    sifted = sieve(registry.kind, stream.entity, stream.call, stream.facts, asked.wanted)
+    if sifted.impossible:
+        return None
+    call = stream.call
+    rows = call.rows
+    assert rows is not None
+    parameters = {**dict(stream.fixed), **order_parameters(call, asked.question.order), **dict(sifted.parameters)}
+    bound = Bound(registry.name, call, (), tuple(sorted(parameters.items())))
+    markers: dict[int, int | str | None] = {1: 1}
+
+    async def read(number: int) -> Rows:
+        marked = call.paging is not None and call.paging.marked
+        document = await operation.ask(bound._replace(page=markers[number] if marked else number))
+        found: Rows = rows.read(document)
+        markers[number + 1] = found.next
+        return found
+
+    name = f"{registry.name}/{stream.name}"
+    listed = Listed(name, call, rows, read, partial(operation.learn_row, registry.name))
+    return reader(operation, registry, listed, sifted, asked)
+
+
+def versions_reader(
+    operation: "Operation", registry: Registry, ref: Ref, field: Field, first: Rows | None, asked: Asked
+) -> Reader | None:
+    """The reader of an object's versions; None when none can pass the filter."""
+    call, part = teller(registry.kind, field)
+    sifted = sieve(registry.kind, ref.version("").entity, call, {}, asked.wanted)
+    if sifted.impossible:
+        return None
+    parameters = sifted.parameters if first is None else ()
+    bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
+
+    async def read(number: int) -> Rows:
+        if number == 1 and first is not None:
+            return first
+        located = None if part is None else part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
+        return field.read(located) if located is not None else Rows([], 0)
+
+    listed = Listed(registry.name, call, field, read, partial(operation.learn_child, ref))
+    return reader(operation, registry, listed, sifted, asked)
+
+
+def teller(kind: Kind, field: Field) -> tuple[Call, Part | None]:
+    """The call whose answer has this list of versions, and where; a list's row that has it whole needs none."""
+    for call in kind.calls:
+        for part in call.parts:
+            if part.shape.fields.get("versions") is field:
+                return call, part
+    return IN_A_ROW, None
+
+
+def reader(operation: "Operation", registry: Registry, listed: Listed, sifted: Sieve, asked: Asked) -> Reader:
+    """The reader of a list: raw rows become keys and references, and are tested where the filter asks for it."""
+    shape, call, order = listed.field.shape, listed.call, asked.question.order
+    assert shape is not None
+    needs = sifted.needs
+    dear = not all(told(registry.kind, shape, ask, below) for ask, below in needs.items())
+
+    async def ask(number: int) -> Page:
+        rows = await listed.read(number)
+        keyed = [
+            (order.key(ref, shape, raw), ref) for raw in rows.items if (ref := listed.learn(shape, raw)) is not None
+        ]
+        more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, native)
+        passing = keyed
+        if needs:
+            records: list[Record] = [{} for _ in keyed]
+            await operation.fill([(record, ref, needs) for record, (_, ref) in zip(records, keyed, strict=True)])
+            for record in records:
+                raise_failure(record)
+            passing = [row for row, record in zip(keyed, records, strict=True) if sifted.passes(record)]
+        ends = (keyed[0][0], keyed[-1][0]) if keyed else None
+        return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
+
+    native = (order.field, order.falling) in call.orders
+    return Reader(
+        registry.name,
+        listed.name,
+        ask,
+        sorted=native,
+        bound=operation.bounds.detail_rows if dear else operation.bounds.rows,
+        keyless=order.field not in shape.fields,
+        lazy=dear,
+        exact=sifted.exact,
+    )
+
+
+def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
+    """The parameters that make a list come in an order, or in any of those it can."""
+    native = call.orders.get((order.field, order.falling))
+    return native if native is not None else next(iter(call.orders.values()), {})
+
+
+def follows(call: Call, rows: Rows, number: int) -> bool:
+    """Whether a page is not the last one."""
+    if call.paging is None:
+        return False
+    if call.paging.marked:
+        return rows.next is not None
+    if rows.total is None:
+        return len(rows.items) >= call.paging.rows
+    return number * call.paging.rows < rows.total
+
+
+def beyond(last: Sequence[tuple[Any, Ref]], asked: Asked, native: bool) -> bool:
+    """Whether a list that comes in the order of creation has left the range that is asked for."""
+    order = asked.question.order
+    if not native or order.field != "created_at" or "created_at" not in asked.wanted or not last:
+        return False
+    start, end = moments(asked.wanted["created_at"])
+    limit = start if order.falling else end
+    return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
+
+
+def raise_failure(record: "Record") -> None:
+    """Raise the failure that kept a row's fields from being known."""
+    for value in record.values():
+        if isinstance(value, RegistryError):
+            raise value
+        if isinstance(value, dict):
+            raise_failure(value)
