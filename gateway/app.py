@@ -1,5 +1,8 @@
 """Wires the rooms into one application; the only module that meets them all."""
 
+import asyncio
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,10 +14,14 @@ from starlette.routing import Route
 
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
-from gateway.catalog.registry import Registry, Sender
+from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
 from gateway.registries import KINDS
-from gateway.settings import Settings
+from gateway.settings import CacheSettings, Settings
+from gateway.upstream.cache import BoundedMemory, Cache
+from gateway.upstream.health import Health, Watch
+from gateway.upstream.shared import Shared
+from gateway.upstream.source import Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.graphql import graphql
@@ -25,11 +32,37 @@ class State(TypedDict):
 
     registries: Mapping[str, Registry]
     bounds: Bounds
+    cache: Cache | None
 
 
-def registries(settings: Settings, sender: Sender) -> Mapping[str, Registry]:
+def registries(settings: Settings, source: Fetcher, health: Mapping[str, Health] | None = None) -> dict[str, Registry]:
     """The configured registries by name, in their order."""
-    return {one.name: Registry(KINDS[one.kind].of(one), one, sender) for one in settings.registries}
+    seen = defaultdict(Health) if health is None else health
+    return {one.name: Registry(KINDS[one.kind].of(one), one, source, seen[one.name]) for one in settings.registries}
+
+
+@asynccontextmanager
+async def cached(settings: CacheSettings) -> AsyncIterator[Cache | None]:
+    """The cache that the settings ask for, listening to other replicas as long as it is open."""
+    if not settings.enabled:
+        yield None
+        return
+    url = settings.redis.reveal()
+    shared = Shared(url, settings.redis_timeout, time.monotonic) if url else None
+    memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
+    cache = Cache(memory, shared, settings.stale_on_error, time.time)
+    listening = asyncio.create_task(cache.listen())
+    try:
+        yield cache
+    finally:
+        listening.cancel()
+        if shared is not None:
+            await shared.close()
+
+
+def lifetimes(settings: CacheSettings) -> Lifetimes:
+    fresh = {"lists": settings.lists, "objects": settings.objects, "catalogues": settings.catalogues}
+    return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -37,9 +70,16 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with Transport() as transport:
-            bounds = Bounds(settings.catalog.scan_rows, settings.catalog.scan_detail_rows)
-            yield {"registries": registries(settings, transport), "bounds": bounds}
+        async with Transport() as transport, cached(settings.cache) as cache:
+            watch = Watch(transport)
+            source: Fetcher = Direct(watch)
+            if cache is not None:
+                source = Source(watch, cache, lifetimes(settings.cache), settings.cache.wait)
+            yield {
+                "registries": registries(settings, source, watch.health),
+                "bounds": Bounds(settings.catalog.scan_rows, settings.catalog.scan_detail_rows),
+                "cache": cache,
+            }
 
     return Starlette(
         routes=[
@@ -65,7 +105,7 @@ async def probe(settings: Settings) -> list[Probe]:
     """Ask every configured registry one cheap call."""
     probes = []
     async with Transport() as transport:
-        for registry in registries(settings, transport).values():
+        for registry in registries(settings, Direct(transport)).values():
             started = perf_counter()
             try:
                 await registry.ask(Bound(registry.name, registry.kind.probe))

@@ -15,6 +15,7 @@ GatewayError
     ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the answer is not what was promised
     ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the answer is larger than allowed
+    ├── RegistryNotCached        REGISTRY_NOT_CACHED        only a kept answer was wanted, and there is none
     └── NotFound                 (never seen by clients)    the registry has no such object: the field is null
 
 Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED or
@@ -134,6 +135,10 @@ class RegistryBadAnswer(RegistryError):
 
 class RegistryAnswerTooLarge(RegistryError):
     code, problem = "REGISTRY_ANSWER_TOO_LARGE", "sent an answer that is larger than allowed"
+
+
+class RegistryNotCached(RegistryError):
+    code, problem = "REGISTRY_NOT_CACHED", "has no kept answer, and only such a one is wanted"
 
 
 class NotFound(RegistryError):

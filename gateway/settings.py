@@ -104,11 +104,55 @@ class CatalogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """How long answers are kept and served."""
+
+    enabled: bool = setting("Keep answers; if not, every question is a call.", default=True)
+    lists: float = setting("Seconds for which a list is fresh.", default=30.0, minimum=0, maximum=86_400)
+    objects: float = setting("Seconds for which an object is fresh.", default=120.0, minimum=0, maximum=86_400)
+    catalogues: float = setting(
+        "Seconds for which a catalogue of a platform is fresh.", default=3600.0, minimum=0, maximum=604_800
+    )
+    missing: float = setting(
+        "Seconds for which it is believed that there is no such object.", default=10.0, minimum=0, maximum=3600
+    )
+    stale: float = setting(
+        "Seconds for which an answer is served after that, while a refresh runs behind.",
+        default=300.0,
+        minimum=0,
+        maximum=86_400,
+    )
+    stale_on_error: float = setting(
+        "Seconds after it was received for which an answer is served when its registry fails.",
+        default=86_400.0,
+        minimum=0,
+        maximum=2_592_000,
+    )
+    jitter: float = setting(
+        "Share by which lifetimes vary, so that answers do not run out together.", default=0.1, minimum=0, maximum=0.9
+    )
+    entries: int = setting("Most answers kept in memory.", default=20_000, minimum=1, maximum=10_000_000)
+    megabytes: int = setting("Most memory for answers, by their size as JSON.", default=256, minimum=1, maximum=65_536)
+    redis: Secret = setting(
+        "Address of a Redis or Valkey that replicas share.",
+        default=Secret(""),
+        example="redis://:password@cache:6379/0",
+    )
+    redis_timeout: float = setting(
+        "Seconds that an operation of the shared cache may take.", default=0.1, minimum=0.001, maximum=10
+    )
+    wait: float = setting(
+        "Seconds to wait for another replica that is asking the same.", default=2.0, minimum=0, maximum=60
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
     registries: tuple[RegistrySettings, ...] = ()
 
 

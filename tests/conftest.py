@@ -16,7 +16,7 @@ from gateway import twins
 from gateway.app import create_app
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import RegistrySettings, Secret, ServerSettings, Settings
+from gateway.settings import CacheSettings, RegistrySettings, Secret, Settings
 from gateway.twins import Twins
 
 
@@ -92,8 +92,12 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
     )
 
 
-def settings(*registries: RegistrySettings) -> Settings:
-    return Settings(server=ServerSettings(), registries=registries)
+WITHOUT_CACHE = CacheSettings(enabled=False)
+
+
+def settings(*registries: RegistrySettings, **sections: Any) -> Settings:
+    """Settings without a cache, unless the test is about it: every question is a call."""
+    return Settings(**{"cache": WITHOUT_CACHE, **sections}, registries=registries)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from gateway.catalog.streams import Reader, merge
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Rows
 from gateway.registries.kind import Kind
+from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation, Record
@@ -87,6 +88,7 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
         for one in flat:
             one.start(asked.start)
     rows, more = await merge(flat, asked.size)
+    operation.partial |= any(one.error is not None or one.cut for one in flat)
     nodes: list[Record] = [{} for _ in rows]
     ends: list[Record] = [{} for _ in rows]
     wanted = []
@@ -109,7 +111,8 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
         },
         "total_count": counted(flat),
         "coverage": [
-            {"registry": operation.registries[name].record(), **coverage(own)} for name, own in readers.items()
+            {"registry": operation.registries[name].record(), **coverage(own, operation.received(name))}
+            for name, own in readers.items()
         ],
     }
 
@@ -125,16 +128,18 @@ def counted(readers: Sequence[Reader]) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def coverage(readers: Sequence[Reader]) -> Mapping[str, Any]:
-    """How much of a registry a page stands on."""
+def coverage(readers: Sequence[Reader], received: Sequence[Answer]) -> Mapping[str, Any]:
+    """How much of a registry a page stands on, and how old what it answered is."""
     failed = [reader.error for reader in readers if reader.error is not None]
     state = "COMPLETE"
     if failed or any(reader.cut for reader in readers):
         state = "UNAVAILABLE" if len(failed) == len(readers) else "PARTIAL"
+    elif any(answer.stale for answer in received):
+        state = "STALE"
     return {
         "state": state,
         "total_count": counted(readers),
         "rows_read": sum(reader.read for reader in readers),
-        "age": None if state == "UNAVAILABLE" else 0.0,
+        "age": max((answer.age for answer in received), default=None),
         "error": error_record(failed[0]) if failed else None,
     }

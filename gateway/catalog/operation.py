@@ -17,6 +17,7 @@ from gateway.catalog.selection import Ask, Selection
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
 from gateway.registries.kind import Keys
+from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
 """An object as asked for: values by field, nested records, and errors where a value could not be had.
@@ -47,10 +48,14 @@ DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100)
 class Operation:
     """The state of one operation: calls made, what is known of each object, and failures not yet shown."""
 
-    def __init__(self, registries: Mapping[str, Registry], bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self, registries: Mapping[str, Registry], bounds: Bounds = DEFAULT_BOUNDS, wanted: Freshness = ANY
+    ) -> None:
         self.registries = registries
         self.bounds = bounds
-        self.answers: dict[Bound, asyncio.Task[Any]] = {}
+        self.wanted = wanted
+        self.answers: dict[Bound, asyncio.Task[Answer]] = {}
+        self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
         self._tried: dict[Ref, set[Bound]] = {}
@@ -259,12 +264,20 @@ class Operation:
                 future.set_result(chosen)
 
     async def ask(self, bound: Bound) -> Any:
-        """The raw answer of a call, asked for once in an operation. Raises `RegistryError`."""
-        return await asyncio.shield(self._send(bound))
+        """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
+        return (await asyncio.shield(self._send(bound))).document
 
-    def _send(self, bound: Bound) -> asyncio.Task[Any]:
+    def received(self, registry: str | None = None) -> list[Answer]:
+        """The answers that came, of one registry or of all."""
+        return [
+            task.result()
+            for bound, task in self.answers.items()
+            if task.done() and not task.cancelled() and not task.exception() and registry in (None, bound.registry)
+        ]
+
+    def _send(self, bound: Bound) -> asyncio.Task[Answer]:
         if bound not in self.answers:
-            self.answers[bound] = task = asyncio.ensure_future(self.registries[bound.registry].ask(bound))
+            self.answers[bound] = task = asyncio.ensure_future(self.registries[bound.registry].ask(bound, self.wanted))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self.answers[bound]
 

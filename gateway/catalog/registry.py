@@ -1,45 +1,32 @@
 """A configured registry: its kind, its settings, the way to it, and how it has been answering."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from time import perf_counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
-from gateway.errors import InvalidId, NotFound, RegistryBadAnswer, RegistryError
+from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
-from gateway.settings import RegistrySettings
-from gateway.upstream.wire import Destination, Request
+from gateway.settings import RegistrySettings, Secret
+from gateway.upstream.health import Health
+from gateway.upstream.source import ANY, Answer, Freshness
+from gateway.upstream.wire import Destination, Request, Scope
 
 
-class Sender(Protocol):
-    """The way out: sends an unsigned request and returns the raw JSON document of its answer."""
+class Fetcher(Protocol):
+    """The way out: the answer of an unsigned request, as fresh as wanted."""
 
-    async def send(self, destination: Destination, request: Request) -> Any: ...
-
-
-@dataclass(slots=True)
-class Health:
-    """How a registry has been answering, as far as this process has seen."""
-
-    latency: float | None = None
-    last_success: datetime | None = None
-    error: RegistryError | None = None
-
-    @property
-    def state(self) -> str:
-        if self.error is not None:
-            return "UNAVAILABLE"
-        return "UNKNOWN" if self.last_success is None else "AVAILABLE"
+    async def fetch(
+        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
+    ) -> Answer: ...
 
 
 @dataclass(slots=True)
 class Registry:
     kind: Kind
     settings: RegistrySettings
-    sender: Sender
+    source: Fetcher
     health: Health = field(default_factory=Health)
     destination: Destination = field(init=False)
 
@@ -47,6 +34,7 @@ class Registry:
         kind, settings = self.kind, self.settings
         self.destination = Destination(
             settings.name,
+            Scope.of(kind.name, *identity(settings)),
             kind.services(settings),
             settings.timeout,
             settings.max_answer_bytes,
@@ -58,22 +46,23 @@ class Registry:
     def name(self) -> str:
         return self.settings.name
 
-    async def ask(self, bound: Bound) -> Any:
-        """The raw answer of a call. Raises `RegistryError`."""
+    async def ask(self, bound: Bound, wanted: Freshness = ANY) -> Answer:
+        """The answer of a call. Raises `RegistryError`."""
         request = bound.call.request(bound.keys, bound.fixed, bound.page)
-        started = perf_counter()
-        try:
-            document = await self.sender.send(self.destination, request)
-            if not bound.call.promise(document):
-                raise RegistryBadAnswer(self.name)
-        except NotFound:
-            self.health.error = None
-            raise
-        except RegistryError as error:
-            self.health.error = error
-            raise
-        self.health = Health(perf_counter() - started, datetime.now(UTC))
-        return document
+        return await self.source.fetch(self.destination, request, bound.call.family, wanted)
+
+    def prefixes(self, ref: Ref | None = None) -> Iterator[str]:
+        """Beginnings of the cache keys of all its answers; or of those that may tell of one object: its own, and
+        every page of a list."""
+        scope = self.destination.scope
+        if ref is None:
+            yield f"{scope.digest}:"
+            return
+        for call in (*self.kind.calls, *(stream.call for stream in self.kind.streams)):
+            if call.paging is not None or call.rows is not None:
+                yield f"{scope.digest}:{call.name}:"
+            elif any(part.shape.entity == ref.entity for part in call.parts):
+                yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.takes))))
 
     def admit(self, ref: Ref) -> None:
         """Check a reference before anything of it reaches a request. Raises `InvalidId`."""
@@ -100,6 +89,15 @@ class Registry:
             },
             "capabilities": self.kind.capabilities,
         }
+
+
+def identity(settings: RegistrySettings) -> Iterator[str]:
+    """What decides whose data a registry answers: all of its settings but its name, its limits and its secrets."""
+    common = {declared.name for declared in fields(RegistrySettings)}
+    for declared in fields(settings):
+        value = getattr(settings, declared.name)
+        if declared.name not in common and not isinstance(value, Secret):
+            yield f"{declared.name}={value}"
 
 
 def error_record(error: RegistryError) -> Mapping[str, Any]:

@@ -110,6 +110,6 @@ class RegistryState(Enum):
 @strawberry.enum(description="How much of a registry a list stands on.")
 class CoverageState(Enum):
     COMPLETE = word("COMPLETE", "All of it, as of now.")
-    STALE = word("STALE", "All of it, as of `age` seconds ago, because it could not be asked anew.")
+    STALE = word("STALE", "All of it, as of `age` seconds ago: older than wanted, and not renewed yet.")
     PARTIAL = word("PARTIAL", "A part of it: `error` says what failed, or the scan stopped at its bound.")
     UNAVAILABLE = word("UNAVAILABLE", "Nothing of it: `error` says why.")

@@ -110,8 +110,14 @@ class Call:
     rows: Field | None = None
     paging: Paging | None = None
     promise: Callable[[Any], bool] = lambda document: True
+    lifetime: str = ""
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
     filters: Mapping[str, Push] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """Which lifetime its answers have: ``catalogues``, ``lists`` or ``objects``."""
+        return self.lifetime or ("objects" if self.rows is None else "lists")
 
     def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int | str | None = 1) -> Request:
         """The unsigned request for these keys; ``fixed`` are parameters of a list, ``page`` a number or marker."""
@@ -122,9 +128,10 @@ class Call:
         path = self.path.format(*map(encode, keys))
         if self.method == "GET":
             said = {**self.query, **{name: str(value) for name, value in parameters.items()}}
-            return Request(self.name, self.service, self.method, path, tuple(sorted(said.items())))
+            query = tuple(sorted(said.items()))
+            return Request(self.name, self.service, self.method, path, query, promise=self.promise)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
-        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body)
+        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.promise)
 
 
 @dataclass(frozen=True, slots=True)

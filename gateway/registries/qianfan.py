@@ -165,6 +165,7 @@ FINE_TUNING_CATALOGUE = Call(
     parts=(Part(ALGORITHM, entry), Part(ALGORITHM_VERSION, entry_version)),
     rows=Field((), lambda raw: Rows(entries(raw), len(entries(raw))), shape=ALGORITHM),
     promise=holds_list("result"),
+    lifetime="catalogues",
 )
 FINE_TUNING_TASK = Call(
     name="DescribeFineTuningTask",

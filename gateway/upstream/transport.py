@@ -59,7 +59,7 @@ class Transport:
     ) -> None:
         await self._session.close()
 
-    async def send(self, destination: Destination, request: Request) -> Any:
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         """The raw JSON object that a registry answers.
 
         Raises the `RegistryError` that the answer, or the lack of one, means.
@@ -69,7 +69,10 @@ class Transport:
             async with asyncio.timeout(destination.timeout):
                 response = await self._exchange(destination, request)
             error = destination.check(response)
-            if error is None and (response.status >= 300 or not isinstance(response.document, dict)):
+            document = response.document
+            if error is None and (
+                response.status >= 300 or not isinstance(document, dict) or not request.promise(document)
+            ):
                 error = RegistryBadAnswer(destination.registry)
             if error is not None:
                 raise error
@@ -85,7 +88,7 @@ class Transport:
         except RegistryError as known:
             error = known
         else:
-            return response.document
+            return document
         if not isinstance(error, NotFound):
             logger.warning(
                 "%s %s failed: %s vendor code %s, request %s, %.0f ms",

@@ -20,11 +20,13 @@ from strawberry.types.graphql import OperationType
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryError
 from gateway.graph.schema import SCHEMA
+from gateway.web import freshness
 
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
 PARAMETERS: Final = {"query": str, "operationName": str, "variables": dict, "extensions": dict}
 LARGEST_BODY: Final = 2_000_000
+KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
 
 
 @dataclass(slots=True)
@@ -48,10 +50,13 @@ class Refused(Exception):
 async def graphql(request: Request) -> Response:
     """Answer one GraphQL request. No body, however broken, gets a status of 500."""
     media_type = JSON
+    freshness_wanted = freshness.wanted(request.headers.get("cache-control"))
     try:
         media_type = negotiate(request.headers.get("accept", "*/*"))
         parameters = await read(request)
-        context = Context(Operation(request.state.registries, request.state.bounds), parameters.get("operationName"))
+        context = Context(
+            Operation(request.state.registries, request.state.bounds, freshness_wanted), parameters.get("operationName")
+        )
         result = await SCHEMA.execute(
             parameters.get("query"),
             parameters.get("variables"),
@@ -71,7 +76,13 @@ async def graphql(request: Request) -> Response:
     except InvalidOperationTypeError:
         error = {"message": "GET is for queries only.", "extensions": {"code": "BAD_REQUEST"}}
         return respond(media_type, 405, {"errors": [error]}, {"Allow": "POST"})
-    return respond(media_type, *outcome(media_type, result, context))
+    status, body = outcome(media_type, result, context)
+    response = respond(media_type, status, body, freshness.headers(context.operation, "errors" not in body))
+    if request.method == "GET" and "errors" not in body:
+        response.headers["ETag"] = tag = freshness.etag(bytes(response.body))
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={k: v for k, v in response.headers.items() if k in KEPT_BY_304})
+    return response
 
 
 def outcome(media_type: str, result: Any, context: Context) -> tuple[int, dict[str, Any]]:
@@ -93,7 +104,8 @@ def status_of_request_error(media_type: str) -> int:
 
 def respond(media_type: str, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     content_type = f"{media_type}; charset=utf-8"
-    return Response(orjson.dumps(body), status, {"Vary": "Accept", **(headers or {})}, content_type)
+    said = {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})}
+    return Response(orjson.dumps(body), status, said, content_type)
 
 
 def negotiate(accept: str) -> str:

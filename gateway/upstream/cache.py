@@ -1,0 +1,134 @@
+"""What registries answered, kept: memory within bounds, and one Redis behind it that replicas share.
+
+An entry can only be asked for with a `Key`, and a key can only be made within an account's `Scope`, so that accounts
+never see each other's data. Readers share the kept documents and must not change them.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiocache import SimpleMemoryCache
+
+from gateway.upstream.shared import Shared
+from gateway.upstream.wire import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), and its
+    size in bytes."""
+
+    document: Any
+    stored_at: float
+    size: int
+
+    def packed(self) -> bytes:
+        return orjson.dumps([self.stored_at, self.document])
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> "Entry":
+        stored_at, document = orjson.loads(content)
+        return cls(document, stored_at, len(content))
+
+
+class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
+    """Memory that keeps the most recently used entries, within a number of entries and of bytes."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        super().__init__(timeout=None)
+        self._cache: OrderedDict[str, Entry] = OrderedDict()
+        self.entries, self.size, self.used = entries, size, 0
+
+    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Entry | None:
+        entry = self._cache.get(key)
+        if entry is not None:
+            self._cache.move_to_end(key)
+        return entry
+
+    async def _set(
+        self, key: str, value: Entry, ttl: float | None = None, _cas_token: object = None, _conn: object = None
+    ) -> bool:
+        await self._delete(key)
+        self._cache[key] = value
+        self.used += value.size
+        while self._cache and (len(self._cache) > self.entries or self.used > self.size):
+            _, dropped = self._cache.popitem(last=False)
+            self.used -= dropped.size
+        return True
+
+    async def _delete(self, key: str, _conn: object = None) -> int:
+        dropped = self._cache.pop(key, None)
+        self.used -= 0 if dropped is None else dropped.size
+        return 0 if dropped is None else 1
+
+    def drop(self, prefix: str) -> int:
+        """Forget every entry whose key starts like this; returns how many."""
+        keys = [key for key in self._cache if key.startswith(prefix)]
+        for key in keys:
+            self.used -= self._cache.pop(key).size
+        return len(keys)
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+
+class Cache:
+    """Kept answers in memory and, where there is one, in the Redis that replicas share.
+
+    ``lifetime`` is how long an entry is of any use, in seconds; how fresh it is is the reader's to judge. ``purged``
+    counts purges, so that what was asked for before one is not kept after it.
+    """
+
+    def __init__(self, memory: BoundedMemory, shared: Shared | None, lifetime: float, now: Callable[[], float]) -> None:
+        self.memory, self.shared, self.lifetime, self.now = memory, shared, lifetime, now
+        self.counts: Counter[str] = Counter()
+        self.purged = 0
+
+    async def get(self, key: Key) -> Entry | None:
+        """The entry of a key, if it is of any use."""
+        entry: Entry | None = await self.memory.get(str(key))
+        if entry is None and self.shared is not None:
+            entry = await self.recall(key)
+        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
+
+    async def recall(self, key: Key) -> Entry | None:
+        """The entry that replicas share, kept in memory from then on."""
+        content = None if self.shared is None else await self.shared.get(str(key))
+        if content is None:
+            return None
+        entry = Entry.unpacked(content)
+        await self.memory.set(str(key), entry)
+        return entry
+
+    async def put(self, key: Key, document: Any) -> Entry:
+        """Keep an answer that was received now."""
+        entry = Entry(document, self.now(), 0)
+        content = entry.packed()
+        entry = Entry(document, entry.stored_at, len(content))
+        await self.memory.set(str(key), entry)
+        if self.shared is not None:
+            await self.shared.set(str(key), content, self.lifetime)
+        return entry
+
+    async def purge(self, prefix: str) -> int:
+        """Forget every answer whose key starts like this, on every replica; returns how many this process forgot."""
+        dropped = self._drop(prefix)
+        if self.shared is not None:
+            await self.shared.purge(prefix)
+        return dropped
+
+    def _drop(self, prefix: str) -> int:
+        self.purged += 1
+        return self.memory.drop(prefix)
+
+    async def listen(self) -> None:
+        """Forget what other replicas purge, for as long as this runs."""
+        if self.shared is not None:
+            async for prefix in self.shared.purges():
+                self._drop(prefix)
+
+    def stats(self) -> Mapping[str, int]:
+        return {"entries": len(self.memory), "bytes": self.memory.used, **self.counts}

@@ -1,0 +1,48 @@
+"""How each registry has been answering this process."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from gateway.errors import NotFound, RegistryError
+from gateway.upstream.source import Sender
+from gateway.upstream.wire import Destination, Request
+
+
+@dataclass(slots=True)
+class Health:
+    """The last call's outcome: seconds that the last success took and when it was, and the last failure, if later."""
+
+    latency: float | None = None
+    last_success: datetime | None = None
+    error: RegistryError | None = None
+
+    @property
+    def state(self) -> str:
+        if self.error is not None:
+            return "UNAVAILABLE"
+        return "UNKNOWN" if self.last_success is None else "AVAILABLE"
+
+
+class Watch:
+    """Passes calls on and notes how they end, by the registry's name."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+        self.health: defaultdict[str, Health] = defaultdict(Health)
+
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+        health = self.health[destination.registry]
+        started = perf_counter()
+        try:
+            document = await self.sender.send(destination, request, refresh=refresh)
+        except NotFound:
+            health.error = None
+            raise
+        except RegistryError as error:
+            health.error = error
+            raise
+        health.latency, health.last_success, health.error = perf_counter() - started, datetime.now(UTC), None
+        return document

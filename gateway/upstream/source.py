@@ -1,0 +1,194 @@
+"""The upstream as the catalog sees it: answers from the cache while they are fresh enough, one call for all who ask.
+
+Fresh answers are served; older ones are served while a refresh runs behind; what is missing is asked for once by all
+who want it, in this process and, through the shared cache, over all replicas; when asking fails, an old answer is
+served with its age rather than none.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.errors import (
+    NotFound,
+    RegistryError,
+    RegistryForbidden,
+    RegistryNotCached,
+    RegistryRejected,
+    RegistryUnauthenticated,
+)
+from gateway.upstream.cache import Cache, Entry
+from gateway.upstream.wire import Destination, Key, Request
+
+LEASE = 10.0
+"""Seconds for which one replica may fetch an answer alone."""
+LOOK = 0.05
+"""Seconds between looks for another replica's answer."""
+FINAL = (RegistryUnauthenticated, RegistryForbidden, RegistryRejected)
+"""Errors that an old answer must not hide: the account may not, or may no longer, see it."""
+
+
+class Sender(Protocol):
+    """Sends an unsigned request and returns the raw JSON document of its answer; a ``refresh`` may wait for others."""
+
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How fresh a client wants its answer: after asking again, within an age in seconds, or only if it is kept."""
+
+    revalidate: bool = False
+    max_age: float | None = None
+    only_if_cached: bool = False
+
+    def accepts(self, age: float) -> bool:
+        return not self.revalidate and (self.max_age is None or age <= self.max_age)
+
+
+ANY = Freshness()
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """Seconds for which answers are fresh, by family of calls (``missing``: that there is no such object), for how
+    much longer they are served while a refresh runs behind, and the share by which lifetimes vary."""
+
+    fresh: Mapping[str, float]
+    missing: float
+    stale: float
+    jitter: float
+
+    def of(self, family: str, key: Key, entry: Entry) -> float:
+        """The lifetime of an entry; it varies by key and time, so that entries do not run out together."""
+        seconds = self.missing if entry.document is None else self.fresh[family]
+        seed = hashlib.blake2b(f"{key}{entry.stored_at}".encode(), digest_size=4).digest()
+        return seconds * (1 - self.jitter * int.from_bytes(seed) / 2**32)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale)."""
+
+    document: Any
+    age: float = 0.0
+    fresh_for: float = 0.0
+
+    @property
+    def stale(self) -> bool:
+        return self.fresh_for < 0
+
+
+class Direct:
+    """Answers of registries without a cache: every question is a call."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+
+    async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
+        """The answer of a call. Raises `RegistryError`."""
+        if wanted.only_if_cached:
+            raise RegistryNotCached(destination.registry)
+        return Answer(await self.sender.send(destination, request))
+
+
+class Source:
+    """Answers of registries, kept and shared; ``wait`` bounds waiting for another replica, in seconds."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        cache: Cache,
+        lifetimes: Lifetimes,
+        wait: float,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
+        self._flights: dict[Key, asyncio.Task[Answer]] = {}
+
+    async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
+        """The answer of a call, as fresh as wanted. Raises `NotFound` and the other `RegistryError`s."""
+        key = destination.scope.key(request)
+        entry = await self.cache.get(key)
+        kept = None if entry is None else self._answer(entry, family, key)
+        counts = self.cache.counts
+        if kept is not None and wanted.accepts(kept.age) and not kept.stale:
+            counts["hits"] += 1
+            return found(kept, destination)
+        if kept is not None and wanted.only_if_cached and wanted.accepts(kept.age):
+            counts["stale"] += 1
+            return found(kept, destination)
+        if wanted.only_if_cached:
+            raise RegistryNotCached(destination.registry)
+        if kept is not None and wanted.accepts(kept.age) and -kept.fresh_for <= self.lifetimes.stale:
+            counts["stale"] += 1
+            self._fly(key, destination, request, family, refresh=True)
+            return found(kept, destination)
+        counts["misses"] += 1
+        try:
+            return found(await asyncio.shield(self._fly(key, destination, request, family)), destination)
+        except NotFound:
+            raise
+        except RegistryError as error:
+            if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
+                raise
+            counts["stale_on_error"] += 1
+            return found(Answer(kept.document, kept.age, min(kept.fresh_for, -0.001)), destination)
+
+    def _answer(self, entry: Entry, family: str, key: Key) -> Answer:
+        age = max(0.0, self.cache.now() - entry.stored_at)
+        return Answer(entry.document, age, self.lifetimes.of(family, key, entry) - age)
+
+    def _fly(
+        self, key: Key, destination: Destination, request: Request, family: str, *, refresh: bool = False
+    ) -> asyncio.Task[Answer]:
+        """The one flight for a key: nobody's own, so that no waiter's end harms another."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.ensure_future(self._land(key, destination, request, family, refresh))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        else:
+            self.cache.counts["shared"] += 1
+        return flight
+
+    def _landed(self, key: Key, flight: asyncio.Task[Answer]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()
+
+    async def _land(self, key: Key, destination: Destination, request: Request, family: str, refresh: bool) -> Answer:
+        """Ask the registry, unless another replica is asking and its answer comes in time."""
+        shared = self.cache.shared
+        token = None
+        if shared is not None:
+            since = self.cache.now()
+            waited = 0.0
+            while (token := await shared.lease(str(key), LEASE)) is None and waited < self.wait:
+                await self.sleep(LOOK)
+                waited += LOOK
+                entry = await self.cache.recall(key)
+                if entry is not None and entry.stored_at >= since:
+                    self.cache.counts["shared"] += 1
+                    return self._answer(entry, family, key)
+        try:
+            purged = self.cache.purged
+            try:
+                document = await self.sender.send(destination, request, refresh=refresh)
+            except NotFound:
+                document = None
+            if self.cache.purged != purged:
+                return Answer(document)
+            return self._answer(await self.cache.put(key, document), family, key)
+        finally:
+            if token is not None and shared is not None:
+                await shared.release(str(key), token)
+
+
+def found(answer: Answer, destination: Destination) -> Answer:
+    """An answer that holds an object. Raises `NotFound` for one that says there is none."""
+    if answer.document is None:
+        raise NotFound(destination.registry)
+    return answer

@@ -1,0 +1,240 @@
+"""Answers kept and shared: how often registries are asked, and what clients see of an answer's age."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway import twins
+from gateway.settings import CacheSettings
+from gateway.upstream import source
+from gateway.upstream.cache import BoundedMemory, Cache, Entry
+from gateway.upstream.source import Freshness, Lifetimes, Source
+from gateway.upstream.wire import Destination, Key, Request, Scope
+from tests.conftest import World, pai, qianfan, served, settings
+
+MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
+LIST = "{ models(first: 5) { nodes { id } coverage { registry { name } state age error { code } } } }"
+
+
+class Time:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr("gateway.app.time.time", clock)
+    return clock
+
+
+@asynccontextmanager
+async def keeping(**options: Any) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(twins.serving())
+        other = await stack.enter_async_context(twins.serving())
+        chosen = settings(pai(one.url), qianfan(other.url), cache=CacheSettings(jitter=0.0, **options))
+        yield World(one, other, await stack.enter_async_context(served(chosen)))
+
+
+async def test_an_answer_is_asked_for_once_while_it_is_fresh(clock: Time) -> None:
+    async with keeping(objects=60.0) as world:
+        first = await world.gateway.query(MODEL)
+        assert (first.headers["cache-control"], first.headers["age"]) == ("private, max-age=60", "0")
+        clock.seconds += 59
+        second = await world.gateway.query(MODEL)
+        assert (second.headers["cache-control"], second.headers["age"]) == ("private, max-age=60", "59")
+        assert second.body == first.body
+        assert world.calls() == {"GetModel": 1}
+
+
+async def test_a_stale_answer_is_served_while_a_refresh_runs_behind(clock: Time) -> None:
+    async with keeping(lists=60.0, stale=300.0) as world:
+        await world.gateway.query(LIST)
+        clock.seconds += 100
+        stale = (await world.gateway.query(LIST)).data["models"]["coverage"]
+        assert [(one["state"], one["age"]) for one in stale] == [("STALE", 100.0), ("STALE", 100.0)]
+        while sum((world.pai.calls + world.qianfan.calls).values()) < 8:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        fresh = await world.gateway.query(LIST)
+        while fresh.data["models"]["coverage"][0]["state"] == "STALE":
+            fresh = await world.gateway.query(LIST)
+        assert {one["age"] for one in fresh.data["models"]["coverage"]} == {0.0}
+        assert world.calls() == {"ListModels": 4, "userList": 2, "presetList": 2}
+
+
+async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_refresh_ends_it(clock: Time) -> None:
+    async with keeping(lists=60.0, stale=60.0, stale_on_error=3600.0) as world:
+        await world.gateway.query(LIST)
+        world.calls()
+        for cloud in (world.pai, world.qianfan):
+            cloud.faults.replace({"*": {"status": 503}})
+        for minutes in range(3, 13):
+            clock.seconds = 1_800_000_000.0 + minutes * 60
+            answer = await world.gateway.query(LIST)
+            assert answer.headers["cache-control"] == "private, max-age=%d" % (minutes * 60)
+            assert [(one["state"], one["age"]) for one in answer.data["models"]["coverage"]] == [
+                ("STALE", minutes * 60.0),
+                ("STALE", minutes * 60.0),
+            ]
+            assert len(answer.data["models"]["nodes"]) == 5
+        for cloud in (world.pai, world.qianfan):
+            cloud.faults.clear()
+        world.calls()
+        answer = await world.gateway.query(LIST)
+        assert [one["state"] for one in answer.data["models"]["coverage"]] == ["COMPLETE", "COMPLETE"]
+        assert world.calls() == {"ListModels": 2, "userList": 1, "presetList": 1}
+
+
+async def test_revoked_rights_are_not_hidden_by_an_old_answer(clock: Time) -> None:
+    async with keeping(objects=60.0, stale=0.0) as world:
+        await world.gateway.query(MODEL)
+        clock.seconds += 100
+        world.pai.faults.replace({"*": {"status": 403, "error": "NoPermission"}})
+        assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_FORBIDDEN"]
+
+
+async def test_errors_are_not_kept_and_that_there_is_no_object_is_kept_shortly(clock: Time) -> None:
+    async with keeping(missing=10.0, stale=0.0) as world:
+        world.pai.faults.replace({"GetModel": {"status": 503, "times": 1}})
+        assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_UNAVAILABLE"]
+        assert (await world.gateway.query(MODEL)).data["model"] is not None
+        world.calls()
+        nobody = MODEL.replace("rbvg5wzljzjhc9ks92", "nobody")
+        for _ in range(3):
+            assert (await world.gateway.query(nobody)).data == {"model": None}
+        clock.seconds += 11
+        assert (await world.gateway.query(nobody)).data == {"model": None}
+        assert world.calls() == {"GetModel": 2}
+
+
+async def test_a_client_says_how_fresh_it_wants_an_answer(clock: Time) -> None:
+    async def ask(world: World, cache_control: str) -> Any:
+        return await world.gateway.request("POST", json={"query": MODEL}, headers={"Cache-Control": cache_control})
+
+    async with keeping(objects=600.0) as world:
+        assert (await ask(world, "only-if-cached")).codes == ["REGISTRY_NOT_CACHED"]
+        assert world.calls() == {}
+        await ask(world, "")
+        clock.seconds += 30
+        assert (await ask(world, "only-if-cached")).headers["age"] == "30"
+        assert (await ask(world, "max-age=30")).headers["age"] == "30"
+        assert world.calls() == {"GetModel": 1}
+        assert (await ask(world, "max-age=29")).headers["age"] == "0"
+        clock.seconds += 1
+        assert (await ask(world, "no-cache")).headers["age"] == "0"
+        assert world.calls() == {"GetModel": 2}
+
+
+async def test_a_partial_answer_is_nobodys_to_keep(clock: Time) -> None:
+    async with keeping() as world:
+        world.pai.faults.replace({"*": {"status": 503}})
+        assert (await world.gateway.query(LIST)).headers["cache-control"] == "no-store"
+        assert (await world.gateway.query("{ models(first: 5) { nodes { id } } }")).headers[
+            "cache-control"
+        ] == "no-store"
+        assert (await world.gateway.query("{ nonsense }")).headers["cache-control"] == "no-store"
+
+
+async def test_an_answer_to_get_has_a_tag_and_is_not_sent_twice(clock: Time) -> None:
+    async with keeping() as world:
+        first = await world.gateway.request("GET", params={"query": MODEL})
+        again = await world.gateway.request(
+            "GET", params={"query": MODEL}, headers={"If-None-Match": first.headers["etag"]}
+        )
+        assert (again.status, again.body, again.headers["etag"]) == (304, "", first.headers["etag"])
+        other = await world.gateway.request("GET", params={"query": MODEL.replace("name", "id")})
+        assert other.headers["etag"] != first.headers["etag"]
+
+
+async def test_a_thousand_cold_questions_make_one_call_and_a_failing_one_fails_them_all_once(clock: Time) -> None:
+    async with keeping(stale=0.0) as world:
+        answers = await asyncio.gather(*(world.gateway.query(MODEL) for _ in range(1000)))
+        assert {answer.data["model"]["name"] for answer in answers} == {"情感分析"}
+        assert world.calls() == {"GetModel": 1}
+
+
+async def test_a_waiter_that_leaves_harms_nobody() -> None:
+    waiting = asyncio.Event()
+
+    class Slow:
+        sent = 0
+
+        async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+            self.sent += 1
+            await waiting.wait()
+            return {"answer": self.sent}
+
+    slow = Slow()
+    asked = source_over(slow)
+    leader, *others = (asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects")) for _ in range(5))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leader.cancel()
+    waiting.set()
+    assert [(await other).document for other in others] == [{"answer": 1}] * 4
+    assert slow.sent == 1
+
+
+REQUEST = Request("GetModel", "models", "GET", "/api/v1/models/m")
+DESTINATION = Destination("pai", Scope.of("a"), {}, 1.0, 1000, lambda *_: {}, lambda _: None)
+
+
+def source_over(sender: source.Sender, now: Time | None = None) -> Source:
+    lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
+    return Source(sender, Cache(BoundedMemory(100, 100_000), None, 3600.0, now or Time()), lifetimes, 1.0)
+
+
+async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it() -> None:
+    waiting = asyncio.Event()
+
+    class Slow:
+        async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+            await waiting.wait()
+            return {"answer": 1}
+
+    asked = source_over(Slow())
+    asking = asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asked.cache.purge(f"{DESTINATION.scope.digest}:")
+    waiting.set()
+    assert (await asking).document == {"answer": 1}
+    assert asked.cache.stats()["entries"] == 0
+    with pytest.raises(source.RegistryNotCached):
+        await asked.fetch(DESTINATION, REQUEST, "objects", Freshness(only_if_cached=True))
+
+
+async def test_memory_keeps_what_was_used_last_within_both_bounds() -> None:
+    memory = BoundedMemory(entries=3, size=100)
+    for name in "abc":
+        await memory.set(name, Entry(name, 0.0, 10))
+    await memory.get("a")
+    await memory.set("d", Entry("d", 0.0, 10))
+    assert [name for name in "abcd" if await memory.get(name)] == ["a", "c", "d"]
+    await memory.set("e", Entry("e", 0.0, 85))
+    assert (len(memory), memory.used) == (2, 95)
+    await memory.set("f", Entry("f", 0.0, 101))
+    assert (len(memory), memory.used) == (0, 0)
+
+
+def test_a_key_is_of_one_account_and_one_question() -> None:
+    keys = {
+        str(Scope.of(*scope).key(Request("GetModel", service, method, path, query, body)))
+        for scope in (("a",), ("b",), ("a", "b"))
+        for service in ("models", "algorithms")
+        for method in ("GET", "POST")
+        for path in ("/a", "/b")
+        for query in ((), (("a", "b"),))
+        for body in (b"", b"{}")
+    }
+    assert len(keys) == 96
+    assert isinstance(Scope.of("a").key(REQUEST), Key)
