@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -24,6 +24,7 @@ from gateway.upstream.shared import Shared
 from gateway.upstream.source import Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health
+from gateway.web.cache import CacheDoor
 from gateway.web.graphql import graphql
 
 
@@ -42,7 +43,7 @@ def registries(settings: Settings, source: Fetcher, health: Mapping[str, Health]
 
 
 @asynccontextmanager
-async def cached(settings: CacheSettings) -> AsyncIterator[Cache | None]:
+async def cached(settings: CacheSettings, now: Callable[[], float]) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
@@ -50,7 +51,7 @@ async def cached(settings: CacheSettings) -> AsyncIterator[Cache | None]:
     url = settings.redis.reveal()
     shared = Shared(url, settings.redis_timeout, time.monotonic) if url else None
     memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
-    cache = Cache(memory, shared, settings.stale_on_error, time.time)
+    cache = Cache(memory, shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
         yield cache
@@ -65,12 +66,15 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The gateway as an ASGI application; its upstream session lives as long as the application."""
+def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
+    """The gateway as an ASGI application; its upstream session lives as long as the application.
+
+    ``now`` gives the time, in seconds since 1970, by which answers grow old.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with Transport() as transport, cached(settings.cache) as cache:
+        async with Transport() as transport, cached(settings.cache, now) as cache:
             watch = Watch(transport)
             source: Fetcher = Direct(watch)
             if cache is not None:
@@ -81,8 +85,10 @@ def create_app(settings: Settings) -> Starlette:
                 "cache": cache,
             }
 
+    token = settings.cache.admin_token.reveal()
     return Starlette(
         routes=[
+            *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
             Route("/graphql", graphql, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),

@@ -9,7 +9,9 @@ GatewayError
     ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
     ├── RegistryUnreachable      REGISTRY_UNREACHABLE       no connection, or it broke
     ├── RegistryUnavailable      REGISTRY_UNAVAILABLE       the registry says that it failed
+    │   └── RegistryResting      REGISTRY_UNAVAILABLE       it failed so often that it is not asked for a while
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
+    ├── RegistryBusy             REGISTRY_BUSY              no place among the calls it permits came free in time
     ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured key
     ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured key may not do this
     ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
@@ -113,8 +115,16 @@ class RegistryUnavailable(RegistryError):
     code, problem, retryable = "REGISTRY_UNAVAILABLE", "is not available", True
 
 
+class RegistryResting(RegistryUnavailable):
+    problem = "has failed too often and is left alone for a while"
+
+
 class RegistryThrottled(RegistryError):
     code, problem, retryable = "REGISTRY_THROTTLED", "limits the rate of calls", True
+
+
+class RegistryBusy(RegistryError):
+    code, problem, retryable = "REGISTRY_BUSY", "has its quota of calls in use", True
 
 
 class RegistryUnauthenticated(RegistryError):

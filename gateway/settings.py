@@ -141,8 +141,78 @@ class CacheSettings:
     redis_timeout: float = setting(
         "Seconds that an operation of the shared cache may take.", default=0.1, minimum=0.001, maximum=10
     )
+    admin_token: Secret = setting(
+        "Bearer token for `/cache`, which shows and purges what is kept; without it there is no such path.",
+        default=Secret(""),
+    )
     wait: float = setting(
         "Seconds to wait for another replica that is asking the same.", default=2.0, minimum=0, maximum=60
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """How often and for how long a call is tried that a registry failed to answer."""
+
+    attempts: int = setting("Times that one call is sent at most.", default=3, minimum=1, maximum=10)
+    backoff: float = setting(
+        "Seconds that the first pause takes at most; each further one may take twice as long.",
+        default=0.1,
+        minimum=0,
+        maximum=60,
+    )
+    max_backoff: float = setting(
+        "Seconds that any pause takes at most, unless the registry asks for more.", default=2.0, minimum=0, maximum=60
+    )
+    budget: float = setting(
+        "Share of a registry's calls that may be sent again over a longer time.", default=0.2, minimum=0, maximum=1
+    )
+    deadline: float = setting(
+        "Seconds that one call may take with all its attempts and pauses.", default=15.0, minimum=0.001, maximum=600
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSettings:
+    """How many calls of one name an account may make; falls by itself where a registry permits less."""
+
+    requests_per_second: float = setting(
+        "Calls of one name per second and account at most.", default=45.0, minimum=1, maximum=10_000
+    )
+    in_flight: int = setting(
+        "Calls of one name and account that wait for their answer at once at most.",
+        default=32,
+        minimum=1,
+        maximum=10_000,
+    )
+    max_wait: float = setting("Seconds that a call waits for its turn at most.", default=2.0, minimum=0, maximum=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a registry that keeps failing is left alone."""
+
+    failures: int = setting(
+        "Failures, at least half of the last twenty calls, after which a registry is left alone.",
+        default=5,
+        minimum=1,
+        maximum=20,
+    )
+    window: float = setting("Seconds for which a failure counts.", default=30.0, minimum=0.1, maximum=3600)
+    open_for: float = setting(
+        "Seconds for which a registry is left alone at first; twice as long, up to 60, each time it fails again.",
+        default=10.0,
+        minimum=0.1,
+        maximum=60,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgingSettings:
+    """Whether slow calls are sent a second time before they fail."""
+
+    enabled: bool = setting(
+        "Send a call again that is slower than most of its kind, and take the first answer.", default=False
     )
 
 
@@ -153,6 +223,10 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    hedging: HedgingSettings = field(default_factory=HedgingSettings)
     registries: tuple[RegistrySettings, ...] = ()
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,10 @@ class Client:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Client]:
+async def served(settings: Settings, now: Callable[[], float] = time.time) -> AsyncIterator[Client]:
     """The gateway with these settings behind a real socket."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, lifespan="on", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(create_app(settings, now), log_config=None, lifespan="on", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         async with aiohttp.ClientSession() as session:
             yield Client(f"http://127.0.0.1:{listening.getsockname()[1]}", session)

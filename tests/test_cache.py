@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import CacheSettings
+from gateway.settings import CacheSettings, Secret
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.source import Freshness, Lifetimes, Source
@@ -30,23 +30,21 @@ class Time:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    clock = Time()
-    monkeypatch.setattr("gateway.app.time.time", clock)
-    return clock
+def clock() -> Time:
+    return Time()
 
 
 @asynccontextmanager
-async def keeping(**options: Any) -> AsyncIterator[World]:
+async def keeping(clock: Time, **options: Any) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(twins.serving())
         other = await stack.enter_async_context(twins.serving())
         chosen = settings(pai(one.url), qianfan(other.url), cache=CacheSettings(jitter=0.0, **options))
-        yield World(one, other, await stack.enter_async_context(served(chosen)))
+        yield World(one, other, await stack.enter_async_context(served(chosen, clock)))
 
 
 async def test_an_answer_is_asked_for_once_while_it_is_fresh(clock: Time) -> None:
-    async with keeping(objects=60.0) as world:
+    async with keeping(clock, objects=60.0) as world:
         first = await world.gateway.query(MODEL)
         assert (first.headers["cache-control"], first.headers["age"]) == ("private, max-age=60", "0")
         clock.seconds += 59
@@ -57,7 +55,7 @@ async def test_an_answer_is_asked_for_once_while_it_is_fresh(clock: Time) -> Non
 
 
 async def test_a_stale_answer_is_served_while_a_refresh_runs_behind(clock: Time) -> None:
-    async with keeping(lists=60.0, stale=300.0) as world:
+    async with keeping(clock, lists=60.0, stale=300.0) as world:
         await world.gateway.query(LIST)
         clock.seconds += 100
         stale = (await world.gateway.query(LIST)).data["models"]["coverage"]
@@ -72,7 +70,7 @@ async def test_a_stale_answer_is_served_while_a_refresh_runs_behind(clock: Time)
 
 
 async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_refresh_ends_it(clock: Time) -> None:
-    async with keeping(lists=60.0, stale=60.0, stale_on_error=3600.0) as world:
+    async with keeping(clock, lists=60.0, stale=60.0, stale_on_error=3600.0) as world:
         await world.gateway.query(LIST)
         world.calls()
         for cloud in (world.pai, world.qianfan):
@@ -80,7 +78,7 @@ async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_re
         for minutes in range(3, 13):
             clock.seconds = 1_800_000_000.0 + minutes * 60
             answer = await world.gateway.query(LIST)
-            assert answer.headers["cache-control"] == "private, max-age=%d" % (minutes * 60)
+            assert answer.headers["cache-control"] == f"private, max-age={minutes * 60}"
             assert [(one["state"], one["age"]) for one in answer.data["models"]["coverage"]] == [
                 ("STALE", minutes * 60.0),
                 ("STALE", minutes * 60.0),
@@ -95,7 +93,7 @@ async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_re
 
 
 async def test_revoked_rights_are_not_hidden_by_an_old_answer(clock: Time) -> None:
-    async with keeping(objects=60.0, stale=0.0) as world:
+    async with keeping(clock, objects=60.0, stale=0.0) as world:
         await world.gateway.query(MODEL)
         clock.seconds += 100
         world.pai.faults.replace({"*": {"status": 403, "error": "NoPermission"}})
@@ -103,7 +101,7 @@ async def test_revoked_rights_are_not_hidden_by_an_old_answer(clock: Time) -> No
 
 
 async def test_errors_are_not_kept_and_that_there_is_no_object_is_kept_shortly(clock: Time) -> None:
-    async with keeping(missing=10.0, stale=0.0) as world:
+    async with keeping(clock, missing=10.0, stale=0.0) as world:
         world.pai.faults.replace({"GetModel": {"status": 503, "times": 1}})
         assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_UNAVAILABLE"]
         assert (await world.gateway.query(MODEL)).data["model"] is not None
@@ -120,7 +118,7 @@ async def test_a_client_says_how_fresh_it_wants_an_answer(clock: Time) -> None:
     async def ask(world: World, cache_control: str) -> Any:
         return await world.gateway.request("POST", json={"query": MODEL}, headers={"Cache-Control": cache_control})
 
-    async with keeping(objects=600.0) as world:
+    async with keeping(clock, objects=600.0) as world:
         assert (await ask(world, "only-if-cached")).codes == ["REGISTRY_NOT_CACHED"]
         assert world.calls() == {}
         await ask(world, "")
@@ -135,7 +133,7 @@ async def test_a_client_says_how_fresh_it_wants_an_answer(clock: Time) -> None:
 
 
 async def test_a_partial_answer_is_nobodys_to_keep(clock: Time) -> None:
-    async with keeping() as world:
+    async with keeping(clock) as world:
         world.pai.faults.replace({"*": {"status": 503}})
         assert (await world.gateway.query(LIST)).headers["cache-control"] == "no-store"
         assert (await world.gateway.query("{ models(first: 5) { nodes { id } } }")).headers[
@@ -145,7 +143,7 @@ async def test_a_partial_answer_is_nobodys_to_keep(clock: Time) -> None:
 
 
 async def test_an_answer_to_get_has_a_tag_and_is_not_sent_twice(clock: Time) -> None:
-    async with keeping() as world:
+    async with keeping(clock) as world:
         first = await world.gateway.request("GET", params={"query": MODEL})
         again = await world.gateway.request(
             "GET", params={"query": MODEL}, headers={"If-None-Match": first.headers["etag"]}
@@ -156,7 +154,7 @@ async def test_an_answer_to_get_has_a_tag_and_is_not_sent_twice(clock: Time) -> 
 
 
 async def test_a_thousand_cold_questions_make_one_call_and_a_failing_one_fails_them_all_once(clock: Time) -> None:
-    async with keeping(stale=0.0) as world:
+    async with keeping(clock, stale=0.0) as world:
         answers = await asyncio.gather(*(world.gateway.query(MODEL) for _ in range(1000)))
         assert {answer.data["model"]["name"] for answer in answers} == {"情感分析"}
         assert world.calls() == {"GetModel": 1}
@@ -238,3 +236,36 @@ def test_a_key_is_of_one_account_and_one_question() -> None:
     }
     assert len(keys) == 96
     assert isinstance(Scope.of("a").key(REQUEST), Key)
+
+
+async def test_operators_see_and_purge_what_is_kept(clock: Time) -> None:
+    async with keeping(clock, admin_token=Secret("token")) as world:
+        admin = {"Authorization": "Bearer token"}
+        other = MODEL.replace("rbvg5wzljzjhc9ks92", "qwen2ptnk4jz8hx1y3c")
+        for query in (MODEL, other, LIST):
+            await world.gateway.query(query)
+        assert (await world.gateway.request("GET", "/cache", headers=admin)).body["entries"] == 6
+        world.calls()
+
+        one = {"id": "pai:model/model-rbvg5wzljzjhc9ks92"}
+        assert (await world.gateway.request("DELETE", "/cache", params=one, headers=admin)).body == {"purged": 3}
+        for query in (MODEL, other, LIST):
+            await world.gateway.query(query)
+        assert world.calls() == {"GetModel": 1, "ListModels": 2}
+
+        registry = {"registry": "qianfan"}
+        assert (await world.gateway.request("DELETE", "/cache", params=registry, headers=admin)).body == {"purged": 2}
+        await world.gateway.query(LIST)
+        assert world.calls() == {"userList": 1, "presetList": 1}
+
+        for wrong in ({"registry": "nowhere"}, {"id": "nonsense"}, {"id": "nowhere:model/m"}):
+            refused = await world.gateway.request("DELETE", "/cache", params=wrong, headers=admin)
+            assert refused.status == 400
+        for stranger in ({}, {"Authorization": "Bearer tokens"}, {"Authorization": "token"}):
+            assert (await world.gateway.request("DELETE", "/cache", headers=stranger)).status == 401
+            assert (await world.gateway.request("GET", "/cache", headers=stranger)).status == 401
+
+
+async def test_without_a_token_there_is_no_such_door(clock: Time) -> None:
+    async with keeping(clock) as world:
+        assert (await world.gateway.request("GET", "/cache")).status == 404

@@ -4,6 +4,7 @@ An entry can only be asked for with a `Key`, and a key can only be made within a
 never see each other's data. Readers share the kept documents and must not change them.
 """
 
+import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,13 +86,17 @@ class Cache:
     def __init__(self, memory: BoundedMemory, shared: Shared | None, lifetime: float, now: Callable[[], float]) -> None:
         self.memory, self.shared, self.lifetime, self.now = memory, shared, lifetime, now
         self.counts: Counter[str] = Counter()
+        self._recalls: dict[Key, asyncio.Task[Entry | None]] = {}
         self.purged = 0
 
     async def get(self, key: Key) -> Entry | None:
         """The entry of a key, if it is of any use."""
         entry: Entry | None = await self.memory.get(str(key))
         if entry is None and self.shared is not None:
-            entry = await self.recall(key)
+            if key not in self._recalls:
+                self._recalls[key] = asyncio.ensure_future(self.recall(key))
+                self._recalls[key].add_done_callback(lambda done: self._recalls.pop(key))
+            entry = await asyncio.shield(self._recalls[key])
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     async def recall(self, key: Key) -> Entry | None:

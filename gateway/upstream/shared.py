@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger("gateway.upstream")
 
-PREFIX = "registry-gateway:1:"
-PURGES = f"{PREFIX}purges"
+NAMESPACE = "registry-gateway:1"
+PURGES = f"{NAMESPACE}:purges"
 REST = 5.0
 """Seconds for which a Redis that failed is left alone."""
 
@@ -30,9 +30,10 @@ class Shared:
 
     def __init__(self, url: str, timeout: float, monotonic: Callable[[], float]) -> None:
         self.redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-        self.answers = RedisCache(serializer=NullSerializer(), namespace=PREFIX, timeout=timeout)
+        self.answers = RedisCache(serializer=NullSerializer(), namespace=NAMESPACE, timeout=timeout)
         self.answers.client = self.redis
         self.timeout, self.monotonic = timeout, monotonic
+        self.name = secrets.token_hex(8)
         self.rests_until = float("-inf")
 
     @property
@@ -47,8 +48,9 @@ class Shared:
             async with asyncio.timeout(self.timeout):
                 return await operation()
         except (RedisError, OSError, TimeoutError) as error:
+            if self.available:
+                logger.warning("The shared cache does not answer (%s); going on without it.", type(error).__name__)
             self.rests_until = self.monotonic() + REST
-            logger.warning("The shared cache does not answer (%s); going on without it.", type(error).__name__)
             return otherwise
 
     async def get(self, key: str) -> bytes | None:
@@ -60,22 +62,22 @@ class Shared:
     async def lease(self, key: str, seconds: float) -> str | None:
         """A token when this process may fetch the key for so long; None when another does. Without Redis: yes."""
         token = secrets.token_hex(8)
-        name = f"{PREFIX}lease:{key}"
+        name = f"{NAMESPACE}:lease:{key}"
         granted: Any = await self._try(lambda: self.redis.set(name, token, nx=True, px=int(seconds * 1000)), True)
         return token if granted else None
 
     async def release(self, key: str, token: str) -> None:
         """Give a lease back, unless it has passed to another."""
         script = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-        await self._try(lambda: self.redis.eval(script, 1, f"{PREFIX}lease:{key}", token), None)
+        await self._try(lambda: self.redis.eval(script, 1, f"{NAMESPACE}:lease:{key}", token), None)
 
     async def purge(self, prefix: str) -> None:
         """Delete the answers whose keys start like this, and tell all replicas."""
 
         async def run() -> None:
-            async for name in self.redis.scan_iter(match=f"{PREFIX}{prefix}*", count=500):
+            async for name in self.redis.scan_iter(match=f"{NAMESPACE}:{prefix}*", count=500):
                 await self.redis.delete(name)
-            await self.redis.publish(PURGES, prefix)
+            await self.redis.publish(PURGES, f"{self.name} {prefix}")
 
         if self.available:
             try:
@@ -85,7 +87,7 @@ class Shared:
                 logger.warning("The shared cache does not answer; other replicas were not told of the purge.")
 
     async def purges(self) -> AsyncIterator[str]:
-        """Prefixes that any replica purges; the empty one after a break, since word may have been missed."""
+        """Prefixes that other replicas purge; the empty one after a break, since word may have been missed."""
         missed = False
         while True:
             try:
@@ -97,7 +99,9 @@ class Shared:
                     while True:
                         message = await listening.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None:
-                            yield message["data"].decode()
+                            sender, _, prefix = message["data"].decode().partition(" ")
+                            if sender != self.name:
+                                yield prefix
             except (RedisError, OSError):
                 missed = True
                 await asyncio.sleep(REST)

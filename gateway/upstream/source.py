@@ -8,7 +8,7 @@ served with its age rather than none.
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.errors import (
@@ -81,6 +81,26 @@ class Answer:
         return self.fresh_for < 0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to a registry: the request, its family of lifetimes, and when it was asked."""
+
+    destination: Destination
+    request: Request
+    family: str
+    at: float
+    key: Key = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.destination.scope.key(self.request))
+
+    def found(self, answer: Answer) -> Answer:
+        """An answer that holds an object. Raises `NotFound` for one that says there is none."""
+        if answer.document is None:
+            raise NotFound(self.destination.registry)
+        return answer
+
+
 class Direct:
     """Answers of registries without a cache: every question is a call."""
 
@@ -110,46 +130,41 @@ class Source:
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call, as fresh as wanted. Raises `NotFound` and the other `RegistryError`s."""
-        key = destination.scope.key(request)
-        entry = await self.cache.get(key)
-        kept = None if entry is None else self._answer(entry, family, key)
+        asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
-        if kept is not None and wanted.accepts(kept.age) and not kept.stale:
-            counts["hits"] += 1
-            return found(kept, destination)
-        if kept is not None and wanted.only_if_cached and wanted.accepts(kept.age):
-            counts["stale"] += 1
-            return found(kept, destination)
+        entry = await self.cache.get(asked.key)
+        kept = None if entry is None else self._answer(asked, entry)
+        if kept is not None and wanted.accepts(kept.age):
+            if not kept.stale or wanted.only_if_cached:
+                counts["stale" if kept.stale else "hits"] += 1
+                return asked.found(kept)
+            if -kept.fresh_for <= self.lifetimes.stale:
+                counts["stale"] += 1
+                self._fly(asked, refresh=True)
+                return asked.found(kept)
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        if kept is not None and wanted.accepts(kept.age) and -kept.fresh_for <= self.lifetimes.stale:
-            counts["stale"] += 1
-            self._fly(key, destination, request, family, refresh=True)
-            return found(kept, destination)
         counts["misses"] += 1
         try:
-            return found(await asyncio.shield(self._fly(key, destination, request, family)), destination)
+            return asked.found(await asyncio.shield(self._fly(asked)))
         except NotFound:
             raise
         except RegistryError as error:
             if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
                 raise
             counts["stale_on_error"] += 1
-            return found(Answer(kept.document, kept.age, min(kept.fresh_for, -0.001)), destination)
+            return asked.found(kept)
 
-    def _answer(self, entry: Entry, family: str, key: Key) -> Answer:
+    def _answer(self, asked: Asked, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
-        return Answer(entry.document, age, self.lifetimes.of(family, key, entry) - age)
+        return Answer(entry.document, age, self.lifetimes.of(asked.family, asked.key, entry) - age)
 
-    def _fly(
-        self, key: Key, destination: Destination, request: Request, family: str, *, refresh: bool = False
-    ) -> asyncio.Task[Answer]:
+    def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""
-        flight = self._flights.get(key)
+        flight = self._flights.get(asked.key)
         if flight is None:
-            flight = asyncio.ensure_future(self._land(key, destination, request, family, refresh))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._landed(key, done))
+            flight = self._flights[asked.key] = asyncio.ensure_future(self._land(asked, refresh))
+            flight.add_done_callback(lambda done: self._landed(asked.key, done))
         else:
             self.cache.counts["shared"] += 1
         return flight
@@ -159,36 +174,32 @@ class Source:
         if not flight.cancelled():
             flight.exception()
 
-    async def _land(self, key: Key, destination: Destination, request: Request, family: str, refresh: bool) -> Answer:
+    async def _land(self, asked: Asked, refresh: bool) -> Answer:
         """Ask the registry, unless another replica is asking and its answer comes in time."""
         shared = self.cache.shared
-        token = None
-        if shared is not None:
-            since = self.cache.now()
-            waited = 0.0
-            while (token := await shared.lease(str(key), LEASE)) is None and waited < self.wait:
-                await self.sleep(LOOK)
-                waited += LOOK
-                entry = await self.cache.recall(key)
-                if entry is not None and entry.stored_at >= since:
-                    self.cache.counts["shared"] += 1
-                    return self._answer(entry, family, key)
+        if shared is None:
+            return await self._send(asked, refresh)
+        waited, name = 0.0, str(asked.key)
+        while (token := await shared.lease(name, LEASE)) is None and waited < self.wait:
+            await self.sleep(LOOK)
+            waited += LOOK
         try:
-            purged = self.cache.purged
-            try:
-                document = await self.sender.send(destination, request, refresh=refresh)
-            except NotFound:
-                document = None
-            if self.cache.purged != purged:
-                return Answer(document)
-            return self._answer(await self.cache.put(key, document), family, key)
+            entry = await self.cache.recall(asked.key)
+            if entry is None or entry.stored_at < asked.at:
+                return await self._send(asked, refresh)
+            self.cache.counts["shared"] += 1
+            return self._answer(asked, entry)
         finally:
-            if token is not None and shared is not None:
-                await shared.release(str(key), token)
+            if token is not None:
+                await shared.release(name, token)
 
-
-def found(answer: Answer, destination: Destination) -> Answer:
-    """An answer that holds an object. Raises `NotFound` for one that says there is none."""
-    if answer.document is None:
-        raise NotFound(destination.registry)
-    return answer
+    async def _send(self, asked: Asked, refresh: bool) -> Answer:
+        """Ask the registry, and keep what it answers unless that was purged meanwhile."""
+        purged = self.cache.purged
+        try:
+            document = await self.sender.send(asked.destination, asked.request, refresh=refresh)
+        except NotFound:
+            document = None
+        if self.cache.purged != purged:
+            return Answer(document)
+        return self._answer(asked, await self.cache.put(asked.key, document))

@@ -109,7 +109,11 @@ class Transport:
         async def sign(outgoing: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             host = urlsplit(base).netloc
             outgoing.headers.update(destination.sign(request, host, self.clock(), secrets.token_hex(16)))
-            return await send(outgoing)
+            try:
+                return await send(outgoing)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                # aiohttp sends a GET once more when it sees one of these; how often we send is decided elsewhere.
+                raise RegistryUnreachable(destination.registry) from None
 
         async with self._session.request(
             request.method,

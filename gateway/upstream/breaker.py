@@ -1,0 +1,107 @@
+"""A circuit breaker: a registry that keeps failing is left alone, then asked one call at a time until it is well."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from gateway.errors import (
+    RegistryError,
+    RegistryResting,
+    RegistryThrottled,
+    RegistryTimeout,
+    RegistryUnavailable,
+    RegistryUnreachable,
+)
+from gateway.settings import BreakerSettings
+
+logger = logging.getLogger("gateway.upstream")
+
+FAILURES = (RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled)
+"""Errors that speak against the registry; any other is an answer."""
+
+RECENT = 20
+"""Calls that are looked back on."""
+
+SHARE = 0.5
+"""Part of them that must have failed."""
+
+LONGEST = 60.0
+"""Seconds that a registry is left alone at most."""
+
+PROBE = 1.0
+"""Seconds that callers are told to wait while a probe is under way."""
+
+
+class State(StrEnum):
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class Breaker:
+    """The breaker of one registry; ``now`` gives monotonic seconds."""
+
+    def __init__(self, registry: str, settings: BreakerSettings, now: Callable[[], float]) -> None:
+        self.registry, self.settings, self.now = registry, settings, now
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=RECENT)
+        self._rest = settings.open_for
+        self._until: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        """CLOSED: calls pass; OPEN: none does; HALF_OPEN: one at a time does."""
+        if self._until is None:
+            return State.CLOSED
+        return State.OPEN if self.now() < self._until else State.HALF_OPEN
+
+    def check(self) -> None:
+        """Raise `RegistryResting` if a call would not pass now."""
+        if self._until is not None and (self._probing or self.state is State.OPEN):
+            raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._until - self.now(), 3)))
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around one call: lets it pass and notes how it ends; one that is cancelled says nothing.
+
+        Raises `RegistryResting` before the call.
+        """
+        self.check()
+        probe = self._probing = self.state is State.HALF_OPEN
+        failed = None
+        try:
+            yield
+            failed = False
+        except RegistryError as error:
+            failed = isinstance(error, FAILURES)
+            raise
+        finally:
+            if probe:
+                self._probing = False
+                self._judge(failed)
+            elif failed is not None and self._until is None:
+                self._count(failed)
+
+    def _judge(self, failed: bool | None) -> None:
+        """Draw the conclusion from a probe."""
+        if failed:
+            self._rest = min(LONGEST, 2 * self._rest)
+            self._open()
+        elif failed is not None:
+            self._rest, self._until = self.settings.open_for, None
+            self._recent.clear()
+            logger.info("%s answers again.", self.registry)
+
+    def _count(self, failed: bool) -> None:
+        """Remember how a call ended, and open when too many of the recent ones failed."""
+        now = self.now()
+        self._recent.append((now, failed))
+        recent = [failed for at, failed in self._recent if at > now - self.settings.window]
+        if sum(recent) >= max(self.settings.failures, SHARE * len(recent)):
+            self._open()
+
+    def _open(self) -> None:
+        self._until = self.now() + self._rest
+        logger.warning("%s keeps failing: it is left alone for %.0f s.", self.registry, self._rest)

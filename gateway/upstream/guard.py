@@ -1,0 +1,168 @@
+"""The guard before a registry: every call has a deadline, passes the breaker, waits for its quota, and is retried."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import replace
+from random import SystemRandom
+from typing import Any, Protocol
+
+from gateway.errors import RegistryBusy, RegistryError, RegistryResting, RegistryThrottled
+from gateway.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
+from gateway.upstream.breaker import Breaker, State
+from gateway.upstream.quota import Clock, Governor
+from gateway.upstream.retry import Retry
+from gateway.upstream.wire import Destination, Request, Scope
+
+SAMPLES = 20
+"""Answers after which it is known how long a call takes."""
+
+REMEMBERED = 200
+"""Answers whose times are remembered."""
+
+SLOW = 0.95
+"""Share of its answers than which a slow call is slower."""
+
+
+CHANCE = SystemRandom()
+
+
+class Sender(Protocol):
+    """Sends an unsigned request once, within the destination's timeout, and returns the JSON of its answer."""
+
+    async def send(self, destination: Destination, request: Request) -> Any: ...
+
+
+class Guard:
+    """Sends requests as a registry can bear it.
+
+    Breaker and retry budget are per registry, the quota per account and call. ``random`` gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        retry: RetrySettings,
+        quota: QuotaSettings,
+        breaker: BreakerSettings,
+        hedging: HedgingSettings,
+        clock: Clock | None = None,
+        random: Callable[[], float] = CHANCE.random,
+    ) -> None:
+        self.sender, self.clock = sender, clock or Clock()
+        self.retry, self.quota, self.breaker, self.hedging = retry, quota, breaker, hedging
+        self.random = random
+        self._retries: dict[str, Retry] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._governors: dict[tuple[Scope, str], Governor] = {}
+        self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+
+    def state(self, registry: str) -> State:
+        """The state of a registry's breaker."""
+        return self._breaker(registry).state
+
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+        """The raw JSON object that a registry answers; a ``refresh`` waits for those who need theirs now.
+
+        Raises the `RegistryError` of the last attempt, `RegistryResting` or `RegistryBusy` when none was made.
+        """
+        ends = self.clock.now() + self.retry.deadline
+        retry = self._retry(destination.registry)
+        retry.earn()
+        attempt = self._hedged if self.hedging.enabled else self._attempt
+        attempts, failure = 0, None
+        while True:
+            try:
+                return await attempt(destination, request, refresh, ends)
+            except (RegistryResting, RegistryBusy) as refusal:
+                raise failure or refusal from None
+            except RegistryError as error:
+                attempts, failure = attempts + 1, error
+                if self.state(destination.registry) is State.OPEN:
+                    raise
+                pause = retry.pause(error, attempts, ends - self.clock.now())
+                if pause is None:
+                    raise
+            await self.clock.sleep(pause)
+
+    async def _attempt(
+        self,
+        destination: Destination,
+        request: Request,
+        refresh: bool,
+        ends: float,
+        sent: "asyncio.Future[float] | None" = None,
+    ) -> Any:
+        """One request on the wire; ``sent`` is told when it goes out."""
+        breaker = self._breaker(destination.registry)
+        governor = self._governor(destination, request)
+        breaker.check()
+        async with governor.place(destination.registry, refresh=refresh, patience=ends - self.clock.now()):
+            with breaker.call():
+                now = self.clock.now()
+                if sent is not None:
+                    sent.set_result(now)
+                if ends - now < destination.timeout:
+                    destination = replace(destination, timeout=ends - now)
+                try:
+                    return await self.sender.send(destination, request)
+                except RegistryThrottled:
+                    governor.throttled()
+                    raise
+
+    async def _hedged(self, destination: Destination, request: Request, refresh: bool, ends: float) -> Any:
+        """One attempt, and a second one beside it when the first is slow; the first answer is taken."""
+        times = self._times[destination.registry, request.call]
+        sent: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        first = asyncio.ensure_future(self._attempt(destination, request, refresh, ends, sent))
+        tasks = [first]
+        try:
+            if len(times) >= SAMPLES:
+                slow = sorted(times)[int(SLOW * len(times))]
+                timer = asyncio.ensure_future(self._pass(sent, slow))
+                tasks.append(timer)
+                await asyncio.wait((first, timer), return_when=asyncio.FIRST_COMPLETED)
+                if not first.done() and self._retry(destination.registry).spend():
+                    second = asyncio.ensure_future(self._attempt(destination, request, refresh, ends))
+                    tasks.append(second)
+                    document = await either(first, second)
+                    times.append(self.clock.now() - sent.result())
+                    return document
+            document = await first
+            times.append(self.clock.now() - sent.result())
+            return document
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pass(self, sent: "asyncio.Future[float]", seconds: float) -> None:
+        await sent
+        await self.clock.sleep(seconds)
+
+    def _retry(self, registry: str) -> Retry:
+        if registry not in self._retries:
+            self._retries[registry] = Retry(self.retry, self.random)
+        return self._retries[registry]
+
+    def _breaker(self, registry: str) -> Breaker:
+        if registry not in self._breakers:
+            self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now)
+        return self._breakers[registry]
+
+    def _governor(self, destination: Destination, request: Request) -> Governor:
+        key = destination.scope, request.call
+        if key not in self._governors:
+            self._governors[key] = Governor(self.quota, self.clock)
+        return self._governors[key]
+
+
+async def either(first: "asyncio.Future[Any]", second: "asyncio.Future[Any]") -> Any:
+    """The answer of whichever has one first. Raises the error of the first when neither has."""
+    done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
+    winner = first if first in done else second
+    if winner.exception() is not None:
+        other = second if winner is first else first
+        await asyncio.wait((other,))
+        winner = other if other.exception() is None else first
+    return winner.result()

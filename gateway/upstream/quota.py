@@ -1,0 +1,150 @@
+"""The quota: how many calls of one name an account makes at once and per second, and who goes first.
+
+A registry's true limit is not always known, and others may use it too. So the rate falls when the registry throttles
+and comes back along the curve of TCP CUBIC (RFC 9438): soon near the rate that was too much, long just below it, and
+beyond it ever faster. A straight climb from 0.7 would leave a seventh of a strict limit unused.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from gateway.errors import RegistryBusy
+from gateway.settings import QuotaSettings
+
+logger = logging.getLogger("gateway.upstream")
+
+BURST = 0.1
+"""Seconds of the rate that may go out at once: 45 a second then never exceed 50 in any one second."""
+
+FALL = 0.7
+"""What is left of the rate after a throttle."""
+
+CALM = 1.0
+"""Seconds after a fall in which throttles are put down to the rate before it."""
+
+RECOVERY = 20.0
+"""Seconds until the rate is again what it was when it fell."""
+
+LOWEST = 1.0
+"""Calls per second that are always permitted."""
+
+ALMOST = 1 - 1e-6
+"""A token, but for rounding."""
+
+
+class Clock:
+    """Monotonic seconds of the running loop, and what waits for them."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+class Governor:
+    """The quota of one account's calls of one name."""
+
+    def __init__(self, settings: QuotaSettings, clock: Clock) -> None:
+        self.settings, self.clock = settings, clock
+        self.in_flight = 0
+        self._limit = settings.requests_per_second
+        self._fell = float("-inf")
+        self._tokens, self._counted = float("inf"), clock.now()
+        self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def rate(self) -> float:
+        """Calls per second that are permitted now."""
+        progress = (self.clock.now() - self._fell) / RECOVERY - 1
+        wanted = self._limit * (1 + (1 - FALL) * progress**3)
+        return min(self.settings.requests_per_second, max(LOWEST, wanted))
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their turn."""
+        return sum(map(len, self._queues))
+
+    def throttled(self) -> None:
+        """The registry has refused a call for its rate."""
+        if self.clock.now() - self._fell >= CALM:
+            self._refill()
+            self._limit, self._fell = self.rate, self.clock.now()
+            logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
+
+    @asynccontextmanager
+    async def place(self, registry: str, *, refresh: bool, patience: float) -> AsyncIterator[None]:
+        """A place for one call, in order of arrival; refreshes only when nobody else waits.
+
+        ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`.
+        """
+        await self._enter(registry, refresh, min(patience, self.settings.max_wait))
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, registry: str, refresh: bool, patience: float) -> None:
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        queue = self._queues[refresh]
+        queue[turn] = None
+        self._let_in()
+        if turn.done():
+            return
+        timer = self.clock.later(patience, partial(self._give_up, turn))
+        try:
+            let_in = await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result():
+                self._tokens += 1
+                self._leave()
+            raise
+        finally:
+            timer.cancel()
+            queue.pop(turn, None)
+        if not let_in:
+            raise RegistryBusy(registry, retry_after=round((self.waiting + 1) / self.rate, 3))
+
+    @staticmethod
+    def _give_up(turn: "asyncio.Future[bool]") -> None:
+        if not turn.done():
+            turn.set_result(False)
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        self._let_in()
+
+    def _refill(self) -> None:
+        now, rate = self.clock.now(), self.rate
+        self._tokens = min(max(1.0, BURST * rate), self._tokens + (now - self._counted) * rate)
+        self._counted = now
+
+    def _let_in(self) -> None:
+        """Let in all whom places and tokens allow; if it is a token that lacks, come back when it is due."""
+        self._refill()
+        for queue in self._queues:
+            while queue and self.in_flight < self.settings.in_flight:
+                turn = next(iter(queue))
+                if not turn.done():
+                    if self._tokens < ALMOST:
+                        self._come_back()
+                        return
+                    self._tokens -= 1
+                    self.in_flight += 1
+                    turn.set_result(True)
+                del queue[turn]
+
+    def _come_back(self) -> None:
+        if self._timer is None:
+            self._timer = self.clock.later(max(0.001, (1 - self._tokens) / self.rate), self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._let_in()
