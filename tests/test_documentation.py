@@ -10,6 +10,7 @@ from gateway import errors
 from gateway.graph.schema import SCHEMA, printed
 from gateway.registries import KINDS
 from gateway.settings import table
+from tests.test_generations import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +33,11 @@ def test_the_readme_lists_every_setting() -> None:
 def test_the_readme_lists_every_error_code_that_clients_see() -> None:
     codes = set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", errors.__doc__ or ""))
     assert set(re.findall(r"^\| `([A-Z_]+)`", section("errors"), re.MULTILINE)) == codes
+
+
+def test_the_readme_lists_every_difference_between_the_generations_of_qianfan() -> None:
+    rows = [f"| `{field}` | {who} | {why} |" for field, (who, why) in DIFFERENCES.items()]
+    assert section("generations").splitlines()[2:] == rows
 
 
 def test_the_error_tree_names_every_error_with_its_code() -> None:

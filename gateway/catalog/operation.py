@@ -226,19 +226,28 @@ class Operation:
     # Calls
 
     async def _fetch(self, record: Record, ref: Ref, missing: Selection) -> None:
-        """Ask for the missing fields of one object: choose calls together with all others who want something now."""
+        """Ask for the missing fields of one object, unless they came in the meantime: calls are chosen together with
+        all others who want something now."""
         tried = self._tried.setdefault(ref, set())
         kind = self.registries[ref.registry].kind
-        wants, asks = [], {}
+        wants: list[Want] = []
+        asks: dict[Ask, Selection] = {}
+        waits: Waits = []
         for ask, below in missing.items():
+            if self._settle(record, ref, ask, below, waits):
+                continue
             options = () if ref in self._missing else candidates(kind, ref, ask, below, tried)
             if options:
                 wants.append(Want(ref, ask, options))
                 asks[ask] = below
             else:
                 record[ask.key] = False if ask == EXISTS else None
-        if not wants:
-            return
+        if wants:
+            waits.append(self._take_chosen(record, ref, wants, asks))
+        await gather(waits)
+
+    async def _take_chosen(self, record: Record, ref: Ref, wants: list[Want], asks: Selection) -> None:
+        """Wait for the plan, and take each field from the call that was chosen for it."""
         chosen = await self._choose(wants)
         groups: dict[Bound, dict[Ask, Selection]] = {}
         for want in wants:

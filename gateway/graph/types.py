@@ -63,7 +63,7 @@ class Model(Node):
     def version(self, info: Info, name: NAME) -> "ModelVersion | None":
         return held(self, info)
 
-    @strawberry.field(description="Its versions, newest first.")
+    @strawberry.field(description="Its versions, newest first; those whose list tells no time by id.")
     def versions(
         self,
         info: Info,
@@ -150,7 +150,7 @@ class Algorithm(Node):
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
         return held(self, info)
 
-    @strawberry.field(description="Its versions, newest first.")
+    @strawberry.field(description="Its versions, newest first; those whose list tells no time by id.")
     def versions(
         self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
     ) -> "AlgorithmVersionConnection | None":

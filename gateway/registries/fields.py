@@ -90,12 +90,11 @@ def as_text(value: Any) -> str | None:
 
 
 def as_integer(value: Any) -> int | None:
-    """Whole numbers, also written as text."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value):
+    """Whole numbers of 64 bits, also written as text."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)
-    return value if isinstance(value, int) else None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and -(2**63) <= value < 2**63 else None
 
 
 def as_boolean(value: Any) -> bool | None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import RegistryError
-from gateway.registries.fields import Field, Raw, Shape, at
+from gateway.registries.fields import Field, Raw, Shape, as_text, at
 from gateway.registries.signatures import encode
 from gateway.settings import RegistrySettings
 from gateway.upstream.wire import Request, Response
@@ -51,7 +51,7 @@ def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]
 
 def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
     """The answer has an object with this key at a path."""
-    return lambda document: at(document, (*path, key)) is not None
+    return lambda document: as_text(at(document, (*path, key))) is not None
 
 
 @dataclass(frozen=True, slots=True)

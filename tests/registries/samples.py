@@ -1,13 +1,14 @@
-"""The folders of samples, one for each kind: what a registry answers, and what is expected of it.
+"""The folders of samples, one for each table of `TABLES`: what a registry answers, and what is expected of it.
 
 ``tests/fixtures/<kind>/<case>.json`` is the body of an answer as the vendor documents it; an ``error_…`` one is a
-whole response: status, headers, and body or text. Beside them ``expected/`` holds five tables: ``records`` (what an
-answer becomes), ``requests`` (what a call sends), ``errors`` (what a failure means), ``words`` (how the vendor's words
-are spelled here) and ``keys`` (native keys that are good, and settings to sign with). A new kind brings one folder.
+whole response: status, headers, and body or text. Beside them ``expected/`` holds six tables: ``records`` (what an
+answer becomes), ``requests`` (what a call sends), ``filters`` (what a filter adds to that), ``errors`` (what a failure
+means), ``words`` (how the vendor's words are spelled here) and ``keys`` (native keys that are good, and settings that
+choose this table and sign). A further kind, or generation of one, brings one entry and one folder.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,24 @@ import pytest
 from graphql import GraphQLObjectType, get_named_type
 from hypothesis import strategies as st
 
+from gateway.catalog.filters import sieve
+from gateway.catalog.order import Order
+from gateway.catalog.readers import order_parameters
 from gateway.catalog.registry import Registry
 from gateway.graph.schema import SCHEMA
 from gateway.graph.selected import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, UNSAID, Field, Raw, Rows, Shape, Table
 from gateway.registries.kind import Call, Kind
+from gateway.registries.qianfan import QIANFAN_V2
 from gateway.settings import RegistrySettings, Secret
-from gateway.upstream.wire import Response
+from gateway.upstream.wire import Request, Response
 
 FOLDER = Path(__file__).parent.parent / "fixtures"
 ENTITIES = ("Model", "ModelVersion", "Algorithm", "AlgorithmVersion")
+
+TABLES: Mapping[str, Kind] = {**KINDS, "qianfan_v2": QIANFAN_V2}
+"""Every kind, and every further generation of one, under the name of its folder."""
 
 JSON = st.recursive(
     st.none()
@@ -62,13 +70,16 @@ def expected(kind: str, table: str) -> Any:
     return sample(kind, f"expected/{table}")
 
 
+NAMING = ("sample", "call", "stream", "lookup", "entity", "filter", "value")
+
+
 def rows(table: str, part: str | None = None) -> Any:
     """Parametrise a test by (kind, row) over the rows of a table of every kind."""
     params = []
-    for kind in KINDS:
+    for kind in TABLES:
         document = expected(kind, table)
         for number, row in enumerate(document[part] if part else document):
-            said = [str(row[key]) for key in ("sample", "call", "stream", "lookup", "entity") if key in row]
+            said = [str(row[key]) for key in NAMING if key in row]
             params.append(pytest.param(kind, row, id=f"{kind}-{number}-{'-'.join(said)}"))
     return pytest.mark.parametrize(("kind", "row"), params)
 
@@ -90,14 +101,14 @@ def as_response(said: Any) -> Response:
 def settings(kind: str) -> RegistrySettings:
     """Made-up settings of a kind."""
     said = expected(kind, "keys")["settings"]
-    types = {name: item.type for name, item in KINDS[kind].settings.__dataclass_fields__.items()}
+    types = {name: item.type for name, item in TABLES[kind].settings.__dataclass_fields__.items()}
     values = {name: Secret(value) if types[name] is Secret else value for name, value in said.items()}
-    return KINDS[kind].settings(name="test", kind=kind, **values)
+    return TABLES[kind].settings(name="test", kind=TABLES[kind].name.lower(), **values)
 
 
-def registry(kind: str) -> Registry:
-    """A registry that sends nothing."""
-    return Registry(KINDS[kind], settings(kind), sender=None)
+def registry(kind: str, sender: Any = None) -> Registry:
+    """A registry that sends nothing, or what a sender sends."""
+    return Registry(TABLES[kind], settings(kind), sender)
 
 
 def calls(kind: Kind) -> list[Call]:
@@ -119,6 +130,29 @@ def call_of(kind: Kind, row: Raw) -> Call:
 
 def stream_of(kind: Kind, row: Raw) -> Any:
     return next(stream for stream in kind.streams if f"{stream.entity} {stream.name}" == row["stream"])
+
+
+def request_of(kind: Kind, row: Raw) -> Request:
+    """What a row of ``requests`` asks for: a list newest first, or in its ``order``, and filtered as it says."""
+    call, keys, page = call_of(kind, row), tuple(row.get("keys", ())), row.get("page", 1)
+    fixed = dict(stream_of(kind, row).fixed) if "stream" in row else {}
+    if entity := listed(call):
+        facts = stream_of(kind, row).facts if "stream" in row else {}
+        fixed |= order_parameters(call, order_of(row))
+        fixed |= dict(sieve(kind, entity, call, facts, row.get("filter", {})).parameters)
+    return call.request(keys, tuple(fixed.items()), page)
+
+
+def order_of(row: Raw) -> Order:
+    """The order that a row asks for, such as ``created_at rising``."""
+    field, _, direction = row.get("order", "created_at falling").partition(" ")
+    return Order(field, direction == "falling")
+
+
+def listed(call: Call) -> str | None:
+    """The type of what a call lists, None for one that lists nothing."""
+    lists = [call.rows] if call.rows else [part.shape.fields.get("versions") for part in call.parts]
+    return next((field.shape.entity for field in lists if field and field.shape), None)
 
 
 def shapes(kind: Kind) -> list[Shape]:
@@ -190,5 +224,6 @@ def project_field(field: Field, raw: Raw) -> Any:
 
 def project_children(shape: Shape, value: Any) -> Any:
     if isinstance(value, Rows):
-        return {"total": value.total, "rows": [project(shape, item) for item in value.items]}
+        marker = {} if value.next is None else {"next": value.next}
+        return {"total": value.total, **marker, "rows": [project(shape, item) for item in value.items]}
     return None if value is None else project(shape, value)
