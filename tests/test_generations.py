@@ -24,6 +24,7 @@ from gateway.graph.schema import SCHEMA
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.twins import Twins
 from gateway.upstream.transport import CONNECTIONS_PER_HOST
+from gateway.upstream.source import Direct
 from gateway.upstream.wire import Destination, Request
 from tests.conftest import Client, qianfan, served, settings
 
@@ -403,7 +404,7 @@ class Together:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
 
-    async def send(self, destination: Destination, request: Request) -> Any:
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         asked = json.loads(request.body)
         if request.call == "DescribeModel":
             key = asked["modelId"]
@@ -419,7 +420,7 @@ class Together:
 
 
 async def test_an_algorithm_that_comes_for_one_version_is_there_for_another() -> None:
-    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), Together())
+    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), Direct(Together()))
     operation = Operation({"qianfan": registry})
     wanted = {Ask("trained_with"): {Ask("algorithm"): {Ask("id"): {}}}}
     versions = [Ref("qianfan", "ModelVersion", ("am-1", f"amv-{number}")) for number in (1, 2)]

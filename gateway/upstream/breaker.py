@@ -63,10 +63,10 @@ class Breaker:
             raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._until - self.now(), 3)))
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, *, slowing: bool = False) -> Iterator[None]:
         """Around one call: lets it pass and notes how it ends; one that is cancelled says nothing.
 
-        Raises `RegistryResting` before the call.
+        Nor does a throttle while the caller is still ``slowing`` down. Raises `RegistryResting` before the call.
         """
         self.check()
         probe = self._probing = self.state is State.HALF_OPEN
@@ -75,7 +75,8 @@ class Breaker:
             yield
             failed = False
         except RegistryError as error:
-            failed = isinstance(error, FAILURES)
+            if not (slowing and isinstance(error, RegistryThrottled)):
+                failed = isinstance(error, FAILURES)
             raise
         finally:
             if probe:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import SystemRandom
 from typing import Any, Protocol
 
-from gateway.errors import RegistryBusy, RegistryError, RegistryResting, RegistryThrottled
+from gateway.errors import RegistryBusy, RegistryError, RegistryResting
 from gateway.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
 from gateway.upstream.breaker import Breaker, State
 from gateway.upstream.quota import Clock, Governor
@@ -98,17 +98,13 @@ class Guard:
         governor = self._governor(destination, request)
         breaker.check()
         async with governor.place(destination.registry, refresh=refresh, patience=ends - self.clock.now()):
-            with breaker.call():
+            with breaker.call(slowing=not governor.lowest):
                 now = self.clock.now()
                 if sent is not None:
                     sent.set_result(now)
                 if ends - now < destination.timeout:
                     destination = replace(destination, timeout=ends - now)
-                try:
-                    return await self.sender.send(destination, request)
-                except RegistryThrottled:
-                    governor.throttled()
-                    raise
+                return await self.sender.send(destination, request)
 
     async def _hedged(self, destination: Destination, request: Request, refresh: bool, ends: float) -> Any:
         """One attempt, and a second one beside it when the first is slow; the first answer is taken."""

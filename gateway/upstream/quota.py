@@ -1,8 +1,8 @@
 """The quota: how many calls of one name an account makes at once and per second, and who goes first.
 
-A registry's true limit is not always known, and others may use it too. So the rate falls when the registry throttles
-and comes back along the curve of TCP CUBIC (RFC 9438): soon near the rate that was too much, long just below it, and
-beyond it ever faster. A straight climb from 0.7 would leave a seventh of a strict limit unused.
+A registry's true limit is not always known, and others may use it too. So the rate falls when the registry throttles,
+and good answers bring it back along a curve like that of TCP CUBIC (RFC 9438): soon near the rate that was too much,
+long around it, and then ever faster. A straight climb from 0.7 would leave a seventh of a strict limit unused.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from gateway.errors import RegistryBusy
+from gateway.errors import RegistryBusy, RegistryThrottled
 from gateway.settings import QuotaSettings
 
 logger = logging.getLogger("gateway.upstream")
@@ -25,8 +25,11 @@ FALL = 0.7
 CALM = 1.0
 """Seconds after a fall in which throttles are put down to the rate before it."""
 
-RECOVERY = 20.0
-"""Seconds until the rate is again what it was when it fell."""
+RECOVERY = 30.0
+"""Seconds of full use until the rate is again what it was when it fell."""
+
+POWER = 7
+"""Odd; the higher, the longer the rate stays around the one that was too much."""
 
 LOWEST = 1.0
 """Calls per second that are always permitted."""
@@ -55,7 +58,7 @@ class Governor:
         self.settings, self.clock = settings, clock
         self.in_flight = 0
         self._limit = settings.requests_per_second
-        self._fell = float("-inf")
+        self._fell, self._progress = float("-inf"), float("inf")
         self._tokens, self._counted = float("inf"), clock.now()
         self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
         self._timer: asyncio.TimerHandle | None = None
@@ -63,33 +66,42 @@ class Governor:
     @property
     def rate(self) -> float:
         """Calls per second that are permitted now."""
-        progress = (self.clock.now() - self._fell) / RECOVERY - 1
-        wanted = self._limit * (1 + (1 - FALL) * progress**3)
+        wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
         return min(self.settings.requests_per_second, max(LOWEST, wanted))
+
+    @property
+    def lowest(self) -> bool:
+        """Whether the rate can fall no more."""
+        return self.rate <= LOWEST
 
     @property
     def waiting(self) -> int:
         """Calls that wait for their turn."""
         return sum(map(len, self._queues))
 
-    def throttled(self) -> None:
-        """The registry has refused a call for its rate."""
-        if self.clock.now() - self._fell >= CALM:
-            self._refill()
-            self._limit, self._fell = self.rate, self.clock.now()
-            logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
-
     @asynccontextmanager
     async def place(self, registry: str, *, refresh: bool, patience: float) -> AsyncIterator[None]:
         """A place for one call, in order of arrival; refreshes only when nobody else waits.
 
-        ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`.
+        ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`. How the call ends tells how
+        many more are permitted.
         """
         await self._enter(registry, refresh, min(patience, self.settings.max_wait))
         try:
             yield
+            self._refill()
+            self._progress += 1 / self.rate
+        except RegistryThrottled:
+            self._fall()
+            raise
         finally:
             self._leave()
+
+    def _fall(self) -> None:
+        if self.clock.now() - self._fell >= CALM:
+            self._refill()
+            self._limit, self._fell, self._progress = self.rate, self.clock.now(), 0.0
+            logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
 
     async def _enter(self, registry: str, refresh: bool, patience: float) -> None:
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gateway.errors import (
     NotFound,
+    RegistryBadAnswer,
     RegistryError,
     RegistryForbidden,
     RegistryNotCached,
@@ -101,6 +102,14 @@ class Asked:
         return answer
 
 
+async def kept_promise(sender: Sender, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+    """The document that a request is answered with; one that only looks like success is a `RegistryBadAnswer`."""
+    document = await sender.send(destination, request, refresh=refresh)
+    if not request.promise(document):
+        raise RegistryBadAnswer(destination.registry)
+    return document
+
+
 class Direct:
     """Answers of registries without a cache: every question is a call."""
 
@@ -111,7 +120,7 @@ class Direct:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await self.sender.send(destination, request))
+        return Answer(await kept_promise(self.sender, destination, request))
 
 
 class Source:
@@ -197,7 +206,7 @@ class Source:
         """Ask the registry, and keep what it answers unless that was purged meanwhile."""
         purged = self.cache.purged
         try:
-            document = await self.sender.send(asked.destination, asked.request, refresh=refresh)
+            document = await kept_promise(self.sender, asked.destination, asked.request, refresh=refresh)
         except NotFound:
             document = None
         if self.cache.purged != purged:

@@ -70,9 +70,7 @@ class Transport:
                 response = await self._exchange(destination, request)
             error = destination.check(response)
             document = response.document
-            if error is None and (
-                response.status >= 300 or not isinstance(document, dict) or not request.promise(document)
-            ):
+            if error is None and (response.status >= 300 or not isinstance(document, dict)):
                 error = RegistryBadAnswer(destination.registry)
             if error is not None:
                 raise error

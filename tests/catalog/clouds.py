@@ -15,6 +15,7 @@ from gateway.graph.schema import SCHEMA
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 from gateway.settings import Secret, Settings
+from gateway.upstream.source import Direct
 from gateway.upstream.wire import Destination, Request
 from gateway.web.graphql import Context
 
@@ -173,9 +174,9 @@ class Clouds:
         self.held: dict[str, asyncio.Event] = {}
         self.arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.failing: set[str] = set()
-        self.registries = registries(SETTINGS, self)
+        self.registries = registries(SETTINGS, Direct(self))
 
-    async def send(self, destination: Destination, request: Request) -> Any:
+    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         call = spelled(destination.registry, request)
         self.calls.append(call)
         self.requests[destination.registry, request] += 1

@@ -28,6 +28,7 @@ from gateway.registries.fields import ABSENT, UNSAID, Field, Raw, Rows, Shape, T
 from gateway.registries.kind import Call, Kind
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.settings import RegistrySettings, Secret
+from gateway.upstream.source import Direct
 from gateway.upstream.wire import Request, Response
 
 FOLDER = Path(__file__).parent.parent / "fixtures"
@@ -108,7 +109,7 @@ def settings(kind: str) -> RegistrySettings:
 
 def registry(kind: str, sender: Any = None) -> Registry:
     """A registry that sends nothing, or what a sender sends."""
-    return Registry(TABLES[kind], settings(kind), sender)
+    return Registry(TABLES[kind], settings(kind), Direct(sender))
 
 
 def calls(kind: Kind) -> list[Call]:

@@ -13,7 +13,7 @@ from gateway.upstream.wire import Destination, Request, Scope
 T = TypeVar("T")
 
 
-class _Skipping(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Skipping(selectors.DefaultSelector):
     """Instead of waiting for a time, passes it."""
 
     def __init__(self) -> None:

@@ -1,0 +1,248 @@
+"""The breaker: what opens it, what it lets pass, and how it closes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway import errors
+from gateway.errors import RegistryError, RegistryResting, RegistryThrottled, RegistryUnavailable
+from gateway.settings import BreakerSettings, QuotaSettings, RetrySettings
+from gateway.upstream.breaker import Breaker, State
+from tests.upstream.simulated import Scripted, destination, guard, in_turn, now, request, simulate
+
+FAILURES: list[type[RegistryError]] = [
+    errors.RegistryTimeout,
+    errors.RegistryUnreachable,
+    errors.RegistryUnavailable,
+    errors.RegistryThrottled,
+]
+ANSWERS: list[type[RegistryError]] = [
+    errors.RegistryUnauthenticated,
+    errors.RegistryForbidden,
+    errors.RegistryRejected,
+    errors.RegistryBadAnswer,
+    errors.RegistryAnswerTooLarge,
+    errors.RegistryBusy,
+    errors.NotFound,
+]
+ONCE = RetrySettings(attempts=1)
+
+
+class Call:
+    """A call under way, which a test ends as it likes."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.passage = breaker.call()
+        self.passage.__enter__()
+
+    def end(self, error: BaseException | None) -> None:
+        if error is None:
+            self.passage.__exit__(None, None, None)
+        else:
+            assert not self.passage.__exit__(type(error), error, None)
+
+
+class Machine(RuleBasedStateMachine):
+    """Calls begin and end in any order while time passes; a plain model says what must be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.breaker = Breaker("pai", BreakerSettings(), lambda: self.time)
+        self.running: list[Call] = []
+        self.probe: Call | None = None
+        self.recent: list[tuple[float, bool]] = []
+        self.opened, self.rest = -1.0, 0.0
+
+    @property
+    def expected(self) -> State:
+        if not self.rest:
+            return State.CLOSED
+        return State.OPEN if self.time < self.opened + self.rest else State.HALF_OPEN
+
+    @rule(seconds=st.sampled_from([0.1, 1, 5, 10, 29, 60]))
+    def time_passes(self, seconds: float) -> None:
+        self.time += seconds
+
+    @rule()
+    def a_call_begins(self) -> None:
+        if self.expected is State.CLOSED:
+            self.running.append(Call(self.breaker))
+        elif self.expected is State.HALF_OPEN and self.probe is None:
+            self.probe = Call(self.breaker)
+        else:
+            with pytest.raises(RegistryResting) as caught:
+                Call(self.breaker)
+            assert caught.value.retry_after is not None
+            assert 0 < caught.value.retry_after <= 60
+
+    @precondition(lambda self: self.running)
+    @rule(
+        data=st.data(),
+        error=st.none() | st.sampled_from(FAILURES + ANSWERS).map(lambda kind: kind("pai")),
+        times=st.integers(1, 6),
+    )
+    def calls_end(self, data: st.DataObject, error: RegistryError | None, times: int) -> None:
+        for _ in range(min(times, len(self.running))):
+            self.running.pop(data.draw(st.integers(0, len(self.running) - 1))).end(error)
+            if self.expected is not State.CLOSED:
+                continue
+            self.recent = [*self.recent, (self.time, type(error) in FAILURES)][-20:]
+            counted = [failed for at, failed in self.recent if at > self.time - 30]
+            if sum(counted) >= 5 and 2 * sum(counted) >= len(counted):
+                self.opened, self.rest = self.time, 10.0
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def a_call_is_cancelled(self) -> None:
+        self.running.pop().end(asyncio.CancelledError())
+
+    @precondition(lambda self: self.probe)
+    @rule(error=st.none() | st.sampled_from(FAILURES + ANSWERS).map(lambda kind: kind("pai")))
+    def the_probe_ends(self, error: RegistryError | None) -> None:
+        assert self.probe is not None
+        self.probe.end(error)
+        self.probe = None
+        if type(error) in FAILURES:
+            self.opened, self.rest = self.time, min(60.0, 2 * self.rest)
+        else:
+            self.rest, self.recent = 0.0, []
+
+    @precondition(lambda self: self.probe)
+    @rule()
+    def the_probe_is_cancelled(self) -> None:
+        assert self.probe is not None
+        self.probe.end(asyncio.CancelledError())
+        self.probe = None
+
+    @invariant()
+    def the_state_is_the_expected_one(self) -> None:
+        assert self.breaker.state is self.expected
+
+
+Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestMachine = Machine.TestCase
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_an_answer_never_counts_however_unwelcome(kind: type[RegistryError]) -> None:
+    breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
+    for _ in range(100):
+        Call(breaker).end(kind("pai"))
+    assert breaker.state is State.CLOSED
+
+
+def test_few_failures_among_many_answers_do_not_open_it() -> None:
+    breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
+    for number in range(100):
+        Call(breaker).end(RegistryUnavailable("pai") if number % 5 in (1, 3) else None)
+    assert breaker.state is State.CLOSED
+
+
+def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
+    time = 0.0
+    breaker = Breaker("pai", BreakerSettings(failures=1), lambda: time)
+    Call(breaker).end(RegistryUnavailable("pai"))
+    time = 10.0
+    Call(breaker).end(ZeroDivisionError())
+    states = [breaker.state]
+    Call(breaker).end(None)
+    assert [*states, breaker.state] == [State.HALF_OPEN, State.CLOSED]
+
+
+def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back() -> None:
+    sender = in_turn(RegistryUnavailable("pai"))
+
+    async def run() -> RegistryResting:
+        way = guard(sender, retry=ONCE)
+        for _ in range(5):
+            with pytest.raises(RegistryUnavailable):
+                await way.send(destination(), request())
+        assert way.state("pai") is State.OPEN
+        assert way.state("qianfan") is State.CLOSED
+        await asyncio.sleep(4 - now())
+        with pytest.raises(RegistryResting) as caught:
+            await way.send(destination(), request())
+        assert now() == 4
+        return caught.value
+
+    error = simulate(run())
+    assert len(sender.times) == 5
+    assert error.extensions["code"] == "REGISTRY_UNAVAILABLE"
+    assert error.retry_after == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize(("probe", "state"), [({}, State.CLOSED), (RegistryUnavailable("pai"), State.OPEN)])
+def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: State) -> None:
+    well: list[Any] = []
+
+    async def answering(destination: Any, request: Any) -> Any:
+        if not well:
+            raise RegistryUnavailable("pai")
+        await asyncio.sleep(1)
+        if isinstance(probe, Exception):
+            raise probe
+        return probe
+
+    async def run() -> None:
+        sender = Scripted(answering)
+        way = guard(sender, retry=ONCE, quota=QuotaSettings(requests_per_second=1000, max_wait=60))
+        for _ in range(5):
+            with pytest.raises(RegistryUnavailable):
+                await way.send(destination(), request())
+        await asyncio.sleep(11)
+        well.append(True)
+        assert way.state("pai") is State.HALF_OPEN
+        outcomes = await asyncio.gather(
+            *(way.send(destination(), request()) for _ in range(50)), return_exceptions=True
+        )
+        assert len(sender.times) == 6
+        assert sum(isinstance(outcome, RegistryResting) for outcome in outcomes) == 49
+        assert way.state("pai") is state
+
+    simulate(run())
+
+
+def test_a_cancelled_probe_leaves_its_place_to_the_next() -> None:
+    hang = asyncio.sleep
+
+    async def answering(destination: Any, request: Any) -> Any:
+        if now() < 10:
+            raise RegistryUnavailable("pai")
+        await hang(1)
+        return {}
+
+    async def run() -> None:
+        way = guard(Scripted(answering), retry=ONCE)
+        for _ in range(5):
+            with pytest.raises(RegistryUnavailable):
+                await way.send(destination(), request())
+        await asyncio.sleep(11)
+        probe = asyncio.ensure_future(way.send(destination(), request()))
+        await asyncio.sleep(0.5)
+        with pytest.raises(RegistryResting):
+            await way.send(destination(), request())
+        probe.cancel()
+        await asyncio.wait((probe,))
+        assert await way.send(destination(), request()) == {}
+        assert way.state("pai") is State.CLOSED
+
+    simulate(run())
+
+
+def test_being_throttled_opens_it_only_when_slowing_down_has_not_helped() -> None:
+    sender = in_turn(RegistryThrottled("pai"))
+
+    async def run() -> float:
+        way = guard(sender, retry=ONCE)
+        while way.state("pai") is State.CLOSED:
+            with pytest.raises(RegistryThrottled):
+                await way.send(destination(), request())
+            await asyncio.sleep(0.5)
+        return now()
+
+    assert 5 < simulate(run()) < 30
