@@ -35,6 +35,7 @@ class Odd(RegistrySettings):
 
 
 KINDS: Mapping[str, type[RegistrySettings]] = {"pai": PaiSettings, "qianfan": QianfanSettings, "odd": Odd}
+TABLES = ", ".join(declared.name for declared in fields(Settings))
 VENDORS = {name: KINDS[name] for name in ("pai", "qianfan")}
 PAI = {
     "ALIBABA_CLOUD_ACCESS_KEY_ID": "pai-id",
@@ -253,7 +254,7 @@ def test_a_name_is_used_once(file: Path) -> None:
         ("[[registries]]\nkind = '${NOPE}'", "registries[1]: kind: the variable NOPE is not set"),
         ('[[registries]]\nkind = "odd"', "registries[1]: name is missing"),
         (f"server = 3\n{ODD}", "server: must be a table, not a whole number"),
-        (f"port = 3\n{ODD}", 'unknown table "port" (known: server, registries)'),
+        (f"port = 3\n{ODD}", f'unknown table "port" (known: {TABLES})'),
         (f"{ODD}timeout = true", 'registries[1] "odd": timeout: must be a number, not true or false'),
         (f"{ODD}timeout = nan", 'registries[1] "odd": timeout: nan is not between 1 and 60'),
         (f"{ODD}timeout = inf", 'registries[1] "odd": timeout: inf is not between 1 and 60'),
