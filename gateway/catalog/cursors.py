@@ -53,9 +53,9 @@ class Question:
             if digest == self._check(body) and body[0] == VERSION and in_base64(content) == text:
                 last, pages, own = orjson.loads(body[1:])
                 key = self.order.restored(last)
-                if key is not None:
+                if key is not None and all(type(page) is int and page > 0 for page in pages.values()):
                     return Cursor(key, pages, {name: self.order.restored(stored) for name, stored in own.items()})
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, TypeError, AttributeError):
             pass
         raise InvalidCursor("The cursor in `after` does not belong to this list with this filter and order.")
 

@@ -149,16 +149,14 @@ class Reader:
                 last = page.ends[1][:2]
                 whole = next((i for i, row in enumerate(self._held) if row[0][:2] >= last), whole)
             self.ready, self._held = self._held[:whole], self._held[whole:]
-            if not self.ready and not self._ended and self.read >= self.bound:
-                self.cut = self._ended = True
-                self._stop_before(page)
+            if not self.ready and not self._ended and self.read >= self.bound and page.ends is not None:
+                self._stop_before((page.ends[1][0], page.ends[1][1], ""))
 
-    def _stop_before(self, page: Page) -> None:
-        """Remember that all rows before the last value of a page were looked at."""
-        self._held = []
-        self.given_page = self.page - 1
-        if page.ends is not None and (self._place is None or page.ends[1] > self._place):
-            self._place = (page.ends[1][0], page.ends[1][1], "")
+    def _stop_before(self, place: Key) -> None:
+        """End before the rows of the last value that was read, unless the stream would be no further than it was."""
+        if self._place is None or place > self._place:
+            self._place, self.given_page, self._held = place, self.page - 1, []
+            self.cut = self._ended = True
 
     def _reaches_back(self, page: Page) -> bool:
         """Whether no earlier page can hold rows that were not given out: rows move up when others are deleted."""
