@@ -107,6 +107,41 @@ def schema(options: argparse.Namespace) -> int:
     return 0
 
 
+def cache(options: argparse.Namespace) -> int:
+    import json
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import urlencode
+    from urllib.request import Request, urlopen
+
+    if options.registry and options.id:
+        raise CommandError("--registry and --id: only one of them at a time", status=2)
+    settings = _settings(options.config)
+    token = settings.cache.admin_token.reveal()
+    if not token:
+        raise CommandError("cache.admin_token is not set: the gateway has no door for this", status=2)
+    url = options.url or f"http://{settings.server.host}:{settings.server.port}"
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(f"{url}: is not an http:// or https:// address", status=2)
+    named = {"registry": options.registry, "id": options.id}
+    query = urlencode({name: value for name, value in named.items() if value is not None})
+    method = "GET" if options.action == "stats" else "DELETE"
+    request = Request(f"{url}/cache?{query}", method=method, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    try:
+        with urlopen(request, timeout=10) as response:  # noqa: S310
+            said = json.load(response)
+    except HTTPError as error:
+        try:
+            reason = json.load(error)["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"status {error.code}"
+        raise CommandError(f"{url}: {reason}") from None
+    except (URLError, OSError):
+        raise CommandError(f"{url}: does not answer") from None
+    for name, value in said.items():
+        print(f"{name:<16}{value}")
+    return 0
+
+
 async def check(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     from gateway.app import probe
@@ -269,6 +304,15 @@ def _parser() -> argparse.ArgumentParser:
     option = command(schema, "Print the schema, or compare it with a file.", "gateway schema --check schema.graphql")
     compare = "compare with FILE; exit status 1 when it differs (default FILE: schema.graphql)"
     option("--check", nargs="?", const=Path("schema.graphql"), type=Path, metavar="FILE", help=compare)
+
+    option = command(
+        cache, "Show or purge what a running gateway keeps.", "gateway cache purge --registry pai --config gateway.toml"
+    )
+    option("action", choices=("stats", "purge"), help="show figures, or forget answers on every replica")
+    option("--registry", metavar="NAME", help="purge only the answers of this registry")
+    option("--id", help="purge only answers that may tell of the object of this global id")
+    option("--url", help="address of the gateway (default: server.host and server.port of the settings)")
+    option("--config", type=Path, metavar="FILE", help=config)
 
     option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)

@@ -190,3 +190,31 @@ async def test_a_full_redis_costs_no_answer(redis: Server) -> None:
     async with in_process(redis) as (twin, gateway):
         assert await name(gateway) == await name(gateway) == "情感分析"
         assert twin.calls == {"GetModel": 1}
+
+
+async def test_the_command_line_shows_and_purges_what_replicas_keep(redis: Server, tmp_path: Path) -> None:
+    async def command(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "cache", *words, "--config", str(tmp_path / "gateway.toml"),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
+    await redis.start()
+    async with twins.serving() as twin, processes(2, twin, redis, tmp_path) as (one, other):
+        assert await name(one) == await name(other) == "情感分析"
+        status, shown = await command("stats", "--url", one.url)
+        assert (status, shown.split()[:2]) == (0, ["entries", "1"])
+        status, shown = await command("purge", "--id", "pai:model/model-rbvg5wzljzjhc9ks92", "--url", one.url)
+        assert (status, shown.split()) == (0, ["purged", "1"])
+        while (await other.request("GET", "/cache", headers=TOKEN)).body["entries"]:
+            pass
+        await name(other)
+        assert twin.calls["GetModel"] == 2
+        assert await command("purge", "--registry", "nowhere", "--url", one.url) == (
+            1,
+            f"gateway: {one.url}: There is no such registry.\n",
+        )
+        status, shown = await command("stats", "--url", "http://127.0.0.1:9")
+        assert (status, shown) == (1, "gateway: http://127.0.0.1:9: does not answer\n")
