@@ -55,8 +55,11 @@ class Order:
         """The key of `stored`. Raises ValueError for anything else."""
         if stored is None:
             return None
+        if not isinstance(stored, list) or len(stored) != 3:
+            raise ValueError("not a key")
         empty, value, id = stored
-        wanted = int if empty or self.field != "name" else str
-        if empty not in (0, 1) or not isinstance(value, wanted) or not isinstance(id, str):
+        wanted = str if empty == 0 and self.field == "name" else int
+        fits = type(empty) is int and empty in (0, 1) and type(value) is wanted and isinstance(id, str)
+        if not fits or (empty == 1 and value != 0):
             raise ValueError("not a key of this order")
         return empty, Falling(value) if isinstance(value, str) and self.falling else value, id
