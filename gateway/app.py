@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TypedDict
 
@@ -17,9 +17,10 @@ from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, Settings
+from gateway.settings import CacheSettings, CatalogSettings, Settings
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.health import Health, Watch
+from gateway.upstream.guard import Guard
+from gateway.upstream.health import Watch
 from gateway.upstream.shared import Shared
 from gateway.upstream.source import Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
@@ -36,10 +37,13 @@ class State(TypedDict):
     cache: Cache | None
 
 
-def registries(settings: Settings, source: Fetcher, health: Mapping[str, Health] | None = None) -> dict[str, Registry]:
-    """The configured registries by name, in their order."""
-    seen = defaultdict(Health) if health is None else health
-    return {one.name: Registry(KINDS[one.kind].of(one), one, source, seen[one.name]) for one in settings.registries}
+def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
+    """The configured registries by name, in their order, over a source of answers that nobody watches."""
+    return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
+
+
+def bounds(settings: CatalogSettings) -> Bounds:
+    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
 
 
 @asynccontextmanager
@@ -75,13 +79,19 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with Transport() as transport, cached(settings.cache, now) as cache:
-            watch = Watch(transport)
+            guard = Guard(transport, settings.retry, settings.quota, settings.breaker, settings.hedging)
+            watch = Watch(guard)
             source: Fetcher = Direct(watch)
             if cache is not None:
                 source = Source(watch, cache, lifetimes(settings.cache), settings.cache.wait)
             yield {
-                "registries": registries(settings, source, watch.health),
-                "bounds": Bounds(settings.catalog.scan_rows, settings.catalog.scan_detail_rows),
+                "registries": {
+                    one.name: Registry(
+                        KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                    )
+                    for one in settings.registries
+                },
+                "bounds": bounds(settings.catalog),
                 "cache": cache,
             }
 

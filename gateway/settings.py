@@ -90,13 +90,19 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSettings:
-    """How far lists are read that their registries cannot sort or filter as asked."""
+    """How long an operation may take, and how far lists are read that registries cannot sort or filter as asked."""
 
     scan_rows: int = setting(
         "Rows of one list that are read for one page, to be sorted or filtered by the gateway.",
         default=1000,
         minimum=50,
         maximum=100_000,
+    )
+    deadline: float = setting(
+        "Seconds for a whole operation; what a registry has not answered by then has timed out.",
+        default=20.0,
+        minimum=0.01,
+        maximum=600,
     )
     scan_detail_rows: int = setting(
         "The same where each row costs a further call.", default=100, minimum=1, maximum=10_000

@@ -17,7 +17,7 @@ from gateway import twins
 from gateway.app import create_app
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import CacheSettings, RegistrySettings, Secret, Settings
+from gateway.settings import CacheSettings, RegistrySettings, RetrySettings, Secret, Settings
 from gateway.twins import Twins
 
 
@@ -93,12 +93,12 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
     )
 
 
-WITHOUT_CACHE = CacheSettings(enabled=False)
+PLAIN = {"cache": CacheSettings(enabled=False), "retry": RetrySettings(attempts=1)}
 
 
 def settings(*registries: RegistrySettings, **sections: Any) -> Settings:
-    """Settings without a cache, unless the test is about it: every question is a call."""
-    return Settings(**{"cache": WITHOUT_CACHE, **sections}, registries=registries)
+    """Settings with neither cache nor retries, unless the test is about them: every question is one call."""
+    return Settings(**{**PLAIN, **sections}, registries=registries)
 
 
 @dataclass

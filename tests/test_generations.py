@@ -23,8 +23,8 @@ from gateway.catalog.selection import Ask
 from gateway.graph.schema import SCHEMA
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.twins import Twins
-from gateway.upstream.transport import CONNECTIONS_PER_HOST
 from gateway.upstream.source import Direct
+from gateway.upstream.transport import CONNECTIONS_PER_HOST
 from gateway.upstream.wire import Destination, Request
 from tests.conftest import Client, qianfan, served, settings
 

@@ -14,7 +14,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
-from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
+from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
 from gateway.registries.kind import Keys
 from gateway.upstream.source import ANY, Answer, Freshness
@@ -31,10 +31,11 @@ Waits = list[Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each."""
+    cost a call of their own each; and how many seconds an operation may take."""
 
     rows: int
     detail_rows: int
+    seconds: float
 
 
 async def gather(waits: Waits) -> None:
@@ -42,7 +43,7 @@ async def gather(waits: Waits) -> None:
         await asyncio.gather(*waits)
 
 
-DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100)
+DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0)
 
 
 class Operation:
@@ -54,6 +55,7 @@ class Operation:
         self.registries = registries
         self.bounds = bounds
         self.wanted = wanted
+        self.ends = asyncio.get_running_loop().time() + bounds.seconds
         self.answers: dict[Bound, asyncio.Task[Answer]] = {}
         self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
@@ -274,7 +276,11 @@ class Operation:
 
     async def ask(self, bound: Bound) -> Any:
         """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
-        return (await asyncio.shield(self._send(bound))).document
+        try:
+            async with asyncio.timeout_at(self.ends):
+                return (await asyncio.shield(self._send(bound))).document
+        except TimeoutError:
+            raise RegistryTimeout(bound.registry) from None
 
     def received(self, registry: str | None = None) -> list[Answer]:
         """The answers that came, of one registry or of all."""

@@ -1,7 +1,8 @@
 """A configured registry: its kind, its settings, the way to it, and how it has been answering."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref, spoken
@@ -24,10 +25,13 @@ class Fetcher(Protocol):
 
 @dataclass(slots=True)
 class Registry:
+    """One configured registry; ``circuit`` tells the state of its breaker."""
+
     kind: Kind
     settings: RegistrySettings
     source: Fetcher
     health: Health = field(default_factory=Health)
+    circuit: Callable[[], Enum] | None = None
     destination: Destination = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +87,7 @@ class Registry:
             "region": getattr(self.settings, "region", None),
             "status": {
                 "state": health.state,
+                "circuit": "CLOSED" if self.circuit is None else self.circuit().name,
                 "latency": health.latency,
                 "last_success": None if seen is None else seen.isoformat(timespec="milliseconds")[:-6] + "Z",
                 "error": None if health.error is None else error_record(health.error),

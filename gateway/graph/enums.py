@@ -107,6 +107,13 @@ class RegistryState(Enum):
     UNAVAILABLE = word("UNAVAILABLE", "Its last call failed.")
 
 
+@strawberry.enum(description="Whether calls to a registry go through.")
+class CircuitState(Enum):
+    CLOSED = word("CLOSED", "They go through.")
+    OPEN = word("OPEN", "It kept failing, and is left alone for a while.")
+    HALF_OPEN = word("HALF_OPEN", "One call at a time tries whether it is back.")
+
+
 @strawberry.enum(description="How much of a registry a list stands on.")
 class CoverageState(Enum):
     COMPLETE = word("COMPLETE", "All of it, as of now.")

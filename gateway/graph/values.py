@@ -3,7 +3,7 @@
 import strawberry
 
 from gateway.graph.described import described
-from gateway.graph.enums import Capability, CoverageState, RegistryKind, RegistryState, SourceType
+from gateway.graph.enums import Capability, CircuitState, CoverageState, RegistryKind, RegistryState, SourceType
 from gateway.graph.scalars import JSON, DateTime, Long
 
 
@@ -161,6 +161,7 @@ class RegistryFailure:
 @strawberry.type(description="How a registry has been answering this gateway process.")
 class RegistryStatus:
     state: RegistryState = described("Whether its last call succeeded.")
+    circuit: CircuitState = described("Whether calls to it go through now.")
     latency: float | None = described("Seconds that its last successful call took.")
     last_success: DateTime | None = described("When it last answered.")
     error: RegistryFailure | None = described("Why its last call failed; null when it succeeded.")
