@@ -498,6 +498,18 @@ def test_a_list_that_gave_nothing_to_a_page_is_not_read_from_its_start_for_the_n
     assert [len(pages_read) for pages_read in asked[5:]] == [1] * len(asked[5:])
 
 
+def test_a_list_that_failed_is_not_read_from_its_start_when_it_is_back() -> None:
+    deep = Upstream("deep", SORTED, [row(f"deep{i:02}", -i) for i in range(30)])
+    other = Upstream("other", SORTED, [row(f"other{i:02}", -i) for i in range(30)])
+    world = World([deep, other])
+    *_, before = [page for page, _ in zip(pages(world, 4), range(6), strict=False)]
+    deep.failing = lambda number: True
+    missed = read(world, 4, before.cursors[-1])
+    assert len(missed.failures) == 1
+    mend(world)
+    assert min(read(world, 4, missed.cursors[-1]).asked["deep"]) >= max(before.asked["deep"]) - 1
+
+
 def test_lists_are_read_at_the_same_time() -> None:
     arrived: list[str] = []
 
@@ -604,6 +616,16 @@ def test_a_page_that_stopped_at_the_bound_is_gone_on_from_where_it_stopped() -> 
     rest = list(persistent(world, 10, first.cursors[-1]))
     assert [name for name in names(first.rows) + told(rest) if name in found] == found
     assert all(min(page.asked["sparse"]) > 1 for page in rest)
+
+
+def test_what_was_searched_behind_the_last_row_of_a_page_is_not_searched_again() -> None:
+    """The sixth row passes; the search for another one ends with the third page of four rows."""
+    rows = [row(f"{i:02}", -i) for i in range(60)]
+    world = World([Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys == ("05",), bound=8)])
+    page = read(world, 10)
+    assert names(page.rows) == ["05"]
+    assert page.asked["sparse"] == {1, 2, 3}
+    assert read(world, 10, page.cursors[-1]).asked["sparse"] == {3, 4}
 
 
 def ties_and_others() -> World:
