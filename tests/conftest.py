@@ -73,12 +73,14 @@ def pai(url: str, name: str = "pai", **options: Any) -> PaiSettings:
     return PaiSettings(
         name=name,
         kind="pai",
-        region="cn-hangzhou",
-        access_key_id=twins.PAI_KEY_ID,
-        access_key_secret=Secret(twins.PAI_SECRET),
-        models_endpoint=url,
-        algorithms_endpoint=url,
-        **options,
+        **{
+            "region": "cn-hangzhou",
+            "access_key_id": twins.PAI_KEY_ID,
+            "access_key_secret": Secret(twins.PAI_SECRET),
+            "models_endpoint": url,
+            "algorithms_endpoint": url,
+            **options,
+        },
     )
 
 
