@@ -79,11 +79,11 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with Transport() as transport, cached(settings.cache, now) as cache:
-            guard = Guard(transport, settings.retry, settings.quota, settings.breaker, settings.hedging)
-            watch = Watch(guard)
-            source: Fetcher = Direct(watch)
+            watch = Watch(transport)
+            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging)
+            source: Fetcher = Direct(guard)
             if cache is not None:
-                source = Source(watch, cache, lifetimes(settings.cache), settings.cache.wait)
+                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
             yield {
                 "registries": {
                     one.name: Registry(

@@ -4,9 +4,10 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -120,7 +121,9 @@ class World:
 
 
 @asynccontextmanager
-async def two_clouds(models: int = 200, **options: Any) -> AsyncIterator[World]:
+async def two_clouds(
+    models: int = 200, sections: Mapping[str, Any] = MappingProxyType({}), **options: Any
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(twins.serving(models=models))
         other = await stack.enter_async_context(twins.serving(models=models))

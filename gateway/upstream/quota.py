@@ -7,6 +7,7 @@ long around it, and then ever faster. A straight climb from 0.7 would leave a se
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,9 @@ logger = logging.getLogger("gateway.upstream")
 
 BURST = 0.1
 """Seconds of the rate that may go out at once: 45 a second then never exceed 50 in any one second."""
+
+QUIET = 1.0
+"""Seconds without a call after which the next ones may borrow from the second that follows."""
 
 FALL = 0.7
 """What is left of the rate after a throttle."""
@@ -60,6 +64,8 @@ class Governor:
         self._limit = settings.requests_per_second
         self._fell, self._progress = float("-inf"), float("inf")
         self._tokens, self._counted = float("inf"), clock.now()
+        self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
+        self._borrows = False
         self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
         self._timer: asyncio.TimerHandle | None = None
 
@@ -141,17 +147,26 @@ class Governor:
     def _let_in(self) -> None:
         """Let in all whom places and tokens allow; if it is a token that lacks, come back when it is due."""
         self._refill()
-        for queue in self._queues:
+        for refreshes, queue in enumerate(self._queues):
             while queue and self.in_flight < self.settings.in_flight:
                 turn = next(iter(queue))
+                self._borrows = self._may_borrow()
                 if not turn.done():
-                    if self._tokens < ALMOST:
+                    if self._tokens < ALMOST and (refreshes or not self._borrows):
                         self._come_back()
                         return
                     self._tokens -= 1
+                    self._sent.append(self._counted)
                     self.in_flight += 1
                     turn.set_result(True)
                 del queue[turn]
+
+    def _may_borrow(self) -> bool:
+        """Whether a call may use what the next second permits: after a quiet second as many as one second has, so
+        that the details of a page leave at once."""
+        many, since = max(1, int(self.rate)), self._counted - QUIET
+        second_is_full = len(self._sent) >= many and self._sent[-many] > since
+        return (self._borrows or self._sent[-1] <= since) and not second_is_full
 
     def _come_back(self) -> None:
         if self._timer is None:

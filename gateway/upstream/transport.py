@@ -28,7 +28,7 @@ from gateway.upstream.wire import Destination, Request, Response
 
 logger = logging.getLogger("gateway.upstream")
 
-CONNECTIONS_PER_HOST = 32
+CONNECTIONS_PER_HOST = 128
 """How many calls to one address are in flight at once."""
 
 CHUNK = 1 << 16

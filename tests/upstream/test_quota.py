@@ -314,3 +314,13 @@ def test_accounts_and_calls_have_quotas_of_their_own() -> None:
         return sender.times
 
     assert simulate(run()) == pytest.approx([0, 0, 0, 1]), "two registries of one account share its quota"
+
+
+def test_after_a_quiet_second_a_page_of_details_leaves_at_once_and_no_second_holds_more_than_the_rate() -> None:
+    async def run() -> list[float]:
+        quota = governor(45)
+        return list(await asyncio.gather(*(use(quota) for _ in range(90))))
+
+    times = sorted(simulate(run()))
+    assert times[44] == 0.0
+    assert all(later - earlier >= 0.9 for earlier, later in zip(times, times[45:], strict=False))
