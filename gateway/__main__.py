@@ -217,9 +217,14 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
     import uvicorn
 
     from gateway.app import create_app
+    from gateway.settings import SettingsError
 
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        raise CommandError(*error.problems, status=2) from None
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         http="httptools",
         ws="none",
         lifespan="on",

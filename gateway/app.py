@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import TypedDict
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from gateway.catalog.operation import Bounds
+from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings
+from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.guard import Guard
 from gateway.upstream.health import Watch
@@ -27,6 +28,7 @@ from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
 from gateway.web.graphql import graphql
+from gateway.web.warming import names, warm
 
 
 class State(TypedDict):
@@ -70,11 +72,25 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
+def warm_up(path: str) -> tuple[str, list[str]]:
+    """The queries of a file, and their names. Raises `SettingsError`."""
+    if not path:
+        return "", []
+    try:
+        document = Path(path).read_text(encoding="utf-8")
+        return document, names(document)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
+
+
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when the file of
+    queries to warm up with cannot be used.
     """
+    document, named = warm_up(settings.cache.warm_up)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -84,16 +100,17 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
             source: Fetcher = Direct(guard)
             if cache is not None:
                 source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
-            yield {
-                "registries": {
-                    one.name: Registry(
-                        KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
-                    )
-                    for one in settings.registries
-                },
-                "bounds": bounds(settings.catalog),
-                "cache": cache,
+            opened = {
+                one.name: Registry(
+                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                )
+                for one in settings.registries
             }
+            limits = bounds(settings.catalog)
+            warming = [asyncio.create_task(warm(document, Operation(opened, limits), name)) for name in named]
+            yield {"registries": opened, "bounds": limits, "cache": cache}
+            for task in warming:
+                task.cancel()
 
     token = settings.cache.admin_token.reveal()
     return Starlette(

@@ -147,6 +147,11 @@ class CacheSettings:
     redis_timeout: float = setting(
         "Seconds that an operation of the shared cache may take.", default=0.1, minimum=0.001, maximum=10
     )
+    warm_up: str = setting(
+        "File of named queries that are asked once at the start, so that their answers are kept.",
+        default="",
+        example="warm-up.graphql",
+    )
     admin_token: Secret = setting(
         "Bearer token for `/cache`, which shows and purges what is kept; without it there is no such path.",
         default=Secret(""),

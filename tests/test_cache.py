@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway import twins
-from gateway.settings import BreakerSettings, CacheSettings, Secret
+from gateway.app import create_app
+from gateway.settings import BreakerSettings, CacheSettings, Secret, SettingsError
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.source import Freshness, Lifetimes, Source
@@ -270,3 +272,26 @@ async def test_operators_see_and_purge_what_is_kept(clock: Time) -> None:
 async def test_without_a_token_there_is_no_such_door(clock: Time) -> None:
     async with keeping(clock) as world:
         assert (await world.gateway.request("GET", "/cache")).status == 404
+
+
+async def test_named_queries_are_asked_at_the_start(clock: Time, tmp_path: Path) -> None:
+    file = tmp_path / "warm-up.graphql"
+    file.write_text(f"query Model {MODEL} query List {LIST}", encoding="utf-8")
+    async with keeping(clock, warm_up=str(file), admin_token=Secret("token")) as world:
+        admin = {"Authorization": "Bearer token"}
+        while (await world.gateway.request("GET", "/cache", headers=admin)).body["entries"] < 5:
+            pass
+        assert world.calls() == {"GetModel": 1, "ListModels": 2, "userList": 1, "presetList": 1}
+        for query in (MODEL, LIST):
+            await world.gateway.query(query)
+        assert world.calls() == {}
+
+
+@pytest.mark.parametrize("document", ["{ models { totalCount } }", "query {", ""])
+def test_queries_to_warm_up_with_have_names_and_are_graphql(document: str, tmp_path: Path) -> None:
+    file = tmp_path / "warm-up.graphql"
+    file.write_text(document, encoding="utf-8")
+    with pytest.raises(SettingsError, match="warm_up"):
+        create_app(settings(cache=CacheSettings(warm_up=str(file))))
+    with pytest.raises(SettingsError, match="No such file"):
+        create_app(settings(cache=CacheSettings(warm_up=str(tmp_path / "missing"))))
