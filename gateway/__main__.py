@@ -205,8 +205,16 @@ def _listen(host: str, port: int) -> "socket.socket":
 
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-        return socket.create_server(address[:2], family=family)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)  # names TCP, or no server turns Nagle's algorithm off
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except (OSError, UnicodeError) as error:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number and number > 0 else error.args[-1]

@@ -61,7 +61,10 @@ class Client:
 @asynccontextmanager
 async def served(settings: Settings, now: Callable[[], float] = time.time) -> AsyncIterator[Client]:
     """The gateway with these settings behind a real socket."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # Where the protocol is not named, asyncio leaves Nagle's algorithm on, and every answer waits 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         server = uvicorn.Server(uvicorn.Config(create_app(settings, now), log_config=None, lifespan="on", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         async with aiohttp.ClientSession() as session:
@@ -127,9 +130,8 @@ async def two_clouds(
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(twins.serving(models=models))
         other = await stack.enter_async_context(twins.serving(models=models))
-        gateway = await stack.enter_async_context(
-            served(settings(pai(one.url, **options), qianfan(other.url, **options)))
-        )
+        registries = pai(one.url, **options), qianfan(other.url, **options)
+        gateway = await stack.enter_async_context(served(settings(*registries, **sections)))
         yield World(one, other, gateway)
 
 
