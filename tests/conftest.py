@@ -18,7 +18,7 @@ from gateway import twins
 from gateway.app import create_app
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import CacheSettings, RegistrySettings, RetrySettings, Secret, Settings
+from gateway.settings import CacheSettings, QuotaSettings, RegistrySettings, RetrySettings, Secret, Settings
 from gateway.twins import Twins
 
 
@@ -99,11 +99,15 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
     )
 
 
-PLAIN = {"cache": CacheSettings(enabled=False), "retry": RetrySettings(attempts=1)}
+PLAIN = {
+    "cache": CacheSettings(enabled=False),
+    "retry": RetrySettings(attempts=1),
+    "quota": QuotaSettings(requests_per_second=10_000),
+}
 
 
 def settings(*registries: RegistrySettings, **sections: Any) -> Settings:
-    """Settings with neither cache nor retries, unless the test is about them: every question is one call."""
+    """Settings with no cache, no retries and no limit to the rate, unless the test is about them: every question is one call."""
     return Settings(**{**PLAIN, **sections}, registries=registries)
 
 

@@ -22,14 +22,15 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask
 from gateway.graph.schema import SCHEMA
 from gateway.registries.qianfan import QIANFAN_V2
+from gateway.settings import QuotaSettings
 from gateway.twins import Twins
 from gateway.upstream.source import Direct
-from gateway.upstream.transport import CONNECTIONS_PER_HOST
 from gateway.upstream.wire import Destination, Request
 from tests.conftest import Client, qianfan, served, settings
 
 Json = dict[str, Any]
 
+IN_FLIGHT = QuotaSettings().in_flight
 V1, V2, BOTH = "v1 only", "v2 only", "both"
 NO_NUMBERS = "v1 knows the model of 2023 by its number only, v2 knows text ids only"
 
@@ -378,8 +379,8 @@ class Arrivals(Counter[str]):
 
 
 async def test_the_versions_of_a_page_are_described_at_the_same_time(world: World) -> None:
-    """All calls that fit into the transport's connections arrive while not one is answered."""
-    world.cloud.calls = arrivals = Arrivals("DescribeModel", CONNECTIONS_PER_HOST)
+    """All calls that the quota lets go at once arrive while not one is answered."""
+    world.cloud.calls = arrivals = Arrivals("DescribeModel", IN_FLIGHT)
     world.cloud.faults.replace({"DescribeModel": {"hang": True}})
     fields = "versions { nodes { readiness } }"
     asking = asyncio.ensure_future(world.gateway.query(MODELS % fields, first=20, filter=V2_OWN))
@@ -387,7 +388,7 @@ async def test_the_versions_of_a_page_are_described_at_the_same_time(world: Worl
     await asyncio.wait([asking, reaching], return_when=asyncio.FIRST_COMPLETED)
     assert reaching.done()
     assert not asking.done()
-    assert arrivals == {"DescribeCustomModelSets": 1, "DescribeModel": CONNECTIONS_PER_HOST}
+    assert arrivals == {"DescribeCustomModelSets": 1, "DescribeModel": IN_FLIGHT}
     world.cloud.faults.clear()
     await asking
 

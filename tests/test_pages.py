@@ -307,18 +307,22 @@ async def test_several_registries_of_one_kind_each_add_their_lists() -> None:
         assert {f"pai-0:model/{shared}", f"pai-1:model/{shared}"} <= {row["id"] for row in rows}
 
 
-async def test_details_of_a_page_are_asked_for_at_the_same_time_and_once_each(world: World) -> None:
-    text = """{ models(first: 30, filter: {registries: ["pai"]}) {
-      nodes { id versions(first: 3) { nodes { name } } }
-      edges { node { versions(first: 3) { totalCount nodes { framework } } } } } }"""
+DETAILS = """{ models(first: 30, filter: {registries: ["pai"]}) {
+  nodes { id versions(first: 3) { nodes { name } } }
+  edges { node { versions(first: 3) { totalCount nodes { framework } } } } } }"""
+
+
+async def test_details_of_a_page_are_asked_for_at_the_same_time(world: World) -> None:
     world.pai.faults.replace({"ListModelVersions": {"hang": True}})
-    asking = asyncio.create_task(world.gateway.query(text))
+    asking = asyncio.create_task(world.gateway.query(DETAILS))
     while world.pai.calls["ListModelVersions"] < 30:  # noqa: ASYNC110
         await asyncio.sleep(0)
     world.pai.faults.clear()
     await asking
-    world.calls()
-    assert len((await world.gateway.query(text)).data["models"]["nodes"]) == 30
+
+
+async def test_details_of_a_page_are_asked_for_once_each(world: World) -> None:
+    assert len((await world.gateway.query(DETAILS)).data["models"]["nodes"]) == 30
     assert world.calls() == {"ListModels": 2, "ListModelVersions": 30}
 
 

@@ -15,7 +15,7 @@ from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
-from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
+from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
 from gateway.upstream.source import ANY, Answer, Freshness
 
@@ -341,7 +341,7 @@ class Operation:
         if failed is not None or not versions:
             record[ask.key] = failed
             return
-        newest = max((version[created.key] or "", child) for version, child, _ in versions)[1]
+        newest = max((as_moment(version[created.key]), child) for version, child, _ in versions)[1]
         record[ask.key] = nested = Record()
         await self.fill([(nested, newest, selection)])
 
