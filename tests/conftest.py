@@ -107,7 +107,7 @@ PLAIN = {
 
 
 def settings(*registries: RegistrySettings, **sections: Any) -> Settings:
-    """Settings with no cache, no retries and no limit to the rate, unless the test is about them: every question is one call."""
+    """Settings with neither cache, retries nor a limit to the rate, unless the test is about them."""
     return Settings(**{**PLAIN, **sections}, registries=registries)
 
 
