@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.app import create_app
+from gateway.app import create_app, registries
+from gateway.catalog.operation import Operation
+from gateway.graph.schema import SCHEMA
 from gateway.settings import BreakerSettings, CacheSettings, Secret, SettingsError
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.source import Freshness, Lifetimes, Source
+from gateway.upstream.transport import Transport
 from gateway.upstream.wire import Destination, Key, Request, Scope
+from gateway.web.graphql import Context
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -295,3 +299,28 @@ def test_queries_to_warm_up_with_have_names_and_are_graphql(document: str, tmp_p
         create_app(settings(cache=CacheSettings(warm_up=str(file))))
     with pytest.raises(SettingsError, match="No such file"):
         create_app(settings(cache=CacheSettings(warm_up=str(tmp_path / "missing"))))
+
+
+EVERYTHING = """{
+  models(first: 50, filter: {search: "e"}, orderBy: {field: NAME, direction: ASC}) { totalCount nodes {
+    name type labels { key value } owner { id } extra raw latestVersion { name source { details } options raw extra
+      trainedWith { name spec { image hyperParameters { name range { enum } } } algorithm { raw } } } } }
+  model(id: "qianfan:model/5862") { raw versions { nodes { properties supportedOperations source { details } raw } } }
+  algorithmVersion(id: "pai:algorithm/algo-xsldfvu1334/version/v0.0.1") { raw spec { codeDir { location }
+    computeResource { policy { rules } } inputChannels { properties } } }
+}"""
+
+
+async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
+    async with twins.serving() as twin, Transport() as transport:
+        lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
+        cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
+        kept = registries(settings(pai(twin.url), qianfan(twin.url)), Source(transport, cache, lifetimes, 1.0))
+        contents = []
+        for _ in range(2):
+            result = await SCHEMA.execute(EVERYTHING, context_value=Context(Operation(kept)))
+            assert result.errors is None
+            contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
+    assert len(contents[0]) > 10
+    assert contents[0] == contents[1]
+    assert {len(packed) for packed in contents[1].values()} == {entry.size for entry in cache.memory._cache.values()}
