@@ -194,7 +194,7 @@ async def test_a_pai_algorithm_version_answers_with_every_field_of_its_page(worl
             "codeDir": {"locationType": "OSS", "location": {"test": "test", "test2": 1}},
         },
     }
-    assert world.calls() == {"GetAlgorithmVersion": 1, "GetAlgorithm": 1}
+    assert world.calls() == {"GetAlgorithmVersion": 1}
 
 
 async def test_a_qianfan_model_answers_with_every_field_of_its_page_in_one_call(world: World) -> None:

@@ -60,6 +60,7 @@ class Operation:
         self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
+        self._versions: dict[Ref, dict[Ref, None]] = {}
         self._tried: dict[Ref, set[Bound]] = {}
         self._wanted: list[tuple[list[Want], asyncio.Future[Mapping[Want, Bound]]]] = []
 
@@ -102,6 +103,7 @@ class Operation:
                 return False
             record[name] = str(canonical) if name == "id" else canonical.keys[-1]
         elif name in ("model", "algorithm"):
+            self._versions.setdefault(ref.owner, {})[ref] = None
             waits.append(self._put(record, ask, ref.owner, selection))
         elif name == "version" and ref.version("").entity in registry.kind.named:
             waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
@@ -181,6 +183,8 @@ class Operation:
         known = self._known.setdefault(ref, [])
         if all(raw is not said for _, said in known):
             known.append((shape, raw))
+            if shape.owner is not None:
+                self.learn(ref.owner, shape.owner, raw)
 
     def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
@@ -238,7 +242,9 @@ class Operation:
         for ask, below in missing.items():
             if self._settle(record, ref, ask, below, waits):
                 continue
-            options = () if ref in self._missing else candidates(kind, ref, ask, below, tried)
+            options = (
+                () if ref in self._missing else candidates(kind, ref, ask, below, tried, self._versions.get(ref, ()))
+            )
             if options:
                 wants.append(Want(ref, ask, options))
                 asks[ask] = below
@@ -308,15 +314,21 @@ class Operation:
             return
         else:
             if bound not in self._tried[ref]:
-                for part in bound.call.parts:
-                    raw = part.locate(document, ref.keys) if part.shape.entity == ref.entity else None
-                    if raw is not None:
-                        self.learn(ref, part.shape, raw)
-                        self.learn(self._canonical(ref) or ref, part.shape, raw)
+                for one in (ref, *self._versions.get(ref, ())):
+                    self._learn_answer(one, bound, document)
         self._tried[ref].add(bound)
         waits: Waits = []
         self._settle_all(record, ref, asks, waits)
         await gather(waits)
+
+    def _learn_answer(self, ref: Ref, bound: Bound, document: Any) -> None:
+        """Remember what a call's answer says of an object, if it is one that the call was made for."""
+        for part in bound.call.parts:
+            if part.shape.entity == ref.entity and bound.keys == tuple(ref.keys[i] for i in bound.call.takes):
+                raw = part.locate(document, ref.keys)
+                if raw is not None:
+                    self.learn(ref, part.shape, raw)
+                    self.learn(self._canonical(ref) or ref, part.shape, raw)
 
     async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
         """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""

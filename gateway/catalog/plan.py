@@ -1,7 +1,7 @@
 """The plan: which upstream calls answer what is asked, and no more of them than needed."""
 
 from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.catalog.ids import Ref
@@ -66,13 +66,26 @@ def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
     return all(told(kind, field.shape, inner, below) for inner, below in selection.items())
 
 
-def candidates(kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Container[Bound]) -> tuple[Bound, ...]:
-    """The calls that can supply a field of this object and were not tried for it yet."""
-    bounds = (
+def candidates(
+    kind: Kind,
+    ref: Ref,
+    ask: Ask,
+    selection: Selection,
+    tried: Container[Bound],
+    versions: Iterable[Ref] = (),
+) -> tuple[Bound, ...]:
+    """The calls that can supply a field of this object and were not tried for it yet: its own, and those of its
+    versions that the operation asks for, where their forms tell of their owner."""
+    bounds = [
         Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes))
         for call in kind.calls
         if any(part.shape.entity == ref.entity and tells(part.shape, ask, selection) for part in call.parts)
-    )
+    ]
+    for version in versions:
+        for call in kind.calls:
+            owners = [part.shape.owner for part in call.parts if part.shape.entity == version.entity]
+            if any(owner is not None and tells(owner, ask, selection) for owner in owners):
+                bounds.append(Bound(ref.registry, call, tuple(version.keys[i] for i in call.takes)))
     return tuple(bound for bound in bounds if bound not in tried)
 
 

@@ -48,7 +48,8 @@ class Shape:
     """One form in which a registry sends an entity: its type, where its own key stands, and its fields.
 
     ``parent`` reads the key of the owning entity where the form carries it. A form that is not ``whole`` only lists
-    what belongs to the entity: it proves that the entity exists when the list is not empty.
+    what belongs to the entity: it proves that the entity exists when the list is not empty. ``owner`` is what a
+    version's form tells of the model or algorithm that it belongs to.
     """
 
     entity: str
@@ -56,6 +57,7 @@ class Shape:
     fields: Table
     parent: Callable[[Raw], str | None] = lambda raw: None
     whole: bool = True
+    owner: "Shape | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,8 +319,16 @@ ALGORITHM_VERSION_ITEM_FIELDS = {
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
 }
+ITS_ALGORITHM = Shape(
+    "Algorithm",
+    lambda raw: as_text(raw.get("AlgorithmId")),
+    {"name": text("AlgorithmName"), "provider": text("AlgorithmProvider")},
+)
 ALGORITHM_VERSION_ITEM = Shape(
-    "AlgorithmVersion", lambda raw: as_text(raw.get("AlgorithmVersion")), ALGORITHM_VERSION_ITEM_FIELDS
+    "AlgorithmVersion",
+    lambda raw: as_text(raw.get("AlgorithmVersion")),
+    ALGORITHM_VERSION_ITEM_FIELDS,
+    owner=ITS_ALGORITHM,
 )
 ALGORITHM_VERSION = Shape(
     "AlgorithmVersion",
@@ -330,6 +338,7 @@ ALGORITHM_VERSION = Shape(
         "spec": nested("AlgorithmSpec", ALGORITHM_SPEC),
         "raw": Field((), lambda raw: raw),
     },
+    owner=ITS_ALGORITHM,
 )
 ALGORITHM_ITEM_FIELDS = {
     "name": text("AlgorithmName"),

@@ -35,6 +35,16 @@ TABLE = [
     costs("{ models { __typename } }"),
     costs("{ models { __typename pageInfo { __typename } } }"),
     costs("{ nodes(ids: []) { id } }"),
+    # A version of an algorithm tells the name and provider of its algorithm
+    costs(
+        '{ algorithmVersion(id: "pai:algorithm/algo-tune/version/v1") { name algorithm { id name provider } } }',
+        "pai GetAlgorithmVersion algo-tune v1",
+    ),
+    costs(
+        '{ algorithmVersion(id: "pai:algorithm/algo-tune/version/v1") { name algorithm { displayName } } }',
+        "pai GetAlgorithmVersion algo-tune v1",
+        "pai GetAlgorithm algo-tune",
+    ),
     # One object of PAI
     costs(f"{{ {PAI_MODEL} {{ id registryName }} }}", GET_A),
     costs(f"{{ {PAI_MODEL} {{ __typename }} }}", GET_A),
