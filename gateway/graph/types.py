@@ -19,6 +19,7 @@ Info = strawberry.Info[Any, Any]
 
 RAW = "The object as the registry sent it, verbatim, in the call that this query needed; lists may hold less of it."
 EXTRA = "What the registry says of it beyond the fields of this graph, under the registry's own names."
+ENTRY = "Qianfan has no such object: it is put together from the parts of the catalogue that make one entry."
 FIRST = Annotated[int, strawberry.argument(description="How many rows, 1 to 100.")]
 AFTER = Annotated[str | None, strawberry.argument(description="The cursor after which to go on.")]
 NAME = Annotated[str, strawberry.argument(description="Exactly this name.")]
@@ -144,7 +145,7 @@ class Algorithm(Node):
     created_at: DateTime | None = described("When it was created.")
     updated_at: DateTime | None = described("When it was last changed.")
     latest_version: "AlgorithmVersion | None" = described("Its newest version; null when it has none.")
-    raw: JSON | None = described(RAW)
+    raw: JSON | None = described(f"{RAW} {ENTRY}")
 
     @strawberry.field(description="The version of this name; null when there is none.")
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
@@ -168,7 +169,7 @@ class AlgorithmVersion(Node):
     owner: Owner | None = described("Who owns it.")
     created_at: DateTime | None = described("When it was created.")
     updated_at: DateTime | None = described("When it was last changed.")
-    raw: JSON | None = described(RAW)
+    raw: JSON | None = described(f"{RAW} {ENTRY}")
 
 
 @strawberry.type(description="A row of a page of models.")
