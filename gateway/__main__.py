@@ -154,8 +154,9 @@ async def check(options: argparse.Namespace) -> int:
 
 
 def _settings(path: Path | None) -> "Settings":
+    from gateway.configuration import load
     from gateway.registries import KINDS
-    from gateway.settings import SettingsError, load
+    from gateway.settings import SettingsError
 
     try:
         if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():

@@ -7,9 +7,9 @@ import pytest
 from graphql import GraphQLEnumType, is_specified_scalar_type
 
 from gateway import errors
+from gateway.configuration import table
 from gateway.graph.schema import SCHEMA, printed
 from gateway.registries import KINDS
-from gateway.settings import table
 from tests.test_generations import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent

@@ -10,19 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.configuration import _Reading, describe, load, table
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import (
-    RegistrySettings,
-    Secret,
-    ServerSettings,
-    Settings,
-    SettingsError,
-    describe,
-    load,
-    setting,
-    table,
-)
+from gateway.settings import RegistrySettings, Secret, ServerSettings, Settings, SettingsError, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,8 +401,6 @@ def test_an_empty_secret_is_false() -> None:
 
 @given(st.dictionaries(st.sampled_from([f.name for f in fields(Odd)]) | st.text(), st.text() | st.integers()))
 def test_any_entry_is_read_or_refused(entry: dict[str, object]) -> None:
-    from gateway.settings import _Reading
-
     reading = _Reading({"A": "1"})
     tuple(reading.registries({"registries": [{"kind": "odd"} | entry]}, KINDS))
     assert all(isinstance(told, str) and told.isprintable() for told in reading.problems)

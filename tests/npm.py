@@ -1,0 +1,40 @@
+"""JavaScript judges of the gateway: a folder with `package.json` and its lock, installed once, and scripts run in it.
+
+Where Node is missing the tests skip, and on continuous integration (`CI` is set) they fail.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def installed(folder: Path) -> Path:
+    """The folder with its locked packages installed, without running anything of theirs."""
+    if shutil.which("npm") is None:
+        reason = "Node.js and npm are not installed"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".installed"
+    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(command, cwd=folder, check=True, timeout=600)
+        stamp.touch()
+    return folder
+
+
+async def node(folder: Path, script: str, *arguments: str, seconds: float = 60) -> str:
+    """What a script of an installed folder prints; the test fails with all that it said when the script fails."""
+    process = await asyncio.create_subprocess_exec(
+        "node", script, *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        said, complained = await asyncio.wait_for(process.communicate(), seconds)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, f"{script} failed:\n{said.decode()}\n{complained.decode()}"
+    return said.decode()
