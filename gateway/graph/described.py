@@ -7,9 +7,9 @@ import strawberry
 from gateway.graph.selected import asked
 
 
-def described(text: str) -> Any:
+def described(text: str, *directives: object) -> Any:
     """A field whose value the record holds under the field's own name."""
-    return strawberry.field(description=text)
+    return strawberry.field(description=text, directives=directives)
 
 
 def given(text: str, **options: Any) -> Any:

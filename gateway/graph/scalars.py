@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 DateTime = NewType("DateTime", str)
 Long = NewType("Long", int)
 
-__all__ = ["JSON", "SCALARS", "DateTime", "Long"]
+__all__ = ["ANY", "JSON", "SCALARS", "DateTime", "Long"]
 
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -43,3 +43,10 @@ SCALARS: dict[object, Any] = {
         parse_value=parse_long,
     ),
 }
+
+ANY = strawberry.scalar(
+    name="_Any",
+    description="A reference to an object: an object with its __typename and the fields of one of its keys.",
+    serialize=lambda value: value,
+    parse_value=lambda value: value,
+)
