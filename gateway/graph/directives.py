@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Final
 
 import strawberry
+from strawberry import UNSET
 from strawberry.federation.schema_directives import Cost, ListSize, Tag
 from strawberry.schema_directive import Location
 
-from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph.enums import word
 from gateway.settings import CacheSettings
 
@@ -57,7 +57,7 @@ CALL = Cost(weight=10)
 """Of a field that may cost an upstream call for each object: as much as ten objects at hand."""
 
 PAGE = ListSize(
-    assumed_size=DEFAULT_SIZE,
+    assumed_size=UNSET,
     slicing_arguments=["first"],
     sized_fields=["edges", "nodes"],
     require_one_slicing_argument=False,
