@@ -115,6 +115,8 @@ class Documents:
             return refused(text, GraphQLError(str(error)), error.code)
         for failure in errors:
             failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
+            if not self.suggestions:  # one rule suggests all the same
+                failure.message = failure.message.partition(" Did you mean ")[0]
         names = Names()
         visit(node, names)
         return Document(text, node, tuple(errors), operations, frozenset(names.fields), frozenset(names.directives))
