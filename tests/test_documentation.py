@@ -13,8 +13,8 @@ from gateway.registries import KINDS
 from tests.test_generations import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent
-OF_FEDERATION = {"_FieldSet", "link__Import", "link__Purpose"}
-"""Types of the arguments of Federation's own directives, which are not ours to describe."""
+OF_FEDERATION = {"link__Import", "link__Purpose"}
+"""Types of the arguments of Federation's `@link`, which are not ours to describe."""
 
 
 def section(name: str) -> str:

@@ -8,6 +8,17 @@ from enum import Enum
 from typing import Final
 
 import strawberry
+from graphql import (
+    DirectiveDefinitionNode,
+    GraphQLSchema,
+    TypeDefinitionNode,
+    is_introspection_type,
+    is_specified_directive,
+    is_specified_scalar_type,
+    parse,
+    print_directive,
+    print_type,
+)
 from strawberry import UNSET
 from strawberry.federation.schema_directives import Cost, ListSize, Tag
 from strawberry.schema_directive import Location
@@ -65,3 +76,22 @@ PAGE = ListSize(
 
 VENDOR = Tag(name="vendor")
 """Of fields in a registry's own words, so that a contract can leave them out."""
+
+
+def defined(sdl: str, schema: GraphQLSchema) -> str:
+    """Add to SDL the definitions of Federation's directives that the schema uses, and of the types of their arguments:
+    composers know them, other tools refuse what they do not know."""
+    known = {
+        node.name.value
+        for node in parse(sdl).definitions
+        if isinstance(node, DirectiveDefinitionNode | TypeDefinitionNode)
+    }
+    missing = [
+        print_directive(one) for one in schema.directives if one.name not in known and not is_specified_directive(one)
+    ]
+    missing += [
+        print_type(one)
+        for name, one in schema.type_map.items()
+        if name not in known and not is_introspection_type(one) and not is_specified_scalar_type(one)
+    ]
+    return "\n\n".join([sdl, *missing])

@@ -11,7 +11,6 @@ from uuid import uuid4
 import strawberry
 from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
-from strawberry.federation.schema import FederationAny
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -21,10 +20,10 @@ from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError
 from gateway.graph import suppliers
-from gateway.graph.directives import CALL, FEDERATION, KEYS, PAGE
+from gateway.graph.directives import CALL, FEDERATION, KEYS, PAGE, defined
 from gateway.graph.entities import MOST_REFERENCES, admitted, entities
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
-from gateway.graph.scalars import ANY, SCALARS
+from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.graph.selected import asked, selection
 from gateway.graph.types import (
     AFTER,
@@ -198,7 +197,7 @@ SCHEMA = Schema(
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
-    scalar_overrides={FederationAny: ANY},
+    scalar_overrides=FEDERATION_SCALARS,
     federation_version=FEDERATION,
 )
 
@@ -208,5 +207,5 @@ CORE = SCHEMA._schema
 
 @cache
 def printed() -> str:
-    """The schema in SDL, as composers of supergraphs read it."""
-    return SCHEMA.as_str()
+    """The schema in SDL, for composers of supergraphs as well as for tools that know nothing of Federation."""
+    return defined(SCHEMA.as_str(), CORE)

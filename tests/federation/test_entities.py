@@ -3,10 +3,18 @@
 from typing import Any
 
 import pytest
+from graphql import (
+    build_client_schema,
+    build_schema,
+    find_schema_changes,
+    get_introspection_query,
+    validate_schema,
+)
 
 from gateway.graph.entities import MOST_REFERENCES
 from tests.conftest import Answer, World
 
+INTROSPECTION = get_introspection_query(specified_by_url=True, directive_is_repeatable=True)
 ENTITIES = """query ($representations: [_Any!]!) { _entities(representations: $representations) {
   __typename
   ... on Model { id name registryName nativeId }
@@ -244,3 +252,10 @@ async def test_the_service_tells_the_schema_that_is_published(world: World) -> N
     assert sdl == (await world.gateway.request("GET", "/schema.graphql")).body
     assert 'type Model implements Node @cacheControl(maxAge: 120, scope: PRIVATE) @key(fields: "id")' in sdl
     assert world.calls() == {}
+
+
+async def test_a_client_that_knows_nothing_of_federation_reads_one_schema_in_both_ways(world: World) -> None:
+    introspected = build_client_schema((await world.gateway.query(INTROSPECTION)).data)
+    published = build_schema((await world.gateway.request("GET", "/schema.graphql")).body)
+    assert validate_schema(introspected) == validate_schema(published) == []
+    assert find_schema_changes(introspected, published) == find_schema_changes(published, introspected) == []
