@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from functools import cache
-from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError
 from gateway.graph import suppliers
+from gateway.graph.described import read
 from gateway.graph.directives import CALL, FEDERATION, KEYS, PAGE, defined
 from gateway.graph.entities import MOST_REFERENCES, admitted, entities
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
@@ -163,7 +163,7 @@ class Prepared(SchemaExtension):
     """Gives the executor the document that was read before: it neither parses nor validates."""
 
     def on_operation(self) -> Iterator[None]:
-        self.execution_context.graphql_document = self.execution_context.context.document.node
+        self.execution_context.graphql_document = self.execution_context.context.document
         self.execution_context.pre_execution_errors = []
         yield
 
@@ -196,7 +196,7 @@ SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
-    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
+    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
     scalar_overrides=FEDERATION_SCALARS,
     federation_version=FEDERATION,
 )
