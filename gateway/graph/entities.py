@@ -34,7 +34,7 @@ def admitted(registries: Mapping[str, Registry], text: str, entity: str | None =
 
 async def entities(
     operation: Operation, representations: Sequence[Any], selections: Mapping[str, Selection]
-) -> list[Record | GatewayError | None]:
+) -> list[Record | BaseException | None]:
     """The object of each representation, in their order: null where there is none, and in place of one that cannot be
     used or had its error.
 
@@ -45,7 +45,8 @@ async def entities(
         raise BadInput(f"`representations` may hold at most {MOST_REFERENCES}, not {len(representations)}.")
     meant = [reference_or_error(operation.registries, representation) for representation in representations]
     refs = list(dict.fromkeys(one for one in meant if isinstance(one, Ref)))
-    objects = await asyncio.gather(*(object_or_error(operation, ref, selections[ref.entity]) for ref in refs))
+    asked = (operation.entity(ref, selections[ref.entity]) for ref in refs)
+    objects = await asyncio.gather(*asked, return_exceptions=True)
     found = dict(zip(refs, objects, strict=True))
     return [found[one] if isinstance(one, Ref) else one for one in meant]
 
@@ -74,11 +75,3 @@ def reference(registries: Mapping[str, Registry], representation: Any) -> Ref:
             keys = " or ".join(f"`{key}`" for key in KEYS[entity])
             raise BadInput(f"A representation of a {entity} must hold {keys}, as text.")
     raise BadInput(f"A representation must be an object with a `__typename` of {', '.join(KEYS)}.")
-
-
-async def object_or_error(operation: Operation, ref: Ref, selection: Selection) -> Record | GatewayError | None:
-    """What `Operation.entity` finds, with the error as the value: in a list it spoils only its own place."""
-    try:
-        return await operation.entity(ref, selection)
-    except GatewayError as error:
-        return error

@@ -32,4 +32,5 @@ function compose(subgraphs) {
 }
 
 const cases = JSON.parse(readFileSync(process.argv[2], "utf8"));
-console.log(JSON.stringify(Object.fromEntries(Object.entries(cases).map(([name, subgraphs]) => [name, compose(subgraphs)]))));
+const composed = Object.entries(cases).map(([name, subgraphs]) => [name, compose(subgraphs)]);
+console.log(JSON.stringify(Object.fromEntries(composed)));

@@ -63,7 +63,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def composed(cases: Path) -> dict[str, Any]:
     """What each composer says of each case: errors, hints and the supergraph."""
-    found: dict[str, Any] = json.loads(await node(installed(HERE), "compose.mjs", str(cases)))
+    found: dict[str, Any] = json.loads(await node(installed(HERE), "compose.mjs", str(cases), seconds=180))
     return found
 
 
