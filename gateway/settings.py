@@ -74,10 +74,11 @@ class RegistrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the gateway listens."""
+    """Where the gateway listens, and what it shows there."""
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+    playground: bool = setting("Show the playground at `/`.", default=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
