@@ -162,6 +162,7 @@ def assets(options: argparse.Namespace) -> int:
         raise CommandError(f"the playground's files cannot be had: {error}") from None
     except OSError as error:
         raise CommandError(f"{FOLDER}: cannot be written: {error.strerror}") from None
+    print("The playground has its files.")
     return 0
 
 

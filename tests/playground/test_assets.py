@@ -22,7 +22,7 @@ for package in sys.argv[2:]:
     if package.startswith("--"):
         continue
     with tarfile.open(package.lstrip("@").replace("/", "-").replace("@", "-") + ".tgz", "w:gz") as written:
-        for path in ("graphiql.min.css", "LICENSE"):
+        for path in ("umd/react.production.min.js", "LICENSE"):
             member = tarfile.TarInfo("package/" + path)
             member.size = 4
             written.addfile(member, io.BytesIO(b"evil"))
@@ -93,7 +93,7 @@ def test_with_npm_the_wheel_has_every_file(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("npm", "told"),
     [
-        (FORGER, r"graphiql.min.css of graphiql@4.1.2 is not the file that was expected"),
+        (FORGER, "umd/react.production.min.js of react@18.3.1 is not the file that was expected"),
         (BROKEN, "npm cannot get the packages from its registry"),
     ],
 )
@@ -115,6 +115,6 @@ def test_what_is_not_the_pinned_file_is_refused(
 def test_files_of_another_version_make_room(tmp_path: Path) -> None:
     folder = tmp_path / "fetched"
     folder.mkdir()
-    (folder / "000000000000-graphiql.js").touch()
+    (folder / "000000000000-graphiql.min.js").touch()
     fetch(folder)
     assert {path.name for path in folder.iterdir()} == {asset.file for asset in ASSETS}

@@ -152,6 +152,10 @@ async def test_a_phone_has_room_for_all_of_it(world: World, chromium: str, schem
         await page.get_by_role("link", name="Model", exact=True).tap()
         await expect(page.get_by_text("A family of trained models")).to_be_in_viewport(ratio=1)
         await picture(page, f"phone-docs-{scheme}")
+        await page.get_by_label("Open settings dialog").tap()
+        for theme in ("System", "Light", "Dark"):
+            await expect(page.get_by_role("button", name=theme)).to_be_in_viewport(ratio=1)
+        await picture(page, f"phone-settings-{scheme}")
 
 
 async def test_dark_and_light_follow_the_system_and_can_be_chosen(world: World, chromium: str) -> None:

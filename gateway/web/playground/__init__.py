@@ -19,11 +19,12 @@ from gateway.web.playground.assets import ASSETS, FOLDER, Asset, present
 
 HERE: Final = Path(__file__).parent
 OWN: Final = tuple(
-    Asset("", "", path.name, sha256(path.read_bytes()).hexdigest())
-    for path in (HERE / "page" / name for name in ("page.css", "icon.svg", "start.js"))
+    Asset("", name, sha256((HERE / "page" / name).read_bytes()).hexdigest())
+    for name in ("page.css", "icon.svg", "start.js")
 )
-FILES: Final = {asset.file: FOLDER / asset.file for asset in ASSETS} | {
-    asset.file: HERE / "page" / asset.name for asset in OWN
+FILES: Final = {
+    **{asset.file: FOLDER / asset.file for asset in ASSETS},
+    **{asset.file: HERE / "page" / asset.path for asset in OWN},
 }
 PAGE: Final = Template((HERE / "page" / "page.html").read_text(encoding="utf-8"))
 EXAMPLES: Final = [path.read_text(encoding="utf-8") for path in sorted((HERE / "examples").iterdir())]
@@ -42,15 +43,13 @@ HEADERS: Final = {
 
 
 class Visit(Route):
-    """The route of a browser that opens a page: it asks for HTML, and for no operation."""
+    """The route of a browser that opens a page: it asks for HTML, and for nothing in particular."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
         if match is Match.FULL:
             request = Request(scope)
-            if "text/html" in request.headers.get("accept", "") and not (
-                {"query", "extensions"} & request.query_params.keys()
-            ):
+            if "text/html" in request.headers.get("accept", "") and not request.query_params:
                 return match, found
         return Match.NONE, {}
 
@@ -89,7 +88,7 @@ async def asset(request: Request) -> Response:
 
 def _tag(asset: Asset) -> str:
     """How the page asks for a file; the browser refuses one with another hash."""
-    source, kind = f"assets/{asset.file}", Path(asset.name).suffix
+    source, kind = f"assets/{asset.file}", Path(asset.path).suffix
     integrity = f'integrity="sha256-{b64encode(bytes.fromhex(asset.sha256)).decode()}"'
     tags = {
         ".css": f'<link rel="stylesheet" href="{source}" {integrity}>',
