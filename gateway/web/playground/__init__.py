@@ -8,8 +8,6 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
@@ -59,7 +57,7 @@ def routes() -> list[BaseRoute]:
     return [
         Visit("/graphql", to_page),
         Route("/", page),
-        Route("/assets/{file}", asset, middleware=[Middleware(GZipMiddleware, compresslevel=6)]),
+        Route("/assets/{file}", asset),
     ]
 
 
