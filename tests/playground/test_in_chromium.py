@@ -183,7 +183,7 @@ async def brightness(page: Page) -> float:
         ("document.body.append(Object.assign(new Image(), {src: 'http://192.0.2.1/i.png'}))", "http://192.0.2.1/i.png"),
         ("document.head.append(Object.assign(document.createElement('script'), {text: '1'}))", "inline"),
         ("console.error('a fault')", "a fault"),
-        ("setTimeout(() => { throw new Error('a slip') })", "a slip"),
+        ("queueMicrotask(() => { throw new Error('a slip') })", "a slip"),
     ],
 )
 async def test_the_watch_sees_what_it_is_there_for(world: World, chromium: str, deed: str, told: str) -> None:
