@@ -146,7 +146,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     token = settings.cache.admin_token.reveal()
     return Starlette(
         routes=[
-            *(playground.routes() if settings.server.playground else []),
+            *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
