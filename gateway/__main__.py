@@ -227,7 +227,9 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
+    from gateway.telemetry.logs import configure
 
+    configure(settings.telemetry)
     try:
         app = create_app(settings)
     except SettingsError as error:
@@ -237,7 +239,9 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
         http="httptools",
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=10,
     )
     host, port = listener.getsockname()[:2]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,17 @@ from typing import TypedDict
 
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError
+from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.telemetry.facts import Facts
+from gateway.telemetry.observer import Observer
+from gateway.upstream.breaker import State as Circuit
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.guard import Guard
 from gateway.upstream.health import Watch
@@ -28,6 +32,8 @@ from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
 from gateway.web.graphql import graphql
+from gateway.web.identified import Identified
+from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.warming import names, warm
 
 
@@ -37,6 +43,7 @@ class State(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
+    observer: Observer
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
@@ -49,13 +56,13 @@ def bounds(settings: CatalogSettings) -> Bounds:
 
 
 @asynccontextmanager
-async def cached(settings: CacheSettings, now: Callable[[], float]) -> AsyncIterator[Cache | None]:
+async def cached(settings: CacheSettings, now: Callable[[], float], facts: Facts) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
-    shared = Shared(url, settings.redis_timeout, time.monotonic) if url else None
+    shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
     memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
     cache = Cache(memory, shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
@@ -84,45 +91,66 @@ def warm_up(path: str) -> tuple[str, list[str]]:
         raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
+@asynccontextmanager
+async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
+    """Around the application's life: metrics on their port, if they have one, and at the end the last of the traces."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, observer.traces.close)
+        if settings.metrics == "port":
+            door = MetricsDoor(observer)
+            await stack.enter_async_context(metrics_port(door, settings.metrics_host, settings.metrics_port))
+        yield
+
+
+def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when the file of
-    queries to warm up with cannot be used.
+    queries to warm up with cannot be used, or traces cannot be made.
     """
     document, named = warm_up(settings.cache.warm_up)
+    observer = Observer(settings.telemetry)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with Transport() as transport, cached(settings.cache, now) as cache:
+        async with (
+            told(settings.telemetry, observer),
+            Transport(facts=observer) as transport,
+            cached(settings.cache, now, observer) as cache,
+        ):
             watch = Watch(transport)
-            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging)
-            source: Fetcher = Direct(guard)
+            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
+            source: Fetcher = Direct(guard, observer)
             if cache is not None:
-                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
+                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
                     KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
                 )
                 for one in settings.registries
             }
+            for name in opened:
+                observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
             limits = bounds(settings.catalog)
             warming = [asyncio.create_task(warm(document, Operation(opened, limits), name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache}
+            yield {"registries": opened, "bounds": limits, "cache": cache, "observer": observer}
             for task in warming:
                 task.cancel()
 
     token = settings.cache.admin_token.reveal()
-    return Starlette(
+    app = Starlette(
         routes=[
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
             Route("/graphql", graphql, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/schema.graphql", health.schema),
+            *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
         ],
         lifespan=lifespan,
     )
+    return Identified(app, observer)
 
 
 @dataclass(frozen=True, slots=True)

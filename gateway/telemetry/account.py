@@ -1,0 +1,63 @@
+"""One operation and one HTTP exchange, as logs, figures and traces tell of them."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.telemetry.facts import Call
+from gateway.telemetry.identity import Identity
+
+NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
+"""Names of operations that are told: GraphQL's own, of a length that a log bears."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One HTTP request or WebSocket and the status of its answer; ``path`` is set where a route has it."""
+
+    identity: Identity
+    method: str
+    status: int | None = None
+    path: str | None = None
+
+
+@dataclass(slots=True)
+class Account:
+    """One operation; whoever answers it fills in what it learns.
+
+    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for, ``codes`` those
+    of the answer's errors, ``answered`` whether there are data, ``seconds`` the time it took. Neither the text nor the
+    variables are ever part of it.
+    """
+
+    type: str = "unknown"
+    name: str | None = None
+    document: str | None = None
+    caller: str | None = None
+    calls: Sequence[Call] = ()
+    codes: Sequence[str] = ()
+    answered: bool = False
+    seconds: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """``ok``, ``partial``: data and errors, or ``failed``: errors alone."""
+        if not self.codes:
+            return "ok"
+        return "partial" if self.answered else "failed"
+
+    def told(self) -> Mapping[str, Any]:
+        """What a log line says of it."""
+        return {
+            "operation_type": self.type,
+            "operation_name": self.name if self.name and NAME.fullmatch(self.name) else None,
+            "document": self.document,
+            "caller": self.caller,
+            "outcome": self.outcome,
+            "duration_ms": round(self.seconds * 1000, 3),
+            "upstream_calls": sum(call.attempts for call in self.calls),
+            "answers": Counter("unanswered" if call.state is None else call.state.value for call in self.calls),
+            "errors": Counter(self.codes),
+        }

@@ -1,0 +1,60 @@
+"""Hears everything of one application, and counts, traces and logs it."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from gateway.settings import TelemetrySettings
+from gateway.telemetry.account import Account, Exchange
+from gateway.telemetry.facts import Attempt
+from gateway.telemetry.identity import CURRENT, Identity
+from gateway.telemetry.metrics import OPERATIONS, Metrics
+from gateway.telemetry.traces import Traces, Untraced
+
+logger = logging.getLogger("gateway.operations")
+
+
+class Observer(Metrics):
+    """The figures, traces and operation lines of one application. Raises `SettingsError` when it cannot trace."""
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        super().__init__()
+        self.traces = Traces(settings.traces) if settings.traces else Untraced()
+
+    @contextmanager
+    def request(self, headers: Iterable[tuple[bytes, bytes]], method: str) -> Iterator[Exchange]:
+        """Around one HTTP request or WebSocket; all that is told meanwhile belongs to it."""
+        exchange = Exchange(Identity.of(headers), method)
+        with self.traces.request(exchange):
+            token = CURRENT.set(exchange.identity)
+            try:
+                yield exchange
+            finally:
+                CURRENT.reset(token)
+
+    @contextmanager
+    def operation(self, account: Account) -> Iterator[None]:
+        """Around one operation, which counts and is logged as its account says when it ends."""
+        started = perf_counter()
+        self.in_progress.inc()
+        try:
+            with self.traces.operation(account):
+                yield
+        finally:
+            self.in_progress.dec()
+            account.seconds = perf_counter() - started
+            kind = account.type if account.type in OPERATIONS else "unknown"
+            self.operations.labels(kind, account.outcome).inc()
+            self.operation_times.labels(kind).observe(account.seconds)
+            for code in account.codes:
+                self.operation_errors.labels(code).inc()
+            logger.info("%s %s", account.type, account.outcome, extra={"fields": account.told()})
+
+    @contextmanager
+    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
+        with (
+            super().attempt(registry, call, method) as attempt,
+            self.traces.attempt(registry, call, method, attempt),
+        ):
+            yield attempt
