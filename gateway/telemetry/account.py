@@ -28,7 +28,8 @@ class Account:
     """One operation; whoever answers it fills in what it learns.
 
     ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for, ``codes`` those
-    of the answer's errors, ``answered`` whether there are data, ``seconds`` the time it took. Neither the text nor the
+    of the answer's errors, ``answered`` whether any
+    field of its data is there, ``seconds`` the time it took. Neither the text nor the
     variables are ever part of it.
     """
 
@@ -43,7 +44,7 @@ class Account:
 
     @property
     def outcome(self) -> str:
-        """``ok``, ``partial``: data and errors, or ``failed``: errors alone."""
+        """``ok``; ``partial``: data and errors; ``failed``: errors alone."""
         if not self.codes:
             return "ok"
         return "partial" if self.answered else "failed"

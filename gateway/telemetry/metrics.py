@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -23,43 +24,69 @@ OPERATIONS = ("query", "mutation", "subscription")
 """Types of operations; a document that has none of them is an ``unknown`` one."""
 
 
+ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
+
+
+class Described(NamedTuple):
+    """A metric, as people look it up."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
 class Metrics(Facts):
     """Counts facts, in a registry of collectors of its own: applications of one process do not share figures."""
 
     def __init__(self) -> None:
-        self.collectors = of = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=of)
-        Gauge("gateway_info", "1, with the version.", ["version"], registry=of).labels(__version__).set(1)
+        self.collectors = CollectorRegistry(auto_describe=True)
+        self.described: list[Described] = []
+        ProcessCollector(registry=self.collectors)
+        self._gauge("info", "1, and the version.", "version").labels(__version__).set(1)
 
-        def counter(name: str, help: str, *labels: str) -> Counter:
-            return Counter(f"gateway_{name}", help, labels, registry=of)
-
-        def histogram(name: str, help: str, *labels: str) -> Histogram:
-            return Histogram(f"gateway_{name}_seconds", help, labels, registry=of, buckets=BUCKETS)
-
-        self.operations = counter("operations", "Operations answered, by type and outcome.", "type", "outcome")
-        self.operation_times = histogram("operation_duration", "Time of an operation, by type.", "type")
-        self.operation_errors = counter("operation_errors", "Errors in answers, by code.", "code")
-        self.in_progress = Gauge("gateway_operations_in_progress", "Operations being answered.", registry=of)
-        self.watchers = Gauge("gateway_watchers", "Subscriptions that are open.", registry=of)
+        self.operations = self._counter("operations", "Operations answered: ok, partial or failed.", "type", "outcome")
+        self.operation_times = self._histogram("operation_duration", "Time of an operation.", "type")
+        self.operation_errors = self._counter("operation_errors", "Errors in answers.", "code")
+        self.in_progress = self._gauge("operations_in_progress", "Operations being answered.")
+        self.watchers = self._gauge("watchers", "Subscriptions that are open.")
 
         call = ("registry", "call")
-        self.attempts = counter("upstream_attempts", "Requests sent, by outcome: OK or a code.", *call, "code")
-        self.attempt_times = histogram("upstream_attempt_duration", "Time of a request to a registry.", *call)
-        self.failures = counter("upstream_failures", "Questions given up, by code.", *call, "code")
-        self.retries = counter("upstream_retries", "Requests sent again after one that failed.", *call)
-        self.hedges = counter("upstream_hedges", "Requests sent beside a slow one.", *call)
-        self.throttles = counter("upstream_throttles", "Requests that a registry refused for their rate.", *call)
-        self.quota_waits = histogram("upstream_quota_wait", "Time that a request waited for its quota.", "registry")
-        self.openings = counter("circuit_openings", "Times that a registry was left alone.", "registry")
-        self.circuits = Gauge("gateway_circuit_state", "1 for the state it is in.", ["registry", "state"], registry=of)
+        self.attempts = self._counter("upstream_attempts", "Requests sent; code is OK or an error's.", *call, "code")
+        self.attempt_times = self._histogram("upstream_attempt_duration", "Time of a request to a registry.", *call)
+        self.failures = self._counter("upstream_failures", "Questions given up.", *call, "code")
+        self.retries = self._counter("upstream_retries", "Requests sent again after one that failed.", *call)
+        self.hedges = self._counter("upstream_hedges", "Requests sent beside a slow one.", *call)
+        self.throttles = self._counter("upstream_throttles", "Requests refused by a registry for their rate.", *call)
+        self.quota_waits = self._histogram(
+            "upstream_quota_wait", "Time that a request waited for its turn.", "registry"
+        )
+        self.circuits = self._gauge(
+            "circuit_state",
+            "1 for the state that a registry's circuit is in: CLOSED, OPEN or HALF_OPEN.",
+            "registry",
+            "state",
+        )
+        self.openings = self._counter("circuit_openings", "Times that a registry was left alone.", "registry")
 
-        self.answers = counter("cache_answers", "Questions answered, by where from.", *call, "state")
-        self.refreshes = counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
-        self.entries = Gauge("gateway_cache_entries", "Answers kept in memory.", registry=of)
-        self.bytes = Gauge("gateway_cache_bytes", "Their size as JSON.", registry=of)
-        self.lease_waits = histogram("lease_wait", "Time spent waiting for another replica that asks the same.")
-        self.shared_failures = counter("shared_cache_failures", "Operations of the shared cache that failed.")
+        self.answers = self._counter("cache_answers", f"Questions answered: {', '.join(ANSWERED)}.", *call, "state")
+        self.refreshes = self._counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
+        self.entries = self._gauge("cache_entries", "Answers kept in memory.")
+        self.bytes = self._gauge("cache_bytes", "Their size as JSON.")
+        self.lease_waits = self._histogram("lease_wait", "Time spent waiting for another replica that asks the same.")
+        self.shared_failures = self._counter("shared_cache_failures", "Operations of the shared cache that failed.")
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        self.described.append(Described(f"gateway_{name}_total", "counter", labels, help))
+        return Counter(f"gateway_{name}", help, labels, registry=self.collectors)
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        self.described.append(Described(f"gateway_{name}", "gauge", labels, help))
+        return Gauge(f"gateway_{name}", help, labels, registry=self.collectors)
+
+    def _histogram(self, name: str, help: str, *labels: str) -> Histogram:
+        self.described.append(Described(f"gateway_{name}_seconds", "histogram", labels, help))
+        return Histogram(f"gateway_{name}_seconds", help, labels, registry=self.collectors, buckets=BUCKETS)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All figures as text, and its media type, by a scraper's ``Accept``."""
@@ -123,3 +150,11 @@ class Metrics(Facts):
 
 def is_in(state: Callable[[], str], one: str) -> float:
     return float(state() == one)
+
+
+def table() -> str:
+    """The metrics as a table in Markdown."""
+    lines = ["| Metric | Type | Labels | Meaning |", "| --- | --- | --- | --- |"]
+    found = Metrics().described
+    lines += [f"| `{one.name}` | {one.type} | {', '.join(one.labels)} | {one.help} |" for one in found]
+    return "\n".join(lines) + "\n"
