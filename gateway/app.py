@@ -14,10 +14,12 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
 from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
@@ -27,14 +29,22 @@ from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.guard import Guard
 from gateway.upstream.health import Watch
 from gateway.upstream.shared import Shared
-from gateway.upstream.source import Direct, Lifetimes, Source
+from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
-from gateway.web.graphql import graphql
+from gateway.web.executor import Executor, Scene
+from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
+from gateway.web.persisted import Persisted
 from gateway.web.warming import names, warm
+
+OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
+    "development": frozenset({"read", "raw", "explain"}),
+    "production": frozenset({"read"}),
+}
+"""What anybody may do, by the server's profile."""
 
 
 class State(TypedDict):
@@ -43,7 +53,6 @@ class State(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
-    observer: Observer
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
@@ -105,11 +114,15 @@ async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when the file of
-    queries to warm up with cannot be used, or traces cannot be made.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
+    the settings name cannot be used, or traces cannot be made.
     """
     document, named = warm_up(settings.cache.warm_up)
+    roles = OPEN_TO_ALL[settings.server.profile]
+    documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), observer)
+    door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -133,8 +146,9 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
             limits = bounds(settings.catalog)
-            warming = [asyncio.create_task(warm(document, Operation(opened, limits), name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache, "observer": observer}
+            scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
+            warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
+            yield {"registries": opened, "bounds": limits, "cache": cache}
             for task in warming:
                 task.cancel()
 
@@ -142,10 +156,10 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
     app = Starlette(
         routes=[
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
-            Route("/graphql", graphql, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            Route("/schema.graphql", health.schema),
+            *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
         ],
         lifespan=lifespan,

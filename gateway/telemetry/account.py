@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from gateway.telemetry.facts import Call
@@ -27,10 +28,9 @@ class Exchange:
 class Account:
     """One operation; whoever answers it fills in what it learns.
 
-    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for, ``codes`` those
-    of the answer's errors, ``answered`` whether any
-    field of its data is there, ``seconds`` the time it took. Neither the text nor the
-    variables are ever part of it.
+    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for; ``codes`` counts
+    those of its errors; ``answered`` says whether any of its data are there; ``seconds`` is the time that it took since
+    it ``started``. Neither the text nor the variables are ever part of it.
     """
 
     type: str = "unknown"
@@ -38,8 +38,9 @@ class Account:
     document: str | None = None
     caller: str | None = None
     calls: Sequence[Call] = ()
-    codes: Sequence[str] = ()
+    codes: Counter[str] = field(default_factory=Counter)
     answered: bool = False
+    started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
     @property
@@ -60,5 +61,5 @@ class Account:
             "duration_ms": round(self.seconds * 1000, 3),
             "upstream_calls": sum(call.attempts for call in self.calls),
             "answers": Counter("unanswered" if call.state is None else call.state.value for call in self.calls),
-            "errors": Counter(self.codes),
+            "errors": self.codes,
         }

@@ -10,7 +10,7 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
@@ -23,6 +23,8 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 OPERATIONS = ("query", "mutation", "subscription")
 """Types of operations; a document that has none of them is an ``unknown`` one."""
 
+
+disable_created_metrics()  # a series beside each series, which nobody asks for
 
 ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
 
@@ -45,6 +47,7 @@ class Metrics(Facts):
         ProcessCollector(registry=self.collectors)
         self._gauge("info", "1, and the version.", "version").labels(__version__).set(1)
 
+        self.exchanges = self._counter("http_requests", "HTTP requests and WebSockets, by status.", "status")
         self.operations = self._counter("operations", "Operations answered: ok, partial or failed.", "type", "outcome")
         self.operation_times = self._histogram("operation_duration", "Time of an operation.", "type")
         self.operation_errors = self._counter("operation_errors", "Errors in answers.", "code")

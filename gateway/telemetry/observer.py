@@ -32,23 +32,23 @@ class Observer(Metrics):
                 yield exchange
             finally:
                 CURRENT.reset(token)
+                self.exchanges.labels(exchange.status or "none").inc()
 
     @contextmanager
     def operation(self, account: Account) -> Iterator[None]:
         """Around one operation, which counts and is logged as its account says when it ends."""
-        started = perf_counter()
         self.in_progress.inc()
         try:
             with self.traces.operation(account):
                 yield
         finally:
             self.in_progress.dec()
-            account.seconds = perf_counter() - started
+            account.seconds = perf_counter() - account.started
             kind = account.type if account.type in OPERATIONS else "unknown"
             self.operations.labels(kind, account.outcome).inc()
             self.operation_times.labels(kind).observe(account.seconds)
-            for code in account.codes:
-                self.operation_errors.labels(code).inc()
+            for code, times in account.codes.items():
+                self.operation_errors.labels(code).inc(times)
             logger.info("%s %s", account.type, account.outcome, extra={"fields": account.told()})
 
     @contextmanager

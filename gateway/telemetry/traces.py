@@ -132,7 +132,7 @@ class Traces(Untraced):
                     if value is not None:
                         span.set_attribute(name, value)
                 if account.codes:
-                    self.fail(span, account.codes[0])
+                    self.fail(span, next(iter(account.codes)))
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> Iterator[None]:

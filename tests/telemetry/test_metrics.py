@@ -173,8 +173,8 @@ async def test_applications_of_one_process_have_their_own_figures() -> None:
 async def test_metrics_have_a_port_of_their_own_and_are_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.web")
     async with two_clouds(sections={"telemetry": Telemetry(metrics="port", metrics_port=0)}) as world:
-        (port,) = re.findall(r"Metrics are on port (\d+)", caplog.text)
         await world.gateway.query(MODEL)
+        (port,) = re.findall(r"Metrics are on port (\d+)", caplog.text)
         beside = Client(f"http://127.0.0.1:{port}", world.gateway.session)
         assert (await scrape(beside))("gateway_operations_total") == 1
         assert (await beside.request("GET", "/graphql")).status == 404
@@ -216,8 +216,8 @@ async def test_the_dashboard_asks_only_for_what_there_is() -> None:
             known |= {f"{one.name}_bucket": {*one.labels, "le"}}
             known |= {f"{one.name}_{part}": set(one.labels) for part in ("sum", "count")}
     async with two_clouds(sections=SHOWN) as world:
-        families = (await scrape(world.gateway)).families
-    known |= {name: set() for name in families if name.startswith("process_")}
+        samples = (await scrape(world.gateway)).samples
+    known |= {one.name: set() for one in samples if one.name.startswith("process_")}
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     queries += [one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]
     assert len(queries) > 12
