@@ -11,6 +11,9 @@ from time import perf_counter
 from typing import TypedDict
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -34,6 +37,7 @@ from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
 from gateway.web.executor import Executor, Scene
+from gateway.web.gate import Gate
 from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
@@ -45,6 +49,10 @@ OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
     "production": frozenset({"read"}),
 }
 """What anybody may do, by the server's profile."""
+
+
+EXPOSED = ("Age", "ETag", "Retry-After", "X-Request-Id")
+"""Headers that pages of other origins may read."""
 
 
 class State(TypedDict):
@@ -111,6 +119,14 @@ async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator
         yield
 
 
+def cross_origin(origins: list[str]) -> list[Middleware]:
+    """What lets pages of these origins ask, without cookies; nothing for none."""
+    if not origins:
+        return []
+    methods = ("GET", "POST")
+    return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
+
+
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
@@ -121,7 +137,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
     roles = OPEN_TO_ALL[settings.server.profile]
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), observer)
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer)
     door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager
@@ -162,6 +178,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
             *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
         ],
+        middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
     return Identified(app, observer)

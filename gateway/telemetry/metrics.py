@@ -24,7 +24,7 @@ OPERATIONS = ("query", "mutation", "subscription")
 """Types of operations; a document that has none of them is an ``unknown`` one."""
 
 
-disable_created_metrics()  # a series beside each series, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each series, which nobody asks for
 
 ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
 
@@ -48,7 +48,7 @@ class Metrics(Facts):
         self._gauge("info", "1, and the version.", "version").labels(__version__).set(1)
 
         self.exchanges = self._counter("http_requests", "HTTP requests and WebSockets, by status.", "status")
-        self.operations = self._counter("operations", "Operations answered: ok, partial or failed.", "type", "outcome")
+        self.operations = self._counter("operations", "Operations: ok, partial, failed, cancelled.", "type", "outcome")
         self.operation_times = self._histogram("operation_duration", "Time of an operation.", "type")
         self.operation_errors = self._counter("operation_errors", "Errors in answers.", "code")
         self.in_progress = self._gauge("operations_in_progress", "Operations being answered.")

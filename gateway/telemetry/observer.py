@@ -1,15 +1,16 @@
 """Hears everything of one application, and counts, traces and logs it."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
 from gateway.settings import TelemetrySettings
-from gateway.telemetry.account import Account, Exchange
 from gateway.telemetry.facts import Attempt
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.metrics import OPERATIONS, Metrics
+from gateway.telemetry.report import Exchange, Report
 from gateway.telemetry.traces import Traces, Untraced
 
 logger = logging.getLogger("gateway.operations")
@@ -35,21 +36,24 @@ class Observer(Metrics):
                 self.exchanges.labels(exchange.status or "none").inc()
 
     @contextmanager
-    def operation(self, account: Account) -> Iterator[None]:
-        """Around one operation, which counts and is logged as its account says when it ends."""
+    def operation(self, report: Report) -> Iterator[None]:
+        """Around one operation, which counts and is logged as its report says when it ends."""
         self.in_progress.inc()
         try:
-            with self.traces.operation(account):
+            with self.traces.operation(report):
                 yield
+        except asyncio.CancelledError:
+            report.cancelled = True
+            raise
         finally:
             self.in_progress.dec()
-            account.seconds = perf_counter() - account.started
-            kind = account.type if account.type in OPERATIONS else "unknown"
-            self.operations.labels(kind, account.outcome).inc()
-            self.operation_times.labels(kind).observe(account.seconds)
-            for code, times in account.codes.items():
+            report.seconds = perf_counter() - report.started
+            kind = report.type if report.type in OPERATIONS else "unknown"
+            self.operations.labels(kind, report.outcome).inc()
+            self.operation_times.labels(kind).observe(report.seconds)
+            for code, times in report.codes.items():
                 self.operation_errors.labels(code).inc(times)
-            logger.info("%s %s", account.type, account.outcome, extra={"fields": account.told()})
+            logger.info("%s %s", report.type, report.outcome, extra={"fields": report.told()})
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 from gateway import __version__
 from gateway.errors import NotFound, RegistryError
 from gateway.settings import SettingsError
-from gateway.telemetry.account import Account, Exchange
 from gateway.telemetry.facts import Attempt
 from gateway.telemetry.identity import Identity
+from gateway.telemetry.report import Exchange, Report
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
+
+EXPORT = 2.0
+"""Seconds that sending some spans may take, with all attempts: as long may the end of the gateway wait for it."""
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
@@ -33,7 +36,7 @@ class Untraced:
         """Around an HTTP request; its identity takes on that of the span."""
         return nullcontext()
 
-    def operation(self, account: Account) -> AbstractContextManager[None]:
+    def operation(self, report: Report) -> AbstractContextManager[None]:
         """Around an operation."""
         return nullcontext()
 
@@ -62,7 +65,7 @@ class Traces(Untraced):
         self.trace = trace
         resource = Resource.create({"service.name": "registry-gateway", "service.version": __version__})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")))
+        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT)))
         self.tracer = self.provider.get_tracer("gateway", __version__)
 
     @contextmanager
@@ -115,24 +118,24 @@ class Traces(Untraced):
         return self.trace.set_span_in_context(self.trace.NonRecordingSpan(remote), Context())
 
     @contextmanager
-    def operation(self, account: Account) -> Iterator[None]:
+    def operation(self, report: Report) -> Iterator[None]:
         with self.span("GraphQL operation", "INTERNAL", {}) as span:
             try:
                 yield
             finally:
-                told = account.told()
-                if account.type != "unknown":
-                    span.update_name(account.type)
-                    span.set_attribute("graphql.operation.type", account.type)
+                told = report.told()
+                if report.type != "unknown":
+                    span.update_name(report.type)
+                    span.set_attribute("graphql.operation.type", report.type)
                 for name, value in (
                     ("graphql.operation.name", told["operation_name"]),
-                    ("graphql.document.hash", account.document),
-                    ("gateway.caller", account.caller),
+                    ("graphql.document.hash", report.document),
+                    ("gateway.caller", report.caller),
                 ):
                     if value is not None:
                         span.set_attribute(name, value)
-                if account.codes:
-                    self.fail(span, next(iter(account.codes)))
+                if report.codes:
+                    self.fail(span, next(iter(report.codes)))
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> Iterator[None]:

@@ -15,9 +15,10 @@ from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
-from gateway.telemetry.account import Account
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
+from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
 from gateway.web.requests import Asked
 
@@ -25,12 +26,14 @@ from gateway.web.requests import Asked
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    and what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans)."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
+    caller's name, where callers have names."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
+    caller: str | None = None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -40,22 +43,26 @@ class Scene:
 class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
-    Without an operation the request was refused, and nothing was executed.
+    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
+    it may be asked again; ``answered`` whether any field of its data is there.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
     operation: Operation | None = None
-
-    @property
-    def refused(self) -> bool:
-        return self.operation is None
+    retry_after: float | None = None
+    answered: bool = False
 
 
-def refusal(*errors: GraphQLError) -> Result:
+def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
     """A response without data."""
     formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted))
+    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
+
+
+def refused(error: GatewayError) -> Result:
+    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
+    return refusal(shown, retry_after=getattr(error, "retry_after", None))
 
 
 def codes(formatted: Any) -> tuple[str, ...]:
@@ -69,47 +76,57 @@ class Prepared:
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
-    account: Account
+    report: Report
 
     @property
     def type(self) -> OperationType:
         return self.operation.operation
 
+    @property
+    def name(self) -> str | None:
+        return self.asked.operation_name
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return dict(self.asked.variables)
+
 
 class Executor:
     """Reads, checks and runs operations on one schema; each is told to the ``observer`` once."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, observer: Observer) -> None:
-        self.schema, self.documents, self.persisted, self.observer = schema, documents, persisted, observer
+    def __init__(
+        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, observer: Observer
+    ) -> None:
+        self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
+        self.observer = observer
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
 
         Raises `Refused` for a request without a document.
         """
-        account = Account(name=asked.operation_name)
-        prepared = self._prepare(asked, scene, account)
+        report = Report(name=asked.operation_name, caller=scene.caller)
+        prepared = self._prepare(asked, scene, report)
         if isinstance(prepared, Result):
-            account.codes.update(prepared.codes)
-            with self.observer.operation(account):
-                return prepared
+            with self.observer.operation(report):
+                return noted(report, prepared)
         return prepared
 
-    def _prepare(self, asked: Asked, scene: Scene, account: Account) -> Prepared | Result:
+    def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
             document = self.documents.read(self.persisted.text(asked))
-            account.document = digest(document.text)
+            report.document = digest(document.text)
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
-            account.type = operation.operation.value
-            account.name = operation.name.value if operation.name else None
+            report.type = operation.operation.value
+            report.name = operation.name.value if operation.name else None
             if document.introspects and "explain" not in scene.roles:
                 raise Forbidden("The schema is not shown to this caller.")
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
         except GatewayError as error:
-            return refusal(GraphQLError(str(error), original_error=error, extensions=error.extensions))
+            return refused(error)
         coerced = get_variable_values(
             self.documents.schema,
             operation.variable_definitions or (),
@@ -120,34 +137,54 @@ class Executor:
             for failure in coerced:
                 failure.extensions = {"code": "BAD_USER_INPUT"}
             return refusal(*coerced)
-        return Prepared(asked, document, operation, account)
+        return Prepared(asked, document, operation, report)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
-        context, account = Context(prepared.document, scene.operation()), prepared.account
-        account.calls = context.operation.calls
-        with self.observer.operation(account):
-            result = await self.schema.execute(
-                None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-            )
-            return outcome(result.data, result.errors or (), context, account)
+        with self.observer.operation(prepared.report):
+            return noted(prepared.report, await self._answer(prepared, scene))
+
+    async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+                return outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            return refused(error)
 
     async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
         """Run any operation; a subscription has many results."""
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
-        context, account = Context(prepared.document, scene.operation()), prepared.account
-        account.calls = context.operation.calls
-        with self.observer.operation(account), self.observer.watchers.track_inprogress():
-            async for result in await self.schema.stream(
-                None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-            ):
-                assert isinstance(result, ExecutionResult)
-                yield outcome(result.data, result.errors or (), context, account)
+        with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
+            async for result in self._stream(prepared, scene):
+                yield noted(prepared.report, result)
+
+    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                async for result in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    assert isinstance(result, ExecutionResult)
+                    yield outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            yield refused(error)
 
 
-def outcome(data: Any, errors: Any, context: Context, account: Account) -> Result:
+def noted(report: Report, result: Result) -> Result:
+    """The result, after the report has noted what came of the operation."""
+    report.codes.update(result.codes)
+    report.answered |= result.answered
+    if result.operation is not None:
+        report.calls = result.operation.calls
+    return result
+
+
+def outcome(data: Any, errors: Any, context: Context) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in errors]
     formatted += [
@@ -155,7 +192,5 @@ def outcome(data: Any, errors: Any, context: Context, account: Account) -> Resul
         for path, failure in context.failures
     ]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
-    found = codes(formatted)
-    account.codes.update(found)
-    account.answered |= data is not None and any(value is not None for value in data.values())
-    return Result(orjson.dumps(body), found, context.operation)
+    answered = data is not None and any(value is not None for value in data.values())
+    return Result(orjson.dumps(body), codes(formatted), context.operation, answered=answered)

@@ -25,7 +25,7 @@ class Exchange:
 
 
 @dataclass(slots=True)
-class Account:
+class Report:
     """One operation; whoever answers it fills in what it learns.
 
     ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for; ``codes`` counts
@@ -40,12 +40,15 @@ class Account:
     calls: Sequence[Call] = ()
     codes: Counter[str] = field(default_factory=Counter)
     answered: bool = False
+    cancelled: bool = False
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
     @property
     def outcome(self) -> str:
-        """``ok``; ``partial``: data and errors; ``failed``: errors alone."""
+        """``ok``; ``partial``: data and errors; ``failed``: errors alone; ``cancelled`` before there was an answer."""
+        if self.cancelled:
+            return "cancelled"
         if not self.codes:
             return "ok"
         return "partial" if self.answered else "failed"
