@@ -170,7 +170,7 @@ def _twin_settings(url: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings
+    from gateway.settings import Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -188,7 +188,8 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
+    server, telemetry = ServerSettings(profile="development"), TelemetrySettings(metrics="path")
+    return Settings(server=server, telemetry=telemetry, registries=(pai, qianfan))
 
 
 @asynccontextmanager

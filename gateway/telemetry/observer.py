@@ -53,7 +53,8 @@ class Observer(Metrics):
             self.operation_times.labels(kind).observe(report.seconds)
             for code, times in report.codes.items():
                 self.operation_errors.labels(code).inc(times)
-            logger.info("%s %s", report.type, report.outcome, extra={"fields": report.told()})
+            if logger.isEnabledFor(logging.INFO):
+                logger.info("%s %s", report.type, report.outcome, extra={"fields": report.told()})
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:

@@ -110,10 +110,10 @@ async def test_a_request_its_operation_and_its_calls_are_spans_of_the_callers_tr
 
 
 async def test_every_attempt_is_a_span_and_says_how_it_failed() -> None:
-    async with collecting() as (collector, url):
-        async with traced(url, retry=RetrySettings(attempts=3, backoff=0.001)) as world:
-            world.pai.faults.replace({"GetModel": {"status": 503, "times": 2}})
-            await world.gateway.query(MODEL)
+    retry = RetrySettings(attempts=3, backoff=0.001)
+    async with collecting() as (collector, url), traced(url, retry=retry) as world:
+        world.pai.faults.replace({"GetModel": {"status": 503, "times": 2}})
+        await world.gateway.query(MODEL)
     calls = collector.of("CLIENT")
     assert [call.attributes.get("http.request.resend_count") for call in calls] == [None, 1, 2]
     assert [call.attributes["http.response.status_code"] for call in calls] == [503, 503, 200]
