@@ -1,6 +1,7 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.graph.documents import Document, Documents
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
+from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
 from gateway.web.requests import Asked
@@ -147,7 +149,7 @@ class Executor:
     async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
                 return outcome(result.data, result.errors or (), context)
         except GatewayError as error:
@@ -159,18 +161,47 @@ class Executor:
             yield await self.answer(prepared, scene)
             return
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
-            async for result in self._stream(prepared, scene):
-                yield noted(prepared.report, result)
+            async with aclosing(self._stream(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result)
 
-    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
+    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 async for result in await self.schema.stream(
                     None, prepared.variables, context, operation_name=prepared.name
                 ):
                     assert isinstance(result, ExecutionResult)
                     yield outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            yield refused(error)
+
+    async def stage(self, prepared: Prepared, scene: Scene) -> AsyncIterator[bytes]:
+        """Run a query whose parts may come one after the other; the payloads as JSON.
+
+        Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
+        before beside each part, for its clients.
+        """
+        with self.observer.operation(prepared.report):
+            async with aclosing(self._stage(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result).body
+
+    async def _stage(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+        assert prepared.document.staged is not None
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document.staged, scene.operation())
+                frames = Frames(context)
+                async for part in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    payload = frames.payload(part)
+                    places = (payload, *payload.get("incremental", ()), *payload.get("completed", ()))
+                    yield made(
+                        payload, codes(error for place in places for error in place.get("errors") or ()), context
+                    )
         except GatewayError as error:
             yield refused(error)
 
@@ -186,11 +217,12 @@ def noted(report: Report, result: Result) -> Result:
 
 def outcome(data: Any, errors: Any, context: Context) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in errors]
-    formatted += [
-        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
-        for path, failure in context.failures
-    ]
+    formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
-    answered = data is not None and any(value is not None for value in data.values())
-    return Result(orjson.dumps(body), codes(formatted), context.operation, answered=answered)
+    return made(body, codes(formatted), context)
+
+
+def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
+    """A response, or a part of one, with what it was made of."""
+    answered = any(value is not None for value in (body.get("data") or {}).values())
+    return Result(orjson.dumps(body), codes, context.operation, answered=answered)
