@@ -199,9 +199,8 @@ class Executor:
                 ):
                     payload = frames.payload(part)
                     places = (payload, *payload.get("incremental", ()), *payload.get("completed", ()))
-                    yield made(
-                        payload, codes(error for place in places for error in place.get("errors") or ()), context
-                    )
+                    errors = [error for place in places for error in place.get("errors") or ()]
+                    yield made(payload, codes(errors), context)
         except GatewayError as error:
             yield refused(error)
 

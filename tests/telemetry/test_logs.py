@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import BreakerSettings, CacheSettings, RetrySettings
+from gateway.settings import BreakerSettings, CacheSettings, LimitsSettings, RetrySettings
 from gateway.settings import TelemetrySettings as Telemetry
 from gateway.telemetry.logs import FORMATS, configure
 from tests.conftest import World, two_clouds
@@ -88,6 +88,30 @@ async def test_the_line_of_an_operation_counts_its_errors_and_every_request_that
     assert line["upstream_calls"] == sum((world.pai.calls + world.qianfan.calls).values()) == len(attempts) + 2
     assert line["answers"] == {"miss": 2, "failed": 2}
     assert {attempt["request_id"] for attempt in attempts} == {line["request_id"]}
+
+
+async def test_an_answer_in_parts_is_one_line_that_counts_the_errors_of_all_of_them() -> None:
+    query = """{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") {
+        name ... @defer { versions(first: 1) { nodes { name } } } } }"""
+    async with two_clouds() as world:
+        world.pai.faults.replace({"ListModelVersions": {"status": 503}})
+        with written() as text:
+            accept = {"Accept": "multipart/mixed, application/json"}
+            answer = await world.gateway.request("POST", json={"query": query}, headers=accept)
+            (line,) = lines(text)
+    assert answer.headers["content-type"].startswith("multipart/mixed")
+    assert (line["outcome"], line["errors"]) == ("partial", {"REGISTRY_UNAVAILABLE": 1})
+    assert (line["upstream_calls"], line["answers"]) == (2, {"miss": 1, "failed": 1})
+
+
+async def test_a_batch_is_a_line_for_each_of_its_operations() -> None:
+    async with two_clouds(sections={"limits": LimitsSettings(batch=3)}) as world:
+        with written() as text:
+            asked = [{"query": MODEL}, {"query": "{ nothing }"}]
+            await world.gateway.request("POST", json=asked, headers={"x-request-id": "both"})
+            told = lines(text)
+    assert sorted(line["outcome"] for line in told) == ["failed", "ok"]
+    assert {line["request_id"] for line in told} == {"both"}
 
 
 async def test_a_refused_document_is_a_line_without_what_the_client_wrote() -> None:
