@@ -244,6 +244,8 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
     from gateway.telemetry.logs import configure
 
     configure(settings.telemetry)
+    if settings.telemetry.metrics == "port":
+        _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
     try:
         app = create_app(settings)
     except SettingsError as error:
