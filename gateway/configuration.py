@@ -55,7 +55,7 @@ def describe(kinds: Kinds) -> list[Row]:
     rows = []
     for key, items, variables in groups:
         for f in items:
-            default = "required" if f.default is MISSING else "" if f.type is Secret else str(f.default)
+            default = "required" if f.default is MISSING else "" if f.type is Secret else _spelled(f.default)
             help = f.metadata["help"] + (f" Example: {f.metadata['example']}" if f.metadata["example"] else "")
             noun = "secret" if f.type is Secret else _NOUNS[f.type].removeprefix("a ")
             rows.append(Row(key % f.name, noun, default, " ".join(variables.get(f.name, ())), help))
@@ -75,7 +75,7 @@ def table(kinds: Kinds) -> str:
 
 
 _NOUNS: dict[Any, str] = {str: "text", Secret: "text", bool: "true or false", int: "a whole number"}
-_NOUNS |= {float: "a number", list: "a list", dict: "a table"}
+_NOUNS |= {float: "a number", list: "a list", dict: "a table", tuple[str, ...]: "a list of texts"}
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 _URL = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.I)
 # Kubernetes gives every pod such variables for each Service, also for one called "gateway" or "gateway-…".
@@ -214,16 +214,23 @@ def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
         if parse and kind not in (str, Secret):
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
-    expected = {Secret: str, float: (int, float)}.get(kind, kind)
+    expected = {Secret: str, float: (int, float), tuple[str, ...]: list}.get(kind, kind)
     fits = isinstance(value, cast(type, expected)) and (kind is bool or not isinstance(value, bool))
+    texts = value if isinstance(value, list) else [value]
+    fits = fits and (kind in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
     if not fits:
         raise _RefusedError(f"must be {_NOUNS[kind]}, not {shown if parse else _noun(value)}")
     if kind in (int, float) and not rules["minimum"] <= value <= rules["maximum"]:
         raise _RefusedError(f"{shown} is not between {rules['minimum']} and {rules['maximum']}")
-    if rules["pattern"] and not re.fullmatch(rules["pattern"], value):
+    if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
         raise _RefusedError(f"{shown} does not match {rules['pattern']}{example}")
     return _url(value) if rules["url"] else kind(value)
+
+
+def _spelled(value: object) -> str:
+    """A default as the file spells it."""
+    return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 
 def _url(text: str) -> str:

@@ -4,6 +4,8 @@ GatewayError
 ├── BadInput                     BAD_USER_INPUT             an argument has a value that cannot be used
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor of another list, filter or order, or none at all
 │   └── InvalidId                INVALID_ID                 an id that this gateway never gave out
+├── Unauthenticated              UNAUTHENTICATED            no API key or bearer token, or one that is not accepted
+├── Forbidden                    FORBIDDEN                  the caller has not the role for this
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
 └── RegistryError                                           one registry could not do its part
     ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
@@ -49,6 +51,26 @@ class InvalidCursor(BadInput):
 
 class InvalidId(BadInput):
     code = "INVALID_ID"
+
+
+class Unauthenticated(GatewayError):
+    """``reason`` is for the audit log alone: who is not let in is not told why."""
+
+    code = "UNAUTHENTICATED"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("A valid API key or bearer token is needed.")
+        self.reason = reason
+
+
+class Forbidden(GatewayError):
+    """``caller`` is the name of who may not, for the audit log."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, caller: str, role: str) -> None:
+        super().__init__(f"The role `{role}` is needed for this.")
+        self.caller, self.reason = caller, f"without the role {role}"
 
 
 class NoRegistryAnswered(GatewayError):

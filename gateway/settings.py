@@ -29,6 +29,17 @@ class Secret:
         return "Secret(***)"
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One key of an account at a cloud; ``token`` where it is a temporary one (STS), which ends at ``expires``
+    (seconds since 1970), None where nobody said when."""
+
+    key: str
+    secret: Secret
+    token: Secret = Secret("")
+    expires: float | None = None
+
+
 class SettingsError(ValueError):
     """The settings cannot be used; `problems` says everything that is wrong with them, in plain words."""
 
@@ -78,6 +89,35 @@ class ServerSettings:
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may ask."""
+
+    mode: str = setting(
+        "Who may ask: `loopback` (anyone, and only a loopback address is listened on), `open` (anyone, anywhere) or "
+        "`callers` (those whom `access.keys` or the issuer of tokens knows).",
+        default="loopback",
+        pattern="loopback|open|callers",
+    )
+    keys: str = setting("File of API keys; read again when it changes.", default="", example="keys.toml")
+    issuer: str = setting("Issuer (`iss`) of JWT bearer tokens.", default="", example="https://login.example.com/")
+    audience: str = setting("Audience (`aud`) that a token must name.", default="", example="registry-gateway")
+    jwks: str = setting(
+        "The issuer's public keys (a JWK Set): a file, or an https:// address (http:// on loopback only).",
+        default="",
+        example="https://login.example.com/jwks.json",
+    )
+    algorithms: tuple[str, ...] = setting(
+        "Signature algorithms that a token may have, of those with public keys.",
+        default=("RS256", "ES256", "EdDSA"),
+        pattern="(RS|PS|ES)(256|384|512)|EdDSA",
+        example='["RS256"]',
+    )
+    leeway: float = setting("Seconds by which the issuer's clock may differ.", default=30.0, minimum=0, maximum=300)
+    registries_claim: str = setting("Claim with the registries that a token's holder may read.", default="registries")
+    roles_claim: str = setting("Claim with the roles of a token's holder.", default="roles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +264,7 @@ class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
