@@ -72,7 +72,7 @@ async def twins(options: argparse.Namespace) -> int:
 
         print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
         print("\nCredentials, which only the twins know:\n")
-        for name in ("PAI_KEY_ID", "PAI_SECRET", "PAI_STS_TOKEN", "QIANFAN_ACCESS_KEY", "QIANFAN_SECRET_KEY"):
+        for name in twins.CREDENTIALS:
             print(f"  {name} = {getattr(twins, name)}")
         print("\nControl:\n")
         print(f"  GET    {url}/_twin/calls   how often each call was made; DELETE starts again from none")

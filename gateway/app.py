@@ -87,8 +87,8 @@ def warm_up(path: str) -> tuple[str, list[str]]:
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when the file of
-    queries to warm up with cannot be used.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when
+    the file of queries to warm up with cannot be used.
     """
     document, named = warm_up(settings.cache.warm_up)
 
@@ -102,7 +102,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
                 source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
             opened = {
                 one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
                 )
                 for one in settings.registries
             }

@@ -9,9 +9,10 @@ from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from gateway.settings import RegistrySettings, Secret, Settings, SettingsError
+from gateway.settings import CREDENTIALS, RegistrySettings, Secret, Settings, SettingsError
 
 Kinds = Mapping[str, type[RegistrySettings]]
 Variables = Mapping[str, tuple[str, ...]]
@@ -55,8 +56,9 @@ def describe(kinds: Kinds) -> list[Row]:
     rows = []
     for key, items, variables in groups:
         for f in items:
-            default = "required" if f.default is MISSING else "" if f.type is Secret else _spelled(f.default)
-            help = f.metadata["help"] + (f" Example: {f.metadata['example']}" if f.metadata["example"] else "")
+            default = "required" if _required(f) else "" if f.type is Secret else _spelled(f.default)
+            help = f.metadata["help"] + (" Not beside `credentials_…`." if f.metadata["key"] else "")
+            help += f" Example: {f.metadata['example']}" if f.metadata["example"] else ""
             noun = "secret" if f.type is Secret else _NOUNS[f.type].removeprefix("a ")
             rows.append(Row(key % f.name, noun, default, " ".join(variables.get(f.name, ())), help))
     return rows
@@ -139,19 +141,24 @@ class _Reading:
             names = variables.get(item.name, ())
             name = next((name for name in names if self.environ.get(name)), None)
             text = self.environ[name] if name else written.get(item.name)
-            if text is None and item.default is MISSING:
+            if text is None and _required(item, written):
                 hint = f" (set {' or '.join(names)})" if names else ""
                 self.problems.append(f"{prefix}{item.name} is missing{hint}")
             value = self.value(item, name or prefix + item.name, text, literal=bool(name))
             if value is not None:
                 values[item.name] = value
-        return cls(**values) if len(self.problems) == before else None
+        if len(self.problems) > before:
+            return None
+        made = cls(**values)
+        if isinstance(made, RegistrySettings):
+            self.problems += [f"{prefix}{problem}" for problem in made.problems()]
+        return made
 
     def value(self, item: Field[Any], where: str, text: Any, literal: bool = False) -> Any:
         """The setting's value; None where nothing is said, and after keeping what is wrong."""
         try:
             value = text if literal else self.filled(text)
-            if value is None or (value == "" and item.default is not MISSING):
+            if value is None or (value == "" and not _required(item)):
                 return None
             return _typed(item, value, _shown(text), parse=literal or value is not text)
         except _RefusedError as refused:
@@ -196,10 +203,16 @@ class _Reading:
             if given := [name for name in chain(*vendor.values()) if self.environ.get(name)]:
                 found, where = True, f'registry "{kind}" (from {", ".join(given)}): '
                 yield self.section(cls, {"name": kind, "kind": kind}, where, vendor)
-            needed = [vendor[f.name][0] for f in fields(cls) if f.default is MISSING and f.name in vendor]
+            needed = [vendor[f.name][0] for f in fields(cls) if _required(f) and f.name in vendor]
             ways.append(f"set {' and '.join(needed)}")
         if not found:
             self.problems.append(f"no registry is configured: {', or '.join(ways)}")
+
+
+def _required(item: Field[Any], written: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Whether a setting must be said: what is part of a key, unless the key comes from elsewhere."""
+    elsewhere = any(written.get(name) for name in CREDENTIALS)
+    return item.default is MISSING or (item.metadata["key"] and not elsewhere)
 
 
 def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
@@ -230,7 +243,7 @@ def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
 
 def _spelled(value: object) -> str:
     """A default as the file spells it."""
-    return json.dumps(value) if isinstance(value, tuple) else str(value)
+    return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
 
 
 def _url(text: str) -> str:

@@ -15,6 +15,7 @@ GatewayError
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
     ├── RegistryBusy             REGISTRY_BUSY              no place among the calls it permits came free in time
     ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured key
+    │   └── RegistryKeyless      REGISTRY_UNAUTHENTICATED   the file or command of its key gives none that is good now
     ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured key may not do this
     ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the answer is not what was promised
@@ -151,6 +152,10 @@ class RegistryBusy(RegistryError):
 
 class RegistryUnauthenticated(RegistryError):
     code, problem = "REGISTRY_UNAUTHENTICATED", "does not accept the configured credentials"
+
+
+class RegistryKeyless(RegistryUnauthenticated):
+    problem, retryable = "has no credentials that are good now", True
 
 
 class RegistryForbidden(RegistryError):
