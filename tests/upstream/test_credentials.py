@@ -198,7 +198,7 @@ async def test_a_command_that_gives_no_key_is_ended_and_told_without_what_it_sai
     (line,) = caplog.messages
     assert line.startswith(f'Registry "pai": no new credentials: {told}')
     assert "hidden" not in line
-    for process in tmp_path.glob("pid"):
+    for process in tmp_path.glob("pid"):  # noqa: ASYNC240
         with pytest.raises(ProcessLookupError):
             os.kill(int(process.read_text()), 0)
 
@@ -277,7 +277,7 @@ region = "cn-hangzhou"
         ),
         ('account = "1"\ncredentials_command = "key"', "credentials_command: must be a list of texts, not text"),
         ('account = "1"\ncredentials_command = ["key", 1]', "credentials_command: must be a list of texts, not a list"),
-        ("", "access_key_id is missing (set"),
+        ("", "access_key_id is missing"),
     ],
 )
 def test_a_registry_has_one_key_and_a_known_account(text: str, told: str, tmp_path: Path) -> None:
