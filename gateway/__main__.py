@@ -1,4 +1,4 @@
-"""The command line: `gateway demo`, `twins`, `serve`, `schema` and `check`."""
+"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `key` and `check`."""
 
 # What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
 import argparse
@@ -142,6 +142,20 @@ def cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def key(options: argparse.Namespace) -> int:
+    from gateway.access import keys
+
+    made = keys.new_key()
+    entry = keys.as_entry(made, options.name, options.registries, options.roles)
+    try:
+        keys.parse(entry.encode())
+    except ValueError as error:
+        raise CommandError(str(error).removeprefix("keys[1]: "), status=2) from None
+    print(f"The key of {options.name}, which is shown this once: {made}", file=sys.stderr)
+    print(f"\n{entry}")
+    return 0
+
+
 async def check(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     from gateway.app import probe
@@ -170,7 +184,7 @@ def _twin_settings(url: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, Settings
+    from gateway.settings import Secret, ServerSettings, Settings
 
     pai = PaiSettings(
         name="pai",
@@ -188,7 +202,7 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(registries=(pai, qianfan))
+    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
 
 
 @asynccontextmanager
@@ -223,11 +237,19 @@ def _listen(host: str, port: int) -> "socket.socket":
 
 
 async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
+    import asyncio
+    import signal
+    from ipaddress import ip_address
+
     import uvicorn
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
 
+    host, port = listener.getsockname()[:2]
+    if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
+        ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
+        raise CommandError(f"{host} can be reached by others: say who may ask with access.mode = {ways}", status=2)
     try:
         app = create_app(settings)
     except SettingsError as error:
@@ -240,7 +262,6 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
         log_level="warning",
         timeout_graceful_shutdown=10,
     )
-    host, port = listener.getsockname()[:2]
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
@@ -249,6 +270,7 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
                 announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     server = Server(config)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.access.reload)
     async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
         await server.serve(sockets=[listener])
     return 0 if server.started else 1
@@ -327,6 +349,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--id", help="purge only answers that may tell of the object of this global id")
     option("--url", help="address of the gateway (default: server.host and server.port of the settings)")
     option("--config", type=Path, metavar="FILE", help=config)
+
+    option = command(
+        key, "Make an API key: its entry for the file of keys, and itself.", "gateway key reports >> keys.toml"
+    )
+    option("name", help="whose key it is")
+    option("--registries", nargs="+", default=["*"], metavar="PATTERN", help="registries to read (default: *)")
+    option("--roles", nargs="+", default=["read"], metavar="ROLE", help="what the holder may do (default: read)")
 
     option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)

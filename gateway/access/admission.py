@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway.access import keys
-from gateway.access.callers import ANYONE, PATTERN, ROUTER, Caller
+from gateway.access.callers import PATTERN, ROLES, ROUTER, Caller
 from gateway.access.files import Watched
 from gateway.access.tokens import Tokens, texts
 from gateway.errors import Forbidden, Unauthenticated
@@ -23,16 +23,20 @@ OPERATOR: Final = "cache.admin_token"
 class Access:
     """The door as the settings want it. Raises `SettingsError`.
 
-    ``admin_token`` is a key for `/cache` alone; ``now`` gives seconds since 1970.
+    ``admin_token`` is a key for `/cache` alone; ``anyone`` are the roles of all where nobody is asked who they are;
+    ``now`` gives seconds since 1970.
     """
 
-    def __init__(self, settings: AccessSettings, admin_token: Secret, now: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: AccessSettings, admin_token: Secret, anyone: frozenset[str], now: Callable[[], float]
+    ) -> None:
         ways = [name for name in ("keys", "issuer", "audience", "jwks") if getattr(settings, name)]
         if settings.mode == "callers" and not ways:
             raise SettingsError(("access.mode: callers needs access.keys, or access.issuer, audience and jwks",))
         if settings.mode != "callers" and ways:
             raise SettingsError(tuple(f'access.{name}: needs access.mode = "callers"' for name in ways))
         self.asks = settings.mode == "callers"
+        self.anyone = Caller("anyone", ("*",), anyone)
         self.now = now
         self.entries = Watched(settings.keys, keys.parse, now) if settings.keys else None
         self.tokens = Tokens(settings, now) if ways and ways != ["keys"] else None
@@ -40,6 +44,11 @@ class Access:
         if admin_token:
             caller = Caller(OPERATOR, ("*",), frozenset({"admin"}))
             self.operator = keys.Entry(keys.digest(admin_token.reveal()), caller, None)
+
+    @property
+    def knows_admins(self) -> bool:
+        """Whether anybody can have the role ``admin``."""
+        return self.asks or self.operator is not None
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Who asks. ``headers`` have names in lower case, or are found by those.
@@ -52,7 +61,7 @@ class Access:
         if self.operator is not None and credential and keys.find([self.operator], credential):
             return self.operator.caller
         if not self.asks:
-            return ANYONE
+            return self.anyone
         if bearer and key:
             raise Unauthenticated("two credentials in one request")
         if not credential:
@@ -64,9 +73,11 @@ class Access:
         raise Unauthenticated("what is neither a key nor a token")
 
     def reload(self) -> None:
-        """Look at once at whether the files have changed."""
+        """Take up at once what has changed in the files and at the issuer."""
         if self.entries is not None:
             self.entries.look()
+        if self.tokens is not None:
+            self.tokens.keys.look()
 
     def _holder(self, key: str, headers: Mapping[str, str]) -> Caller:
         """The caller of a key; a router's key must come with whom it asks for."""
@@ -82,7 +93,8 @@ class Access:
             raise Unauthenticated(f"the router {entry.caller.name} does not say for whom it asks")
         name = headers.get("x-gateway-caller") or "somebody"
         patterns = tuple(filter(PATTERN.fullmatch, texts(registries)))
-        return Caller(f"{name} through {entry.caller.name}", patterns, frozenset(texts(roles)), entry.caller)
+        shared = frozenset(texts(roles)) & entry.caller.roles & ROLES.keys()
+        return Caller(f"{name} through {entry.caller.name}", patterns, shared, entry.caller.registries)
 
 
 def bearer_of(authorization: str) -> str | None:
@@ -91,8 +103,8 @@ def bearer_of(authorization: str) -> str | None:
     return credential.strip() if scheme.lower() == "bearer" else None
 
 
-def note(refusal: Unauthenticated | Forbidden, remote: str, path: str) -> None:
+def note(refusal: Unauthenticated | Forbidden, caller: str | None, remote: str, path: str) -> None:
     """One line of the audit log for a request that was denied; it never holds a credential."""
-    name = refusal.caller if isinstance(refusal, Forbidden) else None
-    said = {"denied": refusal.code, "reason": refusal.reason, "caller": name, "remote": remote, "path": path[:200]}
+    reason = refusal.reason if isinstance(refusal, Unauthenticated) else str(refusal)
+    said = {"denied": refusal.code, "reason": reason, "caller": caller, "remote": remote, "path": path[:200]}
     audit.warning("%s", json.dumps(said))

@@ -25,30 +25,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who asks; ``registries`` are patterns of names. Within a router's rights, where one asks for it."""
+    """Somebody who asks; ``registries`` and ``within`` are patterns of names, and a registry must be in both: who asks
+    through a router reads no more than that may."""
 
     name: str
     registries: tuple[str, ...]
     roles: frozenset[str]
-    router: "Caller | None" = None
+    within: tuple[str, ...] = ("*",)
 
     def may_read(self, registry: str) -> bool:
-        own = any(fnmatchcase(registry, pattern) for pattern in self.registries)
-        return own and (self.router is None or self.router.may_read(registry))
-
-    def may(self, role: str) -> bool:
-        """Whether the caller has a role; ``admin``, which concerns all registries at once, only with all of them."""
-        own = role in self.roles and (role != "admin" or "*" in self.registries)
-        return own and (self.router is None or self.router.may(role))
+        return all(any(fnmatchcase(registry, one) for one in patterns) for patterns in (self.registries, self.within))
 
     def require(self, role: str) -> None:
-        """Raises `Forbidden` when the caller has not the role."""
-        if not self.may(role):
-            raise Forbidden(self.name, role)
-
-
-ANYONE: Final = Caller("anyone", ("*",), frozenset({"read", "raw", "explain"}))
-"""The caller where nobody is asked who they are."""
+        """Raises `Forbidden` when the caller has not the role; ``admin``, which concerns all registries at once, is
+        only for those who may read them all."""
+        everything = "*" in self.registries and "*" in self.within
+        if role not in self.roles or (role == "admin" and not everything):
+            raise Forbidden(f"The role `{role}` is needed for this.")
 
 
 def visible(registries: Mapping[str, T], caller: Caller) -> dict[str, T]:

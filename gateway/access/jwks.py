@@ -44,7 +44,9 @@ Keys = Mapping[tuple[str | None, str], PyJWK]
 
 
 class KeySet(Protocol):
-    """Where the issuer's keys come from."""
+    """Where the issuer's keys come from; ``look`` has them looked at again."""
+
+    def look(self) -> None: ...
 
     async def key(self, kid: str | None, algorithm: str) -> PyJWK | None: ...
 
@@ -94,6 +96,9 @@ class InFile:
     def __init__(self, file: Watched[Keys]) -> None:
         self.file = file
 
+    def look(self) -> None:
+        self.file.look()
+
     async def key(self, kid: str | None, algorithm: str) -> PyJWK | None:
         return self.file.said.get((kid, algorithm))
 
@@ -107,6 +112,9 @@ class AtAddress:
         self._keys: Keys = {}
         self._asked = float("-inf")
         self._flight: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        self._asked = float("-inf")
 
     async def key(self, kid: str | None, algorithm: str) -> PyJWK | None:
         found = self._keys.get((kid, algorithm))
