@@ -54,7 +54,8 @@ class Tokens:
             texts(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
         known = frozenset(roles) & ROLES.keys()
-        return Caller(str(claims["sub"]), tuple(filter(PATTERN.fullmatch, registries)), known)
+        name = f"{claims['sub']} of {self.settings.issuer}"
+        return Caller(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 
 
 def texts(claim: Any) -> list[str]:

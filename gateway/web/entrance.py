@@ -43,6 +43,7 @@ class Entrance:
             state.bounds,
             freshness.wanted(connection.headers.get("cache-control")),
             caller.roles,
+            caller.name if self.access.asks else None,
             lambda refusal: note(refusal, caller.name, *whence(connection)),
         )
 
