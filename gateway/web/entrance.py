@@ -28,6 +28,8 @@ class Entrance:
         caller = None
         try:
             caller = await self.access.caller(connection.headers if headers is None else headers)
+            if caller is self.access.anyone and role not in caller.roles:
+                raise Unauthenticated(f"nobody in particular, without the role {role}")
             caller.require(role)
         except (Unauthenticated, Forbidden) as refusal:
             note(refusal, None if caller is None else caller.name, *whence(connection))
