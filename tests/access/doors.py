@@ -97,7 +97,9 @@ def public(key: Any, kid: str | None, **more: Any) -> dict[str, Any]:
 
 
 def token(claims: dict[str, Any], key: Any = RSA, algorithm: str = "RS256", **header: Any) -> str:
-    return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": "1", **header})
+    """A signed token; None takes a header away."""
+    said = {"kid": "1", **header}
+    return jwt.encode(claims, key, algorithm=algorithm, headers={k: v for k, v in said.items() if v is not None})
 
 
 @dataclass
