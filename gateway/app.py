@@ -31,7 +31,7 @@ from gateway.upstream.health import Watch
 from gateway.upstream.shared import Shared
 from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
-from gateway.web import health
+from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
 from gateway.web.entrance import Entrance
 from gateway.web.executor import Executor, Scene
@@ -150,6 +150,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
 
     app = Starlette(
         routes=[
+            *(playground.routes() if settings.server.playground else []),
             *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),

@@ -123,6 +123,7 @@ class ServerSettings:
         default="production",
         pattern="development|production",
     )
+    playground: bool = setting("Show the playground at `/`.", default=True)
     cors: str = setting(
         "Origins whose pages may ask from browsers, separated by blanks; `*` is all of them.",
         default="",

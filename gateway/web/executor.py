@@ -16,6 +16,7 @@ from gateway.errors import Forbidden, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
 from gateway.upstream.source import Freshness
+from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
@@ -128,7 +129,7 @@ class Executor:
         """Run a query to its end."""
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
                 return outcome(result.data, result.errors or (), context)
         except GatewayError as error:
@@ -141,7 +142,7 @@ class Executor:
             return
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 async for result in await self.schema.stream(
                     None, prepared.variables, context, operation_name=prepared.name
                 ):
@@ -150,13 +151,27 @@ class Executor:
         except GatewayError as error:
             yield refused(error)
 
+    async def stage(self, prepared: Prepared, scene: Scene) -> AsyncIterator[bytes]:
+        """Run a query whose parts may come one after the other; the payloads as JSON.
+
+        Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
+        before beside each part, for its clients.
+        """
+        assert prepared.document.staged is not None
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document.staged, scene.operation())
+                frames = Frames(context)
+                async for part in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    yield frames.frame(part)
+        except GatewayError as error:
+            yield refused(error).body
+
 
 def outcome(data: Any, errors: Any, context: Context) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in errors]
-    formatted += [
-        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
-        for path, failure in context.failures
-    ]
+    formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
     return Result(orjson.dumps(body), codes(formatted), context.operation)

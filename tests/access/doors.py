@@ -92,7 +92,7 @@ TO_JWK: Mapping[type, Any] = {
 def public(key: Any, kid: str | None, **more: Any) -> dict[str, Any]:
     """The public half of a key as an entry of a JWK Set."""
     algorithm = next(one for kind, one in TO_JWK.items() if isinstance(key, kind))
-    said = algorithm.to_jwk(key.public_key(), as_dict=True) | more
+    said: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True) | more
     return said if kid is None else said | {"kid": kid}
 
 
