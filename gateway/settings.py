@@ -261,7 +261,7 @@ class CacheSettings:
         example="warm-up.graphql",
     )
     admin_token: Secret = setting(
-        "Bearer token for `/cache`, which shows and purges what is kept; without it there is no such path.",
+        "Bearer token for `/cache`, which shows and purges what is kept, beside callers with the role `admin`.",
         default=Secret(""),
     )
     wait: float = setting(

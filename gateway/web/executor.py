@@ -101,7 +101,7 @@ class Executor:
         Raises `Refused` for a request without a document.
         """
         try:
-            document = self.documents.read(self.persisted.text(asked))
+            document = self.documents.read(self.persisted.text(asked, scene.caller))
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)

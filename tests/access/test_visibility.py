@@ -5,6 +5,7 @@ Whatever is asked, in whatever order and by whomever before, both say the same b
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -220,6 +221,21 @@ def test_a_registry_of_others_is_answered_as_one_that_nobody_has(query: str, run
         assert hidden.codes
         assert json.dumps(hidden.body).replace("pai-two", NOWHERE) == json.dumps(nowhere.body)
         assert hidden.status == nowhere.status
+
+    running.runner.run(run())
+
+
+def test_a_document_that_one_registered_is_not_there_for_another(running: Running) -> None:
+    named = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(NAMES.encode()).hexdigest()}}
+
+    async def ask(who: str, **said: Any) -> Answer:
+        headers = {"X-API-Key": running.world.keys[who]}
+        return await running.world.shared.request("POST", json={"extensions": named, **said}, headers=headers)
+
+    async def run() -> None:
+        assert (await ask("alice", query=NAMES)).codes == []
+        assert (await ask("alice")).codes == []
+        assert (await ask("bob")).codes == ["PERSISTED_QUERY_NOT_FOUND"]
 
     running.runner.run(run())
 
