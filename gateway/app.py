@@ -150,7 +150,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
 
     app = Starlette(
         routes=[
-            *(playground.routes() if settings.server.playground else []),
+            *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),

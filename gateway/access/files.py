@@ -54,7 +54,7 @@ class Watched(Generic[T]):
 
     def _stamp(self) -> tuple[int, int, int]:
         found = self.path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _reason(error: OSError | ValueError) -> str:

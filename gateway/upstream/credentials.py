@@ -150,7 +150,7 @@ class InFile:
             found = self.path.stat()
         except OSError:
             return False
-        seen, self._seen = self._seen, (found.st_mtime_ns, found.st_size, found.st_ino)
+        seen, self._seen = self._seen, (found.st_ctime_ns, found.st_size, found.st_ino)
         return seen != self._seen
 
     async def read(self) -> bytes:

@@ -46,8 +46,8 @@ class Door:
                 self.check_method(request.method, prepared)
                 if prepared.document.staged is not None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
-                return settled(request, media_type, await self.executor.answer(prepared, scene))
-            return settled(request, media_type, prepared)
+                return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
+            return settled(request, scene, media_type, prepared)
         except (Unauthenticated, Forbidden) as denied:
             return respond(media_type, STATUSES[denied.code], body_of(denied), challenge(denied))
         except Refused as refused:
@@ -72,12 +72,14 @@ class Door:
             raise Refused(405, "GET is for queries only.", Allow="POST")
 
 
-def settled(request: Request, media_type: str, result: Result) -> Response:
+def settled(request: Request, scene: Scene, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
     if result.operation is None:
         headers = {} if result.retry_after is None else {"Retry-After": str(math.ceil(result.retry_after))}
         return respond(media_type, status_of_refusal(media_type, result.codes), result.body, headers)
     response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
+    if scene.caller is not None:  # a browser must not keep for the next user what it got for this one
+        response.headers.add_vary_header("Authorization, X-API-Key")
     if request.method == "GET" and not result.codes:
         response.headers["ETag"] = tag = freshness.etag(result.body)
         if tag in request.headers.get("if-none-match", ""):

@@ -46,6 +46,7 @@ async def test_a_key_lets_in_as_a_bearer_token_and_in_a_header_of_its_own(ring: 
         assert names(await ask(gateway, x_api_key=key)) == ["pai", "qianfan"]
         got = await gateway.request("GET", params={"query": NAMES}, headers={"X-API-Key": key})
         assert names(got) == ["pai", "qianfan"]
+        assert {"Authorization", "X-API-Key"} < set(got.headers["vary"].split(", "))
 
 
 async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(

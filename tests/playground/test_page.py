@@ -99,7 +99,7 @@ async def test_whoever_asks_for_an_operation_gets_its_answer(world: World) -> No
 
 
 async def test_without_the_playground_graphql_is_all_there_is() -> None:
-    async with served(settings(server=ServerSettings(playground=False))) as gateway:
+    async with served(settings(server=ServerSettings(profile="production"))) as gateway:
         assert (await gateway.request("GET", "/")).status == 404
         assert (await gateway.request("GET", headers=BROWSER, allow_redirects=False)).codes == ["BAD_REQUEST"]
 
