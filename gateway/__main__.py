@@ -63,7 +63,8 @@ async def demo(options: argparse.Namespace) -> int:
                 print('\nIt answers {"data": {"models": {"nodes": [...]}}}: three models, the newest first.')
                 print("\nCtrl-C stops both.", flush=True)
 
-            return await _serve(_twin_settings(url), listener, announce)
+            settings = _twin_settings(url, "open" if options.open else "loopback")
+            return await _serve(settings, listener, announce, "let anybody ask with --open")
 
 
 async def twins(options: argparse.Namespace) -> int:
@@ -87,7 +88,9 @@ async def serve(options: argparse.Namespace) -> int:
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
     with _listen(host, port) as listener:
-        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True))
+        ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
+        remedy = f"say who may ask with access.mode = {ways}"
+        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True), remedy)
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -193,11 +196,11 @@ def _settings(path: Path | None) -> "Settings":
         raise CommandError(*error.problems, status=2) from None
 
 
-def _twin_settings(url: str) -> "Settings":
+def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings
+    from gateway.settings import AccessSettings, Secret, ServerSettings, Settings
 
     pai = PaiSettings(
         name="pai",
@@ -215,7 +218,8 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
+    server = ServerSettings(profile="development")
+    return Settings(server=server, access=AccessSettings(mode=mode), registries=(pai, qianfan))
 
 
 @asynccontextmanager
@@ -249,7 +253,8 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
-async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
+async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None], remedy: str) -> int:
+    """Serve until told to stop; ``remedy`` says how to let others ask, where nothing says who may."""
     import asyncio
     import signal
     from ipaddress import ip_address
@@ -261,8 +266,7 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
 
     host, port = listener.getsockname()[:2]
     if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
-        ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
-        raise CommandError(f"{host} can be reached by others: say who may ask with access.mode = {ways}", status=2)
+        raise CommandError(f"{host} can be reached by others: {remedy}", status=2)
     try:
         app = create_app(settings)
     except SettingsError as error:
@@ -337,6 +341,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
+    option("--open", action="store_true", help="let anybody ask, on any address (default: only on a loopback address)")
     option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
     option("--models", type=_models, default=200, metavar="N", help=models)
 

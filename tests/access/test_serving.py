@@ -15,16 +15,25 @@ QIANFAN = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
 EVERYWHERE = ("--host", "0.0.0.0", "--port", "0")  # noqa: S104
 
 
-@pytest.mark.parametrize("command", ["serve", "demo"])
-def test_nothing_is_served_to_others_unless_it_is_said_who_may_ask(command: str) -> None:
-    assert run(command, *EVERYWHERE, status=2, environ=QIANFAN).stderr == (
-        'gateway: 0.0.0.0 can be reached by others: say who may ask with access.mode = "callers" '
-        '(with access.keys or access.issuer), or let anybody ask with access.mode = "open"\n'
-    )
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (
+            "serve",
+            'say who may ask with access.mode = "callers" (with access.keys or access.issuer), '
+            'or let anybody ask with access.mode = "open"',
+        ),
+        ("demo", "let anybody ask with --open"),
+    ],
+)
+def test_nothing_is_served_to_others_unless_it_is_said_who_may_ask(command: str, remedy: str) -> None:
+    told = f"gateway: 0.0.0.0 can be reached by others: {remedy}\n"
+    assert run(command, *EVERYWHERE, status=2, environ=QIANFAN).stderr == told
 
 
-def test_it_can_be_said_that_anybody_may_ask() -> None:
-    with running("serve", *EVERYWHERE, environ=QIANFAN | {"GATEWAY_ACCESS_MODE": "open"}) as (process, said):
+@pytest.mark.parametrize("command", [("serve",), ("demo", "--open", "--models", "20")])
+def test_it_can_be_said_that_anybody_may_ask(command: tuple[str, ...]) -> None:
+    with running(*command, *EVERYWHERE, environ=QIANFAN | {"GATEWAY_ACCESS_MODE": "open"}) as (process, said):
         assert "http://0.0.0.0:" in said
         stop(process, signal.SIGTERM)
 

@@ -153,8 +153,16 @@ def question(world: World) -> st.SearchStrategy[str]:
     model = st.tuples(ids, chosen(MODEL)).map(lambda both: f"model(id: {quoted(both[0])}) {{ {both[1]} }}")
     version = ids.map(lambda id: f"modelVersion(id: {quoted(id)}) {{ id name model {{ name }} }}")
     algorithm = st.tuples(ids, chosen(ALGORITHM)).map(lambda both: f"algorithm(id: {quoted(both[0])}) {{ {both[1]} }}")
+    referred = ids.map(lambda id: f'{{__typename: "Model", id: {quoted(id)}}}')
+    natively = ids.map(lambda id: '{__typename: "Model", registryName: "%s", nativeId: "%s"}' % (
+        id.partition(":")[0], id.rpartition("/")[2]))  # fmt: skip
+    entities = st.lists(st.one_of(referred, natively), max_size=4).map(
+        lambda some: f"_entities(representations: [{', '.join(some)}]) {{ __typename ... on Model {{ id name raw }} }}"
+    )
     registries = st.just(f"registries {{ name kind region capabilities {STATUS} }}")
-    roots = st.one_of(listing("models", MODEL), algorithms, node, nodes, model, version, algorithm, registries)
+    roots = st.one_of(
+        listing("models", MODEL), algorithms, node, nodes, model, version, algorithm, entities, registries
+    )
     return st.lists(roots, min_size=1, max_size=3).map(
         lambda asked: "{ " + " ".join(f"f{place}: {root}" for place, root in enumerate(asked)) + " }"
     )
