@@ -112,7 +112,9 @@ def built(dockerfile: Path, repository: Path, folder: Path) -> Iterator[Image]:
     """The image of the repository's files that git knows, or would take. Fails the test where a step fails."""
     context, top = folder / "context", folder / "top"
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout.split("\0"):
+    for name in subprocess.run(listed, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout.split(
+        "\0"
+    ):
         if name and (repository / name).is_file():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, context / name)

@@ -92,14 +92,14 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
         )
         serve = [sys.executable, "-m", "gateway", "serve", "--config", str(settings), "--host", "127.0.0.1"]
         environ = {**KEYS, "PYTHONUNBUFFERED": "1", "GATEWAY_BREAKER_OPEN_FOR": "0.1", "GATEWAY_RETRY_ATTEMPTS": "1"}
-        gateways = [
-            await stack.enter_async_context(running(*serve, "--port", "0", environ=environ)) for _ in range(3)
-        ]
+        gateways = [await stack.enter_async_context(running(*serve, "--port", "0", environ=environ)) for _ in range(3)]
         addresses = {f"gateway-{number} gateway-{number}:8000": f"gateway-{number} {await address(one)}"
                      for number, one in enumerate(gateways, start=1)}  # fmt: skip
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        configuration = replaced(DOCKER / "haproxy.cfg", tmp_path, {"bind :8080": f"bind 127.0.0.1:{port}", **addresses})
+        configuration = replaced(
+            DOCKER / "haproxy.cfg", tmp_path, {"bind :8080": f"bind 127.0.0.1:{port}", **addresses}
+        )
         balancer = await stack.enter_async_context(running(haproxy, "-db", "-f", str(configuration)))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         assert balancer.stdout is not None
