@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from gateway.access.admission import Access
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
@@ -32,6 +33,7 @@ from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
+from gateway.web.entrance import Entrance
 from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
@@ -113,14 +115,17 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
-    the settings name cannot be used.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
+    file that the settings name cannot be used.
     """
     document, named = warm_up(settings.cache.warm_up)
-    roles = OPEN_TO_ALL[settings.server.profile]
+    anyone = OPEN_TO_ALL[settings.server.profile]
+    access = Access(settings.access, settings.cache.admin_token, anyone, now)
+    entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits))
-    door = Door(executor, settings.limits, roles)
+    door = Door(executor, settings.limits, entrance)
+    doors = health.Doors(entrance)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -132,7 +137,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
                 source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
             opened = {
                 one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
                 )
                 for one in settings.registries
             }
@@ -143,19 +148,20 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
             for task in warming:
                 task.cancel()
 
-    token = settings.cache.admin_token.reveal()
-    return Starlette(
+    app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
-            *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
+            *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
+            Route("/readyz", doors.readyz),
+            *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],
         middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
+    app.state.access = access
+    return app
 
 
 @dataclass(frozen=True, slots=True)
