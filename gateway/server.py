@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.settings import SettingsError
+from gateway.settings import ServerSettings, SettingsError
 
 logger = logging.getLogger("gateway.server")
 
@@ -34,8 +34,8 @@ class Generation:
     async def open(self) -> None:
         """Raises what keeps the application from starting."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
-        self._life = asyncio.create_task(self.app(scope, self._receive, self._send))
-        await asyncio.wait({self._life, self._opened}, return_when=asyncio.FIRST_COMPLETED)
+        self._life: asyncio.Future[None] = asyncio.ensure_future(self.app(scope, self._receive, self._send))
+        await asyncio.wait({self._life, self._opened}, return_when=asyncio.FIRST_COMPLETED)  # ends early if it fails
         if not self._opened.done():
             self._life.result()
 
@@ -69,11 +69,10 @@ class Generation:
 class Current:
     """The application in force: requests that have begun end with the one that they began with.
 
-    ``build`` makes an application of the settings as they are now, given the one before, of which it may take over
-    what is kept. Raises `SettingsError`.
+    ``build`` makes an application of the settings as they are now; it raises `SettingsError`.
     """
 
-    def __init__(self, build: Callable[[ASGIApp | None], ASGIApp]) -> None:
+    def __init__(self, build: Callable[[], ASGIApp]) -> None:
         self.build = build
         self.stopping = False
         self.generation: Generation | None = None
@@ -85,7 +84,7 @@ class Current:
         async with self._reloading:
             before = self.generation
             try:
-                following = Generation(self.build(None if before is None else before.app))
+                following = Generation(self.build())
                 await following.open()
             except SettingsError as error:
                 if before is None:
@@ -100,16 +99,20 @@ class Current:
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
 
+    def stop(self) -> None:
+        """Be no longer ready, and ask clients to go elsewhere."""
+        assert self.generation is not None
+        self.stopping = True
+        self.generation.state["stopping"].set()
+
     async def close(self) -> None:
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.generation is not None
-        if scope["type"] == "http" and self.stopping:
-            await self.generation(scope, receive, leaving(send))
-        else:
-            await self.generation(scope, receive, send)
+        leaves = scope["type"] == "http" and self.stopping
+        await self.generation(scope, receive, leaving(send) if leaves else send)
 
 
 def leaving(send: Send) -> Send:
@@ -126,11 +129,11 @@ def leaving(send: Send) -> Send:
 class Server(uvicorn.Server):
     """uvicorn over one listening socket, with `Current` in it.
 
-    At the first signal to stop, readiness is turned off and answers close their connections; after ``drain`` seconds
-    nothing new is accepted, and what runs has ``grace`` seconds to end.
+    At the first signal to stop, readiness is turned off and answers close their connections; after the settings'
+    ``drain`` seconds nothing new is accepted, and what runs has ``grace`` seconds to end.
     """
 
-    def __init__(self, current: Current, announce: Callable[[], None], drain: float, grace: float) -> None:
+    def __init__(self, current: Current, announce: Callable[[], None], settings: ServerSettings) -> None:
         super().__init__(
             uvicorn.Config(
                 current,
@@ -140,14 +143,13 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=max(1, round(grace)),
+                timeout_graceful_shutdown=round(settings.grace),
             )
         )
-        self.current, self.announce, self.drain = current, announce, drain
+        self.current, self.announce, self.drain = current, announce, settings.drain
 
     async def run_on(self, listener: socket.socket) -> int:
-        """Serve until told to stop; the exit status. Raises `SettingsError`."""
-        await self.current.reload()
+        """Serve what is current until told to stop; the exit status."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await self.serve(sockets=[listener])
         await self.current.close()
@@ -159,7 +161,7 @@ class Server(uvicorn.Server):
             self.announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.current.stopping = True
+        self.current.stop()
         await asyncio.sleep(0 if self.force_exit else self.drain)
         await super().shutdown(sockets)
 

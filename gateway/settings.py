@@ -118,6 +118,14 @@ class ServerSettings:
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+    workers: int = setting("Processes that serve; each has a cache of its own.", default=1, minimum=1, maximum=256)
+    drain: float = setting(
+        "Seconds for which a gateway that is to stop still answers, no longer ready: clients go elsewhere.",
+        default=1.0,
+        minimum=0,
+        maximum=300,
+    )
+    grace: float = setting("Seconds that what runs then has to end.", default=10.0, minimum=1, maximum=600)
     profile: str = setting(
         "`development` shows everybody playground, schema, suggestions and `raw` fields; `production` does not.",
         default="production",

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
 TOO_SOON: Final = 2.0
@@ -15,10 +16,10 @@ TOO_SOON: Final = 2.0
 class Workers:
     """Runs the same work in several forked processes; nothing but the socket is shared.
 
-    ``work`` takes the number of its worker, from 0, and returns the exit status.
+    ``work`` takes the number of its worker, from 0, and whether that one ended before; it returns the exit status.
     """
 
-    def __init__(self, count: int, work: Callable[[int], int]) -> None:
+    def __init__(self, count: int, work: Callable[[int, bool], int]) -> None:
         self.count, self.work = count, work
         self._started: dict[int, tuple[int, float]] = {}
 
@@ -26,7 +27,7 @@ class Workers:
         """Until a signal ends all workers, or one cannot start: its exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in range(self.count):
-            self._start(number)
+            self._start(number, again=False)
         status, stopping = 0, False
         while self._started:
             received = signal.sigwait(SIGNALS)
@@ -38,7 +39,7 @@ class Workers:
                         status, stopping = how or 1, True
                         self._tell(signal.SIGTERM)
                     else:
-                        self._start(number)
+                        self._start(number, again=True)
             elif received == signal.SIGHUP:
                 self._tell(signal.SIGHUP)
             else:
@@ -46,20 +47,24 @@ class Workers:
                 self._tell(signal.SIGTERM)
         return status
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, again: bool) -> None:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            os._exit(self._worked(number))
+            self._work(number, again)
         self._started[pid] = number, time.monotonic()
 
-    def _worked(self, number: int) -> int:
+    def _work(self, number: int, again: bool) -> NoReturn:
+        """The forked process ends here, whatever happens."""
+        status = 1
         try:
-            return self.work(number)
-        finally:
+            status = self.work(number, again)
             sys.stdout.flush()
-            sys.stderr.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
 
     def _tell(self, what: signal.Signals) -> None:
         for pid in self._started:
