@@ -97,6 +97,10 @@ def serve(options: argparse.Namespace) -> int:
     workers = settings.server.workers if options.workers is None else options.workers
     ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
     with _listen(host, port) as listener:
+        if settings.telemetry.metrics == "port":
+            _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
+        elif settings.telemetry.metrics == "path" and workers > 1:
+            raise CommandError('telemetry.metrics = "path" shows one worker of several: make it "port"', status=2)
         remedy = f"say who may ask with access.mode = {ways}"
 
         def work(number: int = 0, again: bool = False) -> int:
@@ -104,10 +108,11 @@ def serve(options: argparse.Namespace) -> int:
                 if number == 0 and not again:
                     print(f"Gateway  {url}/graphql", flush=True)
 
-            return _told(lambda: _serve(lambda: _read(options.config), listener, announce, remedy))
+            return _told(lambda: _serve(lambda: _read(options.config).of_worker(number), listener, announce, remedy))
 
         if workers == 1:
             return work()
+        import gateway.app  # noqa: F401  (imported once, for all workers)
         from gateway.workers import Workers
 
         return Workers(workers, work).run()
@@ -225,7 +230,7 @@ def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import AccessSettings, Secret, ServerSettings, Settings
+    from gateway.settings import AccessSettings, Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -243,8 +248,12 @@ def _twin_settings(url: str, mode: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    server = ServerSettings(profile="development")
-    return Settings(server=server, access=AccessSettings(mode=mode), registries=(pai, qianfan))
+    return Settings(
+        server=ServerSettings(profile="development"),
+        access=AccessSettings(mode=mode),
+        telemetry=TelemetrySettings(metrics="path"),
+        registries=(pai, qianfan),
+    )
 
 
 @asynccontextmanager
@@ -288,12 +297,14 @@ async def _serve(
     from gateway.app import Kept, create_app
     from gateway.server import Current, Server
     from gateway.settings import SettingsError
+    from gateway.telemetry.logs import configure
 
     host, port = listener.getsockname()[:2]
     kept = Kept()
 
     def build() -> "ASGIApp":
         settings = read()
+        configure(settings.telemetry)
         if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
             raise SettingsError((f"{host} can be reached by others: {remedy}",))
         return create_app(settings, kept=kept)

@@ -3,14 +3,11 @@
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
 
 SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
-TOO_SOON: Final = 2.0
-"""Seconds: a worker that ends sooner after its start would end again."""
 
 
 class Workers:
@@ -21,25 +18,28 @@ class Workers:
 
     def __init__(self, count: int, work: Callable[[int, bool], int]) -> None:
         self.count, self.work = count, work
-        self._started: dict[int, tuple[int, float]] = {}
+        self._numbers: dict[int, int] = {}
 
     def run(self) -> int:
-        """Until a signal ends all workers, or one cannot start: its exit status."""
+        """Until a signal ends all workers, or one of them ends by itself: its exit status.
+
+        One that was killed is replaced; one that gave up has said why, and the next would do the same.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in range(self.count):
             self._start(number, again=False)
         status, stopping = 0, False
-        while self._started:
+        while self._numbers:
             received = signal.sigwait(SIGNALS)
             if received == signal.SIGCHLD:
-                for number, died_soon, how in self._ended():
+                for number, code in self._ended():
                     if stopping:
                         continue
-                    if died_soon:
-                        status, stopping = how or 1, True
-                        self._tell(signal.SIGTERM)
-                    else:
+                    if code < 0:
                         self._start(number, again=True)
+                    else:
+                        status, stopping = code or 1, True
+                        self._tell(signal.SIGTERM)
             elif received == signal.SIGHUP:
                 self._tell(signal.SIGHUP)
             else:
@@ -53,7 +53,7 @@ class Workers:
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._work(number, again)
-        self._started[pid] = number, time.monotonic()
+        self._numbers[pid] = number
 
     def _work(self, number: int, again: bool) -> NoReturn:
         """The forked process ends here, whatever happens."""
@@ -67,15 +67,14 @@ class Workers:
             os._exit(status)
 
     def _tell(self, what: signal.Signals) -> None:
-        for pid in self._started:
+        for pid in self._numbers:
             os.kill(pid, what)
 
-    def _ended(self) -> list[tuple[int, bool, int]]:
-        """The workers that ended: their numbers, whether soon after their start, and their exit status."""
+    def _ended(self) -> list[tuple[int, int]]:
+        """The workers that ended: their numbers, and their exit codes, negative for those that a signal killed."""
         ended = []
-        for pid, (number, started) in list(self._started.items()):
+        for pid in list(self._numbers):
             found, how = os.waitpid(pid, os.WNOHANG)
             if found:
-                del self._started[pid]
-                ended.append((number, time.monotonic() - started < TOO_SOON, os.waitstatus_to_exitcode(how)))
+                ended.append((self._numbers.pop(pid), os.waitstatus_to_exitcode(how)))
         return ended
