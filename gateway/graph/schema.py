@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from gateway.catalog import registry as catalog
 from gateway.catalog.connections import listing
 from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
@@ -45,13 +46,13 @@ ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as t
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
 
 
-def admitted(operation: Operation, text: str, entity: str | None = None) -> Ref:
+def admitted(registries: Mapping[str, catalog.Registry], text: str, entity: str | None = None) -> Ref:
     """The reference of a global id, checked before anything of it reaches a registry.
 
     Raises `InvalidId` for an id this graph cannot have given out, or of another type than expected.
     """
     ref = parse(text)
-    registry = operation.registries.get(ref.registry)
+    registry = registries.get(ref.registry)
     if registry is None:
         raise InvalidId(f"{spoken(text)} names a registry that this graph does not have.")
     registry.admit(ref)
@@ -63,7 +64,7 @@ def admitted(operation: Operation, text: str, entity: str | None = None) -> Ref:
 async def one(info: Info, text: str, entity: str | None = None) -> Any:
     """The object of a global id, null when there is none."""
     operation: Operation = info.context.operation
-    ref = admitted(operation, text, entity)
+    ref = admitted(operation.registries, text, entity)
     return await operation.entity(ref, selection(info, ref.entity))
 
 
