@@ -101,6 +101,12 @@ class LimitsSettings:
     aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
     directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
     root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
+    calls: int = setting(
+        "Upstream calls that an operation may cost, at most and before anything is kept.",
+        default=1_000,
+        minimum=1,
+        maximum=1_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,9 @@ from gateway.errors import BadInput
 from gateway.registries.fields import UNSAID, Field, Rows, Shape
 from gateway.registries.kind import Call, Keys
 
-UNCOUNTED = 10
-"""How many versions a model is taken to have where its registry sends them all at once and each may cost a call, and
-how many algorithms a version is taken to be trained with."""
+UNCOUNTED = 4
+"""How many versions a model is taken to have on average, where its registry sends them all at once and each may cost a
+call; and how many algorithms a version was trained with."""
 
 CREATED: Selection = {Ask("created_at"): {}}
 
@@ -191,11 +191,10 @@ class Forecast:
             elif ask.field == "versions":
                 self._versions(path, ref, ask, field, True, below, known)
             else:
-                if field.instead is Rows:
-                    each = ref.version(self._part(ref, f"candidates for {ask}", UNCOUNTED))
-                    self._object(path, each, CREATED, {**known, each: ((field.shape, True),)})
-                child = ref.version(self._part(ref, str(ask), 1))
-                self._object(path, child, below, {**known, child: ((field.shape, True),)})
+                several = field.instead is Rows
+                child = ref.version(self._part(ref, str(ask), UNCOUNTED if several else 1))
+                for selection in (CREATED, below) if several else (below,):
+                    self._object(path, child, selection, {**known, child: ((field.shape, True),)})
             if sure and field.instead is not UNSAID:
                 return True
         return False

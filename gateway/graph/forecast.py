@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -11,14 +10,14 @@ from graphql import (
     GraphQLError,
     GraphQLObjectType,
     OperationDefinitionNode,
-    get_variable_values,
 )
+from graphql.execution.values import VariableValues
 
 from gateway.catalog.cost import Cost, Forecast
 from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
 from gateway.errors import GatewayError
-from gateway.graph.schema import MOST_IDS, SCHEMA, admitted
+from gateway.graph.schema import CORE, MOST_IDS, admitted
 from gateway.graph.selected import Scope, ask, collect, fields
 
 OBJECTS = {
@@ -34,18 +33,16 @@ LISTS = {"models": "Model", "algorithms": "Algorithm"}
 def forecast(
     document: DocumentNode,
     operation: OperationDefinitionNode,
-    variables: Mapping[str, Any] | None,
+    variables: VariableValues,
     registries: Mapping[str, Registry],
     bounds: Bounds,
 ) -> Cost:
-    """The cost of one operation of a valid document. What its execution will refuse costs nothing."""
-    schema = SCHEMA._schema
+    """The cost of one operation of a valid document, with its coerced variables. What its execution will refuse costs
+    nothing."""
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-    values = get_variable_values(schema, operation.variable_definitions or (), dict(variables or {}))
-    root = schema.get_root_type(operation.operation)
-    if isinstance(values, list) or root is None:
-        return Cost()
-    scope = Scope(schema, fragments, values)
+    scope = Scope(CORE, fragments, variables)
+    root = CORE.get_root_type(operation.operation)
+    assert root is not None
     asked: dict[str, list[FieldNode]] = {}
     with suppress(GraphQLError):
         for node in fields(scope, root, operation.selection_set):

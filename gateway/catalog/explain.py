@@ -1,0 +1,26 @@
+"""How an answer comes about, as data: the calls that a plan foresees, and those that were made.
+
+Nothing of it tells addresses, credentials or raw answers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.catalog.cost import Cost
+from gateway.catalog.operation import Operation
+from gateway.errors import QueryTooExpensive, RegistryError
+
+TOLD = ("state", "seconds", "attempts")
+"""What an answer tells of its way here."""
+
+
+def planned(cost: Cost, allowed: int) -> Mapping[str, Any]:
+    """The plan of an operation before it is executed, and what it costs."""
+    return {"plan": [line._asdict() for line in cost], "cost": {"forecast": cost.calls, "allowed": allowed}}
+
+
+def made(operation: Operation, cost: Cost) -> Mapping[str, Any]:
+    """The calls of an executed operation, in the order in which they left, and what they came to."""
+    calls = [call for bound in operation.answers if (call := told(operation, bound)) is not None]
+    said = {"calls": len(calls), "forecast": cost.calls, "allowed": operation.bounds.calls}
+    return {"calls": calls, "cost": said}
