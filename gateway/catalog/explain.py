@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
+from gateway.catalog.plan import Bound
 from gateway.errors import QueryTooExpensive, RegistryError
 
 TOLD = ("state", "seconds", "attempts")
@@ -24,3 +25,25 @@ def made(operation: Operation, cost: Cost) -> Mapping[str, Any]:
     calls = [call for bound in operation.answers if (call := told(operation, bound)) is not None]
     said = {"calls": len(calls), "forecast": cost.calls, "allowed": operation.bounds.calls}
     return {"calls": calls, "cost": said}
+
+
+def told(operation: Operation, bound: Bound) -> Mapping[str, Any] | None:
+    """One call: for what, and how it was answered; None for one that did not leave any more."""
+    task = operation.answers[bound]
+    call = {"registry": bound.registry, "call": bound.call.name, "keys": list(bound.keys)}
+    if not task.done() or task.cancelled():
+        return {**call, "state": "unanswered"}
+    match task.exception():
+        case None:
+            answer = task.result()
+            return {
+                **call,
+                "age": answer.age,
+                **{name: getattr(answer, name) for name in TOLD if hasattr(answer, name)},
+            }
+        case QueryTooExpensive():
+            return None
+        case RegistryError() as error:
+            return {**call, "state": "failed", "code": getattr(error, "code", None)}
+        case _:
+            return {**call, "state": "failed"}

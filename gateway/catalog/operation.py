@@ -5,7 +5,7 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -300,12 +300,10 @@ class Operation:
     def _send(self, bound: Bound) -> asyncio.Task[Answer]:
         if bound not in self.answers:
             allowed = len(self.answers) < self.bounds.calls
-            self.answers[bound] = task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
+            call = self.registries[bound.registry].ask(bound, self.wanted) if allowed else self._too_many()
+            self.answers[bound] = task = asyncio.ensure_future(call)
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self.answers[bound]
-
-    def _call(self, bound: Bound) -> Coroutine[Any, Any, Answer]:
-        return self.registries[bound.registry].ask(bound, self.wanted)
 
     async def _too_many(self) -> Answer:
         raise QueryTooExpensive(len(self.answers), self.bounds.calls)

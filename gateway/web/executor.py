@@ -10,12 +10,16 @@ from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 
+from gateway.catalog.cost import Cost
+from gateway.catalog.explain import made, planned
 from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.registry import Registry
-from gateway.errors import Forbidden, GatewayError
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
+from gateway.graph.forecast import forecast
 from gateway.upstream.source import Freshness
+from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
 
@@ -23,12 +27,15 @@ from gateway.web.requests import Asked
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    and what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans)."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
+    caller's name, where callers have names. ``plan`` asks for the plan ``only``, or to ``include`` the calls made."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
+    caller: str | None = None
+    plan: str | None = None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -38,22 +45,25 @@ class Scene:
 class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
-    Without an operation the request was refused, and nothing was executed.
+    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
+    it may be asked again.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
     operation: Operation | None = None
-
-    @property
-    def refused(self) -> bool:
-        return self.operation is None
+    retry_after: float | None = None
 
 
-def refusal(*errors: GraphQLError) -> Result:
+def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
     """A response without data."""
     formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted))
+    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
+
+
+def refused(error: GatewayError) -> Result:
+    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
+    return refusal(shown, retry_after=getattr(error, "retry_after", None))
 
 
 def codes(formatted: Any) -> tuple[str, ...]:
@@ -67,17 +77,26 @@ class Prepared:
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
+    cost: Cost
 
     @property
     def type(self) -> OperationType:
         return self.operation.operation
 
+    @property
+    def name(self) -> str | None:
+        return self.asked.operation_name
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return dict(self.asked.variables)
+
 
 class Executor:
     """Reads, checks and runs operations on one schema."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted) -> None:
-        self.schema, self.documents, self.persisted = schema, documents, persisted
+    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
+        self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -93,42 +112,56 @@ class Executor:
                 raise Forbidden("The schema is not shown to this caller.")
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
+            if scene.plan is not None and "explain" not in scene.roles:
+                raise Forbidden("Plans are not shown to this caller.")
+            coerced = get_variable_values(
+                self.documents.schema,
+                operation.variable_definitions or (),
+                dict(asked.variables),
+                hide_suggestions=not self.documents.suggestions,
+            )
+            if isinstance(coerced, list):
+                for failure in coerced:
+                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                return refusal(*coerced)
+            cost = forecast(document.node, operation, coerced, scene.registries, scene.bounds)
+            if cost.calls > scene.bounds.calls and scene.plan != "only":
+                raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
-            return refusal(GraphQLError(str(error), original_error=error, extensions=error.extensions))
-        coerced = get_variable_values(
-            self.documents.schema,
-            operation.variable_definitions or (),
-            dict(asked.variables),
-            hide_suggestions=not self.documents.suggestions,
-        )
-        if isinstance(coerced, list):
-            for failure in coerced:
-                failure.extensions = {"code": "BAD_USER_INPUT"}
-            return refusal(*coerced)
-        return Prepared(asked, document, operation)
+            return refused(error)
+        return Prepared(asked, document, operation, cost)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
-        context = Context(prepared.document, scene.operation())
-        result = await self.schema.execute(
-            None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-        )
-        return outcome(result.data, result.errors or (), context)
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                if scene.plan == "only":
+                    return outcome(None, (), context, planned(prepared.cost, scene.bounds.calls))
+                result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+                explained = None if scene.plan is None else made(context.operation, prepared.cost)
+                return outcome(result.data, result.errors or (), context, explained)
+        except GatewayError as error:
+            return refused(error)
 
     async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
         """Run any operation; a subscription has many results."""
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
-        context = Context(prepared.document, scene.operation())
-        async for result in await self.schema.stream(
-            None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-        ):
-            assert isinstance(result, ExecutionResult)
-            yield outcome(result.data, result.errors or (), context)
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                async for result in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    assert isinstance(result, ExecutionResult)
+                    yield outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            yield refused(error)
 
 
-def outcome(data: Any, errors: Any, context: Context) -> Result:
+def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in errors]
     formatted += [
@@ -136,4 +169,6 @@ def outcome(data: Any, errors: Any, context: Context) -> Result:
         for path, failure in context.failures
     ]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
+    if extensions is not None:
+        body["extensions"] = extensions
     return Result(orjson.dumps(body), codes(formatted), context.operation)

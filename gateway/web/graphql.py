@@ -4,6 +4,7 @@ Source: the GraphQL-over-HTTP specification, working draft.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -31,7 +32,10 @@ class Door:
 
     def scene(self, request: Request) -> Scene:
         wanted = freshness.wanted(request.headers.get("cache-control"))
-        return Scene(request.state.registries, request.state.bounds, wanted, self.roles)
+        plan = request.headers.get("x-gateway-plan")
+        if plan not in (None, "only", "include"):
+            raise Refused(400, "`x-gateway-plan` must be `only` or `include`.")
+        return Scene(request.state.registries, request.state.bounds, wanted, self.roles, plan=plan)
 
     async def answer(self, request: Request) -> Response:
         media_type = JSON
@@ -72,7 +76,8 @@ class Door:
 def settled(request: Request, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
     if result.operation is None:
-        return respond(media_type, status_of_refusal(media_type, result.codes), result.body)
+        headers = {} if result.retry_after is None else {"Retry-After": str(math.ceil(result.retry_after))}
+        return respond(media_type, status_of_refusal(media_type, result.codes), result.body, headers)
     response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
     if request.method == "GET" and not result.codes:
         response.headers["ETag"] = tag = freshness.etag(result.body)
@@ -93,5 +98,5 @@ def body_of(refused: Refused) -> bytes:
 
 def respond(media_type: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     content_type = f"{media_type}; charset=utf-8"
-    said = {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})}
+    said = {"Vary": "Accept, X-Gateway-Plan", "Cache-Control": "no-store", **(headers or {})}
     return Response(body, status, said, content_type)
