@@ -1,6 +1,7 @@
-"""What a document costs at most, read off the document and its variables: from GraphQL to `gateway.catalog.cost`."""
+"""What a document costs at most, read off the document and its variables: from GraphQL to the catalog's forecast."""
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 
 from graphql import (
@@ -13,12 +14,14 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from gateway.catalog.cost import Cost, Forecast
+from gateway.catalog.cost import Cost
+from gateway.catalog.forecast import Forecast
 from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
 from gateway.errors import GatewayError
+from gateway.graph.documents import Document
 from gateway.graph.schema import CORE, MOST_IDS, admitted
-from gateway.graph.selected import Scope, ask, collect, fields
+from gateway.graph.selected import Scope, ask, collect, fields, freeze
 
 OBJECTS = {
     "node": None,
@@ -28,6 +31,34 @@ OBJECTS = {
     "algorithm_version": "AlgorithmVersion",
 }
 LISTS = {"models": "Model", "algorithms": "Algorithm"}
+
+
+class Forecasts:
+    """The costs of operations, of which the last ``most`` are kept: clients ask the same again and again."""
+
+    def __init__(self, most: int = 2_000) -> None:
+        self.most = most
+        self._kept: OrderedDict[Hashable, Cost] = OrderedDict()
+
+    def of(
+        self,
+        document: Document,
+        operation: OperationDefinitionNode,
+        variables: VariableValues,
+        registries: Mapping[str, Registry],
+        bounds: Bounds,
+    ) -> Cost:
+        """As `forecast`."""
+        name = operation.name and operation.name.value
+        key = document.text, name, freeze(variables.coerced), tuple(registries), bounds
+        cost = self._kept.get(key)
+        if cost is None:
+            self._kept[key] = cost = forecast(document.node, operation, variables, registries, bounds)
+            if len(self._kept) > self.most:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return cost
 
 
 def forecast(

@@ -17,7 +17,7 @@ from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
-from gateway.graph.forecast import forecast
+from gateway.graph.forecast import Forecasts
 from gateway.upstream.source import Freshness
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
@@ -97,6 +97,7 @@ class Executor:
 
     def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
+        self.forecasts = Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -124,7 +125,7 @@ class Executor:
                 for failure in coerced:
                     failure.extensions = {"code": "BAD_USER_INPUT"}
                 return refusal(*coerced)
-            cost = forecast(document.node, operation, coerced, scene.registries, scene.bounds)
+            cost = self.forecasts.of(document, operation, coerced, scene.registries, scene.bounds)
             if cost.calls > scene.bounds.calls and scene.plan != "only":
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
