@@ -317,7 +317,7 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
         kept = registries(settings(pai(twin.url), qianfan(twin.url)), Source(transport, cache, lifetimes, 1.0))
-        everything = Documents(CORE, LimitsSettings(), suggestions=True).read(EVERYTHING)
+        everything = Documents(CORE, LimitsSettings(), suggestions=True).read(EVERYTHING).node
         contents = []
         for _ in range(2):
             result = await SCHEMA.execute(None, context_value=Context(everything, Operation(kept)))

@@ -22,7 +22,7 @@ from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.readers import Asked, Reach, first_call, reach_of, teller
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection, under
+from gateway.catalog.selection import LATER, Ask, Selection, rows_now, under
 from gateway.errors import BadInput
 from gateway.registries.fields import UNSAID, Field, Rows, Shape
 from gateway.registries.kind import Call, Keys
@@ -53,6 +53,7 @@ class Forecast:
     _once: Sink = field(default_factory=dict)
     _forms: list[tuple[Sink, ...]] = field(default_factory=list)
     _sink: Sink = field(default_factory=dict)
+    _apart: set[Ref] = field(default_factory=set)
     _seen: dict[Any, Selection] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,7 +127,10 @@ class Forecast:
                 known = {**known, ref: (*known.get(ref, ()), *mine)}
 
     def _planned(self, wants: list[Want]) -> Mapping[Want, Bound]:
-        """The calls for an object. Where it stands for many, these are planned together: one call may tell of all."""
+        """The calls for an object. Where it stands for many, these are planned together, unless they come one by one:
+        one call may tell of all."""
+        if wants and wants[0].ref in self._apart:
+            return plan(wants)
 
         def times(bound: Bound) -> int:
             return self._of(bound.keys)
@@ -148,7 +152,9 @@ class Forecast:
             patterns = kind.canonical.get(ref.entity)
             canonical = patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True))
             return canonical or is_whole(ref, known)
-        if name in ("model", "algorithm"):
+        if ask == LATER:
+            self._object(path, ref, below, known)
+        elif name in ("model", "algorithm"):
             self._object(step(path, ask), ref.owner, below, known, exists=True)
         elif name == "version" and ref.version("").entity in kind.named:
             self._object(step(path, ask), ref.version(ask.argument("name")), below, known, exists=True)
@@ -227,12 +233,11 @@ class Forecast:
         self._nodes(path, row, {**known, row: ((shape, True),)}, asked)
 
     def _nodes(self, path: str, row: Ref, known: Known, asked: Asked) -> None:
-        for way, below in (
-            ("nodes", asked.selection.get(Ask("nodes"))),
-            ("edges.node", under(asked.selection, "edges").get(Ask("node"))),
-        ):
-            if below is not None:
-                self._object(f"{path}.{way}", row, below, known)
+        nodes, edges = rows_now(under(asked.selection, "nodes")), rows_now(under(asked.selection, "edges"))
+        if nodes[0] is not None or edges[0] is not None:
+            self._apart.add(row)
+        self._object(f"{path}.nodes", row, nodes[1], known)
+        self._object(f"{path}.edges.node", row, under(edges[1], "node"), known)
 
     def _resumable(self, ref: Ref, ask: Ask) -> Ask:
         """The ask, without its cursor where the object stands for many: it belongs to one of them."""

@@ -10,7 +10,7 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
-    OperationDefinitionNode,
+    get_operation_ast,
 )
 from graphql.execution.values import VariableValues
 
@@ -43,17 +43,16 @@ class Forecasts:
     def of(
         self,
         document: Document,
-        operation: OperationDefinitionNode,
+        name: str | None,
         variables: VariableValues,
         registries: Mapping[str, Registry],
         bounds: Bounds,
     ) -> Cost:
-        """As `forecast`."""
-        name = operation.name and operation.name.value
+        """As `forecast`; a document whose answer may come in parts costs as much as it does then."""
         key = document.text, name, freeze(variables.coerced), tuple(registries), bounds
         cost = self._kept.get(key)
         if cost is None:
-            self._kept[key] = cost = forecast(document.node, operation, variables, registries, bounds)
+            self._kept[key] = cost = forecast(document.staged or document.node, name, variables, registries, bounds)
             if len(self._kept) > self.most:
                 self._kept.popitem(last=False)
         else:
@@ -63,20 +62,22 @@ class Forecasts:
 
 def forecast(
     document: DocumentNode,
-    operation: OperationDefinitionNode,
+    name: str | None,
     variables: VariableValues,
     registries: Mapping[str, Registry],
     bounds: Bounds,
 ) -> Cost:
-    """The cost of one operation of a valid document, with its coerced variables. What its execution will refuse costs
-    nothing."""
+    """The cost of one operation of a valid document (without a name, of the only one), with its coerced variables.
+    What its execution will refuse costs nothing."""
+    operation = get_operation_ast(document, name)
+    assert operation is not None
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     scope = Scope(CORE, fragments, variables)
     root = CORE.get_root_type(operation.operation)
     assert root is not None
     asked: dict[str, list[FieldNode]] = {}
     with suppress(GraphQLError):
-        for node in fields(scope, root, operation.selection_set):
+        for node, _ in fields(scope, root, operation.selection_set):
             asked.setdefault((node.alias or node.name).value, []).append(node)
     found = Forecast(registries, bounds)
     for key, nodes in asked.items():

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError, InvalidId
 from gateway.graph import suppliers
+from gateway.graph.described import read
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.scalars import SCALARS
 from gateway.graph.selected import asked, selection
@@ -153,7 +153,7 @@ class Prepared(SchemaExtension):
     """Gives the executor the document that was read before: it neither parses nor validates."""
 
     def on_operation(self) -> Iterator[None]:
-        self.execution_context.graphql_document = self.execution_context.context.document.node
+        self.execution_context.graphql_document = self.execution_context.context.document
         self.execution_context.pre_execution_errors = []
         yield
 
@@ -186,7 +186,7 @@ SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
-    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
+    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
 )
 
 CORE = SCHEMA._schema

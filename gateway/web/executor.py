@@ -19,6 +19,7 @@ from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
 from gateway.upstream.source import Freshness
+from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
@@ -125,7 +126,7 @@ class Executor:
                 for failure in coerced:
                     failure.extensions = {"code": "BAD_USER_INPUT"}
                 return refusal(*coerced)
-            cost = self.forecasts.of(document, operation, coerced, scene.registries, scene.bounds)
+            cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
             if cost.calls > scene.bounds.calls and scene.plan != "only":
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
@@ -136,7 +137,7 @@ class Executor:
         """Run a query to its end."""
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 if scene.plan == "only":
                     return outcome(None, (), context, planned(prepared.cost, scene.bounds.calls))
                 result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
@@ -152,7 +153,7 @@ class Executor:
             return
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 async for result in await self.schema.stream(
                     None, prepared.variables, context, operation_name=prepared.name
                 ):
@@ -161,14 +162,28 @@ class Executor:
         except GatewayError as error:
             yield refused(error)
 
+    async def stage(self, prepared: Prepared, scene: Scene) -> AsyncIterator[bytes]:
+        """Run a query whose parts may come one after the other; the payloads as JSON.
+
+        Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
+        before beside each part, for its clients.
+        """
+        assert prepared.document.staged is not None
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document.staged, scene.operation())
+                frames = Frames(context)
+                async for part in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    yield frames.frame(part)
+        except GatewayError as error:
+            yield refused(error).body
+
 
 def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in errors]
-    formatted += [
-        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
-        for path, failure in context.failures
-    ]
+    formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
     if extensions is not None:
         body["extensions"] = extensions

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from gateway.errors import Forbidden, TooManyRequests
 from gateway.settings import LimitsSettings
-from gateway.web import freshness
+from gateway.web import freshness, multipart
 from gateway.web.executor import Executor, Prepared, Result, Scene
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
 
@@ -40,7 +40,8 @@ class Door:
     async def answer(self, request: Request) -> Response:
         media_type = JSON
         try:
-            media_type = negotiate(request.headers.get("accept", "*/*"))
+            accept = request.headers.get("accept", "*/*")
+            media_type = negotiate(accept)
             asked = await read(request, self.limits)
             scene = self.scene(request)
             if isinstance(asked, list):
@@ -49,6 +50,8 @@ class Door:
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
                 self.check_method(request.method, prepared)
+                if prepared.document.staged is not None and multipart.accepted(accept):
+                    return multipart.response(self.executor.stage(prepared, scene))
                 return settled(request, media_type, await self.executor.answer(prepared, scene))
             return settled(request, media_type, prepared)
         except Refused as refused:
