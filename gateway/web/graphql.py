@@ -50,7 +50,7 @@ class Door:
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
                 self.check_method(request.method, prepared)
-                if prepared.document.staged is not None and multipart.accepted(accept):
+                if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
                 return settled(request, media_type, await self.executor.answer(prepared, scene))
             return settled(request, media_type, prepared)

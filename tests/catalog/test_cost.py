@@ -1,6 +1,8 @@
 """What an operation is said to cost before anything is sent, beside what it then costs."""
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +142,20 @@ def test_a_query_costs_at_most_this_and_here_that(query: str, cost: int, calls: 
     assert made(query) == calls
 
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+FORECASTS = re.findall(r"^\| `(\{ models.*\})` \| (\d+): ", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("query", "cost"), FORECASTS)
+def test_the_readme_tells_true_forecasts(query: str, cost: str) -> None:
+    assert foreseen(query).calls == int(cost)
+
+
+def test_the_readme_shows_the_refusal_of_what_costs_too_much() -> None:
+    assert len(FORECASTS) == 5
+    assert str(QueryTooExpensive(int(FORECASTS[-1][1]), DEFAULT_BOUNDS.calls)) in README
+
+
 def test_a_forecast_knows_the_variables() -> None:
     below = "{ nodes { versions @include(if: $yes) { nodes { id } } } }"
     query = f"query ($n: Int!, $yes: Boolean = false) {{ models(first: $n) {below} }}"
@@ -173,6 +189,17 @@ def test_a_plan_says_what_is_called_how_often_and_why() -> None:
         ),
     ]
     assert foreseen(query).calls == 1 + 1 + 3 + 60
+
+
+def test_what_comes_in_parts_is_planned_in_parts() -> None:
+    """At once, the call that tells each version's schemas tells its name too; a list of names comes with its model."""
+    below = "{ name ... @defer(if: %s) { inputSchema } }"
+    query = f"{{ {QIANFAN_VERSION} {below} }}"
+    assert foreseen(query % "false").calls == foreseen(query % "true").calls == 2
+    query = "{ models(first: 5, filter: {kinds: [QIANFAN]}) { nodes { versions(first: 9) { nodes %s { ioMode } } } } }"
+    together = foreseen(query % "").calls
+    assert together == 1 + SCANNED + 5
+    assert foreseen(query % "@stream(initialCount: 1)").calls > together
 
 
 def test_a_circle_of_objects_is_foreseen_once() -> None:
