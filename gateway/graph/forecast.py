@@ -1,8 +1,9 @@
 """What a document costs at most, read off the document and its variables: from GraphQL to the catalog's forecast."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -10,17 +11,20 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
+    get_argument_values,
     get_operation_ast,
 )
 from graphql.execution.values import VariableValues
 
 from gateway.catalog.cost import Cost
 from gateway.catalog.forecast import Forecast
+from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
 from gateway.errors import GatewayError
 from gateway.graph.documents import Document
-from gateway.graph.schema import CORE, MOST_IDS, admitted
+from gateway.graph.entities import MOST_REFERENCES, admitted, reference_or_error
+from gateway.graph.schema import CORE, MOST_IDS
 from gateway.graph.selected import Scope, ask, collect, fields, freeze
 
 OBJECTS = {
@@ -98,10 +102,22 @@ def add(found: Forecast, scope: Scope, root: GraphQLObjectType, key: str, nodes:
         assert isinstance(connection, GraphQLObjectType)
         found.listing(key, LISTS[one.field], one, collect(scope, connection, below))
         return
-    texts = one.argument("ids") if one.field == "nodes" else (one.argument("id"),) if one.field in OBJECTS else ()
+    for ref in references(
+        found.registries, one.field, get_argument_values(root.fields[name], nodes[0], scope.variables)
+    ):
+        entity = scope.schema.type_map[ref.entity]
+        assert isinstance(entity, GraphQLObjectType)
+        found.entity(key, ref, collect(scope, entity, below))
+
+
+def references(registries: Mapping[str, Registry], field: str, arguments: Mapping[str, Any]) -> Iterator[Ref]:
+    """The objects that a root field names; what cannot name one is passed over."""
+    if field == "entities":
+        representations = arguments["representations"]
+        meant = representations if len(representations) <= MOST_REFERENCES else ()
+        yield from (one for said in meant if isinstance(one := reference_or_error(registries, said), Ref))
+        return
+    texts = arguments["ids"] if field == "nodes" else [arguments["id"]] if field in OBJECTS else []
     for text in texts if len(texts) <= MOST_IDS else ():
         with suppress(GatewayError):
-            ref = admitted(found.registries, text, OBJECTS.get(one.field))
-            entity = scope.schema.type_map[ref.entity]
-            assert isinstance(entity, GraphQLObjectType)
-            found.entity(key, ref, collect(scope, entity, below))
+            yield admitted(registries, text, OBJECTS.get(field))
