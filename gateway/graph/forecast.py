@@ -1,5 +1,6 @@
 """What a document costs at most, read off the document and its variables: from GraphQL to the catalog's forecast."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
@@ -21,11 +22,12 @@ from gateway.catalog.forecast import Forecast
 from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError
 from gateway.graph.documents import Document
 from gateway.graph.entities import MOST_REFERENCES, admitted, reference_or_error
 from gateway.graph.schema import CORE, MOST_IDS
-from gateway.graph.selected import Scope, ask, collect, fields, freeze
+from gateway.graph.selected import Scope, ask, collect, fields
 
 OBJECTS = {
     "node": None,
@@ -38,10 +40,10 @@ LISTS = {"models": "Model", "algorithms": "Algorithm"}
 
 
 class Forecasts:
-    """The costs of operations, of which the last ``most`` are kept: clients ask the same again and again."""
+    """The costs of the operations that were asked last, at most ``lines`` of them: clients ask the same again."""
 
-    def __init__(self, most: int = 2_000) -> None:
-        self.most = most
+    def __init__(self, lines: int = 50_000) -> None:
+        self.room = lines
         self._kept: OrderedDict[Hashable, Cost] = OrderedDict()
 
     def of(
@@ -53,15 +55,21 @@ class Forecasts:
         bounds: Bounds,
     ) -> Cost:
         """As `forecast`; a document whose answer may come in parts costs as much as it does then."""
-        key = document.text, name, freeze(variables.coerced), tuple(registries), bounds
+        question = f"{document.text}\0{name}\0{variables.coerced}".encode(errors="backslashreplace")
+        key = hashlib.blake2b(question).digest(), tuple(registries), bounds
         cost = self._kept.get(key)
         if cost is None:
             self._kept[key] = cost = forecast(document.staged or document.node, name, variables, registries, bounds)
-            if len(self._kept) > self.most:
-                self._kept.popitem(last=False)
+            self.room -= weight(cost)
+            while self.room < 0:
+                self.room += weight(self._kept.popitem(last=False)[1])
         else:
             self._kept.move_to_end(key)
         return cost
+
+
+def weight(cost: Cost) -> int:
+    return 1 + sum(1 for _ in cost)
 
 
 def forecast(
@@ -102,12 +110,14 @@ def add(found: Forecast, scope: Scope, root: GraphQLObjectType, key: str, nodes:
         assert isinstance(connection, GraphQLObjectType)
         found.listing(key, LISTS[one.field], one, collect(scope, connection, below))
         return
-    for ref in references(
-        found.registries, one.field, get_argument_values(root.fields[name], nodes[0], scope.variables)
-    ):
-        entity = scope.schema.type_map[ref.entity]
-        assert isinstance(entity, GraphQLObjectType)
-        found.entity(key, ref, collect(scope, entity, below))
+    arguments = get_argument_values(root.fields[name], nodes[0], scope.variables)
+    selections: dict[str, Selection] = {}
+    for ref in references(found.registries, one.field, arguments):
+        if ref.entity not in selections:
+            entity = scope.schema.type_map[ref.entity]
+            assert isinstance(entity, GraphQLObjectType)
+            selections[ref.entity] = collect(scope, entity, below)
+        found.entity(key, ref, selections[ref.entity])
 
 
 def references(registries: Mapping[str, Registry], field: str, arguments: Mapping[str, Any]) -> Iterator[Ref]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from graphql import GraphQLError, get_operation_ast, get_variable_values, parse, validate
+from graphql.execution.values import VariableValues
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from gateway.catalog.cost import Cost, Line
 from gateway.catalog.operation import DEFAULT_BOUNDS, Bounds, Operation
 from gateway.errors import QueryTooExpensive
 from gateway.graph.context import Context
-from gateway.graph.forecast import forecast
+from gateway.graph.forecast import Forecasts, forecast
 from gateway.graph.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
@@ -115,6 +116,14 @@ TABLE = [
     # The same object in several places, and several objects
     (f"{{ a: {PAI_MODEL} {{ name }} b: {PAI_MODEL} {{ task }} }}", 1, 1),
     ('{ nodes(ids: ["pai:model/model-a", "qianfan:model/am-1", "pai:model/model-a"]) { id } }', 2, 2),
+    (
+        """{ _entities(representations: [
+          {__typename: "Model", id: "pai:model/model-a"}, {__typename: "Model", id: "qianfan:model/am-1"},
+          {__typename: "Model", registryName: "pai", nativeId: "model-a"}, {__typename: "Nothing"}
+        ]) { ... on Model { name } } }""",
+        2,
+        2,
+    ),
     # An id that leads nowhere, or versions that there are none of, cost what the worst case says
     ('{ model(id: "pai:model/model-empty") { versions { nodes { id } } } }', 2, 2),
     (f"{{ {PAI_MODEL} {{ versions {{ nodes {{ id }} }} }} }}", 2, 1),
@@ -226,3 +235,22 @@ async def test_an_operation_makes_no_more_calls_than_it_may() -> None:
     assert isinstance(error, GraphQLError)
     assert isinstance(error.original_error, QueryTooExpensive)
     assert error.original_error.allowed == 6
+
+
+# Kept forecasts
+
+
+def test_a_forecast_is_kept_for_its_question_only_and_the_oldest_goes_first() -> None:
+    forecasts, registries = Forecasts(lines=9), Clouds().registries
+    document = DOCUMENTS.read("query ($n: Int) { models(first: $n) { nodes { versions { totalCount } } } }")
+
+    def of(coerced: dict[str, Any], kinds: tuple[str, ...] = ("pai", "qianfan")) -> Cost:
+        seen = {name: registries[name] for name in kinds}
+        return forecasts.of(document, None, VariableValues(sources={}, coerced=coerced), seen, DEFAULT_BOUNDS)
+
+    first = of({"n": 7})
+    assert of({"n": 7}) is first
+    assert [of({"n": 8}).calls, of({"n": 7}, ("pai",)).calls, of({}).calls] == [LISTS + 8, 2 + 7, LISTS + 20]
+    assert of({"n": None}).calls == 0
+    assert of({"n": 7}) is not first
+    assert of({"n": 7}) == first
