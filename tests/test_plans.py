@@ -113,13 +113,17 @@ async def test_the_calls_made_stand_beside_the_answer(world: World) -> None:
         assert secret not in str(answer.body["extensions"])
 
 
-async def test_a_call_that_failed_is_told_with_its_code() -> None:
+async def test_a_call_that_failed_or_found_nothing_is_told_as_such() -> None:
     async with two_clouds() as world:
         world.pai.faults.replace({"GetModel": {"status": 503, "error": "ServiceUnavailable"}})
         answer = await explained(world, "include", '{ model(id: "pai:model/nobody") { name } }')
-    [call] = answer.body["extensions"]["calls"]
-    assert (call["call"], call["keys"], call["state"]) == ("GetModel", ["nobody"], "failed")
-    assert call["code"] == "REGISTRY_UNAVAILABLE" == answer.codes[0]
+        world.pai.faults.clear()
+        missing = await explained(world, "include", '{ model(id: "pai:model/nobody") { name } }')
+    asked = {"registry": "pai", "call": "GetModel", "keys": ["nobody"]}
+    assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+    assert answer.body["extensions"]["calls"] == [{**asked, "state": "failed", "code": "REGISTRY_UNAVAILABLE"}]
+    assert missing.data == {"model": None}
+    assert missing.body["extensions"]["calls"] == [{**asked, "state": "missing"}]
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.plan import Bound
-from gateway.errors import QueryTooExpensive, RegistryError
+from gateway.errors import NotFound, QueryTooExpensive, RegistryError
 
 TOLD = ("state", "seconds", "attempts")
 """What an answer tells of its way here."""
@@ -43,7 +43,9 @@ def told(operation: Operation, bound: Bound) -> Mapping[str, Any] | None:
             }
         case QueryTooExpensive():
             return None
+        case NotFound():
+            return {**call, "state": "missing"}
         case RegistryError() as error:
-            return {**call, "state": "failed", "code": getattr(error, "code", None)}
+            return {**call, "state": "failed", "code": error.code}
         case _:
             return {**call, "state": "failed"}
