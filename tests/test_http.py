@@ -37,7 +37,7 @@ async def test_the_media_type_is_the_clients_choice(world: World, accept: str, e
     answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": accept})
     assert answer.status == 200
     assert answer.headers["content-type"].startswith(expected)
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, X-Gateway-Plan"
 
 
 async def test_a_client_that_takes_neither_type_is_told_so(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import CatalogSettings
+from gateway.settings import CatalogSettings, LimitsSettings
 from gateway.twins import Corpus
 from tests.conftest import Client, World, pai, qianfan, served, settings, two_clouds
 
@@ -45,7 +45,7 @@ async def clouds_of(corpus: Corpus, catalog: CatalogSettings | None = None) -> A
         one = await stack.enter_async_context(twins.serving(corpus=corpus))
         other = await stack.enter_async_context(twins.serving(corpus=corpus))
         registries = (pai(one.url), qianfan(other.url))
-        chosen = settings(*registries, catalog=catalog or CatalogSettings())
+        chosen = settings(*registries, catalog=catalog or CatalogSettings(), limits=LimitsSettings(calls=10_000))
         yield World(one, other, await stack.enter_async_context(served(chosen)))
 
 

@@ -125,7 +125,7 @@ LISTED_FIELDS = {
     "name": text("modelSetName"),
     "type": text("modelType"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest, shape=VERSION_NAME),
+    "latest_version": Field((), newest, shape=VERSION_NAME, instead=Rows),
     "versions": Field(("modelIds", "modelNames"), versions, shape=VERSION_NAME),
 }
 
