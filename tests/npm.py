@@ -27,14 +27,19 @@ def installed(folder: Path) -> Path:
 
 async def node(folder: Path, script: str, *arguments: str, seconds: float = 60) -> str:
     """What a script of an installed folder prints; the test fails with all that it said when the script fails."""
+    return await said(folder, "node", script, *arguments, seconds=seconds)
+
+
+async def said(folder: Path, program: str, script: str, *arguments: str, seconds: float = 60) -> str:
+    """The same for any program that runs scripts."""
     process = await asyncio.create_subprocess_exec(
-        "node", script, *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        program, script, *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        said, complained = await asyncio.wait_for(process.communicate(), seconds)
+        printed, complained = await asyncio.wait_for(process.communicate(), seconds)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, f"{script} failed:\n{said.decode()}\n{complained.decode()}"
-    return said.decode()
+    assert process.returncode == 0, f"{script} failed:\n{printed.decode()}\n{complained.decode()}"
+    return printed.decode()
