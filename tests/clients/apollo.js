@@ -9,17 +9,22 @@ const cache = new InMemoryCache({
   typePolicies: {
     Query: { fields: { models: relayStylePagination(["filter", "orderBy"]) } },
     Registry: { keyFields: ["name"] },
+    Owner: { keyFields: false }, // its id is the registry's own
   },
 });
 const client = new ApolloClient({ cache, link: new HttpLink({ uri: url }) });
 
 const MODELS = gql`
-  query Models($after: String) {
-    models(first: 10, after: $after) {
+  query Models($first: Int = 10, $after: String) {
+    models(first: $first, after: $after) {
       edges {
         node {
           id
           name
+          owner {
+            id
+            name
+          }
           registry {
             name
             kind
@@ -41,6 +46,9 @@ for (const length of [10, 20, 30]) {
   assert.equal(page().edges.length, length);
   if (length < 30) await list.fetchMore({ variables: { after: page().pageInfo.endCursor } });
 }
+
+const said = await client.query({ query: MODELS, variables: { first: 30 }, fetchPolicy: "no-cache" });
+assert.deepEqual(page().edges, said.data.models.edges);
 
 const models = page().edges.map(({ node }) => node);
 const kept = cache.extract();

@@ -13,10 +13,19 @@ import pytest
 
 from tests import npm
 from tests.conftest import World
+from tests.contract.api import PRINTED, api
 
 HERE = Path(__file__).parent
+BUILD = HERE / "build"
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs what is locked
+
+
+@pytest.fixture(autouse=True, scope="module")
+def schema() -> None:
+    """The schema, where the compilers and generators of clients look for it."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "schema.graphql").write_text(api(PRINTED.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +35,7 @@ def packages() -> Path:
 
 def interpreter(client: str) -> Path:
     """A Python with the locked packages of one client: they need other versions than the gateway and its tools."""
-    locked, environment = HERE / f"{client}.requirements.txt", HERE / "build" / f"{client}-venv"
+    locked, environment = HERE / f"{client}.requirements.txt", BUILD / f"{client}-venv"
     python, stamp = environment / "bin" / "python", environment / locked.name
     if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
         venv.create(environment, clear=True, with_pip=True)

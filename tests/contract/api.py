@@ -1,0 +1,42 @@
+"""The schema as clients use it: the printed one without what only the composition of a supergraph reads."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from graphql import (
+    REMOVE,
+    DirectiveDefinitionNode,
+    DirectiveNode,
+    FieldDefinitionNode,
+    Node,
+    SchemaDefinitionNode,
+    TypeDefinitionNode,
+    Visitor,
+    parse,
+    print_ast,
+    visit,
+)
+
+PRINTED: Final = Path(__file__).parents[2] / "schema.graphql"
+OF_GRAPHQL: Final = {"deprecated", "oneOf", "specifiedBy"}
+
+
+def api(sdl: str) -> str:
+    """This schema without directives of its own, and without Federation's fields and types, which begin with `_`."""
+    return print_ast(visit(parse(sdl), Clients())) + "\n"
+
+
+class Clients(Visitor):
+    """Removes what clients have no use for."""
+
+    def enter(self, node: Node, *_: Any) -> Any:
+        match node:
+            case SchemaDefinitionNode() | DirectiveDefinitionNode():
+                return REMOVE
+            case DirectiveNode(name=name) if name.value not in OF_GRAPHQL:
+                return REMOVE
+            case TypeDefinitionNode(name=name) | FieldDefinitionNode(name=name) if name.value.startswith("_"):
+                return REMOVE
+        if any(directive.name.value == "inaccessible" for directive in getattr(node, "directives", None) or ()):
+            return REMOVE
+        return None
