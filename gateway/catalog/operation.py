@@ -13,7 +13,7 @@ from gateway.catalog import connections
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import LATER, Ask, Selection
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
@@ -113,6 +113,8 @@ class Operation:
             waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
         elif name == EXISTS.field:
             return self._settle_existence(record, ref)
+        elif name == LATER.field:
+            record[name] = Later(self, record, ref, selection)
         else:
             return self._settle_from_sources(record, ref, ask, selection, waits)
         return True
@@ -379,3 +381,19 @@ class Operation:
             record[ask.key] = None
         else:
             await self._put(record, ask, Ref(registry, lookup.entity, found), selection)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What an object was asked for that may come later: a field is loaded when it is first read."""
+
+    operation: Operation
+    record: Record
+    ref: Ref
+    selection: Selection
+
+    async def load(self, key: Any) -> Any:
+        """The value that the record then holds under the key. Raises KeyError for what was not asked for."""
+        asked = {ask.key: ask for ask in self.selection}[key]
+        await self.operation.fill([(self.record, self.ref, {asked: self.selection[asked]})])
+        return self.record[key]

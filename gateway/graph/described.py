@@ -4,6 +4,7 @@ from typing import Any
 
 import strawberry
 
+from gateway.catalog.selection import LATER
 from gateway.graph.selected import asked
 
 
@@ -19,4 +20,9 @@ def given(text: str, **options: Any) -> Any:
 
 def held(record: Any, info: strawberry.Info[Any, Any]) -> Any:
     """The value of a field with arguments, which the record holds under the field and its arguments."""
-    return record[asked(info).key]
+    return read(record, asked(info).key)
+
+
+def read(record: Any, key: Any) -> Any:
+    """What a record holds; its loading, where that was to come later. Raises KeyError for what was not asked for."""
+    return record[key] if key in record else record[LATER.field].load(key)

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from operator import getitem
 from typing import Annotated, Any
 from uuid import uuid4
 
 import strawberry
-from graphql import GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
-from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -20,6 +19,7 @@ from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError, InvalidId
 from gateway.graph import suppliers
+from gateway.graph.described import read
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.scalars import SCALARS
 from gateway.graph.selected import asked, selection
@@ -148,24 +148,12 @@ class Query:
         return records
 
 
-class OneOperation(SchemaExtension):
-    """Refuses a document of several operations without a name, and gives refusals of validation their code.
+class Prepared(SchemaExtension):
+    """Gives the executor the document that was read before: it neither parses nor validates."""
 
-    Stands after the extension that validates.
-    """
-
-    def on_validate(self) -> Iterator[None]:
-        context = self.execution_context
-        for error in context.pre_execution_errors or ():
-            error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
-        document = context.graphql_document
-        if not context.pre_execution_errors and document is not None and context.context.operation_name is None:
-            operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-            if len(operations) > 1:
-                reason = "The document has several operations: `operationName` must say which."
-                context.pre_execution_errors = [
-                    GraphQLError(reason, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
-                ]
+    def on_operation(self) -> Iterator[None]:
+        self.execution_context.graphql_document = self.execution_context.context.document
+        self.execution_context.pre_execution_errors = []
         yield
 
 
@@ -183,9 +171,7 @@ def present(error: GraphQLError) -> None:
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
     if cause is None or isinstance(cause, GraphQLError):
-        error.extensions = {
-            "code": "GRAPHQL_PARSE_FAILED" if isinstance(error, GraphQLSyntaxError) else "BAD_USER_INPUT"
-        }
+        error.extensions = {"code": "BAD_USER_INPUT"}
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)
@@ -198,9 +184,12 @@ suppliers.describe()
 SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
-    extensions=[ParserCache, ValidationCache, OneOperation],
-    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
+    extensions=[Prepared],
+    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
 )
+
+CORE = SCHEMA._schema
+"""The schema as graphql-core knows it."""
 
 
 def printed() -> str:

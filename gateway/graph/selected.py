@@ -1,21 +1,26 @@
 """From a GraphQL operation to what it asks: aliases, fragments, ``@skip`` and ``@include`` resolved."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, cast
+from itertools import chain, repeat
+from typing import Any, NamedTuple, cast
 
 import strawberry
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLDeferDirective,
+    GraphQLDirective,
     GraphQLIncludeDirective,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
-    GraphQLResolveInfo,
+    GraphQLSchema,
     GraphQLSkipDirective,
+    GraphQLStreamDirective,
     InlineFragmentNode,
     SelectionSetNode,
     get_argument_values,
@@ -25,7 +30,17 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What gives the nodes of a document their meaning: the schema, the document's fragments and the operation's
+    coerced variables."""
+
+    schema: GraphQLSchema
+    fragments: Mapping[str, FragmentDefinitionNode]
+    variables: VariableValues
 
 
 def selection(info: strawberry.Info[Any, Any], type_name: str | None = None) -> Selection:
@@ -33,69 +48,105 @@ def selection(info: strawberry.Info[Any, Any], type_name: str | None = None) -> 
     raw = info._raw_info
     named = raw.schema.type_map[type_name] if type_name else get_named_type(raw.return_type)
     assert isinstance(named, GraphQLObjectType)
-    return collect(raw, named, (node.selection_set for node in raw.field_nodes))
+    return collect(scope(info), named, (node.selection_set for node in raw.field_nodes))
 
 
 def asked(info: strawberry.Info[Any, Any]) -> Ask:
     """The current field with its arguments."""
     raw = info._raw_info
-    return ask(raw, raw.parent_type, raw.field_nodes[0])
+    return ask(scope(info), raw.parent_type, raw.field_nodes[0])
+
+
+def scope(info: strawberry.Info[Any, Any]) -> Scope:
+    """The scope of the current field; Strawberry hands resolvers only the variables' coerced values."""
+    raw = info._raw_info
+    coerced = cast(dict[str, Any], raw.variable_values)
+    return Scope(raw.schema, raw.fragments, VariableValues(sources={}, coerced=coerced))
 
 
 def collect(
-    info: GraphQLResolveInfo[Any], parent: GraphQLObjectType, selection_sets: Iterable[SelectionSetNode | None]
+    scope: Scope,
+    parent: GraphQLObjectType,
+    selection_sets: Iterable[SelectionSetNode | None],
+    deferred: Iterable[SelectionSetNode | None] = (),
 ) -> Selection:
-    """Merge the selection sets of one object; the spec's CollectFields, with arguments in place of aliases."""
-    found: dict[Ask, tuple[GraphQLNamedType, list[SelectionSetNode | None]]] = {}
-    for selection_set in selection_sets:
-        if selection_set is not None:
-            for node in fields(info, parent, selection_set):
-                if node.name.value != "__typename":
-                    value_type = get_named_type(parent.fields[node.name.value].type)
-                    found.setdefault(ask(info, parent, node), (value_type, []))[1].append(node.selection_set)
-    return {
-        one: collect(info, value_type, below) if isinstance(value_type, GraphQLObjectType) else {}
-        for one, (value_type, below) in found.items()
-    }
+    """Merge the selection sets of one object; the spec's CollectFields, with arguments in place of aliases.
+
+    What only deferred fragments ask of an object with an id stands apart, below `LATER`.
+    """
+    found: dict[Ask, Found] = {}
+    for apart, selection_set in chain(zip(repeat(False), selection_sets), zip(repeat(True), deferred)):
+        for node, deferring in fields(scope, parent, selection_set, apart):
+            if node.name.value != "__typename":
+                value_type = get_named_type(parent.fields[node.name.value].type)
+                one = found.setdefault(ask(scope, parent, node), Found(value_type, [], []))
+                (one.deferred if deferring else one.now).append(node)
+    has_id = applies(parent, "Node")
+    now = {key: below(scope, one) for key, one in found.items() if one.now or not has_id}
+    later = {key: below(scope, one) for key, one in found.items() if not one.now and has_id}
+    return {**now, LATER: later} if later else now
+
+
+class Found(NamedTuple):
+    """The nodes of one field, which are merged."""
+
+    type: GraphQLNamedType
+    now: list[FieldNode]
+    deferred: list[FieldNode]
+
+
+def below(scope: Scope, found: Found) -> Selection:
+    """What is asked of the value of a field."""
+    if not isinstance(found.type, GraphQLObjectType):
+        return {}
+    now, deferred = ([node.selection_set for node in nodes] for nodes in (found.now, found.deferred))
+    selection = collect(scope, found.type, now, deferred) if now else collect(scope, found.type, deferred)
+    for node in chain(found.now, found.deferred):
+        streamed = stage(scope, GraphQLStreamDirective, node)
+        if streamed is not None:
+            return {**selection, Ask(ROWS_LATER, (("first", streamed["initialCount"]),)): {}}
+    return selection
 
 
 def fields(
-    info: GraphQLResolveInfo[Any], parent: GraphQLObjectType, selection_set: SelectionSetNode
-) -> Iterator[FieldNode]:
-    """The fields that apply to a type, fragments opened."""
-    for node in selection_set.selections:
-        if not included(info, node):
+    scope: Scope, parent: GraphQLObjectType, selection_set: SelectionSetNode | None, deferred: bool = False
+) -> Iterator[tuple[FieldNode, bool]]:
+    """The fields that apply to a type, fragments opened, and whether they may come later."""
+    for node in selection_set.selections if selection_set else ():
+        if not included(scope, node):
             continue
         if isinstance(node, FieldNode):
-            yield node
+            yield node, deferred
             continue
-        fragment = info.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
+        fragment = scope.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
         assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
         condition = fragment.type_condition
         if condition is None or applies(parent, condition.name.value):
-            yield from fields(info, parent, fragment.selection_set)
+            apart = deferred or stage(scope, GraphQLDeferDirective, node) is not None
+            yield from fields(scope, parent, fragment.selection_set, apart)
+
+
+def stage(scope: Scope, directive: GraphQLDirective, node: Any) -> Mapping[str, Any] | None:
+    """The arguments of a directive that lets something come later, None where it is not there or says no."""
+    values = get_directive_values(directive, node, scope.variables) if node.directives else None
+    return values if values and values["if"] else None
 
 
 def applies(parent: GraphQLObjectType, name: str) -> bool:
     return parent.name == name or any(interface.name == name for interface in parent.interfaces)
 
 
-def included(info: GraphQLResolveInfo[Any], node: Any) -> bool:
+def included(scope: Scope, node: Any) -> bool:
     if not node.directives:
         return True
-    skip = get_directive_values(GraphQLSkipDirective, node, variables(info))
-    include = get_directive_values(GraphQLIncludeDirective, node, variables(info))
+    skip = get_directive_values(GraphQLSkipDirective, node, scope.variables)
+    include = get_directive_values(GraphQLIncludeDirective, node, scope.variables)
     return not (skip and skip["if"]) and not (include and not include["if"])
 
 
-def variables(info: GraphQLResolveInfo[Any]) -> VariableValues:
-    """The operation's variables; Strawberry hands resolvers only their coerced values."""
-    return VariableValues(sources={}, coerced=cast(dict[str, Any], info.variable_values))
-
-
-def ask(info: GraphQLResolveInfo[Any], parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
+def ask(scope: Scope, parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
     field = parent.fields[node.name.value]
-    arguments = get_argument_values(field, node, variables(info)) if field.args else {}
+    arguments = get_argument_values(field, node, scope.variables) if field.args else {}
     frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
     return Ask(python_name(field), tuple(sorted(frozen)))
 
