@@ -1,4 +1,4 @@
-"""The schema as clients use it: the printed one without what only the composition of a supergraph reads."""
+"""The schema as clients use it: the printed one without what is said to gateways that put several graphs together."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +18,12 @@ from graphql import (
 )
 
 PRINTED: Final = Path(__file__).parents[2] / "schema.graphql"
+OF_DOCUMENTS: Final = {"QUERY", "SUBSCRIPTION", "FIELD", "FRAGMENT_SPREAD", "INLINE_FRAGMENT", "VARIABLE_DEFINITION"}
 OF_GRAPHQL: Final = {"deprecated", "oneOf", "specifiedBy"}
 
 
 def api(sdl: str) -> str:
-    """This schema without directives of its own, and without Federation's fields and types, which begin with `_`."""
+    """This schema without the directives that it carries, and without Federation's own fields and types (`_…`)."""
     return print_ast(visit(parse(sdl), Clients())) + "\n"
 
 
@@ -31,7 +32,9 @@ class Clients(Visitor):
 
     def enter(self, node: Node, *_: Any) -> Any:
         match node:
-            case SchemaDefinitionNode() | DirectiveDefinitionNode():
+            case SchemaDefinitionNode():
+                return REMOVE
+            case DirectiveDefinitionNode(locations=places) if OF_DOCUMENTS.isdisjoint(place.value for place in places):
                 return REMOVE
             case DirectiveNode(name=name) if name.value not in OF_GRAPHQL:
                 return REMOVE
