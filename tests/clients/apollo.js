@@ -1,6 +1,8 @@
 // Apollo Client: pages merge into one list, objects are kept by their id, and fragments on `Node` match its types.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { ApolloClient, HttpLink, InMemoryCache, gql } from "@apollo/client";
+import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
 import { relayStylePagination } from "@apollo/client/utilities";
 
 const [url] = process.argv.slice(2);
@@ -92,3 +94,29 @@ await assert.rejects(client.query({ query: ONE, variables: { id: "nobody:model/x
   return true;
 });
 watching.unsubscribe();
+
+// A query that is named by its hash: the text goes once, then the hash alone, by GET.
+const sent = [];
+const http = new HttpLink({
+  uri: url,
+  fetch: (address, options) => {
+    sent.push([options.method, `${decodeURIComponent(address)}${options.body}`.includes("query Hashed")]);
+    return fetch(address, options);
+  },
+});
+const persisted = new PersistedQueryLink({
+  sha256: (text) => createHash("sha256").update(text).digest("hex"),
+  useGETForHashedQueries: true,
+});
+const HASHED = gql`
+  query Hashed {
+    registries {
+      name
+    }
+  }
+`;
+for (const expected of [[["GET", false], ["POST", true]], [["GET", false]]]) {
+  const hashing = new ApolloClient({ cache: new InMemoryCache(), link: persisted.concat(http) });
+  assert.equal((await hashing.query({ query: HASHED })).data.registries.length, 2);
+  assert.deepEqual(sent.splice(0), expected);
+}

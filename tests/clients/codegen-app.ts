@@ -5,7 +5,10 @@ import type { ModelOrder, TypedDocumentString } from "./build/codegen/graphql.js
 
 const url = process.argv[2]!;
 
-async function ask<Data, Variables>(document: TypedDocumentString<Data, Variables>, variables: Variables): Promise<Data> {
+async function ask<Data, Variables>(
+  document: TypedDocumentString<Data, Variables>,
+  variables: Variables,
+): Promise<Data> {
   const answer = await fetch(url, {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/graphql-response+json" },

@@ -48,6 +48,8 @@ export default [
     files: ["**/*.graphql"],
     languageOptions: { parser: graphql.parser, parserOptions: { graphQLConfig: { schema: "build/schema.graphql" } } },
     plugins: { graphql },
-    rules: Object.fromEntries(Object.entries(RULES).map(([name, options]) => [`graphql/${name}`, ["error", ...options]])),
+    rules: Object.fromEntries(
+      Object.entries(RULES).map(([name, options]) => [`graphql/${name}`, ["error", ...options]]),
+    ),
   },
 ];
