@@ -1,6 +1,6 @@
 """JavaScript judges of the gateway: a folder with `package.json` and its lock, installed once, and scripts run in it.
 
-Where Node is missing the tests skip, and on continuous integration (`CI` is set) they fail.
+Where Node or a package is not to be had the tests skip, and on continuous integration (`CI` is set) they fail.
 """
 
 import asyncio
@@ -8,21 +8,33 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final, NoReturn
 
 import pytest
+
+OLDEST: Final = 20
 
 
 def installed(folder: Path) -> Path:
     """The folder with its locked packages installed, without running anything of theirs."""
-    if shutil.which("npm") is None:
-        reason = "Node.js and npm are not installed"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        missing("Node.js and npm are not installed")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").split(".")[0]) < OLDEST:
+        missing(f"Node.js {OLDEST} or newer is not installed, only {version}")
     lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".installed"
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        subprocess.run(command, cwd=folder, check=True, timeout=600)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            missing(f"npm cannot install {folder.name}/package-lock.json: {' '.join(done.stderr.split())[:300]}")
         stamp.touch()
     return folder
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test for want of a tool; on continuous integration fail it."""
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 async def node(folder: Path, script: str, *arguments: str, seconds: float = 60) -> str:
