@@ -1,4 +1,4 @@
-"""The command line: `gateway demo`, `twins`, `serve`, `schema` and `check`."""
+"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `cache`, `check` and `assets`."""
 
 # What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
 import argparse
@@ -54,7 +54,7 @@ async def demo(options: argparse.Namespace) -> int:
         async with _running_twins(options.host, options.twins_port, options.models) as url:
 
             def announce(gateway: str) -> None:
-                print(f"Gateway  {gateway}/graphql")
+                print(f"Gateway  {gateway}/graphql  (in a browser: {gateway}/)")
                 print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
                 print("\nA first query:\n")
                 print(
@@ -151,6 +151,19 @@ async def check(options: argparse.Namespace) -> int:
     for one in probes:
         print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
     return 1 if any(one.problem for one in probes) else 0
+
+
+def assets(options: argparse.Namespace) -> int:
+    from gateway.web.playground.assets import FOLDER, AssetsError, fetch
+
+    try:
+        fetch()
+    except AssetsError as error:
+        raise CommandError(f"the playground's files cannot be had: {error}") from None
+    except OSError as error:
+        raise CommandError(f"{FOLDER}: cannot be written: {error.strerror}") from None
+    print("The playground has its files.")
+    return 0
 
 
 def _settings(path: Path | None) -> "Settings":
@@ -330,6 +343,8 @@ def _parser() -> argparse.ArgumentParser:
 
     option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
+
+    command(assets, "Get the playground's files with npm, unless they are here.", "gateway assets")
     return parser
 
 

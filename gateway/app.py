@@ -30,7 +30,7 @@ from gateway.upstream.health import Watch
 from gateway.upstream.shared import Shared
 from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
-from gateway.web import health
+from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
 from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
@@ -146,6 +146,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     token = settings.cache.admin_token.reveal()
     return Starlette(
         routes=[
+            *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),

@@ -79,7 +79,7 @@ class ServerSettings:
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
     profile: str = setting(
-        "`development` shows everybody the schema, suggestions and `raw` fields; `production` does not.",
+        "`development` shows everybody playground, schema, suggestions and `raw` fields; `production` does not.",
         default="production",
         pattern="development|production",
     )

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import pytest
 
-COMMANDS = ("demo", "twins", "serve", "schema", "check")
+COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets")
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "ALIBABA_CLOUD_", "QIANFAN_"))
 } | {"PYTHONWARNINGS": "default", "COLUMNS": "100"}
