@@ -13,6 +13,8 @@ from gateway.registries import KINDS
 from tests.test_generations import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent
+OF_FEDERATION = {"link__Import", "link__Purpose"}
+"""Types of the arguments of Federation's `@link`, which are not ours to describe."""
 
 
 def section(name: str) -> str:
@@ -54,7 +56,7 @@ def described() -> list[tuple[str, str | None]]:
     """Everything of the schema that can have a description, and its description."""
     found: list[tuple[str, str | None]] = []
     for name, kind in SCHEMA._schema.type_map.items():
-        if name.startswith("__") or is_specified_scalar_type(kind):
+        if name.startswith("__") or name in OF_FEDERATION or is_specified_scalar_type(kind):
             continue
         found.append((name, kind.description))
         if isinstance(kind, GraphQLEnumType):

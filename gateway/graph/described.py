@@ -8,9 +8,9 @@ from gateway.catalog.selection import LATER
 from gateway.graph.selected import asked
 
 
-def described(text: str) -> Any:
+def described(text: str, *directives: object) -> Any:
     """A field whose value the record holds under the field's own name."""
-    return strawberry.field(description=text)
+    return strawberry.field(description=text, directives=directives)
 
 
 def given(text: str, **options: Any) -> Any:

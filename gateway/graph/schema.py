@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -13,15 +14,16 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from gateway.catalog.connections import listing
-from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
 from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.catalog.selection import Ask, Selection, under
-from gateway.errors import BadInput, GatewayError, InvalidId
+from gateway.errors import BadInput, GatewayError
 from gateway.graph import suppliers
 from gateway.graph.described import read
+from gateway.graph.directives import CALL, FEDERATION, KEYS, PAGE, defined
+from gateway.graph.entities import MOST_REFERENCES, admitted, entities
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
-from gateway.graph.scalars import SCALARS
+from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.graph.selected import asked, selection
 from gateway.graph.types import (
     AFTER,
@@ -29,11 +31,13 @@ from gateway.graph.types import (
     Algorithm,
     AlgorithmConnection,
     AlgorithmVersion,
+    Entity,
     Info,
     Model,
     ModelConnection,
     ModelVersion,
     Node,
+    Service,
 )
 from gateway.graph.values import Registry
 
@@ -43,27 +47,18 @@ MOST_IDS = 100
 
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
-
-
-def admitted(operation: Operation, text: str, entity: str | None = None) -> Ref:
-    """The reference of a global id, checked before anything of it reaches a registry.
-
-    Raises `InvalidId` for an id this graph cannot have given out, or of another type than expected.
-    """
-    ref = parse(text)
-    registry = operation.registries.get(ref.registry)
-    if registry is None:
-        raise InvalidId(f"{spoken(text)} names a registry that this graph does not have.")
-    registry.admit(ref)
-    if entity not in (None, ref.entity):
-        raise InvalidId(f"{spoken(text)} is the id of a {ref.entity}, not of a {entity}.")
-    return ref
+REPRESENTATIONS = Annotated[
+    list[FederationAny],
+    strawberry.argument(
+        description=f"References by type and key, at most {MOST_REFERENCES}; each fails or succeeds alone."
+    ),
+]
 
 
 async def one(info: Info, text: str, entity: str | None = None) -> Any:
     """The object of a global id, null when there is none."""
     operation: Operation = info.context.operation
-    ref = admitted(operation, text, entity)
+    ref = admitted(operation.registries, text, entity)
     return await operation.entity(ref, selection(info, ref.entity))
 
 
@@ -91,7 +86,7 @@ def shows_state(wanted: Selection) -> bool:
 
 @strawberry.type(description="Everything that can be asked.")
 class Query:
-    @strawberry.field(description="The object of a global id; null when there is none.")
+    @strawberry.field(description="The object of a global id; null when there is none.", directives=[CALL])
     async def node(self, info: Info, id: ID) -> Node | None:
         return await one(info, id)
 
@@ -101,24 +96,25 @@ class Query:
             raise BadInput(f"`ids` may hold at most {MOST_IDS} ids, not {len(ids)}.")
         return await asyncio.gather(*(one_or_error(info, id) for id in ids))
 
-    @strawberry.field(description="The model of a global id; null when there is none.")
+    @strawberry.field(description="The model of a global id; null when there is none.", directives=[CALL])
     async def model(self, info: Info, id: ID) -> Model | None:
         return await one(info, id, "Model")
 
-    @strawberry.field(description="The model version of a global id; null when there is none.")
+    @strawberry.field(description="The model version of a global id; null when there is none.", directives=[CALL])
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
         return await one(info, id, "ModelVersion")
 
-    @strawberry.field(description="The algorithm of a global id; null when there is none.")
+    @strawberry.field(description="The algorithm of a global id; null when there is none.", directives=[CALL])
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
         return await one(info, id, "Algorithm")
 
-    @strawberry.field(description="The algorithm version of a global id; null when there is none.")
+    @strawberry.field(description="The algorithm version of a global id; null when there is none.", directives=[CALL])
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
         return await one(info, id, "AlgorithmVersion")
 
     @strawberry.field(
-        description="The models of all registries as one list; newest first, if no other order is asked for."
+        description="The models of all registries as one list; newest first, if no other order is asked for.",
+        directives=[CALL, PAGE],
     )
     async def models(
         self,
@@ -131,7 +127,8 @@ class Query:
         return await many(info, "Model")
 
     @strawberry.field(
-        description="The algorithms of all registries as one list, newest first; those without a creation time last."
+        description="The algorithms of all registries as one list, newest first; those without a creation time last.",
+        directives=[CALL, PAGE],
     )
     async def algorithms(
         self,
@@ -147,6 +144,20 @@ class Query:
         records: Any = [registry.record() for registry in info.context.operation.registries.values()]
         return records
 
+    @strawberry.field(name="_service", description="This graph as a part of a supergraph. Asking it makes no call.")
+    def service(self) -> Service:
+        said: Any = {"sdl": printed()}
+        return said
+
+    @strawberry.field(
+        name="_entities",
+        description="The objects that other subgraphs refer to, in their order; null where there is none.",
+    )
+    async def entities(self, info: Info, representations: REPRESENTATIONS) -> list[Entity | None]:
+        selections = {name: selection(info, name) for name in KEYS}
+        found: Any = await entities(info.context.operation, representations, selections)
+        return found
+
 
 class Prepared(SchemaExtension):
     """Gives the executor the document that was read before: it neither parses nor validates."""
@@ -157,7 +168,7 @@ class Prepared(SchemaExtension):
         yield
 
 
-class Schema(strawberry.Schema):
+class Schema(strawberry.federation.Schema):
     """The schema, with every error either meant for the caller or masked."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
@@ -186,12 +197,15 @@ SCHEMA = Schema(
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
+    scalar_overrides=FEDERATION_SCALARS,
+    federation_version=FEDERATION,
 )
 
 CORE = SCHEMA._schema
 """The schema as graphql-core knows it."""
 
 
+@cache
 def printed() -> str:
-    """The schema in SDL."""
-    return SCHEMA.as_str()
+    """The schema in SDL, for composers of supergraphs as well as for tools that know nothing of Federation."""
+    return defined(SCHEMA.as_str(), CORE)
