@@ -122,7 +122,7 @@ SOURCE = Field(
     {
         "type": term("sourceType", SOURCES),
         "type_name": text("sourceType"),
-        "id": ABSENT,
+        "native_id": ABSENT,
         "region": ABSENT,
         "workspace_id": ABSENT,
         "kind": ABSENT,
@@ -246,7 +246,7 @@ MODEL_FIELDS = {
         "createUserId",
         "createUser",
         table={
-            "id": text("createUserId"),
+            "native_id": text("createUserId"),
             "name": text("createUser"),
             "account_id": ABSENT,
             "tenant_id": ABSENT,

@@ -67,7 +67,7 @@ VERSION_FIELDS = {
         {
             "type": term("sourceType", SOURCES),
             "type_name": text("sourceType"),
-            "id": ABSENT,
+            "native_id": ABSENT,
             "region": ABSENT,
             "workspace_id": ABSENT,
             "kind": ABSENT,

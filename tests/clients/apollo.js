@@ -11,7 +11,6 @@ const cache = new InMemoryCache({
   typePolicies: {
     Query: { fields: { models: relayStylePagination(["filter", "orderBy"]) } },
     Registry: { keyFields: ["name"] },
-    Owner: { keyFields: false }, // its id is the registry's own
   },
 });
 const client = new ApolloClient({ cache, link: new HttpLink({ uri: url }) });
@@ -24,7 +23,7 @@ const MODELS = gql`
           id
           name
           owner {
-            id
+            nativeId
             name
           }
           registry {

@@ -36,7 +36,7 @@ const CATALOG_PAGES = graphql`
           id
           registryName
           owner {
-            id
+            nativeId
             name
           }
         }
@@ -83,11 +83,9 @@ async function ask({ name, text }, variables) {
   });
   return answer.json();
 }
-const NODES = new Set(["Model", "ModelVersion", "Algorithm", "AlgorithmVersion"]);
 const environment = new Environment({
   network: Network.create(ask),
   store: new Store(new RecordSource()),
-  getDataID: ({ id }, type) => (NODES.has(type) ? id : null), // other ids, such as an owner's, are the registry's own
 });
 
 // Draws a component and waits until it calls `done`; where it never does, Node ends with a status of 13.
@@ -127,7 +125,7 @@ assert.equal(new Set(catalog.nodes.map(({ id }) => id)).size, 30);
 assert.deepEqual(new Set(catalog.nodes.map(({ registryName }) => registryName)), new Set(["pai", "qianfan"]));
 assert.ok(catalog.hasNext);
 
-const text = "{ models(first: 30) { nodes { id registryName owner { id name } } } }";
+const text = "{ models(first: 30) { nodes { id registryName owner { nativeId name } } } }";
 const said = (await ask({ name: "without Relay", text })).data.models.nodes;
 assert.deepEqual(catalog.nodes.map(({ id, registryName, owner }) => ({ id, registryName, owner })), said);
 

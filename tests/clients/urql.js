@@ -16,7 +16,7 @@ const client = new Client({
     cacheExchange({
       schema,
       logger: (_, message) => warnings.push(message),
-      keys: { Registry: ({ name }) => name, Owner: () => null }, // an owner's id is the registry's own
+      keys: { Registry: ({ name }) => name, Owner: () => null },
       resolvers: { Query: { models: relayPagination(), model: (_, { id }) => ({ __typename: "Model", id }) } },
     }),
     fetchExchange,
@@ -40,7 +40,7 @@ const MODELS = gql`
           id
           name
           owner {
-            id
+            nativeId
             name
           }
           registry {
