@@ -25,7 +25,7 @@ from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
 from gateway.telemetry.observer import Observer
 from gateway.upstream.breaker import State as Circuit
@@ -71,8 +71,8 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
     return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
 
 
-def bounds(settings: CatalogSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
+def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
+    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
 
 
 @dataclass(slots=True)
@@ -183,7 +183,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             }
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
-            limits = bounds(settings.catalog)
+            limits = bounds(settings.catalog, settings.limits)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
             yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}

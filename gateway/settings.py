@@ -161,6 +161,12 @@ class LimitsSettings:
     in_flight: int = setting(
         "Operations of a caller with a name that may run at once.", default=50, minimum=1, maximum=100_000
     )
+    calls: int = setting(
+        "Upstream calls that an operation may cost, at most and before anything is kept.",
+        default=1_000,
+        minimum=1,
+        maximum=1_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
