@@ -118,4 +118,6 @@ def test_the_gateway_takes_the_settings_of_the_manifests(tmp_path: Path) -> None
     settings = load(file, given, {name: kind.settings for name, kind in KINDS.items()})
     assert [one.name for one in settings.registries] == ["pai", "qianfan"]
     assert (settings.access.mode, settings.access.keys) == ("callers", "/etc/gateway/keys.toml")
+    pod = manifest("Deployment")["spec"]["template"]["spec"]
+    assert settings.server.drain + settings.server.grace < pod["terminationGracePeriodSeconds"]
     keys.parse(manifest("Secret", f"{OWN}-callers")["stringData"]["keys.toml"].encode())
