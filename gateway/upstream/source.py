@@ -39,11 +39,15 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh a client wants its answer: after asking again, within an age in seconds, or only if it is kept."""
+    """How fresh an answer is wanted: after asking again, within an age in seconds, or only if it is kept.
+
+    Nobody waits for one that is asked for in the ``background``: its call lets others go first.
+    """
 
     revalidate: bool = False
     max_age: float | None = None
     only_if_cached: bool = False
+    background: bool = False
 
     def accepts(self, age: float) -> bool:
         return not self.revalidate and (self.max_age is None or age <= self.max_age)
@@ -120,7 +124,7 @@ class Direct:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await kept_promise(self.sender, destination, request))
+        return Answer(await kept_promise(self.sender, destination, request, refresh=wanted.background))
 
 
 class Source:
@@ -155,7 +159,7 @@ class Source:
             raise RegistryNotCached(destination.registry)
         counts["misses"] += 1
         try:
-            return asked.found(await asyncio.shield(self._fly(asked)))
+            return asked.found(await asyncio.shield(self._fly(asked, refresh=wanted.background)))
         except NotFound:
             raise
         except RegistryError as error:
