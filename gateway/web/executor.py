@@ -1,6 +1,7 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,13 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType
 from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
+from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError
-from gateway.graph.context import Context
+from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.upstream.source import Freshness
 from gateway.web.frames import Frames
@@ -34,8 +37,8 @@ class Scene:
     roles: Container[str]
     caller: str | None = None
 
-    def operation(self) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted)
+    def operation(self, answers: Answers | None = None) -> Operation:
+        return Operation(self.registries, self.bounds, self.wanted, answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,11 @@ class Prepared:
 class Executor:
     """Reads, checks and runs operations on one schema."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
-        self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
+    def __init__(
+        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, watches: Watches
+    ) -> None:
+        self.schema, self.documents, self.persisted = schema, documents, persisted
+        self.gate, self.watches = gate, watches
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -132,19 +138,24 @@ class Executor:
         except GatewayError as error:
             return refused(error)
 
-    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
-        """Run any operation; a subscription has many results."""
+    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+        """Run any operation; a subscription has many results, or a refusal."""
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
         try:
-            with self.gate.let_in(scene.caller):
-                context = Context(prepared.document.node, scene.operation())
-                async for result in await self.schema.stream(
-                    None, prepared.variables, context, operation_name=prepared.name
-                ):
+            with self.gate.let_in(scene.caller):  # as one that is asked; those that run have bounds of their own
+                context = WatchingContext(
+                    prepared.document.node, scene.operation(), watches=self.watches, renew=scene.operation
+                )
+                results = await self.schema.stream(None, prepared.variables, context, operation_name=prepared.name)
+            async with aclosing(results):
+                async for result in results:
                     assert isinstance(result, ExecutionResult)
-                    yield outcome(result.data, result.errors or (), context)
+                    if isinstance(result, PreExecutionError):
+                        yield refusal(*result.errors or ())
+                    else:
+                        yield outcome(result.data, result.errors or (), context)
         except GatewayError as error:
             yield refused(error)
 
