@@ -240,6 +240,7 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
+    from gateway.web.sockets import LARGEST_MESSAGE
 
     try:
         app = create_app(settings)
@@ -248,7 +249,8 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_MESSAGE,
         lifespan="on",
         log_level="warning",
         timeout_graceful_shutdown=10,
@@ -260,6 +262,10 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
             await super().startup(sockets)
             if self.started:
                 announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+        async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+            app.state.stopping.set()
+            await super().shutdown(sockets)
 
     server = Server(config)
     async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers

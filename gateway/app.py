@@ -14,11 +14,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
+from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
@@ -36,6 +37,7 @@ from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
 from gateway.web.persisted import Persisted
+from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm
 
 OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
@@ -55,6 +57,7 @@ class State(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
+    stopping: asyncio.Event
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
@@ -114,13 +117,17 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
-    the settings name cannot be used.
+    the settings name cannot be used. Its ``state.stopping`` is set to end streams of events when the server stops.
     """
+    stopping = asyncio.Event()
     document, named = warm_up(settings.cache.warm_up)
     roles = OPEN_TO_ALL[settings.server.profile]
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits))
+    watches = Watches(settings.subscriptions, bounds(settings.catalog))
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), watches)
     door = Door(executor, settings.limits, roles)
+    origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
+    sockets = Sockets(executor, door.scene, settings.limits, most, origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -139,23 +146,26 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
             limits = bounds(settings.catalog)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache}
+            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": stopping}
             for task in warming:
                 task.cancel()
 
     token = settings.cache.admin_token.reveal()
-    return Starlette(
+    app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
         ],
-        middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
+        middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
+    app.state.stopping = stopping
+    return app
 
 
 @dataclass(frozen=True, slots=True)
