@@ -183,7 +183,7 @@ def _twin_settings(url: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings
+    from gateway.settings import Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -201,7 +201,8 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
+    server, telemetry = ServerSettings(profile="development"), TelemetrySettings(metrics="path")
+    return Settings(server=server, telemetry=telemetry, registries=(pai, qianfan))
 
 
 @asynccontextmanager
@@ -236,14 +237,21 @@ def _listen(host: str, port: int) -> "socket.socket":
 
 
 async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
+    import asyncio
+
     import uvicorn
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
+    from gateway.telemetry.logs import configure
     from gateway.web.sockets import LARGEST_MESSAGE
 
+    stopping = asyncio.Event()
+    configure(settings.telemetry)
+    if settings.telemetry.metrics == "port":
+        _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
     try:
-        app = create_app(settings)
+        app = create_app(settings, stopping=stopping)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
     config = uvicorn.Config(
@@ -252,7 +260,9 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
         ws="websockets-sansio",
         ws_max_size=LARGEST_MESSAGE,
         lifespan="on",
+        log_config=None,
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=10,
     )
     host, port = listener.getsockname()[:2]
@@ -264,7 +274,7 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
                 announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
         async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
-            app.state.stopping.set()
+            stopping.set()
             await super().shutdown(sockets)
 
     server = Server(config)

@@ -7,6 +7,7 @@ tell what each of them asked for without asking the registry again.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Watch:
         self.registry, self.ref, self.watches = registry, ref, watches
         self._last: Look | None = None
         self._news = asyncio.Event()
-        self.poller = asyncio.create_task(self._poll())
+        self.poller = asyncio.create_task(self._poll(), context=Context())  # it is part of no request
         self.poller.add_done_callback(lambda done: self._news.set())
 
     async def after(self, seen: int) -> Look | None:

@@ -10,7 +10,8 @@ from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
-from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings
+from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
+from gateway.telemetry.observer import Observer
 from gateway.upstream.source import ANY
 from gateway.web.executor import Executor, Prepared, Scene
 from gateway.web.gate import Gate
@@ -39,7 +40,8 @@ class Expiring(Scene):
 def watched(expire: Callable[[], Operation]) -> tuple[list[Any], int]:
     """The results of a subscription of such a caller, and how many still watch when it has ended."""
     watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
-    executor = Executor(SCHEMA, Documents(CORE, LIMITS, True), Persisted(DocumentsSettings()), Gate(LIMITS), watches)
+    documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
+    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), Observer(TelemetrySettings()), watches)
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
