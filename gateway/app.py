@@ -17,6 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from gateway.access.admission import Access
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
@@ -37,6 +38,7 @@ from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
+from gateway.web.entrance import Entrance
 from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
@@ -135,20 +137,23 @@ def create_app(
 ) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
-    the settings name cannot be used, or traces cannot be made. Streams of events end when
+    ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
+    file that the settings name cannot be used, or traces cannot be made. Streams of events end when
     ``stopping`` is set: a server that stops would wait for them.
     """
     stopping = stopping or asyncio.Event()
     document, named = warm_up(settings.cache.warm_up)
-    roles = OPEN_TO_ALL[settings.server.profile]
+    anyone = OPEN_TO_ALL[settings.server.profile]
+    access = Access(settings.access, settings.cache.admin_token, anyone, now)
+    entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
     watches = Watches(settings.subscriptions, bounds(settings.catalog))
     executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, watches)
-    door = Door(executor, settings.limits, roles)
+    door = Door(executor, settings.limits, entrance)
+    doors = health.Doors(entrance)
     origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
-    sockets = Sockets(executor, door.scene, settings.limits, most, origins)
+    sockets = Sockets(executor, entrance, settings.limits, most, origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -165,7 +170,7 @@ def create_app(
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
                 )
                 for one in settings.registries
             }
@@ -178,17 +183,16 @@ def create_app(
             for task in warming:
                 task.cancel()
 
-    token = settings.cache.admin_token.reveal()
     app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
-            *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
+            *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
+            Route("/readyz", doors.readyz),
+            *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],
         middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,

@@ -283,6 +283,7 @@ def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> 
         "PAI_STS_TOKEN",
         "QIANFAN_ACCESS_KEY",
         "QIANFAN_SECRET_KEY",
+        "QIANFAN_STS_TOKEN",
     }
 
 

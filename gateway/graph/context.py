@@ -1,6 +1,6 @@
 """What resolvers know of the operation that they are part of."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from graphql import DocumentNode, GraphQLError
@@ -30,8 +30,8 @@ class WatchingContext(Context):
     """Of a subscription also where versions are watched, and how to make the operation for each event, over answers
     that came already.
 
-    ``renew`` raises a `GatewayError` when the caller may see no more.
+    ``renew`` asks anew who the caller is and raises a `GatewayError` when they may see no more.
     """
 
     watches: Watches
-    renew: Callable[[Answers], Operation]
+    renew: Callable[[Answers], Awaitable[Operation]]

@@ -42,7 +42,7 @@ async def states(
     try:
         async with aclosing(looks):
             async for look in looks:
-                operation = context.renew(look.answers)
+                operation = await context.renew(look.answers)
                 yield await operation.entity(admitted(operation.registries, id, "ModelVersion"), wanted)
     except GatewayError as error:
         yield error

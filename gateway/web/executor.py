@@ -1,6 +1,6 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +30,15 @@ from gateway.web.requests import Asked
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
-    caller's name, where callers have names."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
+    name, where callers have names; and who is told of what was asked for and is not permitted."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
     caller: str | None = None
+    denied: Callable[[Forbidden], None] = lambda refusal: None
 
     def operation(self, answers: Answers | None = None) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted, answers)
@@ -124,17 +125,14 @@ class Executor:
 
     def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
-            document = self.documents.read(self.persisted.text(asked))
+            document = self.documents.read(self.persisted.text(asked, scene.caller))
             report.document = digest(document.text)
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
-            if document.introspects and "explain" not in scene.roles:
-                raise Forbidden("The schema is not shown to this caller.")
-            if "raw" in document.fields and "raw" not in scene.roles:
-                raise Forbidden("`raw` is not shown to this caller.")
+            permit(document, scene)
         except GatewayError as error:
             return refused(error)
         coerced = get_variable_values(
@@ -163,22 +161,33 @@ class Executor:
         except GatewayError as error:
             return refused(error)
 
-    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
-        """Run any operation; a subscription has many results, or a refusal."""
+    async def stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        """Run any operation; a subscription has many results, or a refusal.
+
+        Before each result of a subscription ``enter`` gives the scene anew; it raises a `GatewayError` when the caller
+        may ask no more.
+        """
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
-            async with aclosing(self._stream(prepared, scene)) as results:
+            async with aclosing(self._stream(prepared, scene, enter)) as results:
                 async for result in results:
                     yield noted(prepared.report, result)
 
-    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+    async def _stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        async def renew(answers: Answers) -> Operation:
+            now = await enter()
+            permit(prepared.document, now)
+            return now.operation(answers)
+
         try:
             with self.gate.let_in(scene.caller):  # as one that is asked; those that run have bounds of their own
-                context = WatchingContext(
-                    prepared.document.node, scene.operation(), watches=self.watches, renew=scene.operation
-                )
+                context = WatchingContext(prepared.document.node, scene.operation(), watches=self.watches, renew=renew)
                 results = await self.schema.stream(None, prepared.variables, context, operation_name=prepared.name)
             async with aclosing(results):
                 async for result in results:
@@ -216,6 +225,18 @@ class Executor:
                     yield made(payload, codes(errors), context)
         except GatewayError as error:
             yield refused(error)
+
+
+def permit(document: Document, scene: Scene) -> None:
+    """Raises `Forbidden` for a document that asks for more than the caller may see."""
+    refusal = None
+    if document.introspects and "explain" not in scene.roles:
+        refusal = Forbidden("The schema is not shown to this caller.")
+    elif "raw" in document.fields and "raw" not in scene.roles:
+        refusal = Forbidden("`raw` is not shown to this caller.")
+    if refusal is not None:
+        scene.denied(refusal)
+        raise refusal
 
 
 def noted(report: Report, result: Result) -> Result:

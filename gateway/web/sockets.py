@@ -5,21 +5,20 @@ Source: the GraphQL over WebSocket Protocol (``graphql-transport-ws``) as the np
 
 import asyncio
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import orjson
-from graphql import GraphQLError
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
-from gateway.errors import TooManySubscriptions
+from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.upstream.source import ANY
-from gateway.web.executor import Executor, Prepared, Result, Scene, refusal
+from gateway.web.entrance import Entrance
+from gateway.web.executor import Executor, Prepared, Result, Scene, refused
 from gateway.web.graphql import body_of
 from gateway.web.requests import Refused, asked
 
@@ -55,12 +54,12 @@ class Sockets:
     def __init__(
         self,
         executor: Executor,
-        scene: Callable[[HTTPConnection], Scene],
+        entrance: Entrance,
         limits: LimitsSettings,
         most: int,
         origins: Container[str],
     ) -> None:
-        self.executor, self.scene, self.limits, self.most = executor, scene, limits, most
+        self.executor, self.entrance, self.limits, self.most = executor, entrance, limits, most
         self.origins = origins
 
     async def answer(self, socket: WebSocket) -> None:
@@ -87,11 +86,13 @@ class Sockets:
 
 
 class Conversation:
-    """One connection: the operations that run on it, by the client's own ids."""
+    """One connection: the operations that run on it, by the client's own ids; and the headers by which its caller is
+    known, from the handshake and, since browsers cannot set those, from the introduction."""
 
     def __init__(self, door: Sockets, socket: WebSocket) -> None:
         self.door, self.socket = door, socket
         self.introduced = False
+        self.headers: dict[str, str] = {}
         self.running: dict[str, asyncio.Task[None]] = {}
 
     async def hold(self) -> Closing | None:
@@ -146,8 +147,7 @@ class Conversation:
             case "connection_init":
                 if self.introduced:
                     raise Closing(4429, "Too many initialisation requests")
-                self.introduced = True
-                await self.send({"type": "connection_ack"})
+                await self.introduce(payload or {})
             case "subscribe":
                 await self.subscribe(str(id), payload, tasks)
             case "complete":
@@ -160,6 +160,24 @@ class Conversation:
             case _:
                 raise Closing(4400, "Unknown type of message")
 
+    async def introduce(self, payload: dict[str, Any]) -> None:
+        """Let the caller in."""
+        said = {name.lower(): value for name, value in payload.items() if isinstance(value, str)}
+        self.headers = {**self.socket.headers, **said}
+        try:
+            await self.enter()
+        except (Unauthenticated, Forbidden) as refusal:
+            raise Closing(4403, str(refusal)) from None
+        self.introduced = True
+        await self.send({"type": "connection_ack"})
+
+    async def enter(self) -> Scene:
+        """The scene of the caller as of now. Raises as `Entrance.scene` does.
+
+        Browsers send `no-cache` with every handshake; it is not meant for the operations.
+        """
+        return replace(await self.door.entrance.scene(self.socket, self.headers), wanted=ANY)
+
     async def subscribe(self, id: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
         """Start an operation."""
         if not self.introduced:
@@ -168,16 +186,18 @@ class Conversation:
             raise Closing(4409, f"Subscriber for {id} already exists")
         if len(self.running) >= self.door.most:
             full = TooManySubscriptions(f"{self.door.most} operations run on this connection; no more may.")
-            await self.refuse(id, refusal(GraphQLError(str(full), original_error=full)))
+            await self.refuse(id, refused(full))
             return
         try:
-            # Browsers send `no-cache` with every handshake; it is not meant for the operations.
-            scene = replace(self.door.scene(self.socket), wanted=ANY)
+            scene = await self.enter()
             prepared = self.door.executor.prepare(asked(payload, self.door.limits), scene)
-        except Refused as refused:
-            if refused.code == "BAD_REQUEST":
-                raise Closing(4400, str(refused)) from None
-            await self.refuse(id, Result(body_of(refused)))
+        except (Unauthenticated, Forbidden) as denied:
+            await self.refuse(id, refused(denied))
+            return
+        except Refused as refusal:
+            if refusal.code == "BAD_REQUEST":
+                raise Closing(4400, str(refusal)) from None
+            await self.refuse(id, Result(body_of(refusal)))
             return
         if isinstance(prepared, Result):
             await self.refuse(id, prepared)
@@ -186,7 +206,7 @@ class Conversation:
 
     async def run(self, id: str, prepared: Prepared, scene: Scene) -> None:
         """Send the results of an operation, until there are no more or until it is cancelled."""
-        async with aclosing(self.door.executor.stream(prepared, scene)) as results:
+        async with aclosing(self.door.executor.stream(prepared, scene, self.enter)) as results:
             async for result in results:
                 if result.operation is None:
                     del self.running[id]

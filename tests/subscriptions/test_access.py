@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from gateway.catalog.operation import DEFAULT_BOUNDS, Answers, Operation
+import pytest
+
+from gateway.catalog.operation import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden
+from gateway.errors import Unauthenticated
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
@@ -24,48 +26,46 @@ from tests.upstream.simulated import in_turn, now, simulate
 LIMITS = LimitsSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class Expiring(Scene):
-    """The scene of a caller whose key is good for seven seconds; ``expire`` gives what it may do after that."""
-
-    expire: Callable[[], Operation] | None = None
-
-    def operation(self, answers: Answers | None = None) -> Operation:
-        if now() < 7:
-            return Operation(self.registries, self.bounds, self.wanted, answers)
-        assert self.expire is not None
-        return self.expire()
-
-
-def watched(expire: Callable[[], Operation]) -> tuple[list[Any], int]:
-    """The results of a subscription of such a caller, and how many still watch when it has ended."""
+def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
+    """The results of a subscription of a caller who has another scene after seven seconds, and how many still watch
+    when it has ended."""
     watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
     executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), Observer(TelemetrySettings()), watches)
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
-        scene = Expiring({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset(), expire=expire)
-        prepared = executor.prepare(Asked(WATCH.replace("model-watched", "model-1")), scene)
+        scene = Scene({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
+
+        async def enter() -> Scene:
+            return scene if now() < 7 else afterwards(scene)
+
+        query = WATCH.replace("model-watched", "model-1").replace("approval", "approval raw")
+        prepared = executor.prepare(Asked(query), scene)
         assert isinstance(prepared, Prepared)
-        return [json.loads(result.body) async for result in executor.stream(prepared, scene)]
+        return [json.loads(result.body) async for result in executor.stream(prepared, scene, enter)]
 
     return simulate(main()), watches.size
 
 
-def no_longer() -> Operation:
-    raise Forbidden("The key has expired.")
+def expired(scene: Scene) -> Scene:
+    raise Unauthenticated("a key that has expired")
 
 
-def test_a_caller_whose_access_ends_is_told_so_and_nothing_more() -> None:
-    results, left = watched(no_longer)
-    assert results[0] == {"data": {"modelVersionChanged": {"approval": "PENDING"}}}
+@pytest.mark.parametrize(
+    ("afterwards", "code"),
+    [
+        (expired, Unauthenticated.code),
+        (lambda scene: replace(scene, registries={}), "INVALID_ID"),
+        (lambda scene: replace(scene, roles=frozenset()), "FORBIDDEN"),
+    ],
+    ids=["key expired", "registry no longer visible", "no longer allowed to see `raw`"],
+)
+def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
+    afterwards: Callable[[Scene], Scene], code: str
+) -> None:
+    results, left = watched(afterwards)
+    assert results[0]["data"]["modelVersionChanged"]["approval"] == "PENDING"
     assert results[1]["data"] == {"modelVersionChanged": None}
-    assert [error["extensions"]["code"] for error in results[1]["errors"]] == ["FORBIDDEN"]
-    assert (len(results), left) == (2, 0)
-
-
-def test_a_caller_who_loses_a_registry_no_longer_knows_its_ids() -> None:
-    results, left = watched(lambda: Operation({}))
-    assert [error["extensions"]["code"] for error in results[1]["errors"]] == ["INVALID_ID"]
+    assert [error["extensions"]["code"] for error in results[1]["errors"]] == [code]
     assert (len(results), left) == (2, 0)
