@@ -1,6 +1,7 @@
 """A version under watch: a cloud whose version a test changes, and looks that come when the test says so."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def watching(monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], **sections: Any) -> AsyncIterator[Scene]:
+async def watching(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], now: Callable[[], float] = time.time, **sections: Any
+) -> AsyncIterator[Scene]:
     """The scene with these settings of subscriptions, and of other sections."""
     pauses = Pauses()
     made: list[Watches] = []
@@ -83,7 +86,7 @@ async def watching(monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], **se
     async with twins.serving(models=0) as cloud:
         cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})
         chosen = settings(pai(cloud.url), subscriptions=SubscriptionSettings(**limits), **sections)
-        async with served(chosen) as gateway:
+        async with served(chosen, now) as gateway:
             yield Scene(cloud, gateway, made[0], pauses, version)
 
 
