@@ -26,7 +26,7 @@ from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
 from gateway.telemetry.observer import Observer
 from gateway.upstream.breaker import State as Circuit
@@ -73,20 +73,36 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
     return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
 
 
-def bounds(settings: CatalogSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
+def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
+    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What one application leaves to the one after it, when the settings are read anew."""
+
+    memory: BoundedMemory | None = None
+    bounds: tuple[int, int] | None = None
+
+    def memory_for(self, settings: CacheSettings) -> BoundedMemory:
+        """The answers in memory; with other bounds they begin anew. Their keys tell their accounts apart."""
+        bounds = settings.entries, settings.megabytes * 1_000_000
+        if self.memory is None or self.bounds != bounds:
+            self.memory, self.bounds = BoundedMemory(*bounds), bounds
+        return self.memory
 
 
 @asynccontextmanager
-async def cached(settings: CacheSettings, now: Callable[[], float], facts: Facts) -> AsyncIterator[Cache | None]:
+async def cached(
+    settings: CacheSettings, now: Callable[[], float], facts: Facts, kept: Kept
+) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
     shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
-    memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
-    cache = Cache(memory, shared, settings.stale_on_error, now)
+    cache = Cache(kept.memory_for(settings), shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
         yield cache
@@ -132,23 +148,19 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(
-    settings: Settings, now: Callable[[], float] = time.time, stopping: asyncio.Event | None = None
-) -> ASGIApp:
+def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
-    file that the settings name cannot be used, or traces cannot be made. Streams of events end when
-    ``stopping`` is set: a server that stops would wait for them.
+    file that the settings name cannot be used, or traces cannot be made.
     """
-    stopping = stopping or asyncio.Event()
     document, named = warm_up(settings.cache.warm_up)
     anyone = OPEN_TO_ALL[settings.server.profile]
     access = Access(settings.access, settings.cache.admin_token, anyone, now)
     entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
-    watches = Watches(settings.subscriptions, bounds(settings.catalog))
+    watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
     executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, watches)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
@@ -160,7 +172,7 @@ def create_app(
         async with (
             told(settings.telemetry, observer),
             Transport(facts=observer) as transport,
-            cached(settings.cache, now, observer) as cache,
+            cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
             watch = Watch(transport)
             guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
@@ -176,10 +188,10 @@ def create_app(
             }
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
-            limits = bounds(settings.catalog)
+            limits = bounds(settings.catalog, settings.limits)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": stopping}
+            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
                 task.cancel()
 

@@ -12,12 +12,15 @@ from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
+from gateway.catalog import explain
+from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden, GatewayError
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.forecast import Forecasts
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
@@ -31,7 +34,8 @@ from gateway.web.requests import Asked
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
     what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; and who is told of what was asked for and is not permitted."""
+    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
+    asked for, ``only`` or to ``include`` the calls made."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
@@ -39,6 +43,7 @@ class Scene:
     roles: Container[str]
     caller: str | None = None
     denied: Callable[[Forbidden], None] = lambda refusal: None
+    plan: str | None = None
 
     def operation(self, answers: Answers | None = None) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted, answers)
@@ -82,6 +87,7 @@ class Prepared:
     document: Document
     operation: OperationDefinitionNode
     report: Report
+    cost: Cost
 
     @property
     def type(self) -> OperationType:
@@ -110,6 +116,7 @@ class Executor:
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
         self.observer, self.watches = observer, watches
+        self.forecasts = Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -133,19 +140,22 @@ class Executor:
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
+            coerced = get_variable_values(
+                self.documents.schema,
+                operation.variable_definitions or (),
+                dict(asked.variables),
+                hide_suggestions=not self.documents.suggestions,
+            )
+            if isinstance(coerced, list):
+                for failure in coerced:
+                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                return refusal(*coerced)
+            cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
+            if cost.calls > scene.bounds.calls and scene.plan != "only":
+                raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        coerced = get_variable_values(
-            self.documents.schema,
-            operation.variable_definitions or (),
-            dict(asked.variables),
-            hide_suggestions=not self.documents.suggestions,
-        )
-        if isinstance(coerced, list):
-            for failure in coerced:
-                failure.extensions = {"code": "BAD_USER_INPUT"}
-            return refusal(*coerced)
-        return Prepared(asked, document, operation, report)
+        return Prepared(asked, document, operation, report, cost)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -156,8 +166,11 @@ class Executor:
         try:
             with self.gate.let_in(scene.caller):
                 context = Context(prepared.document.node, scene.operation())
+                if scene.plan == "only":
+                    return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
                 result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-                return outcome(result.data, result.errors or (), context)
+                explained = None if scene.plan is None else explain.made(context.operation, prepared.cost)
+                return outcome(result.data, result.errors or (), context, explained)
         except GatewayError as error:
             return refused(error)
 
@@ -234,6 +247,8 @@ def permit(document: Document, scene: Scene) -> None:
         refusal = Forbidden("The schema is not shown to this caller.")
     elif "raw" in document.fields and "raw" not in scene.roles:
         refusal = Forbidden("`raw` is not shown to this caller.")
+    elif scene.plan is not None and "explain" not in scene.roles:
+        refusal = Forbidden("Plans are not shown to this caller.")
     if refusal is not None:
         scene.denied(refusal)
         raise refusal
@@ -248,10 +263,12 @@ def noted(report: Report, result: Result) -> Result:
     return result
 
 
-def outcome(data: Any, errors: Any, context: Context) -> Result:
+def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
+    if extensions is not None:
+        body["extensions"] = extensions
     return made(body, codes(formatted), context)
 
 

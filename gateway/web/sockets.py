@@ -100,6 +100,7 @@ class Conversation:
         closing = None
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.stop())
                 await self.listen(tasks)
         except* WebSocketDisconnect:
             pass
@@ -109,6 +110,11 @@ class Conversation:
             logger.exception("Unexpected error on a WebSocket")
             closing = Closing(4500, "Internal server error")
         return closing
+
+    async def stop(self) -> None:
+        """Send the client elsewhere when the server stops or has other settings."""
+        await self.socket.state.stopping.wait()
+        raise Closing(1012, "Service restart")
 
     async def listen(self, tasks: asyncio.TaskGroup) -> None:
         """Take the client's messages. Raises `Closing` and `WebSocketDisconnect`."""
