@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from websockets import ConnectionClosed, Subprotocol
+from websockets.sync.client import connect
 
 COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets")
 ENVIRON = {
@@ -255,6 +257,19 @@ def test_a_server_that_stops_breaks_off_streams_of_events_at_once() -> None:
             rest = response.read()
     assert b'"PENDING"' in rest
     assert b"complete" not in rest
+
+
+def test_a_server_that_stops_sends_the_clients_of_its_sockets_elsewhere() -> None:
+    with running("demo", "--port", "0", "--models", "20") as (process, said):
+        url = address(said, "Gateway").replace("http", "ws") + "/graphql"
+        with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as client:
+            client.send('{"type": "connection_init"}')
+            assert client.recv() == '{"type":"connection_ack"}'
+            stop(process, signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
