@@ -109,13 +109,14 @@ class Image:
 
 @contextmanager
 def built(dockerfile: Path, repository: Path, folder: Path) -> Iterator[Image]:
-    """The image of the repository's files that git knows, or would take. Fails the test where a step fails."""
+    """The image of the files that git knows, or would take, and `.dockerignore` lets in. Fails where a step does."""
     context, top = folder / "context", folder / "top"
+    let_in = re.findall(r"^!(.+)$", (repository / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout.split(
         "\0"
     ):
-        if name and (repository / name).is_file():
+        if name.partition("/")[0] in let_in and (repository / name).is_file():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, context / name)
     top.mkdir()
