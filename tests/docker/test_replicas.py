@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import pytest
@@ -22,6 +23,9 @@ from gateway import twins
 from gateway.twins import Twins
 from tests.conftest import Client
 from tests.docker.tools import tool
+from tests.subscriptions.conftest import WATCH
+from tests.subscriptions.test_events import following, streamed
+from tests.subscriptions.test_sockets import done, talk
 from tests.test_incremental import MODEL, PARTS, SLOW, parts
 from tests.test_replicas import Server
 
@@ -92,6 +96,7 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
         )
         serve = [sys.executable, "-m", "gateway", "serve", "--config", str(settings), "--host", "127.0.0.1"]
         environ = {**KEYS, "PYTHONUNBUFFERED": "1", "GATEWAY_BREAKER_OPEN_FOR": "0.1", "GATEWAY_RETRY_ATTEMPTS": "1"}
+        environ["GATEWAY_SUBSCRIPTIONS_INTERVAL"] = "0.1"
         gateways = [await stack.enter_async_context(running(*serve, "--port", "0", environ=environ)) for _ in range(3)]
         addresses = {f"gateway-{number} gateway-{number}:8000": f"gateway-{number} {await address(one)}"
                      for number, one in enumerate(gateways, start=1)}  # fmt: skip
@@ -150,9 +155,25 @@ async def test_requests_go_on_as_long_as_one_gateway_is_left(deployment: Deploym
     assert await many(deployment, 20, lambda: None) == {207}
 
 
-async def test_an_answer_in_parts_passes_as_it_comes(deployment: Deployment) -> None:
-    deployment.twin.faults.replace({"ListModelVersions": {"hang": True}})
+def told(approval: str) -> dict[str, Any]:
+    return {"data": {"modelVersionChanged": {"approval": approval}}}
+
+
+async def test_what_comes_in_parts_passes_as_it_comes(deployment: Deployment) -> None:
+    version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending", "FrameworkType": "PyTorch"}
+    deployment.twin.corpus.pai_models.insert(
+        {"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]}
+    )
     client, asked = deployment.client, {"query": SLOW, "variables": {"id": MODEL}}
+    async with talk(client) as socket, streamed(client, WATCH) as stream:
+        await socket.subscribe("1", WATCH)
+        assert (await socket.hear())["payload"] == told("PENDING")
+        assert await following(stream) == ("next", told("PENDING"))
+        version["ApprovalStatus"] = "Approved"
+        assert (await socket.hear())["payload"] == told("APPROVED")
+        assert await following(stream) == ("next", told("APPROVED"))
+        assert (await socket.hear(), await following(stream)) == (done(), ("complete", None))
+    deployment.twin.faults.replace({"ListModelVersions": {"hang": True}})
     async with client.session.post(client.url + "/graphql", json=asked, headers={"Accept": PARTS}) as response:
         coming = parts(response)
         assert (await anext(coming))["hasNext"]
