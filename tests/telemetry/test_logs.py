@@ -47,6 +47,7 @@ def written(log_format: str = "json", log_level: str = "info") -> Iterator[io.St
         configure(Telemetry(log_format=log_format, log_level=log_level))
     try:
         yield text
+        text.getvalue()
     finally:
         root.handlers[:] = before[0]
         root.setLevel(before[1])
