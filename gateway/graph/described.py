@@ -1,10 +1,14 @@
 """How fields of the graph are declared: a description each, and no resolver where a record holds the value."""
 
-from typing import Any
+from typing import Any, Final
 
 import strawberry
+from strawberry.types.field import StrawberryField
 
-from gateway.graph.selected import asked
+from gateway.graph.selected import current
+
+HELD: Final = "held"
+"""Marks a resolver that does no more than `held`."""
 
 
 def described(text: str) -> Any:
@@ -17,6 +21,17 @@ def given(text: str, **options: Any) -> Any:
     return strawberry.field(description=text, default=None, **options)
 
 
+def argued(text: str) -> Any:
+    """Declares a field with arguments, by a resolver that returns what is `held`."""
+    return strawberry.field(description=text, metadata={HELD: True})
+
+
 def held(record: Any, info: strawberry.Info[Any, Any]) -> Any:
     """The value of a field with arguments, which the record holds under the field and its arguments."""
-    return record[asked(info).key]
+    field, variables = current(info)
+    return record[field.ask(variables).key]
+
+
+def in_record(declared: StrawberryField) -> bool:
+    """Whether a record holds a field's value, under what the field asks, and nothing else is done to get it."""
+    return declared.is_basic_field or (HELD in declared.metadata and not declared.extensions)

@@ -1,28 +1,21 @@
-"""The published schema: the queries, and how each one asks the catalog."""
+"""The published schema: the queries as they are declared, and how documents are refused."""
 
-import asyncio
-import logging
 from collections.abc import Iterator
 from operator import getitem
-from typing import Annotated, Any
-from uuid import uuid4
+from typing import Annotated
 
 import strawberry
-from graphql import GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
+from graphql import GraphQLError, OperationDefinitionNode
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from gateway.catalog.connections import listing
-from gateway.catalog.ids import Ref, parse, spoken
-from gateway.catalog.operation import Operation
 from gateway.catalog.readers import DEFAULT_SIZE
-from gateway.catalog.selection import Ask, Selection, under
-from gateway.errors import BadInput, GatewayError, InvalidId
 from gateway.graph import suppliers
+from gateway.graph.faults import present
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
+from gateway.graph.roots import MOST_IDS, answer
 from gateway.graph.scalars import SCALARS
-from gateway.graph.selected import asked, selection
 from gateway.graph.types import (
     AFTER,
     FIRST,
@@ -37,85 +30,35 @@ from gateway.graph.types import (
 )
 from gateway.graph.values import Registry
 
-logger = logging.getLogger("gateway.graph")
-
-MOST_IDS = 100
-
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
-
-
-def admitted(operation: Operation, text: str, entity: str | None = None) -> Ref:
-    """The reference of a global id, checked before anything of it reaches a registry.
-
-    Raises `InvalidId` for an id this graph cannot have given out, or of another type than expected.
-    """
-    ref = parse(text)
-    registry = operation.registries.get(ref.registry)
-    if registry is None:
-        raise InvalidId(f"{spoken(text)} names a registry that this graph does not have.")
-    registry.admit(ref)
-    if entity not in (None, ref.entity):
-        raise InvalidId(f"{spoken(text)} is the id of a {ref.entity}, not of a {entity}.")
-    return ref
-
-
-async def one(info: Info, text: str, entity: str | None = None) -> Any:
-    """The object of a global id, null when there is none."""
-    operation: Operation = info.context.operation
-    ref = admitted(operation, text, entity)
-    return await operation.entity(ref, selection(info, ref.entity))
-
-
-async def one_or_error(info: Info, text: str) -> Any:
-    """As `one`, with the error as the value: in a list it takes the place of its own object only."""
-    try:
-        return await one(info, text)
-    except GatewayError as error:
-        return error
-
-
-async def many(info: Info, entity: str) -> Any:
-    """A merged page of all registries. A failure that the client cannot see in its coverage becomes an error."""
-    wanted = selection(info)
-    record, failures = await listing(info.context.operation, entity, asked(info), wanted)
-    if not shows_state(wanted):
-        info.context.failures += [(info.path, failure) for failure in failures]
-    return record
-
-
-def shows_state(wanted: Selection) -> bool:
-    """Whether the client sees which registries a connection stands on."""
-    return not wanted or Ask("state") in under(wanted, "coverage")
 
 
 @strawberry.type(description="Everything that can be asked.")
 class Query:
     @strawberry.field(description="The object of a global id; null when there is none.")
     async def node(self, info: Info, id: ID) -> Node | None:
-        return await one(info, id)
+        return await answer(info)
 
     @strawberry.field(description="The objects of several global ids, in their order; null where there is none.")
     async def nodes(self, info: Info, ids: IDS) -> list[Node | None]:
-        if len(ids) > MOST_IDS:
-            raise BadInput(f"`ids` may hold at most {MOST_IDS} ids, not {len(ids)}.")
-        return await asyncio.gather(*(one_or_error(info, id) for id in ids))
+        return await answer(info)
 
     @strawberry.field(description="The model of a global id; null when there is none.")
     async def model(self, info: Info, id: ID) -> Model | None:
-        return await one(info, id, "Model")
+        return await answer(info)
 
     @strawberry.field(description="The model version of a global id; null when there is none.")
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
-        return await one(info, id, "ModelVersion")
+        return await answer(info)
 
     @strawberry.field(description="The algorithm of a global id; null when there is none.")
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
-        return await one(info, id, "Algorithm")
+        return await answer(info)
 
     @strawberry.field(description="The algorithm version of a global id; null when there is none.")
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
-        return await one(info, id, "AlgorithmVersion")
+        return await answer(info)
 
     @strawberry.field(
         description="The models of all registries as one list; newest first, if no other order is asked for."
@@ -128,7 +71,7 @@ class Query:
         filter: Annotated[ModelFilter | None, strawberry.argument(description="Which models.")] = None,
         order_by: Annotated[ModelOrder | None, strawberry.argument(description="In what order.")] = None,
     ) -> ModelConnection | None:
-        return await many(info, "Model")
+        return await answer(info)
 
     @strawberry.field(
         description="The algorithms of all registries as one list, newest first; those without a creation time last."
@@ -140,12 +83,11 @@ class Query:
         after: AFTER = None,
         filter: Annotated[AlgorithmFilter | None, strawberry.argument(description="Which algorithms.")] = None,
     ) -> AlgorithmConnection | None:
-        return await many(info, "Algorithm")
+        return await answer(info)
 
     @strawberry.field(description="The configured registries. Asking them makes no upstream call.")
     def registries(self, info: Info) -> list[Registry]:
-        records: Any = [registry.record() for registry in info.context.operation.registries.values()]
-        return records
+        return answer(info)
 
 
 class OneOperation(SchemaExtension):
@@ -175,22 +117,6 @@ class Schema(strawberry.Schema):
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         for error in errors:
             present(error)
-
-
-def present(error: GraphQLError) -> None:
-    """Give an error its stable code; one that was not foreseen goes to the log and only its id to the client."""
-    cause = error.original_error
-    if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
-        return
-    if cause is None or isinstance(cause, GraphQLError):
-        error.extensions = {
-            "code": "GRAPHQL_PARSE_FAILED" if isinstance(error, GraphQLSyntaxError) else "BAD_USER_INPUT"
-        }
-        return
-    error_id = uuid4().hex
-    logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)
-    error.message = f"Something went wrong in the gateway; its log knows this as {error_id}."
-    error.extensions = {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id}
 
 
 suppliers.describe()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import strawberry
 
 from gateway.catalog.readers import DEFAULT_SIZE
-from gateway.graph.described import described, held
+from gateway.graph.described import argued, described, held
 from gateway.graph.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
 from gateway.graph.inputs import ModelVersionFilter
 from gateway.graph.scalars import JSON, DateTime, Long
@@ -60,11 +60,11 @@ class Model(Node):
     extra: JSON | None = described(EXTRA)
     raw: JSON | None = described(RAW)
 
-    @strawberry.field(description="The version of this name; null when there is none.")
+    @argued("The version of this name; null when there is none.")
     def version(self, info: Info, name: NAME) -> "ModelVersion | None":
         return held(self, info)
 
-    @strawberry.field(description="Its versions, newest first; those whose list tells no time by id.")
+    @argued("Its versions, newest first; those whose list tells no time by id.")
     def versions(
         self,
         info: Info,
@@ -147,11 +147,11 @@ class Algorithm(Node):
     latest_version: "AlgorithmVersion | None" = described("Its newest version; null when it has none.")
     raw: JSON | None = described(f"{RAW} {ENTRY}")
 
-    @strawberry.field(description="The version of this name; null when there is none.")
+    @argued("The version of this name; null when there is none.")
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
         return held(self, info)
 
-    @strawberry.field(description="Its versions, newest first; those whose list tells no time by id.")
+    @argued("Its versions, newest first; those whose list tells no time by id.")
     def versions(
         self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
     ) -> "AlgorithmVersionConnection | None":

@@ -1,0 +1,189 @@
+"""Compiled operations: a validated document becomes, once, a function from variables to an answer.
+
+It does what executing the operation does, without walking the document again: the same root functions load the
+records (`gateway.graph.roots`), and functions written for the selection project them. Introspection, subscriptions
+and incremental delivery are left to Strawberry's executor; so is a field that is not just held by a record.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from inspect import isawaitable
+from typing import Any, Final
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    VariableNode,
+    Visitor,
+    get_variable_values,
+    visit,
+)
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, gather_with_cancel
+
+from gateway.graph.completion import Completion
+from gateway.graph.described import in_record
+from gateway.graph.faults import present
+from gateway.graph.projection import Projector, projector
+from gateway.graph.roots import ROOTS, Asking
+from gateway.graph.selected import TYPE_NAME, Chosen, Scope, declaration
+
+MOST_ERRORS: Final = 50
+"""Errors of variables that one answer tells; as the executor has it."""
+MOST_WAYS: Final = 64
+"""Outcomes of an operation's directives that are kept ready."""
+
+
+def compiled(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> "Compiled | None":
+    """An operation of a valid document, compiled; None where it asks for what compiled operations do not cover."""
+    fragments = {
+        definition.name.value: definition
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+    read = Reading(schema)
+    for node in (operation, *fragments.values()):
+        visit(node, read)
+    root = schema.query_type
+    if operation.operation is not OperationType.QUERY or operation.directives or not read.covered or root is None:
+        return None
+    return Compiled(schema, root, operation, fragments, sorted(read.directed))
+
+
+class Reading(Visitor):
+    """Reads a document for what compiling it depends on: whether all of it is ``covered``, and the variables that
+    directives name."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        super().__init__()
+        self.known = ROOTS.keys() | {TYPE_NAME} | held_names(schema)
+        self.covered = True
+        self.directed: set[str] = set()
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        self.covered &= node.name.value in self.known
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
+        self.covered &= not node.directives and not node.variable_definitions
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        self.covered &= node.name.value in ("include", "skip")
+        values = [argument.value for argument in node.arguments or ()]
+        self.directed |= {value.name.value for value in values if isinstance(value, VariableNode)}
+
+
+def held_names(schema: GraphQLSchema) -> set[str]:
+    """Names that only fields have whose values are in records."""
+    fields = [
+        (name, in_record(declaration(field)))
+        for one in schema.type_map.values()
+        if isinstance(one, GraphQLObjectType) and one is not schema.query_type and not one.name.startswith("__")
+        for name, field in one.fields.items()
+    ]
+    return {name for name, _ in fields} - {name for name, held in fields if not held}
+
+
+class Compiled:
+    """One operation, with all that was worked out for it: for each outcome of its directives, its root fields."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        root: GraphQLObjectType,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        directed: Sequence[str],
+    ) -> None:
+        self.schema, self.root, self.operation, self.fragments = schema, root, operation, fragments
+        self.directed = directed
+        self._ways: dict[tuple[Any, ...], list[RootField]] = {}
+
+    async def answer(self, variables: Mapping[str, Any] | None, context: Any) -> ExecutionResult:
+        """The operation's answer: as the executor gives it, with errors as clients see them.
+
+        ``context`` has the ``operation`` on the catalog and the list of ``failures`` (see `Asking`).
+        """
+        result = await self._answer(variables, context)
+        for error in result.errors or ():
+            present(error)
+        return result
+
+    async def _answer(self, given: Mapping[str, Any] | None, context: Any) -> ExecutionResult:
+        definitions = self.operation.variable_definitions or ()
+        variables = get_variable_values(self.schema, definitions, dict(given or {}), max_errors=MOST_ERRORS)
+        if isinstance(variables, list):
+            return ExecutionResult(None, variables)
+        completion = Completion(variables)
+        try:
+            data = await self._data(completion, context)
+        except GraphQLError as error:
+            completion.errors.append(error)
+            data = None
+        return ExecutionResult(data, completion.errors or None)
+
+    async def _data(self, completion: Completion, context: Any) -> dict[str, Any]:
+        """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
+        fields = self._fields(completion.variables)
+        answers = [one.answer(completion, context) for one in fields]
+        completed = [await answers[0]] if len(answers) == 1 else await gather_with_cancel(*answers)
+        return {one.chosen.key: value for one, value in zip(fields, completed, strict=True)}
+
+    def _fields(self, variables: VariableValues) -> "list[RootField]":
+        way = tuple(variables.coerced.get(name) for name in self.directed)
+        if way not in self._ways:
+            if len(self._ways) == MOST_WAYS:
+                self._ways.clear()
+            scope = Scope.of(self.schema, self.fragments, self.operation, variables)
+            self._ways[way] = [RootField(one) for one in scope.roots(self.root)]
+        return self._ways[way]
+
+
+class RootField:
+    """One root field: what it asks, and how its value is projected."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self.chosen = chosen
+        self._project: Projector | None = None
+        self._varying: list[Chosen] = []
+
+    async def answer(self, completion: Completion, context: Any) -> Any:
+        """Its answer. Raises a located `GraphQLError` where null cannot stand for it."""
+        chosen = self.chosen
+        if chosen.name == TYPE_NAME:
+            return chosen.parent.name
+        path = Path(None, chosen.key, chosen.parent.name)
+        try:
+            value = ROOTS[chosen.name](Asking(context, chosen, completion.variables, path))
+            if isawaitable(value):
+                value = await value
+        except Exception as error:
+            value = error
+        return self._completed(value, completion)
+
+    def _completed(self, value: Any, completion: Completion) -> Any:
+        with suppress(Exception):  # whatever it is, completion says it in the answer
+            return self._projected(value, completion.variables)
+        return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
+
+    def _projected(self, value: Any, variables: VariableValues) -> Any:
+        if self._project is None:
+            self._varying = list(varying([self.chosen]))
+            self._project = projector(self.chosen, self._varying)
+        return self._project(value, [one.ask(variables).key for one in self._varying])
+
+
+def varying(fields: Iterable[Chosen]) -> Iterator[Chosen]:
+    """The fields below some fields whose arguments depend on variables."""
+    for one in fields:
+        for runtime in one.types:
+            below = one.below(runtime.name)
+            yield from (inner for inner in below if inner.varies)
+            yield from varying(below)
