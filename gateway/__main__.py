@@ -170,7 +170,7 @@ def _twin_settings(url: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, Settings
+    from gateway.settings import Secret, ServerSettings, Settings
 
     pai = PaiSettings(
         name="pai",
@@ -188,7 +188,7 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(registries=(pai, qianfan))
+    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
 
 
 @asynccontextmanager

@@ -13,22 +13,32 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
 from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.guard import Guard
 from gateway.upstream.health import Watch
 from gateway.upstream.shared import Shared
-from gateway.upstream.source import Direct, Lifetimes, Source
+from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
-from gateway.web.graphql import graphql
+from gateway.web.executor import Executor, Scene
+from gateway.web.graphql import Door
+from gateway.web.persisted import Persisted
 from gateway.web.warming import names, warm
+
+OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
+    "development": frozenset({"read", "raw", "explain"}),
+    "production": frozenset({"read"}),
+}
+"""What anybody may do, by the server's profile."""
 
 
 class State(TypedDict):
@@ -87,10 +97,14 @@ def warm_up(path: str) -> tuple[str, list[str]]:
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when the file of
-    queries to warm up with cannot be used.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
+    the settings name cannot be used.
     """
     document, named = warm_up(settings.cache.warm_up)
+    roles = OPEN_TO_ALL[settings.server.profile]
+    documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents))
+    door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -107,7 +121,8 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
                 for one in settings.registries
             }
             limits = bounds(settings.catalog)
-            warming = [asyncio.create_task(warm(document, Operation(opened, limits), name)) for name in named]
+            scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
+            warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
             yield {"registries": opened, "bounds": limits, "cache": cache}
             for task in warming:
                 task.cancel()
@@ -116,10 +131,10 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     return Starlette(
         routes=[
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
-            Route("/graphql", graphql, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            Route("/schema.graphql", health.schema),
+            *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
         ],
         lifespan=lifespan,
     )

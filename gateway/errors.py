@@ -4,6 +4,14 @@ GatewayError
 ├── BadInput                     BAD_USER_INPUT             an argument has a value that cannot be used
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor of another list, filter or order, or none at all
 │   └── InvalidId                INVALID_ID                 an id that this gateway never gave out
+├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document has no such operation, or several
+├── QueryTooComplex              QUERY_TOO_COMPLEX          a document larger or deeper than allowed
+├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  no document of that hash is known here
+├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  documents are not remembered here
+├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   a hash that is not the one of the document beside it
+├── DocumentNotTrusted           DOCUMENT_NOT_TRUSTED       not one of the documents that this gateway executes
+├── Forbidden                    FORBIDDEN                  this caller may not do this
+├── TooManyRequests              TOO_MANY_REQUESTS          more at once, or more per second, than one caller may ask
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
 └── RegistryError                                           one registry could not do its part
     ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
@@ -20,9 +28,9 @@ GatewayError
     ├── RegistryNotCached        REGISTRY_NOT_CACHED        only a kept answer was wanted, and there is none
     └── NotFound                 (never seen by clients)    the registry has no such object: the field is null
 
-Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED or
-OPERATION_RESOLUTION_FAILURE; HTTP requests that are none of GraphQL have BAD_REQUEST, NOT_ACCEPTABLE,
-METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SERVER_ERROR.
+Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED or GRAPHQL_VALIDATION_FAILED; HTTP requests that are
+none of GraphQL have BAD_REQUEST, NOT_ACCEPTABLE, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT,
+BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SERVER_ERROR.
 """
 
 from typing import Any, ClassVar
@@ -49,6 +57,44 @@ class InvalidCursor(BadInput):
 
 class InvalidId(BadInput):
     code = "INVALID_ID"
+
+
+class UnknownOperation(GatewayError):
+    code = "OPERATION_RESOLUTION_FAILURE"
+
+
+class QueryTooComplex(GatewayError):
+    code = "QUERY_TOO_COMPLEX"
+
+
+class PersistedQueryNotFound(GatewayError):
+    code = "PERSISTED_QUERY_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("PersistedQueryNotFound")
+
+
+class PersistedQueryNotSupported(GatewayError):
+    code = "PERSISTED_QUERY_NOT_SUPPORTED"
+
+    def __init__(self) -> None:
+        super().__init__("PersistedQueryNotSupported")
+
+
+class PersistedQueryMismatch(GatewayError):
+    code = "PERSISTED_QUERY_MISMATCH"
+
+
+class DocumentNotTrusted(GatewayError):
+    code = "DOCUMENT_NOT_TRUSTED"
+
+
+class Forbidden(GatewayError):
+    code = "FORBIDDEN"
+
+
+class TooManyRequests(GatewayError):
+    code = "TOO_MANY_REQUESTS"
 
 
 class NoRegistryAnswered(GatewayError):

@@ -74,10 +74,44 @@ class RegistrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the gateway listens."""
+    """Where the gateway listens, and how much it shows of itself."""
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+    profile: str = setting(
+        "`development` shows everybody the schema, suggestions and `raw` fields; `production` does not.",
+        default="production",
+        pattern="development|production",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSettings:
+    """How much one request may ask."""
+
+    body_bytes: int = setting("Largest body of a request.", default=2_000_000, minimum=1_000, maximum=100_000_000)
+    body_seconds: float = setting("Seconds in which a body must have come.", default=15.0, minimum=0.1, maximum=600)
+    batch: int = setting("Operations in one request; with 1 there is no batching.", default=1, minimum=1, maximum=100)
+    variables_bytes: int = setting("Largest variables, as JSON.", default=200_000, minimum=100, maximum=10_000_000)
+    characters: int = setting("Longest document.", default=100_000, minimum=1_000, maximum=10_000_000)
+    tokens: int = setting("Words and signs of a document.", default=4_000, minimum=100, maximum=100_000)
+    operations: int = setting("Operations in a document.", default=10, minimum=1, maximum=1_000)
+    fields: int = setting("Fields of an operation, fragments opened.", default=2_000, minimum=10, maximum=100_000)
+    depth: int = setting("Levels that fields nest.", default=15, minimum=3, maximum=100)
+    aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
+    directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
+    root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsSettings:
+    """Which documents are executed."""
+
+    automatic: bool = setting("Remember documents by their hash for clients that send it first.", default=True)
+    trusted: str = setting(
+        "File of trusted documents: a JSON object of documents by their id.", default="", example="documents.json"
+    )
+    only_trusted: bool = setting("Execute nothing but trusted documents.", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +258,8 @@ class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    documents: DocumentsSettings = field(default_factory=DocumentsSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)

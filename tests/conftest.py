@@ -18,7 +18,15 @@ from gateway import twins
 from gateway.app import create_app
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import CacheSettings, QuotaSettings, RegistrySettings, RetrySettings, Secret, Settings
+from gateway.settings import (
+    CacheSettings,
+    QuotaSettings,
+    RegistrySettings,
+    RetrySettings,
+    Secret,
+    ServerSettings,
+    Settings,
+)
 from gateway.twins import Twins
 
 
@@ -100,6 +108,7 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
 
 
 PLAIN = {
+    "server": ServerSettings(profile="development"),
     "cache": CacheSettings(enabled=False),
     "retry": RetrySettings(attempts=1),
     "quota": QuotaSettings(requests_per_second=10_000),

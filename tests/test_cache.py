@@ -11,14 +11,15 @@ import pytest
 from gateway import twins
 from gateway.app import create_app, registries
 from gateway.catalog.operation import Operation
-from gateway.graph.schema import SCHEMA
-from gateway.settings import BreakerSettings, CacheSettings, Secret, SettingsError
+from gateway.graph.context import Context
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE, SCHEMA
+from gateway.settings import BreakerSettings, CacheSettings, LimitsSettings, Secret, SettingsError
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.source import Freshness, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.upstream.wire import Destination, Key, Request, Scope
-from gateway.web.graphql import Context
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -316,9 +317,10 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
         kept = registries(settings(pai(twin.url), qianfan(twin.url)), Source(transport, cache, lifetimes, 1.0))
+        everything = Documents(CORE, LimitsSettings(), suggestions=True).read(EVERYTHING)
         contents = []
         for _ in range(2):
-            result = await SCHEMA.execute(EVERYTHING, context_value=Context(Operation(kept)))
+            result = await SCHEMA.execute(None, context_value=Context(everything, Operation(kept)))
             assert result.errors is None
             contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
     assert len(contents[0]) > 10

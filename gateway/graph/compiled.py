@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from graphql import (
     DirectiveNode,
-    DocumentNode,
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
@@ -23,30 +22,29 @@ from graphql import (
     OperationType,
     VariableNode,
     Visitor,
-    get_variable_values,
     visit,
 )
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel
 
 from gateway.graph.completion import Completion
+from gateway.graph.context import Context
 from gateway.graph.described import in_record
+from gateway.graph.documents import Document
 from gateway.graph.faults import present
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
 from gateway.graph.selected import TYPE_NAME, Chosen, Scope, declaration
 
-MOST_ERRORS: Final = 50
-"""Errors of variables that one answer tells; as the executor has it."""
 MOST_WAYS: Final = 64
 """Outcomes of an operation's directives that are kept ready."""
 
 
-def compiled(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> "Compiled | None":
+def compiled(schema: GraphQLSchema, document: Document, operation: OperationDefinitionNode) -> "Compiled | None":
     """An operation of a valid document, compiled; None where it asks for what compiled operations do not cover."""
     fragments = {
         definition.name.value: definition
-        for definition in document.definitions
+        for definition in document.node.definitions
         if isinstance(definition, FragmentDefinitionNode)
     }
     read = Reading(schema)
@@ -106,30 +104,19 @@ class Compiled:
         self.directed = directed
         self._ways: dict[tuple[Any, ...], list[RootField]] = {}
 
-    async def answer(self, variables: Mapping[str, Any] | None, context: Any) -> ExecutionResult:
-        """The operation's answer: as the executor gives it, with errors as clients see them.
-
-        ``context`` has the ``operation`` on the catalog and the list of ``failures`` (see `Asking`).
-        """
-        result = await self._answer(variables, context)
-        for error in result.errors or ():
-            present(error)
-        return result
-
-    async def _answer(self, given: Mapping[str, Any] | None, context: Any) -> ExecutionResult:
-        definitions = self.operation.variable_definitions or ()
-        variables = get_variable_values(self.schema, definitions, dict(given or {}), max_errors=MOST_ERRORS)
-        if isinstance(variables, list):
-            return ExecutionResult(None, variables)
+    async def answer(self, variables: VariableValues, context: Context) -> ExecutionResult:
+        """The operation's answer for coerced variables: as the executor gives it, with errors as clients see them."""
         completion = Completion(variables)
         try:
             data = await self._data(completion, context)
         except GraphQLError as error:
             completion.errors.append(error)
             data = None
+        for failure in completion.errors:
+            present(failure)
         return ExecutionResult(data, completion.errors or None)
 
-    async def _data(self, completion: Completion, context: Any) -> dict[str, Any]:
+    async def _data(self, completion: Completion, context: Context) -> dict[str, Any]:
         """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
         fields = self._fields(completion.variables)
         answers = [one.answer(completion, context) for one in fields]
@@ -154,7 +141,7 @@ class RootField:
         self._project: Projector | None = None
         self._varying: list[Chosen] = []
 
-    async def answer(self, completion: Completion, context: Any) -> Any:
+    async def answer(self, completion: Completion, context: Context) -> Any:
         """Its answer. Raises a located `GraphQLError` where null cannot stand for it."""
         chosen = self.chosen
         if chosen.name == TYPE_NAME:

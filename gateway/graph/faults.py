@@ -3,7 +3,7 @@
 import logging
 from uuid import uuid4
 
-from graphql import GraphQLError, GraphQLSyntaxError
+from graphql import GraphQLError
 
 from gateway.errors import GatewayError
 
@@ -16,9 +16,7 @@ def present(error: GraphQLError) -> None:
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
     if cause is None or isinstance(cause, GraphQLError):
-        error.extensions = {
-            "code": "GRAPHQL_PARSE_FAILED" if isinstance(error, GraphQLSyntaxError) else "BAD_USER_INPUT"
-        }
+        error.extensions = {"code": "BAD_USER_INPUT"}
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)

@@ -15,6 +15,7 @@ from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
 from gateway.catalog.selection import Ask, Selection, under
 from gateway.errors import BadInput, GatewayError, InvalidId
+from gateway.graph.context import Context
 from gateway.graph.selected import Chosen, current
 
 MOST_IDS = 100
@@ -22,20 +23,16 @@ MOST_IDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One root field of one operation: where it stands in the answer, and what is asked of it.
+    """One root field of one operation: where it stands in the answer, and what is asked of it."""
 
-    ``context`` has the ``operation`` and the list of ``failures``.
-    """
-
-    context: Any
+    context: Context
     field: Chosen
     variables: VariableValues
     path: Path
 
     @property
     def operation(self) -> Operation:
-        operation: Operation = self.context.operation
-        return operation
+        return self.context.operation
 
     @property
     def ask(self) -> Ask:

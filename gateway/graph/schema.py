@@ -5,8 +5,8 @@ from operator import getitem
 from typing import Annotated
 
 import strawberry
-from graphql import GraphQLError, OperationDefinitionNode
-from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -90,24 +90,12 @@ class Query:
         return answer(info)
 
 
-class OneOperation(SchemaExtension):
-    """Refuses a document of several operations without a name, and gives refusals of validation their code.
+class Prepared(SchemaExtension):
+    """Gives the executor the document that was read before: it neither parses nor validates."""
 
-    Stands after the extension that validates.
-    """
-
-    def on_validate(self) -> Iterator[None]:
-        context = self.execution_context
-        for error in context.pre_execution_errors or ():
-            error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
-        document = context.graphql_document
-        if not context.pre_execution_errors and document is not None and context.context.operation_name is None:
-            operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-            if len(operations) > 1:
-                reason = "The document has several operations: `operationName` must say which."
-                context.pre_execution_errors = [
-                    GraphQLError(reason, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})
-                ]
+    def on_operation(self) -> Iterator[None]:
+        self.execution_context.graphql_document = self.execution_context.context.document.node
+        self.execution_context.pre_execution_errors = []
         yield
 
 
@@ -124,9 +112,12 @@ suppliers.describe()
 SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
-    extensions=[ParserCache, ValidationCache, OneOperation],
+    extensions=[Prepared],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
 )
+
+CORE = SCHEMA._schema
+"""The schema as graphql-core knows it."""
 
 
 def printed() -> str:

@@ -1,171 +1,97 @@
-"""GraphQL over HTTP: methods, bodies, media types and statuses around the schema.
+"""GraphQL over HTTP: what a request is answered with, in which media type, status and headers.
 
-Source: the GraphQL-over-HTTP specification, working draft. Queries come by POST with a JSON body or by GET; the answer
-is ``application/graphql-response+json`` for clients that accept it, else ``application/json``.
+Source: the GraphQL-over-HTTP specification, working draft.
 """
 
-from dataclasses import dataclass, field
-from email.message import Message
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
-from graphql import GraphQLError
-from graphql.pyutils import Path
+from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
-from strawberry.exceptions import MissingQueryError
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types.graphql import OperationType
 
-from gateway.catalog.operation import Operation
-from gateway.errors import RegistryError
-from gateway.graph.schema import SCHEMA
+from gateway.errors import Forbidden, TooManyRequests
+from gateway.settings import LimitsSettings
 from gateway.web import freshness
+from gateway.web.executor import Executor, Prepared, Result, Scene
+from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
 
-JSON: Final = "application/json"
-GRAPHQL: Final = "application/graphql-response+json"
-PARAMETERS: Final = {"query": str, "operationName": str, "variables": dict, "extensions": dict}
-LARGEST_BODY: Final = 2_000_000
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
+STATUSES: Final = {Forbidden.code: 403, TooManyRequests.code: 429}
+"""Statuses of refusals in both media types; others have the one of their media type."""
 
 
-@dataclass(slots=True)
-class Context:
-    """What an operation has beside its document: its side of the catalog, the name that the client gave it, and
-    failures that only errors can show."""
+class Door:
+    """The endpoint for requests with one answer. No body, however broken, gets a status of 500."""
 
-    operation: Operation
-    operation_name: str | None = None
-    failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
+    def __init__(self, executor: Executor, limits: LimitsSettings, roles: frozenset[str]) -> None:
+        self.executor, self.limits, self.roles = executor, limits, roles
+
+    def scene(self, request: Request) -> Scene:
+        wanted = freshness.wanted(request.headers.get("cache-control"))
+        return Scene(request.state.registries, request.state.bounds, wanted, self.roles)
+
+    async def answer(self, request: Request) -> Response:
+        media_type = JSON
+        try:
+            media_type = negotiate(request.headers.get("accept", "*/*"))
+            asked = await read(request, self.limits)
+            scene = self.scene(request)
+            if isinstance(asked, list):
+                results = await asyncio.gather(*(self.one(operation, scene) for operation in asked))
+                return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
+            prepared = self.executor.prepare(asked, scene)
+            if isinstance(prepared, Prepared):
+                self.check_method(request.method, prepared)
+                return settled(request, media_type, await self.executor.answer(prepared, scene))
+            return settled(request, media_type, prepared)
+        except Refused as refused:
+            return respond(media_type, refused.status, body_of(refused), refused.headers)
+
+    async def one(self, asked: Asked, scene: Scene) -> Result:
+        """The result of one operation of a batch: its refusal is its own."""
+        try:
+            prepared = self.executor.prepare(asked, scene)
+            if isinstance(prepared, Result):
+                return prepared
+            self.check_method("POST", prepared)
+            return await self.executor.answer(prepared, scene)
+        except Refused as refused:
+            return Result(body_of(refused), (refused.code,))
+
+    def check_method(self, method: str, prepared: Prepared) -> None:
+        """Raises `Refused` for an operation that cannot be asked in this way."""
+        if prepared.type is OperationType.SUBSCRIPTION:
+            raise Refused(406, "A subscription is asked over a WebSocket or as text/event-stream.", "NOT_ACCEPTABLE")
+        if method == "GET" and prepared.type is not OperationType.QUERY:
+            raise Refused(405, "GET is for queries only.", Allow="POST")
 
 
-class Refused(Exception):
-    """A request that is no GraphQL request, and the status that says so."""
-
-    def __init__(self, status: int, reason: str, code: str = "BAD_REQUEST", **headers: str) -> None:
-        super().__init__(reason)
-        self.status, self.code, self.headers = status, code, headers
-
-
-async def graphql(request: Request) -> Response:
-    """Answer one GraphQL request. No body, however broken, gets a status of 500."""
-    media_type = JSON
-    freshness_wanted = freshness.wanted(request.headers.get("cache-control"))
-    try:
-        media_type = negotiate(request.headers.get("accept", "*/*"))
-        parameters = await read(request)
-        context = Context(
-            Operation(request.state.registries, request.state.bounds, freshness_wanted), parameters.get("operationName")
-        )
-        result = await SCHEMA.execute(
-            parameters.get("query"),
-            parameters.get("variables"),
-            context,
-            operation_name=parameters.get("operationName"),
-            allowed_operation_types={OperationType.QUERY} if request.method == "GET" else None,
-        )
-    except Refused as refused:
-        error = {"message": str(refused), "extensions": {"code": refused.code}}
-        return respond(media_type, refused.status, {"errors": [error]}, refused.headers)
-    except MissingQueryError:
-        error = {"message": "The request has no `query`.", "extensions": {"code": "BAD_REQUEST"}}
-        return respond(media_type, 400, {"errors": [error]})
-    except CannotGetOperationTypeError as unknown:
-        error = {"message": unknown.as_http_error_reason(), "extensions": {"code": "OPERATION_RESOLUTION_FAILURE"}}
-        return respond(media_type, status_of_request_error(media_type), {"errors": [error]})
-    except InvalidOperationTypeError:
-        error = {"message": "GET is for queries only.", "extensions": {"code": "BAD_REQUEST"}}
-        return respond(media_type, 405, {"errors": [error]}, {"Allow": "POST"})
-    status, body = outcome(media_type, result, context)
-    response = respond(media_type, status, body, freshness.headers(context.operation, "errors" not in body))
-    if request.method == "GET" and "errors" not in body:
-        response.headers["ETag"] = tag = freshness.etag(bytes(response.body))
+def settled(request: Request, media_type: str, result: Result) -> Response:
+    """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
+    if result.operation is None:
+        return respond(media_type, status_of_refusal(media_type, result.codes), result.body)
+    response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
+    if request.method == "GET" and not result.codes:
+        response.headers["ETag"] = tag = freshness.etag(result.body)
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers={k: v for k, v in response.headers.items() if k in KEPT_BY_304})
     return response
 
 
-def outcome(media_type: str, result: Any, context: Context) -> tuple[int, dict[str, Any]]:
-    """Status and body of an executed (or refused) operation."""
-    errors = [error.formatted for error in result.errors or ()]
-    if result.data is None and not any(error.path for error in result.errors or ()):
-        return status_of_request_error(media_type), {"errors": errors}
-    errors += [
-        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
-        for path, failure in context.failures
-    ]
-    return 200, {"data": result.data, **({"errors": errors} if errors else {})}
-
-
-def status_of_request_error(media_type: str) -> int:
+def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
     """`application/json` keeps 200 for every well-formed request: its older clients expect that."""
-    return 400 if media_type == GRAPHQL else 200
+    return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
 
 
-def respond(media_type: str, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+def body_of(refused: Refused) -> bytes:
+    error: dict[str, Any] = {"message": str(refused), "extensions": {"code": refused.code}}
+    return orjson.dumps({"errors": [error]})
+
+
+def respond(media_type: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     content_type = f"{media_type}; charset=utf-8"
     said = {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})}
-    return Response(orjson.dumps(body), status, said, content_type)
-
-
-def negotiate(accept: str) -> str:
-    """The media type to answer in, by the client's preferences. Raises `Refused` (406) when it takes neither."""
-    weights: dict[str, float] = {}
-    for item in accept.split(","):
-        parsed = Message()
-        parsed["content-type"] = item
-        try:
-            weight = float(str(parsed.get_param("q", "1")))
-        except ValueError:
-            weight = 0.0
-        weights[item.split(";")[0].strip().lower()] = weight
-    wild = weights.get("application/*", weights.get("*/*", 0.0))
-    json, graphql = weights.get(JSON, wild), weights.get(GRAPHQL, 0.0 if JSON in weights else wild)
-    if max(json, graphql) <= 0:
-        raise Refused(406, f"The answer can be {GRAPHQL} or {JSON}.", "NOT_ACCEPTABLE")
-    named = GRAPHQL in weights
-    return GRAPHQL if named and graphql >= json else JSON
-
-
-async def read(request: Request) -> dict[str, Any]:
-    """The parameters of a request, checked. Raises `Refused`."""
-    if request.method == "GET":
-        parameters: dict[str, Any] = dict(request.query_params)
-        for name in ("variables", "extensions"):
-            if parameters.get(name):
-                parameters[name] = parsed_json(parameters[name].encode(), f"`{name}`")
-            else:
-                parameters.pop(name, None)
-    elif request.method == "POST":
-        content_type = Message()
-        content_type["content-type"] = request.headers.get("content-type", "")
-        if "content-type" not in request.headers or content_type.get_content_type() != JSON:
-            raise Refused(415, f"The body must be {JSON}.", "UNSUPPORTED_MEDIA_TYPE")
-        if str(content_type.get_param("charset", "utf-8")).lower() not in ("utf-8", "utf8"):
-            raise Refused(415, "The body must be in UTF-8.", "UNSUPPORTED_MEDIA_TYPE")
-        parameters = parsed_json(await body_of(request), "The body")
-    else:
-        raise Refused(405, "GraphQL is asked with GET or POST.", "METHOD_NOT_ALLOWED", Allow="GET, POST")
-    for name, kind in PARAMETERS.items():
-        if not isinstance(parameters.get(name), (kind, type(None))):
-            raise Refused(400, f"`{name}` must be {'an object' if kind is dict else 'a string'}.")
-    return parameters
-
-
-def parsed_json(text: bytes, what: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise Refused(400, f"{what} is not JSON.") from None
-    if not isinstance(value, dict):
-        raise Refused(400, f"{what} must be one JSON object.")
-    return value
-
-
-async def body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, f"The body is larger than {LARGEST_BODY} bytes.", "PAYLOAD_TOO_LARGE")
-    return bytes(body)
+    return Response(body, status, said, content_type)

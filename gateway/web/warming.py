@@ -2,11 +2,11 @@
 
 import logging
 
+import orjson
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from gateway.catalog.operation import Operation
-from gateway.graph.schema import SCHEMA
-from gateway.web.graphql import Context
+from gateway.web.executor import Executor, Prepared, Scene
+from gateway.web.requests import Asked
 
 logger = logging.getLogger("gateway.web")
 
@@ -22,8 +22,9 @@ def names(document: str) -> list[str]:
     return [node.name.value for node in operations if node.name is not None]
 
 
-async def warm(document: str, operation: Operation, name: str) -> None:
+async def warm(executor: Executor, scene: Scene, document: str, name: str) -> None:
     """Ask one of a document's operations, without variables; a failure is logged and harms nobody."""
-    result = await SCHEMA.execute(document, context_value=Context(operation, name), operation_name=name)
-    for error in result.errors or ():
-        logger.warning("Warming up with %s: %s", name, error.message)
+    prepared = executor.prepare(Asked(document, operation_name=name), scene)
+    result = await executor.answer(prepared, scene) if isinstance(prepared, Prepared) else prepared
+    for error in orjson.loads(result.body).get("errors", ()):
+        logger.warning("Warming up with %s: %s", name, error["message"])

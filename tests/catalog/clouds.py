@@ -11,13 +11,18 @@ import orjson
 from gateway.app import registries
 from gateway.catalog.operation import Operation
 from gateway.errors import NotFound, RegistryUnavailable
-from gateway.graph.schema import SCHEMA
+from gateway.graph.context import Context
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import Secret, Settings
+from gateway.settings import LimitsSettings, Secret, Settings
 from gateway.upstream.source import Direct
 from gateway.upstream.wire import Destination, Request
-from gateway.web.graphql import Context
+
+DOCUMENTS = Documents(
+    CORE, LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000), suggestions=True
+)
 
 SETTINGS = Settings(
     registries=(
@@ -197,7 +202,9 @@ class Clouds:
         return result.data
 
     async def execute(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
-        return await SCHEMA.execute(document, dict(variables or {}), Context(Operation(self.registries)))
+        context = Context(DOCUMENTS.read(document), Operation(self.registries))
+        assert not context.document.errors, context.document.errors
+        return await SCHEMA.execute(None, dict(variables or {}), context)
 
 
 def spelled(registry: str, request: Request) -> str:

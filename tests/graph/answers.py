@@ -12,17 +12,16 @@ from typing import Any
 from unittest.mock import patch
 
 import orjson
-from graphql import GraphQLError, OperationDefinitionNode, parse
+from graphql import GraphQLError, get_variable_values
 
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryUnavailable
 from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.context import Context
 from gateway.graph.roots import ROOTS, Asking
-from gateway.graph.schema import SCHEMA
-from gateway.web.graphql import Context
-from tests.catalog.clouds import Clouds
+from gateway.graph.schema import CORE, SCHEMA
+from tests.catalog.clouds import DOCUMENTS, Clouds
 
-GRAPH = SCHEMA._schema
 Variables = Mapping[str, Any]
 
 
@@ -52,21 +51,23 @@ def without_ids(text: bytes) -> bytes:
 
 
 def compile_document(text: str, name: str | None = None) -> Compiled | None:
-    document = parse(text)
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    [operation] = [node for node in operations if name is None or (node.name and node.name.value == name)]
-    return compiled(GRAPH, document, operation)
+    document = DOCUMENTS.read(text)
+    assert not document.errors, document.errors
+    return compiled(CORE, document, document.operation(name))
 
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    context = Context(Operation(clouds.registries))
-    result = await SCHEMA.execute(text, dict(variables), context)
+    context = Context(DOCUMENTS.read(text), Operation(clouds.registries))
+    result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
 
-async def answered(clouds: Clouds, one: Compiled, variables: Variables) -> Outcome:
-    context = Context(Operation(clouds.registries))
-    result = await one.answer(variables, context)
+async def answered(clouds: Clouds, text: str, one: Compiled, variables: Variables) -> Outcome:
+    document = DOCUMENTS.read(text)
+    context = Context(document, Operation(clouds.registries))
+    coerced = get_variable_values(CORE, document.operation(None).variable_definitions or (), dict(variables))
+    assert not isinstance(coerced, list), coerced
+    result = await one.answer(coerced, context)
     return Outcome.of(result.data, result.errors, context)
 
 
@@ -77,7 +78,7 @@ def both(text: str, variables: Variables | None = None, failing: frozenset[str] 
 
     async def run() -> tuple[Outcome, ...]:
         outcomes = [await executed(clouds(failing), text, variables or {})]
-        outcomes += [await answered(clouds(failing), one, variables or {}) for _ in range(2)]
+        outcomes += [await answered(clouds(failing), text, one, variables or {}) for _ in range(2)]
         return tuple(outcomes)
 
     return asyncio.run(run())

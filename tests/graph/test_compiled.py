@@ -107,11 +107,6 @@ def test_arguments_by_variables_and_their_defaults(variables: dict[str, Any]) ->
 
 
 REFUSED = {
-    "variables that are not given": ("query ($id: ID!) { model(id: $id) { id } }", {}),
-    "variables of another type": (
-        "query ($n: Int!, $f: ModelFilter) { models(first: $n, filter: $f) { totalCount } }",
-        {"n": "x", "f": {"kinds": ["NONE"], "no": 1}},
-    ),
     "a directive whose variable is null": (
         "query ($if: Boolean = true) { registries @include(if: $if) { name } }",
         {"if": None},

@@ -1,0 +1,144 @@
+"""Documents as clients send them: parsed, measured and validated once, then kept."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    Visitor,
+    parse,
+    validate,
+    visit,
+)
+
+from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation
+from gateway.graph.measures import Ruler, check
+from gateway.settings import LimitsSettings
+
+MOST_ERRORS: Final = 5
+INTROSPECTION: Final = ("__schema", "__type", "_service")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document: its tree, or why it is refused; and what is asked of whom in it.
+
+    ``fields`` are the names of all fields in it, ``directives`` those of all directives; ``derived`` holds what was
+    worked out for its operations, by their names, for as long as the document is kept.
+    """
+
+    text: str
+    node: DocumentNode
+    errors: tuple[GraphQLError, ...] = ()
+    operations: Mapping[str | None, OperationDefinitionNode] = field(default_factory=dict)
+    fields: frozenset[str] = frozenset()
+    directives: frozenset[str] = frozenset()
+    derived: dict[str | None, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation of that name, or the only one. Raises `UnknownOperation`."""
+        if name is None and len(self.operations) > 1:
+            raise UnknownOperation("The document has several operations: `operationName` must say which.")
+        found = next(iter(self.operations.values()), None) if name is None else self.operations.get(name)
+        if found is None:
+            raise UnknownOperation("The document has no operation of that name." if name else "It has no operation.")
+        return found
+
+    @property
+    def introspects(self) -> bool:
+        """Whether it asks for the schema."""
+        return not self.fields.isdisjoint(INTROSPECTION)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether parts of the answer may come later."""
+        return not self.directives.isdisjoint(("defer", "stream"))
+
+
+class Documents:
+    """The documents that were read last, at most ``characters`` of them: a tree takes up to 200 bytes for each.
+
+    With ``suggestions`` refusals tell names of the schema that come close.
+    """
+
+    def __init__(
+        self, schema: GraphQLSchema, limits: LimitsSettings, suggestions: bool, characters: int = 500_000
+    ) -> None:
+        self.schema, self.limits, self.suggestions, self.room = schema, limits, suggestions, characters
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+
+    def read(self, text: str) -> Document:
+        """The document of a text; one that cannot be executed has errors, each with its code."""
+        document = self._kept.get(text)
+        if document is None:
+            self._kept[text] = document = self._document(text)
+            self.room -= len(text)
+            while self.room < 0:
+                self.room += len(self._kept.popitem(last=False)[0])
+        else:
+            self._kept.move_to_end(text)
+        return document
+
+    def _document(self, text: str) -> Document:
+        try:
+            node = parse(
+                text,
+                max_lexical_tokens=self.limits.tokens,
+                max_source_length=self.limits.characters,
+                allow_empty_selection_sets=False,
+            )
+            operations = {
+                one.name.value if one.name else None: one
+                for one in node.definitions
+                if isinstance(one, OperationDefinitionNode)
+            }
+            if len(operations) > self.limits.operations:
+                reason = f"The document has {len(operations)} operations; {self.limits.operations} are allowed."
+                raise QueryTooComplex(reason)
+            check(operations, Ruler(node.definitions), self.limits)
+            errors = validate(
+                self.schema,
+                node,
+                max_errors=MOST_ERRORS,
+                hide_suggestions=not self.suggestions,
+                allow_empty_selection_sets=False,
+            )
+        except GraphQLSyntaxError as error:
+            too_large = error.message.endswith("Parsing aborted.")
+            return refused(text, error, QueryTooComplex.code if too_large else "GRAPHQL_PARSE_FAILED")
+        except GatewayError as error:
+            return refused(text, GraphQLError(str(error)), error.code)
+        for failure in errors:
+            failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
+            if not self.suggestions:  # one rule suggests all the same
+                failure.message = failure.message.partition(" Did you mean ")[0]
+        names = Names()
+        visit(node, names)
+        return Document(text, node, tuple(errors), operations, frozenset(names.fields), frozenset(names.directives))
+
+
+class Names(Visitor):
+    """The names of all fields and directives of a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: set[str] = set()
+        self.directives: set[str] = set()
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        self.fields.add(node.name.value)
+
+    def enter_directive(self, node: Any, *_: Any) -> None:
+        self.directives.add(node.name.value)
+
+
+def refused(text: str, error: GraphQLError, code: str) -> Document:
+    error.extensions = {"code": code}
+    return Document(text, DocumentNode(definitions=()), (error,))

@@ -1,0 +1,154 @@
+"""The one seat through which every transport runs operations: what holds here holds on all of them."""
+
+from collections.abc import AsyncIterator, Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, OperationDefinitionNode, OperationType
+from graphql.execution.values import VariableValues, get_variable_values
+from strawberry import Schema
+from strawberry.types import ExecutionResult
+
+from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.registry import Registry
+from gateway.errors import Forbidden, GatewayError
+from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.context import Context
+from gateway.graph.documents import Document, Documents
+from gateway.upstream.source import Freshness
+from gateway.web.persisted import Persisted
+from gateway.web.requests import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
+    and what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans)."""
+
+    registries: Mapping[str, Registry]
+    bounds: Bounds
+    wanted: Freshness
+    roles: Container[str]
+
+    def operation(self) -> Operation:
+        return Operation(self.registries, self.bounds, self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
+
+    Without an operation the request was refused, and nothing was executed.
+    """
+
+    body: bytes
+    codes: tuple[str, ...] = ()
+    operation: Operation | None = None
+
+    @property
+    def refused(self) -> bool:
+        return self.operation is None
+
+
+def refusal(*errors: GraphQLError) -> Result:
+    """A response without data."""
+    formatted = [error.formatted for error in errors]
+    return Result(orjson.dumps({"errors": formatted}), codes(formatted))
+
+
+def codes(formatted: Any) -> tuple[str, ...]:
+    return tuple(error["extensions"]["code"] for error in formatted)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An operation that may be executed, and the coerced values of its variables."""
+
+    asked: Asked
+    document: Document
+    operation: OperationDefinitionNode
+    variables: VariableValues
+
+    @property
+    def type(self) -> OperationType:
+        return self.operation.operation
+
+
+class Executor:
+    """Reads, checks and runs operations on one schema."""
+
+    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted) -> None:
+        self.schema, self.documents, self.persisted = schema, documents, persisted
+
+    def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
+        """The operation that is asked for, checked against all that does not need its execution; or its refusal.
+
+        Raises `Refused` for a request without a document.
+        """
+        try:
+            document = self.documents.read(self.persisted.text(asked))
+            if document.errors:
+                return refusal(*document.errors)
+            operation = document.operation(asked.operation_name)
+            if document.introspects and "explain" not in scene.roles:
+                raise Forbidden("The schema is not shown to this caller.")
+            if "raw" in document.fields and "raw" not in scene.roles:
+                raise Forbidden("`raw` is not shown to this caller.")
+        except GatewayError as error:
+            return refusal(GraphQLError(str(error), original_error=error, extensions=error.extensions))
+        coerced = get_variable_values(
+            self.documents.schema,
+            operation.variable_definitions or (),
+            dict(asked.variables),
+            hide_suggestions=not self.documents.suggestions,
+        )
+        if isinstance(coerced, list):
+            for failure in coerced:
+                failure.extensions = {"code": "BAD_USER_INPUT"}
+            return refusal(*coerced)
+        return Prepared(asked, document, operation, coerced)
+
+    async def answer(self, prepared: Prepared, scene: Scene) -> Result:
+        """Run a query to its end: compiled, or by Strawberry what is not compiled."""
+        context = Context(prepared.document, scene.operation())
+        ready = self.compiled(prepared)
+        result: Any = await (
+            self.schema.execute(
+                None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
+            )
+            if ready is None
+            else ready.answer(prepared.variables, context)
+        )
+        return outcome(result.data, result.errors or (), context)
+
+    def compiled(self, prepared: Prepared) -> Compiled | None:
+        """The operation compiled, the first time that it is asked for."""
+        name, derived = prepared.asked.operation_name, prepared.document.derived
+        if name not in derived:
+            derived[name] = compiled(self.documents.schema, prepared.document, prepared.operation)
+        ready: Compiled | None = derived[name]
+        return ready
+
+    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
+        """Run any operation; a subscription has many results."""
+        if prepared.type is not OperationType.SUBSCRIPTION:
+            yield await self.answer(prepared, scene)
+            return
+        context = Context(prepared.document, scene.operation())
+        async for result in await self.schema.stream(
+            None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
+        ):
+            assert isinstance(result, ExecutionResult)
+            yield outcome(result.data, result.errors or (), context)
+
+
+def outcome(data: Any, errors: Any, context: Context) -> Result:
+    """The response of an executed operation, with the failures that only errors can show."""
+    formatted = [error.formatted for error in errors]
+    formatted += [
+        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
+        for path, failure in context.failures
+    ]
+    body = {"data": data, **({"errors": formatted} if formatted else {})}
+    return Result(orjson.dumps(body), codes(formatted), context.operation)

@@ -1,0 +1,235 @@
+"""Documents: how large they may be, and how clients name them instead of sending them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import create_app
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE
+from gateway.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
+from tests.conftest import Client, World, served, settings, two_clouds
+
+SMALL = LimitsSettings(
+    depth=5, aliases=3, directives=3, fields=20, root_fields=4, tokens=200, operations=2, characters=2_000
+)
+MODEL = 'model(id: "pai:model/m")'
+LARGE = {
+    "deep": (f"{{ {MODEL} {{ versions {{ nodes {{ model {{ versions {{ totalCount }} }} }} }} }} }}", "6 levels deep"),
+    "deep in fragments": (
+        f"{{ {MODEL} {{ ...A }} }} fragment A on Model {{ versions {{ nodes {{ ...B }} }} }}"
+        " fragment B on ModelVersion { model { versions { totalCount } } }",
+        "6 levels deep",
+    ),
+    "aliases": ("{ a: __typename b: __typename c: __typename d: __typename }", "4 aliases"),
+    "aliases of aliases": (
+        f"{{ a: {MODEL} {{ ...A }} b: {MODEL} {{ ...A }} }} fragment A on Model {{ x: id y: id }}",
+        "6 aliases",
+    ),
+    "directives": ("{ __typename" + " @include(if: true)" * 4 + " }", "4 directives"),
+    "directives of the operation": ("query" + " @a" * 4 + " { __typename }", "4 directives"),
+    "fragments that double": (
+        f"{{ {MODEL} {{ ...A ...A }} }} fragment A on Model {{ ...B ...B }} fragment B on Model {{ ...C ...C }}"
+        " fragment C on Model { id name type }",
+        "25 fields",
+    ),
+    "root fields": ("{ __typename registries { name } models { __typename } algorithms { __typename } r: __typename }",
+                    "5 root fields"),
+    "operations": ("query A { __typename } query B { __typename } query C { __typename }", "3 operations"),
+    "words": ("{ " + "id " * 300 + "}", "more than 200 tokens"),
+    "characters": ("{ __typename }" + "#" * 3_000, "2000"),
+    "nothing but braces": ("{ a" * 2_000, "Parsing aborted"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_document_that_is_too_large_is_refused_and_says_by_how_much(case: str) -> None:
+    text, reason = LARGE[case]
+    document = Documents(CORE, SMALL, suggestions=False).read(text)
+    (error,) = document.errors
+    assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
+    assert reason in error.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }",
+        "{ ...Unknown }",
+        "{ __schema { types { fields { args { type { ofType { ofType { name } } } } } } } }",
+    ],
+    ids=["circle", "unknown fragment", "introspection nests no deeper"],
+)
+def test_what_cannot_be_measured_is_left_to_validation(text: str) -> None:
+    document = Documents(CORE, SMALL, suggestions=False).read(text)
+    assert {error.extensions["code"] for error in document.errors} <= {"GRAPHQL_VALIDATION_FAILED"}
+
+
+def test_an_ordinary_document_passes_the_default_limits() -> None:
+    from graphql import get_introspection_query
+
+    documents = Documents(CORE, LimitsSettings(), suggestions=False)
+    assert documents.read(get_introspection_query(input_value_deprecation=True)).errors == ()
+
+
+def test_documents_are_kept_by_their_length_and_the_oldest_goes_first() -> None:
+    documents = Documents(CORE, LimitsSettings(), suggestions=False, characters=50)
+    first = documents.read("{ __typename }")
+    assert documents.read("{ __typename }") is first
+    for number in range(5):
+        documents.read(f"query Q{number} {{ __typename }}")
+    assert documents.read("{ __typename }") is not first
+
+
+SUGGESTIVE = ["{ registries }", "{ modell { id } }", "{ ... on Modell { id } }", '{ model(idd: "x") { id } }']
+
+
+@pytest.mark.parametrize("text", SUGGESTIVE)
+def test_suggestions_are_for_development_only(text: str) -> None:
+    for suggestions in (True, False):
+        errors = Documents(CORE, LimitsSettings(), suggestions).read(text).errors
+        assert any("Did you mean" in error.message for error in errors) is suggestions
+
+
+async def test_production_shows_neither_the_schema_nor_raw_fields() -> None:
+    async with served(settings(server=ServerSettings(profile="production"))) as gateway:
+        doors = (
+            await gateway.query("{ __schema { queryType { name } } }"),
+            await gateway.query('{ __type(name: "Model") { name } }'),
+            await gateway.request("GET", params={"query": "{ __schema { queryType { name } } }"}),
+            await gateway.query('{ model(id: "pai:model/m") { raw } }'),
+        )
+        for answer in doors:
+            assert (answer.status, answer.codes, "data" in answer.body) == (403, ["FORBIDDEN"], False)
+        assert (await gateway.request("GET", "/schema.graphql")).status == 404
+        assert (await gateway.query("{ __typename }")).data == {"__typename": "Query"}
+
+
+# Documents by name
+
+QUERY = "{ registries { name } }"
+HASH = hashlib.sha256(QUERY.encode()).hexdigest()
+
+
+def named(hashed: str = HASH, version: int = 1, **parameters: Any) -> dict[str, Any]:
+    return {"extensions": {"persistedQuery": {"version": version, "sha256Hash": hashed}}, **parameters}
+
+
+async def test_a_document_is_remembered_by_its_hash(world: World) -> None:
+    ask = world.gateway.request
+    assert (await ask("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+    assert (await ask("POST", json=named(query=QUERY))).data["registries"]
+    assert (await ask("POST", json=named())).data == (await ask("POST", json={"query": QUERY})).data
+    by_get = {"extensions": json.dumps(named()["extensions"])}
+    assert (await ask("GET", params=by_get)).data == (await ask("POST", json=named())).data
+
+
+async def test_apollos_client_is_told_in_its_own_words(world: World) -> None:
+    """Apollo Client sends the text when the message or the code says so."""
+    answer = await world.gateway.request("POST", json=named())
+    assert (answer.status, answer.body["errors"][0]["message"]) == (200, "PersistedQueryNotFound")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (named("0" * 64, query=QUERY), "PERSISTED_QUERY_MISMATCH"),
+        (named(version=2, query=QUERY), "BAD_USER_INPUT"),
+        ({"extensions": {"persistedQuery": "x"}, "query": QUERY}, "BAD_USER_INPUT"),
+        ({"documentId": "sha256:" + "0" * 64}, "PERSISTED_QUERY_NOT_FOUND"),
+    ],
+    ids=["another hash", "another version", "no object", "unknown id"],
+)
+async def test_a_hash_that_does_not_fit_is_refused_and_nothing_is_remembered(
+    world: World, body: dict[str, Any], code: str
+) -> None:
+    assert (await world.gateway.request("POST", json=body)).codes == [code]
+    assert (await world.gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+async def test_without_remembering_a_hash_alone_is_not_supported() -> None:
+    async with served(settings(documents=DocumentsSettings(automatic=False))) as gateway:
+        assert (await gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_SUPPORTED"]
+        assert (await gateway.request("POST", json=named(query=QUERY))).data == {"registries": []}
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> str:
+    path = tmp_path / "documents.json"
+    path.write_text(json.dumps({"registry-names": QUERY, "sha256:" + HASH: QUERY}))
+    return str(path)
+
+
+TRUSTED = [
+    {"documentId": "registry-names"},
+    {"documentId": f"sha256:{HASH}"},
+    named(),
+    {"query": QUERY},
+]
+
+
+async def test_only_trusted_documents_are_executed_where_that_is_asked_for(documents: str) -> None:
+    sections = {"documents": DocumentsSettings(trusted=documents, only_trusted=True)}
+    async with served(settings(**sections)) as gateway:
+        for body in TRUSTED:
+            assert (await gateway.request("POST", json=body)).data == {"registries": []}
+        other = "{ __typename }"
+        hashed = hashlib.sha256(other.encode()).hexdigest()
+        for body in ({"query": other}, named(hashed, query=other), {"documentId": "other"}, {}):
+            assert (await gateway.request("POST", json=body)).codes == ["DOCUMENT_NOT_TRUSTED"]
+
+
+@pytest.mark.parametrize(("content", "reason"), [("[]", "object of documents"), ("{", "JSON"), (None, "No such file")])
+def test_a_file_of_documents_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    path = tmp_path / "documents.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match=reason):
+        create_app(settings(documents=DocumentsSettings(trusted=str(path))))
+
+
+# Batches
+
+
+@pytest.fixture
+async def batching() -> Any:
+    async with two_clouds(sections={"limits": LimitsSettings(batch=3, variables_bytes=1_000)}) as world:
+        yield world.gateway
+
+
+async def test_operations_of_a_batch_are_answered_in_their_order_each_for_itself(batching: Client) -> None:
+    batch = [{"query": QUERY}, {"query": "{ nothing }"}, {"variables": {}}]
+    answer = await batching.request("POST", json=batch)
+    assert answer.status == 200
+    assert [one.get("data") for one in answer.body] == [
+        {"registries": [{"name": "pai"}, {"name": "qianfan"}]},
+        None,
+        None,
+    ]
+    assert [one["errors"][0]["extensions"]["code"] for one in answer.body[1:]] == [
+        "GRAPHQL_VALIDATION_FAILED",
+        "BAD_REQUEST",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch", "code"), [([], "BAD_REQUEST"), ([{"query": QUERY}] * 4, "BATCH_TOO_LARGE"), ([1], "BAD_REQUEST")]
+)
+async def test_a_batch_that_is_empty_too_large_or_none_is_refused(batching: Client, batch: Any, code: str) -> None:
+    answer = await batching.request("POST", json=batch)
+    assert (answer.status, answer.codes) == (400, [code])
+
+
+async def test_without_the_setting_nobody_batches(world: World) -> None:
+    answer = await world.gateway.request("POST", json=[{"query": QUERY}, {"query": QUERY}])
+    assert (answer.status, answer.codes) == (400, ["BATCH_TOO_LARGE"])
+
+
+async def test_variables_have_a_limit_of_their_own(batching: Client) -> None:
+    answer = await batching.request("POST", json={"query": QUERY, "variables": {"x": "y" * 2_000}})
+    assert (answer.status, answer.codes) == (413, ["PAYLOAD_TOO_LARGE"])
