@@ -11,6 +11,9 @@ from time import perf_counter
 from typing import TypedDict
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
 from gateway.catalog.operation import Bounds
@@ -30,6 +33,7 @@ from gateway.upstream.transport import Transport
 from gateway.web import health
 from gateway.web.cache import CacheDoor
 from gateway.web.executor import Executor, Scene
+from gateway.web.gate import Gate
 from gateway.web.graphql import Door
 from gateway.web.persisted import Persisted
 from gateway.web.warming import names, warm
@@ -39,6 +43,10 @@ OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
     "production": frozenset({"read"}),
 }
 """What anybody may do, by the server's profile."""
+
+
+EXPOSED = ("Age", "ETag", "Retry-After", "X-Request-Id")
+"""Headers that pages of other origins may read."""
 
 
 class State(TypedDict):
@@ -94,6 +102,14 @@ def warm_up(path: str) -> tuple[str, list[str]]:
         raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
 
 
+def cross_origin(origins: list[str]) -> list[Middleware]:
+    """What lets pages of these origins ask, without cookies; nothing for none."""
+    if not origins:
+        return []
+    methods = ("GET", "POST")
+    return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
+
+
 def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
@@ -103,7 +119,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     document, named = warm_up(settings.cache.warm_up)
     roles = OPEN_TO_ALL[settings.server.profile]
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents))
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits))
     door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager
@@ -136,6 +152,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
             Route("/readyz", health.readyz),
             *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
         ],
+        middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
 

@@ -94,7 +94,17 @@ class Forbidden(GatewayError):
 
 
 class TooManyRequests(GatewayError):
+    """``retry_after`` is in seconds."""
+
     code = "TOO_MANY_REQUESTS"
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
 
 
 class NoRegistryAnswered(GatewayError):

@@ -83,6 +83,12 @@ class ServerSettings:
         default="production",
         pattern="development|production",
     )
+    cors: str = setting(
+        "Origins whose pages may ask from browsers, separated by blanks; `*` is all of them.",
+        default="",
+        pattern=r"\*|https?://[^\s/]+( https?://[^\s/]+)*",
+        example="https://models.example.com",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,12 @@ class LimitsSettings:
     aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
     directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
     root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
+    requests_per_second: float = setting(
+        "Operations that a caller with a name may begin in a second.", default=100.0, minimum=0.1, maximum=1_000_000
+    )
+    in_flight: int = setting(
+        "Operations of a caller with a name that may run at once.", default=50, minimum=1, maximum=100_000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

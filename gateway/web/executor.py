@@ -17,6 +17,7 @@ from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
 from gateway.upstream.source import Freshness
+from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
 
@@ -24,12 +25,14 @@ from gateway.web.requests import Asked
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    and what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans)."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
+    caller's name, where callers have names."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
+    caller: str | None = None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -39,22 +42,25 @@ class Scene:
 class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
-    Without an operation the request was refused, and nothing was executed.
+    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
+    it may be asked again.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
     operation: Operation | None = None
-
-    @property
-    def refused(self) -> bool:
-        return self.operation is None
+    retry_after: float | None = None
 
 
-def refusal(*errors: GraphQLError) -> Result:
+def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
     """A response without data."""
     formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted))
+    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
+
+
+def refused(error: GatewayError) -> Result:
+    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
+    return refusal(shown, retry_after=getattr(error, "retry_after", None))
 
 
 def codes(formatted: Any) -> tuple[str, ...]:
@@ -68,18 +74,26 @@ class Prepared:
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
-    variables: VariableValues
+    coerced: VariableValues
 
     @property
     def type(self) -> OperationType:
         return self.operation.operation
 
+    @property
+    def name(self) -> str | None:
+        return self.asked.operation_name
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return dict(self.asked.variables)
+
 
 class Executor:
     """Reads, checks and runs operations on one schema."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted) -> None:
-        self.schema, self.documents, self.persisted = schema, documents, persisted
+    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
+        self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -96,7 +110,7 @@ class Executor:
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
         except GatewayError as error:
-            return refusal(GraphQLError(str(error), original_error=error, extensions=error.extensions))
+            return refused(error)
         coerced = get_variable_values(
             self.documents.schema,
             operation.variable_definitions or (),
@@ -111,20 +125,22 @@ class Executor:
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end: compiled, or by Strawberry what is not compiled."""
-        context = Context(prepared.document, scene.operation())
-        ready = self.compiled(prepared)
-        result: Any = await (
-            self.schema.execute(
-                None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-            )
-            if ready is None
-            else ready.answer(prepared.variables, context)
-        )
-        return outcome(result.data, result.errors or (), context)
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                ready = self.compiled(prepared)
+                result: Any = await (
+                    self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+                    if ready is None
+                    else ready.answer(prepared.coerced, context)
+                )
+                return outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            return refused(error)
 
     def compiled(self, prepared: Prepared) -> Compiled | None:
         """The operation compiled, the first time that it is asked for."""
-        name, derived = prepared.asked.operation_name, prepared.document.derived
+        name, derived = prepared.name, prepared.document.derived
         if name not in derived:
             derived[name] = compiled(self.documents.schema, prepared.document, prepared.operation)
         ready: Compiled | None = derived[name]
@@ -135,12 +151,16 @@ class Executor:
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
-        context = Context(prepared.document, scene.operation())
-        async for result in await self.schema.stream(
-            None, dict(prepared.asked.variables), context, operation_name=prepared.asked.operation_name
-        ):
-            assert isinstance(result, ExecutionResult)
-            yield outcome(result.data, result.errors or (), context)
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document, scene.operation())
+                async for result in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    assert isinstance(result, ExecutionResult)
+                    yield outcome(result.data, result.errors or (), context)
+        except GatewayError as error:
+            yield refused(error)
 
 
 def outcome(data: Any, errors: Any, context: Context) -> Result:

@@ -4,6 +4,7 @@ Source: the GraphQL-over-HTTP specification, working draft.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -72,7 +73,8 @@ class Door:
 def settled(request: Request, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
     if result.operation is None:
-        return respond(media_type, status_of_refusal(media_type, result.codes), result.body)
+        headers = {} if result.retry_after is None else {"Retry-After": str(math.ceil(result.retry_after))}
+        return respond(media_type, status_of_refusal(media_type, result.codes), result.body, headers)
     response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
     if request.method == "GET" and not result.codes:
         response.headers["ETag"] = tag = freshness.etag(result.body)

@@ -1,0 +1,78 @@
+"""What carries requests and answers: compression, other origins, bodies that come slowly."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.settings import LimitsSettings, ServerSettings
+from tests.conftest import Client, World, served, settings
+
+QUERY = {"query": "{ models(first: 50) { nodes { id name } } }"}
+
+
+async def test_large_answers_are_compressed_for_clients_that_take_it(world: World) -> None:
+    plain = await world.gateway.request("POST", json=QUERY, headers={"Accept-Encoding": "identity"})
+    small = await world.gateway.request("POST", json=QUERY, headers={"Accept-Encoding": "gzip"})
+    assert small.body == plain.body
+    assert small.headers["content-encoding"] == "gzip"
+    assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    assert {part.strip() for part in small.headers["vary"].split(",")} == {"Accept", "Accept-Encoding"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip"])
+async def test_compressed_bodies_are_not_opened(world: World, encoding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = await world.gateway.request("POST", data=gzip.compress(b'{"query": "{ __typename }"}'), headers=headers)
+    assert (answer.status, answer.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
+
+
+PAGE = "https://models.example.com"
+
+
+@pytest.fixture
+async def open_to_page() -> AsyncIterator[Client]:
+    server = ServerSettings(profile="development", cors=f"{PAGE} http://localhost:3000")
+    async with served(settings(server=server)) as client:
+        yield client
+
+
+async def preflight(client: Client, origin: str) -> tuple[int, str | None]:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    answer = await client.request("OPTIONS", headers=headers)
+    return answer.status, answer.headers.get("access-control-allow-origin")
+
+
+async def test_pages_of_named_origins_may_ask_and_others_may_not(open_to_page: Client) -> None:
+    assert await preflight(open_to_page, PAGE) == (200, PAGE)
+    assert await preflight(open_to_page, "https://evil.example.com") == (400, None)
+    answer = await open_to_page.request("POST", json=QUERY, headers={"Origin": PAGE})
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert "access-control-allow-credentials" not in answer.headers
+    assert "Origin" in answer.headers["vary"]
+
+
+async def test_by_default_no_page_of_another_origin_may_ask(world: World) -> None:
+    assert await preflight(world.gateway, PAGE) == (405, None)
+    answer = await world.gateway.request("POST", json=QUERY, headers={"Origin": PAGE})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    async with served(settings(limits=LimitsSettings(body_seconds=0.1))) as client:
+        host, port = client.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        )
+        writer.write(head.encode() + b'{"query"')
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"REQUEST_TIMEOUT" in answer
