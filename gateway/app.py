@@ -22,6 +22,7 @@ from gateway.catalog.registry import Fetcher, Registry
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
+from gateway.graph.wholes import Wholes
 from gateway.registries import KINDS
 from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError
 from gateway.upstream.cache import BoundedMemory, Cache
@@ -90,6 +91,11 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
+def whole_bytes(settings: CacheSettings) -> int:
+    """How many bytes of whole answers are kept: a quarter of what registries' answers may take."""
+    return settings.megabytes * 1_000_000 // 4 if settings.enabled else 0
+
+
 def warm_up(path: str) -> tuple[str, list[str]]:
     """The queries of a file, and their names. Raises `SettingsError`."""
     if not path:
@@ -119,7 +125,8 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
     document, named = warm_up(settings.cache.warm_up)
     roles = OPEN_TO_ALL[settings.server.profile]
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits))
+    wholes = Wholes(whole_bytes(settings.cache))
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), wholes)
     door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager

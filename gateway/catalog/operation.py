@@ -57,6 +57,7 @@ class Operation:
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
         self.answers: dict[Bound, asyncio.Task[Answer]] = {}
+        self.reused: Answer | None = None
         self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
@@ -289,7 +290,9 @@ class Operation:
             raise RegistryTimeout(bound.registry) from None
 
     def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that came, of one registry or of all."""
+        """The answers that came, of one registry or of all; for an answer that was kept whole, one for all of them."""
+        if self.reused is not None:
+            return [self.reused]
         return [
             task.result()
             for bound, task in self.answers.items()

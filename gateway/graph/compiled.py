@@ -26,10 +26,11 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel
+from strawberry.types.field import StrawberryField
 
 from gateway.graph.completion import Completion
 from gateway.graph.context import Context
-from gateway.graph.described import in_record
+from gateway.graph.described import MOMENTARY, in_record
 from gateway.graph.documents import Document
 from gateway.graph.faults import present
 from gateway.graph.projection import Projector, projector
@@ -51,23 +52,28 @@ def compiled(schema: GraphQLSchema, document: Document, operation: OperationDefi
     for node in (operation, *fragments.values()):
         visit(node, read)
     root = schema.query_type
+    lasting = not read.momentary
     if operation.operation is not OperationType.QUERY or operation.directives or not read.covered or root is None:
         return None
-    return Compiled(schema, root, operation, fragments, sorted(read.directed))
+    return Compiled(schema, root, operation, fragments, sorted(read.directed), lasting)
 
 
 class Reading(Visitor):
-    """Reads a document for what compiling it depends on: whether all of it is ``covered``, and the variables that
-    directives name."""
+    """Reads a document for what compiling it depends on: whether all of it is ``covered``, whether it asks for what is
+    ``momentary``, and the variables that directives name."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         super().__init__()
-        self.known = ROOTS.keys() | {TYPE_NAME} | held_names(schema)
-        self.covered = True
+        below = declared(schema)
+        not_held = {name for name, field in below if not in_record(field)}
+        self.known = ROOTS.keys() | {TYPE_NAME} | {name for name, _ in below} - not_held
+        self.changing = {name for name, field in below if MOMENTARY in field.metadata}
+        self.covered, self.momentary = True, False
         self.directed: set[str] = set()
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         self.covered &= node.name.value in self.known
+        self.momentary |= node.name.value in self.changing
 
     def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
         self.covered &= not node.directives and not node.variable_definitions
@@ -78,19 +84,21 @@ class Reading(Visitor):
         self.directed |= {value.name.value for value in values if isinstance(value, VariableNode)}
 
 
-def held_names(schema: GraphQLSchema) -> set[str]:
-    """Names that only fields have whose values are in records."""
-    fields = [
-        (name, in_record(declaration(field)))
+def declared(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
+    """All fields below the root, by name."""
+    return [
+        (name, declaration(field))
         for one in schema.type_map.values()
         if isinstance(one, GraphQLObjectType) and one is not schema.query_type and not one.name.startswith("__")
         for name, field in one.fields.items()
     ]
-    return {name for name, _ in fields} - {name for name, held in fields if not held}
 
 
 class Compiled:
-    """One operation, with all that was worked out for it: for each outcome of its directives, its root fields."""
+    """One operation, with all that was worked out for it: for each outcome of its directives, its root fields.
+
+    The answer of a ``lasting`` one stays the same while the registries' answers do.
+    """
 
     def __init__(
         self,
@@ -99,9 +107,10 @@ class Compiled:
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         directed: Sequence[str],
+        lasting: bool,
     ) -> None:
         self.schema, self.root, self.operation, self.fragments = schema, root, operation, fragments
-        self.directed = directed
+        self.directed, self.lasting = directed, lasting
         self._ways: dict[tuple[Any, ...], list[RootField]] = {}
 
     async def answer(self, variables: VariableValues, context: Context) -> ExecutionResult:

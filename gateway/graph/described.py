@@ -7,6 +7,8 @@ from strawberry.types.field import StrawberryField
 
 from gateway.graph.selected import current
 
+MOMENTARY: Final = "momentary"
+"""Marks a field whose value is of the moment."""
 HELD: Final = "held"
 """Marks a resolver that does no more than `held`."""
 
@@ -14,6 +16,11 @@ HELD: Final = "held"
 def described(text: str) -> Any:
     """A field whose value the record holds under the field's own name."""
     return strawberry.field(description=text)
+
+
+def momentary(text: str) -> Any:
+    """As `described`, for a value that changes while the answers that it is made of stay the same."""
+    return strawberry.field(description=text, metadata={MOMENTARY: True})
 
 
 def given(text: str, **options: Any) -> Any:

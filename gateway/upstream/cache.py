@@ -6,7 +6,7 @@ never see each other's data. Readers share the kept documents and must not chang
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ class Entry:
     def unpacked(cls, content: bytes) -> "Entry":
         stored_at, document = orjson.loads(content)
         return cls(document, stored_at, len(content))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where an answer is kept."""
+
+    cache: "Cache"
+    key: str
+    entry: Entry
 
 
 class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
@@ -64,6 +73,15 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         dropped = self._cache.pop(key, None)
         self.used -= 0 if dropped is None else dropped.size
         return 0 if dropped is None else 1
+
+    def holds(self, kept: Iterable[tuple[str, Entry]]) -> bool:
+        """Whether all of these very entries are kept, which is a use of them."""
+        entries = self._cache
+        for key, entry in kept:
+            if entries.get(key) is not entry:
+                return False
+            entries.move_to_end(key)
+        return True
 
     def drop(self, prefix: str) -> int:
         """Forget every entry whose key starts like this; returns how many."""

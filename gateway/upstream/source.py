@@ -20,7 +20,7 @@ from gateway.errors import (
     RegistryRejected,
     RegistryUnauthenticated,
 )
-from gateway.upstream.cache import Cache, Entry
+from gateway.upstream.cache import Cache, Entry, Origin
 from gateway.upstream.wire import Destination, Key, Request
 
 LEASE = 10.0
@@ -71,11 +71,13 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale)."""
+    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
+    and where it is kept, if it is."""
 
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
+    origin: Origin | None = None
 
     @property
     def stale(self) -> bool:
@@ -166,7 +168,8 @@ class Source:
 
     def _answer(self, asked: Asked, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
-        return Answer(entry.document, age, self.lifetimes.of(asked.family, asked.key, entry) - age)
+        fresh_for = self.lifetimes.of(asked.family, asked.key, entry) - age
+        return Answer(entry.document, age, fresh_for, Origin(self.cache, str(asked.key), entry))
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""

@@ -16,6 +16,7 @@ from gateway.errors import Forbidden, GatewayError
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
+from gateway.graph.wholes import Wholes
 from gateway.upstream.source import Freshness
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
@@ -92,8 +93,11 @@ class Prepared:
 class Executor:
     """Reads, checks and runs operations on one schema."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
+    def __init__(
+        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, wholes: Wholes | None = None
+    ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
+        self.wholes = wholes or Wholes(0)
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -127,16 +131,34 @@ class Executor:
         """Run a query to its end: compiled, or by Strawberry what is not compiled."""
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
                 ready = self.compiled(prepared)
-                result: Any = await (
-                    self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-                    if ready is None
-                    else ready.answer(prepared.coerced, context)
-                )
-                return outcome(result.data, result.errors or (), context)
+                operation = scene.operation()
+                if ready is not None and ready.lasting:
+                    return await self.whole(ready, prepared, operation)
+                return await self.run(ready, prepared, operation)
         except GatewayError as error:
             return refused(error)
+
+    async def whole(self, ready: Compiled, prepared: Prepared, operation: Operation) -> Result:
+        """The answer of a lasting operation, kept whole."""
+        key = self.wholes.key(ready, prepared.variables, operation)
+        kept = self.wholes.find(key, operation.wanted)
+        if kept is not None:
+            operation.reused = kept.answer
+            return Result(kept.body, (), operation)
+        result = await self.run(ready, prepared, operation)
+        if not result.codes:
+            self.wholes.keep(key, result.body, operation)
+        return result
+
+    async def run(self, ready: Compiled | None, prepared: Prepared, operation: Operation) -> Result:
+        context = Context(prepared.document, operation)
+        result: Any = await (
+            self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+            if ready is None
+            else ready.answer(prepared.coerced, context)
+        )
+        return outcome(result.data, result.errors or (), context)
 
     def compiled(self, prepared: Prepared) -> Compiled | None:
         """The operation compiled, the first time that it is asked for."""
