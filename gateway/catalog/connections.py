@@ -87,7 +87,7 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
     if asked.start is not None:
         for one in flat:
             one.start(asked.start)
-    rows, more = await merge(flat, asked.size)
+    rows, more = await merge(flat, asked.size, asks_cursors(asked.selection))
     operation.partial |= any(one.error is not None or one.cut for one in flat)
     nodes: list[Record] = [{} for _ in rows]
     ends: list[Record] = [{} for _ in rows]
@@ -99,7 +99,7 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
         if below is not None:
             wanted += [(record, ref, below) for record, ((_, ref), _) in zip(records, rows, strict=True)]
     await operation.fill(wanted)
-    spelled = [asked.question.encode(cursor) for _, cursor in rows] if asks_cursors(asked.selection) else []
+    spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
     return {
         "nodes": nodes,
         "edges": [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)],

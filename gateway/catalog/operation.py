@@ -5,7 +5,7 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
-from gateway.registries.kind import Keys
+from gateway.registries.kind import Keys, Kind
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -26,6 +26,9 @@ What was not asked for is not in it, so that reading it is an error and never a 
 """
 
 Waits = list[Awaitable[None]]
+
+SETTLED_OTHERWISE = {"id", "native_id", "registry", "registry_name", "model", "algorithm", "version", "versions"}
+"""Fields that are not just read from an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,32 @@ class Bounds:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a selection is read from one form of an object: the ``values`` that stand in it as they are, and the
+    ``rest``. It holds the selection, which it is known by while the operation lasts."""
+
+    selection: Selection
+    values: Sequence[tuple[Ask, Callable[[Raw], Any]]]
+    rest: Selection
+
+    @classmethod
+    def of(cls, selection: Selection, shape: Shape, kind: Kind) -> "Reading":
+        left_out = SETTLED_OTHERWISE | kind.absent[shape.entity]
+        values, rest = [], dict(selection)
+        for ask in selection:
+            field = shape.fields.get(ask.field)
+            if field is not None and field.plain and not ask.arguments and ask.field not in left_out:
+                values.append((ask, field.read))
+                del rest[ask]
+        return cls(selection, values, rest)
+
+
 async def gather(waits: Waits) -> None:
-    if waits:
+    """Wait for all at the same time."""
+    if len(waits) == 1:
+        await waits[0]
+    elif waits:
         await asyncio.gather(*waits)
 
 
@@ -59,6 +86,7 @@ class Operation:
         self.answers: dict[Bound, asyncio.Task[Answer]] = {}
         self.reused: Answer | None = None
         self.partial = False
+        self._readings: dict[tuple[int, Shape], Reading] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
@@ -86,9 +114,29 @@ class Operation:
     def _settle_all(self, record: Record, ref: Ref, selection: Selection, waits: Waits) -> None:
         """Settle what is known, and start on the rest."""
         record["__typename"] = ref.entity
-        missing = {ask: below for ask, below in selection.items() if not self._settle(record, ref, ask, below, waits)}
+        rest = self._read_values(record, ref, selection)
+        missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, waits)}
         if missing:
             waits.append(self._fetch(record, ref, missing))
+
+    def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
+        """Put the plain values into the record that the first answer about the object tells; returns what is left."""
+        known = self._known.get(ref)
+        if known is None:
+            return selection
+        shape, raw = known[0]
+        reading = self._readings.get((id(selection), shape))
+        if reading is None:
+            reading = Reading.of(selection, shape, self.registries[ref.registry].kind)
+            self._readings[id(selection), shape] = reading
+        rest = reading.rest
+        for ask, read in reading.values:
+            value = read(raw)
+            if value is UNSAID:
+                rest = {**rest, ask: {}}
+            else:
+                record[ask.field] = value
+        return rest
 
     def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
         """Put one field into the record if all that it needs is known; nested objects are started in ``waits``."""

@@ -42,6 +42,11 @@ class Field:
     shape: "Shape | None" = None
     lookup: str | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether what is read is the value itself."""
+        return self.table is None and self.shape is None and self.lookup is None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
