@@ -100,7 +100,7 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             wanted += [(record, ref, below) for record, ((_, ref), _) in zip(records, rows, strict=True)]
     await operation.fill(wanted)
     spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
-    return {
+    record: Record = {
         "nodes": nodes,
         "edges": [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)],
         "page_info": {
@@ -110,11 +110,13 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             "end_cursor": next(reversed(spelled), None),
         },
         "total_count": counted(flat),
-        "coverage": [
+    }
+    if Ask("coverage") in asked.selection:
+        record["coverage"] = [
             {"registry": operation.registries[name].record(), **coverage(own, operation.received(name))}
             for name, own in readers.items()
-        ],
-    }
+        ]
+    return record
 
 
 def asks_cursors(selection: Selection) -> bool:

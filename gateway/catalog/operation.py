@@ -14,6 +14,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.waiting import gather
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys, Kind
@@ -62,14 +63,6 @@ class Reading:
         return cls(selection, values, rest)
 
 
-async def gather(waits: Waits) -> None:
-    """Wait for all at the same time."""
-    if len(waits) == 1:
-        await waits[0]
-    elif waits:
-        await asyncio.gather(*waits)
-
-
 DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0)
 
 
@@ -83,7 +76,7 @@ class Operation:
         self.bounds = bounds
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
-        self.answers: dict[Bound, asyncio.Task[Answer]] = {}
+        self.answers: dict[Bound, asyncio.Future[Answer]] = {}
         self.reused: Answer | None = None
         self.partial = False
         self._readings: dict[tuple[int, Shape], Reading] = {}
@@ -331,9 +324,12 @@ class Operation:
 
     async def ask(self, bound: Bound) -> Any:
         """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
+        sent = self._send(bound)
+        if sent.done() and not sent.cancelled() and sent.exception() is None:
+            return sent.result().document
         try:
             async with asyncio.timeout_at(self.ends):
-                return (await asyncio.shield(self._send(bound))).document
+                return (await asyncio.shield(sent)).document
         except TimeoutError:
             raise RegistryTimeout(bound.registry) from None
 
@@ -347,11 +343,19 @@ class Operation:
             if task.done() and not task.cancelled() and not task.exception() and registry in (None, bound.registry)
         ]
 
-    def _send(self, bound: Bound) -> asyncio.Task[Answer]:
-        if bound not in self.answers:
-            self.answers[bound] = task = asyncio.ensure_future(self.registries[bound.registry].ask(bound, self.wanted))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self.answers[bound]
+    def _send(self, bound: Bound) -> asyncio.Future[Answer]:
+        sent = self.answers.get(bound)
+        if sent is None:
+            registry = self.registries[bound.registry]
+            answer = registry.at_hand(bound, self.wanted)
+            if answer is None:
+                sent = asyncio.ensure_future(registry.ask(bound, self.wanted))
+                sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+            else:
+                sent = asyncio.get_running_loop().create_future()
+                sent.set_result(answer)
+            self.answers[bound] = sent
+        return sent
 
     async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""

@@ -9,6 +9,7 @@ from operator import itemgetter
 from gateway.catalog.cursors import Cursor
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import LOWEST_WITHOUT_VALUE, Key
+from gateway.catalog.waiting import gather
 from gateway.errors import RegistryError
 
 Row = tuple[Key, Ref]
@@ -196,7 +197,7 @@ async def merge(
     while len(rows) < size:
         waiting = [reader for reader in readers if reader.waits()]
         if waiting:
-            await asyncio.gather(*(reader.advance() for reader in waiting))
+            await gather([reader.advance() for reader in waiting])
             continue
         heads = [(head, place) for place, reader in enumerate(readers) if (head := reader.head) is not None]
         if not heads:

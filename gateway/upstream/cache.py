@@ -53,6 +53,10 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         self.entries, self.size, self.used = entries, size, 0
 
     async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Entry | None:
+        return self.use(key)
+
+    def use(self, key: str) -> Entry | None:
+        """The entry of a key, which counts as used."""
         entry = self._cache.get(key)
         if entry is not None:
             self._cache.move_to_end(key)
@@ -115,6 +119,11 @@ class Cache:
                 self._recalls[key] = asyncio.ensure_future(self.recall(key))
                 self._recalls[key].add_done_callback(lambda done: self._recalls.pop(key))
             entry = await asyncio.shield(self._recalls[key])
+        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
+
+    def at_hand(self, key: Key) -> Entry | None:
+        """The entry of a key, if it is in memory and of any use."""
+        entry = self.memory.use(str(key))
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     async def recall(self, key: Key) -> Entry | None:

@@ -124,6 +124,10 @@ class Direct:
             raise RegistryNotCached(destination.registry)
         return Answer(await kept_promise(self.sender, destination, request))
 
+    def at_hand(self, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """Nothing is."""
+        return None
+
 
 class Source:
     """Answers of registries, kept and shared; ``wait`` bounds waiting for another replica, in seconds."""
@@ -144,7 +148,7 @@ class Source:
         asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
         entry = await self.cache.get(asked.key)
-        kept = None if entry is None else self._answer(asked, entry)
+        kept = None if entry is None else self._answer(asked.key, asked.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
                 counts["stale" if kept.stale else "hits"] += 1
@@ -166,10 +170,19 @@ class Source:
             counts["stale_on_error"] += 1
             return asked.found(kept)
 
-    def _answer(self, asked: Asked, entry: Entry) -> Answer:
+    def at_hand(self, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
+        entry = self.cache.at_hand(key)
+        answer = None if entry is None or entry.document is None else self._answer(key, family, entry)
+        if answer is None or answer.stale or not wanted.accepts(answer.age):
+            return None
+        self.cache.counts["hits"] += 1
+        return answer
+
+    def _answer(self, key: Key, family: str, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
-        fresh_for = self.lifetimes.of(asked.family, asked.key, entry) - age
-        return Answer(entry.document, age, fresh_for, Origin(self.cache, str(asked.key), entry))
+        fresh_for = self.lifetimes.of(family, key, entry) - age
+        return Answer(entry.document, age, fresh_for, Origin(self.cache, str(key), entry))
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""
@@ -200,7 +213,7 @@ class Source:
             if entry is None or entry.stored_at < asked.at:
                 return await self._send(asked, refresh)
             self.cache.counts["shared"] += 1
-            return self._answer(asked, entry)
+            return self._answer(asked.key, asked.family, entry)
         finally:
             if token is not None:
                 await shared.release(name, token)
@@ -214,4 +227,4 @@ class Source:
             document = None
         if self.cache.purged != purged:
             return Answer(document)
-        return self._answer(asked, await self.cache.put(asked.key, document))
+        return self._answer(asked.key, asked.family, await self.cache.put(asked.key, document))
