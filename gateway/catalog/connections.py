@@ -89,16 +89,11 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             one.start(asked.start)
     rows, more = await merge(flat, asked.size, asks_cursors(asked.selection))
     operation.partial |= any(one.error is not None or one.cut for one in flat)
-    nodes: list[Record] = [{} for _ in rows]
-    ends: list[Record] = [{} for _ in rows]
-    wanted = []
-    for records, below in (
-        (nodes, asked.selection.get(Ask("nodes"))),
-        (ends, under(asked.selection, "edges").get(Ask("node"))),
-    ):
-        if below is not None:
-            wanted += [(record, ref, below) for record, ((_, ref), _) in zip(records, rows, strict=True)]
-    await operation.fill(wanted)
+    selections = asked.selection.get(Ask("nodes")), under(asked.selection, "edges").get(Ask("node"))
+    wanted = [(ref, below) for below in selections if below is not None for (_, ref), _ in rows]
+    records = iter(await operation.records(wanted))
+    unasked: list[Record] = [{} for _ in rows]
+    nodes, ends = (unasked if below is None else [next(records) for _ in rows] for below in selections)
     spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
     record: Record = {
         "nodes": nodes,

@@ -168,13 +168,14 @@ class Sieve:
     @property
     def needs(self) -> Selection:
         """The fields of a row that the tests look at."""
-        return needs_of(test for test, _ in self.tests)
+        return needs_of(tuple(test for test, _ in self.tests))
 
     def passes(self, record: Any) -> bool:
         return all(test.passes(record, wanted) for test, wanted in self.tests)
 
 
-def needs_of(tests: Iterable[Test]) -> Selection:
+@lru_cache
+def needs_of(tests: tuple[Test, ...]) -> Selection:
     """The fields that tests look at."""
     needs: dict[Ask, dict[Ask, Selection]] = {}
     for test in tests:

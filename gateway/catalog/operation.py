@@ -14,6 +14,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.told import Frozen, Told, freeze, row
 from gateway.catalog.waiting import gather
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
@@ -80,6 +81,7 @@ class Operation:
         self.reused: Answer | None = None
         self.partial = False
         self._readings: dict[tuple[int, Shape], Reading] = {}
+        self._unread: dict[Ref, Told] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
@@ -97,12 +99,37 @@ class Operation:
             raise exists
         return record if exists else None
 
-    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> None:
-        """Put everything that is asked of several objects into their records."""
+    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> bool:
+        """Put everything that is asked of several objects into their records; whether all of it was known before."""
         waits: Waits = []
         for record, ref, selection in asked:
             self._settle_all(record, ref, selection, waits)
         await gather(waits)
+        return not waits
+
+    async def records(self, wanted: Sequence[tuple[Ref, Selection]]) -> list[Record]:
+        """What is asked of several objects, as records that must not be changed: where a page tells it all and nothing
+        else is known of an object, its record is shared by all who read that page."""
+        frozen: dict[int, Frozen] = {}
+        found: list[Record] = []
+        asked: list[tuple[Record, Ref, Selection]] = []
+        made: list[tuple[dict[Ref, Record], Ref, Record]] = []
+        for ref, selection in wanted:
+            told = self._unread.get(ref)
+            if told is not None and id(selection) not in frozen:
+                frozen[id(selection)] = freeze(selection)
+            filled = None if told is None else told.filled(frozen[id(selection)])
+            record = None if filled is None else filled.get(ref)
+            if record is None:
+                record = {}
+                asked.append((record, ref, selection))
+                if filled is not None:
+                    made.append((filled, ref, record))
+            found.append(record)
+        if await self.fill(asked):
+            for filled, ref, record in made:
+                filled[ref] = record
+        return found
 
     def _settle_all(self, record: Record, ref: Ref, selection: Selection, waits: Waits) -> None:
         """Settle what is known, and start on the rest."""
@@ -114,8 +141,8 @@ class Operation:
 
     def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
         """Put the plain values into the record that the first answer about the object tells; returns what is left."""
-        known = self._known.get(ref)
-        if known is None:
+        known = self._said(ref)
+        if not known:
             return selection
         shape, raw = known[0]
         reading = self._readings.get((id(selection), shape))
@@ -160,7 +187,7 @@ class Operation:
         return True
 
     def _settle_existence(self, record: Record, ref: Ref) -> bool:
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             lists = [] if shape.whole else [field.read(raw) for field in shape.fields.values()]
             if shape.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
                 record[EXISTS.field] = True
@@ -169,7 +196,7 @@ class Operation:
 
     def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
         name = "versions" if ask.field == "version" else ask.field
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             if not supplies(shape.fields, Ask(name), selection):
                 continue
             field = shape.fields[name]
@@ -222,11 +249,25 @@ class Operation:
 
     def learn(self, ref: Ref, shape: Shape, raw: Raw) -> None:
         """Remember what an answer said of an object."""
+        self._said(ref)
         known = self._known.setdefault(ref, [])
         if all(raw is not said for _, said in known):
             known.append((shape, raw))
             if shape.owner is not None:
                 self.learn(ref.owner, shape.owner, raw)
+
+    def learn_page(self, told: Told) -> None:
+        """Remember what a page of a list said of its objects, when something of them is asked."""
+        for ref in self._unread.keys() & told.raws.keys():
+            self._said(ref)
+        self._unread.update(dict.fromkeys(told.raws, told))
+
+    def _said(self, ref: Ref) -> Sequence[tuple[Shape, Raw]]:
+        """What answers said of an object, in the order in which they came."""
+        told = self._unread.pop(ref, None)
+        if told is not None:
+            self.learn(ref, told.shape, told.raws[ref])
+        return self._known.get(ref, ())
 
     def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
@@ -237,21 +278,18 @@ class Operation:
         self.learn(child, shape, raw)
         return child
 
-    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> Ref | None:
-        """Remember an object that a list described; None when it has no key."""
-        key = shape.key(raw)
-        if key is None:
-            return None
-        ref = Ref(registry, shape.entity, (key,))
-        self.learn(ref, shape, raw)
-        return ref
+    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> None:
+        """Remember an object that a list described, if it has a key."""
+        ref = row(registry, shape, raw)
+        if ref is not None:
+            self.learn(ref, shape, raw)
 
     def _canonical(self, ref: Ref) -> Ref | None:
         """The reference under which its registry knows the object best; None while that is not known."""
         patterns = self.registries[ref.registry].kind.canonical.get(ref.entity)
         if patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True)):
             return ref
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             if shape.whole:
                 owner = shape.parent(raw)
                 keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
@@ -261,8 +299,8 @@ class Operation:
     def _named(self, ref: Ref, name: str) -> Ref:
         """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
         child = ref.version(name)
-        if child not in self._known:
-            for shape, raw in self._known.get(ref, ()):
+        if not self._said(child):
+            for shape, raw in self._said(ref):
                 latest = shape.fields.get("latest_version")
                 if latest is None or latest.shape is None:
                     continue
@@ -324,12 +362,16 @@ class Operation:
 
     async def ask(self, bound: Bound) -> Any:
         """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
+        return (await self.answer(bound)).document
+
+    async def answer(self, bound: Bound) -> Answer:
+        """A call's answer, asked for once in an operation. Raises `RegistryError`."""
         sent = self._send(bound)
         if sent.done() and not sent.cancelled() and sent.exception() is None:
-            return sent.result().document
+            return sent.result()
         try:
             async with asyncio.timeout_at(self.ends):
-                return (await asyncio.shield(sent)).document
+                return await asyncio.shield(sent)
         except TimeoutError:
             raise RegistryTimeout(bound.registry) from None
 

@@ -5,7 +5,7 @@ records (`gateway.graph.roots`), and functions written for the selection project
 and incremental delivery are left to Strawberry's executor; so is a field that is not just held by a record.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, Final
@@ -35,7 +35,7 @@ from gateway.graph.documents import Document
 from gateway.graph.faults import present
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
-from gateway.graph.selected import TYPE_NAME, Chosen, Scope, declaration
+from gateway.graph.selected import TYPE_NAME, Chosen, Scope, declaration, varying
 
 MOST_WAYS: Final = 64
 """Outcomes of an operation's directives that are kept ready."""
@@ -171,15 +171,7 @@ class RootField:
 
     def _projected(self, value: Any, variables: VariableValues) -> Any:
         if self._project is None:
-            self._varying = list(varying([self.chosen]))
+            below = (one for runtime in self.chosen.types for one in self.chosen.below(runtime.name))
+            self._varying = list(varying(below))
             self._project = projector(self.chosen, self._varying)
         return self._project(value, [one.ask(variables).key for one in self._varying])
-
-
-def varying(fields: Iterable[Chosen]) -> Iterator[Chosen]:
-    """The fields below some fields whose arguments depend on variables."""
-    for one in fields:
-        for runtime in one.types:
-            below = one.below(runtime.name)
-            yield from (inner for inner in below if inner.varies)
-            yield from varying(below)

@@ -4,7 +4,7 @@ Source: GraphQL specification, "Executing operations": CollectFields and MergeSe
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -90,6 +90,7 @@ class Chosen:
     parent: GraphQLObjectType
     definition: GraphQLField
     _below: dict[str, Sequence["Chosen"]] = field(default_factory=dict)
+    _selections: dict[str, Selection] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -132,7 +133,20 @@ class Chosen:
     def selection(self, variables: VariableValues, type_name: str | None = None) -> Selection:
         """What is asked of its value; of an interface's value, as far as it concerns one type. Raises as `ask`."""
         [name] = [type_name] if type_name else [one.name for one in self.types]
-        return merged(self.below(name), variables)
+        if name not in self._selections:
+            if any(True for _ in varying(self.below(name))):
+                return merged(self.below(name), variables)
+            self._selections[name] = merged(self.below(name), variables)
+        return self._selections[name]
+
+
+def varying(fields: Iterable[Chosen]) -> Iterator[Chosen]:
+    """Of some fields and all below them those whose arguments depend on variables."""
+    for one in fields:
+        if one.varies:
+            yield one
+        for runtime in one.types:
+            yield from varying(one.below(runtime.name))
 
 
 def merged(fields: Iterable[Chosen], variables: VariableValues) -> Selection:

@@ -7,7 +7,7 @@ never see each other's data. Readers share the kept documents and must not chang
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -19,12 +19,13 @@ from gateway.upstream.wire import Key
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), and its
-    size in bytes."""
+    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), its size
+    in bytes, and what readers worked out from the document, for as long as it is kept."""
 
     document: Any
     stored_at: float
     size: int
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def packed(self) -> bytes:
         return orjson.dumps([self.stored_at, self.document])
