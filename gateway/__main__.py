@@ -1,4 +1,4 @@
-"""The command line: `gateway demo`, `twins`, `serve`, `schema` and `check`."""
+"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `cache`, `key`, `check` and `assets`."""
 
 # What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
 import argparse
@@ -54,7 +54,7 @@ async def demo(options: argparse.Namespace) -> int:
         async with _running_twins(options.host, options.twins_port, options.models) as url:
 
             def announce(gateway: str) -> None:
-                print(f"Gateway  {gateway}/graphql")
+                print(f"Gateway  {gateway}/graphql  (in a browser: {gateway}/)")
                 print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
                 print("\nA first query:\n")
                 print(
@@ -63,7 +63,8 @@ async def demo(options: argparse.Namespace) -> int:
                 print('\nIt answers {"data": {"models": {"nodes": [...]}}}: three models, the newest first.')
                 print("\nCtrl-C stops both.", flush=True)
 
-            return await _serve(_twin_settings(url), listener, announce)
+            settings = _twin_settings(url, "open" if options.open else "loopback")
+            return await _serve(settings, listener, announce, "let anybody ask with --open")
 
 
 async def twins(options: argparse.Namespace) -> int:
@@ -72,7 +73,7 @@ async def twins(options: argparse.Namespace) -> int:
 
         print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
         print("\nCredentials, which only the twins know:\n")
-        for name in ("PAI_KEY_ID", "PAI_SECRET", "PAI_STS_TOKEN", "QIANFAN_ACCESS_KEY", "QIANFAN_SECRET_KEY"):
+        for name in twins.CREDENTIALS:
             print(f"  {name} = {getattr(twins, name)}")
         print("\nControl:\n")
         print(f"  GET    {url}/_twin/calls   how often each call was made; DELETE starts again from none")
@@ -87,7 +88,9 @@ async def serve(options: argparse.Namespace) -> int:
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
     with _listen(host, port) as listener:
-        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True))
+        ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
+        remedy = f"say who may ask with access.mode = {ways}"
+        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True), remedy)
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -142,6 +145,20 @@ def cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def key(options: argparse.Namespace) -> int:
+    from gateway.access import keys
+
+    made = keys.new_key()
+    entry = keys.as_entry(made, options.name, options.registries, options.roles)
+    try:
+        keys.parse(entry.encode())
+    except ValueError as error:
+        raise CommandError(str(error).removeprefix("keys[1]: "), status=2) from None
+    print(f"The key of {options.name}, which is shown this once: {made}", file=sys.stderr)
+    print(f"\n{entry}")
+    return 0
+
+
 async def check(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     from gateway.app import probe
@@ -151,6 +168,19 @@ async def check(options: argparse.Namespace) -> int:
     for one in probes:
         print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
     return 1 if any(one.problem for one in probes) else 0
+
+
+def assets(options: argparse.Namespace) -> int:
+    from gateway.web.playground.assets import FOLDER, AssetsError, fetch
+
+    try:
+        fetch()
+    except AssetsError as error:
+        raise CommandError(f"the playground's files cannot be had: {error}") from None
+    except OSError as error:
+        raise CommandError(f"{FOLDER}: cannot be written: {error.strerror}") from None
+    print("The playground has its files.")
+    return 0
 
 
 def _settings(path: Path | None) -> "Settings":
@@ -166,11 +196,11 @@ def _settings(path: Path | None) -> "Settings":
         raise CommandError(*error.problems, status=2) from None
 
 
-def _twin_settings(url: str) -> "Settings":
+def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings
+    from gateway.settings import AccessSettings, Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -188,7 +218,12 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
+    return Settings(
+        server=ServerSettings(profile="development"),
+        access=AccessSettings(mode=mode),
+        telemetry=TelemetrySettings(metrics="path"),
+        registries=(pai, qianfan),
+    )
 
 
 @asynccontextmanager
@@ -222,12 +257,22 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
-async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
+async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None], remedy: str) -> int:
+    """Serve until told to stop; ``remedy`` says how to let others ask, where nothing says who may."""
+    from ipaddress import ip_address
+
     import uvicorn
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
+    from gateway.telemetry.logs import configure
 
+    configure(settings.telemetry)
+    if settings.telemetry.metrics == "port":
+        _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
+    host, port = listener.getsockname()[:2]
+    if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
+        raise CommandError(f"{host} can be reached by others: {remedy}", status=2)
     try:
         app = create_app(settings)
     except SettingsError as error:
@@ -237,10 +282,11 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
         http="httptools",
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=10,
     )
-    host, port = listener.getsockname()[:2]
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
@@ -302,6 +348,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
+    option("--open", action="store_true", help="let anybody ask, on any address (default: only on a loopback address)")
     option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
     option("--models", type=_models, default=200, metavar="N", help=models)
 
@@ -328,8 +375,17 @@ def _parser() -> argparse.ArgumentParser:
     option("--url", help="address of the gateway (default: server.host and server.port of the settings)")
     option("--config", type=Path, metavar="FILE", help=config)
 
+    option = command(
+        key, "Make an API key: its entry for the file of keys, and itself.", "gateway key reports >> keys.toml"
+    )
+    option("name", help="whose key it is")
+    option("--registries", nargs="+", default=["*"], metavar="PATTERN", help="registries to read (default: *)")
+    option("--roles", nargs="+", default=["read"], metavar="ROLE", help="what the holder may do (default: read)")
+
     option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
+
+    command(assets, "Get the playground's files with npm, unless they are here.", "gateway assets")
     return parser
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import pytest
 
-COMMANDS = ("demo", "twins", "serve", "schema", "check")
+COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets")
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "ALIBABA_CLOUD_", "QIANFAN_"))
 } | {"PYTHONWARNINGS": "default", "COLUMNS": "100"}
@@ -66,10 +66,12 @@ def running(
         process.communicate()
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> list[str]:
+    """The lines that it logged."""
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0, errors
+    return errors.splitlines()
 
 
 def address(said: str, name: str) -> str:
@@ -98,7 +100,7 @@ def twins() -> Iterator[tuple[str, dict[str, str]]]:
     """The address of the twins and the credentials they tell."""
     with running("twins", "--models", "20") as (process, said):
         yield address(said, "Twins"), dict(re.findall(r"^  ([A-Z_]+) = (\S+)$", said, re.M))
-        stop(process, signal.SIGTERM)
+        assert stop(process, signal.SIGTERM) == []
 
 
 @pytest.fixture
@@ -200,6 +202,13 @@ def test_a_taken_port_is_one_line(arguments: tuple[str, ...], taken: str) -> Non
     assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
 
 
+def test_a_taken_port_for_metrics_is_one_line(taken: str) -> None:
+    environ = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
+    environ |= {"GATEWAY_TELEMETRY_METRICS": "port", "GATEWAY_TELEMETRY_METRICS_PORT": taken}
+    errors = run("serve", "--port", "0", status=1, environ=environ).stderr
+    assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+
+
 def test_a_host_that_does_not_exist_is_one_line() -> None:
     errors = run("twins", "--host", "no.such.host.invalid", status=1).stderr
     assert re.fullmatch(r"gateway: cannot listen on no\.such\.host\.invalid:0: .+\n", errors)
@@ -247,7 +256,10 @@ def test_the_demo_answers_its_own_first_query(number: signal.Signals) -> None:
         assert isinstance(data, dict)
         assert len(data["models"]["nodes"]) == 3
         assert address(said, "Twins") != address(said, "Gateway")
-        stop(process, number)
+        with urllib.request.urlopen(address(said, "Gateway") + "/metrics", timeout=30) as response:  # noqa: S310
+            assert 'gateway_operations_total{outcome="ok",type="query"} 1.0' in response.read().decode()
+        (logged,) = stop(process, number)
+        assert " info    gateway.operations query ok request_id=" in logged
 
 
 def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
@@ -257,16 +269,19 @@ def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> 
         "PAI_STS_TOKEN",
         "QIANFAN_ACCESS_KEY",
         "QIANFAN_SECRET_KEY",
+        "QIANFAN_STS_TOKEN",
     }
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_configured_registries_are_served(config: tuple[Path, dict[str, str]], number: signal.Signals) -> None:
     path, environ = config
+    environ = environ | {"GATEWAY_TELEMETRY_LOG_FORMAT": "json"}
     with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, said):
         answered = ask(address(said, "Gateway") + "/graphql", "{ registries { name } }")
         assert answered == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
-        stop(process, number)
+        (logged,) = map(json.loads, stop(process, number))
+        assert (logged["logger"], logged["outcome"]) == ("gateway.operations", "ok")
 
 
 def test_check_tells_how_each_registry_answers(config: tuple[Path, dict[str, str]]) -> None:

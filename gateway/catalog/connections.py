@@ -1,5 +1,6 @@
 """Pages of objects as Relay connections: which streams take part, one merged page, and how complete it is."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.catalog.ids import Ref
 from gateway.catalog.readers import Asked, stream_reader, versions_reader
 from gateway.catalog.registry import Registry, error_record
-from gateway.catalog.selection import Ask, Selection, under
+from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Rows
@@ -89,11 +90,11 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             one.start(asked.start)
     rows, more = await merge(flat, asked.size, asks_cursors(asked.selection))
     operation.partial |= any(one.error is not None or one.cut for one in flat)
-    selections = asked.selection.get(Ask("nodes")), under(asked.selection, "edges").get(Ask("node"))
-    wanted = [(ref, below) for below in selections if below is not None for (_, ref), _ in rows]
-    records = iter(await operation.records(wanted))
-    unasked: list[Record] = [{} for _ in rows]
-    nodes, ends = (unasked if below is None else [next(records) for _ in rows] for below in selections)
+    refs = [ref for (_, ref), _ in rows]
+    first, each = rows_now(under(asked.selection, "nodes"))
+    nodes = await filled(operation, refs, each if Ask("nodes") in asked.selection else None, first)
+    first, each = rows_now(under(asked.selection, "edges"))
+    ends = await filled(operation, refs, each.get(Ask("node")), first)
     spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
     record: Record = {
         "nodes": nodes,
@@ -112,6 +113,26 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             for name, own in readers.items()
         ]
     return record
+
+
+async def filled(
+    operation: "Operation", refs: Sequence[Ref], selection: Selection | None, first: int | None
+) -> "list[Record | asyncio.Future[Record]]":
+    """The records of rows; those after the first ones, if not all are to come at once, while they are loaded."""
+    if selection is not None and first is None:
+        return [*await operation.records([(ref, selection) for ref in refs])]
+    records: list[Record] = [{} for _ in refs]
+    if selection is None:
+        return [*records]
+    rows = [(record, ref, selection) for record, ref in zip(records, refs, strict=True)]
+    coming = [asyncio.ensure_future(one_filled(operation, row)) for row in rows[first:]] if first is not None else []
+    await operation.fill(rows[:first])
+    return [*records[:first], *coming]
+
+
+async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]") -> "Record":
+    await operation.fill([row])
+    return row[0]
 
 
 def asks_cursors(selection: Selection) -> bool:

@@ -13,12 +13,13 @@ from gateway.catalog import connections
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import LATER, Ask, Selection
 from gateway.catalog.told import Frozen, Told, freeze, row
 from gateway.catalog.waiting import gather
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys, Kind
+from gateway.telemetry.facts import Call, State
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -79,6 +80,7 @@ class Operation:
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
         self.answers: dict[Bound, asyncio.Future[Answer]] = {}
         self.reused: Answer | None = None
+        self.calls: list[Call] = []
         self.partial = False
         self._readings: dict[tuple[int, Shape], Reading] = {}
         self._unread: dict[Ref, Told] = {}
@@ -182,6 +184,8 @@ class Operation:
             waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
         elif name == EXISTS.field:
             return self._settle_existence(record, ref)
+        elif name == LATER.field:
+            record[name] = Later(self, record, ref, selection)
         else:
             return self._settle_from_sources(record, ref, ask, selection, waits)
         return True
@@ -391,13 +395,21 @@ class Operation:
             registry = self.registries[bound.registry]
             answer = registry.at_hand(bound, self.wanted)
             if answer is None:
-                sent = asyncio.ensure_future(registry.ask(bound, self.wanted))
+                sent = asyncio.ensure_future(self._call(bound))
                 sent.add_done_callback(lambda done: done.cancelled() or done.exception())
             else:
                 sent = asyncio.get_running_loop().create_future()
                 sent.set_result(answer)
+                self.calls.append(Call(bound.registry, bound.call.name, State.HIT))
             self.answers[bound] = sent
         return sent
+
+    async def _call(self, bound: Bound) -> Answer:
+        """Ask, and note how it went."""
+        call = Call(bound.registry, bound.call.name)
+        self.calls.append(call)
+        with call.under_way():
+            return await self.registries[bound.registry].ask(bound, self.wanted)
 
     async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
@@ -476,3 +488,19 @@ class Operation:
             record[ask.key] = None
         else:
             await self._put(record, ask, Ref(registry, lookup.entity, found), selection)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What an object was asked for that may come later: a field is loaded when it is first read."""
+
+    operation: Operation
+    record: Record
+    ref: Ref
+    selection: Selection
+
+    async def load(self, key: Any) -> Any:
+        """The value that the record then holds under the key. Raises KeyError for what was not asked for."""
+        asked = {ask.key: ask for ask in self.selection}[key]
+        await self.operation.fill([(self.record, self.ref, {asked: self.selection[asked]})])
+        return self.record[key]

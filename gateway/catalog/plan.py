@@ -5,7 +5,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
 
@@ -58,7 +58,7 @@ def tells(shape: Shape, ask: Ask, selection: Selection) -> bool:
 
 def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
     """Whether a row of this form tells what is asked of it, without a further call."""
-    if ask.field in kind.absent[shape.entity]:
+    if ask.field in (LATER.field, ROWS_LATER) or ask.field in kind.absent[shape.entity]:
         return True
     field = shape.fields.get(ask.field)
     if field is None or field.shape is None:

@@ -19,6 +19,12 @@ class Ask(NamedTuple):
         return dict(self.arguments).get(name)
 
 
+LATER = Ask("__later")
+"""Below it stands what is asked of an object but may come after the rest of it."""
+
+ROWS_LATER = "__rows_later"
+"""Field of the ask, below a list, whose argument ``first`` tells how many rows must come before the rest."""
+
 Selection = Mapping[Ask, "Selection"]
 """Asked fields, each with what is asked of its value; empty for leaves and for objects asked by ``__typename`` only."""
 
@@ -28,3 +34,11 @@ def under(selection: Selection, *path: str) -> Selection:
     for name in path:
         selection = selection.get(Ask(name), {})
     return selection
+
+
+def rows_now(selection: Selection) -> tuple[int | None, Selection]:
+    """How many rows of a list must come before the rest, None for all of them; and what is asked of each row."""
+    for ask in selection:
+        if ask.field == ROWS_LATER:
+            return ask.argument("first"), {one: below for one, below in selection.items() if one is not ask}
+    return None, selection

@@ -7,6 +7,7 @@ and incremental delivery are left to Strawberry's executor; so is a field that i
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -24,10 +25,12 @@ from graphql import (
     Visitor,
     visit,
 )
+from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
+from gateway.graph.chosen import TYPE_NAME, Choice, Chosen, varying
 from gateway.graph.completion import Completion
 from gateway.graph.context import Context
 from gateway.graph.described import MOMENTARY, in_record
@@ -35,7 +38,7 @@ from gateway.graph.documents import Document
 from gateway.graph.faults import present
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
-from gateway.graph.selected import TYPE_NAME, Chosen, Scope, declaration, varying
+from gateway.graph.selected import declaration
 
 MOST_WAYS: Final = 64
 """Outcomes of an operation's directives that are kept ready."""
@@ -137,8 +140,9 @@ class Compiled:
         if way not in self._ways:
             if len(self._ways) == MOST_WAYS:
                 self._ways.clear()
-            scope = Scope.of(self.schema, self.fragments, self.operation, variables)
-            self._ways[way] = [RootField(one) for one in scope.roots(self.root)]
+            details = {name: FragmentDetails(definition) for name, definition in self.fragments.items()}
+            choice = Choice(self.schema, self.fragments, details, self.operation, variables)
+            self._ways[way] = [RootField(one) for one in choice.roots(self.root)]
         return self._ways[way]
 
 
@@ -152,12 +156,20 @@ class RootField:
 
     async def answer(self, completion: Completion, context: Context) -> Any:
         """Its answer. Raises a located `GraphQLError` where null cannot stand for it."""
-        chosen = self.chosen
+        chosen, variables = self.chosen, completion.variables
         if chosen.name == TYPE_NAME:
             return chosen.parent.name
         path = Path(None, chosen.key, chosen.parent.name)
         try:
-            value = ROOTS[chosen.name](Asking(context, chosen, completion.variables, path))
+            value = ROOTS[chosen.name](
+                Asking(
+                    context,
+                    path,
+                    partial(chosen.ask, variables),
+                    partial(chosen.arguments, variables),
+                    partial(chosen.selection, variables),
+                )
+            )
             if isawaitable(value):
                 value = await value
         except Exception as error:

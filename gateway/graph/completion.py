@@ -19,7 +19,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from graphql.pyutils import inspect, is_iterable
 
-from gateway.graph.selected import TYPE_NAME, Chosen
+from gateway.graph.chosen import TYPE_NAME, Chosen
 
 Keys = tuple[str | int, ...]
 
@@ -73,7 +73,7 @@ class Completion:
                 shown = f"`{inspect(expected)}.coerce_output_value({inspect(value)})`"
                 raise TypeError(f"Expected {shown} to return non-nullable value, returned: {inspect(completed)}")
             return completed
-        runtime = expected if is_object_type(expected) else chosen.scope.schema.type_map[value[TYPE_NAME]]
+        runtime = expected if is_object_type(expected) else chosen.choice.schema.type_map[value[TYPE_NAME]]
         assert is_object_type(runtime)
         if runtime.is_type_of is not None and not runtime.is_type_of(value, None):  # type: ignore[arg-type]
             raise GraphQLError(f"Expected value of type '{runtime}' but got: {inspect(value)}.", chosen.nodes)

@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass, field
 
+from graphql import DocumentNode, GraphQLError
 from graphql.pyutils import Path
 
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryError
-from gateway.graph.documents import Document
 
 
 @dataclass(slots=True)
 class Context:
-    """The document, the operation's side of the catalog, and failures that only errors can show."""
+    """The document's tree, the operation's side of the catalog, and failures that only errors can show."""
 
-    document: Document
+    document: DocumentNode
     operation: Operation
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
+
+    def unseen(self) -> list[GraphQLError]:
+        """The failures so far, as errors; told once."""
+        told, self.failures = self.failures, []
+        return [GraphQLError(str(failure), path=path.as_list(), original_error=failure) for path, failure in told]

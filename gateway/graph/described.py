@@ -5,7 +5,8 @@ from typing import Any, Final
 import strawberry
 from strawberry.types.field import StrawberryField
 
-from gateway.graph.selected import current
+from gateway.catalog.selection import LATER
+from gateway.graph.selected import asked
 
 MOMENTARY: Final = "momentary"
 """Marks a field whose value is of the moment."""
@@ -13,9 +14,9 @@ HELD: Final = "held"
 """Marks a resolver that does no more than `held`."""
 
 
-def described(text: str) -> Any:
+def described(text: str, *directives: object) -> Any:
     """A field whose value the record holds under the field's own name."""
-    return strawberry.field(description=text)
+    return strawberry.field(description=text, directives=directives)
 
 
 def momentary(text: str) -> Any:
@@ -28,15 +29,19 @@ def given(text: str, **options: Any) -> Any:
     return strawberry.field(description=text, default=None, **options)
 
 
-def argued(text: str) -> Any:
+def argued(text: str, *directives: object) -> Any:
     """Declares a field with arguments, by a resolver that returns what is `held`."""
-    return strawberry.field(description=text, metadata={HELD: True})
+    return strawberry.field(description=text, directives=directives, metadata={HELD: True})
 
 
 def held(record: Any, info: strawberry.Info[Any, Any]) -> Any:
     """The value of a field with arguments, which the record holds under the field and its arguments."""
-    field, variables = current(info)
-    return record[field.ask(variables).key]
+    return read(record, asked(info).key)
+
+
+def read(record: Any, key: Any) -> Any:
+    """What a record holds; its loading, where that was to come later. Raises KeyError for what was not asked for."""
+    return record[key] if key in record else record[LATER.field].load(key)
 
 
 def in_record(declared: StrawberryField) -> bool:

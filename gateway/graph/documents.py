@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import (
+    REMOVE,
+    DirectiveNode,
     DocumentNode,
     FieldNode,
     GraphQLError,
@@ -28,10 +30,10 @@ INTROSPECTION: Final = ("__schema", "__type", "_service")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document: its tree, or why it is refused; and what is asked of whom in it.
+    """A document: its tree, or why it is refused; ``fields`` are the names of all fields in it.
 
-    ``fields`` are the names of all fields in it, ``directives`` those of all directives; ``derived`` holds what was
-    worked out for its operations, by their names, for as long as the document is kept.
+    ``staged`` is the tree with its ``@defer`` and ``@stream``, where it has any; without them all comes at once.
+    ``derived`` holds what was worked out for its operations, by their names, for as long as the document is kept.
     """
 
     text: str
@@ -39,7 +41,7 @@ class Document:
     errors: tuple[GraphQLError, ...] = ()
     operations: Mapping[str | None, OperationDefinitionNode] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
-    directives: frozenset[str] = frozenset()
+    staged: DocumentNode | None = None
     derived: dict[str | None, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
@@ -55,11 +57,6 @@ class Document:
     def introspects(self) -> bool:
         """Whether it asks for the schema."""
         return not self.fields.isdisjoint(INTROSPECTION)
-
-    @property
-    def incremental(self) -> bool:
-        """Whether parts of the answer may come later."""
-        return not self.directives.isdisjoint(("defer", "stream"))
 
 
 class Documents:
@@ -94,11 +91,7 @@ class Documents:
                 max_source_length=self.limits.characters,
                 allow_empty_selection_sets=False,
             )
-            operations = {
-                one.name.value if one.name else None: one
-                for one in node.definitions
-                if isinstance(one, OperationDefinitionNode)
-            }
+            operations = operations_of(node)
             if len(operations) > self.limits.operations:
                 reason = f"The document has {len(operations)} operations; {self.limits.operations} are allowed."
                 raise QueryTooComplex(reason)
@@ -119,24 +112,29 @@ class Documents:
             failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
             if not self.suggestions:  # one rule suggests all the same
                 failure.message = failure.message.partition(" Did you mean ")[0]
-        names = Names()
-        visit(node, names)
-        return Document(text, node, tuple(errors), operations, frozenset(names.fields), frozenset(names.directives))
+        plain = Plain()
+        at_once = visit(node, plain)
+        staged = None if at_once is node else node
+        return Document(text, at_once, tuple(errors), operations_of(at_once), frozenset(plain.fields), staged)
 
 
-class Names(Visitor):
-    """The names of all fields and directives of a document."""
+def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:
+    found = (one for one in node.definitions if isinstance(one, OperationDefinitionNode))
+    return {one.name.value if one.name else None: one for one in found}
+
+
+class Plain(Visitor):
+    """Takes note of all fields, and takes away what lets parts of an answer come later."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fields: set[str] = set()
-        self.directives: set[str] = set()
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         self.fields.add(node.name.value)
 
-    def enter_directive(self, node: Any, *_: Any) -> None:
-        self.directives.add(node.name.value)
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> Any:
+        return REMOVE if node.name.value in ("defer", "stream") else None
 
 
 def refused(text: str, error: GraphQLError, code: str) -> Document:

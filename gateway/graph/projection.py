@@ -22,8 +22,8 @@ from graphql import (
     is_object_type,
 )
 
+from gateway.graph.chosen import TYPE_NAME, Chosen
 from gateway.graph.scalars import as_it_is
-from gateway.graph.selected import TYPE_NAME, Chosen
 
 Projector = Callable[[Any, Sequence[Any]], Any]
 """From the value of a field, and the record keys of fields whose arguments vary, to its answer."""

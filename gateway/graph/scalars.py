@@ -4,12 +4,14 @@ import re
 from typing import Any, NewType
 
 import strawberry
+from strawberry.federation.schema import FederationAny
+from strawberry.federation.types import FieldSet
 from strawberry.scalars import JSON
 
 DateTime = NewType("DateTime", str)
 Long = NewType("Long", int)
 
-__all__ = ["JSON", "SCALARS", "DateTime", "Long"]
+__all__ = ["FEDERATION_SCALARS", "JSON", "SCALARS", "DateTime", "FederationAny", "Long"]
 
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -48,3 +50,19 @@ SCALARS: dict[object, Any] = {
         parse_value=parse_long,
     ),
 }
+
+FEDERATION_SCALARS: dict[object, Any] = {
+    FederationAny: strawberry.scalar(
+        name="_Any",
+        description="A reference to an object: an object with its __typename and the fields of one of its keys.",
+        serialize=lambda value: value,
+        parse_value=lambda value: value,
+    ),
+    FieldSet: strawberry.scalar(
+        name="federation__FieldSet",
+        description="Fields of a type, written as a selection.",
+        serialize=lambda value: value,
+        parse_value=str,
+    ),
+}
+"""Federation's scalars as its specification names them."""

@@ -1,8 +1,8 @@
-"""The published schema: the queries as they are declared, and how documents are refused."""
+"""The published schema: the queries as they are declared."""
 
 from collections.abc import Iterator
-from operator import getitem
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import strawberry
 from graphql import GraphQLError
@@ -12,31 +12,42 @@ from strawberry.types import ExecutionContext
 
 from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph import suppliers
+from gateway.graph.described import read
+from gateway.graph.directives import CALL, FEDERATION, PAGE, defined
+from gateway.graph.entities import MOST_REFERENCES
 from gateway.graph.faults import present
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.roots import MOST_IDS, answer
-from gateway.graph.scalars import SCALARS
+from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.graph.types import (
     AFTER,
     FIRST,
     Algorithm,
     AlgorithmConnection,
     AlgorithmVersion,
+    Entity,
     Info,
     Model,
     ModelConnection,
     ModelVersion,
     Node,
+    Service,
 )
 from gateway.graph.values import Registry
 
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
+REPRESENTATIONS = Annotated[
+    list[FederationAny],
+    strawberry.argument(
+        description=f"References by type and key, at most {MOST_REFERENCES}; each fails or succeeds alone."
+    ),
+]
 
 
 @strawberry.type(description="Everything that can be asked.")
 class Query:
-    @strawberry.field(description="The object of a global id; null when there is none.")
+    @strawberry.field(description="The object of a global id; null when there is none.", directives=[CALL])
     async def node(self, info: Info, id: ID) -> Node | None:
         return await answer(info)
 
@@ -44,24 +55,25 @@ class Query:
     async def nodes(self, info: Info, ids: IDS) -> list[Node | None]:
         return await answer(info)
 
-    @strawberry.field(description="The model of a global id; null when there is none.")
+    @strawberry.field(description="The model of a global id; null when there is none.", directives=[CALL])
     async def model(self, info: Info, id: ID) -> Model | None:
         return await answer(info)
 
-    @strawberry.field(description="The model version of a global id; null when there is none.")
+    @strawberry.field(description="The model version of a global id; null when there is none.", directives=[CALL])
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
         return await answer(info)
 
-    @strawberry.field(description="The algorithm of a global id; null when there is none.")
+    @strawberry.field(description="The algorithm of a global id; null when there is none.", directives=[CALL])
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
         return await answer(info)
 
-    @strawberry.field(description="The algorithm version of a global id; null when there is none.")
+    @strawberry.field(description="The algorithm version of a global id; null when there is none.", directives=[CALL])
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
         return await answer(info)
 
     @strawberry.field(
-        description="The models of all registries as one list; newest first, if no other order is asked for."
+        description="The models of all registries as one list; newest first, if no other order is asked for.",
+        directives=[CALL, PAGE],
     )
     async def models(
         self,
@@ -74,7 +86,8 @@ class Query:
         return await answer(info)
 
     @strawberry.field(
-        description="The algorithms of all registries as one list, newest first; those without a creation time last."
+        description="The algorithms of all registries as one list, newest first; those without a creation time last.",
+        directives=[CALL, PAGE],
     )
     async def algorithms(
         self,
@@ -89,17 +102,29 @@ class Query:
     def registries(self, info: Info) -> list[Registry]:
         return answer(info)
 
+    @strawberry.field(name="_service", description="This graph as a part of a supergraph. Asking it makes no call.")
+    def service(self) -> Service:
+        said: Any = {"sdl": printed()}
+        return said
+
+    @strawberry.field(
+        name="_entities",
+        description="The objects that other subgraphs refer to, in their order; null where there is none.",
+    )
+    async def entities(self, info: Info, representations: REPRESENTATIONS) -> list[Entity | None]:
+        return await answer(info)
+
 
 class Prepared(SchemaExtension):
     """Gives the executor the document that was read before: it neither parses nor validates."""
 
     def on_operation(self) -> Iterator[None]:
-        self.execution_context.graphql_document = self.execution_context.context.document.node
+        self.execution_context.graphql_document = self.execution_context.context.document
         self.execution_context.pre_execution_errors = []
         yield
 
 
-class Schema(strawberry.Schema):
+class Schema(strawberry.federation.Schema):
     """The schema, with every error either meant for the caller or masked."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
@@ -113,13 +138,16 @@ SCHEMA = Schema(
     Query,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
-    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=getitem),
+    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
+    scalar_overrides=FEDERATION_SCALARS,
+    federation_version=FEDERATION,
 )
 
 CORE = SCHEMA._schema
 """The schema as graphql-core knows it."""
 
 
+@cache
 def printed() -> str:
-    """The schema in SDL."""
-    return SCHEMA.as_str()
+    """The schema in SDL, for composers of supergraphs as well as for tools that know nothing of Federation."""
+    return defined(SCHEMA.as_str(), CORE)

@@ -1,191 +1,159 @@
-"""From a GraphQL operation to what it asks: fragments opened, ``@skip`` and ``@include`` applied, aliases resolved.
-
-Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, as graphql-core has them.
-"""
+"""From a GraphQL operation to what it asks: aliases, fragments, ``@skip`` and ``@include`` resolved."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
-from typing import Any, cast
+from itertools import chain, repeat
+from typing import Any, NamedTuple, cast
 
 import strawberry
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
-    GraphQLField,
+    FragmentSpreadNode,
+    GraphQLDeferDirective,
+    GraphQLDirective,
+    GraphQLIncludeDirective,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    ListValueNode,
-    ObjectValueNode,
-    OperationDefinitionNode,
-    ValueNode,
-    VariableNode,
+    GraphQLSkipDirective,
+    GraphQLStreamDirective,
+    InlineFragmentNode,
+    SelectionSetNode,
     get_argument_values,
+    get_directive_values,
     get_named_type,
-    is_abstract_type,
-)
-from graphql.execution.collect_fields import (
-    FieldDetails,
-    FieldDetailsList,
-    FragmentDetails,
-    GroupedFieldSet,
-    collect_fields,
-    collect_subfields,
 )
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from gateway.catalog.selection import Ask, Selection
-
-TYPE_NAME = "__typename"
+from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """What the selections of an operation are read with; of the variables, those that its directives name count."""
+    """What gives the nodes of a document their meaning: the schema, the document's fragments and the operation's
+    coerced variables."""
 
     schema: GraphQLSchema
-    fragments: dict[str, FragmentDetails]
-    operation: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDefinitionNode]
     variables: VariableValues
 
-    @classmethod
-    def of(
-        cls,
-        schema: GraphQLSchema,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        operation: OperationDefinitionNode,
-        variables: VariableValues,
-    ) -> "Scope":
-        details = {name: FragmentDetails(definition) for name, definition in fragments.items()}
-        return cls(schema, details, operation, variables)
 
-    def roots(self, parent: GraphQLObjectType) -> list["Chosen"]:
-        """The fields at the root. Raises `GraphQLError` for a directive whose variable has no value."""
-        found = collect_fields(self.schema, self.fragments, self.variables, parent, self.operation)
-        return self._chosen(parent, found.grouped_field_set)
-
-    def below(self, parent: GraphQLObjectType, details: FieldDetailsList) -> list["Chosen"]:
-        """The fields of an object that stands at some fields. Raises as `roots`."""
-        found = collect_subfields(self.schema, self.fragments, self.variables, self.operation, parent, details)
-        return self._chosen(parent, found.grouped_field_set)
-
-    def _chosen(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> list["Chosen"]:
-        return [
-            Chosen(self, key, details, parent, cast(GraphQLField, self.schema.get_field(parent, name_of(details))))
-            for key, details in grouped.items()
-        ]
-
-
-@dataclass(eq=False)
-class Chosen:
-    """One field of an answer: its key there, all that the document says of it, its parent type and definition."""
-
-    scope: Scope
-    key: str
-    details: FieldDetailsList
-    parent: GraphQLObjectType
-    definition: GraphQLField
-    _below: dict[str, Sequence["Chosen"]] = field(default_factory=dict)
-    _selections: dict[str, Selection] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return name_of(self.details)
-
-    @property
-    def nodes(self) -> list[FieldNode]:
-        return [detail.node for detail in self.details]
-
-    @cached_property
-    def types(self) -> Sequence[GraphQLObjectType]:
-        """The types of object that its value can have; none for a leaf."""
-        named = get_named_type(self.definition.type)
-        if isinstance(named, GraphQLObjectType):
-            return [named]
-        return self.scope.schema.get_possible_types(named) if is_abstract_type(named) else []
-
-    def below(self, type_name: str) -> Sequence["Chosen"]:
-        """The fields of its value, when that is an object of this type. Raises as `Scope.roots`."""
-        if type_name not in self._below:
-            parent = self.scope.schema.type_map[type_name]
-            assert isinstance(parent, GraphQLObjectType)
-            self._below[type_name] = self.scope.below(parent, self.details)
-        return self._below[type_name]
-
-    @cached_property
-    def varies(self) -> bool:
-        """Whether its arguments depend on variables."""
-        return any(names_variable(argument.value) for argument in self.details[0].node.arguments or ())
-
-    @cached_property
-    def fixed(self) -> Ask:
-        """What it asks, whatever the variables are."""
-        return asked(self.definition, self.details[0].node, self.scope.variables)
-
-    def ask(self, variables: VariableValues) -> Ask:
-        """What it asks. Raises `GraphQLError` for an argument that its variable gives no fitting value."""
-        return asked(self.definition, self.details[0].node, variables) if self.varies else self.fixed
-
-    def selection(self, variables: VariableValues, type_name: str | None = None) -> Selection:
-        """What is asked of its value; of an interface's value, as far as it concerns one type. Raises as `ask`."""
-        [name] = [type_name] if type_name else [one.name for one in self.types]
-        if name not in self._selections:
-            if any(True for _ in varying(self.below(name))):
-                return merged(self.below(name), variables)
-            self._selections[name] = merged(self.below(name), variables)
-        return self._selections[name]
-
-
-def varying(fields: Iterable[Chosen]) -> Iterator[Chosen]:
-    """Of some fields and all below them those whose arguments depend on variables."""
-    for one in fields:
-        if one.varies:
-            yield one
-        for runtime in one.types:
-            yield from varying(one.below(runtime.name))
-
-
-def merged(fields: Iterable[Chosen], variables: VariableValues) -> Selection:
-    """What some fields ask of one object: those that differ only in their key are one."""
-    found: dict[Ask, list[Chosen]] = {}
-    for one in fields:
-        if one.name != TYPE_NAME:
-            below = found.setdefault(one.ask(variables), [])
-            if len(one.types) == 1:
-                below += one.below(one.types[0].name)
-    return {ask: merged(below, variables) for ask, below in found.items()}
-
-
-def name_of(details: FieldDetailsList) -> str:
-    return details[0].node.name.value
-
-
-def names_variable(node: ValueNode) -> bool:
-    """Whether a value in a document holds a variable."""
-    if isinstance(node, ListValueNode):
-        return any(names_variable(item) for item in node.values)
-    if isinstance(node, ObjectValueNode):
-        return any(names_variable(item.value) for item in node.fields)
-    return isinstance(node, VariableNode)
-
-
-def current(info: strawberry.Info[Any, Any]) -> tuple[Chosen, VariableValues]:
-    """The field that a resolver answers, and the operation's variables."""
+def selection(info: strawberry.Info[Any, Any], type_name: str | None = None) -> Selection:
+    """What the current field asks of its value; of an interface's value, as far as it concerns one type."""
     raw = info._raw_info
-    # Strawberry hands resolvers only the variables' coerced values.
-    variables = VariableValues({}, cast(dict[str, Any], raw.variable_values))
-    scope = Scope.of(raw.schema, raw.fragments, raw.operation, variables)
-    details = [FieldDetails(node, None) for node in raw.field_nodes]
-    return Chosen(scope, str(raw.path.key), details, raw.parent_type, raw.parent_type.fields[raw.field_name]), variables
+    named = raw.schema.type_map[type_name] if type_name else get_named_type(raw.return_type)
+    assert isinstance(named, GraphQLObjectType)
+    return collect(scope(info), named, (node.selection_set for node in raw.field_nodes))
 
 
-def asked(field: GraphQLField, node: FieldNode, variables: VariableValues) -> Ask:
-    """A field with its arguments."""
-    arguments = get_argument_values(field, node, variables) if field.args else {}
+def asked(info: strawberry.Info[Any, Any]) -> Ask:
+    """The current field with its arguments."""
+    raw = info._raw_info
+    return ask(scope(info), raw.parent_type, raw.field_nodes[0])
+
+
+def arguments(info: strawberry.Info[Any, Any]) -> Mapping[str, Any]:
+    """The current field's arguments as they were sent."""
+    raw = info._raw_info
+    return get_argument_values(raw.parent_type.fields[raw.field_name], raw.field_nodes[0], scope(info).variables)
+
+
+def scope(info: strawberry.Info[Any, Any]) -> Scope:
+    """The scope of the current field; Strawberry hands resolvers only the variables' coerced values."""
+    raw = info._raw_info
+    coerced = cast(dict[str, Any], raw.variable_values)
+    return Scope(raw.schema, raw.fragments, VariableValues(sources={}, coerced=coerced))
+
+
+def collect(
+    scope: Scope,
+    parent: GraphQLObjectType,
+    selection_sets: Iterable[SelectionSetNode | None],
+    deferred: Iterable[SelectionSetNode | None] = (),
+) -> Selection:
+    """Merge the selection sets of one object; the spec's CollectFields, with arguments in place of aliases.
+
+    What only deferred fragments ask of an object with an id stands apart, below `LATER`.
+    """
+    found: dict[Ask, Found] = {}
+    for apart, selection_set in chain(zip(repeat(False), selection_sets), zip(repeat(True), deferred)):
+        for node, deferring in fields(scope, parent, selection_set, apart):
+            if node.name.value != "__typename":
+                value_type = get_named_type(parent.fields[node.name.value].type)
+                one = found.setdefault(ask(scope, parent, node), Found(value_type, [], []))
+                (one.deferred if deferring else one.now).append(node)
+    has_id = applies(parent, "Node")
+    now = {key: below(scope, one) for key, one in found.items() if one.now or not has_id}
+    later = {key: below(scope, one) for key, one in found.items() if not one.now and has_id}
+    return {**now, LATER: later} if later else now
+
+
+class Found(NamedTuple):
+    """The nodes of one field, which are merged."""
+
+    type: GraphQLNamedType
+    now: list[FieldNode]
+    deferred: list[FieldNode]
+
+
+def below(scope: Scope, found: Found) -> Selection:
+    """What is asked of the value of a field."""
+    if not isinstance(found.type, GraphQLObjectType):
+        return {}
+    now, deferred = ([node.selection_set for node in nodes] for nodes in (found.now, found.deferred))
+    selection = collect(scope, found.type, now, deferred) if now else collect(scope, found.type, deferred)
+    for node in chain(found.now, found.deferred):
+        streamed = stage(scope, GraphQLStreamDirective, node)
+        if streamed is not None:
+            return {**selection, Ask(ROWS_LATER, (("first", streamed["initialCount"]),)): {}}
+    return selection
+
+
+def fields(
+    scope: Scope, parent: GraphQLObjectType, selection_set: SelectionSetNode | None, deferred: bool = False
+) -> Iterator[tuple[FieldNode, bool]]:
+    """The fields that apply to a type, fragments opened, and whether they may come later."""
+    for node in selection_set.selections if selection_set else ():
+        if not included(scope, node):
+            continue
+        if isinstance(node, FieldNode):
+            yield node, deferred
+            continue
+        fragment = scope.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
+        assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
+        condition = fragment.type_condition
+        if condition is None or applies(parent, condition.name.value):
+            apart = deferred or stage(scope, GraphQLDeferDirective, node) is not None
+            yield from fields(scope, parent, fragment.selection_set, apart)
+
+
+def stage(scope: Scope, directive: GraphQLDirective, node: Any) -> Mapping[str, Any] | None:
+    """The arguments of a directive that lets something come later, None where it is not there or says no."""
+    values = get_directive_values(directive, node, scope.variables) if node.directives else None
+    return values if values and values["if"] else None
+
+
+def applies(parent: GraphQLObjectType, name: str) -> bool:
+    return parent.name == name or any(interface.name == name for interface in parent.interfaces)
+
+
+def included(scope: Scope, node: Any) -> bool:
+    if not node.directives:
+        return True
+    skip = get_directive_values(GraphQLSkipDirective, node, scope.variables)
+    include = get_directive_values(GraphQLIncludeDirective, node, scope.variables)
+    return not (skip and skip["if"]) and not (include and not include["if"])
+
+
+def ask(scope: Scope, parent: GraphQLObjectType | GraphQLInterfaceType, node: FieldNode) -> Ask:
+    field = parent.fields[node.name.value]
+    arguments = get_argument_values(field, node, scope.variables) if field.args else {}
     frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
     return Ask(python_name(field), tuple(sorted(frozen)))
 
@@ -203,11 +171,11 @@ def to_snake_case(name: str) -> str:
     return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
 
 
-def python_name(field: GraphQLField) -> str:
+def python_name(field: Any) -> str:
     return declaration(field).python_name
 
 
-def declaration(field: GraphQLField) -> StrawberryField:
+def declaration(field: Any) -> StrawberryField:
     """How a field of the graph is declared."""
     declared: StrawberryField = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     return declared

@@ -10,6 +10,7 @@ import strawberry
 
 from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph.described import argued, described, held
+from gateway.graph.directives import CALL, KEYS, LIST, OBJECT, PAGE, VENDOR
 from gateway.graph.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
 from gateway.graph.inputs import ModelVersionFilter
 from gateway.graph.scalars import JSON, DateTime, Long
@@ -35,7 +36,9 @@ class Node:
         return bool(record["__typename"] == cls.__name__)
 
 
-@strawberry.type(description="A family of trained models under one name, in versions.")
+@strawberry.federation.type(
+    description="A family of trained models under one name, in versions.", keys=KEYS["Model"], directives=[OBJECT]
+)
 class Model(Node):
     registry: Registry = described("The registry that holds it.")
     registry_name: str = described("The configured name of that registry.")
@@ -56,15 +59,15 @@ class Model(Node):
     parameter_count: Long | None = described("How many parameters it has.")
     created_at: DateTime | None = described("When it was created. Qianfan's list of platform models does not tell.")
     updated_at: DateTime | None = described("When it was last changed.")
-    latest_version: "ModelVersion | None" = described("Its newest version; null when it has none.")
-    extra: JSON | None = described(EXTRA)
-    raw: JSON | None = described(RAW)
+    latest_version: "ModelVersion | None" = described("Its newest version; null when it has none.", CALL)
+    extra: JSON | None = described(EXTRA, VENDOR)
+    raw: JSON | None = described(RAW, VENDOR)
 
-    @argued("The version of this name; null when there is none.")
+    @argued("The version of this name; null when there is none.", CALL)
     def version(self, info: Info, name: NAME) -> "ModelVersion | None":
         return held(self, info)
 
-    @argued("Its versions, newest first; those whose list tells no time by id.")
+    @argued("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
     def versions(
         self,
         info: Info,
@@ -83,12 +86,16 @@ class Training:
     version: str | None = described("Version of the algorithm, as the version says it.")
     spec: AlgorithmSpec | None = described("The algorithm itself, where the version holds it inline.")
     algorithm: "Algorithm | None" = described(
-        "The algorithm in its registry; null when none of that name is there. Costs a call to find it."
+        "The algorithm in its registry; null when none of that name is there. Costs a call to find it.", CALL
     )
-    algorithm_version: "AlgorithmVersion | None" = described("That version of the algorithm in its registry.")
+    algorithm_version: "AlgorithmVersion | None" = described("That version of the algorithm in its registry.", CALL)
 
 
-@strawberry.type(description="One version of a model: the files, and all that is known of them.")
+@strawberry.federation.type(
+    description="One version of a model: the files, and all that is known of them.",
+    keys=KEYS["ModelVersion"],
+    directives=[OBJECT],
+)
 class ModelVersion(Node):
     registry: Registry = described("The registry that holds it.")
     registry_name: str = described("The configured name of that registry.")
@@ -108,8 +115,8 @@ class ModelVersion(Node):
     base_model: str | None = described("The model that it was made from.")
     io_mode: str | None = described("How it is talked to: chat or completion.")
     io_length: str | None = described("How much it takes and gives, in thousands of tokens, such as 7K+1K.")
-    input_schema: JSON | None = described("JSON schema of its input. Costs a call for each version.")
-    output_schema: JSON | None = described("JSON schema of its output. Costs a call for each version.")
+    input_schema: JSON | None = described("JSON schema of its input. Costs a call for each version.", CALL)
+    output_schema: JSON | None = described("JSON schema of its output. Costs a call for each version.", CALL)
     license: str | None = described("Its license.")
     copyright: str | None = described("Its copyright notice.")
     deploy_targets: list[str] | None = described("Where it can be deployed, such as Public or Private.")
@@ -127,11 +134,13 @@ class ModelVersion(Node):
     owner: Owner | None = described("Who owns it.")
     created_at: DateTime | None = described("When it was created.")
     updated_at: DateTime | None = described("When it was last changed.")
-    extra: JSON | None = described(EXTRA)
-    raw: JSON | None = described(RAW)
+    extra: JSON | None = described(EXTRA, VENDOR)
+    raw: JSON | None = described(RAW, VENDOR)
 
 
-@strawberry.type(description="A training algorithm that models are made with.")
+@strawberry.federation.type(
+    description="A training algorithm that models are made with.", keys=KEYS["Algorithm"], directives=[OBJECT]
+)
 class Algorithm(Node):
     registry: Registry = described("The registry that holds it.")
     registry_name: str = described("The configured name of that registry.")
@@ -144,32 +153,34 @@ class Algorithm(Node):
     owner: Owner | None = described("Who owns it.")
     created_at: DateTime | None = described("When it was created.")
     updated_at: DateTime | None = described("When it was last changed.")
-    latest_version: "AlgorithmVersion | None" = described("Its newest version; null when it has none.")
-    raw: JSON | None = described(f"{RAW} {ENTRY}")
+    latest_version: "AlgorithmVersion | None" = described("Its newest version; null when it has none.", CALL)
+    raw: JSON | None = described(f"{RAW} {ENTRY}", VENDOR)
 
-    @argued("The version of this name; null when there is none.")
+    @argued("The version of this name; null when there is none.", CALL)
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
         return held(self, info)
 
-    @argued("Its versions, newest first; those whose list tells no time by id.")
+    @argued("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
     def versions(
         self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
     ) -> "AlgorithmVersionConnection | None":
         return held(self, info)
 
 
-@strawberry.type(description="One version of an algorithm.")
+@strawberry.federation.type(
+    description="One version of an algorithm.", keys=KEYS["AlgorithmVersion"], directives=[OBJECT]
+)
 class AlgorithmVersion(Node):
     registry: Registry = described("The registry that holds it.")
     registry_name: str = described("The configured name of that registry.")
     native_id: strawberry.ID = described("Its id in the registry.")
     name: str | None = described("Its name, such as v0.0.1.")
     algorithm: Algorithm | None = described("The algorithm that it is a version of.")
-    spec: AlgorithmSpec | None = described("How it is run. Costs a call for each version in PAI.")
+    spec: AlgorithmSpec | None = described("How it is run. Costs a call for each version in PAI.", CALL)
     owner: Owner | None = described("Who owns it.")
     created_at: DateTime | None = described("When it was created.")
     updated_at: DateTime | None = described("When it was last changed.")
-    raw: JSON | None = described(f"{RAW} {ENTRY}")
+    raw: JSON | None = described(f"{RAW} {ENTRY}", VENDOR)
 
 
 @strawberry.type(description="A row of a page of models.")
@@ -178,7 +189,7 @@ class ModelEdge:
     cursor: str = described("Where the row stands in the list.")
 
 
-@strawberry.type(description="A page of models, and how complete it is.")
+@strawberry.type(description="A page of models, and how complete it is.", directives=[LIST])
 class ModelConnection:
     edges: list[ModelEdge] = described("The rows with their cursors.")
     nodes: list[Model] = described("The rows.")
@@ -193,7 +204,7 @@ class ModelVersionEdge:
     cursor: str = described("Where the row stands in the list.")
 
 
-@strawberry.type(description="A page of versions, and how complete it is.")
+@strawberry.type(description="A page of versions, and how complete it is.", directives=[LIST])
 class ModelVersionConnection:
     edges: list[ModelVersionEdge] = described("The rows with their cursors.")
     nodes: list[ModelVersion] = described("The rows.")
@@ -208,7 +219,7 @@ class AlgorithmEdge:
     cursor: str = described("Where the row stands in the list.")
 
 
-@strawberry.type(description="A page of algorithms, and how complete it is.")
+@strawberry.type(description="A page of algorithms, and how complete it is.", directives=[LIST])
 class AlgorithmConnection:
     edges: list[AlgorithmEdge] = described("The rows with their cursors.")
     nodes: list[Algorithm] = described("The rows.")
@@ -223,10 +234,21 @@ class AlgorithmVersionEdge:
     cursor: str = described("Where the row stands in the list.")
 
 
-@strawberry.type(description="A page of versions, and how complete it is.")
+@strawberry.type(description="A page of versions, and how complete it is.", directives=[LIST])
 class AlgorithmVersionConnection:
     edges: list[AlgorithmVersionEdge] = described("The rows with their cursors.")
     nodes: list[AlgorithmVersion] = described("The rows.")
     page_info: PageInfo = described("Where the page stands.")
     total_count: int | None = described("How many rows all pages have; null unless every registry counts exactly.")
     coverage: list[Coverage] = described("How complete and how fresh each registry's share is.")
+
+
+Entity = Annotated[
+    Model | ModelVersion | Algorithm | AlgorithmVersion,
+    strawberry.union("_Entity", description="Whatever other subgraphs can refer to."),
+]
+
+
+@strawberry.type(name="_Service", description="What composers of supergraphs want to know of this graph.")
+class Service:
+    sdl: str = described("The schema, with the directives of Federation.")

@@ -3,6 +3,7 @@
 import strawberry
 
 from gateway.graph.described import described, momentary
+from gateway.graph.directives import NOW, VENDOR
 from gateway.graph.enums import Capability, CircuitState, CoverageState, RegistryKind, RegistryState, SourceType
 from gateway.graph.scalars import JSON, DateTime, Long
 
@@ -33,7 +34,7 @@ class VersionSource:
     task_name: str | None = described("Name of the training task.")
     run_id: strawberry.ID | None = described("The run of the training task.")
     iteration: Long | None = described("Which iteration of the task it was, from 1.")
-    details: JSON | None = described("All that the registry says of the source, as it says it.")
+    details: JSON | None = described("All that the registry says of the source, as it says it.", VENDOR)
 
 
 @strawberry.type(description="A dataset that a version was evaluated on.")
@@ -167,7 +168,7 @@ class RegistryStatus:
     error: RegistryFailure | None = described("Why its last call failed; null when it succeeded.")
 
 
-@strawberry.type(description="A configured registry: one account and region of a cloud product.")
+@strawberry.type(description="A configured registry: one account and region of a cloud product.", directives=[NOW])
 class Registry:
     name: str = described("Its configured name, the first part of every id.")
     kind: RegistryKind = described("The product.")
@@ -186,7 +187,7 @@ class Coverage:
     error: RegistryFailure | None = described("What failed.")
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.federation.type(description="Where a page stands in its list.", shareable=True)
 class PageInfo:
     has_next_page: bool = described("Whether rows follow.")
     has_previous_page: bool = described("Whether this page was reached with a cursor.")

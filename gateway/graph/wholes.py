@@ -15,6 +15,7 @@ import orjson
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
+from gateway.telemetry.facts import Call, State
 from gateway.upstream.cache import Cache, Entry
 from gateway.upstream.source import Answer, Freshness
 
@@ -23,10 +24,13 @@ Key = tuple[Hashable, ...]
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The bytes of an answer; the entries that it was made of, by their keys; when the oldest of them was received and
-    until when all are fresh, in seconds since 1970. It holds the registries that its key names by identity."""
+    """The bytes of an answer, and whether any field of its data is there; the calls for it, as they are told of; the
+    entries that it was made of, by their keys; when the oldest of them was received and until when all are fresh, in
+    seconds since 1970. It holds the registries that its key names by identity."""
 
     body: bytes
+    answered: bool
+    calls: list[Call]
     cache: Cache
     entries: tuple[tuple[str, Entry], ...]
     stored_at: float
@@ -67,7 +71,7 @@ class Wholes:
         whole.cache.counts["hits"] += len(whole.entries)
         return whole
 
-    def keep(self, key: Key, body: bytes, operation: Operation) -> None:
+    def keep(self, key: Key, body: bytes, answered: bool, operation: Operation) -> None:
         """Keep an answer without errors, if all that it was made of is kept and fresh."""
         received = operation.received()
         origins = [answer.origin for answer in received if answer.origin is not None and not answer.stale]
@@ -81,6 +85,8 @@ class Wholes:
         )
         whole = Whole(
             body,
+            answered,
+            [Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers],
             cache,
             tuple((origin.key, origin.entry) for origin in origins),
             stored_at,

@@ -21,9 +21,12 @@ from gateway.errors import (
     RegistryBadAnswer,
     RegistryError,
     RegistryTimeout,
+    RegistryUnauthenticated,
     RegistryUnreachable,
 )
 from gateway.registries.signatures import query_string
+from gateway.settings import Credentials
+from gateway.telemetry.facts import SILENT, Attempt, Facts
 from gateway.upstream.wire import Destination, Request, Response
 
 logger = logging.getLogger("gateway.upstream")
@@ -37,11 +40,11 @@ CHUNK = 1 << 16
 class Transport:
     """Sends requests over one session; use as an async context manager inside a running loop.
 
-    ``clock`` gives the time that signatures carry.
+    ``clock`` gives the time that signatures carry; every request is told to ``facts``.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), facts: Facts = SILENT) -> None:
+        self.clock, self.facts = clock, facts
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -64,11 +67,15 @@ class Transport:
 
         Raises the `RegistryError` that the answer, or the lack of one, means.
         """
+        with self.facts.attempt(destination.registry, request.call, request.method) as attempt:
+            return await self._send(destination, request, attempt)
+
+    async def _send(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
         started = perf_counter()
         try:
             async with asyncio.timeout(destination.timeout):
-                response = await self._exchange(destination, request)
-            error = destination.check(response)
+                response, error = await self._answered(destination, request)
+            attempt.status = response.status
             document = response.document
             if error is None and (response.status >= 300 or not isinstance(document, dict)):
                 error = RegistryBadAnswer(destination.registry)
@@ -99,14 +106,25 @@ class Transport:
             )
         raise error from None
 
-    async def _exchange(self, destination: Destination, request: Request) -> Response:
+    async def _answered(self, destination: Destination, request: Request) -> tuple[Response, RegistryError | None]:
+        """A response and its error; where the credentials are not accepted and there are others now, that of those."""
+        credentials = await destination.keyring.current()
+        response = await self._exchange(destination, request, credentials)
+        error = destination.check(response)
+        if isinstance(error, RegistryUnauthenticated) and await destination.keyring.renewed(credentials):
+            response = await self._exchange(destination, request, await destination.keyring.current())
+            error = destination.check(response)
+        return response, error
+
+    async def _exchange(self, destination: Destination, request: Request, credentials: Credentials) -> Response:
         """Send one request, freshly signed each time it goes out, and read its answer up to the limit."""
         base = destination.addresses[request.service]
         query = f"?{query_string(request.query)}" if request.query else ""
 
         async def sign(outgoing: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             host = urlsplit(base).netloc
-            outgoing.headers.update(destination.sign(request, host, self.clock(), secrets.token_hex(16)))
+            headers = destination.sign(request, host, credentials, self.clock(), secrets.token_hex(16))
+            outgoing.headers.update(headers)
             try:
                 return await send(outgoing)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):

@@ -1,6 +1,7 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +18,27 @@ from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
 from gateway.graph.wholes import Wholes
+from gateway.telemetry.observer import Observer
+from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
+from gateway.web.frames import Frames
 from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted
+from gateway.web.persisted import Persisted, digest
 from gateway.web.requests import Asked
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
-    caller's name, where callers have names."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
+    name, where callers have names; and who is told of what was asked for and is not permitted."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
     caller: str | None = None
+    denied: Callable[[Forbidden], None] = lambda refusal: None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -44,13 +49,14 @@ class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
     Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again.
+    it may be asked again; ``answered`` whether any field of its data is there.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
     operation: Operation | None = None
     retry_after: float | None = None
+    answered: bool = False
 
 
 def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
@@ -76,6 +82,7 @@ class Prepared:
     document: Document
     operation: OperationDefinitionNode
     coerced: VariableValues
+    report: Report
 
     @property
     def type(self) -> OperationType:
@@ -91,29 +98,48 @@ class Prepared:
 
 
 class Executor:
-    """Reads, checks and runs operations on one schema."""
+    """Reads, checks and runs operations on one schema; each is told to the ``observer`` once."""
 
     def __init__(
-        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, wholes: Wholes | None = None
+        self,
+        schema: Schema,
+        documents: Documents,
+        persisted: Persisted,
+        gate: Gate,
+        observer: Observer,
+        wholes: Wholes,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.wholes = wholes or Wholes(0)
+        self.observer, self.wholes = observer, wholes
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
 
         Raises `Refused` for a request without a document.
         """
+        report = Report(name=asked.operation_name, caller=scene.caller)
+        prepared = self._prepare(asked, scene, report)
+        if isinstance(prepared, Result):
+            with self.observer.operation(report):
+                return noted(report, prepared)
+        return prepared
+
+    def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
-            document = self.documents.read(self.persisted.text(asked))
+            document = self.documents.read(self.persisted.text(asked, scene.caller))
+            report.document = digest(document.text)
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
+            report.type = operation.operation.value
+            report.name = operation.name.value if operation.name else None
             if document.introspects and "explain" not in scene.roles:
                 raise Forbidden("The schema is not shown to this caller.")
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
         except GatewayError as error:
+            if isinstance(error, Forbidden):
+                scene.denied(error)
             return refused(error)
         coerced = get_variable_values(
             self.documents.schema,
@@ -125,10 +151,14 @@ class Executor:
             for failure in coerced:
                 failure.extensions = {"code": "BAD_USER_INPUT"}
             return refusal(*coerced)
-        return Prepared(asked, document, operation, coerced)
+        return Prepared(asked, document, operation, coerced, report)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end: compiled, or by Strawberry what is not compiled."""
+        with self.observer.operation(prepared.report):
+            return noted(prepared.report, await self._answer(prepared, scene))
+
+    async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
             with self.gate.let_in(scene.caller):
                 ready = self.compiled(prepared)
@@ -144,15 +174,15 @@ class Executor:
         key = self.wholes.key(ready, prepared.variables, operation)
         kept = self.wholes.find(key, operation.wanted)
         if kept is not None:
-            operation.reused = kept.answer
-            return Result(kept.body, (), operation)
+            operation.reused, operation.calls = kept.answer, kept.calls
+            return Result(kept.body, (), operation, answered=kept.answered)
         result = await self.run(ready, prepared, operation)
         if not result.codes:
-            self.wholes.keep(key, result.body, operation)
+            self.wholes.keep(key, result.body, result.answered, operation)
         return result
 
     async def run(self, ready: Compiled | None, prepared: Prepared, operation: Operation) -> Result:
-        context = Context(prepared.document, operation)
+        context = Context(prepared.document.node, operation)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
             if ready is None
@@ -173,9 +203,15 @@ class Executor:
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
+        with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
+            async with aclosing(self._stream(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result)
+
+    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document, scene.operation())
+                context = Context(prepared.document.node, scene.operation())
                 async for result in await self.schema.stream(
                     None, prepared.variables, context, operation_name=prepared.name
                 ):
@@ -184,13 +220,51 @@ class Executor:
         except GatewayError as error:
             yield refused(error)
 
+    async def stage(self, prepared: Prepared, scene: Scene) -> AsyncIterator[bytes]:
+        """Run a query whose parts may come one after the other; the payloads as JSON.
+
+        Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
+        before beside each part, for its clients.
+        """
+        with self.observer.operation(prepared.report):
+            async with aclosing(self._stage(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result).body
+
+    async def _stage(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+        assert prepared.document.staged is not None
+        try:
+            with self.gate.let_in(scene.caller):
+                context = Context(prepared.document.staged, scene.operation())
+                frames = Frames(context)
+                async for part in await self.schema.stream(
+                    None, prepared.variables, context, operation_name=prepared.name
+                ):
+                    payload = frames.payload(part)
+                    places = (payload, *payload.get("incremental", ()), *payload.get("completed", ()))
+                    errors = [error for place in places for error in place.get("errors") or ()]
+                    yield made(payload, codes(errors), context)
+        except GatewayError as error:
+            yield refused(error)
+
+
+def noted(report: Report, result: Result) -> Result:
+    """The result, after the report has noted what came of the operation."""
+    report.codes.update(result.codes)
+    report.answered |= result.answered
+    if result.operation is not None:
+        report.calls = result.operation.calls
+    return result
+
 
 def outcome(data: Any, errors: Any, context: Context) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in errors]
-    formatted += [
-        GraphQLError(str(failure), path=path.as_list(), original_error=failure).formatted
-        for path, failure in context.failures
-    ]
+    formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
-    return Result(orjson.dumps(body), codes(formatted), context.operation)
+    return made(body, codes(formatted), context)
+
+
+def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
+    """A response, or a part of one, with what it was made of."""
+    answered = any(value is not None for value in (body.get("data") or {}).values())
+    return Result(orjson.dumps(body), codes, context.operation, answered=answered)

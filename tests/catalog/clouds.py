@@ -202,8 +202,9 @@ class Clouds:
         return result.data
 
     async def execute(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
-        context = Context(DOCUMENTS.read(document), Operation(self.registries))
-        assert not context.document.errors, context.document.errors
+        read = DOCUMENTS.read(document)
+        assert not read.errors, read.errors
+        context = Context(read.node, Operation(self.registries))
         return await SCHEMA.execute(None, dict(variables or {}), context)
 
 

@@ -57,14 +57,14 @@ def compile_document(text: str, name: str | None = None) -> Compiled | None:
 
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    context = Context(DOCUMENTS.read(text), Operation(clouds.registries))
+    context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries))
     result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
 
 async def answered(clouds: Clouds, text: str, one: Compiled, variables: Variables) -> Outcome:
     document = DOCUMENTS.read(text)
-    context = Context(document, Operation(clouds.registries))
+    context = Context(document.node, Operation(clouds.registries))
     coerced = get_variable_values(CORE, document.operation(None).variable_definitions or (), dict(variables))
     assert not isinstance(coerced, list), coerced
     result = await one.answer(coerced, context)

@@ -40,6 +40,10 @@ RULES = {
             one: version(name: "0.1.0") {{ name }} none: version(name: "no") {{ name }} }} }}""",
     "the same field with the same arguments under two keys": f"""
         {{ {MODEL} {{ a: versions {{ nodes {{ name }} }} b: versions(first: 20) {{ nodes {{ uri }} }} }} }}""",
+    "references of other subgraphs": """
+        query ($more: _Any! = { __typename: "Algorithm", id: "pai:algorithm/algo-own" }) {
+            _entities(representations: [{ __typename: "Model", id: "pai:model/model-a" }, $more]) {
+                __typename ... on Model { name versions(first: 1) { totalCount } } ... on Algorithm { name } } }""",
     "a page of models with its cursors": """
         { models(first: 3) { edges { cursor node { id } } nodes { createdAt } pageInfo { endCursor hasNextPage }
             totalCount coverage { state rowsRead registry { name } } } }""",

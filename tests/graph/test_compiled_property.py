@@ -29,6 +29,7 @@ from graphql import (
     VariableNode,
     Visitor,
     parse,
+    parse_value,
     print_ast,
     value_from_ast_untyped,
     visit,
@@ -37,6 +38,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
+from gateway.graph.roots import ROOTS
 from gateway.graph.schema import CORE
 from tests.catalog.test_selection_property import IDS
 from tests.graph.answers import both, spoiling
@@ -68,15 +70,20 @@ def texts(values: list[str]) -> st.SearchStrategy[Any]:
     return st.sampled_from(values).map(lambda value: StringValueNode(value=value))
 
 
+def representation(entity: str, text: str) -> Any:
+    return parse_value(f'{{ __typename: "{entity}", id: "{text}" }}')
+
+
 SCALARS = {
     "ID": texts(ASKED_IDS),
     "String": texts(WORDS),
     "Int": st.sampled_from(["1", "2", "3", "20", "0"]).map(lambda value: IntValueNode(value=value)),
+    "_Any": st.builds(representation, st.sampled_from(sorted(IDS)), st.sampled_from(ASKED_IDS)),
     "DateTime": texts(["2024-05-10T00:00:00Z", "2024-05-18T00:00:00+08:00"]),
 }
 RARE = {"filter": 0.6, "after": 0.7, "orderBy": 0.3}
 """Arguments that mostly leave no rows, and the share of them that is left out."""
-OPERATIONS = queries(CORE, custom_scalars=SCALARS, print_ast=print_ast)
+OPERATIONS = queries(CORE, fields=sorted(ROOTS), custom_scalars=SCALARS, print_ast=print_ast)
 
 
 def name(text: str) -> NameNode:

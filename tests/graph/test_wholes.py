@@ -12,7 +12,8 @@ from gateway.errors import RegistryUnavailable
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
-from gateway.settings import DocumentsSettings, LimitsSettings
+from gateway.settings import DocumentsSettings, LimitsSettings, TelemetrySettings
+from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
 from gateway.upstream.wire import Destination, Request
@@ -38,7 +39,9 @@ class World:
         limits = LimitsSettings()
         documents = Documents(CORE, limits, suggestions=True)
         self.wholes = Wholes(room)
-        self.executor = Executor(SCHEMA, documents, Persisted(DocumentsSettings()), Gate(limits), self.wholes)
+        self.executor = Executor(
+            SCHEMA, documents, Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings()), self.wholes
+        )
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         document = orjson.loads(orjson.dumps(await self.clouds.send(destination, request, refresh=refresh)))

@@ -1,0 +1,117 @@
+"""The gateway, a second subgraph and a router over both, on real sockets."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import Client, World, two_clouds
+from tests.npm import installed
+
+HERE = Path(__file__).parent
+REVIEWS = HERE.parent.parent / "docker" / "supergraph" / "reviews" / "reviews.py"
+GRAFBASE = Path("node_modules", "@grafbase", "cli-x86_64-unknown-linux-musl", "grafbase")
+
+
+def apollo(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
+    return ["node", "apollo.mjs", str(port), *(f"{name}={url}" for name, url in subgraphs.items())]
+
+
+def hive(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
+    """As `docker/supergraph/compose.yaml` starts it."""
+    services = [word for name, url in subgraphs.items() for word in ("--dev-service", f"{name}={url}")]
+    return ["node_modules/.bin/hive-gateway", "supergraph", "--host", "127.0.0.1", "--port", str(port), *services]
+
+
+def grafbase(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
+    if not (HERE / GRAFBASE).exists():
+        pytest.skip("The Grafbase gateway is to be had for Linux on x86-64")
+    config = folder / "grafbase.toml"
+    config.write_text(
+        "".join(f'[subgraphs.{name}]\nurl = "{url}"\nintrospection_url = "{url}"\n' for name, url in subgraphs.items())
+    )
+    return [str(GRAFBASE), "dev", "--config", str(config), "--listen-address", f"127.0.0.1:{port}"]
+
+
+Router = Callable[[int, dict[str, str], Path], list[str]]
+"""The command that starts a router on a port over named subgraphs; it may write into the folder."""
+
+ROUTERS: dict[str, Router] = {"apollo": apollo, "grafbase": grafbase, "hive": hive}
+
+
+@dataclass
+class Supergraph:
+    """A router over the gateway and the reviews, and what is behind the gateway."""
+
+    world: World
+    router: Client
+
+    async def query(self, text: str) -> dict[str, Any]:
+        """The body of the router's answer."""
+        answer = await self.router.query(text)
+        assert answer.status == 200, answer.body
+        body: dict[str, Any] = answer.body
+        return body
+
+
+@asynccontextmanager
+async def supergraph(router: str, **sections: Any) -> AsyncIterator[Supergraph]:
+    folder = installed(HERE)
+    async with AsyncExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        world = await stack.enter_async_context(two_clouds(sections=sections))
+        reviews, front = free_port(), free_port()
+        command = [sys.executable, str(REVIEWS), "--port", str(reviews)]
+        await stack.enter_async_context(running(command, reviews, scratch))
+        subgraphs = {"registries": f"{world.gateway.url}/graphql", "reviews": f"http://127.0.0.1:{reviews}/graphql"}
+        command = ROUTERS[router](front, subgraphs, scratch)
+        await stack.enter_async_context(running(command, front, folder))
+        yield Supergraph(world, Client(f"http://127.0.0.1:{front}", world.gateway.session))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(command: list[str], port: int, folder: Path) -> AsyncIterator[None]:
+    """A server of GraphQL as a process of its own, once it answers; ended with all of its children."""
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=folder, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            async with asyncio.timeout(60):
+                while not await answers(port):
+                    if process.returncode is not None:
+                        said.seek(0)
+                        raise RuntimeError(f"{command[0]} ended:\n{said.read().decode()}")
+                    await asyncio.sleep(0.05)
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def answers(port: int) -> bool:
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{port}/graphql", json={"query": "{ __typename }"}) as response,
+        ):
+            return response.status == 200 and "data" in await response.json(content_type=None)
+    except aiohttp.ClientError:
+        return False

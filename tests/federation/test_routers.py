@@ -1,0 +1,109 @@
+"""Routers over the gateway and the subgraph of `docker/supergraph`: one query, two subgraphs.
+
+Each router composes the supergraph itself, from what `_service` tells.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.settings import CacheSettings
+from tests.federation.supergraph import ROUTERS, Supergraph, supergraph
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+NAMES = ["情感分析", "工单分类助手_010", None, "强化_bloom"]
+"""The names of the models that the reviews are of, in turn; the third was deleted."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=sorted(ROUTERS))
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[Supergraph]:
+    async with supergraph(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def graph(running: Supergraph) -> Supergraph:
+    """The supergraph with all registries well and no calls counted."""
+    running.world.qianfan.faults.replace({})
+    running.world.calls()
+    return running
+
+
+def names(body: dict[str, Any]) -> list[str | None]:
+    assert "errors" not in body, body["errors"]
+    return [review["model"]["name"] for review in body["data"]["reviews"]["nodes"]]
+
+
+async def test_a_review_leads_to_its_model_in_the_gateway(graph: Supergraph) -> None:
+    body = await graph.query('{ review(id: "0") { stars model { id name latestVersion { name } } } }')
+    model = {"id": "pai:model/model-rbvg5wzljzjhc9ks92", "name": "情感分析", "latestVersion": {"name": "0.2.0"}}
+    assert body == {"data": {"review": {"stars": 5, "model": model}}}
+
+
+async def test_a_model_leads_to_its_reviews(graph: Supergraph) -> None:
+    body = await graph.query('{ model(id: "qianfan:model/5862") { name reviews(first: 2) { id stars } } }')
+    assert body == {
+        "data": {"model": {"name": "强化_bloom", "reviews": [{"id": "3", "stars": 3}, {"id": "7", "stars": 3}]}}
+    }
+
+
+async def test_both_subgraphs_have_pages(graph: Supergraph) -> None:
+    body = await graph.query(
+        "{ models(first: 1) { pageInfo { hasNextPage } } reviews(first: 1) { pageInfo { hasNextPage endCursor } } }"
+    )
+    assert body["data"] == {
+        "models": {"pageInfo": {"hasNextPage": True}},
+        "reviews": {"pageInfo": {"hasNextPage": True, "endCursor": "0"}},
+    }
+
+
+async def test_the_gateway_owns_node(graph: Supergraph) -> None:
+    body = await graph.query('{ node(id: "qianfan:model/5862") { id ... on Model { name reviews(first: 1) { id } } } }')
+    assert body["data"]["node"] == {"id": "qianfan:model/5862", "name": "强化_bloom", "reviews": [{"id": "3"}]}
+
+
+async def test_a_thousand_references_cost_one_call_for_each_model(graph: Supergraph) -> None:
+    body = await graph.query("{ reviews(first: 1000) { nodes { id model { name } } } }")
+    assert names(body) == NAMES * 250
+    assert graph.world.calls() == {"GetModel": 2, "modelDetail": 2}
+
+
+async def test_a_dead_reference_is_null_and_takes_nothing_with_it(graph: Supergraph) -> None:
+    """`id` is never null, so the model is; its review and the other reviews stay."""
+    body = await graph.query("{ reviews(first: 4) { nodes { text model { id name } } } }")
+    reviews = body["data"]["reviews"]["nodes"]
+    assert [review["model"] and review["model"]["name"] for review in reviews] == NAMES
+    assert reviews[2] == {"text": "Gone before I could try it.", "model": None}
+
+
+async def test_a_registry_that_is_down_costs_its_own_models_only(graph: Supergraph) -> None:
+    graph.world.qianfan.faults.replace({"*": {"drop": "before"}})
+    body = await graph.query("{ reviews(first: 4) { nodes { text model { name } } } }")
+    reviews = body["data"]["reviews"]["nodes"]
+    assert [review["model"]["name"] for review in reviews] == ["情感分析", None, None, None]
+    assert all(review["text"] for review in reviews)
+    assert {(tuple(error["path"][:4]), error["extensions"]["code"]) for error in body["errors"]} == {
+        (("reviews", "nodes", 1, "model"), "REGISTRY_UNREACHABLE"),
+        (("reviews", "nodes", 3, "model"), "REGISTRY_UNREACHABLE"),
+    }
+    for leak in (graph.world.qianfan.url, "127.0.0.1", "Traceback", "aiohttp"):
+        assert leak not in str(body)
+
+
+async def test_apollos_answers_may_be_kept_as_long_as_the_gateway_says() -> None:
+    """Lists are fresh for 30 seconds, objects for 120; a subgraph that says nothing makes it none."""
+    async with supergraph("apollo", cache=CacheSettings(jitter=0.0)) as graph:
+        assert 0 < await kept(graph, "{ models(first: 1) { nodes { name } } }") <= 30
+        assert 30 < await kept(graph, '{ model(id: "qianfan:model/5862") { name } }') <= 120
+        assert await kept(graph, '{ model(id: "qianfan:model/5862") { name reviews { id } } }') == 0
+
+
+async def kept(graph: Supergraph, query: str) -> int:
+    """For how many seconds the router's answer may be kept, privately."""
+    policy = re.fullmatch(r"max-age=(\d+), private", (await graph.router.query(query)).headers["cache-control"])
+    assert policy is not None
+    return int(policy[1])

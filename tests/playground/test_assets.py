@@ -1,0 +1,120 @@
+"""How the playground's files come: with npm, each by its hash, or not at all."""
+
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from gateway.web.playground.assets import ASSETS, AssetsError, fetch
+from tests.test_command_line import ENVIRON
+
+ROOT = Path(__file__).parent.parent.parent
+NOWHERE = ENVIRON | {"PATH": "/nowhere"}
+FORGER = f"""#!{sys.executable}
+import io, sys, tarfile
+for package in sys.argv[2:]:
+    if package.startswith("--"):
+        continue
+    with tarfile.open(package.lstrip("@").replace("/", "-").replace("@", "-") + ".tgz", "w:gz") as written:
+        for path in ("umd/react.production.min.js", "LICENSE"):
+            member = tarfile.TarInfo("package/" + path)
+            member.size = 4
+            written.addfile(member, io.BytesIO(b"evil"))
+"""
+BROKEN = f"#!{sys.executable}\nraise SystemExit('npm error at a secret place')\n"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project's sources, without the playground's files."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "gateway", copy / "gateway", ignore=shutil.ignore_patterns("fetched", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    return copy
+
+
+def run(copy: Path, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, timeout=100, check=False)
+
+
+def wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
+    """What the build said, and the names of the playground's files in the wheel."""
+    done = run(copy, "hatchling", "build", "-t", "wheel", "-d", "built", environ=environ)
+    assert done.returncode == 0, done.stderr
+    (built,) = (copy / "built").iterdir()
+    with ZipFile(built) as archive:
+        folder = "gateway/web/playground/fetched/"
+        return done.stdout + done.stderr, {name[len(folder) :] for name in archive.namelist() if folder in name}
+
+
+def test_without_its_files_the_page_says_in_one_line_how_to_get_them(copy: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "demo", "--port", "0", "--models", "1"]
+    with subprocess.Popen(command, cwd=copy, env=NOWHERE, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            assert demo.stdout
+            address = re.search(r"http://\S+/", demo.stdout.readline().partition("browser")[2])
+            assert address
+            with urllib.request.urlopen(address[0], timeout=30) as answer:  # noqa: S310
+                page = answer.read().decode()
+                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        finally:
+            demo.kill()
+    (line,) = re.findall(r"<p>(.*)</p>", page)
+    assert line == "The playground's files are not here: with npm installed, <code>gateway assets</code> gets them."
+    assert "<script" not in page
+
+
+def test_without_npm_the_command_says_so_in_one_line(copy: Path) -> None:
+    done = run(copy, "gateway", "assets", environ=NOWHERE)
+    told = "gateway: the playground's files cannot be had: npm is not installed\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_without_npm_a_wheel_is_built_that_has_no_playground(copy: Path) -> None:
+    said, names = wheel(copy, NOWHERE)
+    assert "The playground's files are left out: npm is not installed." in said
+    assert names == set()
+
+
+@pytest.mark.usefixtures("files")
+def test_with_npm_the_wheel_has_every_file(copy: Path) -> None:
+    _, names = wheel(copy, ENVIRON)
+    assert names == {asset.file for asset in ASSETS}
+
+
+@pytest.mark.parametrize(
+    ("npm", "told"),
+    [
+        (FORGER, "umd/react.production.min.js of react@18.3.1 is not the file that was expected"),
+        (BROKEN, "npm cannot get the packages from its registry"),
+    ],
+)
+def test_what_is_not_the_pinned_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, npm: str, told: str
+) -> None:
+    (tmp_path / "npm").write_text(npm)
+    (tmp_path / "npm").chmod(0o755)
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    (folder / "old").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssetsError, match=told):
+        fetch(folder)
+    assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+@pytest.mark.usefixtures("files")
+def test_files_of_another_version_make_room(tmp_path: Path) -> None:
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    (folder / "000000000000-graphiql.min.js").touch()
+    fetch(folder)
+    assert {path.name for path in folder.iterdir()} == {asset.file for asset in ASSETS}

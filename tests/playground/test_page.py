@@ -1,0 +1,129 @@
+"""The page at `/`, what it is made of, and who is sent there."""
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import pytest
+from graphql import OperationDefinitionNode, parse
+
+from gateway.settings import ServerSettings
+from gateway.web.playground import EXAMPLES
+from tests.conftest import World, served, settings
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+CURL = {"Accept": "*/*"}
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.usefixtures("files")
+async def test_the_page_is_made_of_the_gateways_own_files_and_browsers_verify_them(world: World) -> None:
+    page = await world.gateway.request("GET", "/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    tags = Tags(page.body).found
+    sources = [source for _, tag in tags if (source := tag.get("src") or tag.get("href"))]
+    assert len(sources) == 9
+    assert all(re.fullmatch(r"assets/[0-9a-f]{12}-[a-z.-]+\.(js|css|svg)", source) for source in sources)
+    for tag in [tag for kind, tag in tags if kind in ("script", "link") and tag.get("rel") != "icon"]:
+        async with world.gateway.session.get(f"{world.gateway.url}/{tag.get('src') or tag['href']}") as answer:
+            digest = sha256(await answer.read()).digest()
+            assert tag["integrity"] == f"sha256-{b64encode(digest).decode()}"
+            assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.usefixtures("files")
+async def test_the_policy_is_strict_and_the_page_holds_to_it(world: World) -> None:
+    page = await world.gateway.request("GET", "/")
+    policy = dict(rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["x-content-type-options"] == "nosniff"
+    for kind, tag in Tags(page.body).found:
+        assert kind != "script" or tag.get("src"), "no script stands in the page"
+        assert not [name for name in tag if name.startswith("on") or name == "style"]
+
+
+@pytest.mark.usefixtures("files")
+async def test_large_files_are_compressed_for_those_who_take_it(world: World) -> None:
+    page = await world.gateway.request("GET", "/")
+    path = re.search(r"assets/\w+-graphiql\.min\.js", page.body)
+    assert path
+    for accepted, encoding in (("gzip", "gzip"), ("identity", None)):
+        answer = await world.gateway.request("GET", f"/{path[0]}", headers={"Accept-Encoding": accepted})
+        assert answer.headers.get("content-encoding") == encoding
+
+
+@pytest.mark.parametrize("path", ["/assets/none.js", "/assets/..%2F__init__.py", "/assets/%2Fetc%2Fpasswd"])
+async def test_no_other_file_is_served(world: World, path: str) -> None:
+    assert (await world.gateway.request("GET", path)).status == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_browser_that_opens_graphql_is_sent_to_the_page(world: World, method: str) -> None:
+    answer = await world.gateway.request(method, headers=BROWSER, allow_redirects=False)
+    assert (answer.status, answer.headers["location"]) == (303, "./")
+    assert answer.headers["vary"] == "Accept"
+    assert (await world.gateway.request(method, headers=BROWSER)).headers["content-type"].startswith("text/html")
+
+
+async def test_whoever_asks_for_an_operation_gets_its_answer(world: World) -> None:
+    asked = {"query": "{ registries { name } }"}
+    told = {"registries": [{"name": "pai"}, {"name": "qianfan"}]}
+    assert (await world.gateway.request("GET", params=asked, headers=BROWSER)).data == told
+    assert (await world.gateway.request("POST", json=asked, headers=BROWSER)).data == told
+    assert (await world.gateway.request("GET", params={"extensions": "{}"}, headers=BROWSER)).codes == ["BAD_REQUEST"]
+    assert (await world.gateway.request("GET", headers=CURL, allow_redirects=False)).codes == ["BAD_REQUEST"]
+
+
+async def test_without_the_playground_graphql_is_all_there_is() -> None:
+    async with served(settings(server=ServerSettings(profile="production"))) as gateway:
+        assert (await gateway.request("GET", "/")).status == 404
+        assert (await gateway.request("GET", headers=BROWSER, allow_redirects=False)).codes == ["BAD_REQUEST"]
+
+
+def test_every_entity_has_an_example() -> None:
+    assert [name(example) for example in EXAMPLES] == [
+        "Models",
+        "Model",
+        "ModelVersion",
+        "Algorithms",
+        "AlgorithmVersion",
+        "Registries",
+    ]
+
+
+def name(example: str) -> str:
+    (operation,) = parse(example).definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    assert operation.name
+    return operation.name.value
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name)
+async def test_every_example_is_explained_and_answered(world: World, example: str) -> None:
+    assert example.startswith("# ")
+    (answer,) = (await world.gateway.query(example)).data.values()
+    assert answer
