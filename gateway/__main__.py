@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import asyncio
     import socket
 
+    from starlette.types import ASGIApp
+
     from gateway.settings import Settings
 
 DEFAULT_CONFIG = Path("gateway.toml")
@@ -32,8 +34,13 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    return _told(lambda: options.run(options))
+
+
+def _told(work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
+    """The exit status of some work; what keeps it from going on is told in plain lines."""
     try:
-        answer: int | Coroutine[Any, Any, int] = options.run(options)
+        answer = work()
         status = answer if isinstance(answer, int) else _run(answer)
         sys.stdout.flush()
     except CommandError as error:
@@ -64,7 +71,7 @@ async def demo(options: argparse.Namespace) -> int:
                 print("\nCtrl-C stops both.", flush=True)
 
             settings = _twin_settings(url, "open" if options.open else "loopback")
-            return await _serve(settings, listener, announce, "let anybody ask with --open")
+            return await _serve(lambda: settings, listener, announce, "let anybody ask with --open")
 
 
 async def twins(options: argparse.Namespace) -> int:
@@ -83,14 +90,32 @@ async def twins(options: argparse.Namespace) -> int:
     return 0
 
 
-async def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
+    workers = settings.server.workers if options.workers is None else options.workers
+    ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
     with _listen(host, port) as listener:
-        ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
+        if settings.telemetry.metrics == "port":
+            _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
+        elif settings.telemetry.metrics == "path" and workers > 1:
+            raise CommandError('telemetry.metrics = "path" shows one worker of several: make it "port"', status=2)
         remedy = f"say who may ask with access.mode = {ways}"
-        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True), remedy)
+
+        def work(number: int = 0, again: bool = False) -> int:
+            def announce(url: str) -> None:
+                if number == 0 and not again:
+                    print(f"Gateway  {url}/graphql", flush=True)
+
+            return _told(lambda: _serve(lambda: _read(options.config).of_worker(number), listener, announce, remedy))
+
+        if workers == 1:
+            return work()
+        import gateway.app  # noqa: F401  (imported once, for all workers)
+        from gateway.workers import Workers
+
+        return Workers(workers, work).run()
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -184,16 +209,21 @@ def assets(options: argparse.Namespace) -> int:
 
 
 def _settings(path: Path | None) -> "Settings":
-    from gateway.configuration import load
-    from gateway.registries import KINDS
     from gateway.settings import SettingsError
 
     try:
-        if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
-            path = DEFAULT_CONFIG
-        return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
+        return _read(path)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
+
+
+def _read(path: Path | None) -> "Settings":
+    from gateway.configuration import load
+    from gateway.registries import KINDS
+
+    if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
 
 
 def _twin_settings(url: str, mode: str) -> "Settings":
@@ -257,47 +287,37 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
-async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None], remedy: str) -> int:
-    """Serve until told to stop; ``remedy`` says how to let others ask, where nothing says who may."""
+async def _serve(
+    read: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
+) -> int:
+    """Serve until told to stop, by the settings of the start and of each reload; ``remedy`` says how to let others
+    ask, where nothing says who may."""
     from ipaddress import ip_address
 
-    import uvicorn
-
-    from gateway.app import create_app
+    from gateway.app import Kept, create_app
+    from gateway.server import Current, Server
     from gateway.settings import SettingsError
     from gateway.telemetry.logs import configure
 
-    configure(settings.telemetry)
-    if settings.telemetry.metrics == "port":
-        _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
     host, port = listener.getsockname()[:2]
-    if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
-        raise CommandError(f"{host} can be reached by others: {remedy}", status=2)
+    kept = Kept()
+
+    def build() -> "ASGIApp":
+        settings = read()
+        configure(settings.telemetry)
+        if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
+            raise SettingsError((f"{host} can be reached by others: {remedy}",))
+        return create_app(settings, kept=kept)
+
     try:
-        app = create_app(settings)
+        current = Current(build)
+        await current.reload()
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        server = Server(current, lambda: announce(url), read().server)
+        async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
+            return await server.run_on(listener)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-
-    server = Server(config)
-    async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
-        await server.serve(sockets=[listener])
-    return 0 if server.started else 1
 
 
 @asynccontextmanager
@@ -361,6 +381,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path, metavar="FILE", help=config)
     option("--host", help="address to listen on (default: server.host of the settings, 127.0.0.1)")
     option("--port", type=_port, help="port; 0 takes any free one (default: server.port of the settings, 8000)")
+    option("--workers", type=_workers, metavar="N", help="processes (default: server.workers of the settings, 1)")
 
     option = command(schema, "Print the schema, or compare it with a file.", "gateway schema --check schema.graphql")
     compare = "compare with FILE; exit status 1 when it differs (default FILE: schema.graphql)"
@@ -391,6 +412,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     return _whole(text, 0, 65535)
+
+
+def _workers(text: str) -> int:
+    return _whole(text, 1, 256)
 
 
 def _models(text: str) -> int:

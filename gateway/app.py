@@ -26,7 +26,7 @@ from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
 from gateway.telemetry.observer import Observer
 from gateway.upstream.breaker import State as Circuit
@@ -64,6 +64,7 @@ class State(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
+    stopping: asyncio.Event
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
@@ -71,20 +72,36 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
     return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
 
 
-def bounds(settings: CatalogSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
+def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
+    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What one application leaves to the one after it, when the settings are read anew."""
+
+    memory: BoundedMemory | None = None
+    bounds: tuple[int, int] | None = None
+
+    def memory_for(self, settings: CacheSettings) -> BoundedMemory:
+        """The answers in memory; with other bounds they begin anew. Their keys tell their accounts apart."""
+        bounds = settings.entries, settings.megabytes * 1_000_000
+        if self.memory is None or self.bounds != bounds:
+            self.memory, self.bounds = BoundedMemory(*bounds), bounds
+        return self.memory
 
 
 @asynccontextmanager
-async def cached(settings: CacheSettings, now: Callable[[], float], facts: Facts) -> AsyncIterator[Cache | None]:
+async def cached(
+    settings: CacheSettings, now: Callable[[], float], facts: Facts, kept: Kept
+) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
     shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
-    memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
-    cache = Cache(memory, shared, settings.stale_on_error, now)
+    cache = Cache(kept.memory_for(settings), shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
         yield cache
@@ -135,7 +152,7 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
+def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
@@ -157,7 +174,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
         async with (
             told(settings.telemetry, observer),
             Transport(facts=observer) as transport,
-            cached(settings.cache, now, observer) as cache,
+            cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
             watch = Watch(transport)
             guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
@@ -173,10 +190,10 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
             }
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
-            limits = bounds(settings.catalog)
+            limits = bounds(settings.catalog, settings.limits)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache}
+            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
                 task.cancel()
 

@@ -7,6 +7,7 @@ GatewayError
 ├── Unauthenticated              UNAUTHENTICATED            no API key or bearer token, or one that is not accepted
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document has no such operation, or several
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          a document larger or deeper than allowed
+├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        an operation that may cost more upstream calls than allowed
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  no document of that hash is known here
 ├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  documents are not remembered here
 ├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   a hash that is not the one of the document beside it
@@ -77,6 +78,20 @@ class UnknownOperation(GatewayError):
 
 class QueryTooComplex(GatewayError):
     code = "QUERY_TOO_COMPLEX"
+
+
+class QueryTooExpensive(GatewayError):
+    """``cost`` is how many upstream calls an operation may cost, ``allowed`` how many it may make."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+    def __init__(self, cost: int, allowed: int) -> None:
+        super().__init__(f"The query may cost {cost} upstream calls; {allowed} are allowed.")
+        self.cost, self.allowed = cost, allowed
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "cost": self.cost, "allowed": self.allowed}
 
 
 class PersistedQueryNotFound(GatewayError):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 
@@ -118,6 +118,14 @@ class ServerSettings:
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+    workers: int = setting("Processes that serve; each has a cache of its own.", default=1, minimum=1, maximum=256)
+    drain: float = setting(
+        "Seconds for which a gateway that is to stop still answers, no longer ready: clients go elsewhere.",
+        default=1.0,
+        minimum=0,
+        maximum=300,
+    )
+    grace: float = setting("Seconds that what runs then has to end.", default=10.0, minimum=1, maximum=600)
     profile: str = setting(
         "`development` shows everybody playground, schema, suggestions and `raw` fields; `production` does not.",
         default="production",
@@ -152,6 +160,12 @@ class LimitsSettings:
     )
     in_flight: int = setting(
         "Operations of a caller with a name that may run at once.", default=50, minimum=1, maximum=100_000
+    )
+    calls: int = setting(
+        "Upstream calls that an operation may cost, at most and before anything is kept.",
+        default=1_000,
+        minimum=1,
+        maximum=1_000_000,
     )
 
 
@@ -377,3 +391,8 @@ class Settings:
     hedging: HedgingSettings = field(default_factory=HedgingSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()
+
+    def of_worker(self, number: int) -> "Settings":
+        """The settings of one of several workers, counted from 0: each has a port of its own for metrics."""
+        telemetry = replace(self.telemetry, metrics_port=self.telemetry.metrics_port + number)
+        return replace(self, telemetry=telemetry)

@@ -5,20 +5,21 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog import connections
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
+from gateway.catalog.reading import Reading
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import LATER, Ask, Selection
 from gateway.catalog.told import Frozen, Told, freeze, row
 from gateway.catalog.waiting import gather
-from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
+from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
-from gateway.registries.kind import Keys, Kind
+from gateway.registries.kind import Keys
 from gateway.telemetry.facts import Call, State
 from gateway.upstream.source import ANY, Answer, Freshness
 
@@ -30,42 +31,19 @@ What was not asked for is not in it, so that reading it is an error and never a 
 
 Waits = list[Awaitable[None]]
 
-SETTLED_OTHERWISE = {"id", "native_id", "registry", "registry_name", "model", "algorithm", "version", "versions"}
-"""Fields that are not just read from an answer."""
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each; and how many seconds an operation may take."""
+    cost a call of their own each; how many seconds an operation may take, and how many calls it may make."""
 
     rows: int
     detail_rows: int
     seconds: float
+    calls: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a selection is read from one form of an object: the ``values`` that stand in it as they are, and the
-    ``rest``. It holds the selection, which it is known by while the operation lasts."""
-
-    selection: Selection
-    values: Sequence[tuple[Ask, Callable[[Raw], Any]]]
-    rest: Selection
-
-    @classmethod
-    def of(cls, selection: Selection, shape: Shape, kind: Kind) -> "Reading":
-        left_out = SETTLED_OTHERWISE | kind.absent[shape.entity]
-        values, rest = [], dict(selection)
-        for ask in selection:
-            field = shape.fields.get(ask.field)
-            if field is not None and field.plain and not ask.arguments and ask.field not in left_out:
-                values.append((ask, field.read))
-                del rest[ask]
-        return cls(selection, values, rest)
-
-
-DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0)
+DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
 
 
 class Operation:
@@ -392,17 +370,20 @@ class Operation:
     def _send(self, bound: Bound) -> asyncio.Future[Answer]:
         sent = self.answers.get(bound)
         if sent is None:
-            registry = self.registries[bound.registry]
-            answer = registry.at_hand(bound, self.wanted)
-            if answer is None:
-                sent = asyncio.ensure_future(self._call(bound))
-                sent.add_done_callback(lambda done: done.cancelled() or done.exception())
-            else:
-                sent = asyncio.get_running_loop().create_future()
-                sent.set_result(answer)
-                self.calls.append(Call(bound.registry, bound.call.name, State.HIT))
-            self.answers[bound] = sent
+            self.answers[bound] = sent = self._sent(bound)
         return sent
+
+    def _sent(self, bound: Bound) -> asyncio.Future[Answer]:
+        allowed = len(self.answers) < self.bounds.calls
+        answer = self.registries[bound.registry].at_hand(bound, self.wanted) if allowed else None
+        if answer is not None:
+            self.calls.append(Call(bound.registry, bound.call.name, State.HIT))
+            kept: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            kept.set_result(answer)
+            return kept
+        task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _call(self, bound: Bound) -> Answer:
         """Ask, and note how it went."""
@@ -410,6 +391,9 @@ class Operation:
         self.calls.append(call)
         with call.under_way():
             return await self.registries[bound.registry].ask(bound, self.wanted)
+
+    async def _too_many(self) -> Answer:
+        raise QueryTooExpensive(len(self.answers), self.bounds.calls)
 
     async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""

@@ -28,10 +28,12 @@ KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An entity that one call's answer describes: its form, and where to find it given the keys asked for."""
+    """An entity that one call's answer describes: its form, and where to find it given the keys asked for; ``sure``
+    says that every answer has it, whatever the keys."""
 
     shape: Shape
     locate: Callable[[Any, Keys], Raw | None]
+    sure: bool = False
 
 
 def whole(shape: Shape, *path: str) -> Part:
@@ -41,7 +43,7 @@ def whole(shape: Shape, *path: str) -> Part:
         found = at(document, path)
         return found if isinstance(found, Mapping) else None
 
-    return Part(shape, locate)
+    return Part(shape, locate, sure=True)
 
 
 def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:

@@ -11,12 +11,15 @@ from graphql.execution.values import VariableValues, get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 
+from gateway.catalog import explain
+from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.registry import Registry
-from gateway.errors import Forbidden, GatewayError
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
+from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Wholes
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
@@ -31,7 +34,8 @@ from gateway.web.requests import Asked
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
     what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; and who is told of what was asked for and is not permitted."""
+    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
+    asked for, ``only`` or to ``include`` the calls made."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
@@ -39,6 +43,7 @@ class Scene:
     roles: Container[str]
     caller: str | None = None
     denied: Callable[[Forbidden], None] = lambda refusal: None
+    plan: str | None = None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -83,6 +88,7 @@ class Prepared:
     operation: OperationDefinitionNode
     coerced: VariableValues
     report: Report
+    cost: Cost
 
     @property
     def type(self) -> OperationType:
@@ -110,7 +116,7 @@ class Executor:
         wholes: Wholes,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.wholes = observer, wholes
+        self.observer, self.wholes, self.forecasts = observer, wholes, Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -137,21 +143,26 @@ class Executor:
                 raise Forbidden("The schema is not shown to this caller.")
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
+            if scene.plan is not None and "explain" not in scene.roles:
+                raise Forbidden("Plans are not shown to this caller.")
+            coerced = get_variable_values(
+                self.documents.schema,
+                operation.variable_definitions or (),
+                dict(asked.variables),
+                hide_suggestions=not self.documents.suggestions,
+            )
+            if isinstance(coerced, list):
+                for failure in coerced:
+                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                return refusal(*coerced)
+            cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
+            if cost.calls > scene.bounds.calls and scene.plan != "only":
+                raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             if isinstance(error, Forbidden):
                 scene.denied(error)
             return refused(error)
-        coerced = get_variable_values(
-            self.documents.schema,
-            operation.variable_definitions or (),
-            dict(asked.variables),
-            hide_suggestions=not self.documents.suggestions,
-        )
-        if isinstance(coerced, list):
-            for failure in coerced:
-                failure.extensions = {"code": "BAD_USER_INPUT"}
-            return refusal(*coerced)
-        return Prepared(asked, document, operation, coerced, report)
+        return Prepared(asked, document, operation, coerced, report, cost)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end: compiled, or by Strawberry what is not compiled."""
@@ -163,9 +174,12 @@ class Executor:
             with self.gate.let_in(scene.caller):
                 ready = self.compiled(prepared)
                 operation = scene.operation()
-                if ready is not None and ready.lasting:
+                if scene.plan == "only":
+                    context = Context(prepared.document.node, operation)
+                    return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
+                if ready is not None and ready.lasting and scene.plan is None:
                     return await self.whole(ready, prepared, operation)
-                return await self.run(ready, prepared, operation)
+                return await self.run(ready, prepared, operation, scene.plan is not None)
         except GatewayError as error:
             return refused(error)
 
@@ -181,14 +195,17 @@ class Executor:
             self.wholes.keep(key, result.body, result.answered, operation)
         return result
 
-    async def run(self, ready: Compiled | None, prepared: Prepared, operation: Operation) -> Result:
+    async def run(
+        self, ready: Compiled | None, prepared: Prepared, operation: Operation, explained: bool = False
+    ) -> Result:
         context = Context(prepared.document.node, operation)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
             if ready is None
             else ready.answer(prepared.coerced, context)
         )
-        return outcome(result.data, result.errors or (), context)
+        plan = explain.made(operation, prepared.cost) if explained else None
+        return outcome(result.data, result.errors or (), context, plan)
 
     def compiled(self, prepared: Prepared) -> Compiled | None:
         """The operation compiled, the first time that it is asked for."""
@@ -257,10 +274,12 @@ def noted(report: Report, result: Result) -> Result:
     return result
 
 
-def outcome(data: Any, errors: Any, context: Context) -> Result:
+def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
+    if extensions is not None:
+        body["extensions"] = extensions
     return made(body, codes(formatted), context)
 
 

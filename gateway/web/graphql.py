@@ -44,7 +44,7 @@ class Door:
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
                 self.check_method(request.method, prepared)
-                if prepared.document.staged is not None and multipart.accepted(accept):
+                if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
                 return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
             return settled(request, scene, media_type, prepared)
@@ -99,5 +99,5 @@ def body_of(refused: Refused | GatewayError) -> bytes:
 
 def respond(media_type: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     content_type = f"{media_type}; charset=utf-8"
-    said = {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})}
+    said = {"Vary": "Accept, X-Gateway-Plan", "Cache-Control": "no-store", **(headers or {})}
     return Response(body, status, said, content_type)

@@ -21,8 +21,9 @@ class Doors:
         self.entrance = entrance
 
     async def readyz(self, request: Request) -> Response:
-        """Ready, and how each registry that the caller may read has been answering; 503 only when the last call to
-        each of them failed. Who may not ask is told of all together."""
+        """Ready, and how each registry that the caller may read has been answering: degraded when the last call to
+        some of them failed; 503 only when it failed for each of them, or the gateway is about to stop. Who may not ask
+        is told of all together."""
         registries = request.state.registries
         try:
             registries = visible(registries, await self.entrance.access.caller(request.headers))
@@ -30,9 +31,12 @@ class Doors:
         except Unauthenticated:
             told = False
         states = {name: registry.health.state for name, registry in registries.items()}
-        down = bool(states) and all(state == "UNAVAILABLE" for state in states.values())
-        said = {"status": "down" if down else "ok", **({"registries": states} if told else {})}
-        return JSONResponse(said, 503 if down else 200)
+        failing = sum(state == "UNAVAILABLE" for state in states.values())
+        status = "ok" if not failing else "down" if failing == len(states) else "degraded"
+        if request.state.stopping.is_set():
+            status = "stopping"
+        said = {"status": status, **({"registries": states} if told else {})}
+        return JSONResponse(said, 503 if status in ("down", "stopping") else 200)
 
     async def schema(self, request: Request) -> Response:
         """The schema in SDL."""

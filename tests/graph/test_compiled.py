@@ -16,8 +16,8 @@ RULES = {
     "a field may stand twice": f"{{ {MODEL} {{ name id name }} {MODEL} {{ task }} }}",
     "aliases": f"{{ one: {MODEL} {{ title: name also: name id: nativeId }} }}",
     "one key in several fragments is merged": f"""
-        {{ {MODEL} {{ owner {{ id }} ...A ... on Model {{ owner {{ accountId }} }} }} }}
-        fragment A on Model {{ owner {{ tenantId id }} latestVersion {{ name }} }}""",
+        {{ {MODEL} {{ owner {{ nativeId }} ...A ... on Model {{ owner {{ accountId }} }} }} }}
+        fragment A on Model {{ owner {{ tenantId nativeId }} latestVersion {{ name }} }}""",
     "a fragment that is spread twice": f"""
         {{ {MODEL} {{ ...A ...A }} }} fragment A on Model {{ name ...B }} fragment B on Model {{ id }}""",
     "fragments on an interface and on its types": """
@@ -169,13 +169,13 @@ def test_registries_that_fail_leave_errors_or_failures() -> None:
 
 
 SPOILED = f"""
-    {{ a: {MODEL} {{ __typename one: id labels {{ key }} owner {{ id }} ownership createdAt parameterCount raw
+    {{ a: {MODEL} {{ __typename one: id labels {{ key }} owner {{ nativeId }} ownership createdAt parameterCount raw
         registry {{ name kind capabilities }} }} }}"""
 WHOLE = {
     "__typename": "Model",
     "id": "pai:model/model-a",
     "labels": [{"key": "a"}, {"key": "b"}],
-    "owner": {"id": "1"},
+    "owner": {"native_id": "1"},
     "ownership": "OWN",
     "created_at": "2024-05-20T08:30:45Z",
     "parameter_count": 2**40,
@@ -198,7 +198,7 @@ SPOILS: dict[str, dict[str, Any]] = {
     "a word that is none": {"ownership": "NOBODYS", "registry": {"name": "x", "kind": "GCP", "capabilities": []}},
     "a word that is none in a list": {"registry": {"name": "x", "kind": "PAI", "capabilities": ["MODELS", "TEA"]}},
     "numbers and truths as text": {"id": 12, "labels": [{"key": True}, {"key": 1.5}], "created_at": 7},
-    "objects as text": {"id": {"a": 1}, "owner": {"id": [1]}},
+    "objects as text": {"id": {"a": 1}, "owner": {"native_id": [1]}},
     "an object of another type": {"__typename": "Algorithm"},
     "an error that nobody foresaw": {"owner": ValueError("a secret of ours")},
 }
