@@ -10,8 +10,6 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
@@ -54,7 +52,7 @@ class Wholes:
     def key(self, ready: Compiled, variables: Mapping[str, Any], operation: Operation) -> Key:
         """Names an answer: what is asked, and of whom. Registries are told apart by identity, so accounts are too."""
         registries = tuple(map(id, operation.registries.values()))
-        return ready, orjson.dumps(variables), registries, operation.bounds
+        return ready, repr(variables), registries, operation.bounds
 
     def find(self, key: Key, wanted: Freshness) -> Whole | None:
         """The answer of that name, if it is fresh enough."""
