@@ -14,13 +14,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
+from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
@@ -45,6 +46,7 @@ from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
+from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm
 
 OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
@@ -164,10 +166,14 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
+    watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
     wholes = Wholes(whole_bytes(settings.cache))
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, wholes)
+    persisted, gate = Persisted(settings.documents), Gate(settings.limits)
+    executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, wholes)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
+    origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
+    sockets = Sockets(executor, entrance, settings.limits, most, origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -202,12 +208,13 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
             Route("/readyz", doors.readyz),
             *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],
-        middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
+        middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
     return Identified(app, observer)

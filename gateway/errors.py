@@ -14,6 +14,7 @@ GatewayError
 ├── DocumentNotTrusted           DOCUMENT_NOT_TRUSTED       not one of the documents that this gateway executes
 ├── Forbidden                    FORBIDDEN                  this caller may not do this
 ├── TooManyRequests              TOO_MANY_REQUESTS          more at once, or more per second, than one caller may ask
+├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     as many subscriptions run as may
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
 └── RegistryError                                           one registry could not do its part
     ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
@@ -132,6 +133,10 @@ class TooManyRequests(GatewayError):
     @property
     def extensions(self) -> dict[str, Any]:
         return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
+
+
+class TooManySubscriptions(GatewayError):
+    code = "TOO_MANY_SUBSCRIPTIONS"
 
 
 class NoRegistryAnswered(GatewayError):

@@ -31,6 +31,9 @@ What was not asked for is not in it, so that reading it is an error and never a 
 
 Waits = list[Awaitable[None]]
 
+Answers = dict[Bound, asyncio.Future[Answer]]
+"""Calls that were made, each with its answer or on the way to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -47,16 +50,23 @@ DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
 
 
 class Operation:
-    """The state of one operation: calls made, what is known of each object, and failures not yet shown."""
+    """The state of one operation: calls made, what is known of each object, and failures not yet shown.
+
+    Operations that are given the same ``answers`` share their calls.
+    """
 
     def __init__(
-        self, registries: Mapping[str, Registry], bounds: Bounds = DEFAULT_BOUNDS, wanted: Freshness = ANY
+        self,
+        registries: Mapping[str, Registry],
+        bounds: Bounds = DEFAULT_BOUNDS,
+        wanted: Freshness = ANY,
+        answers: Answers | None = None,
     ) -> None:
         self.registries = registries
         self.bounds = bounds
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
-        self.answers: dict[Bound, asyncio.Future[Answer]] = {}
+        self.answers: Answers = {} if answers is None else answers
         self.reused: Answer | None = None
         self.calls: list[Call] = []
         self.partial = False

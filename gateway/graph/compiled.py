@@ -88,11 +88,12 @@ class Reading(Visitor):
 
 
 def declared(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
-    """All fields below the root, by name."""
+    """All fields below the roots, by name."""
+    roots = schema.query_type, schema.mutation_type, schema.subscription_type
     return [
         (name, declaration(field))
         for one in schema.type_map.values()
-        if isinstance(one, GraphQLObjectType) and one is not schema.query_type and not one.name.startswith("__")
+        if isinstance(one, GraphQLObjectType) and one not in roots and not one.name.startswith("__")
         for name, field in one.fields.items()
     ]
 

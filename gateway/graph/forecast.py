@@ -34,6 +34,7 @@ OBJECTS = {
     "node": None,
     "model": "Model",
     "model_version": "ModelVersion",
+    "model_version_changed": "ModelVersion",
     "algorithm": "Algorithm",
     "algorithm_version": "AlgorithmVersion",
 }

@@ -19,9 +19,11 @@ from gateway.graph.faults import present
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.roots import MOST_IDS, answer
 from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
+from gateway.graph.subscription import Subscription
 from gateway.graph.types import (
     AFTER,
     FIRST,
+    ID,
     Algorithm,
     AlgorithmConnection,
     AlgorithmVersion,
@@ -35,7 +37,6 @@ from gateway.graph.types import (
 )
 from gateway.graph.values import Registry
 
-ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
 REPRESENTATIONS = Annotated[
     list[FederationAny],
@@ -136,6 +137,7 @@ suppliers.describe()
 
 SCHEMA = Schema(
     Query,
+    subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),

@@ -162,7 +162,8 @@ class Kind:
 
     ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
     ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
-    whose own key is their name. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
+    whose own key is their name. ``envelope`` are the keys of an answer that stand among those of its object, and differ
+    from one answer to the next. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
     no call supplies. ``credentials`` gives the key in a registry's settings; ``sign`` returns the headers to send for
     (request, host, credentials, now, nonce); ``check`` the error that a response means for the registry of that name,
     if any. ``generation`` gives the table for a
@@ -184,6 +185,7 @@ class Kind:
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    envelope: frozenset[str] = frozenset()
     generation: Callable[[Any], "Kind"] | None = None
 
     def of(self, settings: RegistrySettings) -> "Kind":

@@ -332,6 +332,7 @@ PAI = Kind(
         "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", algorithm_named),
     },
     named=frozenset({"ModelVersion", "AlgorithmVersion"}),
+    envelope=frozenset({"RequestId"}),
     probe=LIST_MODELS,
     absent={
         "Model": frozenset(),

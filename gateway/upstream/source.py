@@ -41,11 +41,15 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh a client wants its answer: after asking again, within an age in seconds, or only if it is kept."""
+    """How fresh an answer is wanted: after asking again, within an age in seconds, or only if it is kept.
+
+    Nobody waits for one that is asked for in the ``background``: its call lets others go first.
+    """
 
     revalidate: bool = False
     max_age: float | None = None
     only_if_cached: bool = False
+    background: bool = False
 
     def accepts(self, age: float) -> bool:
         return not self.revalidate and (self.max_age is None or age <= self.max_age)
@@ -133,7 +137,7 @@ class Direct:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await kept_promise(self.sender, destination, request, self.facts))
+        return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background))
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """Nothing is."""
@@ -175,7 +179,7 @@ class Source:
         counts["misses"] += 1
         joined = asked.key in self._flights
         try:
-            answer = await asyncio.shield(self._fly(asked))
+            answer = await asyncio.shield(self._fly(asked, refresh=wanted.background))
         except RegistryError as error:
             if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
                 raise

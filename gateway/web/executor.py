@@ -1,6 +1,6 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,16 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
+from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
 from gateway.graph.compiled import Compiled, compiled
-from gateway.graph.context import Context
+from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Wholes
@@ -45,8 +47,8 @@ class Scene:
     denied: Callable[[Forbidden], None] = lambda refusal: None
     plan: str | None = None
 
-    def operation(self) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted)
+    def operation(self, answers: Answers | None = None) -> Operation:
+        return Operation(self.registries, self.bounds, self.wanted, answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,12 @@ class Executor:
         persisted: Persisted,
         gate: Gate,
         observer: Observer,
+        watches: Watches,
         wholes: Wholes,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.wholes, self.forecasts = observer, wholes, Forecasts()
+        self.observer, self.watches, self.wholes = observer, watches, wholes
+        self.forecasts = Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -139,12 +143,7 @@ class Executor:
             operation = document.operation(asked.operation_name)
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
-            if document.introspects and "explain" not in scene.roles:
-                raise Forbidden("The schema is not shown to this caller.")
-            if "raw" in document.fields and "raw" not in scene.roles:
-                raise Forbidden("`raw` is not shown to this caller.")
-            if scene.plan is not None and "explain" not in scene.roles:
-                raise Forbidden("Plans are not shown to this caller.")
+            permit(document, scene)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -159,8 +158,6 @@ class Executor:
             if cost.calls > scene.bounds.calls and scene.plan != "only":
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
-            if isinstance(error, Forbidden):
-                scene.denied(error)
             return refused(error)
         return Prepared(asked, document, operation, coerced, report, cost)
 
@@ -215,25 +212,41 @@ class Executor:
         ready: Compiled | None = derived[name]
         return ready
 
-    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
-        """Run any operation; a subscription has many results."""
+    async def stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        """Run any operation; a subscription has many results, or a refusal.
+
+        Before each result of a subscription ``enter`` gives the scene anew; it raises a `GatewayError` when the caller
+        may ask no more.
+        """
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
-            async with aclosing(self._stream(prepared, scene)) as results:
+            async with aclosing(self._stream(prepared, scene, enter)) as results:
                 async for result in results:
                     yield noted(prepared.report, result)
 
-    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+    async def _stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        async def renew(answers: Answers) -> Operation:
+            now = await enter()
+            permit(prepared.document, now)
+            return now.operation(answers)
+
         try:
-            with self.gate.let_in(scene.caller):
-                context = Context(prepared.document.node, scene.operation())
-                async for result in await self.schema.stream(
-                    None, prepared.variables, context, operation_name=prepared.name
-                ):
+            with self.gate.let_in(scene.caller):  # as one that is asked; those that run have bounds of their own
+                context = WatchingContext(prepared.document.node, scene.operation(), watches=self.watches, renew=renew)
+                results = await self.schema.stream(None, prepared.variables, context, operation_name=prepared.name)
+            async with aclosing(results):
+                async for result in results:
                     assert isinstance(result, ExecutionResult)
-                    yield outcome(result.data, result.errors or (), context)
+                    if isinstance(result, PreExecutionError):
+                        yield refusal(*result.errors or ())
+                    else:
+                        yield outcome(result.data, result.errors or (), context)
         except GatewayError as error:
             yield refused(error)
 
@@ -263,6 +276,20 @@ class Executor:
                     yield made(payload, codes(errors), context)
         except GatewayError as error:
             yield refused(error)
+
+
+def permit(document: Document, scene: Scene) -> None:
+    """Raises `Forbidden` for a document that asks for more than the caller may see."""
+    refusal = None
+    if document.introspects and "explain" not in scene.roles:
+        refusal = Forbidden("The schema is not shown to this caller.")
+    elif "raw" in document.fields and "raw" not in scene.roles:
+        refusal = Forbidden("`raw` is not shown to this caller.")
+    elif scene.plan is not None and "explain" not in scene.roles:
+        refusal = Forbidden("Plans are not shown to this caller.")
+    if refusal is not None:
+        scene.denied(refusal)
+        raise refusal
 
 
 def noted(report: Report, result: Result) -> Result:

@@ -8,11 +8,12 @@ import pytest
 
 from gateway.app import registries
 from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.watching import Watches
 from gateway.errors import RegistryUnavailable
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
-from gateway.settings import DocumentsSettings, LimitsSettings, TelemetrySettings
+from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
@@ -39,9 +40,9 @@ class World:
         limits = LimitsSettings()
         documents = Documents(CORE, limits, suggestions=True)
         self.wholes = Wholes(room)
-        self.executor = Executor(
-            SCHEMA, documents, Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings()), self.wholes
-        )
+        persisted, gate, observer = Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings())
+        watches = Watches(SubscriptionSettings())
+        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes)
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         document = orjson.loads(orjson.dumps(await self.clouds.send(destination, request, refresh=refresh)))
