@@ -5,7 +5,7 @@ answered, where it asks for nothing of the moment (`Compiled.lasting`). So it is
 exactly the entries that it was made of: it is never older than they are.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
-from gateway.telemetry.facts import Call, State
+from gateway.telemetry.facts import Call, Facts, State
 from gateway.upstream.cache import Cache, Entry
 from gateway.upstream.source import Answer, Freshness
 
@@ -22,18 +22,24 @@ Key = tuple[Hashable, ...]
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The bytes of an answer, and whether any field of its data is there; the calls for it, as they are told of; the
+    """The bytes of an answer, and whether any field of its data is there; the calls for it, one by one and counted; the
     entries that it was made of, by their keys; when the oldest of them was received and until when all are fresh, in
     seconds since 1970. It holds the registries that its key names by identity."""
 
     body: bytes
     answered: bool
     calls: list[Call]
+    counts: Mapping[tuple[str, str], int]
     cache: Cache
     entries: tuple[tuple[str, Entry], ...]
     stored_at: float
     until: float
     registries: tuple[Registry, ...]
+
+    def tell(self, facts: Facts) -> None:
+        """Tell that what it was made of answered once more."""
+        for (registry, call), times in self.counts.items():
+            facts.answered(registry, call, State.HIT, times)
 
     @property
     def answer(self) -> Answer:
@@ -85,6 +91,7 @@ class Wholes:
             body,
             answered,
             [Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers],
+            Counter((bound.registry, bound.call.name) for bound in operation.answers),
             cache,
             tuple((origin.key, origin.entry) for origin in origins),
             stored_at,

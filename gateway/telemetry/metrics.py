@@ -122,9 +122,9 @@ class Metrics(Facts):
             self.attempts.labels(registry, call, code).inc()
             self.attempt_times.labels(registry, call).observe(perf_counter() - started)
 
-    def answered(self, registry: str, call: str, state: State) -> None:
-        super().answered(registry, call, state)
-        self.answers.labels(registry, call, state.value).inc()
+    def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
+        super().answered(registry, call, state, times)
+        self.answers.labels(registry, call, state.value).inc(times)
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
         self.failures.labels(registry, call, error.code).inc()

@@ -186,6 +186,7 @@ class Executor:
         kept = self.wholes.find(key, operation.wanted)
         if kept is not None:
             operation.reused, operation.calls = kept.answer, kept.calls
+            kept.tell(self.observer)
             return Result(kept.body, (), operation, answered=kept.answered)
         result = await self.run(ready, prepared, operation)
         if not result.codes:
