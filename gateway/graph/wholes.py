@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.catalog.operation import Operation
+from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
 from gateway.telemetry.facts import Call, Facts, State
@@ -55,10 +55,11 @@ class Wholes:
         self.room = room
         self._kept: OrderedDict[Key, Whole] = OrderedDict()
 
-    def key(self, ready: Compiled, variables: Mapping[str, Any], operation: Operation) -> Key:
+    def key(
+        self, ready: Compiled, variables: Mapping[str, Any], registries: Mapping[str, Registry], bounds: Bounds
+    ) -> Key:
         """Names an answer: what is asked, and of whom. Registries are told apart by identity, so accounts are too."""
-        registries = tuple(map(id, operation.registries.values()))
-        return ready, repr(variables), registries, operation.bounds
+        return ready, repr(variables), tuple(map(id, registries.values())), bounds
 
     def find(self, key: Key, wanted: Freshness) -> Whole | None:
         """The answer of that name, if it is fresh enough."""

@@ -22,7 +22,7 @@ from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
-from gateway.graph.wholes import Wholes
+from gateway.graph.wholes import Key, Whole, Wholes
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
@@ -83,14 +83,18 @@ def codes(formatted: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An operation that may be executed, and the coerced values of its variables."""
+    """An operation that may be executed, the coerced values of its variables, and what it costs; compiled, where it can
+    be, with the name that its answer is kept under, where it is, and with that answer, if there is one."""
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
-    coerced: VariableValues
     report: Report
-    cost: Cost
+    coerced: VariableValues = VariableValues({}, {})
+    cost: Cost = Cost()
+    ready: Compiled | None = None
+    key: Key | None = None
+    kept: Whole | None = None
 
     @property
     def type(self) -> OperationType:
@@ -144,6 +148,13 @@ class Executor:
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
+            ready = self.compiled(asked.operation_name, document, operation)
+            key = None
+            if ready is not None and ready.lasting and scene.plan is None:
+                key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
+                kept = self.wholes.find(key, scene.wanted)
+                if kept is not None:  # so its variables and its cost were found to be right before
+                    return Prepared(asked, document, operation, report, kept=kept)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -159,58 +170,51 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, coerced, report, cost)
+        return Prepared(asked, document, operation, report, coerced, cost, ready, key)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
-        """Run a query to its end: compiled, or by Strawberry what is not compiled."""
+        """Run a query to its end."""
         with self.observer.operation(prepared.report):
             return noted(prepared.report, await self._answer(prepared, scene))
 
     async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
             with self.gate.let_in(scene.caller):
-                ready = self.compiled(prepared)
                 operation = scene.operation()
+                if prepared.kept is not None:
+                    return self.again(prepared.kept, operation)
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                if ready is not None and ready.lasting and scene.plan is None:
-                    return await self.whole(ready, prepared, operation)
-                return await self.run(ready, prepared, operation, scene.plan is not None)
+                result = await self.run(prepared, operation, scene.plan is not None)
+                if prepared.key is not None and not result.codes:
+                    self.wholes.keep(prepared.key, result.body, result.answered, operation)
+                return result
         except GatewayError as error:
             return refused(error)
 
-    async def whole(self, ready: Compiled, prepared: Prepared, operation: Operation) -> Result:
-        """The answer of a lasting operation, kept whole."""
-        key = self.wholes.key(ready, prepared.variables, operation)
-        kept = self.wholes.find(key, operation.wanted)
-        if kept is not None:
-            operation.reused, operation.calls = kept.answer, kept.calls
-            kept.tell(self.observer)
-            return Result(kept.body, (), operation, answered=kept.answered)
-        result = await self.run(ready, prepared, operation)
-        if not result.codes:
-            self.wholes.keep(key, result.body, result.answered, operation)
-        return result
+    def again(self, kept: Whole, operation: Operation) -> Result:
+        """An answer that was kept whole."""
+        operation.reused, operation.calls = kept.answer, kept.calls
+        kept.tell(self.observer)
+        return Result(kept.body, (), operation, answered=kept.answered)
 
-    async def run(
-        self, ready: Compiled | None, prepared: Prepared, operation: Operation, explained: bool = False
-    ) -> Result:
+    async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
+        """The answer of the registries: compiled, or by Strawberry what is not compiled."""
         context = Context(prepared.document.node, operation)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-            if ready is None
-            else ready.answer(prepared.coerced, context)
+            if prepared.ready is None
+            else prepared.ready.answer(prepared.coerced, context)
         )
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)
 
-    def compiled(self, prepared: Prepared) -> Compiled | None:
+    def compiled(self, name: str | None, document: Document, operation: OperationDefinitionNode) -> Compiled | None:
         """The operation compiled, the first time that it is asked for."""
-        name, derived = prepared.name, prepared.document.derived
-        if name not in derived:
-            derived[name] = compiled(self.documents.schema, prepared.document, prepared.operation)
-        ready: Compiled | None = derived[name]
+        if name not in document.derived:
+            document.derived[name] = compiled(self.documents.schema, document, operation)
+        ready: Compiled | None = document.derived[name]
         return ready
 
     async def stream(
