@@ -43,7 +43,7 @@ from gateway.graph.schema import CORE
 from tests.catalog.test_selection_property import IDS
 from tests.graph.answers import both, spoiling
 
-EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "60"))
 ASKED_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]
 WORDS = ["pai", "qianfan", "0.1.0", "v1", "1", "name of model-a", "nothing"]
 FAILING = [
