@@ -26,6 +26,7 @@ from graphql import (
     get_argument_values,
     get_directive_values,
     get_named_type,
+    is_abstract_type,
 )
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -88,7 +89,7 @@ def collect(
                 value_type = get_named_type(parent.fields[node.name.value].type)
                 one = found.setdefault(ask(scope, parent, node), Found(value_type, [], []))
                 (one.deferred if deferring else one.now).append(node)
-    has_id = applies(parent, "Node")
+    has_id = applies(scope, parent, "Node")
     now = {key: below(scope, one) for key, one in found.items() if one.now or not has_id}
     later = {key: below(scope, one) for key, one in found.items() if not one.now and has_id}
     return {**now, LATER: later} if later else now
@@ -128,7 +129,7 @@ def fields(
         fragment = scope.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
         assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
         condition = fragment.type_condition
-        if condition is None or applies(parent, condition.name.value):
+        if condition is None or applies(scope, parent, condition.name.value):
             apart = deferred or stage(scope, GraphQLDeferDirective, node) is not None
             yield from fields(scope, parent, fragment.selection_set, apart)
 
@@ -139,8 +140,9 @@ def stage(scope: Scope, directive: GraphQLDirective, node: Any) -> Mapping[str, 
     return values if values and values["if"] else None
 
 
-def applies(parent: GraphQLObjectType, name: str) -> bool:
-    return parent.name == name or any(interface.name == name for interface in parent.interfaces)
+def applies(scope: Scope, parent: GraphQLObjectType, name: str) -> bool:
+    named = scope.schema.type_map.get(name)
+    return named is parent or (is_abstract_type(named) and scope.schema.is_sub_type(named, parent))
 
 
 def included(scope: Scope, node: Any) -> bool:

@@ -44,6 +44,9 @@ RULES = {
         query ($more: _Any! = { __typename: "Algorithm", id: "pai:algorithm/algo-own" }) {
             _entities(representations: [{ __typename: "Model", id: "pai:model/model-a" }, $more]) {
                 __typename ... on Model { name versions(first: 1) { totalCount } } ... on Algorithm { name } } }""",
+    "a fragment on a union": """
+        { _entities(representations: [{ __typename: "Model", id: "pai:model/model-a" }]) {
+            ... on _Entity { __typename ... on Model { name } } } }""",
     "a page of models with its cursors": """
         { models(first: 3) { edges { cursor node { id } } nodes { createdAt } pageInfo { endCursor hasNextPage }
             totalCount coverage { state rowsRead registry { name } } } }""",
