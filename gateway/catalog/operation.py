@@ -6,7 +6,7 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.catalog import connections
@@ -29,10 +29,19 @@ Record = dict[Any, Any]
 What was not asked for is not in it, so that reading it is an error and never a default.
 """
 
-Waits = list[Awaitable[None]]
+Missing = tuple[Record, Ref, Selection]
+"""Fields of one object that no answer told yet, and the record that they belong in."""
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
+
+
+@dataclass(slots=True)
+class Open:
+    """What is left of some objects when what is known of them is settled: what is ``missing``, and other ``waits``."""
+
+    missing: list[Missing] = field(default_factory=list)
+    waits: list[Awaitable[None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class Operation:
         self._readings: dict[tuple[int, Shape], Reading] = {}
         self._unread: dict[Ref, Told] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
+        self._learned = 0
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
         self._tried: dict[Ref, set[Bound]] = {}
@@ -91,11 +101,11 @@ class Operation:
 
     async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> bool:
         """Put everything that is asked of several objects into their records; whether all of it was known before."""
-        waits: Waits = []
+        left = Open()
         for record, ref, selection in asked:
-            self._settle_all(record, ref, selection, waits)
-        await gather(waits)
-        return not waits
+            self._settle_all(record, ref, selection, left)
+        await self._close(left)
+        return not left.waits
 
     async def records(self, wanted: Sequence[tuple[Ref, Selection]]) -> list[Record]:
         """What is asked of several objects, as records that must not be changed: where a page tells it all and nothing
@@ -121,13 +131,13 @@ class Operation:
                 filled[ref] = record
         return found
 
-    def _settle_all(self, record: Record, ref: Ref, selection: Selection, waits: Waits) -> None:
-        """Settle what is known, and start on the rest."""
+    def _settle_all(self, record: Record, ref: Ref, selection: Selection, left: Open) -> None:
+        """Settle what is known; the rest is ``left``."""
         record["__typename"] = ref.entity
         rest = self._read_values(record, ref, selection)
-        missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, waits)}
+        missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, left)}
         if missing:
-            waits.append(self._fetch(record, ref, missing))
+            left.missing.append((record, ref, missing))
 
     def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
         """Put the plain values into the record that the first answer about the object tells; returns what is left."""
@@ -148,8 +158,8 @@ class Operation:
                 record[ask.field] = value
         return rest
 
-    def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
-        """Put one field into the record if all that it needs is known; nested objects are started in ``waits``."""
+    def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
+        """Put one field into the record if all that it needs is known; nested objects are ``left``."""
         registry = self.registries[ref.registry]
         name = ask.field
         if name == "registry_name":
@@ -163,19 +173,19 @@ class Operation:
             record[name] = str(canonical) if name == "id" else canonical.keys[-1]
         elif name in ("model", "algorithm"):
             self._versions.setdefault(ref.owner, {})[ref] = None
-            waits.append(self._put(record, ask, ref.owner, selection))
+            left.waits.append(self._put(record, ask, ref.owner, selection))
         elif name == "version" and ref.version("").entity in registry.kind.named:
-            waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
+            left.waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
         elif name in registry.kind.absent[ref.entity]:
             record[name] = None
         elif name == "versions" and (field := connections.filtering(registry.kind, ref, ask)) is not None:
-            waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
+            left.waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
         elif name == EXISTS.field:
             return self._settle_existence(record, ref)
         elif name == LATER.field:
             record[name] = Later(self, record, ref, selection)
         else:
-            return self._settle_from_sources(record, ref, ask, selection, waits)
+            return self._settle_from_sources(record, ref, ask, selection, left)
         return True
 
     def _settle_existence(self, record: Record, ref: Ref) -> bool:
@@ -186,7 +196,7 @@ class Operation:
                 return True
         return False
 
-    def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
+    def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
         name = "versions" if ask.field == "version" else ask.field
         for shape, raw in self._said(ref):
             if not supplies(shape.fields, Ask(name), selection):
@@ -196,22 +206,22 @@ class Operation:
             if value is UNSAID:
                 continue
             if field.shape is None:
-                record[ask.key] = self._project(ref, field, value, selection, waits)
+                record[ask.key] = self._project(ref, field, value, selection, left)
             elif ask.field == "versions":
-                waits.append(connections.put_versions(self, record, ask, ref, field, value, selection))
+                left.waits.append(connections.put_versions(self, record, ask, ref, field, value, selection))
             elif ask.field == "version":
                 name_of = field.shape.fields["name"].read
                 found = next((row for row in value.items if name_of(row) == ask.argument("name")), None)
-                self._settle_child(record, ask, ref, field.shape, found, selection, waits)
+                self._settle_child(record, ask, ref, field.shape, found, selection, left)
             elif isinstance(value, Rows):
-                waits.append(self._put_newest(record, ask, ref, field.shape, value, selection))
+                left.waits.append(self._put_newest(record, ask, ref, field.shape, value, selection))
             else:
-                self._settle_child(record, ask, ref, field.shape, value, selection, waits)
+                self._settle_child(record, ask, ref, field.shape, value, selection, left)
             return True
         return False
 
     def _settle_child(
-        self, record: Record, ask: Ask, ref: Ref, shape: Shape, raw: Raw | None, selection: Selection, waits: Waits
+        self, record: Record, ask: Ask, ref: Ref, shape: Shape, raw: Raw | None, selection: Selection, left: Open
     ) -> None:
         child = None if raw is None else self.learn_child(ref, shape, raw)
         if child is None:
@@ -219,22 +229,22 @@ class Operation:
         else:
             nested: Record = {}
             record[ask.key] = nested
-            self._settle_all(nested, child, selection, waits)
+            self._settle_all(nested, child, selection, left)
 
-    def _project(self, ref: Ref, field: Field, value: Any, selection: Selection, waits: Waits) -> Any:
+    def _project(self, ref: Ref, field: Field, value: Any, selection: Selection, left: Open) -> Any:
         """The value of a field that is no entity: converted, nested objects cut down to what is asked."""
         if field.table is None or value is None:
             return value
         if isinstance(value, list):
-            return [self._project(ref, field, item, selection, waits) for item in value]
+            return [self._project(ref, field, item, selection, left) for item in value]
         record: Record = {}
         for ask, below in selection.items():
             inner = field.table[ask.field]
             read = inner.read(value)
             if inner.lookup is not None and read is not None:
-                waits.append(self._look_up(record, ask, ref.registry, inner.lookup, read, below))
+                left.waits.append(self._look_up(record, ask, ref.registry, inner.lookup, read, below))
             else:
-                record[ask.key] = self._project(ref, inner, read, below, waits)
+                record[ask.key] = self._project(ref, inner, read, below, left)
         return record
 
     # Knowledge
@@ -245,6 +255,7 @@ class Operation:
         known = self._known.setdefault(ref, [])
         if all(raw is not said for _, said in known):
             known.append((shape, raw))
+            self._learned += 1
             if shape.owner is not None:
                 self.learn(ref.owner, shape.owner, raw)
 
@@ -253,6 +264,7 @@ class Operation:
         for ref in self._unread.keys() & told.raws.keys():
             self._said(ref)
         self._unread.update(dict.fromkeys(told.raws, told))
+        self._learned += 1
 
     def _said(self, ref: Ref) -> Sequence[tuple[Shape, Raw]]:
         """What answers said of an object, in the order in which they came."""
@@ -303,36 +315,59 @@ class Operation:
 
     # Calls
 
-    async def _fetch(self, record: Record, ref: Ref, missing: Selection) -> None:
-        """Ask for the missing fields of one object, unless they came in the meantime: calls are chosen together with
-        all others who want something now."""
+    async def _close(self, left: Open) -> None:
+        """See to everything that is left."""
+        if left.missing:
+            left.waits.append(self._fetch(left.missing, self._learned))
+        await gather(left.waits)
+
+    async def _fetch(self, missing: Sequence[Missing], learned: int) -> None:
+        """Ask for what is missing of several objects, unless something was ``learned`` since that tells it: calls are
+        chosen together with all others who want something now."""
+        wants: list[Want] = []
+        asked: list[tuple[Missing, list[Want]]] = []
+        left = Open()
+        for record, ref, asks in missing:
+            own: list[Want] = []
+            for ask, below in asks.items():
+                if self._learned != learned and self._settle(record, ref, ask, below, left):
+                    continue
+                options = self._options(ref, ask, below)
+                if options:
+                    own.append(Want(ref, ask, options))
+                else:
+                    record[ask.key] = False if ask == EXISTS else None
+            if own:
+                wants += own
+                asked.append(((record, ref, asks), own))
+        if wants:
+            left.waits.append(self._take_chosen(wants, asked))
+        await gather(left.waits)
+
+    def _options(self, ref: Ref, ask: Ask, selection: Selection) -> tuple[Bound, ...]:
+        """The calls that may tell a field of an object."""
+        if ref in self._missing:
+            return ()
         tried = self._tried.setdefault(ref, set())
         kind = self.registries[ref.registry].kind
-        wants: list[Want] = []
-        asks: dict[Ask, Selection] = {}
-        waits: Waits = []
-        for ask, below in missing.items():
-            if self._settle(record, ref, ask, below, waits):
-                continue
-            options = (
-                () if ref in self._missing else candidates(kind, ref, ask, below, tried, self._versions.get(ref, ()))
-            )
-            if options:
-                wants.append(Want(ref, ask, options))
-                asks[ask] = below
-            else:
-                record[ask.key] = False if ask == EXISTS else None
-        if wants:
-            waits.append(self._take_chosen(record, ref, wants, asks))
-        await gather(waits)
+        return candidates(kind, ref, ask, selection, tried, self._versions.get(ref, ()))
 
-    async def _take_chosen(self, record: Record, ref: Ref, wants: list[Want], asks: Selection) -> None:
-        """Wait for the plan, and take each field from the call that was chosen for it."""
+    async def _take_chosen(self, wants: list[Want], asked: Sequence[tuple[Missing, list[Want]]]) -> None:
+        """Wait for the plan, and take each field from the call that was chosen for it; at once where it is answered."""
         chosen = await self._choose(wants)
-        groups: dict[Bound, dict[Ask, Selection]] = {}
-        for want in wants:
-            groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
-        await gather([self._take(record, ref, bound, group) for bound, group in groups.items()])
+        left, later = Open(), []
+        for (record, ref, asks), own in asked:
+            groups: dict[Bound, dict[Ask, Selection]] = {}
+            for want in own:
+                groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
+            for bound, group in groups.items():
+                answer = at_once(self._send(bound))
+                if answer is None:
+                    later.append((record, ref, bound, group))
+                else:
+                    self._take(record, ref, bound, group, answer, left)
+        left.waits += [self._take_later(*one) for one in later]
+        await self._close(left)
 
     def _choose(self, wants: list[Want]) -> asyncio.Future[Mapping[Want, Bound]]:
         loop = asyncio.get_running_loop()
@@ -359,13 +394,11 @@ class Operation:
     async def answer(self, bound: Bound) -> Answer:
         """A call's answer, asked for once in an operation. Raises `RegistryError`."""
         sent = self._send(bound)
-        if sent.done() and not sent.cancelled() and sent.exception() is None:
-            return sent.result()
-        try:
-            async with asyncio.timeout_at(self.ends):
-                return await asyncio.shield(sent)
-        except TimeoutError:
-            raise RegistryTimeout(bound.registry) from None
+        if not sent.done():
+            await asyncio.wait((sent,), timeout=self.ends - asyncio.get_running_loop().time())
+            if not sent.done():
+                raise RegistryTimeout(bound.registry)
+        return sent.result()
 
     def received(self, registry: str | None = None) -> list[Answer]:
         """The answers that came, of one registry or of all; for an answer that was kept whole, one for all of them."""
@@ -405,24 +438,32 @@ class Operation:
     async def _too_many(self) -> Answer:
         raise QueryTooExpensive(len(self.answers), self.bounds.calls)
 
-    async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
-        """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
+    async def _take_later(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
+        """Settle some fields of an object from one call's answer when it comes."""
+        answer: Answer | RegistryError
         try:
-            document = await self.ask(bound)
-        except NotFound:
+            answer = await self.answer(bound)
+        except RegistryError as error:
+            answer = error
+        left = Open()
+        self._take(record, ref, bound, asks, answer, left)
+        await self._close(left)
+
+    def _take(
+        self, record: Record, ref: Ref, bound: Bound, asks: Selection, answer: Answer | RegistryError, left: Open
+    ) -> None:
+        """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
+        if isinstance(answer, NotFound):
             if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
                 self._missing.add(ref)
-        except RegistryError as error:
-            record.update({ask.key: error for ask in asks})
+        elif isinstance(answer, RegistryError):
+            record.update({ask.key: answer for ask in asks})
             return
-        else:
-            if bound not in self._tried[ref]:
-                for one in (ref, *self._versions.get(ref, ())):
-                    self._learn_answer(one, bound, document)
+        elif bound not in self._tried[ref]:
+            for one in (ref, *self._versions.get(ref, ())):
+                self._learn_answer(one, bound, answer.document)
         self._tried[ref].add(bound)
-        waits: Waits = []
-        self._settle_all(record, ref, asks, waits)
-        await gather(waits)
+        self._settle_all(record, ref, asks, left)
 
     def _learn_answer(self, ref: Ref, bound: Bound, document: Any) -> None:
         """Remember what a call's answer says of an object, if it is one that the call was made for."""
@@ -482,6 +523,14 @@ class Operation:
             record[ask.key] = None
         else:
             await self._put(record, ask, Ref(registry, lookup.entity, found), selection)
+
+
+def at_once(sent: asyncio.Future[Answer]) -> Answer | RegistryError | None:
+    """What came of a call; None where that has to be awaited."""
+    if not sent.done() or sent.cancelled():
+        return None
+    error = sent.exception()
+    return sent.result() if error is None else error if isinstance(error, RegistryError) else None
 
 
 @dataclass(frozen=True, slots=True)
