@@ -14,8 +14,8 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.reading import Reading
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import LATER, Ask, Selection
-from gateway.catalog.told import Frozen, Told, freeze, row
+from gateway.catalog.selection import LATER, Ask, Frozen, Selection, freeze
+from gateway.catalog.told import Told, row
 from gateway.catalog.waiting import gather
 from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment

@@ -1,16 +1,20 @@
 """The plan: which upstream calls answer what is asked, and no more of them than needed."""
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
+from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Frozen, Selection, freeze, thaw
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
 
 EXISTS = Ask("__exists")
 """Asks whether the object is there at all."""
+
+MOST_ASKED: Final = 1000
+"""Fields of one type, each with what is asked of it, whose calls are remembered."""
 
 
 class Bound(NamedTuple):
@@ -71,22 +75,35 @@ def candidates(
     ref: Ref,
     ask: Ask,
     selection: Selection,
-    tried: Container[Bound],
+    tried: Collection[Bound],
     versions: Iterable[Ref] = (),
 ) -> tuple[Bound, ...]:
     """The calls that can supply a field of this object and were not tried for it yet: its own, and those of its
     versions that the operation asks for, where their forms tell of their owner."""
+    asked, below = Ask(ask.field), freeze(selection)
     bounds = [
-        Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes))
-        for call in kind.calls
-        if any(part.shape.entity == ref.entity and tells(part.shape, ask, selection) for part in call.parts)
+        Bound(ref.registry, call, tuple([ref.keys[i] for i in call.takes]))
+        for call in tellers(kind.calls, ref.entity, asked, below)
     ]
     for version in versions:
-        for call in kind.calls:
-            owners = [part.shape.owner for part in call.parts if part.shape.entity == version.entity]
-            if any(owner is not None and tells(owner, ask, selection) for owner in owners):
-                bounds.append(Bound(ref.registry, call, tuple(version.keys[i] for i in call.takes)))
-    return tuple(bound for bound in bounds if bound not in tried)
+        calls = tellers(kind.calls, version.entity, asked, below, of_owner=True)
+        bounds += [Bound(ref.registry, call, tuple([version.keys[i] for i in call.takes])) for call in calls]
+    return tuple([bound for bound in bounds if bound not in tried]) if tried else tuple(bounds)
+
+
+@lru_cache(MOST_ASKED)
+def tellers(calls: Sequence[Call], entity: str, ask: Ask, below: Frozen, of_owner: bool = False) -> Sequence[Call]:
+    """The calls that tell what is asked of an object of this type, or of the one that it belongs to."""
+    selection = thaw(below)
+    return [
+        call
+        for call in calls
+        for shapes in [[part.shape for part in call.parts if part.shape.entity == entity]]
+        if any(
+            shape is not None and tells(shape, ask, selection)
+            for shape in ([shape.owner for shape in shapes] if of_owner else shapes)
+        )
+    ]
 
 
 def plan(wants: Sequence[Want], made: Collection[Bound] = ()) -> Mapping[Want, Bound]:

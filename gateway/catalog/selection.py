@@ -28,6 +28,18 @@ ROWS_LATER = "__rows_later"
 Selection = Mapping[Ask, "Selection"]
 """Asked fields, each with what is asked of its value; empty for leaves and for objects asked by ``__typename`` only."""
 
+Frozen = tuple[tuple[Ask, Any], ...]
+"""A selection as a value that can be looked up."""
+
+
+def freeze(selection: Selection) -> Frozen:
+    return tuple([(ask, freeze(below)) for ask, below in selection.items()]) if selection else ()
+
+
+def thaw(frozen: Frozen) -> Selection:
+    """The selection that was frozen."""
+    return {ask: thaw(below) for ask, below in frozen}
+
 
 def under(selection: Selection, *path: str) -> Selection:
     """The selection below a path of fields without arguments; empty where it was not asked for."""

@@ -7,11 +7,9 @@ from typing import Any, Final
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import Key, Order
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import Ask, Frozen
 from gateway.registries.fields import Field, Raw, Shape
 from gateway.upstream.source import Answer
-
-Frozen = tuple[tuple[Ask, Any], ...]
 
 MOST: Final = 8
 """Readings of one answer, and selections of one reading, that are kept."""
@@ -74,11 +72,6 @@ class Told:
 
     def _stands(self, ask: Ask, below: Frozen) -> bool:
         return ask in OWN_NAMES or ask.field in self.absent or stands(self.shape.fields.get(ask.field), below)
-
-
-def freeze(selection: Selection) -> Frozen:
-    """A selection as a value that can be looked up."""
-    return tuple((ask, freeze(below)) for ask, below in selection.items())
 
 
 def row(registry: str, shape: Shape, raw: Raw) -> Ref | None:
