@@ -2,21 +2,27 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.readers import Asked, stream_reader, versions_reader
+from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
+from gateway.catalog.told import Told, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Rows
 from gateway.registries.kind import Kind
+from gateway.upstream.cache import Origin
 from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation, Record
+
+TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
+"""Fields of a connection that the rows of one answer tell."""
 
 
 async def listing(
@@ -80,6 +86,70 @@ async def put_versions(
     filled = await page(operation, {registry.name: readers}, asked)
     failed = next((one.error for one in readers if one.error is not None), None)
     record[ask.key] = filled if failed is None else None if isinstance(failed, NotFound) else failed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    """A page of versions that one answer tells, and what that page tells of them: kept with the answer, shared by all
+    who read it, and not to be changed."""
+
+    told: Told
+    record: "Record"
+
+
+def told_versions(
+    operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows, origin: Origin | None
+) -> "Record | None":
+    """The first page of an object's versions, where the answer that tells of the object tells everything of them and
+    no other answer has told of them before; None in any other case."""
+    if origin is None or selection.keys() - TOLD_WHOLE or asks_cursors(selection):
+        return None
+    kept, name = origin.entry.derived, (ref, field, ask, operation.frozen(selection))
+    found: Connection | None = kept.get(name)
+    if found is None:
+        found = whole_connection(operation, ref, ask, selection, field, rows)
+        if found is not None:
+            keep(kept, name, found)
+    elif operation.hears_first_of(found.told):
+        operation.learn_page(found.told)
+    else:
+        found = None
+    return None if found is None else found.record
+
+
+def whole_connection(
+    operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows
+) -> Connection | None:
+    """The page, if these rows are all that there is to it."""
+    registry, shape = operation.registries[ref.registry], field.shape
+    if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
+        return None
+    try:
+        asked = Asked.of("", ask, selection, operation.registries)
+    except BadInput:
+        return None
+    call, _ = teller(registry.kind, field)
+    cut = asked.wanted or asked.start is not None or follows(call, rows, 1)
+    if cut or not asked.needs_rows:
+        return None
+    told = Told.of(
+        shape,
+        asked.question.order,
+        rows.items,
+        lambda raw: None if (key := shape.key(raw)) is None else ref.version(key),
+        registry.kind.absent[shape.entity],
+    )
+    if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
+        return None
+    nodes = operation.told_records(told, [row for _, row in sorted(told.rows)[: asked.size]], under(selection, "nodes"))
+    if nodes is None:
+        return None
+    record: Record = {
+        "nodes": nodes,
+        "page_info": {"has_next_page": len(told.rows) > asked.size, "has_previous_page": False},
+        "total_count": len(told.rows) if rows.total is None else rows.total,
+    }
+    return Connection(told, record)
 
 
 async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> "Record":

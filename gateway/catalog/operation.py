@@ -21,6 +21,7 @@ from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive,
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
 from gateway.telemetry.facts import Call, State
+from gateway.upstream.cache import Origin
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -31,6 +32,9 @@ What was not asked for is not in it, so that reading it is an error and never a 
 
 Missing = tuple[Record, Ref, Selection]
 """Fields of one object that no answer told yet, and the record that they belong in."""
+
+Said = tuple[Shape, Raw, Origin | None]
+"""What an answer said of an object: in which form, and where that answer is kept, if all of it is the object's."""
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
@@ -80,8 +84,9 @@ class Operation:
         self.calls: list[Call] = []
         self.partial = False
         self._readings: dict[tuple[int, Shape], Reading] = {}
+        self._frozen: dict[int, tuple[Selection, Frozen]] = {}
         self._unread: dict[Ref, Told] = {}
-        self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
+        self._known: dict[Ref, list[Said]] = {}
         self._learned = 0
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
@@ -110,15 +115,12 @@ class Operation:
     async def records(self, wanted: Sequence[tuple[Ref, Selection]]) -> list[Record]:
         """What is asked of several objects, as records that must not be changed: where a page tells it all and nothing
         else is known of an object, its record is shared by all who read that page."""
-        frozen: dict[int, Frozen] = {}
         found: list[Record] = []
         asked: list[tuple[Record, Ref, Selection]] = []
         made: list[tuple[dict[Ref, Record], Ref, Record]] = []
         for ref, selection in wanted:
             told = self._unread.get(ref)
-            if told is not None and id(selection) not in frozen:
-                frozen[id(selection)] = freeze(selection)
-            filled = None if told is None else told.filled(frozen[id(selection)])
+            filled = None if told is None else told.filled(self.frozen(selection))
             record = None if filled is None else filled.get(ref)
             if record is None:
                 record = {}
@@ -130,6 +132,24 @@ class Operation:
             for filled, ref, record in made:
                 filled[ref] = record
         return found
+
+    def told_records(self, told: Told, refs: Sequence[Ref], selection: Selection) -> list[Record] | None:
+        """What is asked of some of a page's objects, as far as nothing else tells of them; None if that is not all."""
+        if told.filled(self.frozen(selection)) is None:
+            return None
+        self.learn_page(told)
+        records: list[Record] = [{} for _ in refs]
+        left = Open()
+        for record, ref in zip(records, refs, strict=True):
+            self._settle_all(record, ref, selection, left)
+        return None if left.missing else records
+
+    def frozen(self, selection: Selection) -> Frozen:
+        """A selection of this operation as a value that can be looked up."""
+        known = self._frozen.get(id(selection))
+        if known is None:
+            known = self._frozen[id(selection)] = selection, freeze(selection)
+        return known[1]
 
     def _settle_all(self, record: Record, ref: Ref, selection: Selection, left: Open) -> None:
         """Settle what is known; the rest is ``left``."""
@@ -144,7 +164,7 @@ class Operation:
         known = self._said(ref)
         if not known:
             return selection
-        shape, raw = known[0]
+        shape, raw, _ = known[0]
         reading = self._readings.get((id(selection), shape))
         if reading is None:
             reading = Reading.of(selection, shape, self.registries[ref.registry].kind)
@@ -167,7 +187,7 @@ class Operation:
         elif name == "registry":
             record[name] = registry.record()
         elif name in ("id", "native_id"):
-            canonical = self._canonical(ref)
+            canonical = self.canonical(ref)
             if canonical is None:
                 return False
             record[name] = str(canonical) if name == "id" else canonical.keys[-1]
@@ -189,7 +209,7 @@ class Operation:
         return True
 
     def _settle_existence(self, record: Record, ref: Ref) -> bool:
-        for shape, raw in self._said(ref):
+        for shape, raw, _ in self._said(ref):
             lists = [] if shape.whole else [field.read(raw) for field in shape.fields.values()]
             if shape.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
                 record[EXISTS.field] = True
@@ -198,7 +218,7 @@ class Operation:
 
     def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
         name = "versions" if ask.field == "version" else ask.field
-        for shape, raw in self._said(ref):
+        for shape, raw, origin in self._said(ref):
             if not supplies(shape.fields, Ask(name), selection):
                 continue
             field = shape.fields[name]
@@ -208,6 +228,10 @@ class Operation:
             if field.shape is None:
                 record[ask.key] = self._project(ref, field, value, selection, left)
             elif ask.field == "versions":
+                kept = connections.told_versions(self, ref, ask, selection, field, value, origin)
+                if kept is not None:
+                    record[ask.key] = kept
+                    return True
                 left.waits.append(connections.put_versions(self, record, ask, ref, field, value, selection))
             elif ask.field == "version":
                 name_of = field.shape.fields["name"].read
@@ -249,36 +273,42 @@ class Operation:
 
     # Knowledge
 
-    def learn(self, ref: Ref, shape: Shape, raw: Raw) -> None:
-        """Remember what an answer said of an object."""
+    def learn(self, ref: Ref, shape: Shape, raw: Raw, origin: Origin | None = None) -> None:
+        """Remember what an answer said of an object; ``origin`` is where the answer is kept whose object it is."""
         self._said(ref)
         known = self._known.setdefault(ref, [])
-        if all(raw is not said for _, said in known):
-            known.append((shape, raw))
+        if all(raw is not said for _, said, _ in known):
+            known.append((shape, raw, origin))
             self._learned += 1
             if shape.owner is not None:
                 self.learn(ref.owner, shape.owner, raw)
 
     def learn_page(self, told: Told) -> None:
         """Remember what a page of a list said of its objects, when something of them is asked."""
-        for ref in self._unread.keys() & told.raws.keys():
-            self._said(ref)
-        self._unread.update(dict.fromkeys(told.raws, told))
         self._learned += 1
+        for ref, raw in told.raws.items():
+            before = self._unread.setdefault(ref, told) if ref not in self._known else None
+            if before is not told:
+                self.learn(ref, told.shape, raw)
 
-    def _said(self, ref: Ref) -> Sequence[tuple[Shape, Raw]]:
+    def _said(self, ref: Ref) -> Sequence[Said]:
         """What answers said of an object, in the order in which they came."""
-        told = self._unread.pop(ref, None)
+        told = self._unread.pop(ref, None) if self._unread else None
         if told is not None:
             self.learn(ref, told.shape, told.raws[ref])
         return self._known.get(ref, ())
+
+    def hears_first_of(self, told: Told) -> bool:
+        """Whether nothing is known of these objects but what this page tells."""
+        unread = self._unread
+        return self._known.keys().isdisjoint(told.raws) and all(unread.get(ref, told) is told for ref in told.raws)
 
     def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
         key = shape.key(raw)
         if key is None:
             return None
-        child = (self._canonical(ref) or ref).version(key)
+        child = (self.canonical(ref) or ref).version(key)
         self.learn(child, shape, raw)
         return child
 
@@ -288,12 +318,12 @@ class Operation:
         if ref is not None:
             self.learn(ref, shape, raw)
 
-    def _canonical(self, ref: Ref) -> Ref | None:
+    def canonical(self, ref: Ref) -> Ref | None:
         """The reference under which its registry knows the object best; None while that is not known."""
         patterns = self.registries[ref.registry].kind.canonical.get(ref.entity)
         if patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True)):
             return ref
-        for shape, raw in self._said(ref):
+        for shape, raw, _ in self._said(ref):
             if shape.whole:
                 owner = shape.parent(raw)
                 keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
@@ -304,7 +334,7 @@ class Operation:
         """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
         child = ref.version(name)
         if not self._said(child):
-            for shape, raw in self._said(ref):
+            for shape, raw, _ in self._said(ref):
                 latest = shape.fields.get("latest_version")
                 if latest is None or latest.shape is None:
                     continue
@@ -461,18 +491,20 @@ class Operation:
             return
         elif bound not in self._tried[ref]:
             for one in (ref, *self._versions.get(ref, ())):
-                self._learn_answer(one, bound, answer.document)
+                self._learn_answer(one, bound, answer)
         self._tried[ref].add(bound)
         self._settle_all(record, ref, asks, left)
 
-    def _learn_answer(self, ref: Ref, bound: Bound, document: Any) -> None:
+    def _learn_answer(self, ref: Ref, bound: Bound, answer: Answer) -> None:
         """Remember what a call's answer says of an object, if it is one that the call was made for."""
         for part in bound.call.parts:
             if part.shape.entity == ref.entity and bound.keys == tuple(ref.keys[i] for i in bound.call.takes):
-                raw = part.locate(document, ref.keys)
+                raw = part.locate(answer.document, ref.keys)
                 if raw is not None:
-                    self.learn(ref, part.shape, raw)
-                    self.learn(self._canonical(ref) or ref, part.shape, raw)
+                    self.learn(ref, part.shape, raw, answer.origin)
+                    canonical = self.canonical(ref)
+                    if canonical is not None and canonical != ref:
+                        self.learn(canonical, part.shape, raw, answer.origin)
 
     async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
         """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""

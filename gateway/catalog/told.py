@@ -1,6 +1,6 @@
 """What one page of a list tells, worked out once and kept with the answer that it stands in."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,23 +55,26 @@ class Told:
         kept = {} if answer.origin is None else answer.origin.entry.derived
         told: Told | None = kept.get((registry.name, shape, order))
         if told is None:
-            if len(kept) == MOST:
-                kept.clear()
             absent = registry.kind.absent[shape.entity]
             told = cls.of(shape, order, items, lambda raw: row(registry.name, shape, raw), absent)
-            kept[registry.name, shape, order] = told
+            keep(kept, (registry.name, shape, order), told)
         return told
 
     def filled(self, frozen: Frozen) -> dict[Ref, Any] | None:
         """The records of a selection, to take from and to add to; None for one that a page alone cannot fill."""
         if frozen not in self.records:
-            if len(self.records) == MOST:
-                self.records.clear()
-            self.records[frozen] = {} if all(self._stands(ask, below) for ask, below in frozen) else None
+            keep(self.records, frozen, {} if all(self._stands(ask, below) for ask, below in frozen) else None)
         return self.records[frozen]
 
     def _stands(self, ask: Ask, below: Frozen) -> bool:
         return ask in OWN_NAMES or ask.field in self.absent or stands(self.shape.fields.get(ask.field), below)
+
+
+def keep(kept: dict[Any, Any], name: Hashable, value: Any) -> None:
+    """Add to what was worked out, which is forgotten when there is too much of it."""
+    if len(kept) >= MOST:
+        kept.clear()
+    kept[name] = value
 
 
 def row(registry: str, shape: Shape, raw: Raw) -> Ref | None:
