@@ -190,7 +190,7 @@ async def filled(
 ) -> "list[Record | asyncio.Future[Record]]":
     """The records of rows; those after the first ones, if not all are to come at once, while they are loaded."""
     if selection is not None and first is None:
-        return [*await operation.records([(ref, selection) for ref in refs])]
+        return [*(await operation.records(refs, selection))[0]]
     records: list[Record] = [{} for _ in refs]
     if selection is None:
         return [*records]

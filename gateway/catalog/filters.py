@@ -21,32 +21,41 @@ Filter = Mapping[str, Any]
 
 
 Path = tuple[str, ...]
+Passes = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A filter as a test: the fields of a row that it looks at, and whether a record passes for a wanted value."""
+    """A filter as a test: the fields of a row that it looks at, and for a wanted value what says whether a record
+    passes."""
 
     paths: tuple[Path, ...]
-    passes: Callable[[Any, Any], bool]
+    wants: Callable[[Any], Passes]
 
 
 def equals(*path: str) -> Test:
     """The field is exactly the wanted value."""
-    return Test((path,), lambda record, wanted: value_at(record, path) == wanted)
+    if len(path) == 1:
+        [name] = path
+        return Test((path,), lambda wanted: lambda record: bool(record[name] == wanted))
+    return Test((path,), lambda wanted: lambda record: value_at(record, path) == wanted)
 
 
 def within(name: str) -> Test:
     """The field is a moment in the wanted range: ``from`` is part of it, ``to`` is not."""
 
-    def passes(record: Any, wanted: Filter) -> bool:
-        if record[name] is None:
-            return False
-        moment = instant(record[name])
+    def wants(wanted: Filter) -> Passes:
         start, end = moments(wanted)
-        return (start is None or moment >= start) and (end is None or moment < end)
 
-    return Test(((name,),), passes)
+        def passes(record: Any) -> bool:
+            if record[name] is None:
+                return False
+            moment = instant(record[name])
+            return (start is None or moment >= start) and (end is None or moment < end)
+
+        return passes
+
+    return Test(((name,),), wants)
 
 
 def moments(wanted: Filter) -> tuple[datetime | None, datetime | None]:
@@ -73,21 +82,25 @@ def contains(text: str | None, part: str) -> bool:
     return text is not None and part.casefold() in text.casefold()
 
 
-def found(record: Any, wanted: str) -> bool:
+def found(wanted: str) -> Passes:
     """Full text as PAI defines it: name, domain, task, and keys and values of labels."""
-    labels = [said for label in record["labels"] or () for said in (label["key"], label["value"])]
-    return any(contains(said, wanted) for said in (record["name"], record["domain"], record["task"], *labels))
+
+    def passes(record: Any) -> bool:
+        labels = [said for label in record["labels"] or () for said in (label["key"], label["value"])]
+        return any(contains(said, wanted) for said in (record["name"], record["domain"], record["task"], *labels))
+
+    return passes
 
 
-def labelled(record: Any, wanted: Filter) -> bool:
-    return any(
+def labelled(wanted: Filter) -> Passes:
+    return lambda record: any(
         label["key"] == wanted["key"] and wanted.get("value") in (None, label["value"])
         for label in record["labels"] or ()
     )
 
 
 LABELS = (("labels", "key"), ("labels", "value"))
-NAME_CONTAINS = Test((("name",),), lambda record, wanted: contains(record["name"], wanted))
+NAME_CONTAINS = Test((("name",),), lambda wanted: lambda record: contains(record["name"], wanted))
 
 TESTS: Mapping[str, Mapping[str, Test]] = {
     "Model": {
@@ -170,8 +183,10 @@ class Sieve:
         """The fields of a row that the tests look at."""
         return needs_of(tuple(test for test, _ in self.tests))
 
-    def passes(self, record: Any) -> bool:
-        return all(test.passes(record, wanted) for test, wanted in self.tests)
+    def passing(self) -> Passes:
+        """What says whether a record passes."""
+        tests = [test.wants(wanted) for test, wanted in self.tests]
+        return tests[0] if len(tests) == 1 else lambda record: all(passes(record) for passes in tests)
 
 
 @lru_cache

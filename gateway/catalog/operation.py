@@ -112,15 +112,20 @@ class Operation:
         await self._close(left)
         return not left.waits
 
-    async def records(self, wanted: Sequence[tuple[Ref, Selection]]) -> list[Record]:
-        """What is asked of several objects, as records that must not be changed: where a page tells it all and nothing
-        else is known of an object, its record is shared by all who read that page."""
+    async def records(self, refs: Sequence[Ref], selection: Selection) -> tuple[list[Record], bool]:
+        """What is asked of several objects, as records that must not be changed, and whether it was known before.
+
+        Where a page tells it all and nothing else is known of an object, its record is shared by all who read it.
+        """
+        frozen = self.frozen(selection)
+        unread, page, filled = self._unread, None, None
         found: list[Record] = []
         asked: list[tuple[Record, Ref, Selection]] = []
         made: list[tuple[dict[Ref, Record], Ref, Record]] = []
-        for ref, selection in wanted:
-            told = self._unread.get(ref)
-            filled = None if told is None else told.filled(self.frozen(selection))
+        for ref in refs:
+            told = unread.get(ref)
+            if told is not page:
+                page, filled = told, None if told is None else told.filled(frozen)
             record = None if filled is None else filled.get(ref)
             if record is None:
                 record = {}
@@ -128,10 +133,11 @@ class Operation:
                 if filled is not None:
                     made.append((filled, ref, record))
             found.append(record)
-        if await self.fill(asked):
+        known = await self.fill(asked)
+        if known:
             for filled, ref, record in made:
                 filled[ref] = record
-        return found
+        return found, known
 
     def told_records(self, told: Told, refs: Sequence[Ref], selection: Selection) -> list[Record] | None:
         """What is asked of some of a page's objects, as far as nothing else tells of them; None if that is not all."""

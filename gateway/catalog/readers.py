@@ -89,9 +89,8 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
     async def read(number: int) -> tuple[Rows, Told]:
         marked = call.paging is not None and call.paging.marked
         answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
-        found: Rows = rows.read(answer.document)
+        found, told = Told.by(answer, registry, rows, shape, order)
         markers[number + 1] = found.next
-        told = Told.by(answer, registry, shape, order, found.items)
         operation.learn_page(told)
         return found, told
 
@@ -152,10 +151,11 @@ def reader(operation: "Operation", registry: Registry, listed: Listed, sifted: S
         more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, reach.native)
         passing: Sequence[Row] = keyed
         if needs:
-            records = await operation.records([(ref, needs) for _, ref in keyed])
-            for record in records:
+            records, known = await operation.records([ref for _, ref in keyed], needs)
+            for record in () if known else records:
                 raise_failure(record)
-            passing = [row for row, record in zip(keyed, records, strict=True) if sifted.passes(record)]
+            passes = sifted.passing()
+            passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
         ends = (keyed[0][0], keyed[-1][0]) if keyed else None
         return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
 

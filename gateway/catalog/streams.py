@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
 from operator import itemgetter
 
 from gateway.catalog.cursors import Cursor
@@ -204,14 +205,21 @@ async def merge(
         heads = [(head, place) for place, reader in enumerate(readers) if (head := reader.head) is not None]
         if not heads:
             break
-        reader = readers[min(heads)[1]]
+        heapify(heads)
+        reader = readers[heads[0][1]]
         if not reader.ready:
             await reader.advance()
             continue
-        row = reader.take()
-        if row[1] not in seen:
-            seen.add(row[1])
-            rows.append((row, place(readers, row[0]) if placed else None))
+        while len(rows) < size and reader.ready:
+            row = reader.take()
+            if row[1] not in seen:
+                seen.add(row[1])
+                rows.append((row, place(readers, row[0]) if placed else None))
+            head = reader.head
+            if head is None or reader.waits():
+                break
+            heapreplace(heads, (head, heads[0][1]))
+            reader = readers[heads[0][1]]
     if rows and placed:
         row, _ = rows[-1]
         rows[-1] = row, place(readers, row[0])

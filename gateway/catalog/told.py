@@ -8,7 +8,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.order import Key, Order
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Frozen
-from gateway.registries.fields import Field, Raw, Shape
+from gateway.registries.fields import Field, Raw, Rows, Shape
 from gateway.upstream.source import Answer
 
 MOST: Final = 8
@@ -50,15 +50,16 @@ class Told:
         return cls(shape, tuple(rows), raws, absent)
 
     @classmethod
-    def by(cls, answer: Answer, registry: Registry, shape: Shape, order: Order, items: Iterable[Raw]) -> "Told":
-        """The page that an answer holds, as a registry lists it."""
+    def by(cls, answer: Answer, registry: Registry, field: Field, shape: Shape, order: Order) -> tuple[Rows, "Told"]:
+        """The page that an answer holds in a field, as a registry lists it: what it is, and what it tells."""
         kept = {} if answer.origin is None else answer.origin.entry.derived
-        told: Told | None = kept.get((registry.name, shape, order))
-        if told is None:
+        found: tuple[Rows, Told] | None = kept.get((registry.name, field, order))
+        if found is None:
+            rows: Rows = field.read(answer.document)
             absent = registry.kind.absent[shape.entity]
-            told = cls.of(shape, order, items, lambda raw: row(registry.name, shape, raw), absent)
-            keep(kept, (registry.name, shape, order), told)
-        return told
+            found = rows, cls.of(shape, order, rows.items, lambda raw: row(registry.name, shape, raw), absent)
+            keep(kept, (registry.name, field, order), found)
+        return found
 
     def filled(self, frozen: Frozen) -> dict[Ref, Any] | None:
         """The records of a selection, to take from and to add to; None for one that a page alone cannot fill."""

@@ -117,7 +117,9 @@ def as_list(value: Any) -> list[Any] | None:
 
 def as_objects(value: Any) -> list[Raw] | None:
     """The objects of a list; anything else in it is dropped."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else None
+    if not isinstance(value, list):
+        return None
+    return [item for item in value if type(item) is dict or isinstance(item, Mapping)]
 
 
 def as_object(value: Any) -> Raw | None:

@@ -6,11 +6,11 @@ served with its age rather than none.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol
+from zlib import crc32
 
 from gateway.errors import (
     NotFound,
@@ -71,8 +71,7 @@ class Lifetimes:
     def of(self, family: str, key: Key, entry: Entry) -> float:
         """The lifetime of an entry; it varies by key and time, so that entries do not run out together."""
         seconds = self.missing if entry.document is None else self.fresh[family]
-        seed = hashlib.blake2b(f"{key}{entry.stored_at}".encode(), digest_size=4).digest()
-        return seconds * (1 - self.jitter * int.from_bytes(seed) / 2**32)
+        return seconds * (1 - self.jitter * crc32(f"{key}{entry.stored_at}".encode()) / 2**32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,17 +194,17 @@ class Source:
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
         entry = self.cache.at_hand(key)
-        answer = None if entry is None or entry.document is None else self._answer(key, family, entry)
+        answer = None if entry is None or entry.document is None else self._answer(key, family, entry, State.HIT)
         if answer is None or answer.stale or not wanted.accepts(answer.age):
             return None
         self.cache.counts["hits"] += 1
         self.facts.answered(registry, key.call, State.HIT)
-        return replace(answer, state=State.HIT)
+        return answer
 
-    def _answer(self, key: Key, family: str, entry: Entry) -> Answer:
+    def _answer(self, key: Key, family: str, entry: Entry, state: State = State.MISS) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
-        return Answer(entry.document, age, fresh_for, State.MISS, Origin(self.cache, str(key), entry))
+        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry))
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""

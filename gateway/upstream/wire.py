@@ -52,9 +52,13 @@ class Key:
     scope: Scope
     call: str
     digest: str
+    text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.scope.digest}:{self.call}:{self.digest}")
 
     def __str__(self) -> str:
-        return f"{self.scope.digest}:{self.call}:{self.digest}"
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
