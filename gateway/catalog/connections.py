@@ -11,7 +11,7 @@ from gateway.catalog.readers import Asked, follows, stream_reader, teller, versi
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
-from gateway.catalog.told import Told, keep
+from gateway.catalog.told import Told, all_stand, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Rows
 from gateway.registries.kind import Kind
@@ -61,7 +61,7 @@ def takes_part(registry: Registry, wanted: Mapping[str, Any]) -> bool:
 def filtering(kind: Kind, ref: Ref, ask: Ask) -> Field | None:
     """The list of versions of a call that applies some of what is asked for itself, if there is one."""
     names = {name for name, _ in ask.argument("filter") or ()}
-    for call in kind.calls:
+    for call in kind.calls if names else ():
         for part in call.parts:
             if part.shape.entity == ref.entity and names & call.filters.keys():
                 return part.shape.fields.get("versions")
@@ -120,7 +120,7 @@ def told_versions(
 def whole_connection(
     operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows
 ) -> Connection | None:
-    """The page, if these rows are all that there is to it."""
+    """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
     registry, shape = operation.registries[ref.registry], field.shape
     if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
         return None
@@ -128,26 +128,35 @@ def whole_connection(
         asked = Asked.of("", ask, selection, operation.registries)
     except BadInput:
         return None
-    call, _ = teller(registry.kind, field)
-    cut = asked.wanted or asked.start is not None or follows(call, rows, 1)
-    if cut or not asked.needs_rows:
+    if asked.wanted or asked.start is not None or not asked.needs_rows:
         return None
+    nodes, absent = under(selection, "nodes"), registry.kind.absent[shape.entity]
+    if not all_stand(shape, absent, operation.frozen(nodes)):
+        return None
+    order = asked.question.order
     told = Told.of(
         shape,
-        asked.question.order,
+        order,
         rows.items,
         lambda raw: None if (key := shape.key(raw)) is None else ref.version(key),
-        registry.kind.absent[shape.entity],
+        absent,
     )
     if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
         return None
-    nodes = operation.told_records(told, [row for _, row in sorted(told.rows)[: asked.size]], under(selection, "nodes"))
-    if nodes is None:
+    call, _ = teller(registry.kind, field)
+    ready, more = sorted(told.rows), bool(told.rows) and follows(call, rows, 1)
+    if more:
+        last, _ = told.rows[-1]
+        ready = [row for row in ready if row[0][:2] < last[:2]]
+        if (order.field, order.falling) not in call.orders or len(ready) < asked.size:
+            return None
+    records = operation.told_records(told, [row for _, row in ready[: asked.size]], nodes)
+    if records is None:
         return None
     record: Record = {
-        "nodes": nodes,
+        "nodes": records,
         "page_info": {"has_next_page": len(told.rows) > asked.size, "has_previous_page": False},
-        "total_count": len(told.rows) if rows.total is None else rows.total,
+        "total_count": len(told.rows) if rows.total is None and not more else rows.total,
     }
     return Connection(told, record)
 

@@ -140,9 +140,7 @@ class Operation:
         return found, known
 
     def told_records(self, told: Told, refs: Sequence[Ref], selection: Selection) -> list[Record] | None:
-        """What is asked of some of a page's objects, as far as nothing else tells of them; None if that is not all."""
-        if told.filled(self.frozen(selection)) is None:
-            return None
+        """What is asked of some objects of a page that tells of them first; None if it does not tell all of that."""
         self.learn_page(told)
         records: list[Record] = [{} for _ in refs]
         left = Open()
@@ -163,7 +161,7 @@ class Operation:
         rest = self._read_values(record, ref, selection)
         missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, left)}
         if missing:
-            left.missing.append((record, ref, missing))
+            left.missing.append((record, ref, rest if len(missing) == len(rest) else missing))
 
     def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
         """Put the plain values into the record that the first answer about the object tells; returns what is left."""
@@ -397,11 +395,12 @@ class Operation:
             for want in own:
                 groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
             for bound, group in groups.items():
+                taken = asks if len(group) == len(asks) else group
                 answer = at_once(self._send(bound))
                 if answer is None:
-                    later.append((record, ref, bound, group))
+                    later.append((record, ref, bound, taken))
                 else:
-                    self._take(record, ref, bound, group, answer, left)
+                    self._take(record, ref, bound, taken, answer, left)
         left.waits += [self._take_later(*one) for one in later]
         await self._close(left)
 
@@ -417,7 +416,7 @@ class Operation:
         """Plan everything wanted since the last time, and send."""
         wanted, self._wanted = self._wanted, []
         chosen = plan([want for wants, _ in wanted for want in wants], self.answers.keys())
-        for bound in chosen.values():
+        for bound in dict.fromkeys(chosen.values()):
             self._send(bound)
         for _, future in wanted:
             if not future.done():

@@ -64,11 +64,8 @@ class Told:
     def filled(self, frozen: Frozen) -> dict[Ref, Any] | None:
         """The records of a selection, to take from and to add to; None for one that a page alone cannot fill."""
         if frozen not in self.records:
-            keep(self.records, frozen, {} if all(self._stands(ask, below) for ask, below in frozen) else None)
+            keep(self.records, frozen, {} if all_stand(self.shape, self.absent, frozen) else None)
         return self.records[frozen]
-
-    def _stands(self, ask: Ask, below: Frozen) -> bool:
-        return ask in OWN_NAMES or ask.field in self.absent or stands(self.shape.fields.get(ask.field), below)
 
 
 def keep(kept: dict[Any, Any], name: Hashable, value: Any) -> None:
@@ -82,6 +79,13 @@ def row(registry: str, shape: Shape, raw: Raw) -> Ref | None:
     """The reference of an object that a list holds; None when it has no key."""
     key = shape.key(raw)
     return None if key is None else Ref(registry, shape.entity, (key,))
+
+
+def all_stand(shape: Shape, absent: frozenset[str], asked: Frozen) -> bool:
+    """Whether everything that is asked of an object in this form stands in it, or is never told."""
+    return all(
+        ask in OWN_NAMES or ask.field in absent or stands(shape.fields.get(ask.field), below) for ask, below in asked
+    )
 
 
 def stands(told: Field | None, below: Frozen) -> bool:
