@@ -1,0 +1,72 @@
+"""What was worked out from answers and is kept with them changes nothing: operations over kept answers, one after the
+other, say what the first one would say, and ask for the same."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.app import lifetimes, registries
+from gateway.catalog.operation import Operation
+from gateway.graph.context import Context
+from gateway.graph.schema import SCHEMA
+from gateway.settings import CacheSettings
+from gateway.upstream.cache import BoundedMemory, Cache
+from gateway.upstream.source import Source
+from tests.catalog.clouds import DOCUMENTS, SETTINGS, Clouds
+from tests.catalog.test_selection_property import ROOTS, asked_objects, plain, questions, slow
+
+
+def kept() -> Clouds:
+    """Clouds whose answers are kept, at a time that stands still."""
+    clouds = Clouds()
+    cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
+    clouds.registries = registries(SETTINGS, Source(clouds, cache, lifetimes(CacheSettings()), 0))
+    return clouds
+
+
+async def said(clouds: Clouds, document: str) -> tuple[Any, Any, list[tuple[str, str]]]:
+    """An operation's data and errors, and the calls that it stands on."""
+    operation = Operation(clouds.registries)
+    result = await SCHEMA.execute(None, {}, Context(DOCUMENTS.read(document).node, operation))
+    calls = sorted((call.registry, call.name) for call in operation.calls)
+    return timeless(result.data), [error.formatted for error in result.errors or ()], calls
+
+
+def timeless(data: Any) -> Any:
+    """Data without what hangs on which answer came first: the ages of lists, and what is verbatim."""
+    if isinstance(data, dict):
+        return {key: timeless(value) for key, value in data.items() if key not in ("age", "raw", "extra")}
+    return [timeless(value) for value in data] if isinstance(data, list) else data
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> list[str]:
+    """Operations that ask the same objects and lists in different ways, and twice."""
+    made = []
+    for _ in range(draw(st.integers(1, 3))):
+        roots = [f'{ROOTS[entity]}(id: "{text}"){plain(asked)}' for entity, text, asked in draw(asked_objects(2))]
+        if draw(st.booleans()):
+            roots.append(f"models(first: {draw(st.integers(1, 4))}){plain(draw(questions('ModelConnection')))}")
+        made.append("{ " + " ".join(f"r{number}: {root}" for number, root in enumerate(roots)) + " }")
+    return [*made, *made]
+
+
+VERSIONS = "versions(first: 1) { totalCount pageInfo { hasNextPage } nodes { id name } }"
+OLDEST = "versions(orderBy: {field: CREATED_AT, direction: ASC}) { nodes { id name framework } }"
+
+
+@slow
+@given(documents())
+@example([f"{{ models {{ nodes {{ id {VERSIONS} oldest: {OLDEST} }} }} }}"] * 3)
+@example([f'{{ model(id: "pai:model/model-a") {{ a: {OLDEST} {VERSIONS} version(name: "0.1.0") {{ uri }} }} }}'] * 3)
+@example([f'{{ model(id: "qianfan:model/{key}") {{ id {VERSIONS} }} }}' for key in ("1", "am-1", "1", "am-1")])
+def test_kept_answers_say_the_same(asked: Sequence[str]) -> None:
+    async def run() -> None:
+        clouds = kept()
+        for document in asked:
+            assert await said(clouds, document) == await said(Clouds(), document)
+
+    asyncio.run(run())
