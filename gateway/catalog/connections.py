@@ -102,7 +102,7 @@ def told_versions(
 ) -> "Record | None":
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
-    if origin is None or selection.keys() - TOLD_WHOLE or asks_cursors(selection):
+    if origin is None:
         return None
     kept, name = origin.entry.derived, (ref, field, ask, operation.frozen(selection))
     found: Connection | None = kept.get(name)
@@ -122,6 +122,8 @@ def whole_connection(
 ) -> Connection | None:
     """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
     registry, shape = operation.registries[ref.registry], field.shape
+    if selection.keys() - TOLD_WHOLE or asks_cursors(selection):
+        return None
     if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
         return None
     try:
