@@ -71,9 +71,14 @@ class World:
         return await self.shared.request("POST", **options), await self.alone[caller].request("POST", **options)
 
 
+OF_THE_REQUEST = {"date", "x-request-id", "traceparent"}
+"""Headers that differ between any two requests, also to one gateway: the time and random ids, nothing of registries."""
+
+
 def said(answer: Answer) -> tuple[int, str, dict[str, str]]:
-    """All of an answer: its status, its text, its headers but the time of day."""
-    return answer.status, json.dumps(answer.body), {n: v for n, v in answer.headers.items() if n != "date"}
+    """All of an answer: its status, its text, its headers but those that name the request."""
+    headers = {name: value for name, value in answer.headers.items() if name not in OF_THE_REQUEST}
+    return answer.status, json.dumps(answer.body), headers
 
 
 @asynccontextmanager
