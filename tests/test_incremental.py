@@ -148,7 +148,7 @@ TOGETHER = [
     "{ registries { name } ... @defer { models(first: 2) { nodes { id } totalCount } } }",
     "{ models(first: 3) { ... @defer { nodes { id ...More } } } }"
     " fragment More on Model { name versions { totalCount } }",
-    "{ models(first: 5) { nodes @stream(initialCount: 1) { id versions { nodes @stream(initialCount: 1) { name } } } } }",
+    "{ models(first: 5) { nodes @stream(initialCount: 1) { id versions { nodes @stream { name } } } } }",
     "{ models(first: 5) { ... @defer { edges @stream(initialCount: 2) { cursor node { id } } } } }",
     '{ model(id: "' + MODEL + '") { ... @defer { version(name: "0.2.0") { name ... @defer { metrics } } } } }',
 ]
