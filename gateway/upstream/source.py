@@ -22,7 +22,7 @@ from gateway.errors import (
     RegistryUnauthenticated,
 )
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
-from gateway.upstream.cache import Cache, Entry
+from gateway.upstream.cache import Cache, Entry, Origin
 from gateway.upstream.wire import Destination, Key, Request
 
 LEASE = 10.0
@@ -77,13 +77,14 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale), and
-    where it came from."""
+    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
+    where it came from, and where it is kept, if it is."""
 
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
     state: State = State.MISS
+    origin: Origin | None = None
 
     @property
     def stale(self) -> bool:
@@ -138,6 +139,10 @@ class Direct:
             raise RegistryNotCached(destination.registry)
         return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background))
 
+    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """Nothing is."""
+        return None
+
 
 class Source:
     """Answers of registries, kept and shared; ``wait`` bounds waiting for another replica, in seconds."""
@@ -160,7 +165,7 @@ class Source:
         asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
         entry = await self.cache.get(asked.key)
-        kept = None if entry is None else self._answer(asked, entry)
+        kept = None if entry is None else self._answer(asked.key, asked.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
                 counts["stale" if kept.stale else "hits"] += 1
@@ -187,9 +192,20 @@ class Source:
         self.facts.answered(asked.destination.registry, asked.request.call, state)
         return asked.found(replace(answer, state=state))
 
-    def _answer(self, asked: Asked, entry: Entry) -> Answer:
+    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
+        entry = self.cache.at_hand(key)
+        answer = None if entry is None or entry.document is None else self._answer(key, family, entry)
+        if answer is None or answer.stale or not wanted.accepts(answer.age):
+            return None
+        self.cache.counts["hits"] += 1
+        self.facts.answered(registry, key.call, State.HIT)
+        return replace(answer, state=State.HIT)
+
+    def _answer(self, key: Key, family: str, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
-        return Answer(entry.document, age, self.lifetimes.of(asked.family, asked.key, entry) - age)
+        fresh_for = self.lifetimes.of(family, key, entry) - age
+        return Answer(entry.document, age, fresh_for, State.MISS, Origin(self.cache, str(key), entry))
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""
@@ -225,7 +241,7 @@ class Source:
             if entry is None or entry.stored_at < asked.at:
                 return await self._send(asked, refresh)
             self.cache.counts["shared"] += 1
-            return replace(self._answer(asked, entry), state=State.SHARED)
+            return replace(self._answer(asked.key, asked.family, entry), state=State.SHARED)
         finally:
             if token is not None:
                 await shared.release(name, token)
@@ -239,4 +255,4 @@ class Source:
             document = None
         if self.cache.purged != purged:
             return Answer(document)
-        return self._answer(asked, await self.cache.put(asked.key, document))
+        return self._answer(asked.key, asked.family, await self.cache.put(asked.key, document))
