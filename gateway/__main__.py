@@ -183,7 +183,7 @@ def _twin_settings(url: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings
+    from gateway.settings import Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -201,7 +201,8 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    return Settings(server=ServerSettings(profile="development"), registries=(pai, qianfan))
+    server, telemetry = ServerSettings(profile="development"), TelemetrySettings(metrics="path")
+    return Settings(server=server, telemetry=telemetry, registries=(pai, qianfan))
 
 
 @asynccontextmanager
@@ -240,7 +241,9 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
 
     from gateway.app import create_app
     from gateway.settings import SettingsError
+    from gateway.telemetry.logs import configure
 
+    configure(settings.telemetry)
     try:
         app = create_app(settings)
     except SettingsError as error:
@@ -250,7 +253,9 @@ async def _serve(settings: "Settings", listener: "socket.socket", announce: Call
         http="httptools",
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=10,
     )
     host, port = listener.getsockname()[:2]

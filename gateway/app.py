@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
@@ -23,7 +24,10 @@ from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError
+from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.telemetry.facts import Facts
+from gateway.telemetry.observer import Observer
+from gateway.upstream.breaker import State as Circuit
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.guard import Guard
 from gateway.upstream.health import Watch
@@ -35,6 +39,8 @@ from gateway.web.cache import CacheDoor
 from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
+from gateway.web.identified import Identified
+from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
 from gateway.web.warming import names, warm
 
@@ -67,13 +73,13 @@ def bounds(settings: CatalogSettings) -> Bounds:
 
 
 @asynccontextmanager
-async def cached(settings: CacheSettings, now: Callable[[], float]) -> AsyncIterator[Cache | None]:
+async def cached(settings: CacheSettings, now: Callable[[], float], facts: Facts) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
-    shared = Shared(url, settings.redis_timeout, time.monotonic) if url else None
+    shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
     memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
     cache = Cache(memory, shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
@@ -102,6 +108,17 @@ def warm_up(path: str) -> tuple[str, list[str]]:
         raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
 
 
+@asynccontextmanager
+async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
+    """Around the application's life: metrics on their port, if they have one, and at the end the last of the traces."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, observer.traces.close)
+        if settings.metrics == "port":
+            door = MetricsDoor(observer)
+            await stack.enter_async_context(metrics_port(door, settings.metrics_host, settings.metrics_port))
+        yield
+
+
 def cross_origin(origins: list[str]) -> list[Middleware]:
     """What lets pages of these origins ask, without cookies; nothing for none."""
     if not origins:
@@ -110,32 +127,40 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Starlette:
+def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
-    the settings name cannot be used.
+    the settings name cannot be used, or traces cannot be made.
     """
     document, named = warm_up(settings.cache.warm_up)
     roles = OPEN_TO_ALL[settings.server.profile]
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits))
+    observer = Observer(settings.telemetry)
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer)
     door = Door(executor, settings.limits, roles)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with Transport() as transport, cached(settings.cache, now) as cache:
+        async with (
+            told(settings.telemetry, observer),
+            Transport(facts=observer) as transport,
+            cached(settings.cache, now, observer) as cache,
+        ):
             watch = Watch(transport)
-            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging)
-            source: Fetcher = Direct(guard)
+            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
+            source: Fetcher = Direct(guard, observer)
             if cache is not None:
-                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait)
+                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
                     KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
                 )
                 for one in settings.registries
             }
+            for name in opened:
+                observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
             limits = bounds(settings.catalog)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
@@ -144,7 +169,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
                 task.cancel()
 
     token = settings.cache.admin_token.reveal()
-    return Starlette(
+    app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
@@ -152,10 +177,12 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> Star
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
+            *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
         ],
         middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
+    return Identified(app, observer)
 
 
 @dataclass(frozen=True, slots=True)

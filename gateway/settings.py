@@ -266,6 +266,33 @@ class HedgingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """What the gateway tells of itself, and to whom."""
+
+    log_format: str = setting("Form of log lines: console or json.", default="console", pattern="console|json")
+    log_level: str = setting(
+        "Least level of the gateway's own log lines: debug, info, warning or error.",
+        default="info",
+        pattern="debug|info|warning|error",
+    )
+    metrics: str = setting(
+        "Where Prometheus finds `/metrics`: port (one of its own), path (on the gateway's port) or off.",
+        default="off",
+        pattern="port|path|off",
+    )
+    metrics_host: str = setting("Address that the port of its own listens on.", default="127.0.0.1")
+    metrics_port: int = setting(
+        "The port of its own; 0 takes any free one, which the log tells.", default=9464, minimum=0, maximum=65535
+    )
+    traces: str = setting(
+        "Collector that takes OpenTelemetry traces by OTLP over HTTP; needs the extra `otel`.",
+        default="",
+        url=True,
+        example="http://collector:4318",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
@@ -278,4 +305,5 @@ class Settings:
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     hedging: HedgingSettings = field(default_factory=HedgingSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()

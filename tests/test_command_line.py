@@ -66,10 +66,12 @@ def running(
         process.communicate()
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> list[str]:
+    """The lines that it logged."""
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0, errors
+    return errors.splitlines()
 
 
 def address(said: str, name: str) -> str:
@@ -98,7 +100,7 @@ def twins() -> Iterator[tuple[str, dict[str, str]]]:
     """The address of the twins and the credentials they tell."""
     with running("twins", "--models", "20") as (process, said):
         yield address(said, "Twins"), dict(re.findall(r"^  ([A-Z_]+) = (\S+)$", said, re.M))
-        stop(process, signal.SIGTERM)
+        assert stop(process, signal.SIGTERM) == []
 
 
 @pytest.fixture
@@ -247,7 +249,10 @@ def test_the_demo_answers_its_own_first_query(number: signal.Signals) -> None:
         assert isinstance(data, dict)
         assert len(data["models"]["nodes"]) == 3
         assert address(said, "Twins") != address(said, "Gateway")
-        stop(process, number)
+        with urllib.request.urlopen(address(said, "Gateway") + "/metrics", timeout=30) as response:  # noqa: S310
+            assert 'gateway_operations_total{outcome="ok",type="query"} 1.0' in response.read().decode()
+        (logged,) = stop(process, number)
+        assert " info    gateway.operations query ok request_id=" in logged
 
 
 def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
@@ -263,10 +268,12 @@ def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_configured_registries_are_served(config: tuple[Path, dict[str, str]], number: signal.Signals) -> None:
     path, environ = config
+    environ = environ | {"GATEWAY_TELEMETRY_LOG_FORMAT": "json"}
     with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, said):
         answered = ask(address(said, "Gateway") + "/graphql", "{ registries { name } }")
         assert answered == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
-        stop(process, number)
+        (logged,) = map(json.loads, stop(process, number))
+        assert (logged["logger"], logged["outcome"]) == ("gateway.operations", "ok")
 
 
 def test_check_tells_how_each_registry_answers(config: tuple[Path, dict[str, str]]) -> None:

@@ -17,6 +17,7 @@ from gateway.catalog.selection import LATER, Ask, Selection
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
+from gateway.telemetry.facts import Call
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -57,6 +58,7 @@ class Operation:
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
         self.answers: dict[Bound, asyncio.Task[Answer]] = {}
+        self.calls: list[Call] = []
         self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
@@ -300,9 +302,16 @@ class Operation:
 
     def _send(self, bound: Bound) -> asyncio.Task[Answer]:
         if bound not in self.answers:
-            self.answers[bound] = task = asyncio.ensure_future(self.registries[bound.registry].ask(bound, self.wanted))
+            self.answers[bound] = task = asyncio.ensure_future(self._call(bound))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self.answers[bound]
+
+    async def _call(self, bound: Bound) -> Answer:
+        """Ask, and note how it went."""
+        call = Call(bound.registry, bound.call.name)
+        self.calls.append(call)
+        with call.under_way():
+            return await self.registries[bound.registry].ask(bound, self.wanted)
 
     async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""

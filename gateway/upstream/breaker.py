@@ -15,6 +15,7 @@ from gateway.errors import (
     RegistryUnreachable,
 )
 from gateway.settings import BreakerSettings
+from gateway.telemetry.facts import SILENT, Facts
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -43,8 +44,10 @@ class State(StrEnum):
 class Breaker:
     """The breaker of one registry; ``now`` gives monotonic seconds."""
 
-    def __init__(self, registry: str, settings: BreakerSettings, now: Callable[[], float]) -> None:
-        self.registry, self.settings, self.now = registry, settings, now
+    def __init__(
+        self, registry: str, settings: BreakerSettings, now: Callable[[], float], facts: Facts = SILENT
+    ) -> None:
+        self.registry, self.settings, self.now, self.facts = registry, settings, now, facts
         self._recent: deque[tuple[float, bool]] = deque(maxlen=RECENT)
         self._rest = settings.open_for
         self._until: float | None = None
@@ -105,4 +108,5 @@ class Breaker:
 
     def _open(self) -> None:
         self._until = self.now() + self._rest
+        self.facts.opened(self.registry)
         logger.warning("%s keeps failing: it is left alone for %.0f s.", self.registry, self._rest)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from gateway.errors import RegistryBusy, RegistryError, RegistryResting
 from gateway.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
+from gateway.telemetry.facts import SILENT, Facts
 from gateway.upstream.breaker import Breaker, State
 from gateway.upstream.quota import Clock, Governor
 from gateway.upstream.retry import Retry
@@ -48,8 +49,9 @@ class Guard:
         hedging: HedgingSettings,
         clock: Clock | None = None,
         random: Callable[[], float] = CHANCE.random,
+        facts: Facts = SILENT,
     ) -> None:
-        self.sender, self.clock = sender, clock or Clock()
+        self.sender, self.clock, self.facts = sender, clock or Clock(), facts
         self.retry, self.quota, self.breaker, self.hedging = retry, quota, breaker, hedging
         self.random = random
         self._retries: dict[str, Retry] = {}
@@ -84,6 +86,7 @@ class Guard:
                 if pause is None:
                     raise
             await self.clock.sleep(pause)
+            self.facts.retried(destination.registry, request.call)
 
     async def _attempt(
         self,
@@ -97,9 +100,11 @@ class Guard:
         breaker = self._breaker(destination.registry)
         governor = self._governor(destination, request)
         breaker.check()
-        async with governor.place(destination.registry, refresh=refresh, patience=ends - self.clock.now()):
+        queued = self.clock.now()
+        async with governor.place(destination.registry, refresh=refresh, patience=ends - queued):
             with breaker.call(slowing=not governor.lowest):
                 now = self.clock.now()
+                self.facts.waited(destination.registry, now - queued)
                 if sent is not None:
                     sent.set_result(now)
                 if ends - now < destination.timeout:
@@ -121,6 +126,7 @@ class Guard:
                 if not first.done() and self._retry(destination.registry).spend():
                     second = asyncio.ensure_future(self._attempt(destination, request, refresh, ends))
                     tasks.append(second)
+                    self.facts.hedged(destination.registry, request.call)
                     document = await either(first, second)
                     times.append(self.clock.now() - sent.result())
                     return document
@@ -143,7 +149,7 @@ class Guard:
 
     def _breaker(self, registry: str) -> Breaker:
         if registry not in self._breakers:
-            self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now)
+            self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now, self.facts)
         return self._breakers[registry]
 
     def _governor(self, destination: Destination, request: Request) -> Governor:

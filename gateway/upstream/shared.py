@@ -15,6 +15,8 @@ from aiocache.serializers import NullSerializer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.telemetry.facts import SILENT, Facts
+
 logger = logging.getLogger("gateway.upstream")
 
 NAMESPACE = "registry-gateway:1"
@@ -28,11 +30,11 @@ T = TypeVar("T")
 class Shared:
     """A Redis at an address such as ``redis://127.0.0.1:6379/0``; ``timeout`` bounds every operation, in seconds."""
 
-    def __init__(self, url: str, timeout: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, url: str, timeout: float, monotonic: Callable[[], float], facts: Facts = SILENT) -> None:
         self.redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
         self.answers = RedisCache(serializer=NullSerializer(), namespace=NAMESPACE, timeout=timeout)
         self.answers.client = self.redis
-        self.timeout, self.monotonic = timeout, monotonic
+        self.timeout, self.monotonic, self.facts = timeout, monotonic, facts
         self.name = secrets.token_hex(8)
         self.rests_until = float("-inf")
 
@@ -48,6 +50,7 @@ class Shared:
             async with asyncio.timeout(self.timeout):
                 return await operation()
         except (RedisError, OSError, TimeoutError) as error:
+            self.facts.shared_cache_failed()
             if self.available:
                 logger.warning("The shared cache does not answer (%s); going on without it.", type(error).__name__)
             self.rests_until = self.monotonic() + REST
@@ -83,6 +86,7 @@ class Shared:
             try:
                 await run()
             except (RedisError, OSError):
+                self.facts.shared_cache_failed()
                 self.rests_until = self.monotonic() + REST
                 logger.warning("The shared cache does not answer; other replicas were not told of the purge.")
 

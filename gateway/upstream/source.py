@@ -8,7 +8,8 @@ served with its age rather than none.
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, Protocol
 
 from gateway.errors import (
@@ -20,6 +21,7 @@ from gateway.errors import (
     RegistryRejected,
     RegistryUnauthenticated,
 )
+from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
 from gateway.upstream.cache import Cache, Entry
 from gateway.upstream.wire import Destination, Key, Request
 
@@ -71,11 +73,13 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale)."""
+    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale), and
+    where it came from."""
 
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
+    state: State = State.MISS
 
     @property
     def stale(self) -> bool:
@@ -102,25 +106,33 @@ class Asked:
         return answer
 
 
-async def kept_promise(sender: Sender, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+async def kept_promise(
+    sender: Sender, destination: Destination, request: Request, facts: Facts, *, refresh: bool = False
+) -> Any:
     """The document that a request is answered with; one that only looks like success is a `RegistryBadAnswer`."""
-    document = await sender.send(destination, request, refresh=refresh)
-    if not request.promise(document):
-        raise RegistryBadAnswer(destination.registry)
+    try:
+        document = await sender.send(destination, request, refresh=refresh)
+        if not request.promise(document):
+            raise RegistryBadAnswer(destination.registry)
+    except NotFound:
+        raise
+    except RegistryError as error:
+        facts.failed(destination.registry, request.call, error)
+        raise
     return document
 
 
 class Direct:
     """Answers of registries without a cache: every question is a call."""
 
-    def __init__(self, sender: Sender) -> None:
-        self.sender = sender
+    def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
+        self.sender, self.facts = sender, facts
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await kept_promise(self.sender, destination, request))
+        return Answer(await kept_promise(self.sender, destination, request, self.facts))
 
 
 class Source:
@@ -133,8 +145,10 @@ class Source:
         lifetimes: Lifetimes,
         wait: float,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+        facts: Facts = SILENT,
     ) -> None:
         self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
+        self.facts = facts
         self._flights: dict[Key, asyncio.Task[Answer]] = {}
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
@@ -146,23 +160,28 @@ class Source:
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
                 counts["stale" if kept.stale else "hits"] += 1
-                return asked.found(kept)
+                return self._tell(asked, kept, State.STALE if kept.stale else State.HIT)
             if -kept.fresh_for <= self.lifetimes.stale:
                 counts["stale"] += 1
                 self._fly(asked, refresh=True)
-                return asked.found(kept)
+                return self._tell(asked, kept, State.STALE)
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
         counts["misses"] += 1
+        joined = asked.key in self._flights
         try:
-            return asked.found(await asyncio.shield(self._fly(asked)))
-        except NotFound:
-            raise
+            answer = await asyncio.shield(self._fly(asked))
         except RegistryError as error:
             if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
                 raise
             counts["stale_on_error"] += 1
-            return asked.found(kept)
+            return self._tell(asked, kept, State.STALE_ON_ERROR)
+        return self._tell(asked, answer, State.SHARED if joined else answer.state)
+
+    def _tell(self, asked: Asked, answer: Answer, state: State) -> Answer:
+        """The answer that was found, told of and with where it came from. Raises `NotFound` for one that has none."""
+        self.facts.answered(asked.destination.registry, asked.request.call, state)
+        return asked.found(replace(answer, state=state))
 
     def _answer(self, asked: Asked, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
@@ -173,6 +192,8 @@ class Source:
         flight = self._flights.get(asked.key)
         if flight is None:
             flight = self._flights[asked.key] = asyncio.ensure_future(self._land(asked, refresh))
+            if refresh:
+                self.facts.refreshed(asked.destination.registry, asked.request.call)
             flight.add_done_callback(lambda done: self._landed(asked.key, done))
         else:
             self.cache.counts["shared"] += 1
@@ -185,19 +206,22 @@ class Source:
 
     async def _land(self, asked: Asked, refresh: bool) -> Answer:
         """Ask the registry, unless another replica is asking and its answer comes in time."""
+        if refresh:
+            CURRENT.set(None)
         shared = self.cache.shared
         if shared is None:
             return await self._send(asked, refresh)
-        waited, name = 0.0, str(asked.key)
+        waited, name, started = 0.0, str(asked.key), perf_counter()
         while (token := await shared.lease(name, LEASE)) is None and waited < self.wait:
             await self.sleep(LOOK)
             waited += LOOK
+        self.facts.leased(perf_counter() - started)
         try:
             entry = await self.cache.recall(asked.key)
             if entry is None or entry.stored_at < asked.at:
                 return await self._send(asked, refresh)
             self.cache.counts["shared"] += 1
-            return self._answer(asked, entry)
+            return replace(self._answer(asked, entry), state=State.SHARED)
         finally:
             if token is not None:
                 await shared.release(name, token)
@@ -206,7 +230,7 @@ class Source:
         """Ask the registry, and keep what it answers unless that was purged meanwhile."""
         purged = self.cache.purged
         try:
-            document = await kept_promise(self.sender, asked.destination, asked.request, refresh=refresh)
+            document = await kept_promise(self.sender, asked.destination, asked.request, self.facts, refresh=refresh)
         except NotFound:
             document = None
         if self.cache.purged != purged:

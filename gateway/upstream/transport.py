@@ -24,6 +24,7 @@ from gateway.errors import (
     RegistryUnreachable,
 )
 from gateway.registries.signatures import query_string
+from gateway.telemetry.facts import SILENT, Attempt, Facts
 from gateway.upstream.wire import Destination, Request, Response
 
 logger = logging.getLogger("gateway.upstream")
@@ -37,11 +38,11 @@ CHUNK = 1 << 16
 class Transport:
     """Sends requests over one session; use as an async context manager inside a running loop.
 
-    ``clock`` gives the time that signatures carry.
+    ``clock`` gives the time that signatures carry; every request is told to ``facts``.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), facts: Facts = SILENT) -> None:
+        self.clock, self.facts = clock, facts
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -64,10 +65,15 @@ class Transport:
 
         Raises the `RegistryError` that the answer, or the lack of one, means.
         """
+        with self.facts.attempt(destination.registry, request.call, request.method) as attempt:
+            return await self._send(destination, request, attempt)
+
+    async def _send(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
         started = perf_counter()
         try:
             async with asyncio.timeout(destination.timeout):
                 response = await self._exchange(destination, request)
+            attempt.status = response.status
             error = destination.check(response)
             document = response.document
             if error is None and (response.status >= 300 or not isinstance(document, dict)):

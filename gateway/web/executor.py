@@ -1,6 +1,7 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,12 @@ from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.documents import Document, Documents
+from gateway.telemetry.observer import Observer
+from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted
+from gateway.web.persisted import Persisted, digest
 from gateway.web.requests import Asked
 
 
@@ -43,13 +46,14 @@ class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
     Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again.
+    it may be asked again; ``answered`` whether any field of its data is there.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
     operation: Operation | None = None
     retry_after: float | None = None
+    answered: bool = False
 
 
 def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
@@ -74,6 +78,7 @@ class Prepared:
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
+    report: Report
 
     @property
     def type(self) -> OperationType:
@@ -89,21 +94,35 @@ class Prepared:
 
 
 class Executor:
-    """Reads, checks and runs operations on one schema."""
+    """Reads, checks and runs operations on one schema; each is told to the ``observer`` once."""
 
-    def __init__(self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate) -> None:
+    def __init__(
+        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, observer: Observer
+    ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
+        self.observer = observer
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
 
         Raises `Refused` for a request without a document.
         """
+        report = Report(name=asked.operation_name, caller=scene.caller)
+        prepared = self._prepare(asked, scene, report)
+        if isinstance(prepared, Result):
+            with self.observer.operation(report):
+                return noted(report, prepared)
+        return prepared
+
+    def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
             document = self.documents.read(self.persisted.text(asked))
+            report.document = digest(document.text)
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
+            report.type = operation.operation.value
+            report.name = operation.name.value if operation.name else None
             if document.introspects and "explain" not in scene.roles:
                 raise Forbidden("The schema is not shown to this caller.")
             if "raw" in document.fields and "raw" not in scene.roles:
@@ -120,10 +139,14 @@ class Executor:
             for failure in coerced:
                 failure.extensions = {"code": "BAD_USER_INPUT"}
             return refusal(*coerced)
-        return Prepared(asked, document, operation)
+        return Prepared(asked, document, operation, report)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
+        with self.observer.operation(prepared.report):
+            return noted(prepared.report, await self._answer(prepared, scene))
+
+    async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
             with self.gate.let_in(scene.caller):
                 context = Context(prepared.document.node, scene.operation())
@@ -137,6 +160,12 @@ class Executor:
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
+        with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
+            async with aclosing(self._stream(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result)
+
+    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
         try:
             with self.gate.let_in(scene.caller):
                 context = Context(prepared.document.node, scene.operation())
@@ -154,6 +183,12 @@ class Executor:
         Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
         before beside each part, for its clients.
         """
+        with self.observer.operation(prepared.report):
+            async with aclosing(self._stage(prepared, scene)) as results:
+                async for result in results:
+                    yield noted(prepared.report, result).body
+
+    async def _stage(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
         assert prepared.document.staged is not None
         try:
             with self.gate.let_in(scene.caller):
@@ -162,13 +197,31 @@ class Executor:
                 async for part in await self.schema.stream(
                     None, prepared.variables, context, operation_name=prepared.name
                 ):
-                    yield frames.frame(part)
+                    payload = frames.payload(part)
+                    places = (payload, *payload.get("incremental", ()), *payload.get("completed", ()))
+                    errors = [error for place in places for error in place.get("errors") or ()]
+                    yield made(payload, codes(errors), context)
         except GatewayError as error:
-            yield refused(error).body
+            yield refused(error)
+
+
+def noted(report: Report, result: Result) -> Result:
+    """The result, after the report has noted what came of the operation."""
+    report.codes.update(result.codes)
+    report.answered |= result.answered
+    if result.operation is not None:
+        report.calls = result.operation.calls
+    return result
 
 
 def outcome(data: Any, errors: Any, context: Context) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
-    return Result(orjson.dumps(body), codes(formatted), context.operation)
+    return made(body, codes(formatted), context)
+
+
+def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
+    """A response, or a part of one, with what it was made of."""
+    answered = any(value is not None for value in (body.get("data") or {}).values())
+    return Result(orjson.dumps(body), codes, context.operation, answered=answered)

@@ -7,7 +7,6 @@ the ``path`` and ``label`` of the proposal of 2022, so that clients of both unde
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from graphql import GraphQLError, InitialIncrementalExecutionResult
 from strawberry.types import ExecutionResult
 
@@ -22,22 +21,22 @@ class Frames:
         self.context = context
         self._pending: dict[str, Any] = {}
 
-    def frame(self, part: Any) -> bytes:
-        """One part as JSON; its errors have their codes, and failures that nothing else shows stand with it."""
+    def payload(self, part: Any) -> dict[str, Any]:
+        """One part; its errors have their codes, and failures that nothing else shows stand with it."""
         if isinstance(part, ExecutionResult):  # nothing of it came later
             errors = [*(part.errors or ()), *self.context.unseen()]
             shown = {"errors": [error.formatted for error in errors]} if errors else {}
-            return orjson.dumps({"data": part.data, **shown, "hasNext": False})
+            return {"data": part.data, **shown, "hasNext": False}
         self._pending |= {one.id: one for one in part.pending or ()}
         if isinstance(part, InitialIncrementalExecutionResult):
             part.errors = [*(part.errors or ()), *self.context.unseen()] or None
-            return orjson.dumps(part.formatted)
+            return dict(part.formatted)
         for one in (*(part.incremental or ()), *(part.completed or ())):
             presented(one.errors)
         if not part.incremental:
-            return orjson.dumps(part.formatted)
+            return dict(part.formatted)
         part.incremental[0].errors = [*(part.incremental[0].errors or ()), *self.context.unseen()] or None
-        return orjson.dumps({**part.formatted, "incremental": [self._placed(one) for one in part.incremental]})
+        return {**part.formatted, "incremental": [self._placed(one) for one in part.incremental]}
 
     def _placed(self, part: Any) -> dict[str, Any]:
         """A part as both proposals spell it."""

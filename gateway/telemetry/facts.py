@@ -1,0 +1,120 @@
+"""What happens on the way to registries, told as it happens by those it happens to.
+
+The upstream knows `Facts` only; who counts, traces or logs them overrides what is told. Registries and calls are told
+by their names, times in seconds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from time import perf_counter
+
+from gateway.errors import NotFound, RegistryError
+
+
+class State(StrEnum):
+    """How a question to a registry was answered."""
+
+    HIT = "hit"  # what is kept is fresh
+    STALE = "stale"  # what is kept is older, and a refresh runs behind
+    STALE_ON_ERROR = "stale_on_error"  # what is kept is older, and the registry failed
+    SHARED = "shared"  # somebody else was asking the same
+    MISS = "miss"  # the registry was asked
+    FAILED = "failed"  # not at all
+
+
+@dataclass(slots=True)
+class Call:
+    """One question of an operation to a registry.
+
+    ``state`` is None until it is answered; ``code`` says why it failed; ``seconds`` is the time until then;
+    ``attempts`` counts the requests that were sent for it: none for what is kept, or what others asked for.
+    """
+
+    registry: str
+    name: str
+    state: State | None = None
+    code: str | None = None
+    seconds: float = 0.0
+    attempts: int = 0
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Around asking: what is told meanwhile, here and in the tasks that are started, is noted here."""
+        token, started = CURRENT.set(self), perf_counter()
+        self.state = None
+        try:
+            yield
+        except NotFound:
+            self.state = self.state or State.MISS
+            raise
+        except RegistryError as error:
+            self.state, self.code = State.FAILED, error.code
+            raise
+        else:
+            self.state = self.state or State.MISS
+        finally:
+            self.seconds = perf_counter() - started
+            CURRENT.reset(token)
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
+"""The question on whose behalf things happen; None for what is done for nobody, such as a refresh."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request on the wire: the HTTP status of its answer, and how many went before it for the same question."""
+
+    status: int | None = None
+    earlier: int = 0
+
+
+class Facts:
+    """Hears everything and does nothing with it but note it at the question concerned."""
+
+    @contextmanager
+    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
+        """Around one request on the wire; the sender fills in the status. How it ends is the outcome."""
+        current = CURRENT.get()
+        if current is None:
+            yield Attempt()
+            return
+        current.attempts += 1
+        yield Attempt(earlier=current.attempts - 1)
+
+    def answered(self, registry: str, call: str, state: State) -> None:
+        """A question was answered, from what is kept or by the registry."""
+        current = CURRENT.get()
+        if current is not None:
+            current.state = state
+
+    def failed(self, registry: str, call: str, error: RegistryError) -> None:
+        """A question was given up, after all attempts or before the first."""
+
+    def refreshed(self, registry: str, call: str) -> None:
+        """A refresh was started behind a stale answer."""
+
+    def waited(self, registry: str, seconds: float) -> None:
+        """A request got its place in the quota."""
+
+    def retried(self, registry: str, call: str) -> None:
+        """A request is sent once more, since the last one failed."""
+
+    def hedged(self, registry: str, call: str) -> None:
+        """A second request is sent beside a slow one."""
+
+    def opened(self, registry: str) -> None:
+        """A registry's circuit opened: it is left alone."""
+
+    def leased(self, seconds: float) -> None:
+        """Waiting for the lease on a question, which another replica may hold, came to its end."""
+
+    def shared_cache_failed(self) -> None:
+        """The cache that replicas share did not do what it was asked."""
+
+
+SILENT = Facts()
+"""For whoever has nobody to tell."""

@@ -1,0 +1,96 @@
+"""Ids of requests and traces, in and out."""
+
+import asyncio
+import re
+
+import pytest
+
+from tests.conftest import World, pai, served, settings
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+NEW_ID = re.compile(r"[0-9a-f]{32}")
+NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00")
+
+
+@pytest.mark.parametrize("given", ["a", "7f9c-44", "01J9ZQ.x_y", "f" * 64])
+async def test_a_clean_id_is_taken_and_given_back(world: World, given: str) -> None:
+    answer = await world.gateway.request("GET", "/healthz", headers={"x-request-id": given})
+    assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "-a", "f" * 65, "a\tb", "a;b=1", "é", '{"level":"error"}', "a,b"])
+async def test_any_other_id_is_replaced(world: World, given: str) -> None:
+    """Over a raw socket, since clients clean their headers."""
+    said = await raw(world, f"x-request-id: {given}\r\n".encode())
+    assert NEW_ID.fullmatch(said["x-request-id"])
+
+
+async def test_two_ids_are_none(world: World) -> None:
+    said = await raw(world, b"x-request-id: one\r\nx-request-id: two\r\n")
+    assert NEW_ID.fullmatch(said["x-request-id"])
+
+
+async def raw(world: World, headers: bytes) -> dict[str, str]:
+    """The headers of an answer."""
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n" + headers + b"\r\n")
+    lines = (await reader.read()).decode().split("\r\n\r\n")[0].split("\r\n")[1:]
+    writer.close()
+    await writer.wait_closed()
+    return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/healthz", "/readyz", "/nowhere", "/schema.graphql"])
+async def test_every_answer_has_both_ids_also_a_refusal(world: World, path: str) -> None:
+    answer = await world.gateway.request("DELETE", path)
+    assert NEW_ID.fullmatch(answer.headers["x-request-id"])
+    assert NEW_TRACE.fullmatch(answer.headers["traceparent"])
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize("version", ["00", "cc"])
+async def test_a_trace_is_gone_on_with(world: World, version: str, flags: str) -> None:
+    given = {"traceparent": f"{version}-{TRACE}-{PARENT}-{flags}"}
+    said = (await world.gateway.request("GET", "/healthz", headers=given)).headers["traceparent"]
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-{flags}", said)
+    assert PARENT not in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        f"ff-{TRACE}-{PARENT}-01",
+        f"00-{'0' * 32}-{PARENT}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{PARENT}-01",
+        f"00-{TRACE}-{PARENT}-01-more",
+        f"00-{TRACE}-{PARENT}",
+        f"00-{TRACE}x-{PARENT}-01",
+    ],
+)
+async def test_what_is_no_trace_is_not_gone_on_with(world: World, given: str) -> None:
+    said = (await world.gateway.request("GET", "/healthz", headers={"traceparent": given})).headers["traceparent"]
+    assert NEW_TRACE.fullmatch(said)
+    assert TRACE not in said
+
+
+async def test_nothing_of_a_request_is_sent_on_to_the_clouds() -> None:
+    heard: list[str] = []
+
+    async def cloud(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(cloud, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    given = {"x-request-id": "told-to-us", "traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "a=b"}
+    async with server, served(settings(pai(url))) as gateway:
+        body = {"query": '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'}
+        assert (await gateway.request("POST", json=body, headers=given)).codes == ["REGISTRY_UNAVAILABLE"]
+    (request,) = heard
+    assert "traceparent" not in request.lower()
+    assert not any(value in request for value in ("told-to-us", TRACE, PARENT, "a=b"))

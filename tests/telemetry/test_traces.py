@@ -1,0 +1,171 @@
+"""Traces, as a collector on loopback receives them by OTLP."""
+
+import gzip
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.settings import CacheSettings, RetrySettings
+from gateway.settings import TelemetrySettings as Telemetry
+from tests.conftest import World, two_clouds
+
+otlp = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+MODEL = 'query Named { model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
+
+
+@dataclass
+class Span:
+    """One span, with ids in hexadecimal."""
+
+    name: str
+    kind: str
+    trace: str
+    id: str
+    parent: str
+    failed: bool
+    attributes: dict[str, Any]
+    events: int
+
+
+@dataclass
+class Collector:
+    """Keeps what it receives."""
+
+    spans: list[Span] = field(default_factory=list)
+    text: str = ""
+
+    async def receive(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if body.startswith(b"\x1f\x8b"):
+            body = gzip.decompress(body)
+        message = otlp.ExportTraceServiceRequest.FromString(body)
+        self.text += str(message)
+        for one in (span for of in message.resource_spans for scope in of.scope_spans for span in scope.spans):
+            kind = one.SpanKind.Name(one.kind).removeprefix("SPAN_KIND_")
+            attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in one.attributes}
+            ids = one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex()
+            self.spans.append(Span(one.name, kind, *ids, one.status.code == 2, attributes, len(one.events)))
+        return web.Response()
+
+    def of(self, kind: str) -> list[Span]:
+        return [span for span in self.spans if span.kind == kind]
+
+
+@asynccontextmanager
+async def collecting() -> AsyncIterator[tuple[Collector, str]]:
+    collector = Collector()
+    app = web.Application()
+    app.router.add_post("/v1/traces", collector.receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield collector, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def traced(url: str, **sections: Any) -> AsyncIterator[World]:
+    """A gateway that traces; when it has ended the collector has everything."""
+    async with two_clouds(sections={"telemetry": Telemetry(traces=url), **sections}) as world:
+        yield world
+
+
+async def test_a_request_its_operation_and_its_calls_are_spans_of_the_callers_trace() -> None:
+    async with collecting() as (collector, url), traced(url) as world:
+        answer = await world.gateway.request("POST", json={"query": MODEL}, headers=GIVEN)
+        assert answer.status == 200
+    (request,), (operation,), (call,) = map(collector.of, ("SERVER", "INTERNAL", "CLIENT"))
+    assert {span.trace for span in collector.spans} == {TRACE}
+    assert (request.parent, operation.parent, call.parent) == (PARENT, request.id, operation.id)
+    assert answer.headers["traceparent"] == f"00-{TRACE}-{request.id}-01"
+    assert (request.name, operation.name, call.name) == ("POST /graphql", "query", "GET GetModel")
+    assert request.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/graphql",
+        "http.response.status_code": 200,
+    }
+    assert operation.attributes == {
+        "graphql.operation.type": "query",
+        "graphql.operation.name": "Named",
+        "graphql.document.hash": hashlib.sha256(MODEL.encode()).hexdigest(),
+    }
+    assert call.attributes == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "gateway.registry": "pai",
+        "gateway.call": "GetModel",
+    }
+
+
+async def test_every_attempt_is_a_span_and_says_how_it_failed() -> None:
+    retry = RetrySettings(attempts=3, backoff=0.001)
+    async with collecting() as (collector, url), traced(url, retry=retry) as world:
+        world.pai.faults.replace({"GetModel": {"status": 503, "times": 2}})
+        await world.gateway.query(MODEL)
+    calls = collector.of("CLIENT")
+    assert [call.attributes.get("http.request.resend_count") for call in calls] == [None, 1, 2]
+    assert [call.attributes["http.response.status_code"] for call in calls] == [503, 503, 200]
+    assert [call.attributes.get("error.type") for call in calls] == ["REGISTRY_UNAVAILABLE"] * 2 + [None]
+    assert [call.failed for call in calls] == [True, True, False]
+    assert [span.failed for span in collector.of("INTERNAL")] == [False]
+
+
+async def test_what_is_kept_is_no_call() -> None:
+    async with collecting() as (collector, url), traced(url, cache=CacheSettings(objects=600.0)) as world:
+        await world.gateway.query(MODEL)
+        await world.gateway.query(MODEL)
+    assert (len(collector.of("INTERNAL")), len(collector.of("CLIENT"))) == (2, 1)
+
+
+async def test_refusals_and_failures_are_spans_that_failed_with_their_code() -> None:
+    async with collecting() as (collector, url), traced(url) as world:
+        await world.gateway.query("{ nothing }")
+        world.pai.faults.replace({"*": {"drop": "before"}})
+        await world.gateway.query(MODEL)
+    refused, failed = collector.of("INTERNAL")
+    assert (refused.name, refused.attributes["error.type"]) == ("GraphQL operation", "GRAPHQL_VALIDATION_FAILED")
+    assert (failed.name, failed.attributes["error.type"]) == ("query", "REGISTRY_UNREACHABLE")
+    assert [call.attributes.get("http.response.status_code") for call in collector.of("CLIENT")] == [None]
+
+
+async def test_a_caller_that_does_not_sample_is_not_traced() -> None:
+    async with collecting() as (collector, url), traced(url) as world:
+        said = await world.gateway.request(
+            "POST", json={"query": MODEL}, headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}
+        )
+    assert said.headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert said.headers["traceparent"].endswith("-00")
+    assert collector.spans == []
+
+
+async def test_spans_hold_neither_documents_variables_hosts_nor_texts_of_exceptions() -> None:
+    async with collecting() as (collector, url), traced(url) as world:
+        query = "query($id: ID!) { model(id: $id) { name } }"
+        for fault in ({}, {"status": 503}, {"drop": "before"}, {"redirect": "http://127.0.0.1:9/else"}):
+            world.pai.faults.replace({"*": fault})
+            await world.gateway.query(query, id="pai:model/model-rbvg5wzljzjhc9ks92")
+            await world.gateway.request("GET", "/somewhere/else?secret=1")
+        hosts = [cloud.url.removeprefix("http://") for cloud in (world.pai, world.qianfan)]
+    assert len(collector.spans) > 12
+    for text in (*hosts, "127.0.0.1", "model-rbvg5wzljzjhc9ks92", "{ name }", "secret", "somewhere", "Traceback"):
+        assert text not in collector.text
+    assert [span.events for span in collector.spans] == [0] * len(collector.spans)
+
+
+async def test_a_collector_that_is_away_harms_no_answer() -> None:
+    async with collecting() as (_, url):
+        pass
+    async with traced(url) as world:
+        assert (await world.gateway.query(MODEL)).data["model"]
