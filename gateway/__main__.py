@@ -1,4 +1,4 @@
-"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `cache`, `check` and `assets`."""
+"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `cache`, `key`, `check` and `assets`."""
 
 # What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
 import argparse
@@ -14,6 +14,8 @@ from gateway import __version__
 if TYPE_CHECKING:
     import asyncio
     import socket
+
+    from starlette.types import ASGIApp
 
     from gateway.settings import Settings
 
@@ -32,8 +34,13 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    return _told(lambda: options.run(options))
+
+
+def _told(work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
+    """The exit status of some work; what keeps it from going on is told in plain lines."""
     try:
-        answer: int | Coroutine[Any, Any, int] = options.run(options)
+        answer = work()
         status = answer if isinstance(answer, int) else _run(answer)
         sys.stdout.flush()
     except CommandError as error:
@@ -63,7 +70,8 @@ async def demo(options: argparse.Namespace) -> int:
                 print('\nIt answers {"data": {"models": {"nodes": [...]}}}: three models, the newest first.')
                 print("\nCtrl-C stops both.", flush=True)
 
-            return await _serve(_twin_settings(url), listener, announce)
+            settings = _twin_settings(url, "open" if options.open else "loopback")
+            return await _serve(lambda: settings, listener, announce, "let anybody ask with --open")
 
 
 async def twins(options: argparse.Namespace) -> int:
@@ -72,7 +80,7 @@ async def twins(options: argparse.Namespace) -> int:
 
         print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
         print("\nCredentials, which only the twins know:\n")
-        for name in ("PAI_KEY_ID", "PAI_SECRET", "PAI_STS_TOKEN", "QIANFAN_ACCESS_KEY", "QIANFAN_SECRET_KEY"):
+        for name in twins.CREDENTIALS:
             print(f"  {name} = {getattr(twins, name)}")
         print("\nControl:\n")
         print(f"  GET    {url}/_twin/calls   how often each call was made; DELETE starts again from none")
@@ -82,12 +90,32 @@ async def twins(options: argparse.Namespace) -> int:
     return 0
 
 
-async def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
+    workers = settings.server.workers if options.workers is None else options.workers
+    ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
     with _listen(host, port) as listener:
-        return await _serve(settings, listener, lambda url: print(f"Gateway  {url}/graphql", flush=True))
+        if settings.telemetry.metrics == "port":
+            _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
+        elif settings.telemetry.metrics == "path" and workers > 1:
+            raise CommandError('telemetry.metrics = "path" shows one worker of several: make it "port"', status=2)
+        remedy = f"say who may ask with access.mode = {ways}"
+
+        def work(number: int = 0, again: bool = False) -> int:
+            def announce(url: str) -> None:
+                if number == 0 and not again:
+                    print(f"Gateway  {url}/graphql", flush=True)
+
+            return _told(lambda: _serve(lambda: _read(options.config).of_worker(number), listener, announce, remedy))
+
+        if workers == 1:
+            return work()
+        import gateway.app  # noqa: F401  (imported once, for all workers)
+        from gateway.workers import Workers
+
+        return Workers(workers, work).run()
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -142,6 +170,20 @@ def cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def key(options: argparse.Namespace) -> int:
+    from gateway.access import keys
+
+    made = keys.new_key()
+    entry = keys.as_entry(made, options.name, options.registries, options.roles)
+    try:
+        keys.parse(entry.encode())
+    except ValueError as error:
+        raise CommandError(str(error).removeprefix("keys[1]: "), status=2) from None
+    print(f"The key of {options.name}, which is shown this once: {made}", file=sys.stderr)
+    print(f"\n{entry}")
+    return 0
+
+
 async def check(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     from gateway.app import probe
@@ -167,23 +209,28 @@ def assets(options: argparse.Namespace) -> int:
 
 
 def _settings(path: Path | None) -> "Settings":
-    from gateway.configuration import load
-    from gateway.registries import KINDS
     from gateway.settings import SettingsError
 
     try:
-        if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
-            path = DEFAULT_CONFIG
-        return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
+        return _read(path)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
 
 
-def _twin_settings(url: str) -> "Settings":
+def _read(path: Path | None) -> "Settings":
+    from gateway.configuration import load
+    from gateway.registries import KINDS
+
+    if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
+
+
+def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
-    from gateway.settings import Secret, ServerSettings, Settings, TelemetrySettings
+    from gateway.settings import AccessSettings, Secret, ServerSettings, Settings, TelemetrySettings
 
     pai = PaiSettings(
         name="pai",
@@ -201,8 +248,12 @@ def _twin_settings(url: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
-    server, telemetry = ServerSettings(profile="development"), TelemetrySettings(metrics="path")
-    return Settings(server=server, telemetry=telemetry, registries=(pai, qianfan))
+    return Settings(
+        server=ServerSettings(profile="development"),
+        access=AccessSettings(mode=mode),
+        telemetry=TelemetrySettings(metrics="path"),
+        registries=(pai, qianfan),
+    )
 
 
 @asynccontextmanager
@@ -236,40 +287,37 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
-async def _serve(settings: "Settings", listener: "socket.socket", announce: Callable[[str], None]) -> int:
-    import uvicorn
+async def _serve(
+    read: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
+) -> int:
+    """Serve until told to stop, by the settings of the start and of each reload; ``remedy`` says how to let others
+    ask, where nothing says who may."""
+    from ipaddress import ip_address
 
-    from gateway.app import create_app
+    from gateway.app import Kept, create_app
+    from gateway.server import Current, Server
     from gateway.settings import SettingsError
     from gateway.telemetry.logs import configure
 
-    configure(settings.telemetry)
+    host, port = listener.getsockname()[:2]
+    kept = Kept()
+
+    def build() -> "ASGIApp":
+        settings = read()
+        configure(settings.telemetry)
+        if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
+            raise SettingsError((f"{host} can be reached by others: {remedy}",))
+        return create_app(settings, kept=kept)
+
     try:
-        app = create_app(settings)
+        current = Current(build)
+        await current.reload()
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        server = Server(current, lambda: announce(url), read().server)
+        async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
+            return await server.run_on(listener)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
-    host, port = listener.getsockname()[:2]
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-
-    server = Server(config)
-    async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
-        await server.serve(sockets=[listener])
-    return 0 if server.started else 1
 
 
 @asynccontextmanager
@@ -320,6 +368,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
+    option("--open", action="store_true", help="let anybody ask, on any address (default: only on a loopback address)")
     option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
     option("--models", type=_models, default=200, metavar="N", help=models)
 
@@ -332,6 +381,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path, metavar="FILE", help=config)
     option("--host", help="address to listen on (default: server.host of the settings, 127.0.0.1)")
     option("--port", type=_port, help="port; 0 takes any free one (default: server.port of the settings, 8000)")
+    option("--workers", type=_workers, metavar="N", help="processes (default: server.workers of the settings, 1)")
 
     option = command(schema, "Print the schema, or compare it with a file.", "gateway schema --check schema.graphql")
     compare = "compare with FILE; exit status 1 when it differs (default FILE: schema.graphql)"
@@ -346,6 +396,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--url", help="address of the gateway (default: server.host and server.port of the settings)")
     option("--config", type=Path, metavar="FILE", help=config)
 
+    option = command(
+        key, "Make an API key: its entry for the file of keys, and itself.", "gateway key reports >> keys.toml"
+    )
+    option("name", help="whose key it is")
+    option("--registries", nargs="+", default=["*"], metavar="PATTERN", help="registries to read (default: *)")
+    option("--roles", nargs="+", default=["read"], metavar="ROLE", help="what the holder may do (default: read)")
+
     option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
 
@@ -355,6 +412,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     return _whole(text, 0, 65535)
+
+
+def _workers(text: str) -> int:
+    return _whole(text, 1, 256)
 
 
 def _models(text: str) -> int:

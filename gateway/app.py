@@ -17,6 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.access.admission import Access
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
@@ -36,6 +37,7 @@ from gateway.upstream.source import ANY, Direct, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
+from gateway.web.entrance import Entrance
 from gateway.web.executor import Executor, Scene
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
@@ -61,6 +63,7 @@ class State(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
+    stopping: asyncio.Event
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
@@ -72,16 +75,32 @@ def bounds(settings: CatalogSettings) -> Bounds:
     return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
 
 
+@dataclass(slots=True)
+class Kept:
+    """What one application leaves to the one after it, when the settings are read anew."""
+
+    memory: BoundedMemory | None = None
+    bounds: tuple[int, int] | None = None
+
+    def memory_for(self, settings: CacheSettings) -> BoundedMemory:
+        """The answers in memory; with other bounds they begin anew. Their keys tell their accounts apart."""
+        bounds = settings.entries, settings.megabytes * 1_000_000
+        if self.memory is None or self.bounds != bounds:
+            self.memory, self.bounds = BoundedMemory(*bounds), bounds
+        return self.memory
+
+
 @asynccontextmanager
-async def cached(settings: CacheSettings, now: Callable[[], float], facts: Facts) -> AsyncIterator[Cache | None]:
+async def cached(
+    settings: CacheSettings, now: Callable[[], float], facts: Facts, kept: Kept
+) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
     shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
-    memory = BoundedMemory(settings.entries, settings.megabytes * 1_000_000)
-    cache = Cache(memory, shared, settings.stale_on_error, now)
+    cache = Cache(kept.memory_for(settings), shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
         yield cache
@@ -127,25 +146,28 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGIApp:
+def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> ASGIApp:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
-    ``now`` gives the time, in seconds since 1970, by which answers grow old. Raises `SettingsError` when a file that
-    the settings name cannot be used, or traces cannot be made.
+    ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
+    file that the settings name cannot be used, or traces cannot be made.
     """
     document, named = warm_up(settings.cache.warm_up)
-    roles = OPEN_TO_ALL[settings.server.profile]
+    anyone = OPEN_TO_ALL[settings.server.profile]
+    access = Access(settings.access, settings.cache.admin_token, anyone, now)
+    entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
     executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer)
-    door = Door(executor, settings.limits, roles)
+    door = Door(executor, settings.limits, entrance)
+    doors = health.Doors(entrance)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with (
             told(settings.telemetry, observer),
             Transport(facts=observer) as transport,
-            cached(settings.cache, now, observer) as cache,
+            cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
             watch = Watch(transport)
             guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
@@ -155,7 +177,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name)
+                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
                 )
                 for one in settings.registries
             }
@@ -164,20 +186,19 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time) -> ASGI
             limits = bounds(settings.catalog)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
-            yield {"registries": opened, "bounds": limits, "cache": cache}
+            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
                 task.cancel()
 
-    token = settings.cache.admin_token.reveal()
     app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
-            *([Route("/cache", CacheDoor(token).answer, methods=["GET", "DELETE"])] if token else []),
+            *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            *([Route("/schema.graphql", health.schema)] if "explain" in roles else []),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
+            Route("/readyz", doors.readyz),
+            *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],
         middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,

@@ -9,9 +9,10 @@ from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from gateway.settings import RegistrySettings, Secret, Settings, SettingsError
+from gateway.settings import CREDENTIALS, RegistrySettings, Secret, Settings, SettingsError
 
 Kinds = Mapping[str, type[RegistrySettings]]
 Variables = Mapping[str, tuple[str, ...]]
@@ -55,8 +56,9 @@ def describe(kinds: Kinds) -> list[Row]:
     rows = []
     for key, items, variables in groups:
         for f in items:
-            default = "required" if f.default is MISSING else "" if f.type is Secret else str(f.default)
-            help = f.metadata["help"] + (f" Example: {f.metadata['example']}" if f.metadata["example"] else "")
+            default = "required" if _required(f) else "" if f.type is Secret else _spelled(f.default)
+            help = f.metadata["help"] + (" Not beside `credentials_…`." if f.metadata["key"] else "")
+            help += f" Example: {f.metadata['example']}" if f.metadata["example"] else ""
             noun = "secret" if f.type is Secret else _NOUNS[f.type].removeprefix("a ")
             rows.append(Row(key % f.name, noun, default, " ".join(variables.get(f.name, ())), help))
     return rows
@@ -75,7 +77,7 @@ def table(kinds: Kinds) -> str:
 
 
 _NOUNS: dict[Any, str] = {str: "text", Secret: "text", bool: "true or false", int: "a whole number"}
-_NOUNS |= {float: "a number", list: "a list", dict: "a table"}
+_NOUNS |= {float: "a number", list: "a list", dict: "a table", tuple[str, ...]: "a list of texts"}
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 _URL = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.I)
 # Kubernetes gives every pod such variables for each Service, also for one called "gateway" or "gateway-…".
@@ -139,19 +141,24 @@ class _Reading:
             names = variables.get(item.name, ())
             name = next((name for name in names if self.environ.get(name)), None)
             text = self.environ[name] if name else written.get(item.name)
-            if text is None and item.default is MISSING:
+            if text is None and _required(item, written):
                 hint = f" (set {' or '.join(names)})" if names else ""
                 self.problems.append(f"{prefix}{item.name} is missing{hint}")
             value = self.value(item, name or prefix + item.name, text, literal=bool(name))
             if value is not None:
                 values[item.name] = value
-        return cls(**values) if len(self.problems) == before else None
+        if len(self.problems) > before:
+            return None
+        made = cls(**values)
+        if isinstance(made, RegistrySettings):
+            self.problems += [f"{prefix}{problem}" for problem in made.problems()]
+        return made
 
     def value(self, item: Field[Any], where: str, text: Any, literal: bool = False) -> Any:
         """The setting's value; None where nothing is said, and after keeping what is wrong."""
         try:
             value = text if literal else self.filled(text)
-            if value is None or (value == "" and item.default is not MISSING):
+            if value is None or (value == "" and not _required(item)):
                 return None
             return _typed(item, value, _shown(text), parse=literal or value is not text)
         except _RefusedError as refused:
@@ -196,10 +203,16 @@ class _Reading:
             if given := [name for name in chain(*vendor.values()) if self.environ.get(name)]:
                 found, where = True, f'registry "{kind}" (from {", ".join(given)}): '
                 yield self.section(cls, {"name": kind, "kind": kind}, where, vendor)
-            needed = [vendor[f.name][0] for f in fields(cls) if f.default is MISSING and f.name in vendor]
+            needed = [vendor[f.name][0] for f in fields(cls) if _required(f) and f.name in vendor]
             ways.append(f"set {' and '.join(needed)}")
         if not found:
             self.problems.append(f"no registry is configured: {', or '.join(ways)}")
+
+
+def _required(item: Field[Any], written: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Whether a setting must be said: what is part of a key, unless the key comes from elsewhere."""
+    elsewhere = any(written.get(name) for name in CREDENTIALS)
+    return item.default is MISSING or (item.metadata["key"] and not elsewhere)
 
 
 def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
@@ -214,16 +227,23 @@ def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
         if parse and kind not in (str, Secret):
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
-    expected = {Secret: str, float: (int, float)}.get(kind, kind)
+    expected = {Secret: str, float: (int, float), tuple[str, ...]: list}.get(kind, kind)
     fits = isinstance(value, cast(type, expected)) and (kind is bool or not isinstance(value, bool))
+    texts = value if isinstance(value, list) else [value]
+    fits = fits and (kind in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
     if not fits:
         raise _RefusedError(f"must be {_NOUNS[kind]}, not {shown if parse else _noun(value)}")
     if kind in (int, float) and not rules["minimum"] <= value <= rules["maximum"]:
         raise _RefusedError(f"{shown} is not between {rules['minimum']} and {rules['maximum']}")
-    if rules["pattern"] and not re.fullmatch(rules["pattern"], value):
+    if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
         raise _RefusedError(f"{shown} does not match {rules['pattern']}{example}")
     return _url(value) if rules["url"] else kind(value)
+
+
+def _spelled(value: object) -> str:
+    """A default as the file spells it."""
+    return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
 
 
 def _url(text: str) -> str:

@@ -4,6 +4,7 @@ GatewayError
 ├── BadInput                     BAD_USER_INPUT             an argument has a value that cannot be used
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor of another list, filter or order, or none at all
 │   └── InvalidId                INVALID_ID                 an id that this gateway never gave out
+├── Unauthenticated              UNAUTHENTICATED            no API key or bearer token, or one that is not accepted
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document has no such operation, or several
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          a document larger or deeper than allowed
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  no document of that hash is known here
@@ -21,6 +22,7 @@ GatewayError
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
     ├── RegistryBusy             REGISTRY_BUSY              no place among the calls it permits came free in time
     ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured key
+    │   └── RegistryKeyless      REGISTRY_UNAUTHENTICATED   the file or command of its key gives none that is good now
     ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured key may not do this
     ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the answer is not what was promised
@@ -57,6 +59,16 @@ class InvalidCursor(BadInput):
 
 class InvalidId(BadInput):
     code = "INVALID_ID"
+
+
+class Unauthenticated(GatewayError):
+    """``reason`` is for the audit log alone: who is not let in is not told why."""
+
+    code = "UNAUTHENTICATED"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("A valid API key or bearer token is needed.")
+        self.reason = reason
 
 
 class UnknownOperation(GatewayError):
@@ -185,6 +197,10 @@ class RegistryBusy(RegistryError):
 
 class RegistryUnauthenticated(RegistryError):
     code, problem = "REGISTRY_UNAUTHENTICATED", "does not accept the configured credentials"
+
+
+class RegistryKeyless(RegistryUnauthenticated):
+    problem, retryable = "has no credentials that are good now", True
 
 
 class RegistryForbidden(RegistryError):

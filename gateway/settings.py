@@ -1,7 +1,8 @@
 """Every setting, declared once: what it means, what it takes, and its default."""
 
 import sys
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 
@@ -29,6 +30,17 @@ class Secret:
         return "Secret(***)"
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One key of an account at a cloud; ``token`` where it is a temporary one (STS), which ends at ``expires``
+    (seconds since 1970), None where nobody said when."""
+
+    key: str
+    secret: Secret
+    token: Secret = Secret("")
+    expires: float | None = None
+
+
 class SettingsError(ValueError):
     """The settings cannot be used; `problems` says everything that is wrong with them, in plain words."""
 
@@ -47,13 +59,19 @@ def setting(
     variables: tuple[str, ...] = (),
     pattern: str | None = None,
     url: bool = False,
+    key: bool = False,
     minimum: float = -sys.float_info.max,
     maximum: float = sys.float_info.max,
     example: str | None = None,
 ) -> Any:
-    """A field of a settings dataclass with what it means and takes; without a default it is required."""
-    rules = {"pattern": pattern, "url": url, "minimum": minimum, "maximum": maximum, "example": example}
+    """A field of a settings dataclass with what it means and takes; without a default it is required. So is one that
+    is part of a registry's ``key``, unless a file or a command gives that."""
+    rules = {"pattern": pattern, "url": url, "key": key, "minimum": minimum, "maximum": maximum, "example": example}
     return field(default=default, metadata={"help": help, "variables": variables, **rules})
+
+
+CREDENTIALS = ("credentials_file", "credentials_command")
+"""The settings by which a registry's key comes from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +82,34 @@ class RegistrySettings:
     kind: str = setting("Kind of registry.")
     timeout: float = setting("Seconds one call may take.", default=8.0, minimum=0.001, maximum=120)
     max_answer_bytes: int = setting("Largest answer taken.", default=16 * 2**20, minimum=1024, maximum=2**30)
+    account: str = setting(
+        "The account whose data the registry answers, in place of its key's id: what is kept outlives the key.",
+        default="",
+        example="1234567890",
+    )
+    credentials_file: str = setting(
+        "File with a temporary key, in place of one in the settings; read again when it changes.", default=""
+    )
+    credentials_command: tuple[str, ...] = setting(
+        "Command that prints such a key, with its arguments; run again before the key ends.",
+        default=(),
+        example='["vault-key", "pai"]',
+    )
 
     def __post_init__(self) -> None:
         texts = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), str)}
         for item in fields(self):
             if item.name in texts and texts[item.name] == item.default:
                 object.__setattr__(self, item.name, texts[item.name].format_map(texts))
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with settings that are right one by one: there is one key, and it is known whose it is."""
+        ways = [name for name in CREDENTIALS if getattr(self, name)]
+        ways += [item.name for item in fields(self) if item.metadata["key"] and getattr(self, item.name)][:1]
+        if len(ways) > 1:
+            yield f"{ways[0]}: {ways[1]} is set too, and only one of them can give the key"
+        if ways and ways[0] in CREDENTIALS and not self.account:
+            yield f"{ways[0]} needs account: a key that changes does not say whose data an answer holds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +118,14 @@ class ServerSettings:
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
+    workers: int = setting("Processes that serve; each has a cache of its own.", default=1, minimum=1, maximum=256)
+    drain: float = setting(
+        "Seconds for which a gateway that is to stop still answers, no longer ready: clients go elsewhere.",
+        default=1.0,
+        minimum=0,
+        maximum=300,
+    )
+    grace: float = setting("Seconds that what runs then has to end.", default=10.0, minimum=1, maximum=600)
     profile: str = setting(
         "`development` shows everybody playground, schema, suggestions and `raw` fields; `production` does not.",
         default="production",
@@ -124,6 +172,35 @@ class DocumentsSettings:
         "File of trusted documents: a JSON object of documents by their id.", default="", example="documents.json"
     )
     only_trusted: bool = setting("Execute nothing but trusted documents.", default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may ask."""
+
+    mode: str = setting(
+        "Who may ask: `loopback` (anyone, and only a loopback address is listened on), `open` (anyone, anywhere) or "
+        "`callers` (those whom `access.keys` or the issuer of tokens knows).",
+        default="loopback",
+        pattern="loopback|open|callers",
+    )
+    keys: str = setting("File of API keys; read again when it changes.", default="", example="keys.toml")
+    issuer: str = setting("Issuer (`iss`) of JWT bearer tokens.", default="", example="https://login.example.com/")
+    audience: str = setting("Audience (`aud`) that a token must name.", default="", example="registry-gateway")
+    jwks: str = setting(
+        "The issuer's public keys (a JWK Set): a file, or an https:// address (http:// on loopback only).",
+        default="",
+        example="https://login.example.com/jwks.json",
+    )
+    algorithms: tuple[str, ...] = setting(
+        "Signature algorithms that a token may have, of those with public keys.",
+        default=("RS256", "ES256", "EdDSA"),
+        pattern="(RS|PS|ES)(256|384|512)|EdDSA",
+        example='["RS256"]',
+    )
+    leeway: float = setting("Seconds by which the issuer's clock may differ.", default=30.0, minimum=0, maximum=300)
+    registries_claim: str = setting("Claim with the registries that a token's holder may read.", default="registries")
+    roles_claim: str = setting("Claim with the roles of a token's holder.", default="roles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +268,7 @@ class CacheSettings:
         example="warm-up.graphql",
     )
     admin_token: Secret = setting(
-        "Bearer token for `/cache`, which shows and purges what is kept; without it there is no such path.",
+        "Bearer token for `/cache`, which shows and purges what is kept, beside callers with the role `admin`.",
         default=Secret(""),
     )
     wait: float = setting(
@@ -297,6 +374,7 @@ class Settings:
     """Everything the gateway can be told: one table of the file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     documents: DocumentsSettings = field(default_factory=DocumentsSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
@@ -307,3 +385,8 @@ class Settings:
     hedging: HedgingSettings = field(default_factory=HedgingSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()
+
+    def of_worker(self, number: int) -> "Settings":
+        """The settings of one of several workers, counted from 0: each has a port of its own for metrics."""
+        telemetry = replace(self.telemetry, metrics_port=self.telemetry.metrics_port + number)
+        return replace(self, telemetry=telemetry)

@@ -14,12 +14,12 @@ from gateway.catalog.operation import Operation
 from gateway.graph.context import Context
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
-from gateway.settings import BreakerSettings, CacheSettings, LimitsSettings, Secret, SettingsError
+from gateway.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.source import Freshness, Lifetimes, Source
 from gateway.upstream.transport import Transport
-from gateway.upstream.wire import Destination, Key, Request, Scope
+from gateway.upstream.wire import Destination, Key, Request, Scope, Standing
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -191,7 +191,8 @@ async def test_a_waiter_that_leaves_harms_nobody() -> None:
 
 
 REQUEST = Request("GetModel", "models", "GET", "/api/v1/models/m")
-DESTINATION = Destination("pai", Scope.of("a"), {}, 1.0, 1000, lambda *_: {}, lambda _: None)
+NO_KEY = Standing(Credentials("", Secret("")))
+DESTINATION = Destination("pai", Scope.of("a"), {}, 1.0, 1000, lambda *_: {}, lambda _: None, NO_KEY)
 
 
 def source_over(sender: source.Sender, now: Time | None = None) -> Source:

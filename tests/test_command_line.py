@@ -202,6 +202,13 @@ def test_a_taken_port_is_one_line(arguments: tuple[str, ...], taken: str) -> Non
     assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
 
 
+def test_a_taken_port_for_metrics_is_one_line(taken: str) -> None:
+    environ = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
+    environ |= {"GATEWAY_TELEMETRY_METRICS": "port", "GATEWAY_TELEMETRY_METRICS_PORT": taken}
+    errors = run("serve", "--port", "0", status=1, environ=environ).stderr
+    assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+
+
 def test_a_host_that_does_not_exist_is_one_line() -> None:
     errors = run("twins", "--host", "no.such.host.invalid", status=1).stderr
     assert re.fullmatch(r"gateway: cannot listen on no\.such\.host\.invalid:0: .+\n", errors)
@@ -262,6 +269,7 @@ def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> 
         "PAI_STS_TOKEN",
         "QIANFAN_ACCESS_KEY",
         "QIANFAN_SECRET_KEY",
+        "QIANFAN_STS_TOKEN",
     }
 
 

@@ -7,6 +7,8 @@ import pytest
 from graphql import GraphQLEnumType, is_specified_scalar_type
 
 from gateway import errors
+from gateway.access.callers import ROLES, ROUTER
+from gateway.access.keys import parse
 from gateway.configuration import table
 from gateway.graph.schema import SCHEMA, printed
 from gateway.registries import KINDS
@@ -32,8 +34,22 @@ def test_the_readme_lists_every_setting() -> None:
     assert section("settings") == table({name: kind.settings for name, kind in KINDS.items()}).strip()
 
 
+def test_the_readmes_file_of_keys_is_one() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"```toml\n# keys.toml\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    (entry,) = parse(found[1].encode())
+    assert (entry.caller.name, entry.caller.registries) == ("reports", ("pai-*",))
+    assert entry.caller.roles == {"read", "raw"}
+
+
+def test_the_readme_lists_every_role() -> None:
+    listed = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*ROLES, ROUTER} <= set(listed)
+
+
 def test_the_readme_lists_every_error_code_that_clients_see() -> None:
-    codes = set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", errors.__doc__ or ""))
+    codes = set(re.findall(r"\b(?:[A-Z]+(?:_[A-Z]+)+|[A-Z]{9,})\b", errors.__doc__ or ""))
     assert set(re.findall(r"^\| `([A-Z_]+)`", section("errors"), re.MULTILINE)) == codes
 
 

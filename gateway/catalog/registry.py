@@ -1,5 +1,6 @@
 """A configured registry: its kind, its settings, the way to it, and how it has been answering."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -9,7 +10,8 @@ from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
 from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
-from gateway.settings import RegistrySettings, Secret
+from gateway.settings import CREDENTIALS, RegistrySettings, Secret
+from gateway.upstream.credentials import keyring
 from gateway.upstream.health import Health
 from gateway.upstream.source import ANY, Answer, Freshness
 from gateway.upstream.wire import Destination, Request, Scope
@@ -25,13 +27,14 @@ class Fetcher(Protocol):
 
 @dataclass(slots=True)
 class Registry:
-    """One configured registry; ``circuit`` tells the state of its breaker."""
+    """One configured registry; ``circuit`` tells the state of its breaker, ``now`` the seconds since 1970."""
 
     kind: Kind
     settings: RegistrySettings
     source: Fetcher
     health: Health = field(default_factory=Health)
     circuit: Callable[[], Enum] | None = None
+    now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,8 +45,9 @@ class Registry:
             kind.services(settings),
             settings.timeout,
             settings.max_answer_bytes,
-            lambda request, host, now, nonce: kind.sign(request, host, settings, now, nonce),
+            kind.sign,
             lambda response: kind.check(settings.name, response),
+            keyring(settings, kind.credentials(settings), self.now),
         )
 
     @property
@@ -97,12 +101,19 @@ class Registry:
 
 
 def identity(settings: RegistrySettings) -> Iterator[str]:
-    """What decides whose data a registry answers: all of its settings but its name, its limits and its secrets."""
+    """What decides whose data a registry answers: all of its settings but its name, its limits and its secrets.
+
+    An ``account``, where it is said, stands in place of the key's id, so that a key may change without what is kept;
+    beside it, where its key comes from: registries that call two accounts the same share nothing for that.
+    """
     common = {declared.name for declared in fields(RegistrySettings)}
+    if settings.account:
+        yield from (f"{name}={getattr(settings, name)}" for name in ("account", *CREDENTIALS))
     for declared in fields(settings):
         value = getattr(settings, declared.name)
-        if declared.name not in common and not isinstance(value, Secret):
-            yield f"{declared.name}={value}"
+        if declared.name in common or isinstance(value, Secret) or (settings.account and declared.metadata["key"]):
+            continue
+        yield f"{declared.name}={value}"
 
 
 def error_record(error: RegistryError) -> Mapping[str, Any]:

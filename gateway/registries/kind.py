@@ -15,7 +15,7 @@ import orjson
 from gateway.errors import RegistryError
 from gateway.registries.fields import Field, Raw, Shape, as_text, at
 from gateway.registries.signatures import encode
-from gateway.settings import RegistrySettings
+from gateway.settings import Credentials, RegistrySettings
 from gateway.upstream.wire import Request, Response
 
 Keys = tuple[str, ...]
@@ -161,8 +161,9 @@ class Kind:
     ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
     ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
     whose own key is their name. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
-    no call supplies. ``sign`` returns the headers to send for (request, host, settings, now, nonce); ``check`` the
-    error that a response means for the registry of that name, if any. ``generation`` gives the table for a
+    no call supplies. ``credentials`` gives the key in a registry's settings; ``sign`` returns the headers to send for
+    (request, host, credentials, now, nonce); ``check`` the error that a response means for the registry of that name,
+    if any. ``generation`` gives the table for a
     registry's settings, where a product has several generations.
     """
 
@@ -175,7 +176,8 @@ class Kind:
     streams: tuple[Stream, ...]
     probe: Call
     absent: Mapping[str, frozenset[str]]
-    sign: Callable[[Request, str, Any, datetime, str], Mapping[str, str]]
+    credentials: Callable[[Any], Credentials]
+    sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
     check: Callable[[str, Response], RegistryError | None]
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)

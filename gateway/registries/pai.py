@@ -44,7 +44,7 @@ from gateway.registries.pai_tables import (
     rows,
 )
 from gateway.registries.signatures import acs3
-from gateway.settings import RegistrySettings, Secret, setting
+from gateway.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.upstream.wire import Request, Response
 
 
@@ -58,8 +58,10 @@ class PaiSettings(RegistrySettings):
         pattern=r"[a-z]{2}-[a-z0-9-]+",
         example="cn-hangzhou",
     )
-    access_key_id: str = setting("AccessKey id.", variables=("ALIBABA_CLOUD_ACCESS_KEY_ID",))
-    access_key_secret: Secret = setting("AccessKey secret.", variables=("ALIBABA_CLOUD_ACCESS_KEY_SECRET",))
+    access_key_id: str = setting("AccessKey id.", default="", key=True, variables=("ALIBABA_CLOUD_ACCESS_KEY_ID",))
+    access_key_secret: Secret = setting(
+        "AccessKey secret.", default=Secret(""), key=True, variables=("ALIBABA_CLOUD_ACCESS_KEY_SECRET",)
+    )
     security_token: Secret = setting(
         "STS token, when the key is a temporary one.",
         default=Secret(""),
@@ -218,9 +220,9 @@ def algorithm_named(document: Any, keys: Keys) -> Keys | None:
 VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
 
 
-def sign(request: Request, host: str, settings: PaiSettings, now: datetime, nonce: str) -> Mapping[str, str]:
+def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
     """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
-    token = settings.security_token.reveal()
+    token = credentials.token.reveal()
     payload = hashlib.sha256(request.body).hexdigest()
     signed = {
         "host": host,
@@ -229,12 +231,10 @@ def sign(request: Request, host: str, settings: PaiSettings, now: datetime, nonc
         "x-acs-date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "x-acs-signature-nonce": nonce,
         "x-acs-content-sha256": payload,
-        **({"x-acs-security-token": token, "x-acs-accesskey-id": settings.access_key_id} if token else {}),
+        **({"x-acs-security-token": token, "x-acs-accesskey-id": credentials.key} if token else {}),
     }
-    names, signature = acs3(
-        settings.access_key_secret.reveal(), request.method, request.path, request.query, signed, payload
-    )
-    authorization = f"ACS3-HMAC-SHA256 Credential={settings.access_key_id},SignedHeaders={names},Signature={signature}"
+    names, signature = acs3(credentials.secret.reveal(), request.method, request.path, request.query, signed, payload)
+    authorization = f"ACS3-HMAC-SHA256 Credential={credentials.key},SignedHeaders={names},Signature={signature}"
     return {**signed, "accept": "application/json", "Authorization": authorization}
 
 
@@ -353,6 +353,9 @@ PAI = Kind(
         "Algorithm": frozenset(),
         "AlgorithmVersion": frozenset(),
     },
+    credentials=lambda settings: Credentials(
+        settings.access_key_id, settings.access_key_secret, settings.security_token
+    ),
     sign=sign,
     check=check,
 )

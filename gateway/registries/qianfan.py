@@ -43,7 +43,7 @@ from gateway.registries.qianfan_tables import (
     versions,
 )
 from gateway.registries.signatures import bce_auth_v1, bce_prefix
-from gateway.settings import RegistrySettings, Secret, setting
+from gateway.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.upstream.wire import Request, Response
 
 
@@ -51,8 +51,9 @@ from gateway.upstream.wire import Request, Response
 class QianfanSettings(RegistrySettings):
     """One account of Baidu Qianfan."""
 
-    access_key: str = setting("IAM access key.", variables=("QIANFAN_ACCESS_KEY",))
-    secret_key: Secret = setting("IAM secret key.", variables=("QIANFAN_SECRET_KEY",))
+    access_key: str = setting("IAM access key.", default="", key=True, variables=("QIANFAN_ACCESS_KEY",))
+    secret_key: Secret = setting("IAM secret key.", default=Secret(""), key=True, variables=("QIANFAN_SECRET_KEY",))
+    security_token: Secret = setting("STS token, when the key is a temporary one.", default=Secret(""))
     endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True)
     api: str = setting("Generation of the model repository's API: v1 or v2.", default="v1", pattern="v1|v2")
 
@@ -196,13 +197,16 @@ def task_algorithm_version(document: Any, keys: Keys) -> Keys | None:
 SIGNATURE_SECONDS = 300
 
 
-def sign(request: Request, host: str, settings: QianfanSettings, now: datetime, nonce: str) -> Mapping[str, str]:
-    """bce-auth-v1 headers over content-type, host and x-bce-date; source: Baidu AI Cloud, authentication V1."""
+def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
+    """bce-auth-v1 headers over content-type, host, x-bce-date and the STS token; source: Baidu AI Cloud,
+    authentication V1."""
     timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     signed = {"content-type": "application/json", "host": host, "x-bce-date": timestamp}
-    prefix = bce_prefix(settings.access_key, timestamp, SIGNATURE_SECONDS)
+    if credentials.token:
+        signed["x-bce-security-token"] = credentials.token.reveal()
+    prefix = bce_prefix(credentials.key, timestamp, SIGNATURE_SECONDS)
     names, signature = bce_auth_v1(
-        settings.secret_key.reveal(), prefix, request.method, request.path, request.query, signed
+        credentials.secret.reveal(), prefix, request.method, request.path, request.query, signed
     )
     return {**signed, "Authorization": f"{prefix}/{names}/{signature}"}
 
@@ -331,6 +335,7 @@ QIANFAN: Kind = Kind(
         ),
         "AlgorithmVersion": frozenset({"owner", "created_at", "updated_at"}),
     },
+    credentials=lambda settings: Credentials(settings.access_key, settings.secret_key, settings.security_token),
     sign=sign,
     check=check,
     generation=lambda settings: QIANFAN_V2 if settings.api == "v2" else QIANFAN,

@@ -39,11 +39,15 @@ def described(record: logging.LogRecord) -> dict[str, Any]:
     return line
 
 
+def clean(text: str) -> str:
+    return text if text.isprintable() else text.translate(UNPRINTABLE)
+
+
 class Json(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return orjson.dumps(described(record), default=str).decode().translate(UNPRINTABLE)
+        return clean(orjson.dumps(described(record), default=str).decode())
 
 
 class Console(logging.Formatter):
@@ -53,7 +57,7 @@ class Console(logging.Formatter):
         line = described(record)
         parts = [line.pop("time"), f"{line.pop('level'):<7}", line.pop("logger"), line.pop("message")]
         fields = [f"{name}={shown(value)}" for name, value in line.items() if value not in (None, {}, [])]
-        return " ".join([*parts, *fields]).translate(UNPRINTABLE)
+        return clean(" ".join([*parts, *fields]))
 
 
 def shown(value: Any) -> str:

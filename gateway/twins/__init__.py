@@ -14,17 +14,30 @@ from gateway.twins.gatekeeper import (
     PAI_STS_TOKEN,
     QIANFAN_ACCESS_KEY,
     QIANFAN_SECRET_KEY,
+    QIANFAN_STS_TOKEN,
 )
 from gateway.twins.rows import Algorithm, PaiModel, QianfanModel
 from gateway.twins.server import CALLS, Twins, serving
 
-__all__ = [
-    "CALLS",
+CREDENTIALS = (
     "PAI_KEY_ID",
     "PAI_SECRET",
     "PAI_STS_TOKEN",
     "QIANFAN_ACCESS_KEY",
     "QIANFAN_SECRET_KEY",
+    "QIANFAN_STS_TOKEN",
+)
+"""The names of the credentials, which only the twins know."""
+
+__all__ = [
+    "CALLS",
+    "CREDENTIALS",
+    "PAI_KEY_ID",
+    "PAI_SECRET",
+    "PAI_STS_TOKEN",
+    "QIANFAN_ACCESS_KEY",
+    "QIANFAN_SECRET_KEY",
+    "QIANFAN_STS_TOKEN",
     "Algorithm",
     "Corpus",
     "PaiModel",

@@ -17,9 +17,11 @@ from gateway.errors import (
     RegistryBadAnswer,
     RegistryError,
     RegistryTimeout,
+    RegistryUnauthenticated,
     RegistryUnreachable,
 )
 from gateway.registries.signatures import query_string
+from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
 from gateway.upstream.connections import Connections, Garbled, TooLarge
 from gateway.upstream.wire import Destination, Request, Response
@@ -58,9 +60,8 @@ class Transport:
         started = perf_counter()
         try:
             async with asyncio.timeout(destination.timeout):
-                response = await self._exchange(destination, request)
+                response, error = await self._answered(destination, request)
             attempt.status = response.status
-            error = destination.check(response)
             document = response.document
             if error is None and (response.status >= 300 or not isinstance(document, dict)):
                 error = RegistryBadAnswer(destination.registry)
@@ -90,14 +91,24 @@ class Transport:
             )
         raise error from None
 
-    async def _exchange(self, destination: Destination, request: Request) -> Response:
+    async def _answered(self, destination: Destination, request: Request) -> tuple[Response, RegistryError | None]:
+        """A response and its error; where the credentials are not accepted and there are others now, that of those."""
+        credentials = await destination.keyring.current()
+        response = await self._exchange(destination, request, credentials)
+        error = destination.check(response)
+        if isinstance(error, RegistryUnauthenticated) and await destination.keyring.renewed(credentials):
+            response = await self._exchange(destination, request, await destination.keyring.current())
+            error = destination.check(response)
+        return response, error
+
+    async def _exchange(self, destination: Destination, request: Request, credentials: Credentials) -> Response:
         """Send one request, freshly signed, and read its answer up to the limit."""
         address = destination.addresses[request.service]
         connections = self._connections.get(address)
         if connections is None:
             connections = self._connections[address] = Connections(address)
         query = f"?{query_string(request.query)}" if request.query else ""
-        headers = destination.sign(request, connections.netloc, self.clock(), secrets.token_hex(16))
+        headers = destination.sign(request, connections.netloc, credentials, self.clock(), secrets.token_hex(16))
         status, received, body = await connections.exchange(
             request.method, request.path + query, headers, request.body, destination.limit
         )

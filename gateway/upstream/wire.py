@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.errors import RegistryError
+from gateway.settings import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,36 @@ class Response:
     document: Any
 
 
+class Keyring(Protocol):
+    """Where the credentials of a registry come from."""
+
+    async def current(self) -> Credentials:
+        """Those to sign with now. Raises `RegistryKeyless`."""
+
+    async def renewed(self, used: Credentials) -> bool:
+        """Whether there are others than those which a registry did not accept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Credentials that stand in the settings."""
+
+    credentials: Credentials
+
+    async def current(self) -> Credentials:
+        return self.credentials
+
+    async def renewed(self, used: Credentials) -> bool:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a registry's requests go, and its rules.
 
     ``scope`` is whose data it answers, ``timeout`` in seconds for one call, ``limit`` in bytes for one decoded answer;
-    ``sign`` gives the headers for (request, host, now, nonce), ``check`` the error of a response.
+    ``sign`` gives the headers for (request, host, credentials, now, nonce), ``check`` the error of a response,
+    ``keyring`` the credentials.
     """
 
     registry: str
@@ -79,5 +104,6 @@ class Destination:
     addresses: Mapping[str, str]
     timeout: float
     limit: int
-    sign: Callable[[Request, str, datetime, str], Mapping[str, str]]
+    sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
     check: Callable[[Response], RegistryError | None]
+    keyring: Keyring

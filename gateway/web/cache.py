@@ -1,27 +1,28 @@
 """What is kept, for operators: `GET /cache` shows it, `DELETE /cache` forgets it on every replica."""
 
-import hmac
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.catalog.ids import parse
-from gateway.errors import InvalidId
+from gateway.errors import Forbidden, InvalidId, Unauthenticated
+from gateway.web.entrance import Entrance, denied
 
 
 class CacheDoor:
-    """The endpoint, open to holders of a bearer token.
+    """The endpoint, open to callers with the role ``admin``.
 
     ``DELETE`` takes ``registry`` (all of its answers) or ``id`` (those that may tell of one object), or neither for
     all of this gateway's registries, and answers how many this process forgot.
     """
 
-    def __init__(self, token: str) -> None:
-        self.expected = f"Bearer {token}".encode()
+    def __init__(self, entrance: Entrance) -> None:
+        self.entrance = entrance
 
     async def answer(self, request: Request) -> Response:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), self.expected):
-            return JSONResponse({"error": "A bearer token is needed."}, 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            await self.entrance.caller(request, "admin")
+        except (Unauthenticated, Forbidden) as refusal:
+            return denied(refusal)
         cache, registries = request.state.cache, request.state.registries
         if cache is None:
             return JSONResponse({"error": "Nothing is kept: the cache is not enabled."}, 404)

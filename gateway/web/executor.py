@@ -1,6 +1,6 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -28,14 +28,15 @@ from gateway.web.requests import Asked
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); and the
-    caller's name, where callers have names."""
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
+    name, where callers have names; and who is told of what was asked for and is not permitted."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     wanted: Freshness
     roles: Container[str]
     caller: str | None = None
+    denied: Callable[[Forbidden], None] = lambda refusal: None
 
     def operation(self) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted)
@@ -116,7 +117,7 @@ class Executor:
 
     def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
-            document = self.documents.read(self.persisted.text(asked))
+            document = self.documents.read(self.persisted.text(asked, scene.caller))
             report.document = digest(document.text)
             if document.errors:
                 return refusal(*document.errors)
@@ -128,6 +129,8 @@ class Executor:
             if "raw" in document.fields and "raw" not in scene.roles:
                 raise Forbidden("`raw` is not shown to this caller.")
         except GatewayError as error:
+            if isinstance(error, Forbidden):
+                scene.denied(error)
             return refused(error)
         coerced = get_variable_values(
             self.documents.schema,

@@ -13,34 +13,31 @@ from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Forbidden, TooManyRequests
+from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.web import freshness, multipart
+from gateway.web.entrance import Entrance, challenge
 from gateway.web.executor import Executor, Prepared, Result, Scene
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
 
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
-STATUSES: Final = {Forbidden.code: 403, TooManyRequests.code: 429}
+STATUSES: Final = {Unauthenticated.code: 401, Forbidden.code: 403, TooManyRequests.code: 429}
 """Statuses of refusals in both media types; others have the one of their media type."""
 
 
 class Door:
     """The endpoint for requests with one answer. No body, however broken, gets a status of 500."""
 
-    def __init__(self, executor: Executor, limits: LimitsSettings, roles: frozenset[str]) -> None:
-        self.executor, self.limits, self.roles = executor, limits, roles
-
-    def scene(self, request: Request) -> Scene:
-        wanted = freshness.wanted(request.headers.get("cache-control"))
-        return Scene(request.state.registries, request.state.bounds, wanted, self.roles)
+    def __init__(self, executor: Executor, limits: LimitsSettings, entrance: Entrance) -> None:
+        self.executor, self.limits, self.entrance = executor, limits, entrance
 
     async def answer(self, request: Request) -> Response:
         media_type = JSON
         try:
             accept = request.headers.get("accept", "*/*")
             media_type = negotiate(accept)
+            scene = await self.entrance.scene(request)
             asked = await read(request, self.limits)
-            scene = self.scene(request)
             if isinstance(asked, list):
                 results = await asyncio.gather(*(self.one(operation, scene) for operation in asked))
                 return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
@@ -49,8 +46,10 @@ class Door:
                 self.check_method(request.method, prepared)
                 if prepared.document.staged is not None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
-                return settled(request, media_type, await self.executor.answer(prepared, scene))
-            return settled(request, media_type, prepared)
+                return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
+            return settled(request, scene, media_type, prepared)
+        except (Unauthenticated, Forbidden) as denied:
+            return respond(media_type, STATUSES[denied.code], body_of(denied), challenge(denied))
         except Refused as refused:
             return respond(media_type, refused.status, body_of(refused), refused.headers)
 
@@ -73,12 +72,14 @@ class Door:
             raise Refused(405, "GET is for queries only.", Allow="POST")
 
 
-def settled(request: Request, media_type: str, result: Result) -> Response:
+def settled(request: Request, scene: Scene, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
     if result.operation is None:
         headers = {} if result.retry_after is None else {"Retry-After": str(math.ceil(result.retry_after))}
         return respond(media_type, status_of_refusal(media_type, result.codes), result.body, headers)
     response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
+    if scene.caller is not None:  # a browser must not keep for the next user what it got for this one
+        response.headers.add_vary_header("Authorization, X-API-Key")
     if request.method == "GET" and not result.codes:
         response.headers["ETag"] = tag = freshness.etag(result.body)
         if tag in request.headers.get("if-none-match", ""):
@@ -91,7 +92,7 @@ def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
     return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
 
 
-def body_of(refused: Refused) -> bytes:
+def body_of(refused: Refused | GatewayError) -> bytes:
     error: dict[str, Any] = {"message": str(refused), "extensions": {"code": refused.code}}
     return orjson.dumps({"errors": [error]})
 

@@ -3,7 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from gateway.access.callers import visible
+from gateway.errors import Forbidden, Unauthenticated
 from gateway.graph.schema import printed
+from gateway.web.entrance import Entrance, denied
 
 
 async def healthz(request: Request) -> Response:
@@ -11,13 +14,34 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def readyz(request: Request) -> Response:
-    """Ready, and how each registry has been answering; 503 only when every registry's last call failed."""
-    states = {name: registry.health.state for name, registry in request.state.registries.items()}
-    down = bool(states) and all(state == "UNAVAILABLE" for state in states.values())
-    return JSONResponse({"status": "down" if down else "ok", "registries": states}, 503 if down else 200)
+class Doors:
+    """Those that tell of what exists only what exists for whoever asks."""
 
+    def __init__(self, entrance: Entrance) -> None:
+        self.entrance = entrance
 
-async def schema(request: Request) -> Response:
-    """The schema in SDL."""
-    return PlainTextResponse(printed())
+    async def readyz(self, request: Request) -> Response:
+        """Ready, and how each registry that the caller may read has been answering: degraded when the last call to
+        some of them failed; 503 only when it failed for each of them, or the gateway is about to stop. Who may not ask
+        is told of all together."""
+        registries = request.state.registries
+        try:
+            registries = visible(registries, await self.entrance.access.caller(request.headers))
+            told = True
+        except Unauthenticated:
+            told = False
+        states = {name: registry.health.state for name, registry in registries.items()}
+        failing = sum(state == "UNAVAILABLE" for state in states.values())
+        status = "ok" if not failing else "down" if failing == len(states) else "degraded"
+        if request.state.stopping.is_set():
+            status = "stopping"
+        said = {"status": status, **({"registries": states} if told else {})}
+        return JSONResponse(said, 503 if status in ("down", "stopping") else 200)
+
+    async def schema(self, request: Request) -> Response:
+        """The schema in SDL."""
+        try:
+            await self.entrance.caller(request, "explain")
+        except (Unauthenticated, Forbidden) as refusal:
+            return denied(refusal)
+        return PlainTextResponse(printed())

@@ -42,7 +42,8 @@ async def metrics_port(door: MetricsDoor, host: str, port: int) -> AsyncIterator
     """The door on a port of its own, in the running loop. Raises OSError when it cannot listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        # Settings that are read anew open the port before those of before close it.
+        listener = socket.create_server((host, port), family=family, reuse_port=True)
     except OSError as error:
         logger.error("Cannot listen on %s:%s for metrics: %s", host, port, error.strerror)
         raise

@@ -49,11 +49,11 @@ class Persisted:
     def __init__(self, settings: DocumentsSettings) -> None:
         self.settings = settings
         self.trusted = trusted(settings.trusted)
-        self._registered: OrderedDict[str, str] = OrderedDict()
+        self._registered: OrderedDict[tuple[str | None, str], str] = OrderedDict()
         self._room = ROOM
 
-    def text(self, asked: Asked) -> str:
-        """The text of the document that is asked for.
+    def text(self, asked: Asked, caller: str | None = None) -> str:
+        """The text of the document that is asked for. What a caller registered is nobody else's.
 
         Raises `PersistedQueryNotFound` and its kin, `DocumentNotTrusted`, and `Refused` when there is none.
         """
@@ -68,7 +68,7 @@ class Persisted:
             if not asked.query:
                 raise Refused(400, "The request has no `query`.")
             return asked.query
-        return self._registering(hashed, asked.query)
+        return self._registering((caller, hashed), asked.query)
 
     def _hash(self, asked: Asked) -> str | None:
         named = asked.extensions.get("persistedQuery")
@@ -83,17 +83,17 @@ class Persisted:
             raise BadInput("`persistedQuery` must have version 1 and a `sha256Hash`.")
         return hashed.lower()
 
-    def _registering(self, hashed: str, text: str | None) -> str:
+    def _registering(self, name: tuple[str | None, str], text: str | None) -> str:
         """A document by its hash, which is remembered when it comes with its text."""
         if text is None:
-            if hashed not in self._registered:
+            if name not in self._registered:
                 raise PersistedQueryNotFound
-            self._registered.move_to_end(hashed)
-            return self._registered[hashed]
-        if digest(text) != hashed:
+            self._registered.move_to_end(name)
+            return self._registered[name]
+        if digest(text) != name[1]:
             raise PersistedQueryMismatch("The hash is not the one of the document.")
-        if self.settings.automatic and hashed not in self._registered:
-            self._registered[hashed] = text
+        if self.settings.automatic and name not in self._registered:
+            self._registered[name] = text
             self._room -= len(text)
             while self._room < 0:
                 self._room += len(self._registered.popitem(last=False)[1])

@@ -27,7 +27,7 @@ from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, UNSAID, Field, Raw, Rows, Shape, Table
 from gateway.registries.kind import Call, Kind
 from gateway.registries.qianfan import QIANFAN_V2
-from gateway.settings import RegistrySettings, Secret
+from gateway.settings import Credentials, RegistrySettings, Secret
 from gateway.upstream.source import Direct
 from gateway.upstream.wire import Request, Response
 
@@ -105,6 +105,11 @@ def settings(kind: str) -> RegistrySettings:
     types = {name: item.type for name, item in TABLES[kind].settings.__dataclass_fields__.items()}
     values = {name: Secret(value) if types[name] is Secret else value for name, value in said.items()}
     return TABLES[kind].settings(name="test", kind=TABLES[kind].name.lower(), **values)
+
+
+def credentials(kind: str) -> Credentials:
+    """The key in them."""
+    return TABLES[kind].credentials(settings(kind))
 
 
 def registry(kind: str, sender: Any = None) -> Registry:

@@ -598,7 +598,7 @@ NOW = datetime(2024, 5, 20, 8, 30, 45, tzinfo=UTC)
 
 def signed(kind: str, call: Any, now: datetime = NOW, nonce: str = "0" * 32) -> dict[str, str]:
     request = call.request(("1",) * 2)
-    return dict(TABLES[kind].sign(request, "registry.example", samples.settings(kind), now, nonce))
+    return dict(TABLES[kind].sign(request, "registry.example", samples.credentials(kind), now, nonce))
 
 
 @every_kind
@@ -617,9 +617,9 @@ def test_every_call_is_signed_with_the_time_and_without_the_secret(kind: str) ->
 
 @every_kind
 def test_a_signature_is_of_its_host_call_and_key(kind: str) -> None:
-    settings = samples.settings(kind)
+    credentials = samples.credentials(kind)
     made = {
-        TABLES[kind].sign(call.request(keys), host, settings, NOW, "0" * 32)["Authorization"]
+        TABLES[kind].sign(call.request(keys), host, credentials, NOW, "0" * 32)["Authorization"]
         for call in TABLES[kind].calls
         if call.method == "GET"
         for keys in (("1", "1"), ("2", "2"))

@@ -14,10 +14,10 @@ from baidubce.auth.bce_credentials import BceCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.registries.pai import PAI, PaiSettings
-from gateway.registries.qianfan import QIANFAN, QianfanSettings
+from gateway.registries.pai import PAI
+from gateway.registries.qianfan import QIANFAN
 from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix, encode, query_string
-from gateway.settings import Secret
+from gateway.settings import Credentials, Secret
 from gateway.upstream.wire import Request
 from tests.registries.samples import FOLDER
 
@@ -190,21 +190,14 @@ pai_requests = st.builds(
 )
 
 
-def pai_settings(token: str = "") -> PaiSettings:
-    return PaiSettings(
-        name="pai",
-        kind="pai",
-        region="cn-hangzhou",
-        access_key_id="key",
-        access_key_secret=Secret(SECRET),
-        security_token=Secret(token),
-    )
+def key(token: str = "") -> Credentials:
+    return Credentials("key", Secret(SECRET), Secret(token))
 
 
 @given(request=pai_requests, token=st.sampled_from(["", TOKEN]))
 @settings(max_examples=100, deadline=None)
 def test_headers_for_pai_hold_what_the_official_signer_accepts(request: Request, token: str) -> None:
-    headers = dict(PAI.sign(request, "127.0.0.1:8080", pai_settings(token), NOW, NONCE))
+    headers = dict(PAI.sign(request, "127.0.0.1:8080", key(token), NOW, NONCE))
     authorization = headers.pop("Authorization")
     found = re.fullmatch(r"ACS3-HMAC-SHA256 Credential=key,SignedHeaders=([^,]+),Signature=[0-9a-f]{64}", authorization)
     assert found is not None
@@ -228,25 +221,26 @@ def test_headers_for_pai_hold_what_the_official_signer_accepts(request: Request,
     path=PATH,
     query=st.dictionaries(WORD, TEXT, max_size=3).map(lambda query: tuple(query.items())),
     body=st.binary(max_size=40),
+    token=st.sampled_from(["", TOKEN]),
 )
 @settings(max_examples=100, deadline=None)
 def test_headers_for_qianfan_hold_what_the_official_signer_accepts(
-    path: str, query: tuple[tuple[str, str], ...], body: bytes
+    path: str, query: tuple[tuple[str, str], ...], body: bytes, token: str
 ) -> None:
-    keys = QianfanSettings(name="qianfan", kind="qianfan", access_key="key", secret_key=Secret(SECRET))
     request = Request("modelDetail", "console", "POST", path, query, body)
-    headers = dict(QIANFAN.sign(request, "127.0.0.1:8080", keys, NOW, NONCE))
+    headers = dict(QIANFAN.sign(request, "127.0.0.1:8080", key(token), NOW, NONCE))
     authorization = headers.pop("Authorization")
     assert authorization == official_bce("key", SECRET, "POST", path, dict(query), headers, NOW, 300)
     assert headers == {
         "content-type": "application/json",
         "host": "127.0.0.1:8080",
         "x-bce-date": "2024-05-20T08:30:45Z",
+        **({"x-bce-security-token": TOKEN} if token else {}),
     }
     assert SECRET not in "".join([authorization, *headers.values()])
 
 
 def test_a_nonce_makes_another_signature_for_pai() -> None:
     request = Request("ListModels", "models", "GET", "/api/v1/models")
-    first, second = (PAI.sign(request, "host", pai_settings(), NOW, nonce) for nonce in ("a" * 32, "b" * 32))
+    first, second = (PAI.sign(request, "host", key(), NOW, nonce) for nonce in ("a" * 32, "b" * 32))
     assert first["Authorization"] != second["Authorization"]

@@ -4,7 +4,16 @@ import asyncio
 import re
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket
 
+from gateway.settings import TelemetrySettings
+from gateway.telemetry.observer import Observer
+from gateway.web.identified import Identified
 from tests.conftest import World, pai, served, settings
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -94,3 +103,45 @@ async def test_nothing_of_a_request_is_sent_on_to_the_clouds() -> None:
     (request,) = heard
     assert "traceparent" not in request.lower()
     assert not any(value in request for value in ("told-to-us", TRACE, PARENT, "a=b"))
+
+
+async def test_an_answer_to_what_was_not_foreseen_has_its_ids() -> None:
+    async def broken(request: Request) -> Response:
+        raise LookupError("inside")
+
+    app = Identified(Starlette(routes=[Route("/", broken)]), observer := Observer(TelemetrySettings()))
+    said: list[Message] = []
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"mine")]}
+    with pytest.raises(LookupError):
+        await app({**scope, "query_string": b""}, nothing, send)
+    headers = dict(said[0]["headers"])
+    assert (said[0]["status"], headers[b"x-request-id"]) == (500, b"mine")
+    assert observer.collectors.get_sample_value("gateway_http_requests_total", {"status": "500"}) == 1
+
+
+async def test_a_websocket_is_told_its_ids_when_it_is_accepted() -> None:
+    async def hello(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    app = Identified(Starlette(routes=[WebSocketRoute("/", hello)]), Observer(TelemetrySettings()))
+    said: list[Message] = []
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    await app({"type": "websocket", "path": "/", "headers": [], "query_string": b""}, receive, send)
+    assert said[0]["type"] == "websocket.accept"
+    assert NEW_ID.fullmatch(dict(said[0]["headers"])[b"x-request-id"].decode())
+    assert NEW_TRACE.fullmatch(dict(said[0]["headers"])[b"traceparent"].decode())
+
+
+async def nothing() -> Message:
+    return {"type": "http.disconnect"}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import shutil
 import socket
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gateway.telemetry.metrics import Metrics, table
 from tests.conftest import Client, pai, served, settings, two_clouds
 from tests.telemetry.figures import Figures, scrape
 from tests.test_documentation import section
+from tests.test_replicas import Server
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
 LIST = "{ models(first: 5) { nodes { id } coverage { registry { name } state } } }"
@@ -144,6 +146,21 @@ async def test_a_shared_cache_that_is_away_is_counted() -> None:
             assert (await world.gateway.query(MODEL)).data["model"]
             figures = await scrape(world.gateway)
     assert figures("gateway_shared_cache_failures_total") >= 1
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+async def test_the_wait_for_other_replicas_is_timed(tmp_path: Path) -> None:
+    redis = Server(tmp_path)
+    await redis.start()
+    try:
+        sections = SHOWN | {"cache": CacheSettings(redis=Secret(redis.url))}
+        async with two_clouds(sections=sections) as world:
+            assert (await world.gateway.query(MODEL)).data["model"]
+            figures = await scrape(world.gateway)
+    finally:
+        await redis.stop()
+    assert figures("gateway_lease_wait_seconds_count") == 1
+    assert figures("gateway_shared_cache_failures_total") == 0
 
 
 async def test_no_client_can_make_series() -> None:

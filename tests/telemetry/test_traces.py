@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -162,6 +164,25 @@ async def test_spans_hold_neither_documents_variables_hosts_nor_texts_of_excepti
     for text in (*hosts, "127.0.0.1", "model-rbvg5wzljzjhc9ks92", "{ name }", "secret", "somewhere", "Traceback"):
         assert text not in collector.text
     assert [span.events for span in collector.spans] == [0] * len(collector.spans)
+
+
+WITHOUT = """
+import sys
+sys.modules["opentelemetry"] = None
+from gateway.app import create_app
+from gateway.settings import Settings, SettingsError, TelemetrySettings
+create_app(Settings())
+try:
+    create_app(Settings(telemetry=TelemetrySettings(traces="http://collector:4318")))
+except SettingsError as error:
+    print(error)
+"""
+
+
+def test_without_the_extra_the_gateway_runs_and_says_what_traces_need() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "telemetry.traces: OpenTelemetry is not installed: pip install 'registry-gateway[otel]'\n"
 
 
 async def test_a_collector_that_is_away_harms_no_answer() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gateway.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
+from gateway.settings import BreakerSettings, Credentials, HedgingSettings, QuotaSettings, RetrySettings, Secret
 from gateway.upstream.guard import Guard
-from gateway.upstream.wire import Destination, Request, Scope
+from gateway.upstream.wire import Destination, Request, Scope, Standing
 
 T = TypeVar("T")
 
@@ -57,7 +57,9 @@ def now() -> float:
 
 
 def destination(registry: str = "pai", timeout: float = 8.0, account: str = "account") -> Destination:
-    return Destination(registry, Scope(account), {}, timeout, 0, lambda *_: {}, lambda _: None)
+    return Destination(
+        registry, Scope(account), {}, timeout, 0, lambda *_: {}, lambda _: None, Standing(Credentials("", Secret("")))
+    )
 
 
 def request(call: str = "ListModels") -> Request:

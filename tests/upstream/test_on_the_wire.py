@@ -12,7 +12,7 @@ from gateway import twins
 from gateway.app import registries
 from gateway.errors import RegistryForbidden, RegistryThrottled, RegistryUnavailable, RegistryUnreachable
 from gateway.registries import KINDS
-from gateway.settings import RetrySettings
+from gateway.settings import Credentials, RetrySettings
 from gateway.twins import Twins
 from gateway.upstream.source import Direct
 from gateway.upstream.transport import Transport
@@ -34,9 +34,9 @@ class Cloud:
         self.destinations = {name: self.noting(way.destination) for name, way in ways.items()}
 
     def noting(self, destination: Destination) -> Destination:
-        def sign(request: Request, host: str, now: datetime, nonce: str) -> Mapping[str, str]:
+        def sign(request: Request, host: str, key: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
             self.nonces.append(nonce)
-            return destination.sign(request, host, now, nonce)
+            return destination.sign(request, host, key, now, nonce)
 
         return replace(destination, sign=sign)
 

@@ -1,0 +1,169 @@
+"""Runs the application: behind a socket, with new settings on SIGHUP, to an orderly end on SIGTERM."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.settings import ServerSettings, SettingsError
+
+logger = logging.getLogger("gateway.server")
+
+
+class Generation:
+    """One application with its settings, from its opening until its last request is answered.
+
+    Source: the ASGI specification, lifespan protocol, version 2.0.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.state: dict[str, Any] = {}
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ending = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._running = 0
+        self._messages = iter(({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}))
+
+    async def open(self) -> None:
+        """Raises what keeps the application from starting."""
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        self._life: asyncio.Future[None] = asyncio.ensure_future(self.app(scope, self._receive, self._send))
+        await asyncio.wait({self._life, self._opened}, return_when=asyncio.FIRST_COMPLETED)  # ends early if it fails
+        if not self._opened.done():
+            self._life.result()
+
+    async def close(self) -> None:
+        """When nothing of it runs any more."""
+        await self._idle.wait()
+        self._ending.set()
+        await self._life
+
+    async def _receive(self) -> Message:
+        if self._opened.done():
+            await self._ending.wait()
+        return next(self._messages)
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            self._opened.set_result(None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(self.state)
+        self._running += 1
+        self._idle.clear()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+
+class Current:
+    """The application in force: requests that have begun end with the one that they began with.
+
+    ``build`` makes an application of the settings as they are now; it raises `SettingsError`.
+    """
+
+    def __init__(self, build: Callable[[], ASGIApp]) -> None:
+        self.build = build
+        self.stopping = False
+        self.generation: Generation | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Take the settings anew; the application stays as it is when they cannot be used."""
+        async with self._reloading:
+            before = self.generation
+            try:
+                following = Generation(self.build())
+                await following.open()
+            except SettingsError as error:
+                if before is None:
+                    raise
+                for problem in error.problems:
+                    logger.error("The settings stay as they were: %s", problem)
+                return
+            self.generation = following
+            if before is not None:
+                logger.info("The settings were read again.")
+                retiring = asyncio.create_task(before.close())
+                self._retiring.add(retiring)
+                retiring.add_done_callback(self._retiring.discard)
+
+    def stop(self) -> None:
+        """Be no longer ready, and ask clients to go elsewhere."""
+        assert self.generation is not None
+        self.stopping = True
+        self.generation.state["stopping"].set()
+
+    async def close(self) -> None:
+        assert self.generation is not None
+        await asyncio.gather(self.generation.close(), *self._retiring)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.generation is not None
+        leaves = scope["type"] == "http" and self.stopping
+        await self.generation(scope, receive, leaving(send) if leaves else send)
+
+
+def leaving(send: Send) -> Send:
+    """Answers ask the client to come back on another connection."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return sent
+
+
+class Server(uvicorn.Server):
+    """uvicorn over one listening socket, with `Current` in it.
+
+    At the first signal to stop, readiness is turned off and answers close their connections; after the settings'
+    ``drain`` seconds nothing new is accepted, and what runs has ``grace`` seconds to end.
+    """
+
+    def __init__(self, current: Current, announce: Callable[[], None], settings: ServerSettings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                current,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=round(settings.grace),
+            )
+        )
+        self.current, self.announce, self.drain = current, announce, settings.drain
+
+    async def run_on(self, listener: socket.socket) -> int:
+        """Serve what is current until told to stop; the exit status."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        await self.serve(sockets=[listener])
+        await self.current.close()
+        return 0 if self.started else 1
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.current.stop()
+        await asyncio.sleep(0 if self.force_exit else self.drain)
+        await super().shutdown(sockets)
+
+    def _reload(self) -> None:
+        self._reloaded = asyncio.ensure_future(self.current.reload())

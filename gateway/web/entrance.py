@@ -1,0 +1,65 @@
+"""The way in, for every transport: who asks, and what exists for them."""
+
+from collections.abc import Mapping
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+
+from gateway.access.admission import REALM, Access, note
+from gateway.access.callers import Caller, visible
+from gateway.errors import Forbidden, Unauthenticated
+from gateway.web import freshness
+from gateway.web.executor import Scene
+
+STATUSES = {Unauthenticated.code: 401, Forbidden.code: 403}
+
+
+class Entrance:
+    """Lets callers in, each with a scene of their own, and notes who is not let in."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+    async def caller(self, connection: HTTPConnection, role: str, headers: Mapping[str, str] | None = None) -> Caller:
+        """Who asks, with a role; by the connection's own headers, or by others that came over it.
+
+        Raises `Unauthenticated` and `Forbidden`, which are in the audit log then.
+        """
+        caller = None
+        try:
+            caller = await self.access.caller(connection.headers if headers is None else headers)
+            if caller is self.access.anyone and role not in caller.roles:
+                raise Unauthenticated(f"nobody in particular, without the role {role}")
+            caller.require(role)
+        except (Unauthenticated, Forbidden) as refusal:
+            note(refusal, None if caller is None else caller.name, *whence(connection))
+            raise
+        return caller
+
+    async def scene(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> Scene:
+        """The scene of whoever asks: what they may not read is not in it. Raises as `caller` does."""
+        caller = await self.caller(connection, "read", headers)
+        state = connection.state
+        return Scene(
+            visible(state.registries, caller),
+            state.bounds,
+            freshness.wanted(connection.headers.get("cache-control")),
+            caller.roles,
+            caller.name if self.access.asks else None,
+            lambda refusal: note(refusal, caller.name, *whence(connection)),
+        )
+
+
+def whence(connection: HTTPConnection) -> tuple[str, str]:
+    """The address that a request came from, and the path that it asks for."""
+    return connection.client.host if connection.client else "", connection.scope["path"]
+
+
+def challenge(refusal: Unauthenticated | Forbidden) -> dict[str, str]:
+    """The headers of a refusal: where a credential is needed, which kind."""
+    return {"WWW-Authenticate": REALM} if isinstance(refusal, Unauthenticated) else {}
+
+
+def denied(refusal: Unauthenticated | Forbidden) -> Response:
+    """The answer of doors that do not speak GraphQL."""
+    return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], challenge(refusal))

@@ -1,0 +1,215 @@
+"""The gateway as a process: its end, its reloads and its workers, while clients go on asking."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway import twins
+from tests.test_command_line import ENVIRON
+
+REGISTRY = """
+[[registries]]
+name = "{name}"
+kind = "qianfan"
+access_key = "{key}"
+secret_key = "{secret}"
+endpoint = "{url}"
+"""
+QUERY = "{ registries { name } models(first: 3) { nodes { id } } }"
+
+
+@dataclass
+class Running:
+    """A gateway in a process of its own, over one twin."""
+
+    config: Path
+    twin: str
+    server: str = ""
+    process: "asyncio.subprocess.Process | None" = None
+    url: str = ""
+    answered: Counter[str] = field(default_factory=Counter)
+
+    def write(self, *names: str) -> None:
+        """The settings, with registries of these names."""
+        key, secret = twins.QIANFAN_ACCESS_KEY, twins.QIANFAN_SECRET_KEY
+        registries = (REGISTRY.format(name=name, key=key, secret=secret, url=self.twin) for name in names)
+        quiet = '[telemetry]\nlog_level = "warning"\n'
+        self.config.write_text(quiet + self.server + "".join(registries))
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    async def line(self) -> str:
+        """The next line that the process says on its standard error."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        return (await asyncio.wait_for(self.process.stderr.readline(), 30)).decode()
+
+    async def ended(self) -> int:
+        assert self.process is not None
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+    async def ask(self, session: aiohttp.ClientSession) -> str:
+        """The names of the registries, as an answer that is whole tells them."""
+        return (await self.asked(session))[0]
+
+    async def asked(self, session: aiohttp.ClientSession) -> tuple[str, bool]:
+        """The same, and whether the client is asked to go elsewhere."""
+        async with session.post(self.url + "/graphql", json={"query": QUERY}) as response:
+            body = await response.json()
+        assert response.status == 200, body
+        assert len(body["data"]["models"]["nodes"]) == 3
+        names = ",".join(one["name"] for one in body["data"]["registries"])
+        self.answered[names] += 1
+        return names, response.headers.get("connection") == "close"
+
+    async def asking(self, clients: int) -> "asyncio.Task[None]":
+        """Clients that ask one question after the other until they are asked to go elsewhere; each question that went
+        out must be answered. Returns when every client had its first answer."""
+        first: asyncio.Semaphore = asyncio.Semaphore(0)
+
+        async def client() -> None:
+            async with aiohttp.ClientSession() as session:
+                while not (await self.asked(session))[1]:
+                    first.release()
+
+        async def everybody() -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(clients):
+                    group.create_task(client())
+
+        task = asyncio.create_task(everybody())
+        for _ in range(clients):
+            await first.acquire()
+        return task
+
+
+def serve(config: Path) -> list[str]:
+    return [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+
+
+@asynccontextmanager
+async def running(config: Path, twin: str, server: str, *names: str) -> AsyncIterator[Running]:
+    gateway = Running(config, twin, server)
+    gateway.write(*names)
+    gateway.process = process = await asyncio.create_subprocess_exec(
+        *serve(config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRON, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        said = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        gateway.url = said.split()[1].removesuffix("/graphql")
+        yield gateway
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+@pytest.fixture
+async def twin() -> AsyncIterator[str]:
+    async with twins.serving(models=20) as running:
+        yield running.url
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.toml"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_gateway_that_is_told_to_stop_answers_all_that_it_accepted(
+    config: Path, twin: str, workers: int
+) -> None:
+    async with running(config, twin, f"[server]\nworkers = {workers}\ndrain = 0.5\n", "one") as gateway:
+        everybody = await gateway.asking(clients=20)
+        os.kill(gateway.pid, signal.SIGTERM)
+        await everybody
+        assert await gateway.ended() == 0
+        assert gateway.answered["one"] >= 20
+
+
+async def test_it_is_not_ready_any_more_before_it_stops(config: Path, twin: str) -> None:
+    async with running(config, twin, "[server]\ndrain = 30\n", "one") as gateway, aiohttp.ClientSession() as session:
+        assert (await session.get(gateway.url + "/readyz")).status == 200
+        os.kill(gateway.pid, signal.SIGTERM)
+        response = await session.get(gateway.url + "/readyz")
+        while response.status == 200:
+            response = await session.get(gateway.url + "/readyz")
+        assert (response.status, (await response.json())["status"]) == (503, "stopping")
+        assert response.headers["connection"] == "close"
+        assert await gateway.ask(session) == "one"
+        os.kill(gateway.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_settings_are_read_anew_without_losing_a_request(config: Path, twin: str, workers: int) -> None:
+    async with running(config, twin, f"[server]\nworkers = {workers}\n", "one") as gateway:
+        everybody = await gateway.asking(clients=10)
+        gateway.write("one", "two")
+        os.kill(gateway.pid, signal.SIGHUP)
+        async with aiohttp.ClientSession() as session:
+            while await gateway.ask(session) != "one,two":
+                pass
+        os.kill(gateway.pid, signal.SIGTERM)
+        await everybody
+        assert set(gateway.answered) == {"one", "one,two"}
+
+
+async def test_settings_that_cannot_be_used_change_nothing_and_are_told(config: Path, twin: str) -> None:
+    async with running(config, twin, "", "one") as gateway, aiohttp.ClientSession() as session:
+        gateway.write("No Name")
+        os.kill(gateway.pid, signal.SIGHUP)
+        said = await gateway.line()
+        assert "The settings stay as they were" in said
+        assert '"No Name" does not match' in said
+        assert await gateway.ask(session) == "one"
+
+
+async def test_what_is_kept_stays_kept_over_a_reload(config: Path) -> None:
+    async with (
+        twins.serving(models=20) as cloud,
+        running(config, cloud.url, "", "one") as gateway,
+        aiohttp.ClientSession() as session,
+    ):
+        await gateway.ask(session)
+        made = sum(cloud.calls.values())
+        gateway.write("one", "again")
+        os.kill(gateway.pid, signal.SIGHUP)
+        while await gateway.ask(session) != "one,again":
+            pass
+        assert sum(cloud.calls.values()) == made
+
+
+async def test_a_worker_that_dies_is_replaced(config: Path, twin: str) -> None:
+    async with running(config, twin, "[server]\nworkers = 2\n", "one") as gateway, aiohttp.ClientSession() as session:
+        first = children(gateway.pid)
+        assert len(first) == 2
+        os.kill(first[0], signal.SIGKILL)
+        while first[0] in children(gateway.pid) or len(children(gateway.pid)) < 2:
+            assert await gateway.ask(session) == "one"
+        assert await gateway.ask(session) == "one"
+
+
+async def test_workers_that_cannot_start_end_with_the_reason(config: Path, twin: str) -> None:
+    Running(config, twin, '[server]\nworkers = 2\n[cache]\nwarm_up = "missing.graphql"\n').write("one")
+    process = await asyncio.create_subprocess_exec(*serve(config), stderr=subprocess.PIPE, env=ENVIRON)
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "cache.warm_up: missing.graphql: No such file" in said.decode()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
