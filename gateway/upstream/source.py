@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
 from gateway.upstream.cache import Cache, Entry
-from gateway.upstream.wire import Destination, Key, Request
+from gateway.upstream.wire import Destination, Key, Request, Scope
 
 LEASE = 10.0
 """Seconds for which one replica may fetch an answer alone."""
@@ -123,16 +123,32 @@ async def kept_promise(
 
 
 class Direct:
-    """Answers of registries without a cache: every question is a call."""
+    """Answers of registries without a cache: every question is a call, but that those who ask the same at the same
+    time share one."""
 
     def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
         self.sender, self.facts = sender, facts
+        self._flights: dict[tuple[Scope, Request], asyncio.Task[Any]] = {}
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await kept_promise(self.sender, destination, request, self.facts))
+        asked = destination.scope, request
+        flight = self._flights.get(asked)
+        if flight is not None:
+            document = await asyncio.shield(flight)
+            self.facts.answered(destination.registry, request.call, State.SHARED)
+            return Answer(document, state=State.SHARED)
+        flight = asyncio.ensure_future(kept_promise(self.sender, destination, request, self.facts))
+        self._flights[asked] = flight
+        flight.add_done_callback(lambda done: self._landed(asked, done))
+        return Answer(await asyncio.shield(flight))
+
+    def _landed(self, asked: tuple[Scope, Request], flight: asyncio.Task[Any]) -> None:
+        del self._flights[asked]
+        if not flight.cancelled():
+            flight.exception()
 
 
 class Source:
