@@ -9,15 +9,16 @@ NEEDED := import sys; sys.exit(sys.version_info < (3, 11))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema clean
+.PHONY: help demo test check schema released clean
 
 help:
-	@echo "make demo    run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=200 HOST=127.0.0.1)"
-	@echo "make test    run the tests"
-	@echo "make check   lint, types, import rules, and schema.graphql against the code"
-	@echo "make schema  write schema.graphql"
-	@echo "make clean   remove .venv and every cache"
-	@echo "PYTHON=...   the Python for .venv, 3.11 or newer (now: $(PYTHON))"
+	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=200 HOST=127.0.0.1)"
+	@echo "make test      run the tests"
+	@echo "make check     lint, types, import rules, and schema.graphql against the code"
+	@echo "make schema    write schema.graphql"
+	@echo "make released  keep schema.graphql as the one of the last release"
+	@echo "make clean     remove .venv and every cache"
+	@echo "PYTHON=...     the Python for .venv, 3.11 or newer (now: $(PYTHON))"
 
 demo: .venv/run
 	@echo "Running the gateway over offline twins"
@@ -40,9 +41,14 @@ schema: .venv/run
 	@$(BIN)/gateway schema > .venv/schema.graphql
 	@cp .venv/schema.graphql schema.graphql
 
+released: schema
+	@echo "Writing tests/contract/released.graphql"
+	@cp schema.graphql tests/contract/released.graphql
+
 clean:
 	@echo "Removing .venv and caches"
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist gateway/web/playground/fetched
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf gateway/web/playground/fetched tests/*/build tests/*/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -14,18 +14,19 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
 from gateway.catalog.operation import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
+from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, Settings, SettingsError, TelemetrySettings
+from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
 from gateway.telemetry.observer import Observer
 from gateway.upstream.breaker import State as Circuit
@@ -44,6 +45,7 @@ from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
+from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm
 
 OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
@@ -71,8 +73,8 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
     return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
 
 
-def bounds(settings: CatalogSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline)
+def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
+    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
 
 
 @dataclass(slots=True)
@@ -158,9 +160,12 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     entrance = Entrance(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer)
+    watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
+    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, watches)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
+    origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
+    sockets = Sockets(executor, entrance, settings.limits, most, origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -183,7 +188,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             }
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
-            limits = bounds(settings.catalog)
+            limits = bounds(settings.catalog, settings.limits)
             scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
             yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
@@ -195,12 +200,13 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             *(playground.routes() if settings.server.profile == "development" else []),
             *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
             *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
             Route("/readyz", doors.readyz),
             *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],
-        middleware=[*cross_origin(settings.server.cors.split()), Middleware(GZipMiddleware, compresslevel=5)],
+        middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
     return Identified(app, observer)

@@ -7,12 +7,14 @@ GatewayError
 ├── Unauthenticated              UNAUTHENTICATED            no API key or bearer token, or one that is not accepted
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document has no such operation, or several
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          a document larger or deeper than allowed
+├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        an operation that may cost more upstream calls than allowed
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  no document of that hash is known here
 ├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  documents are not remembered here
 ├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   a hash that is not the one of the document beside it
 ├── DocumentNotTrusted           DOCUMENT_NOT_TRUSTED       not one of the documents that this gateway executes
 ├── Forbidden                    FORBIDDEN                  this caller may not do this
 ├── TooManyRequests              TOO_MANY_REQUESTS          more at once, or more per second, than one caller may ask
+├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     as many subscriptions run as may
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
 └── RegistryError                                           one registry could not do its part
     ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
@@ -79,6 +81,20 @@ class QueryTooComplex(GatewayError):
     code = "QUERY_TOO_COMPLEX"
 
 
+class QueryTooExpensive(GatewayError):
+    """``cost`` is how many upstream calls an operation may cost, ``allowed`` how many it may make."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+    def __init__(self, cost: int, allowed: int) -> None:
+        super().__init__(f"The query may cost {cost} upstream calls; {allowed} are allowed.")
+        self.cost, self.allowed = cost, allowed
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "cost": self.cost, "allowed": self.allowed}
+
+
 class PersistedQueryNotFound(GatewayError):
     code = "PERSISTED_QUERY_NOT_FOUND"
 
@@ -117,6 +133,10 @@ class TooManyRequests(GatewayError):
     @property
     def extensions(self) -> dict[str, Any]:
         return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
+
+
+class TooManySubscriptions(GatewayError):
+    code = "TOO_MANY_SUBSCRIPTIONS"
 
 
 class NoRegistryAnswered(GatewayError):

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.settings import ServerSettings, SettingsError
+from gateway.web.sockets import LARGEST_MESSAGE
 
 logger = logging.getLogger("gateway.server")
 
@@ -95,6 +96,7 @@ class Current:
             self.generation = following
             if before is not None:
                 logger.info("The settings were read again.")
+                before.state["stopping"].set()
                 retiring = asyncio.create_task(before.close())
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
@@ -138,7 +140,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 current,
                 http="httptools",
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=LARGEST_MESSAGE,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

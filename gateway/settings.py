@@ -161,6 +161,12 @@ class LimitsSettings:
     in_flight: int = setting(
         "Operations of a caller with a name that may run at once.", default=50, minimum=1, maximum=100_000
     )
+    calls: int = setting(
+        "Upstream calls that an operation may cost, at most and before anything is kept.",
+        default=1_000,
+        minimum=1,
+        maximum=1_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +351,23 @@ class HedgingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionSettings:
+    """How versions are watched, and for how many."""
+
+    interval: float = setting(
+        "Seconds between two looks at a version that is watched; one look serves all who watch it.",
+        default=5.0,
+        minimum=0.1,
+        maximum=3600,
+    )
+    per_connection: int = setting(
+        "Operations that run on one WebSocket at once at most.", default=20, minimum=1, maximum=10_000
+    )
+    total: int = setting("Subscriptions that run at once at most.", default=1000, minimum=1, maximum=1_000_000)
+    watched: int = setting("Versions that are watched at once at most.", default=100, minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySettings:
     """What the gateway tells of itself, and to whom."""
 
@@ -385,6 +408,7 @@ class Settings:
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     hedging: HedgingSettings = field(default_factory=HedgingSettings)
+    subscriptions: SubscriptionSettings = field(default_factory=SubscriptionSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()
 

@@ -28,6 +28,7 @@ from gateway.settings import (
     Settings,
 )
 from gateway.twins import Twins
+from gateway.web.sockets import LARGEST_MESSAGE
 
 
 @dataclass
@@ -73,7 +74,14 @@ async def served(settings: Settings, now: Callable[[], float] = time.time) -> As
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        server = uvicorn.Server(uvicorn.Config(create_app(settings, now), log_config=None, lifespan="on", ws="none"))
+        config = uvicorn.Config(
+            create_app(settings, now),
+            log_config=None,
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE,
+        )
+        server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         async with aiohttp.ClientSession() as session:
             yield Client(f"http://127.0.0.1:{listening.getsockname()[1]}", session)

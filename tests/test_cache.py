@@ -305,8 +305,8 @@ def test_queries_to_warm_up_with_have_names_and_are_graphql(document: str, tmp_p
 
 EVERYTHING = """{
   models(first: 50, filter: {search: "e"}, orderBy: {field: NAME, direction: ASC}) { totalCount nodes {
-    name type labels { key value } owner { id } extra raw latestVersion { name source { details } options raw extra
-      trainedWith { name spec { image hyperParameters { name range { enum } } } algorithm { raw } } } } }
+    name type labels { key value } owner { nativeId } extra raw latestVersion { name source { details } options raw
+      extra trainedWith { name spec { image hyperParameters { name range { enum } } } algorithm { raw } } } } }
   model(id: "qianfan:model/5862") { raw versions { nodes { properties supportedOperations source { details } raw } } }
   algorithmVersion(id: "pai:algorithm/algo-xsldfvu1334/version/v0.0.1") { raw spec { codeDir { location }
     computeResource { policy { rules } } inputChannels { properties } } }

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from websockets import ConnectionClosed, Subprotocol
+from websockets.sync.client import connect
 
 COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets")
 ENVIRON = {
@@ -241,6 +244,32 @@ def test_a_reader_that_leaves_early_makes_no_noise() -> None:
     os.close(writer)
     errors = process.communicate(timeout=60)[1]
     assert (process.returncode, errors) == (1, "")
+
+
+def test_a_server_that_stops_breaks_off_streams_of_events_at_once() -> None:
+    query = 'subscription { modelVersionChanged(id: "pai:model/model-rbvg5wzljzjhc9ks92/version/0.1.0") { approval } }'
+    with running("demo", "--port", "0", "--models", "20") as (process, said):
+        url = f"{address(said, 'Gateway')}/graphql?{urllib.parse.urlencode({'query': query})}"
+        request = urllib.request.Request(url, headers={"Accept": "text/event-stream"})  # noqa: S310
+        with urllib.request.urlopen(request) as response:  # noqa: S310
+            assert [response.readline() for _ in range(3)] == [b":\n", b"\n", b"event: next\n"]
+            stop(process, signal.SIGTERM)
+            rest = response.read()
+    assert b'"PENDING"' in rest
+    assert b"complete" not in rest
+
+
+def test_a_server_that_stops_sends_the_clients_of_its_sockets_elsewhere() -> None:
+    with running("demo", "--port", "0", "--models", "20") as (process, said):
+        url = address(said, "Gateway").replace("http", "ws") + "/graphql"
+        with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as client:
+            client.send('{"type": "connection_init"}')
+            assert client.recv() == '{"type":"connection_ack"}'
+            stop(process, signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -22,7 +22,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask
 from gateway.graph.schema import SCHEMA
 from gateway.registries.qianfan import QIANFAN_V2
-from gateway.settings import QuotaSettings
+from gateway.settings import LimitsSettings, QuotaSettings
 from gateway.twins import Twins
 from gateway.upstream.source import Direct
 from gateway.upstream.wire import Destination, Request
@@ -108,8 +108,8 @@ class World:
 @asynccontextmanager
 async def two_generations(models: int) -> AsyncIterator[World]:
     async with twins.serving(models=models) as cloud:
-        registries = settings(qianfan(cloud.url, "v1"), qianfan(cloud.url, "v2", api="v2"))
-        async with served(registries) as gateway:
+        registries = (qianfan(cloud.url, "v1"), qianfan(cloud.url, "v2", api="v2"))
+        async with served(settings(*registries, limits=LimitsSettings(calls=100_000))) as gateway:
             yield World(cloud, gateway)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import CatalogSettings
+from gateway.settings import CatalogSettings, LimitsSettings
 from gateway.twins import Corpus
 from tests.conftest import Client, World, pai, qianfan, served, settings, two_clouds
 
 Row = dict[str, Any]
 
 FIELDS = """id registryName name ownership type domain task origin provider workspaceId labels { key value }
-  owner { id } createdAt updatedAt latestVersion { framework format readiness approval }"""
+  owner { nativeId } createdAt updatedAt latestVersion { framework format readiness approval }"""
 PAGE = """query ($first: Int!, $after: String, $filter: ModelFilter, $orderBy: ModelOrder) {
   models(first: $first, after: $after, filter: $filter, orderBy: $orderBy) {
     nodes { %s } pageInfo { hasNextPage endCursor } totalCount
@@ -45,7 +45,7 @@ async def clouds_of(corpus: Corpus, catalog: CatalogSettings | None = None) -> A
         one = await stack.enter_async_context(twins.serving(corpus=corpus))
         other = await stack.enter_async_context(twins.serving(corpus=corpus))
         registries = (pai(one.url), qianfan(other.url))
-        chosen = settings(*registries, catalog=catalog or CatalogSettings())
+        chosen = settings(*registries, catalog=catalog or CatalogSettings(), limits=LimitsSettings(calls=10_000))
         yield World(one, other, await stack.enter_async_context(served(chosen)))
 
 
@@ -110,7 +110,7 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
         {"label": {"key": "team", "value": "search"}},
         lambda row: {"key": "team", "value": "search"} in (row["labels"] or ()),
     ),
-    ({"owner": "20"}, lambda row: row["owner"] is not None and row["owner"]["id"] == "20"),
+    ({"owner": "20"}, lambda row: row["owner"] is not None and row["owner"]["nativeId"] == "20"),
     (
         {"createdAt": {"from": "2024-01-01T00:00:00+08:00", "to": "2024-04-01T00:00:00Z"}},
         lambda row: row["createdAt"] is not None and "2023-12-31T16:00:00" <= row["createdAt"] < "2024-04-01T00:00:00",

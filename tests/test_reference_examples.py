@@ -8,17 +8,17 @@ from tests.conftest import World
 
 VERSION_OF_PAI = """
 { modelVersion(id: "pai:model/model-rbvg5wzljzjhc9ks92/version/0.2.0") {
-    name createdAt updatedAt owner { id accountId } uri description labels { key value }
+    name createdAt updatedAt owner { nativeId accountId } uri description labels { key value }
     format formatName framework frameworkName options metrics
-    evaluations { dataset { id uri } metrics { name value } }
+    evaluations { dataset { nativeId uri } metrics { name value } }
     trainingSpec inferenceSpec evaluationSpec compressionSpec distillationSpec
-    source { type typeName id region workspaceId kind } approval readiness extra raw
+    source { type typeName nativeId region workspaceId kind } approval readiness extra raw
     trainedWith { name provider version algorithm { name provider } }
 } }"""
 
 ALGORITHM_VERSION_OF_PAI = """
 { algorithmVersion(id: "pai:algorithm/algo-xsldfvu1334/version/v0.0.1") {
-    id name createdAt updatedAt owner { id tenantId } raw
+    id name createdAt updatedAt owner { nativeId tenantId } raw
     algorithm { nativeId name provider }
     spec {
       image command jobType supportedInstanceTypes supportsDistributedTraining customization
@@ -36,7 +36,7 @@ ALGORITHM_VERSION_OF_PAI = """
 
 MODEL_OF_QIANFAN = """
 { model(id: "qianfan:model/5862") {
-    id nativeId name ownership type labels { key } owner { id name } createdAt updatedAt description raw
+    id nativeId name ownership type labels { key } owner { nativeId name } createdAt updatedAt description raw
     versions { nodes {
       id nativeId name description framework frameworkName readiness ioMode ioLength copyright license
       properties createdAt updatedAt deployTargets supportedOperations baseModel extra
@@ -59,7 +59,7 @@ async def test_a_pai_model_version_answers_with_every_field_of_its_page(world: W
         "name": "0.2.0",
         "createdAt": "2024-03-11T02:18:44Z",
         "updatedAt": "2024-03-12T09:05:01Z",
-        "owner": {"id": "1234567890123456", "accountId": "1234567890123456"},
+        "owner": {"nativeId": "1234567890123456", "accountId": "1234567890123456"},
         "uri": "oss://example-bucket.oss-cn-shanghai.aliyuncs.com/models/sentiment/0.2.0/",
         "description": "第二版，加入领域语料。",
         "labels": [{"key": "base_model", "value": "bert-base-chinese"}, {"key": "env", "value": "test"}],
@@ -70,9 +70,9 @@ async def test_a_pai_model_version_answers_with_every_field_of_its_page(world: W
         "options": {"signature": "serving_default"},
         "metrics": page["Metrics"],
         "evaluations": [
-            {"dataset": {"id": "d-sdkjanksaklerhfd", "uri": None}, "metrics": [{"name": "cer", "value": 0.175}]},
+            {"dataset": {"nativeId": "d-sdkjanksaklerhfd", "uri": None}, "metrics": [{"name": "cer", "value": 0.175}]},
             {
-                "dataset": {"id": None, "uri": "oss://example-bucket.oss-cn-shanghai.aliyuncs.com/eval/"},
+                "dataset": {"nativeId": None, "uri": "oss://example-bucket.oss-cn-shanghai.aliyuncs.com/eval/"},
                 "metrics": [{"name": "cer", "value": 0.172}],
             },
         ],
@@ -84,7 +84,7 @@ async def test_a_pai_model_version_answers_with_every_field_of_its_page(world: W
         "source": {
             "type": "PIPELINE",
             "typeName": "PAIFlow",
-            "id": "run-sakdbaskjdf",
+            "nativeId": "run-sakdbaskjdf",
             "region": "cn-shanghai",
             "workspaceId": "23456",
             "kind": "PipelineRun",
@@ -119,7 +119,7 @@ async def test_a_pai_algorithm_version_answers_with_every_field_of_its_page(worl
         "name": "v0.0.1",
         "createdAt": "2024-07-10T11:49:47Z",
         "updatedAt": "2024-07-10T11:49:47Z",
-        "owner": {"id": "123456789", "tenantId": "123456789"},
+        "owner": {"nativeId": "123456789", "tenantId": "123456789"},
         "raw": page,
         "algorithm": {"nativeId": "algo-xsldfvu1334", "name": "llm_training", "provider": "pai"},
         "spec": {
@@ -207,7 +207,7 @@ async def test_a_qianfan_model_answers_with_every_field_of_its_page_in_one_call(
         "ownership": "OWN",
         "type": "Text2Text",
         "labels": None,
-        "owner": {"id": "20", "name": "baidu_aipd"},
+        "owner": {"nativeId": "20", "name": "baidu_aipd"},
         "createdAt": "2023-09-22T14:41:11Z",
         "updatedAt": "2023-09-22T14:41:11Z",
         "description": None,

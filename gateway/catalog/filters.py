@@ -97,7 +97,7 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
         "provider": equals("provider"),
         "workspace_id": equals("workspace_id"),
         "label": Test(LABELS, labelled),
-        "owner": equals("owner", "id"),
+        "owner": equals("owner", "native_id"),
         "created_at": within("created_at"),
         "updated_at": within("updated_at"),
         "framework": equals("latest_version", "framework"),

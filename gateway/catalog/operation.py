@@ -14,7 +14,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import LATER, Ask, Selection
-from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError, RegistryTimeout
+from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
 from gateway.telemetry.facts import Call
@@ -28,15 +28,19 @@ What was not asked for is not in it, so that reading it is an error and never a 
 
 Waits = list[Awaitable[None]]
 
+Answers = dict[Bound, asyncio.Task[Answer]]
+"""Calls that were made, each with its answer or on the way to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each; and how many seconds an operation may take."""
+    cost a call of their own each; how many seconds an operation may take, and how many calls it may make."""
 
     rows: int
     detail_rows: int
     seconds: float
+    calls: int
 
 
 async def gather(waits: Waits) -> None:
@@ -44,20 +48,27 @@ async def gather(waits: Waits) -> None:
         await asyncio.gather(*waits)
 
 
-DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0)
+DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
 
 
 class Operation:
-    """The state of one operation: calls made, what is known of each object, and failures not yet shown."""
+    """The state of one operation: calls made, what is known of each object, and failures not yet shown.
+
+    Operations that are given the same ``answers`` share their calls.
+    """
 
     def __init__(
-        self, registries: Mapping[str, Registry], bounds: Bounds = DEFAULT_BOUNDS, wanted: Freshness = ANY
+        self,
+        registries: Mapping[str, Registry],
+        bounds: Bounds = DEFAULT_BOUNDS,
+        wanted: Freshness = ANY,
+        answers: Answers | None = None,
     ) -> None:
         self.registries = registries
         self.bounds = bounds
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
-        self.answers: dict[Bound, asyncio.Task[Answer]] = {}
+        self.answers: Answers = {} if answers is None else answers
         self.calls: list[Call] = []
         self.partial = False
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
@@ -302,7 +313,8 @@ class Operation:
 
     def _send(self, bound: Bound) -> asyncio.Task[Answer]:
         if bound not in self.answers:
-            self.answers[bound] = task = asyncio.ensure_future(self._call(bound))
+            allowed = len(self.answers) < self.bounds.calls
+            self.answers[bound] = task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self.answers[bound]
 
@@ -312,6 +324,9 @@ class Operation:
         self.calls.append(call)
         with call.under_way():
             return await self.registries[bound.registry].ask(bound, self.wanted)
+
+    async def _too_many(self) -> Answer:
+        raise QueryTooExpensive(len(self.answers), self.bounds.calls)
 
     async def _take(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""

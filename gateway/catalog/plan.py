@@ -63,7 +63,7 @@ def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
     field = shape.fields.get(ask.field)
     if field is None or field.shape is None:
         return supplies(shape.fields, ask, selection)
-    return all(told(kind, field.shape, inner, below) for inner, below in selection.items())
+    return field.instead is None and all(told(kind, field.shape, inner, below) for inner, below in selection.items())
 
 
 def candidates(

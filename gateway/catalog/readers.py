@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.catalog.cursors import Cursor, Question
 from gateway.catalog.filters import Sieve, checked, moments, sieve
@@ -18,7 +18,7 @@ from gateway.registries.fields import Field, Raw, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
 if TYPE_CHECKING:
-    from gateway.catalog.operation import Operation, Record
+    from gateway.catalog.operation import Bounds, Operation, Record
 
 NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
@@ -81,8 +81,7 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
     call = stream.call
     rows = call.rows
     assert rows is not None
-    parameters = {**dict(stream.fixed), **order_parameters(call, asked.question.order), **dict(sifted.parameters)}
-    bound = Bound(registry.name, call, (), tuple(sorted(parameters.items())))
+    bound = first_call(registry.name, stream, sifted, asked)
     markers: dict[int, int | str | None] = {1: 1}
 
     async def read(number: int) -> Rows:
@@ -95,6 +94,13 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
     name = f"{registry.name}/{stream.name}"
     listed = Listed(name, call, rows, read, partial(operation.learn_row, registry.name))
     return reader(operation, registry, listed, sifted, asked)
+
+
+def first_call(registry: str, stream: Stream, sifted: Sieve, asked: Asked) -> Bound:
+    """The call for a stream's first page."""
+    ordered = order_parameters(stream.call, asked.question.order)
+    parameters = {**dict(stream.fixed), **ordered, **dict(sifted.parameters)}
+    return Bound(registry, stream.call, (), tuple(sorted(parameters.items())))
 
 
 def versions_reader(
@@ -132,14 +138,14 @@ def reader(operation: "Operation", registry: Registry, listed: Listed, sifted: S
     shape, call, order = listed.field.shape, listed.call, asked.question.order
     assert shape is not None
     needs = sifted.needs
-    dear = not all(told(registry.kind, shape, ask, below) for ask, below in needs.items())
+    reach = reach_of(operation.bounds, registry.kind, shape, call, sifted, order)
 
     async def ask(number: int) -> Page:
         rows = await listed.read(number)
         keyed = [
             (order.key(ref, shape, raw), ref) for raw in rows.items if (ref := listed.learn(shape, raw)) is not None
         ]
-        more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, native)
+        more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, reach.native)
         passing = keyed
         if needs:
             records: list[Record] = [{} for _ in keyed]
@@ -150,17 +156,35 @@ def reader(operation: "Operation", registry: Registry, listed: Listed, sifted: S
         ends = (keyed[0][0], keyed[-1][0]) if keyed else None
         return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
 
-    native = (order.field, order.falling) in call.orders
     return Reader(
         registry.name,
         listed.name,
         ask,
-        sorted=native,
-        bound=operation.bounds.detail_rows if dear else operation.bounds.rows,
+        sorted=reach.native,
+        bound=reach.rows,
         keyless=order.field not in shape.fields,
-        lazy=dear,
+        lazy=reach.dear,
         exact=sifted.exact,
     )
+
+
+class Reach(NamedTuple):
+    """How far a list is read: whether it comes in the wanted order, whether a row costs calls of its own before it is
+    known to pass, and how many rows are read at most; one that is neither sorted nor filtered here ends with its
+    page of the merge."""
+
+    native: bool
+    dear: bool
+    rows: int
+
+
+def reach_of(bounds: "Bounds", kind: Kind, shape: Shape, call: Call, sifted: Sieve, order: Order) -> Reach:
+    """How far a list of rows of this form is read."""
+    native = (order.field, order.falling) in call.orders
+    dear = not all(told(kind, shape, ask, below) for ask, below in sifted.needs.items())
+    searched = bool(sifted.tests) or not native
+    most = bounds.detail_rows if dear else bounds.rows
+    return Reach(native, dear, most if searched else max(most, 2 * LARGEST_SIZE))
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:

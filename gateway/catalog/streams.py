@@ -134,6 +134,10 @@ class Reader:
         """Read pages of a sorted list until rows are ready; rows of equal value are held back to sort them by id."""
         resumed = self.page > 1 and self._opened is None
         while not self.ready and not self._ended:
+            if not resumed and self._opened is not None and self._opened.ends is not None and self.read >= self.bound:
+                self._stop_before((*self._opened.ends[1][:2], ""))
+                if self._ended:
+                    break
             page = self._opened = await self._ask(self.page)
             if resumed and self.page > 1 and not self._reaches_back(page):
                 self.page -= 1
@@ -149,8 +153,6 @@ class Reader:
                 last = page.ends[1][:2]
                 whole = next((i for i, row in enumerate(self._held) if row[0][:2] >= last), whole)
             self.ready, self._held = self._held[:whole], self._held[whole:]
-            if not self.ready and not self._ended and self.read >= self.bound and page.ends is not None:
-                self._stop_before((page.ends[1][0], page.ends[1][1], ""))
 
     def _stop_before(self, place: Key) -> None:
         """End before the rows of the last value that was read, unless the stream would be no further than it was."""

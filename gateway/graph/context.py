@@ -1,11 +1,13 @@
 """What resolvers know of the operation that they are part of."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from graphql import DocumentNode, GraphQLError
 from graphql.pyutils import Path
 
-from gateway.catalog.operation import Operation
+from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 
 
@@ -21,3 +23,15 @@ class Context:
         """The failures so far, as errors; told once."""
         told, self.failures = self.failures, []
         return [GraphQLError(str(failure), path=path.as_list(), original_error=failure) for path, failure in told]
+
+
+@dataclass(slots=True, kw_only=True)
+class WatchingContext(Context):
+    """Of a subscription also where versions are watched, and how to make the operation for each event, over answers
+    that came already.
+
+    ``renew`` asks anew who the caller is and raises a `GatewayError` when they may see no more.
+    """
+
+    watches: Watches
+    renew: Callable[[Answers], Awaitable[Operation]]

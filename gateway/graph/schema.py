@@ -25,9 +25,11 @@ from gateway.graph.entities import MOST_REFERENCES, admitted, entities
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.graph.selected import asked, selection
+from gateway.graph.subscription import Subscription
 from gateway.graph.types import (
     AFTER,
     FIRST,
+    ID,
     Algorithm,
     AlgorithmConnection,
     AlgorithmVersion,
@@ -45,7 +47,6 @@ logger = logging.getLogger("gateway.graph")
 
 MOST_IDS = 100
 
-ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
 REPRESENTATIONS = Annotated[
     list[FederationAny],
@@ -194,6 +195,7 @@ suppliers.describe()
 
 SCHEMA = Schema(
     Query,
+    subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),

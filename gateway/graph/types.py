@@ -21,6 +21,7 @@ Info = strawberry.Info[Any, Any]
 RAW = "The object as the registry sent it, verbatim, in the call that this query needed; lists may hold less of it."
 EXTRA = "What the registry says of it beyond the fields of this graph, under the registry's own names."
 ENTRY = "Qianfan has no such object: it is put together from the parts of the catalogue that make one entry."
+ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
 FIRST = Annotated[int, strawberry.argument(description="How many rows, 1 to 100.")]
 AFTER = Annotated[str | None, strawberry.argument(description="The cursor after which to go on.")]
 NAME = Annotated[str, strawberry.argument(description="Exactly this name.")]

@@ -16,7 +16,7 @@ class Label:
 
 @strawberry.type(description="Who owns an object. Ids of people and accounts are text: they exceed 53 bits.")
 class Owner:
-    id: strawberry.ID | None = described("The user.")
+    native_id: strawberry.ID | None = described("The user: an id of the registry's, not of this graph.")
     name: str | None = described("The user's name.")
     account_id: strawberry.ID | None = described("The main account that the user belongs to.")
     tenant_id: strawberry.ID | None = described("The tenant.")
@@ -26,10 +26,10 @@ class Owner:
 class VersionSource:
     type: SourceType | None = described("The kind of source.")
     type_name: str | None = described("The registry's own word for the kind of source.")
-    id: strawberry.ID | None = described("The source's id; free text for versions registered by hand.")
+    native_id: strawberry.ID | None = described("Its id in the registry; free text for versions registered by hand.")
     region: str | None = described("Region of the source.")
     workspace_id: strawberry.ID | None = described("Workspace of the source.")
-    kind: str | None = described("What the id names, such as PipelineRun or ServiceJob.")
+    kind: str | None = described("What its id names, such as PipelineRun or ServiceJob.")
     task_id: strawberry.ID | None = described("The training task (a job, in Qianfan's newer ids).")
     task_name: str | None = described("Name of the training task.")
     run_id: strawberry.ID | None = described("The run of the training task.")
@@ -39,7 +39,7 @@ class VersionSource:
 
 @strawberry.type(description="A dataset that a version was evaluated on.")
 class Dataset:
-    id: strawberry.ID | None = described("Id of a registered dataset.")
+    native_id: strawberry.ID | None = described("Its id in the registry, where it is registered there.")
     uri: str | None = described("Address of the data.")
 
 

@@ -33,7 +33,8 @@ class Field:
 
     ``keys`` are the native keys that it represents whole (what no field represents ends up in ``extra``).
     With ``table`` the value is a raw object (or a list of them) that is projected further; with ``shape`` it is an
-    entity of its own (`Rows` when there are many); with ``lookup`` it is the key tuple of that lookup.
+    entity of its own (`Rows` when there are many); with ``lookup`` it is the key tuple of that lookup. ``instead`` is
+    what ``read`` may give where the answer holds no value: UNSAID, or for one entity the `Rows` to find it among.
     """
 
     keys: tuple[str, ...]
@@ -41,6 +42,7 @@ class Field:
     table: Table | None = None
     shape: "Shape | None" = None
     lookup: str | None = None
+    instead: "Unsaid | type[Rows] | None" = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

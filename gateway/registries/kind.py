@@ -28,10 +28,12 @@ KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An entity that one call's answer describes: its form, and where to find it given the keys asked for."""
+    """An entity that one call's answer describes: its form, and where to find it given the keys asked for; ``sure``
+    says that every answer has it, whatever the keys."""
 
     shape: Shape
     locate: Callable[[Any, Keys], Raw | None]
+    sure: bool = False
 
 
 def whole(shape: Shape, *path: str) -> Part:
@@ -41,7 +43,7 @@ def whole(shape: Shape, *path: str) -> Part:
         found = at(document, path)
         return found if isinstance(found, Mapping) else None
 
-    return Part(shape, locate)
+    return Part(shape, locate, sure=True)
 
 
 def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
@@ -160,7 +162,8 @@ class Kind:
 
     ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
     ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
-    whose own key is their name. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
+    whose own key is their name. ``envelope`` are the keys of an answer that stand among those of its object, and differ
+    from one answer to the next. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
     no call supplies. ``credentials`` gives the key in a registry's settings; ``sign`` returns the headers to send for
     (request, host, credentials, now, nonce); ``check`` the error that a response means for the registry of that name,
     if any. ``generation`` gives the table for a
@@ -182,6 +185,7 @@ class Kind:
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    envelope: frozenset[str] = frozenset()
     generation: Callable[[Any], "Kind"] | None = None
 
     def of(self, settings: RegistrySettings) -> "Kind":

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.registries.fields import Field, as_integer, as_objects, as_text, at
+from gateway.registries.fields import UNSAID, Field, as_integer, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
@@ -178,7 +178,7 @@ LIST_ALGORITHM_VERSIONS = Call(
             listed(
                 "Algorithm",
                 ("versions", rows("AlgorithmVersions", ALGORITHM_VERSION_ITEM)),
-                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM)),
+                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM, instead=UNSAID)),
             )
         ),
     ),
@@ -332,6 +332,7 @@ PAI = Kind(
         "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", algorithm_named),
     },
     named=frozenset({"ModelVersion", "AlgorithmVersion"}),
+    envelope=frozenset({"RequestId"}),
     probe=LIST_MODELS,
     absent={
         "Model": frozenset(),

@@ -140,7 +140,7 @@ def algorithm_version_key(raw: Raw) -> Keys | None:
 
 
 LABEL = {"key": text("Key"), "value": text("Value")}
-OWNER = {"id": text("UserId"), "name": ABSENT, "account_id": text("OwnerId"), "tenant_id": ABSENT}
+OWNER = {"native_id": text("UserId"), "name": ABSENT, "account_id": text("OwnerId"), "tenant_id": ABSENT}
 CHANNEL = {
     "name": text("Name"),
     "description": text("Description"),
@@ -228,7 +228,7 @@ VERSION_FIELDS = {
         {
             "type": term("SourceType", SOURCES),
             "type_name": text("SourceType"),
-            "id": text("id"),
+            "native_id": text("id"),
             "region": text("region"),
             "workspace_id": text("workspaceId"),
             "kind": text("kind"),
@@ -257,7 +257,7 @@ VERSION_FIELDS = {
         (),
         evaluations,
         {
-            "dataset": nested("Dataset", {"id": text("DatasetId"), "uri": text("Uri")}),
+            "dataset": nested("Dataset", {"native_id": text("DatasetId"), "uri": text("Uri")}),
             "metrics": Field(
                 (),
                 metric_values,
@@ -346,7 +346,7 @@ ALGORITHM_ITEM_FIELDS = {
     "description": text("AlgorithmDescription"),
     "provider": text("AlgorithmProvider"),
     "workspace_id": text("WorkspaceId"),
-    "owner": gathered("UserId", table={"id": text("UserId"), "name": ABSENT, "account_id": ABSENT}),
+    "owner": gathered("UserId", table={"native_id": text("UserId"), "name": ABSENT, "account_id": ABSENT}),
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
     "raw": Field((), lambda raw: raw),

@@ -122,7 +122,7 @@ SOURCE = Field(
     {
         "type": term("sourceType", SOURCES),
         "type_name": text("sourceType"),
-        "id": ABSENT,
+        "native_id": ABSENT,
         "region": ABSENT,
         "workspace_id": ABSENT,
         "kind": ABSENT,
@@ -246,7 +246,7 @@ MODEL_FIELDS = {
         "createUserId",
         "createUser",
         table={
-            "id": text("createUserId"),
+            "native_id": text("createUserId"),
             "name": text("createUser"),
             "account_id": ABSENT,
             "tenant_id": ABSENT,
@@ -267,7 +267,7 @@ USER_FIELDS = {
     "latest_version": Field(
         ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), shape=LATEST_VERSION
     ),
-    "versions": Field((), none_or_unsaid, shape=VERSION),
+    "versions": Field((), none_or_unsaid, shape=VERSION, instead=UNSAID),
 }
 USER_MODEL = Shape("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
 PRESET_FIELDS = {
@@ -276,7 +276,7 @@ PRESET_FIELDS = {
     "ownership": fixed("PLATFORM"),
     "type": model_type(PRESET_TYPES),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY),
+    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY, instead=UNSAID),
     "versions": Field((), summaries, shape=VERSION_SUMMARY),
 }
 PRESET_MODEL = Shape("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})

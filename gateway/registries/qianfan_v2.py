@@ -67,7 +67,7 @@ VERSION_FIELDS = {
         {
             "type": term("sourceType", SOURCES),
             "type_name": text("sourceType"),
-            "id": ABSENT,
+            "native_id": ABSENT,
             "region": ABSENT,
             "workspace_id": ABSENT,
             "kind": ABSENT,
@@ -125,7 +125,7 @@ LISTED_FIELDS = {
     "name": text("modelSetName"),
     "type": text("modelType"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest, shape=VERSION_NAME),
+    "latest_version": Field((), newest, shape=VERSION_NAME, instead=Rows),
     "versions": Field(("modelIds", "modelNames"), versions, shape=VERSION_NAME),
 }
 

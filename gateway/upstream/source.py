@@ -41,11 +41,15 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh a client wants its answer: after asking again, within an age in seconds, or only if it is kept."""
+    """How fresh an answer is wanted: after asking again, within an age in seconds, or only if it is kept.
+
+    Nobody waits for one that is asked for in the ``background``: its call lets others go first.
+    """
 
     revalidate: bool = False
     max_age: float | None = None
     only_if_cached: bool = False
+    background: bool = False
 
     def accepts(self, age: float) -> bool:
         return not self.revalidate and (self.max_age is None or age <= self.max_age)
@@ -128,24 +132,25 @@ class Direct:
 
     def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
         self.sender, self.facts = sender, facts
-        self._flights: dict[tuple[Scope, Request], asyncio.Task[Any]] = {}
+        self._flights: dict[tuple[Scope, Request, bool], asyncio.Task[Any]] = {}
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        asked = destination.scope, request
+        asked = destination.scope, request, wanted.background
         flight = self._flights.get(asked)
         if flight is not None:
             document = await asyncio.shield(flight)
             self.facts.answered(destination.registry, request.call, State.SHARED)
             return Answer(document, state=State.SHARED)
-        flight = asyncio.ensure_future(kept_promise(self.sender, destination, request, self.facts))
+        asking = kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background)
+        flight = asyncio.ensure_future(asking)
         self._flights[asked] = flight
         flight.add_done_callback(lambda done: self._landed(asked, done))
         return Answer(await asyncio.shield(flight))
 
-    def _landed(self, asked: tuple[Scope, Request], flight: asyncio.Task[Any]) -> None:
+    def _landed(self, asked: tuple[Scope, Request, bool], flight: asyncio.Task[Any]) -> None:
         del self._flights[asked]
         if not flight.cancelled():
             flight.exception()
@@ -186,7 +191,7 @@ class Source:
         counts["misses"] += 1
         joined = asked.key in self._flights
         try:
-            answer = await asyncio.shield(self._fly(asked))
+            answer = await asyncio.shield(self._fly(asked, refresh=wanted.background))
         except RegistryError as error:
             if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
                 raise

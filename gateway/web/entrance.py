@@ -10,6 +10,7 @@ from gateway.access.callers import Caller, visible
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.web import freshness
 from gateway.web.executor import Scene
+from gateway.web.requests import Refused
 
 STATUSES = {Unauthenticated.code: 401, Forbidden.code: 403}
 
@@ -47,7 +48,15 @@ class Entrance:
             caller.roles,
             caller.name if self.access.asks else None,
             lambda refusal: note(refusal, caller.name, *whence(connection)),
+            planned(connection.headers.get("x-gateway-plan")),
         )
+
+
+def planned(header: str | None) -> str | None:
+    """Whether the plan is asked for. Raises `Refused`."""
+    if header not in (None, "only", "include"):
+        raise Refused(400, "`x-gateway-plan` must be `only` or `include`.")
+    return header
 
 
 def whence(connection: HTTPConnection) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,17 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType
 from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog import explain
+from gateway.catalog.cost import Cost
+from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
-from gateway.errors import Forbidden, GatewayError
-from gateway.graph.context import Context
+from gateway.catalog.watching import Watches
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
+from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.forecast import Forecasts
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
@@ -29,7 +34,8 @@ from gateway.web.requests import Asked
 class Scene:
     """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
     what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; and who is told of what was asked for and is not permitted."""
+    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
+    asked for, ``only`` or to ``include`` the calls made."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
@@ -37,9 +43,10 @@ class Scene:
     roles: Container[str]
     caller: str | None = None
     denied: Callable[[Forbidden], None] = lambda refusal: None
+    plan: str | None = None
 
-    def operation(self) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted)
+    def operation(self, answers: Answers | None = None) -> Operation:
+        return Operation(self.registries, self.bounds, self.wanted, answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class Prepared:
     document: Document
     operation: OperationDefinitionNode
     report: Report
+    cost: Cost
 
     @property
     def type(self) -> OperationType:
@@ -98,10 +106,17 @@ class Executor:
     """Reads, checks and runs operations on one schema; each is told to the ``observer`` once."""
 
     def __init__(
-        self, schema: Schema, documents: Documents, persisted: Persisted, gate: Gate, observer: Observer
+        self,
+        schema: Schema,
+        documents: Documents,
+        persisted: Persisted,
+        gate: Gate,
+        observer: Observer,
+        watches: Watches,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer = observer
+        self.observer, self.watches = observer, watches
+        self.forecasts = Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -124,25 +139,23 @@ class Executor:
             operation = document.operation(asked.operation_name)
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
-            if document.introspects and "explain" not in scene.roles:
-                raise Forbidden("The schema is not shown to this caller.")
-            if "raw" in document.fields and "raw" not in scene.roles:
-                raise Forbidden("`raw` is not shown to this caller.")
+            permit(document, scene)
+            coerced = get_variable_values(
+                self.documents.schema,
+                operation.variable_definitions or (),
+                dict(asked.variables),
+                hide_suggestions=not self.documents.suggestions,
+            )
+            if isinstance(coerced, list):
+                for failure in coerced:
+                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                return refusal(*coerced)
+            cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
+            if cost.calls > scene.bounds.calls and scene.plan != "only":
+                raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
-            if isinstance(error, Forbidden):
-                scene.denied(error)
             return refused(error)
-        coerced = get_variable_values(
-            self.documents.schema,
-            operation.variable_definitions or (),
-            dict(asked.variables),
-            hide_suggestions=not self.documents.suggestions,
-        )
-        if isinstance(coerced, list):
-            for failure in coerced:
-                failure.extensions = {"code": "BAD_USER_INPUT"}
-            return refusal(*coerced)
-        return Prepared(asked, document, operation, report)
+        return Prepared(asked, document, operation, report, cost)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -153,30 +166,49 @@ class Executor:
         try:
             with self.gate.let_in(scene.caller):
                 context = Context(prepared.document.node, scene.operation())
+                if scene.plan == "only":
+                    return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
                 result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-                return outcome(result.data, result.errors or (), context)
+                explained = None if scene.plan is None else explain.made(context.operation, prepared.cost)
+                return outcome(result.data, result.errors or (), context, explained)
         except GatewayError as error:
             return refused(error)
 
-    async def stream(self, prepared: Prepared, scene: Scene) -> AsyncIterator[Result]:
-        """Run any operation; a subscription has many results."""
+    async def stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        """Run any operation; a subscription has many results, or a refusal.
+
+        Before each result of a subscription ``enter`` gives the scene anew; it raises a `GatewayError` when the caller
+        may ask no more.
+        """
         if prepared.type is not OperationType.SUBSCRIPTION:
             yield await self.answer(prepared, scene)
             return
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
-            async with aclosing(self._stream(prepared, scene)) as results:
+            async with aclosing(self._stream(prepared, scene, enter)) as results:
                 async for result in results:
                     yield noted(prepared.report, result)
 
-    async def _stream(self, prepared: Prepared, scene: Scene) -> AsyncGenerator[Result, None]:
+    async def _stream(
+        self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]
+    ) -> AsyncGenerator[Result, None]:
+        async def renew(answers: Answers) -> Operation:
+            now = await enter()
+            permit(prepared.document, now)
+            return now.operation(answers)
+
         try:
-            with self.gate.let_in(scene.caller):
-                context = Context(prepared.document.node, scene.operation())
-                async for result in await self.schema.stream(
-                    None, prepared.variables, context, operation_name=prepared.name
-                ):
+            with self.gate.let_in(scene.caller):  # as one that is asked; those that run have bounds of their own
+                context = WatchingContext(prepared.document.node, scene.operation(), watches=self.watches, renew=renew)
+                results = await self.schema.stream(None, prepared.variables, context, operation_name=prepared.name)
+            async with aclosing(results):
+                async for result in results:
                     assert isinstance(result, ExecutionResult)
-                    yield outcome(result.data, result.errors or (), context)
+                    if isinstance(result, PreExecutionError):
+                        yield refusal(*result.errors or ())
+                    else:
+                        yield outcome(result.data, result.errors or (), context)
         except GatewayError as error:
             yield refused(error)
 
@@ -208,6 +240,20 @@ class Executor:
             yield refused(error)
 
 
+def permit(document: Document, scene: Scene) -> None:
+    """Raises `Forbidden` for a document that asks for more than the caller may see."""
+    refusal = None
+    if document.introspects and "explain" not in scene.roles:
+        refusal = Forbidden("The schema is not shown to this caller.")
+    elif "raw" in document.fields and "raw" not in scene.roles:
+        refusal = Forbidden("`raw` is not shown to this caller.")
+    elif scene.plan is not None and "explain" not in scene.roles:
+        refusal = Forbidden("Plans are not shown to this caller.")
+    if refusal is not None:
+        scene.denied(refusal)
+        raise refusal
+
+
 def noted(report: Report, result: Result) -> Result:
     """The result, after the report has noted what came of the operation."""
     report.codes.update(result.codes)
@@ -217,10 +263,12 @@ def noted(report: Report, result: Result) -> Result:
     return result
 
 
-def outcome(data: Any, errors: Any, context: Context) -> Result:
+def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     formatted = [error.formatted for error in (*errors, *context.unseen())]
     body = {"data": data, **({"errors": formatted} if formatted else {})}
+    if extensions is not None:
+        body["extensions"] = extensions
     return made(body, codes(formatted), context)
 
 

@@ -6,6 +6,7 @@ Source: the GraphQL-over-HTTP specification, working draft.
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -15,7 +16,7 @@ from starlette.responses import Response
 
 from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
 from gateway.settings import LimitsSettings
-from gateway.web import freshness, multipart
+from gateway.web import events, freshness, multipart
 from gateway.web.entrance import Entrance, challenge
 from gateway.web.executor import Executor, Prepared, Result, Scene
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
@@ -35,6 +36,8 @@ class Door:
         media_type = JSON
         try:
             accept = request.headers.get("accept", "*/*")
+            if events.wanted(accept):
+                return await self.stream(request)
             media_type = negotiate(accept)
             scene = await self.entrance.scene(request)
             asked = await read(request, self.limits)
@@ -43,8 +46,9 @@ class Door:
                 return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
-                self.check_method(request.method, prepared)
-                if prepared.document.staged is not None and multipart.accepted(accept):
+                check_method(request.method, prepared)
+                check_type(prepared)
+                if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
                 return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
             return settled(request, scene, media_type, prepared)
@@ -53,23 +57,43 @@ class Door:
         except Refused as refused:
             return respond(media_type, refused.status, body_of(refused), refused.headers)
 
+    async def stream(self, request: Request) -> Response:
+        """The results of one operation, of any type, as events. Raises as `Entrance.scene` does, and `Refused`."""
+        enter = partial(self.entrance.scene, request)
+        scene = await enter()
+        asked = await read(request, self.limits)
+        if isinstance(asked, list):
+            raise Refused(400, "Events tell of one operation, not of a batch.")
+        prepared = self.executor.prepare(asked, scene)
+        if isinstance(prepared, Result):
+            results = events.only(prepared)
+        else:
+            check_method(request.method, prepared)
+            results = self.executor.stream(prepared, scene, enter)
+        return events.Events(results, request.state.stopping)
+
     async def one(self, asked: Asked, scene: Scene) -> Result:
         """The result of one operation of a batch: its refusal is its own."""
         try:
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Result):
                 return prepared
-            self.check_method("POST", prepared)
+            check_type(prepared)
             return await self.executor.answer(prepared, scene)
         except Refused as refused:
             return Result(body_of(refused), (refused.code,))
 
-    def check_method(self, method: str, prepared: Prepared) -> None:
-        """Raises `Refused` for an operation that cannot be asked in this way."""
-        if prepared.type is OperationType.SUBSCRIPTION:
-            raise Refused(406, "A subscription is asked over a WebSocket or as text/event-stream.", "NOT_ACCEPTABLE")
-        if method == "GET" and prepared.type is not OperationType.QUERY:
-            raise Refused(405, "GET is for queries only.", Allow="POST")
+
+def check_method(method: str, prepared: Prepared) -> None:
+    """Raises `Refused` for an operation that this method does not carry."""
+    if method == "GET" and prepared.type is OperationType.MUTATION:
+        raise Refused(405, "GET is for operations that change nothing.", Allow="POST")
+
+
+def check_type(prepared: Prepared) -> None:
+    """Raises `Refused` for an operation that has more than one answer."""
+    if prepared.type is OperationType.SUBSCRIPTION:
+        raise Refused(406, "A subscription is asked over a WebSocket or as text/event-stream.", "NOT_ACCEPTABLE")
 
 
 def settled(request: Request, scene: Scene, media_type: str, result: Result) -> Response:
@@ -99,5 +123,5 @@ def body_of(refused: Refused | GatewayError) -> bytes:
 
 def respond(media_type: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     content_type = f"{media_type}; charset=utf-8"
-    said = {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})}
+    said = {"Vary": "Accept, X-Gateway-Plan", "Cache-Control": "no-store", **(headers or {})}
     return Response(body, status, said, content_type)

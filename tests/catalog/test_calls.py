@@ -48,7 +48,7 @@ TABLE = [
     # One object of PAI
     costs(f"{{ {PAI_MODEL} {{ id registryName }} }}", GET_A),
     costs(f"{{ {PAI_MODEL} {{ __typename }} }}", GET_A),
-    costs(f"{{ {PAI_MODEL} {{ name owner {{ id }} latestVersion {{ framework raw }} raw }} }}", GET_A),
+    costs(f"{{ {PAI_MODEL} {{ name owner {{ nativeId }} latestVersion {{ framework raw }} raw }} }}", GET_A),
     costs(f"{{ {PAI_MODEL} {{ name versions {{ nodes {{ name }} }} }} }}", GET_A, LIST_A),
     costs(f"{{ {PAI_MODEL} {{ id versions {{ nodes {{ name model {{ id }} }} }} }} }}", LIST_A),
     costs(
@@ -110,7 +110,7 @@ TABLE = [
         *(f"pai ListModelVersions model-{name}" for name in ("a", "b", "empty", "public")),
     ),
     costs("{ models(first: 2) { edges { cursor node { name } } nodes { id } pageInfo { endCursor } } }", *MODEL_LISTS),
-    costs("{ algorithms { nodes { name owner { id } raw } } }", *ALGORITHM_LISTS),
+    costs("{ algorithms { nodes { name owner { nativeId } raw } } }", *ALGORITHM_LISTS),
     costs(
         "{ algorithms { nodes { owner { tenantId } } } }",
         *ALGORITHM_LISTS,
@@ -134,7 +134,7 @@ TABLE = [
     ),
     costs(f"{{ {PAI_MODEL} {{ latestVersion {{ trainedWith {{ name provider version }} }} }} }}", GET_A),
     costs(
-        f"{{ {PAI_MODEL} {{ latestVersion {{ trainedWith {{ algorithm {{ id name owner {{ id }} }} }} }} }} }}",
+        f"{{ {PAI_MODEL} {{ latestVersion {{ trainedWith {{ algorithm {{ id name owner {{ nativeId }} }} }} }} }} }}",
         GET_A,
         "pai ListAlgorithms tune pai",
     ),

@@ -75,7 +75,7 @@ def calls(*wants: Want, made: Collection[Bound] = ()) -> list[str]:
             id="what only one call tells comes first",
         ),
         pytest.param(
-            [want(ALGORITHM, "owner", "id"), want(ALGORITHM, "latest_version")],
+            [want(ALGORITHM, "owner", "native_id"), want(ALGORITHM, "latest_version")],
             ["pai GetAlgorithm(a)", "pai ListAlgorithmVersions(a)"],
             id="an algorithm and its newest version",
         ),

@@ -619,13 +619,21 @@ def test_a_page_that_stopped_at_the_bound_is_gone_on_from_where_it_stopped() -> 
 
 
 def test_what_was_searched_behind_the_last_row_of_a_page_is_not_searched_again() -> None:
-    """The sixth row passes; the search for another one ends with the third page of four rows."""
+    """The sixth row passes; the search for another one ends with the second page of four rows."""
     rows = [row(f"{i:02}", -i) for i in range(60)]
     world = World([Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys == ("05",), bound=8)])
     page = read(world, 10)
     assert names(page.rows) == ["05"]
-    assert page.asked["sparse"] == {1, 2, 3}
-    assert read(world, 10, page.cursors[-1]).asked["sparse"] == {3, 4}
+    assert page.asked["sparse"] == {1, 2}
+    assert read(world, 10, page.cursors[-1]).asked["sparse"] == {2, 3}
+
+
+@pytest.mark.parametrize("size", [1, 3, 30])
+def test_rows_that_pass_on_every_page_do_not_lengthen_the_search(size: int) -> None:
+    """One row of every page of five passes, and forty are looked at: no more than eight pages for one of the merge."""
+    rows = [row(f"{i:03}", -i) for i in range(500)]
+    upstream = Upstream("sparse", SORTED, rows, size=5, passes=lambda row: row[1].keys[0][2] in "05", bound=40)
+    assert len(read(World([upstream]), size).asked["sparse"]) <= 8
 
 
 def ties_and_others() -> World:

@@ -328,6 +328,24 @@ def test_any_json_in_any_key_becomes_a_record_that_fits_the_graph(kind: str, sha
         name for name, field in shape.fields.items() if field is ABSENT
     }
     assert set(misfits(shape.entity, shape.fields, raw)) == set()
+    for name, field in shape.fields.items():
+        value = field.read(raw)
+        assert value is not UNSAID or field.instead is UNSAID, name
+        assert not isinstance(value, Rows) or name == "versions" or field.instead is Rows, name
+
+
+@every_kind
+def test_what_a_call_is_sure_to_tell_is_in_every_answer_that_keeps_its_promise(kind: str) -> None:
+    documents = [samples.sample(kind, case) for case in samples.cases(kind)]
+    told = [
+        (call.name, part.locate(document, ("nobody", "nothing")))
+        for call in calls(TABLES[kind])
+        for part in call.parts
+        for document in documents
+        if part.sure and call.promise(document)
+    ]
+    assert told
+    assert [name for name, raw in told if raw is None] == []
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -250,7 +250,7 @@ def test_a_source_id_is_taken_apart() -> None:
     assert said == {
         "type": "PIPELINE",
         "type_name": "PAIFlow",
-        "id": "run=1",
+        "native_id": "run=1",
         "region": "cn-shanghai",
         "workspace_id": "13",
         "kind": "PipelineRun",
@@ -260,7 +260,7 @@ def test_a_source_id_is_taken_apart() -> None:
 @pytest.mark.parametrize("free", ["by hand", "a=b", "id=1", "kind=x", "=,=", ",", "region=cn-shanghai"])
 def test_a_source_id_of_another_form_is_the_id_itself(free: str) -> None:
     said = source(SourceType="Custom", SourceId=free)
-    assert (said["type"], said["id"], said["region"], said["kind"]) == ("CUSTOM", free, None, None)
+    assert (said["type"], said["native_id"], said["region"], said["kind"]) == ("CUSTOM", free, None, None)
 
 
 def test_no_source_is_none() -> None:
@@ -333,7 +333,7 @@ def test_metrics_of_another_shape_have_no_evaluations() -> None:
     one = {"Results": [{"Dataset": {"Train": "oss://x"}, "Metrics": {"loss": "0.1", "cer": 1}}, "nonsense"]}
     assert project_field(read, {"Metrics": one}) == [
         {
-            "dataset": {"id": None, "uri": None},
+            "dataset": {"native_id": None, "uri": None},
             "metrics": [{"name": "loss", "value": None}, {"name": "cer", "value": 1.0}],
         }
     ]

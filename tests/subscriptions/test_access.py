@@ -1,0 +1,155 @@
+"""Who may see a version may watch it, and no longer than that."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.watching import Watches
+from gateway.errors import Unauthenticated
+from gateway.graph.documents import Documents
+from gateway.graph.schema import CORE, SCHEMA
+from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
+from gateway.telemetry.observer import Observer
+from gateway.upstream.source import ANY
+from gateway.web.executor import Executor, Prepared, Scene
+from gateway.web.gate import Gate
+from gateway.web.persisted import Persisted
+from gateway.web.requests import Asked
+from tests.access.doors import Clock, Ring
+from tests.subscriptions.conftest import WATCH, eventually, watching
+from tests.subscriptions.conftest import Scene as Guarded
+from tests.subscriptions.test_sockets import done, talk, told
+from tests.subscriptions.test_watching import document, registry
+from tests.upstream.simulated import in_turn, now, simulate
+
+LIMITS = LimitsSettings()
+
+
+def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
+    """The results of a subscription of a caller who has another scene after seven seconds, and how many still watch
+    when it has ended."""
+    watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
+    documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
+    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), Observer(TelemetrySettings()), watches)
+
+    async def main() -> list[Any]:
+        cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
+        scene = Scene({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
+
+        async def enter() -> Scene:
+            return scene if now() < 7 else afterwards(scene)
+
+        query = WATCH.replace("model-watched", "model-1").replace("approval", "approval raw")
+        prepared = executor.prepare(Asked(query), scene)
+        assert isinstance(prepared, Prepared)
+        return [json.loads(result.body) async for result in executor.stream(prepared, scene, enter)]
+
+    return simulate(main()), watches.size
+
+
+def expired(scene: Scene) -> Scene:
+    raise Unauthenticated("a key that has expired")
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "code"),
+    [
+        (expired, Unauthenticated.code),
+        (lambda scene: replace(scene, registries={}), "INVALID_ID"),
+        (lambda scene: replace(scene, roles=frozenset()), "FORBIDDEN"),
+    ],
+    ids=["key expired", "registry no longer visible", "no longer allowed to see `raw`"],
+)
+def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
+    afterwards: Callable[[Scene], Scene], code: str
+) -> None:
+    results, left = watched(afterwards)
+    assert results[0]["data"]["modelVersionChanged"]["approval"] == "PENDING"
+    assert results[1]["data"] == {"modelVersionChanged": None}
+    assert [error["extensions"]["code"] for error in results[1]["errors"]] == [code]
+    assert (len(results), left) == (2, 0)
+
+
+@pytest.fixture
+async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Guarded, Ring, Clock]]:
+    """A gateway that asks who is there, its file of keys and its clock."""
+    ring, clock = Ring(tmp_path / "keys.toml"), Clock()
+    ring.add()
+    access = AccessSettings(mode="callers", keys=str(ring.path))
+    async with watching(monkeypatch, {}, clock, access=access) as scene:
+        yield scene, ring, clock
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_a_socket_is_for_callers_known_by_its_handshake_or_by_its_introduction(
+    guarded: tuple[Guarded, Ring, Clock],
+) -> None:
+    scene, ring, _ = guarded
+    key = next(iter(ring.entries))
+    for headers, payload in ((bearer(key), None), ({}, bearer(key)), ({}, {"x-api-key": key})):
+        async with talk(scene.gateway, introduced=False, headers=headers) as client:
+            await client.say(type="connection_init", payload=payload)
+            assert await client.hear() == {"type": "connection_ack"}
+            await client.subscribe("1", WATCH)
+            assert (await client.hear())["type"] == "next"
+    for payload in (None, {}, bearer("nonsense"), {"authorization": ""}):
+        async with talk(scene.gateway, introduced=False) as client:
+            await client.say(type="connection_init", payload=payload)
+            assert await client.closed() == 4403
+
+
+async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
+    guarded: tuple[Guarded, Ring, Clock],
+) -> None:
+    scene, ring, clock = guarded
+    key = ring.add("leaves")
+    clock.seconds += 5
+    stream = scene.gateway.session.post(
+        f"{scene.gateway.url}/graphql", json={"query": WATCH}, headers={**bearer(key), "Accept": "text/event-stream"}
+    )
+    async with talk(scene.gateway, introduced=False) as client, stream as response:
+        await client.say(type="connection_init", payload=bearer(key))
+        assert await client.hear() == {"type": "connection_ack"}
+        await client.subscribe("1", WATCH)
+        assert await client.hear() == told("PENDING")
+        await eventually(lambda: scene.watches.size == 2)
+
+        ring.remove(key)
+        clock.seconds += 5
+        await scene.look(VersionDescription="secret")
+        last = (await client.hear())["payload"]
+        assert (last["data"], codes_of(last)) == ({"modelVersionChanged": None}, ["UNAUTHENTICATED"])
+        assert await client.hear() == done()
+        assert b"UNAUTHENTICATED" in await response.read()
+
+        await client.subscribe("2", WATCH)
+        assert codes_of(await client.hear(), "payload") == ["UNAUTHENTICATED"]
+    await eventually(lambda: scene.watches.size == 0)
+
+
+async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Guarded, Ring, Clock]) -> None:
+    scene, ring, clock = guarded
+    key = ring.add("elsewhere", registries=("qianfan",))
+    clock.seconds += 5
+    async with talk(scene.gateway, headers=bearer(key)) as client:
+        await client.subscribe("1", WATCH)
+        assert codes_of(await client.hear(), "payload") == ["INVALID_ID"]
+    assert scene.looks == 0
+
+
+async def test_events_are_for_callers(guarded: tuple[Guarded, Ring, Clock]) -> None:
+    scene, _, _ = guarded
+    answer = await scene.gateway.request("POST", json={"query": WATCH}, headers={"Accept": "text/event-stream"})
+    assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
+
+
+def codes_of(answer: dict[str, Any], where: str = "errors") -> list[str]:
+    return [error["extensions"]["code"] for error in answer[where]]
