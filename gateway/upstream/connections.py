@@ -19,7 +19,7 @@ from aiohappyeyeballs import start_connection
 from gateway import __version__
 
 MOST: Final = 128
-"""Connections to one address."""
+"""Connections to one registry."""
 
 KEPT: Final = 30.0
 """Seconds for which one that nobody uses is kept."""
@@ -176,14 +176,15 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The connections to one address, such as ``https://host:8443``; the one used last is used next."""
+    """The connections to one address, such as ``https://host:8443``, and how many there are at ``most``; the one used
+    last is used next."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, most: int = MOST) -> None:
         parts = urlsplit(address)
         self.netloc, self.path = parts.netloc, parts.path
         self._host, self._port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         self._tls = parts.scheme == "https"
-        self._places = asyncio.Semaphore(MOST)
+        self._places = asyncio.Semaphore(most)
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweep: asyncio.TimerHandle | None = None

@@ -24,17 +24,19 @@ ZIPPED = gzip.compress(b"x" * LIMIT)
 class Registry:
     """A server that says what a test told it to, word for word: one text for each request, on any connection."""
 
-    def __init__(self, address: str, script: list[bytes]) -> None:
+    def __init__(self, address: str, script: list[bytes], most: int) -> None:
         self.script, self.heads, self.connections = script, list[str](), 0
         self.ended = asyncio.Event()
-        self.ways = Connections(address)
+        self.ways = Connections(address, most)
 
     async def ask(self, method: str = "GET", body: bytes = b"", **headers: str) -> Received:
         return await self.ways.exchange(method, "/models?a=%20b", headers, body, LIMIT)
 
 
 @asynccontextmanager
-async def serving(*script: bytes, security: ssl.SSLContext | None = None) -> AsyncIterator[Registry]:
+async def serving(
+    *script: bytes, security: ssl.SSLContext | None = None, most: int = connections.MOST
+) -> AsyncIterator[Registry]:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         registry.connections += 1
         try:
@@ -55,7 +57,7 @@ async def serving(*script: bytes, security: ssl.SSLContext | None = None) -> Asy
     server = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=security)
     port = server.sockets[0].getsockname()[1]
     address = f"http://127.0.0.1:{port}/base" if security is None else f"https://localhost:{port}/base"
-    registry = Registry(address, list(script))
+    registry = Registry(address, list(script), most)
     try:
         yield registry
     finally:
@@ -197,9 +199,8 @@ async def test_a_connection_on_which_more_comes_than_was_asked_for_is_not_used_a
         assert registry.connections == 2
 
 
-async def test_calls_at_once_have_connections_of_their_own_and_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 3)
-    async with serving(*[PLAIN] * 10) as registry:
+async def test_calls_at_once_have_connections_of_their_own_and_the_others_wait() -> None:
+    async with serving(*[PLAIN] * 10, most=3) as registry:
         answers = await asyncio.gather(*(registry.ask() for _ in range(10)))
         assert {answer.body for answer in answers} == {b"{}"}
         assert registry.connections == 3
