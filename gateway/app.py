@@ -164,6 +164,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, watches)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
+    metrics = MetricsDoor(observer, entrance if access.asks else None)
     origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
     sockets = Sockets(executor, entrance, settings.limits, most, origins)
 
@@ -202,7 +203,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
-            *([MetricsDoor(observer).route] if settings.telemetry.metrics == "path" else []),
+            *([metrics.route] if settings.telemetry.metrics == "path" else []),
             Route("/readyz", doors.readyz),
             *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
         ],

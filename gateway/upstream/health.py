@@ -10,6 +10,9 @@ from gateway.errors import NotFound, RegistryError
 from gateway.upstream.source import Sender
 from gateway.upstream.wire import Destination, Request
 
+LATELY = 5.0
+"""Seconds for which a failure keeps a gateway from being ready: who is sent no requests cannot find out better."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -18,6 +21,11 @@ class Health:
     latency: float | None = None
     last_success: datetime | None = None
     error: RegistryError | None = None
+    failed_at: float = 0.0
+
+    @property
+    def failed_lately(self) -> bool:
+        return self.error is not None and perf_counter() - self.failed_at < LATELY
 
     @property
     def state(self) -> str:
@@ -42,7 +50,7 @@ class Watch:
             health.error = None
             raise
         except RegistryError as error:
-            health.error = error
+            health.error, health.failed_at = error, perf_counter()
             raise
         health.latency, health.last_success, health.error = perf_counter() - started, datetime.now(UTC), None
         return document

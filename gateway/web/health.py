@@ -22,8 +22,8 @@ class Doors:
 
     async def readyz(self, request: Request) -> Response:
         """Ready, and how each registry that the caller may read has been answering: degraded when the last call to
-        some of them failed; 503 only when it failed for each of them, or the gateway is about to stop. Who may not ask
-        is told of all together."""
+        some of them failed, and that lately; 503 only when it did so for each of them, or the gateway is about to
+        stop. Who may not ask is told of all together."""
         registries = request.state.registries
         try:
             registries = visible(registries, await self.entrance.access.caller(request.headers))
@@ -31,7 +31,7 @@ class Doors:
         except Unauthenticated:
             told = False
         states = {name: registry.health.state for name, registry in registries.items()}
-        failing = sum(state == "UNAVAILABLE" for state in states.values())
+        failing = sum(registry.health.failed_lately for registry in registries.values())
         status = "ok" if not failing else "down" if failing == len(states) else "degraded"
         if request.state.stopping.is_set():
             status = "stopping"

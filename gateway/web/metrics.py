@@ -12,19 +12,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.errors import Forbidden, Unauthenticated
 from gateway.telemetry.metrics import Metrics
+from gateway.web.entrance import Entrance, denied
 
 logger = logging.getLogger("gateway.web")
 
 
 class MetricsDoor:
-    """The endpoint; it has no lock of its own."""
+    """The endpoint; behind an ``entrance`` only callers with the role admin see it."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Metrics, entrance: Entrance | None = None) -> None:
+        self.metrics, self.entrance = metrics, entrance
         self.route = Route("/metrics", self.answer)
 
     async def answer(self, request: Request) -> Response:
+        try:
+            if self.entrance is not None:
+                await self.entrance.caller(request, "admin")
+        except (Unauthenticated, Forbidden) as refusal:
+            return denied(refusal)
         body, media_type = self.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 

@@ -14,7 +14,7 @@ from gateway.__main__ import main
 from gateway.access import files
 from gateway.access.keys import as_entry, new_key, parse
 from gateway.app import create_app
-from gateway.settings import AccessSettings, CacheSettings, Secret, SettingsError
+from gateway.settings import AccessSettings, CacheSettings, Secret, SettingsError, TelemetrySettings
 from tests.access.doors import NAMES, Clock, Ring, ask, bearing, guarded, names
 from tests.conftest import Client, qianfan, settings
 
@@ -215,6 +215,14 @@ async def test_readiness_tells_of_registries_only_to_those_who_may_read_them(rin
 
 
 # Routers
+
+
+async def test_figures_on_the_gateways_own_port_are_for_administrators(ring: Ring, clock: Clock) -> None:
+    reader, admin = ring.add("reader"), ring.add("admin", roles=("read", "admin"))
+    access = AccessSettings(mode="callers", keys=str(ring.path))
+    async with guarded(access, clock, telemetry=TelemetrySettings(metrics="path")) as gateway:
+        for headers, status in ({}, 401), ({"X-API-Key": reader}, 403), ({"X-API-Key": admin}, 200):
+            assert (await gateway.request("GET", "/metrics", headers=headers)).status == status
 
 
 async def test_a_router_asks_for_others_and_never_for_more_than_it_may_itself(ring: Ring, clock: Clock) -> None:

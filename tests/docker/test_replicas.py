@@ -1,0 +1,194 @@
+"""The replicas of compose.replicas.yaml as processes: three gateways over one Redis, behind HAProxy.
+
+Settings, keys and HAProxy's configuration are the files that operators use; only addresses differ.
+"""
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway import twins
+from gateway.twins import Twins
+from tests.conftest import Client
+from tests.docker.tools import tool
+from tests.subscriptions.conftest import WATCH
+from tests.subscriptions.test_events import following, streamed
+from tests.subscriptions.test_sockets import done, talk
+from tests.test_incremental import MODEL, PARTS, SLOW, parts
+from tests.test_replicas import Server
+
+DOCKER = Path(__file__).parent.parent.parent / "docker"
+KEYS = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / "twins.env").read_text(encoding="utf-8"), re.MULTILINE))
+QUERY = "{ models(first: 1) { totalCount } }"
+
+
+@dataclass
+class Deployment:
+    """What compose starts."""
+
+    client: Client
+    gateways: list[Process]
+    twin: Twins
+    told: asyncio.StreamReader
+
+    async def balancer_says(self, *sentences: str) -> None:
+        """Wait until its log has told all of them."""
+        missing = set(sentences)
+        while missing:
+            line = (await self.told.readline()).decode()
+            assert line, f"the balancer ended before it said {missing}"
+            missing -= {one for one in missing if one in line}
+
+
+@asynccontextmanager
+async def running(*command: str, environ: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env={**os.environ, **environ})
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def address(process: Process) -> str:
+    """Where a gateway says that it listens."""
+    assert process.stdout is not None
+    found = re.search(r"http://(127\.0\.0\.1:\d+)/graphql", (await process.stdout.readline()).decode())
+    assert found is not None
+    return found[1]
+
+
+def replaced(file: Path, there: Path, replacements: Mapping[str, str]) -> Path:
+    """A copy of the file with other addresses, each of which it must have."""
+    text = file.read_text(encoding="utf-8")
+    for old, new in replacements.items():
+        assert old in text, f"{file.name} has no {old}"
+        text = text.replace(old, new)
+    (there / file.name).write_text(text, encoding="utf-8")
+    return there / file.name
+
+
+@pytest.fixture
+async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
+    haproxy, redis = tool("haproxy"), Server(tmp_path)
+    tool("redis-server")
+    await redis.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(redis.stop)
+        twin = await stack.enter_async_context(twins.serving())
+        settings = replaced(
+            DOCKER / "gateway.toml",
+            tmp_path,
+            {"http://twins:8100": twin.url, "redis://redis:6379/0": redis.url, '"port" #': '"off" #'},
+        )
+        serve = [sys.executable, "-m", "gateway", "serve", "--config", str(settings), "--host", "127.0.0.1"]
+        environ = {**KEYS, "PYTHONUNBUFFERED": "1", "GATEWAY_BREAKER_OPEN_FOR": "0.1", "GATEWAY_RETRY_ATTEMPTS": "1"}
+        environ["GATEWAY_SUBSCRIPTIONS_INTERVAL"] = "0.1"
+        gateways = [await stack.enter_async_context(running(*serve, "--port", "0", environ=environ)) for _ in range(3)]
+        addresses = {f"gateway-{number} gateway-{number}:8000": f"gateway-{number} {await address(one)}"
+                     for number, one in enumerate(gateways, start=1)}  # fmt: skip
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        configuration = replaced(
+            DOCKER / "haproxy.cfg", tmp_path, {"bind :8080": f"bind 127.0.0.1:{port}", **addresses}
+        )
+        balancer = await stack.enter_async_context(running(haproxy, "-db", "-f", str(configuration)))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        assert balancer.stdout is not None
+        client = Client(f"http://127.0.0.1:{port}", session)
+        await listening(balancer, port)
+        yield Deployment(client, gateways, twin, balancer.stdout)
+
+
+async def listening(process: Process, port: int) -> None:
+    while True:
+        assert process.returncode is None
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
+async def count(deployment: Deployment) -> int:
+    """One answer; who is killed in the middle of one has it broken off, and the client asks again."""
+    try:
+        answer = await deployment.client.query(QUERY)
+    except aiohttp.ClientPayloadError:
+        answer = await deployment.client.query(QUERY)
+    total: int = answer.data["models"]["totalCount"]
+    return total
+
+
+async def many(deployment: Deployment, number: int, then: Callable[[], None]) -> set[int]:
+    """What clients are told, who ask all the time; something happens while they do."""
+
+    async def client() -> list[int]:
+        return [await count(deployment) for _ in range(number)]
+
+    clients = [asyncio.create_task(client()) for _ in range(8)]
+    await count(deployment)
+    then()
+    return {one for told in await asyncio.gather(*clients) for one in told}
+
+
+async def test_requests_go_on_as_long_as_one_gateway_is_left(deployment: Deployment) -> None:
+    killed, stopped, _ = deployment.gateways
+    assert await many(deployment, 20, killed.kill) == {207}
+    assert await many(deployment, 20, stopped.terminate) == {207}
+    assert await stopped.wait() == 0
+    assert await many(deployment, 20, lambda: None) == {207}
+
+
+def told(approval: str) -> dict[str, Any]:
+    return {"data": {"modelVersionChanged": {"approval": approval}}}
+
+
+async def test_what_comes_in_parts_passes_as_it_comes(deployment: Deployment) -> None:
+    version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending", "FrameworkType": "PyTorch"}
+    deployment.twin.corpus.pai_models.insert(
+        {"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]}
+    )
+    client, asked = deployment.client, {"query": SLOW, "variables": {"id": MODEL}}
+    async with talk(client) as socket, streamed(client, WATCH) as stream:
+        await socket.subscribe("1", WATCH)
+        assert (await socket.hear())["payload"] == told("PENDING")
+        assert await following(stream) == ("next", told("PENDING"))
+        version["ApprovalStatus"] = "Approved"
+        assert (await socket.hear())["payload"] == told("APPROVED")
+        assert await following(stream) == ("next", told("APPROVED"))
+        assert (await socket.hear(), await following(stream)) == (done(), ("complete", None))
+    deployment.twin.faults.replace({"ListModelVersions": {"hang": True}})
+    async with client.session.post(client.url + "/graphql", json=asked, headers={"Accept": PARTS}) as response:
+        coming = parts(response)
+        assert (await anext(coming))["hasNext"]
+        deployment.twin.faults.clear()
+        assert not [part async for part in coming][-1]["hasNext"]
+
+
+async def test_when_no_registry_answers_the_gateways_say_so_and_all_come_back(deployment: Deployment) -> None:
+    deployment.twin.faults.replace({"*": {"status": 503, "error": "ServiceUnavailable"}})
+    names = [f"ready/gateway-{number}" for number in (1, 2, 3)]
+    noticed = asyncio.create_task(deployment.balancer_says(*(f"{name} is DOWN" for name in names)))
+    while not noticed.done():
+        answer = await deployment.client.query(QUERY)
+        assert (answer.status, answer.codes) == (200, ["NO_REGISTRY_ANSWERED"])
+    deployment.twin.faults.clear()
+    recovered = asyncio.create_task(deployment.balancer_says(*(f"{name} is UP" for name in names)))
+    while not recovered.done():
+        assert (await deployment.client.query(QUERY)).status == 200
