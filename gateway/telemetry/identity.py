@@ -7,8 +7,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids that a client may give its request; in any other there may be something that a log does not bear."""
@@ -16,8 +15,7 @@ ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """A request's id, and its trace: ``trace_id`` (32 hex digits), ``span_id`` (16) of the gateway's own part,
     ``parent_id`` of the caller's, if there is one, and whether the trace is ``sampled``."""
 
@@ -31,22 +29,27 @@ class Identity:
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self:
         """The identity of a request by its headers, whose names are in lower case: theirs where it can be used, else
         a new one."""
-        given: dict[bytes, list[bytes]] = {b"x-request-id": [], b"traceparent": []}
+        ids: list[bytes] = []
+        traces: list[bytes] = []
         for name, value in headers:
-            if name in given:
-                given[name].append(value)
-        ids, traces = given[b"x-request-id"], given[b"traceparent"]
+            if name == b"x-request-id":
+                ids.append(value)
+            elif name == b"traceparent":
+                traces.append(value)
         known = len(ids) == 1 and ACCEPTED.fullmatch(ids[0])
-        request_id = ids[0].decode() if known else secrets.token_hex(16)
+        random = secrets.token_hex(40)
+        request_id, trace_id, span_id = random[:32], random[32:64], random[64:]
+        if known:
+            request_id = ids[0].decode()
         trace = TRACEPARENT.fullmatch(traces[0]) if len(traces) == 1 else None
         if trace is None or (trace[1] == b"00" and trace[5]):
-            return cls(request_id, secrets.token_hex(16), secrets.token_hex(8))
+            return cls(request_id, trace_id, span_id)
         parent_id, sampled = trace[3].decode(), bool(int(trace[4], 16) & 1)
-        return cls(request_id, trace[2].decode(), secrets.token_hex(8), parent_id, sampled)
+        return cls(request_id, trace[2].decode(), span_id, parent_id, sampled)
 
     @property
     def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

@@ -4,10 +4,14 @@ What is logged under ``fields`` of a record's ``extra`` becomes fields of its li
 place are told and never its text, which may hold what a client or a registry sent.
 """
 
+import asyncio
 import logging
 import time
 import traceback
-from typing import Any
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import Any, Final, TextIO
 
 import orjson
 
@@ -19,12 +23,26 @@ UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202
 """Characters that end a line, drive a terminal, or turn text around, and what is written in their place."""
 
 
+PAUSE: Final = 0.05
+
+
+BLANK: Final = vars(logging.LogRecord("", logging.INFO, __file__, 0, "", (), None))
+
+
+class Line(logging.LogRecord):
+    """A record at level info with ``fields``, made for every operation: without looking where it comes from."""
+
+    def __init__(self, name: str, message: str, fields: Mapping[str, Any]) -> None:
+        now = time.time()
+        own = {"name": name, "msg": message, "fields": fields, "created": now, "msecs": now % 1 * 1000}
+        self.__dict__ = {**BLANK, **own}
+
+
 def described(record: logging.LogRecord) -> dict[str, Any]:
     """A record as values, by their names on the line."""
     identity = CURRENT.get()
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     line: dict[str, Any] = {
-        "time": f"{at}.{int(record.msecs):03}Z",
+        "time": f"{second(int(record.created))}.{int(record.msecs):03}Z",
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": record.getMessage(),
@@ -37,6 +55,11 @@ def described(record: logging.LogRecord) -> dict[str, Any]:
         places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
         line |= {"exception": kind.__qualname__, "places": places}
     return line
+
+
+@lru_cache(maxsize=2)
+def second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def clean(text: str) -> str:
@@ -70,10 +93,38 @@ def shown(value: Any) -> str:
 FORMATS: dict[str, type[logging.Formatter]] = {"console": Console, "json": Json}
 
 
+class Gathered(logging.StreamHandler[TextIO]):
+    """Writes lines together, those of `PAUSE` seconds of a running loop; warnings, and what is before them, at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno >= logging.WARNING:
+                self.flush()
+            elif len(self._lines) == 1:
+                asyncio.get_running_loop().call_later(PAUSE, self.flush)
+        except RuntimeError:
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join([*lines, ""]))
+            super().flush()
+
+
 def configure(settings: TelemetrySettings) -> None:
     """Send every record of the process to standard error. The level is the gateway's own; libraries, which may say
     more than a log should hold, are heard from warnings on."""
-    handler = logging.StreamHandler()
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line tells them
+    handler = Gathered()
     handler.setFormatter(FORMATS[settings.log_format]())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

@@ -51,8 +51,13 @@ class Metrics(Facts):
         self.operations = self._counter("operations", "Operations: ok, partial, failed, cancelled.", "type", "outcome")
         self.operation_times = self._histogram("operation_duration", "Time of an operation.", "type")
         self.operation_errors = self._counter("operation_errors", "Errors in answers.", "code")
-        self.in_progress = self._gauge("operations_in_progress", "Operations being answered.")
+        self.in_progress = 0
+        running = self._gauge("operations_in_progress", "Operations being answered.")
+        running.set_function(lambda: self.in_progress)
         self.watchers = self._gauge("watchers", "Subscriptions that are open.")
+
+        self._ended: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._exchanged: dict[int | None, Counter] = {}
 
         call = ("registry", "call")
         self.attempts = self._counter("upstream_attempts", "Requests sent; code is OK or an error's.", *call, "code")
@@ -73,6 +78,7 @@ class Metrics(Facts):
         self.openings = self._counter("circuit_openings", "Times that a registry was left alone.", "registry")
 
         self.answers = self._counter("cache_answers", f"Questions answered: {', '.join(ANSWERED)}.", *call, "state")
+        self._answered: dict[tuple[str, str, State], Counter] = {}
         self.refreshes = self._counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
         self.entries = self._gauge("cache_entries", "Answers kept in memory.")
         self.bytes = self._gauge("cache_bytes", "Their size as JSON.")
@@ -90,6 +96,20 @@ class Metrics(Facts):
     def _histogram(self, name: str, help: str, *labels: str) -> Histogram:
         self.described.append(Described(f"gateway_{name}_seconds", "histogram", labels, help))
         return Histogram(f"gateway_{name}_seconds", help, labels, registry=self.collectors, buckets=BUCKETS)
+
+    def ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """An operation has ended."""
+        if (kind, outcome) not in self._ended:  # looking a series up by its labels costs more than counting
+            self._ended[kind, outcome] = self.operations.labels(kind, outcome), self.operation_times.labels(kind)
+        operations, times = self._ended[kind, outcome]
+        operations.inc()
+        times.observe(seconds)
+
+    def exchanged(self, status: int | None) -> None:
+        """An HTTP request, or a WebSocket, has ended."""
+        if status not in self._exchanged:
+            self._exchanged[status] = self.exchanges.labels(status or "none")
+        self._exchanged[status].inc()
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All figures as text, and its media type, by a scraper's ``Accept``."""
@@ -124,7 +144,9 @@ class Metrics(Facts):
 
     def answered(self, registry: str, call: str, state: State) -> None:
         super().answered(registry, call, state)
-        self.answers.labels(registry, call, state.value).inc()
+        if (registry, call, state) not in self._answered:
+            self._answered[registry, call, state] = self.answers.labels(registry, call, state.value)
+        self._answered[registry, call, state].inc()
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
         self.failures.labels(registry, call, error.code).inc()

@@ -5,12 +5,14 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from types import TracebackType
 
 from gateway.settings import TelemetrySettings
 from gateway.telemetry.facts import Attempt
 from gateway.telemetry.identity import CURRENT, Identity
+from gateway.telemetry.logs import Line
 from gateway.telemetry.metrics import OPERATIONS, Metrics
-from gateway.telemetry.report import Exchange, Report
+from gateway.telemetry.report import Exchange, Report, counted
 from gateway.telemetry.traces import Traces, Untraced
 
 logger = logging.getLogger("gateway.operations")
@@ -23,38 +25,13 @@ class Observer(Metrics):
         super().__init__()
         self.traces = Traces(settings.traces) if settings.traces else Untraced()
 
-    @contextmanager
-    def request(self, headers: Iterable[tuple[bytes, bytes]], method: str) -> Iterator[Exchange]:
+    def request(self, headers: Iterable[tuple[bytes, bytes]], method: str) -> "Heard":
         """Around one HTTP request or WebSocket; all that is told meanwhile belongs to it."""
-        exchange = Exchange(Identity.of(headers), method)
-        with self.traces.request(exchange):
-            token = CURRENT.set(exchange.identity)
-            try:
-                yield exchange
-            finally:
-                CURRENT.reset(token)
-                self.exchanges.labels(exchange.status or "none").inc()
+        return Heard(self, Exchange(Identity.of(headers), method))
 
-    @contextmanager
-    def operation(self, report: Report) -> Iterator[None]:
+    def operation(self, report: Report) -> "Told":
         """Around one operation, which counts and is logged as its report says when it ends."""
-        self.in_progress.inc()
-        try:
-            with self.traces.operation(report):
-                yield
-        except asyncio.CancelledError:
-            report.cancelled = True
-            raise
-        finally:
-            self.in_progress.dec()
-            report.seconds = perf_counter() - report.started
-            kind = report.type if report.type in OPERATIONS else "unknown"
-            self.operations.labels(kind, report.outcome).inc()
-            self.operation_times.labels(kind).observe(report.seconds)
-            for code, times in report.codes.items():
-                self.operation_errors.labels(code).inc(times)
-            if logger.isEnabledFor(logging.INFO):
-                logger.info("%s %s", report.type, report.outcome, extra={"fields": report.told()})
+        return Told(self, report)
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
@@ -63,3 +40,56 @@ class Observer(Metrics):
             self.traces.attempt(registry, call, method, attempt),
         ):
             yield attempt
+
+
+# What every request passes is written as classes: generators cost it several microseconds.
+
+
+class Heard:
+    """Around one HTTP exchange."""
+
+    __slots__ = ("exchange", "observer", "span", "token")
+
+    def __init__(self, observer: Observer, exchange: Exchange) -> None:
+        self.observer, self.exchange = observer, exchange
+
+    def __enter__(self) -> Exchange:
+        self.span = self.observer.traces.request(self.exchange)
+        self.span.__enter__()
+        self.token = CURRENT.set(self.exchange.identity)
+        return self.exchange
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        CURRENT.reset(self.token)
+        self.observer.exchanged(self.exchange.status)
+        self.span.__exit__(kind, error, trace)
+
+
+class Told:
+    """Around one operation."""
+
+    __slots__ = ("observer", "report", "span")
+
+    def __init__(self, observer: Observer, report: Report) -> None:
+        self.observer, self.report = observer, report
+
+    def __enter__(self) -> None:
+        self.observer.in_progress += 1
+        self.span = self.observer.traces.operation(self.report)
+        self.span.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        observer, report = self.observer, self.report
+        report.cancelled = isinstance(error, asyncio.CancelledError)
+        report.seconds = perf_counter() - report.started
+        observer.in_progress -= 1
+        observer.ended(report.type if report.type in OPERATIONS else "unknown", report.outcome, report.seconds)
+        for code, times in counted(report.codes).items() if report.codes else ():
+            observer.operation_errors.labels(code).inc(times)
+        if logger.isEnabledFor(logging.INFO):
+            logger.handle(Line(logger.name, f"{report.type} {report.outcome}", report.told()))
+        self.span.__exit__(kind, error, trace)

@@ -1,8 +1,7 @@
 """One operation and one HTTP exchange, as logs, figures and traces tell of them."""
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -28,7 +27,7 @@ class Exchange:
 class Report:
     """One operation; whoever answers it fills in what it learns.
 
-    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for; ``codes`` counts
+    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for; ``codes`` are
     those of its errors; ``answered`` says whether any of its data are there; ``seconds`` is the time that it took since
     it ``started``. Neither the text nor the variables are ever part of it.
     """
@@ -38,7 +37,7 @@ class Report:
     document: str | None = None
     caller: str | None = None
     calls: Sequence[Call] = ()
-    codes: Counter[str] = field(default_factory=Counter)
+    codes: tuple[str, ...] = ()
     answered: bool = False
     cancelled: bool = False
     started: float = field(default_factory=perf_counter)
@@ -63,6 +62,14 @@ class Report:
             "outcome": self.outcome,
             "duration_ms": round(self.seconds * 1000, 3),
             "upstream_calls": sum(call.attempts for call in self.calls),
-            "answers": Counter("unanswered" if call.state is None else call.state.value for call in self.calls),
-            "errors": self.codes,
+            "answers": counted("unanswered" if call.state is None else call.state.value for call in self.calls),
+            "errors": counted(self.codes),
         }
+
+
+def counted(words: Iterable[str]) -> dict[str, int]:
+    """How often each word is there."""
+    found: dict[str, int] = {}
+    for word in words:
+        found[word] = found.get(word, 0) + 1
+    return found

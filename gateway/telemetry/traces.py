@@ -9,7 +9,6 @@ The library is an optional extra, and is imported only when traces are asked for
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
@@ -94,7 +93,7 @@ class Traces(Untraced):
         with self.span(method, "SERVER", attributes, self.parent(exchange.identity)) as span:
             of = span.get_span_context()
             ids = {"trace_id": f"{of.trace_id:032x}", "span_id": f"{of.span_id:016x}"}
-            exchange.identity = replace(exchange.identity, **ids, sampled=of.trace_flags.sampled)
+            exchange.identity = exchange.identity._replace(**ids, sampled=of.trace_flags.sampled)
             try:
                 yield
             finally:

@@ -256,7 +256,7 @@ def permit(document: Document, scene: Scene) -> None:
 
 def noted(report: Report, result: Result) -> Result:
     """The result, after the report has noted what came of the operation."""
-    report.codes.update(result.codes)
+    report.codes += result.codes
     report.answered |= result.answered
     if result.operation is not None:
         report.calls = result.operation.calls

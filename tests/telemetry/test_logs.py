@@ -27,17 +27,27 @@ SECRETS = (
 )
 
 
+class Text(io.StringIO):
+    """What is written, with what the handlers still hold."""
+
+    def getvalue(self) -> str:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        return super().getvalue()
+
+
 @contextmanager
 def written(log_format: str = "json", log_level: str = "info") -> Iterator[io.StringIO]:
     """What the gateway and all libraries log meanwhile, as `gateway serve` writes it."""
     root, gateway = logging.getLogger(), logging.getLogger("gateway")
     before = root.handlers[:], root.level, gateway.level
-    text = io.StringIO()
+    text = Text()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", text)
         configure(Telemetry(log_format=log_format, log_level=log_level))
     try:
         yield text
+        text.getvalue()
     finally:
         root.handlers[:] = before[0]
         root.setLevel(before[1])
