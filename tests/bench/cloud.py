@@ -5,7 +5,6 @@ Rows are as wide as the clouds' own. Nothing is checked and nothing fails.
 
 import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -146,10 +145,5 @@ class Cloud:
         raise LookupError(path)
 
 
-def arguments() -> Iterator[int]:
-    yield from map(int, sys.argv[1:])
-
-
 if __name__ == "__main__":
-    port, models = arguments()
-    serve(Cloud(models), port)
+    serve(Cloud(models=int(sys.argv[2])), int(sys.argv[1]))

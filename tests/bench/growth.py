@@ -79,7 +79,7 @@ async def series(seconds: float, most: Mapping[str, list[int]]) -> AsyncIterator
                 registries.append((many, await cost(server, listing(50))))
         yield Series("registries", "registries", False, tuple(registries))
 
-    entries = [(many, (await kept.of(many))["cpu"]) for many in most["entries kept"]]
+    entries = [(many, (await kept.of(many, small=True))["cpu"]) for many in most["entries kept"]]
     yield Series("entries kept", "entries", True, tuple(entries))
 
 

@@ -1,6 +1,7 @@
 """What is kept, in a process of its own: what an entry takes of memory, and what it costs to find one among many.
 
-``python -m tests.bench.kept ENTRIES`` tells bytes for each entry and microseconds of CPU for each answer, as JSON.
+``python -m tests.bench.kept ENTRIES [small]`` tells bytes for each entry and microseconds of CPU for each answer, as
+JSON. Entries are whole models, or ``small`` ones, so that very many have room.
 """
 
 import asyncio
@@ -35,8 +36,9 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def kept(entries: int) -> dict[str, float]:
+async def kept(entries: int, small: bool = False) -> dict[str, float]:
     """Keep models, and ask for some of them again."""
+    document = (lambda row: {"ModelId": f"model-{row:06}"}) if small else model
     cache = Cache(BoundedMemory(entries, sys.maxsize), None, 1e9, time.time)
     source = Source(Nobody(), cache, lifetimes(CacheSettings()), 0.0)
     account = PaiSettings(
@@ -50,7 +52,7 @@ async def kept(entries: int) -> dict[str, float]:
 
     before = resident()
     for row in range(entries):
-        await cache.put(registry.destination.scope.key(request(row)), json.loads(json.dumps(model(row))))
+        await cache.put(registry.destination.scope.key(request(row)), json.loads(json.dumps(document(row))))
     size = (resident() - before) / entries
     chance = random.Random(1)  # noqa: S311
     rows = [request(chance.randrange(entries)) for _ in range(LOOKS)]
@@ -60,9 +62,9 @@ async def kept(entries: int) -> dict[str, float]:
     return {"bytes": size, "cpu": (time.process_time() - begun) / LOOKS * 1e6}
 
 
-async def of(entries: int) -> dict[str, float]:
+async def of(entries: int, small: bool = False) -> dict[str, float]:
     """`kept` in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.kept", str(entries)]
+    command = [sys.executable, "-m", "tests.bench.kept", str(entries), *(["small"] if small else [])]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     told, _ = await process.communicate()
     figures: dict[str, float] = json.loads(told)
@@ -70,4 +72,4 @@ async def of(entries: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(kept(int(sys.argv[1])))))
+    print(json.dumps(asyncio.run(kept(int(sys.argv[1]), "small" in sys.argv))))
