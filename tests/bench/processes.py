@@ -27,7 +27,15 @@ PATIENCE = 60.0
 
 def serve(application: Application, port: int) -> None:
     """Serve on loopback until ended, as the gateway is served."""
-    uvicorn.run(application, host="127.0.0.1", port=port, log_level="error", lifespan="off", timeout_keep_alive=300)
+    uvicorn.run(
+        application,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=300,
+    )
 
 
 async def answer(send: Send, body: bytes) -> None:
