@@ -25,6 +25,7 @@ from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
+from gateway.graph.wholes import Wholes
 from gateway.registries import KINDS
 from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
 from gateway.telemetry.facts import Facts
@@ -117,6 +118,11 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
+def whole_bytes(settings: CacheSettings) -> int:
+    """How many bytes of whole answers are kept: a quarter of what registries' answers may take."""
+    return settings.megabytes * 1_000_000 // 4 if settings.enabled else 0
+
+
 def warm_up(path: str) -> tuple[str, list[str]]:
     """The queries of a file, and their names. Raises `SettingsError`."""
     if not path:
@@ -161,7 +167,9 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
     watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
-    executor = Executor(SCHEMA, documents, Persisted(settings.documents), Gate(settings.limits), observer, watches)
+    wholes = Wholes(whole_bytes(settings.cache))
+    persisted, gate = Persisted(settings.documents), Gate(settings.limits)
+    executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, wholes)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
     metrics = MetricsDoor(observer, entrance if access.asks else None)

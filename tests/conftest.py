@@ -119,7 +119,7 @@ PLAIN = {
     "server": ServerSettings(profile="development"),
     "cache": CacheSettings(enabled=False),
     "retry": RetrySettings(attempts=1),
-    "quota": QuotaSettings(requests_per_second=10_000),
+    "quota": QuotaSettings(requests_per_second=10_000, max_wait=60),
 }
 
 

@@ -88,15 +88,15 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
     if asked.start is not None:
         for one in flat:
             one.start(asked.start)
-    rows, more = await merge(flat, asked.size)
+    rows, more = await merge(flat, asked.size, asks_cursors(asked.selection))
     operation.partial |= any(one.error is not None or one.cut for one in flat)
     refs = [ref for (_, ref), _ in rows]
     first, each = rows_now(under(asked.selection, "nodes"))
     nodes = await filled(operation, refs, each if Ask("nodes") in asked.selection else None, first)
     first, each = rows_now(under(asked.selection, "edges"))
     ends = await filled(operation, refs, each.get(Ask("node")), first)
-    spelled = [asked.question.encode(cursor) for _, cursor in rows] if asks_cursors(asked.selection) else []
-    return {
+    spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
+    record: Record = {
         "nodes": nodes,
         "edges": [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)],
         "page_info": {
@@ -106,17 +106,21 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
             "end_cursor": next(reversed(spelled), None),
         },
         "total_count": counted(flat),
-        "coverage": [
+    }
+    if Ask("coverage") in asked.selection:
+        record["coverage"] = [
             {"registry": operation.registries[name].record(), **coverage(own, operation.received(name))}
             for name, own in readers.items()
-        ],
-    }
+        ]
+    return record
 
 
 async def filled(
     operation: "Operation", refs: Sequence[Ref], selection: Selection | None, first: int | None
 ) -> "list[Record | asyncio.Future[Record]]":
     """The records of rows; those after the first ones, if not all are to come at once, while they are loaded."""
+    if selection is not None and first is None:
+        return [*await operation.records([(ref, selection) for ref in refs])]
     records: list[Record] = [{} for _ in refs]
     if selection is None:
         return [*records]

@@ -7,11 +7,13 @@ matching is fuzzy.
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from gateway.catalog.ids import spoken
 from gateway.catalog.selection import Ask, Selection
 from gateway.errors import BadInput
+from gateway.registries.fields import MOST_TIMES
 from gateway.registries.kind import Call, Kind
 
 Filter = Mapping[str, Any]
@@ -40,7 +42,7 @@ def within(name: str) -> Test:
     def passes(record: Any, wanted: Filter) -> bool:
         if record[name] is None:
             return False
-        moment = datetime.fromisoformat(record[name])
+        moment = instant(record[name])
         start, end = moments(wanted)
         return (start is None or moment >= start) and (end is None or moment < end)
 
@@ -51,9 +53,12 @@ def moments(wanted: Filter) -> tuple[datetime | None, datetime | None]:
     """The ends of a range."""
     start, end = wanted.get("from"), wanted.get("to")
     return (
-        None if start is None else datetime.fromisoformat(start),
-        None if end is None else datetime.fromisoformat(end),
+        None if start is None else instant(start),
+        None if end is None else instant(end),
     )
+
+
+instant = lru_cache(MOST_TIMES)(datetime.fromisoformat)
 
 
 def value_at(record: Any, path: tuple[str, ...]) -> Any:
@@ -163,13 +168,14 @@ class Sieve:
     @property
     def needs(self) -> Selection:
         """The fields of a row that the tests look at."""
-        return needs_of(test for test, _ in self.tests)
+        return needs_of(tuple(test for test, _ in self.tests))
 
     def passes(self, record: Any) -> bool:
         return all(test.passes(record, wanted) for test, wanted in self.tests)
 
 
-def needs_of(tests: Iterable[Test]) -> Selection:
+@lru_cache
+def needs_of(tests: tuple[Test, ...]) -> Selection:
     """The fields that tests look at."""
     needs: dict[Ask, dict[Ask, Selection]] = {}
     for test in tests:

@@ -4,12 +4,15 @@
 are percent-encoded.
 """
 
+import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from gateway.errors import InvalidId
 
 LONGEST = 1024
+SAFE = "-._~:"
+PLAIN = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*")
 
 
 class Ref(NamedTuple):
@@ -29,7 +32,7 @@ class Ref(NamedTuple):
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
-        segments = [quote(key, safe="-._~:", errors="replace") for key in self.keys]
+        segments = [key if PLAIN.fullmatch(key) else quote(key, safe=SAFE, errors="replace") for key in self.keys]
         return f"{self.registry}:{WORDS[self.entity]}/" + "/version/".join(segments)
 
 

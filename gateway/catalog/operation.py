@@ -5,19 +5,22 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog import connections
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
+from gateway.catalog.reading import Reading
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import LATER, Ask, Selection
+from gateway.catalog.told import Frozen, Told, freeze, row
+from gateway.catalog.waiting import gather
 from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
-from gateway.telemetry.facts import Call
+from gateway.telemetry.facts import Call, State
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -28,7 +31,7 @@ What was not asked for is not in it, so that reading it is an error and never a 
 
 Waits = list[Awaitable[None]]
 
-Answers = dict[Bound, asyncio.Task[Answer]]
+Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
 
 
@@ -41,11 +44,6 @@ class Bounds:
     detail_rows: int
     seconds: float
     calls: int
-
-
-async def gather(waits: Waits) -> None:
-    if waits:
-        await asyncio.gather(*waits)
 
 
 DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
@@ -69,8 +67,11 @@ class Operation:
         self.wanted = wanted
         self.ends = asyncio.get_running_loop().time() + bounds.seconds
         self.answers: Answers = {} if answers is None else answers
+        self.reused: Answer | None = None
         self.calls: list[Call] = []
         self.partial = False
+        self._readings: dict[tuple[int, Shape], Reading] = {}
+        self._unread: dict[Ref, Told] = {}
         self._known: dict[Ref, list[tuple[Shape, Raw]]] = {}
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
@@ -88,19 +89,64 @@ class Operation:
             raise exists
         return record if exists else None
 
-    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> None:
-        """Put everything that is asked of several objects into their records."""
+    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> bool:
+        """Put everything that is asked of several objects into their records; whether all of it was known before."""
         waits: Waits = []
         for record, ref, selection in asked:
             self._settle_all(record, ref, selection, waits)
         await gather(waits)
+        return not waits
+
+    async def records(self, wanted: Sequence[tuple[Ref, Selection]]) -> list[Record]:
+        """What is asked of several objects, as records that must not be changed: where a page tells it all and nothing
+        else is known of an object, its record is shared by all who read that page."""
+        frozen: dict[int, Frozen] = {}
+        found: list[Record] = []
+        asked: list[tuple[Record, Ref, Selection]] = []
+        made: list[tuple[dict[Ref, Record], Ref, Record]] = []
+        for ref, selection in wanted:
+            told = self._unread.get(ref)
+            if told is not None and id(selection) not in frozen:
+                frozen[id(selection)] = freeze(selection)
+            filled = None if told is None else told.filled(frozen[id(selection)])
+            record = None if filled is None else filled.get(ref)
+            if record is None:
+                record = {}
+                asked.append((record, ref, selection))
+                if filled is not None:
+                    made.append((filled, ref, record))
+            found.append(record)
+        if await self.fill(asked):
+            for filled, ref, record in made:
+                filled[ref] = record
+        return found
 
     def _settle_all(self, record: Record, ref: Ref, selection: Selection, waits: Waits) -> None:
         """Settle what is known, and start on the rest."""
         record["__typename"] = ref.entity
-        missing = {ask: below for ask, below in selection.items() if not self._settle(record, ref, ask, below, waits)}
+        rest = self._read_values(record, ref, selection)
+        missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, waits)}
         if missing:
             waits.append(self._fetch(record, ref, missing))
+
+    def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
+        """Put the plain values into the record that the first answer about the object tells; returns what is left."""
+        known = self._said(ref)
+        if not known:
+            return selection
+        shape, raw = known[0]
+        reading = self._readings.get((id(selection), shape))
+        if reading is None:
+            reading = Reading.of(selection, shape, self.registries[ref.registry].kind)
+            self._readings[id(selection), shape] = reading
+        rest = reading.rest
+        for ask, read in reading.values:
+            value = read(raw)
+            if value is UNSAID:
+                rest = {**rest, ask: {}}
+            else:
+                record[ask.field] = value
+        return rest
 
     def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
         """Put one field into the record if all that it needs is known; nested objects are started in ``waits``."""
@@ -133,7 +179,7 @@ class Operation:
         return True
 
     def _settle_existence(self, record: Record, ref: Ref) -> bool:
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             lists = [] if shape.whole else [field.read(raw) for field in shape.fields.values()]
             if shape.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
                 record[EXISTS.field] = True
@@ -142,7 +188,7 @@ class Operation:
 
     def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, waits: Waits) -> bool:
         name = "versions" if ask.field == "version" else ask.field
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             if not supplies(shape.fields, Ask(name), selection):
                 continue
             field = shape.fields[name]
@@ -195,11 +241,25 @@ class Operation:
 
     def learn(self, ref: Ref, shape: Shape, raw: Raw) -> None:
         """Remember what an answer said of an object."""
+        self._said(ref)
         known = self._known.setdefault(ref, [])
         if all(raw is not said for _, said in known):
             known.append((shape, raw))
             if shape.owner is not None:
                 self.learn(ref.owner, shape.owner, raw)
+
+    def learn_page(self, told: Told) -> None:
+        """Remember what a page of a list said of its objects, when something of them is asked."""
+        for ref in self._unread.keys() & told.raws.keys():
+            self._said(ref)
+        self._unread.update(dict.fromkeys(told.raws, told))
+
+    def _said(self, ref: Ref) -> Sequence[tuple[Shape, Raw]]:
+        """What answers said of an object, in the order in which they came."""
+        told = self._unread.pop(ref, None)
+        if told is not None:
+            self.learn(ref, told.shape, told.raws[ref])
+        return self._known.get(ref, ())
 
     def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
@@ -210,21 +270,18 @@ class Operation:
         self.learn(child, shape, raw)
         return child
 
-    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> Ref | None:
-        """Remember an object that a list described; None when it has no key."""
-        key = shape.key(raw)
-        if key is None:
-            return None
-        ref = Ref(registry, shape.entity, (key,))
-        self.learn(ref, shape, raw)
-        return ref
+    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> None:
+        """Remember an object that a list described, if it has a key."""
+        ref = row(registry, shape, raw)
+        if ref is not None:
+            self.learn(ref, shape, raw)
 
     def _canonical(self, ref: Ref) -> Ref | None:
         """The reference under which its registry knows the object best; None while that is not known."""
         patterns = self.registries[ref.registry].kind.canonical.get(ref.entity)
         if patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True)):
             return ref
-        for shape, raw in self._known.get(ref, ()):
+        for shape, raw in self._said(ref):
             if shape.whole:
                 owner = shape.parent(raw)
                 keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
@@ -234,8 +291,8 @@ class Operation:
     def _named(self, ref: Ref, name: str) -> Ref:
         """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
         child = ref.version(name)
-        if child not in self._known:
-            for shape, raw in self._known.get(ref, ()):
+        if not self._said(child):
+            for shape, raw in self._said(ref):
                 latest = shape.fields.get("latest_version")
                 if latest is None or latest.shape is None:
                     continue
@@ -297,26 +354,46 @@ class Operation:
 
     async def ask(self, bound: Bound) -> Any:
         """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
+        return (await self.answer(bound)).document
+
+    async def answer(self, bound: Bound) -> Answer:
+        """A call's answer, asked for once in an operation. Raises `RegistryError`."""
+        sent = self._send(bound)
+        if sent.done() and not sent.cancelled() and sent.exception() is None:
+            return sent.result()
         try:
             async with asyncio.timeout_at(self.ends):
-                return (await asyncio.shield(self._send(bound))).document
+                return await asyncio.shield(sent)
         except TimeoutError:
             raise RegistryTimeout(bound.registry) from None
 
     def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that came, of one registry or of all."""
+        """The answers that came, of one registry or of all; for an answer that was kept whole, one for all of them."""
+        if self.reused is not None:
+            return [self.reused]
         return [
             task.result()
             for bound, task in self.answers.items()
             if task.done() and not task.cancelled() and not task.exception() and registry in (None, bound.registry)
         ]
 
-    def _send(self, bound: Bound) -> asyncio.Task[Answer]:
-        if bound not in self.answers:
-            allowed = len(self.answers) < self.bounds.calls
-            self.answers[bound] = task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self.answers[bound]
+    def _send(self, bound: Bound) -> asyncio.Future[Answer]:
+        sent = self.answers.get(bound)
+        if sent is None:
+            self.answers[bound] = sent = self._sent(bound)
+        return sent
+
+    def _sent(self, bound: Bound) -> asyncio.Future[Answer]:
+        allowed = len(self.answers) < self.bounds.calls
+        answer = self.registries[bound.registry].at_hand(bound, self.wanted) if allowed else None
+        if answer is not None:
+            self.calls.append(Call(bound.registry, bound.call.name, State.HIT))
+            kept: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            kept.set_result(answer)
+            return kept
+        task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _call(self, bound: Bound) -> Answer:
         """Ask, and note how it went."""

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Any
 
 from gateway.catalog.ids import Ref
-from gateway.registries.fields import Raw, Shape
+from gateway.registries.fields import MOST_TIMES, Raw, Shape
 
 Key = tuple[int, Any, str]
 """Sorts rows: 0 with a value and 1 without; the value; the global id. Only keys of one order compare."""
 
 LOWEST_WITHOUT_VALUE: Key = (1, 0, "")
+
+
+@lru_cache(MOST_TIMES)
+def microseconds(time: str) -> int:
+    """A time as microseconds since 1970."""
+    return round(datetime.fromisoformat(time).timestamp() * 1_000_000)
 
 
 @total_ordering
@@ -44,7 +50,7 @@ class Order:
             return 1, 0, id
         if self.field == "name":
             return 0, Falling(value) if self.falling else value, id
-        moment = round(datetime.fromisoformat(value).timestamp() * 1_000_000)
+        moment = microseconds(value)
         return 0, -moment if self.falling else moment, id
 
     def stored(self, key: Key | None) -> list[Any] | None:

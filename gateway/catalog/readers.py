@@ -12,9 +12,10 @@ from gateway.catalog.order import Order
 from gateway.catalog.plan import Bound, told
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
-from gateway.catalog.streams import Page, Reader
+from gateway.catalog.streams import Page, Reader, Row
+from gateway.catalog.told import Told
 from gateway.errors import BadInput, RegistryError
-from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.fields import Field, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
 if TYPE_CHECKING:
@@ -29,14 +30,13 @@ IN_A_ROW = Call(name="", service="", path="")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list as it is read: its name for cursors, its call, the field of its rows, how to get a page's raw rows, and
-    how to remember what a row says."""
+    """A list as it is read: its name for cursors, its call, the field of its rows, and how to get a page: what it is,
+    and what its rows tell."""
 
     name: str
     call: Call
     field: Field
-    read: Callable[[int], Awaitable[Rows]]
-    learn: Callable[[Shape, Raw], Ref | None]
+    read: Callable[[int], Awaitable[tuple[Rows, Told]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +79,23 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
     if sifted.impossible:
         return None
     call = stream.call
-    rows = call.rows
+    rows, order = call.rows, asked.question.order
     assert rows is not None
+    shape = rows.shape
+    assert shape is not None
     bound = first_call(registry.name, stream, sifted, asked)
     markers: dict[int, int | str | None] = {1: 1}
 
-    async def read(number: int) -> Rows:
+    async def read(number: int) -> tuple[Rows, Told]:
         marked = call.paging is not None and call.paging.marked
-        document = await operation.ask(bound._replace(page=markers[number] if marked else number))
-        found: Rows = rows.read(document)
+        answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
+        found: Rows = rows.read(answer.document)
         markers[number + 1] = found.next
-        return found
+        told = Told.by(answer, registry, shape, order, found.items)
+        operation.learn_page(told)
+        return found, told
 
-    name = f"{registry.name}/{stream.name}"
-    listed = Listed(name, call, rows, read, partial(operation.learn_row, registry.name))
+    listed = Listed(f"{registry.name}/{stream.name}", call, rows, read)
     return reader(operation, registry, listed, sifted, asked)
 
 
@@ -112,16 +115,19 @@ def versions_reader(
     if sifted.impossible:
         return None
     parameters = sifted.parameters if first is None else ()
+    shape = field.shape
+    assert shape is not None
     bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
 
-    async def read(number: int) -> Rows:
-        if number == 1 and first is not None:
-            return first
+    async def read(number: int) -> tuple[Rows, Told]:
+        rows = first if number == 1 and first is not None else await rows_of(number)
+        return rows, Told.of(shape, asked.question.order, rows.items, partial(operation.learn_child, ref, shape))
+
+    async def rows_of(number: int) -> Rows:
         located = None if part is None else part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
         return field.read(located) if located is not None else Rows([], 0)
 
-    listed = Listed(registry.name, call, field, read, partial(operation.learn_child, ref))
-    return reader(operation, registry, listed, sifted, asked)
+    return reader(operation, registry, Listed(registry.name, call, field, read), sifted, asked)
 
 
 def teller(kind: Kind, field: Field) -> tuple[Call, Part | None]:
@@ -141,15 +147,12 @@ def reader(operation: "Operation", registry: Registry, listed: Listed, sifted: S
     reach = reach_of(operation.bounds, registry.kind, shape, call, sifted, order)
 
     async def ask(number: int) -> Page:
-        rows = await listed.read(number)
-        keyed = [
-            (order.key(ref, shape, raw), ref) for raw in rows.items if (ref := listed.learn(shape, raw)) is not None
-        ]
+        rows, page = await listed.read(number)
+        keyed = page.rows
         more = bool(rows.items) and follows(call, rows, number) and not beyond(keyed[-1:], asked, reach.native)
-        passing = keyed
+        passing: Sequence[Row] = keyed
         if needs:
-            records: list[Record] = [{} for _ in keyed]
-            await operation.fill([(record, ref, needs) for record, (_, ref) in zip(records, keyed, strict=True)])
+            records = await operation.records([(ref, needs) for _, ref in keyed])
             for record in records:
                 raise_failure(record)
             passing = [row for row, record in zip(keyed, records, strict=True) if sifted.passes(record)]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
@@ -14,15 +14,20 @@ from gateway.settings import CREDENTIALS, RegistrySettings, Secret
 from gateway.upstream.credentials import keyring
 from gateway.upstream.health import Health
 from gateway.upstream.source import ANY, Answer, Freshness
-from gateway.upstream.wire import Destination, Request, Scope
+from gateway.upstream.wire import Destination, Key, Request, Scope
+
+MOST_KEYS: Final = 10_000
+"""Keys of calls that a registry remembers, since they cost more than what they find."""
 
 
 class Fetcher(Protocol):
-    """The way out: the answer of an unsigned request, as fresh as wanted."""
+    """The way out: the answer of an unsigned request, as fresh as wanted; ``at_hand`` without waiting, if it can."""
 
     async def fetch(
         self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
     ) -> Answer: ...
+
+    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None: ...
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class Registry:
     circuit: Callable[[], Enum] | None = None
     now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
+    _keys: dict[Bound, Key] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
@@ -58,6 +64,15 @@ class Registry:
         """The answer of a call. Raises `RegistryError`."""
         request = bound.call.request(bound.keys, bound.fixed, bound.page)
         return await self.source.fetch(self.destination, request, bound.call.family, wanted)
+
+    def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
+        """The answer of a call that needs no waiting, if there is one."""
+        key = self._keys.get(bound)
+        if key is None:
+            if len(self._keys) == MOST_KEYS:
+                self._keys.clear()
+            key = self._keys[bound] = self.destination.scope.key(bound.call.request(*bound[2:]))
+        return self.source.at_hand(self.name, key, bound.call.family, wanted)
 
     def prefixes(self, ref: Ref | None = None) -> Iterator[str]:
         """Beginnings of the cache keys of all its answers; or of those that may tell of one object: its own, and

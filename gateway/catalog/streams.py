@@ -9,6 +9,7 @@ from operator import itemgetter
 from gateway.catalog.cursors import Cursor
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import LOWEST_WITHOUT_VALUE, Key
+from gateway.catalog.waiting import gather
 from gateway.errors import RegistryError
 
 Row = tuple[Key, Ref]
@@ -184,31 +185,34 @@ class Reader:
         self._ended = True
 
 
-async def merge(readers: Sequence[Reader], size: int) -> tuple[list[tuple[Row, Cursor]], bool]:
-    """Up to ``size`` rows of all streams in one order, each with its cursor, and whether more rows follow.
+async def merge(
+    readers: Sequence[Reader], size: int, placed: bool = True
+) -> tuple[list[tuple[Row, Cursor | None]], bool]:
+    """Up to ``size`` rows of all streams in one order, each with its cursor if they are to be ``placed``, and whether
+    more rows follow.
 
     Streams are read at the same time, and only as far as the page needs. A row that several streams hold is given
     out once.
     """
-    rows: list[tuple[Row, Cursor]] = []
+    rows: list[tuple[Row, Cursor | None]] = []
     seen: set[Ref] = set()
     while len(rows) < size:
         waiting = [reader for reader in readers if reader.waits()]
         if waiting:
-            await asyncio.gather(*(reader.advance() for reader in waiting))
+            await gather([reader.advance() for reader in waiting])
             continue
-        heads = [(head, reader) for reader in readers if (head := reader.head) is not None]
+        heads = [(head, place) for place, reader in enumerate(readers) if (head := reader.head) is not None]
         if not heads:
             break
-        _, reader = min(heads, key=itemgetter(0))
+        reader = readers[min(heads)[1]]
         if not reader.ready:
             await reader.advance()
             continue
         row = reader.take()
         if row[1] not in seen:
             seen.add(row[1])
-            rows.append((row, place(readers, row[0])))
-    if rows:
+            rows.append((row, place(readers, row[0]) if placed else None))
+    if rows and placed:
         row, _ = rows[-1]
         rows[-1] = row, place(readers, row[0])
     return rows, any(reader.more for reader in readers)

@@ -33,6 +33,7 @@ class Document:
     """A document: its tree, or why it is refused; ``fields`` are the names of all fields in it.
 
     ``staged`` is the tree with its ``@defer`` and ``@stream``, where it has any; without them all comes at once.
+    ``derived`` holds what was worked out for its operations, by their names, for as long as the document is kept.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Document:
     operations: Mapping[str | None, OperationDefinitionNode] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
     staged: DocumentNode | None = None
+    derived: dict[str | None, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises `UnknownOperation`."""

@@ -26,7 +26,8 @@ from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError
 from gateway.graph.documents import Document
 from gateway.graph.entities import MOST_REFERENCES, admitted, reference_or_error
-from gateway.graph.schema import CORE, MOST_IDS
+from gateway.graph.roots import MOST_IDS
+from gateway.graph.schema import CORE
 from gateway.graph.selected import Scope, ask, collect, fields
 
 OBJECTS = {

@@ -26,9 +26,11 @@ from graphql import (
     get_argument_values,
     get_directive_values,
     get_named_type,
+    is_abstract_type,
 )
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
 from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
 
@@ -57,6 +59,12 @@ def asked(info: strawberry.Info[Any, Any]) -> Ask:
     return ask(scope(info), raw.parent_type, raw.field_nodes[0])
 
 
+def arguments(info: strawberry.Info[Any, Any]) -> Mapping[str, Any]:
+    """The current field's arguments as they were sent."""
+    raw = info._raw_info
+    return get_argument_values(raw.parent_type.fields[raw.field_name], raw.field_nodes[0], scope(info).variables)
+
+
 def scope(info: strawberry.Info[Any, Any]) -> Scope:
     """The scope of the current field; Strawberry hands resolvers only the variables' coerced values."""
     raw = info._raw_info
@@ -81,7 +89,7 @@ def collect(
                 value_type = get_named_type(parent.fields[node.name.value].type)
                 one = found.setdefault(ask(scope, parent, node), Found(value_type, [], []))
                 (one.deferred if deferring else one.now).append(node)
-    has_id = applies(parent, "Node")
+    has_id = applies(scope, parent, "Node")
     now = {key: below(scope, one) for key, one in found.items() if one.now or not has_id}
     later = {key: below(scope, one) for key, one in found.items() if not one.now and has_id}
     return {**now, LATER: later} if later else now
@@ -121,7 +129,7 @@ def fields(
         fragment = scope.fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
         assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)
         condition = fragment.type_condition
-        if condition is None or applies(parent, condition.name.value):
+        if condition is None or applies(scope, parent, condition.name.value):
             apart = deferred or stage(scope, GraphQLDeferDirective, node) is not None
             yield from fields(scope, parent, fragment.selection_set, apart)
 
@@ -132,8 +140,9 @@ def stage(scope: Scope, directive: GraphQLDirective, node: Any) -> Mapping[str, 
     return values if values and values["if"] else None
 
 
-def applies(parent: GraphQLObjectType, name: str) -> bool:
-    return parent.name == name or any(interface.name == name for interface in parent.interfaces)
+def applies(scope: Scope, parent: GraphQLObjectType, name: str) -> bool:
+    named = scope.schema.type_map.get(name)
+    return named is parent or (is_abstract_type(named) and scope.schema.is_sub_type(named, parent))
 
 
 def included(scope: Scope, node: Any) -> bool:
@@ -165,5 +174,10 @@ def to_snake_case(name: str) -> str:
 
 
 def python_name(field: Any) -> str:
-    name: str = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name
-    return name
+    return declaration(field).python_name
+
+
+def declaration(field: Any) -> StrawberryField:
+    """How a field of the graph is declared."""
+    declared: StrawberryField = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+    return declared

@@ -49,7 +49,7 @@ def applied(kind: Kind, entity: str, name: str) -> str:
     here = [(call, shape) for call, shape, facts in lists(kind, entity) if name not in facts]
     if all(name in call.filters for call, _ in here):
         return "filters itself"
-    needs = needs_of([test])
+    needs = needs_of((test,))
     if all(told(kind, shape, ask, below) for _, shape in here for ask, below in needs.items()):
         return "is filtered by the gateway, over the rows read"
     return "is filtered by the gateway, with a further call for some rows read"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import strawberry
 
 from gateway.catalog.readers import DEFAULT_SIZE
-from gateway.graph.described import described, held
+from gateway.graph.described import argued, described, held
 from gateway.graph.directives import CALL, KEYS, LIST, OBJECT, PAGE, VENDOR
 from gateway.graph.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
 from gateway.graph.inputs import ModelVersionFilter
@@ -64,13 +64,11 @@ class Model(Node):
     extra: JSON | None = described(EXTRA, VENDOR)
     raw: JSON | None = described(RAW, VENDOR)
 
-    @strawberry.field(description="The version of this name; null when there is none.", directives=[CALL])
+    @argued("The version of this name; null when there is none.", CALL)
     def version(self, info: Info, name: NAME) -> "ModelVersion | None":
         return held(self, info)
 
-    @strawberry.field(
-        description="Its versions, newest first; those whose list tells no time by id.", directives=[CALL, PAGE]
-    )
+    @argued("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
     def versions(
         self,
         info: Info,
@@ -159,13 +157,11 @@ class Algorithm(Node):
     latest_version: "AlgorithmVersion | None" = described("Its newest version; null when it has none.", CALL)
     raw: JSON | None = described(f"{RAW} {ENTRY}", VENDOR)
 
-    @strawberry.field(description="The version of this name; null when there is none.", directives=[CALL])
+    @argued("The version of this name; null when there is none.", CALL)
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
         return held(self, info)
 
-    @strawberry.field(
-        description="Its versions, newest first; those whose list tells no time by id.", directives=[CALL, PAGE]
-    )
+    @argued("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
     def versions(
         self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
     ) -> "AlgorithmVersionConnection | None":

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from gateway.graph.described import described
+from gateway.graph.described import described, momentary
 from gateway.graph.directives import NOW, VENDOR
 from gateway.graph.enums import Capability, CircuitState, CoverageState, RegistryKind, RegistryState, SourceType
 from gateway.graph.scalars import JSON, DateTime, Long
@@ -173,7 +173,7 @@ class Registry:
     name: str = described("Its configured name, the first part of every id.")
     kind: RegistryKind = described("The product.")
     region: str | None = described("The region; null for products that have one address for all.")
-    status: RegistryStatus = described("How it has been answering. Asking this makes no upstream call.")
+    status: RegistryStatus = momentary("How it has been answering. Asking this makes no upstream call.")
     capabilities: list[Capability] = described("What it lists.")
 
 
@@ -183,7 +183,7 @@ class Coverage:
     state: CoverageState = described("How much of it the list stands on.")
     total_count: int | None = described("How many objects it has for this list; null when it does not count.")
     rows_read: int = described("How many of its rows were read to make this page.")
-    age: float | None = described("Seconds since the oldest answer used was received; null when nothing was.")
+    age: float | None = momentary("Seconds since the oldest answer used was received; null when nothing was.")
     error: RegistryFailure | None = described("What failed.")
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -43,6 +44,11 @@ class Field:
     shape: "Shape | None" = None
     lookup: str | None = None
     instead: "Unsaid | type[Rows] | None" = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether what is read is the value itself."""
+        return self.table is None and self.shape is None and self.lookup is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,13 +157,18 @@ def as_number(value: Any) -> float | None:
 
 
 CHINA = timezone(timedelta(hours=8))
+MOST_TIMES: Final = 20_000
+"""Times that are remembered in a form that took work: the same rows are read again and again."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 def as_time(value: Any) -> str | None:
     """ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
-    if not isinstance(value, str) or value.startswith("0000"):
-        return None
+    return in_utc(value) if isinstance(value, str) and not value.startswith("0000") else None
+
+
+@lru_cache(MOST_TIMES)
+def in_utc(value: str) -> str | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

@@ -85,8 +85,8 @@ class Facts:
         current.attempts += 1
         yield Attempt(earlier=current.attempts - 1)
 
-    def answered(self, registry: str, call: str, state: State) -> None:
-        """A question was answered, from what is kept or by the registry."""
+    def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
+        """A question, or several of one kind, was answered, from what is kept or by the registry."""
         current = CURRENT.get()
         if current is not None:
             current.state = state

@@ -142,11 +142,11 @@ class Metrics(Facts):
             self.attempts.labels(registry, call, code).inc()
             self.attempt_times.labels(registry, call).observe(perf_counter() - started)
 
-    def answered(self, registry: str, call: str, state: State) -> None:
-        super().answered(registry, call, state)
+    def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
+        super().answered(registry, call, state, times)
         if (registry, call, state) not in self._answered:
             self._answered[registry, call, state] = self.answers.labels(registry, call, state.value)
-        self._answered[registry, call, state].inc()
+        self._answered[registry, call, state].inc(times)
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
         self.failures.labels(registry, call, error.code).inc()

@@ -6,8 +6,8 @@ never see each other's data. Readers share the kept documents and must not chang
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -19,12 +19,13 @@ from gateway.upstream.wire import Key
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), and its
-    size in bytes."""
+    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), its size
+    in bytes, and what readers worked out from the document, for as long as it is kept."""
 
     document: Any
     stored_at: float
     size: int
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def packed(self) -> bytes:
         return orjson.dumps([self.stored_at, self.document])
@@ -33,6 +34,15 @@ class Entry:
     def unpacked(cls, content: bytes) -> "Entry":
         stored_at, document = orjson.loads(content)
         return cls(document, stored_at, len(content))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where an answer is kept."""
+
+    cache: "Cache"
+    key: str
+    entry: Entry
 
 
 class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
@@ -44,6 +54,10 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         self.entries, self.size, self.used = entries, size, 0
 
     async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Entry | None:
+        return self.use(key)
+
+    def use(self, key: str) -> Entry | None:
+        """The entry of a key, which counts as used."""
         entry = self._cache.get(key)
         if entry is not None:
             self._cache.move_to_end(key)
@@ -64,6 +78,15 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         dropped = self._cache.pop(key, None)
         self.used -= 0 if dropped is None else dropped.size
         return 0 if dropped is None else 1
+
+    def holds(self, kept: Iterable[tuple[str, Entry]]) -> bool:
+        """Whether all of these very entries are kept, which is a use of them."""
+        entries = self._cache
+        for key, entry in kept:
+            if entries.get(key) is not entry:
+                return False
+            entries.move_to_end(key)
+        return True
 
     def drop(self, prefix: str) -> int:
         """Forget every entry whose key starts like this; returns how many."""
@@ -97,6 +120,11 @@ class Cache:
                 self._recalls[key] = asyncio.ensure_future(self.recall(key))
                 self._recalls[key].add_done_callback(lambda done: self._recalls.pop(key))
             entry = await asyncio.shield(self._recalls[key])
+        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
+
+    def at_hand(self, key: Key) -> Entry | None:
+        """The entry of a key, if it is in memory and of any use."""
+        entry = self.memory.use(str(key))
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     async def recall(self, key: Key) -> Entry | None:

@@ -22,7 +22,7 @@ from gateway.errors import (
     RegistryUnauthenticated,
 )
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
-from gateway.upstream.cache import Cache, Entry
+from gateway.upstream.cache import Cache, Entry, Origin
 from gateway.upstream.wire import Destination, Key, Request, Scope
 
 LEASE = 10.0
@@ -77,13 +77,16 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale), and
-    where it came from."""
+    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
+    where it came from, and where it is kept, if it is; ``derived`` holds what was worked out from it, for all who share
+    it."""
 
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
     state: State = State.MISS
+    origin: Origin | None = None
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def stale(self) -> bool:
@@ -132,7 +135,7 @@ class Direct:
 
     def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
         self.sender, self.facts = sender, facts
-        self._flights: dict[tuple[Scope, Request, bool], asyncio.Task[Any]] = {}
+        self._flights: dict[tuple[Scope, Request, bool], asyncio.Task[Answer]] = {}
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
@@ -141,19 +144,24 @@ class Direct:
         asked = destination.scope, request, wanted.background
         flight = self._flights.get(asked)
         if flight is not None:
-            document = await asyncio.shield(flight)
+            answer = await asyncio.shield(flight)
             self.facts.answered(destination.registry, request.call, State.SHARED)
-            return Answer(document, state=State.SHARED)
-        asking = kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background)
-        flight = asyncio.ensure_future(asking)
-        self._flights[asked] = flight
+            return replace(answer, state=State.SHARED)
+        flight = self._flights[asked] = asyncio.ensure_future(self._fly(destination, request, wanted.background))
         flight.add_done_callback(lambda done: self._landed(asked, done))
-        return Answer(await asyncio.shield(flight))
+        return await asyncio.shield(flight)
 
-    def _landed(self, asked: tuple[Scope, Request, bool], flight: asyncio.Task[Any]) -> None:
+    async def _fly(self, destination: Destination, request: Request, refresh: bool) -> Answer:
+        return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=refresh))
+
+    def _landed(self, asked: tuple[Scope, Request, bool], flight: asyncio.Task[Answer]) -> None:
         del self._flights[asked]
         if not flight.cancelled():
             flight.exception()
+
+    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """Nothing is."""
+        return None
 
 
 class Source:
@@ -177,7 +185,7 @@ class Source:
         asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
         entry = await self.cache.get(asked.key)
-        kept = None if entry is None else self._answer(asked, entry)
+        kept = None if entry is None else self._answer(asked.key, asked.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
                 counts["stale" if kept.stale else "hits"] += 1
@@ -204,9 +212,20 @@ class Source:
         self.facts.answered(asked.destination.registry, asked.request.call, state)
         return asked.found(replace(answer, state=state))
 
-    def _answer(self, asked: Asked, entry: Entry) -> Answer:
+    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+        """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
+        entry = self.cache.at_hand(key)
+        answer = None if entry is None or entry.document is None else self._answer(key, family, entry)
+        if answer is None or answer.stale or not wanted.accepts(answer.age):
+            return None
+        self.cache.counts["hits"] += 1
+        self.facts.answered(registry, key.call, State.HIT)
+        return replace(answer, state=State.HIT)
+
+    def _answer(self, key: Key, family: str, entry: Entry) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
-        return Answer(entry.document, age, self.lifetimes.of(asked.family, asked.key, entry) - age)
+        fresh_for = self.lifetimes.of(family, key, entry) - age
+        return Answer(entry.document, age, fresh_for, State.MISS, Origin(self.cache, str(key), entry), entry.derived)
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""
@@ -242,7 +261,7 @@ class Source:
             if entry is None or entry.stored_at < asked.at:
                 return await self._send(asked, refresh)
             self.cache.counts["shared"] += 1
-            return replace(self._answer(asked, entry), state=State.SHARED)
+            return replace(self._answer(asked.key, asked.family, entry), state=State.SHARED)
         finally:
             if token is not None:
                 await shared.release(name, token)
@@ -256,4 +275,4 @@ class Source:
             document = None
         if self.cache.purged != purged:
             return Answer(document)
-        return self._answer(asked, await self.cache.put(asked.key, document))
+        return self._answer(asked.key, asked.family, await self.cache.put(asked.key, document))

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from graphql import GraphQLError, OperationDefinitionNode, OperationType
-from graphql.execution.values import get_variable_values
+from graphql.execution.values import VariableValues, get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
@@ -18,9 +18,11 @@ from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
+from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
+from gateway.graph.wholes import Key, Whole, Wholes
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import Freshness
@@ -81,13 +83,18 @@ def codes(formatted: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An operation that may be executed."""
+    """An operation that may be executed, the coerced values of its variables, and what it costs; compiled, where it can
+    be, with the name that its answer is kept under, where it is, and with that answer, if there is one."""
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
     report: Report
-    cost: Cost
+    coerced: VariableValues = VariableValues({}, {})
+    cost: Cost = Cost()
+    ready: Compiled | None = None
+    key: Key | None = None
+    kept: Whole | None = None
 
     @property
     def type(self) -> OperationType:
@@ -113,9 +120,10 @@ class Executor:
         gate: Gate,
         observer: Observer,
         watches: Watches,
+        wholes: Wholes,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.watches = observer, watches
+        self.observer, self.watches, self.wholes = observer, watches, wholes
         self.forecasts = Forecasts()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
@@ -140,6 +148,13 @@ class Executor:
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
+            ready = self.compiled(asked.operation_name, document, operation)
+            key = None
+            if ready is not None and ready.lasting and scene.plan is None:
+                key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
+                kept = self.wholes.find(key, scene.wanted)
+                if kept is not None:  # so its variables and its cost were found to be right before
+                    return Prepared(asked, document, operation, report, kept=kept)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -155,7 +170,7 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, report, cost)
+        return Prepared(asked, document, operation, report, coerced, cost, ready, key)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -165,14 +180,42 @@ class Executor:
     async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
             with self.gate.let_in(scene.caller):
-                context = Context(prepared.document.node, scene.operation())
+                operation = scene.operation()
+                if prepared.kept is not None:
+                    return self.again(prepared.kept, operation)
                 if scene.plan == "only":
+                    context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                result = await self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-                explained = None if scene.plan is None else explain.made(context.operation, prepared.cost)
-                return outcome(result.data, result.errors or (), context, explained)
+                result = await self.run(prepared, operation, scene.plan is not None)
+                if prepared.key is not None and not result.codes:
+                    self.wholes.keep(prepared.key, result.body, result.answered, operation)
+                return result
         except GatewayError as error:
             return refused(error)
+
+    def again(self, kept: Whole, operation: Operation) -> Result:
+        """An answer that was kept whole."""
+        operation.reused, operation.calls = kept.answer, kept.calls
+        kept.tell(self.observer)
+        return Result(kept.body, (), operation, answered=kept.answered)
+
+    async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
+        """The answer of the registries: compiled, or by Strawberry what is not compiled."""
+        context = Context(prepared.document.node, operation)
+        result: Any = await (
+            self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+            if prepared.ready is None
+            else prepared.ready.answer(prepared.coerced, context)
+        )
+        plan = explain.made(operation, prepared.cost) if explained else None
+        return outcome(result.data, result.errors or (), context, plan)
+
+    def compiled(self, name: str | None, document: Document, operation: OperationDefinitionNode) -> Compiled | None:
+        """The operation compiled, the first time that it is asked for."""
+        if name not in document.derived:
+            document.derived[name] = compiled(self.documents.schema, document, operation)
+        ready: Compiled | None = document.derived[name]
+        return ready
 
     async def stream(
         self, prepared: Prepared, scene: Scene, enter: Callable[[], Awaitable[Scene]]

@@ -11,7 +11,7 @@ from graphql import GraphQLError, InitialIncrementalExecutionResult
 from strawberry.types import ExecutionResult
 
 from gateway.graph.context import Context
-from gateway.graph.schema import present
+from gateway.graph.faults import present
 
 
 class Frames:

@@ -1,0 +1,139 @@
+"""Projection: Python functions, written for one selection, from records to answers that have no error in them.
+
+A function gives either exactly what executing the selection field by field gives, or raises; then
+`gateway.graph.completion` tells what is wrong. Nothing of a client's document stands in the source but the keys of
+its answer, as constants.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+from graphql import (
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLID,
+    GraphQLLeafType,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLString,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+    is_object_type,
+)
+
+from gateway.graph.chosen import TYPE_NAME, Chosen
+from gateway.graph.scalars import as_it_is
+
+Projector = Callable[[Any, Sequence[Any]], Any]
+"""From the value of a field, and the record keys of fields whose arguments vary, to its answer."""
+
+UNCHANGED: Final = {"Boolean": "bool", "DateTime": "str", "ID": "str", "Long": "int", "String": "str"}
+"""Scalars, and the Python type whose values they leave as they are, if it is what `leaves_unchanged` says."""
+
+
+class Unforeseen(Exception):
+    """A value that is not as projection assumes."""
+
+
+def unforeseen(value: Any) -> NoReturn:
+    raise Unforeseen
+
+
+def projector(chosen: Chosen, varying: Sequence[Chosen]) -> Projector:
+    """The function that answers a field; ``varying`` are the fields below whose keys it is given."""
+    source = Source(varying)
+    body = source.value(chosen.definition.type, chosen, "value")
+    source.define("answer", f"return {body}", "value")
+    names = dict(source.constants)
+    # The source is written below from constants and names that are numbers: no text of a client runs.
+    exec(compile("\n".join(source.lines), "<projection>", "exec"), names)  # noqa: S102
+    function: Projector = names["answer"]
+    return function
+
+
+class Source:
+    """Source code of functions as it is written, and the constants that it names."""
+
+    def __init__(self, varying: Sequence[Chosen]) -> None:
+        self.varying = {id(one): place for place, one in enumerate(varying)}
+        self.lines: list[str] = []
+        self.constants: dict[str, Any] = {"unforeseen": unforeseen}
+        self.count = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"n{self.count}"
+
+    def constant(self, value: Any) -> str:
+        name = self.name()
+        self.constants[name] = value
+        return name
+
+    def define(self, name: str, body: str, argument: str) -> str:
+        self.lines.append(f"def {name}({argument}, keys):\n    {body}")
+        return name
+
+    def value(self, expected: GraphQLOutputType, chosen: Chosen, code: str, null: str = "None") -> str:
+        """An expression for the answer of the value that ``code`` gives; ``null`` for what stands for None."""
+        if is_non_null_type(expected):
+            return self.value(expected.of_type, chosen, code, "unforeseen(None)")
+        value = self.name()
+        otherwise = f"{null} if {value} is None else unforeseen({value})"
+        if is_leaf_type(expected):
+            return self.leaf(expected, value, code, null)
+        if is_list_type(expected):
+            item = self.name()
+            inner = self.value(expected.of_type, chosen, item)
+            items = self.define(self.name(), f"return [{inner} for {item} in rows]", "rows")
+            return f"({items}({value}, keys) if type({value} := {code}) is list else {otherwise})"
+        if is_object_type(expected):
+            function = self.object(expected, chosen)
+            return f"({function}({value}, keys) if type({value} := {code}) is dict else {otherwise})"
+        functions = ", ".join(f"{one.name!r}: {self.object(one, chosen)}" for one in chosen.types)
+        table = self.name()
+        self.lines.append(f"{table} = {{{functions}}}")
+        return f"({table}[{value}[{TYPE_NAME!r}]]({value}, keys) if type({value} := {code}) is dict else {otherwise})"
+
+    def object(self, runtime: GraphQLObjectType, chosen: Chosen) -> str:
+        """The name of the function for an object of a type."""
+        pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in chosen.below(runtime.name))
+        check = ""
+        if runtime.is_type_of is not None:
+            check = f"{self.constant(runtime.is_type_of)}(record, None) or unforeseen(record)\n    "
+        return self.define(self.name(), f"{check}return {{{pairs}}}", "record")
+
+    def field(self, chosen: Chosen) -> str:
+        if chosen.name == TYPE_NAME:
+            return repr(chosen.parent.name)
+        place = self.varying.get(id(chosen))
+        key = chosen.fixed.key if place is None else None
+        said = f"keys[{place}]" if key is None else repr(key) if isinstance(key, str) else self.constant(key)
+        return self.value(chosen.definition.type, chosen, f"record[{said}]")
+
+    def leaf(self, expected: GraphQLLeafType, value: str, code: str, null: str) -> str:
+        if isinstance(expected, GraphQLEnumType):
+            words = {word.value: expected.coerce_output_value(word.value) for word in expected.values.values()}
+            return f"({null} if ({value} := {code}) is None else {self.constant(words)}[{value}])"
+        coerced = f"{null} if {value} is None else {self.constant(strict(expected))}({value})"
+        if leaves_unchanged(expected):
+            return f"({value} if type({value} := {code}) is {UNCHANGED[expected.name]} else {coerced})"
+        return f"({null} if ({value} := {code}) is None else {self.constant(strict(expected))}({value}))"
+
+
+def leaves_unchanged(expected: GraphQLLeafType) -> bool:
+    """Whether a scalar is known to leave values of one Python type as they are."""
+    own = expected.coerce_output_value is as_it_is and expected.name in UNCHANGED
+    return own or any(expected is one for one in (GraphQLBoolean, GraphQLID, GraphQLString))
+
+
+def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:
+    """The scalar's own coercion, which takes no error for a value and none for an answer."""
+
+    def coerced(value: Any) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        answer = expected.coerce_output_value(value)
+        return unforeseen(value) if answer is None else answer
+
+    return coerced

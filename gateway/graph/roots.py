@@ -1,0 +1,109 @@
+"""The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import strawberry
+from graphql.pyutils import Path
+
+from gateway.catalog.connections import listing
+from gateway.catalog.operation import Operation
+from gateway.catalog.selection import Ask, Selection, under
+from gateway.errors import BadInput, GatewayError
+from gateway.graph.context import Context
+from gateway.graph.directives import KEYS
+from gateway.graph.entities import admitted, entities
+from gateway.graph.selected import arguments, asked, selection
+
+MOST_IDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One root field of one operation: where it stands in the answer, and what is asked of it: the field with its
+    arguments, the arguments as they were sent, and what is asked of its value (of an interface's or union's value as
+    far as it concerns one type). Each raises `GraphQLError` for what does not fit."""
+
+    context: Context
+    path: Path
+    ask: Callable[[], Ask]
+    arguments: Callable[[], Mapping[str, Any]]
+    selection: Callable[..., Selection]
+
+    @property
+    def operation(self) -> Operation:
+        return self.context.operation
+
+
+def answer(info: strawberry.Info[Any, Any]) -> Any:
+    """The value of the root field that a resolver stands for."""
+    asking = Asking(info.context, info.path, partial(asked, info), partial(arguments, info), partial(selection, info))
+    return ROOTS[info.field_name](asking)
+
+
+async def one(asking: Asking, entity: str | None = None) -> Any:
+    """The object of a global id, null when there is none."""
+    return await found(asking, asking.ask().argument("id"), entity)
+
+
+async def several(asking: Asking) -> Any:
+    """The objects of several global ids; an error takes the place of its own object only."""
+    ids = asking.ask().argument("ids")
+    if len(ids) > MOST_IDS:
+        raise BadInput(f"`ids` may hold at most {MOST_IDS} ids, not {len(ids)}.")
+    return await asyncio.gather(*(found_or_error(asking, text) for text in ids))
+
+
+async def found(asking: Asking, text: str, entity: str | None = None) -> Any:
+    ref = admitted(asking.operation.registries, text, entity)
+    return await asking.operation.entity(ref, asking.selection(ref.entity))
+
+
+async def found_or_error(asking: Asking, text: str) -> Any:
+    try:
+        return await found(asking, text)
+    except GatewayError as error:
+        return error
+
+
+async def many(asking: Asking, entity: str) -> Any:
+    """A merged page of all registries. A failure that the client cannot see in its coverage becomes an error."""
+    wanted = asking.selection()
+    record, failures = await listing(asking.operation, entity, asking.ask(), wanted)
+    if not shows_state(wanted):
+        asking.context.failures += [(asking.path, failure) for failure in failures]
+    return record
+
+
+def shows_state(wanted: Selection) -> bool:
+    """Whether the client sees which registries a connection stands on."""
+    return not wanted or Ask("state") in under(wanted, "coverage")
+
+
+def configured(asking: Asking) -> Any:
+    """The configured registries."""
+    return [registry.record() for registry in asking.operation.registries.values()]
+
+
+async def referred(asking: Asking) -> Any:
+    """The objects that other subgraphs refer to."""
+    selections = {name: asking.selection(name) for name in KEYS}
+    return await entities(asking.operation, asking.arguments()["representations"], selections)
+
+
+ROOTS: Mapping[str, Callable[[Asking], Any]] = {
+    "_entities": referred,
+    "algorithm": partial(one, entity="Algorithm"),
+    "algorithmVersion": partial(one, entity="AlgorithmVersion"),
+    "algorithms": partial(many, entity="Algorithm"),
+    "model": partial(one, entity="Model"),
+    "modelVersion": partial(one, entity="ModelVersion"),
+    "models": partial(many, entity="Model"),
+    "node": one,
+    "nodes": several,
+    "registries": configured,
+}
+"""What gives the value of each root field: a record, records, or an awaitable of them."""

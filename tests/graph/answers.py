@@ -1,0 +1,152 @@
+"""The same operation answered twice over the same registries: by graphql-core's executor, and compiled."""
+
+import asyncio
+import random
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+from graphql import GraphQLError, get_variable_values
+
+from gateway.catalog.operation import Operation
+from gateway.errors import RegistryUnavailable
+from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.context import Context
+from gateway.graph.roots import ROOTS, Asking
+from gateway.graph.schema import CORE, SCHEMA
+from tests.catalog.clouds import DOCUMENTS, Clouds
+
+Variables = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An answer as its bytes, so that the order of keys counts; its errors, and failures that only errors can show.
+
+    Errors of one root field stand in their order; root fields are answered at the same time, and the specification
+    leaves open in which order they fail.
+    """
+
+    data: bytes
+    errors: list[Any]
+    failures: list[Any]
+
+    @classmethod
+    def of(cls, data: Any, errors: list[GraphQLError] | None, context: Context) -> "Outcome":
+        formatted = [orjson.loads(without_ids(orjson.dumps(error.formatted))) for error in errors or ()]
+        failures = [[path.as_list(), str(failure)] for path, failure in context.failures]
+        formatted.sort(key=lambda error: str(error.get("path", [""])[0]))
+        return cls(orjson.dumps(data, default=str), formatted, sorted(failures))
+
+    def agrees(self, other: "Outcome") -> bool:
+        """Whether both are the same. An error that leaves no data cancels what is under way: which others came before
+        it is a matter of time."""
+        if self.data == other.data == b"null" and any("path" in error for error in self.errors):
+            return any(error in other.errors for error in self.errors)
+        return self == other
+
+
+def without_ids(text: bytes) -> bytes:
+    """Unforeseen errors have an id of their own each time."""
+    return re.sub(rb"[0-9a-f]{32}", b"some id", text)
+
+
+def compile_document(text: str, name: str | None = None) -> Compiled | None:
+    document = DOCUMENTS.read(text)
+    assert not document.errors, document.errors
+    return compiled(CORE, document, document.operation(name))
+
+
+async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
+    context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries))
+    result = await SCHEMA.execute(None, dict(variables), context)
+    return Outcome.of(result.data, result.errors, context)
+
+
+async def answered(clouds: Clouds, text: str, one: Compiled, variables: Variables) -> Outcome:
+    document = DOCUMENTS.read(text)
+    context = Context(document.node, Operation(clouds.registries))
+    coerced = get_variable_values(CORE, document.operation(None).variable_definitions or (), dict(variables))
+    assert not isinstance(coerced, list), coerced
+    result = await one.answer(coerced, context)
+    return Outcome.of(result.data, result.errors, context)
+
+
+def both(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> tuple[Outcome, ...]:
+    """What the executor answers, and what the compiled operation answers; twice, since the second time it is kept."""
+    one = compile_document(text)
+    assert one is not None, "not covered"
+
+    async def run() -> tuple[Outcome, ...]:
+        outcomes = [await executed(clouds(failing), text, variables or {})]
+        outcomes += [await answered(clouds(failing), text, one, variables or {}) for _ in range(2)]
+        return tuple(outcomes)
+
+    return asyncio.run(run())
+
+
+def clouds(failing: frozenset[str]) -> Clouds:
+    made = Clouds()
+    made.failing |= failing
+    return made
+
+
+# Records as no registry makes them
+
+BAD: tuple[Any, ...] = (
+    None,
+    None,
+    "NO_SUCH_WORD",
+    "",
+    7,
+    -(2**40),
+    1.5,
+    float("inf"),
+    True,
+    [],
+    {},
+    ["text", None],
+    [{}],
+    RegistryUnavailable("pai"),
+    ValueError("a secret"),
+)
+GONE = object()
+
+
+def spoiled(value: Any, seed: int, share: float, place: str) -> Any:
+    """A record with a share of its values replaced by bad ones or left out, the same each time."""
+    dice = random.Random(zlib.crc32(f"{seed}{place}".encode()))  # noqa: S311
+    if dice.random() < share:
+        return dice.choice([*BAD, GONE])
+    if isinstance(value, dict):
+        parts = {
+            key: item if key == "__typename" else spoiled(item, seed, share, f"{place}/{key}")
+            for key, item in value.items()
+        }
+        return {key: item for key, item in parts.items() if item is not GONE}
+    if isinstance(value, list):
+        parts = [spoiled(item, seed, share, f"{place}/{number}") for number, item in enumerate(value)]
+        return [None if item is GONE else item for item in parts]
+    return value
+
+
+@contextmanager
+def spoiling(seed: int, share: float) -> Iterator[None]:
+    """Root fields give records with bad values."""
+
+    def spoils(root: Any) -> Any:
+        async def answer(asking: Asking) -> Any:
+            value = root(asking)
+            record = spoiled(await value if isawaitable(value) else value, seed, share, str(asking.path.key))
+            return None if record is GONE else record
+
+        return answer
+
+    with patch.dict(ROOTS, {name: spoils(root) for name, root in ROOTS.items()}):
+        yield

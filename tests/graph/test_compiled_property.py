@@ -1,0 +1,199 @@
+"""Whatever is asked, whatever registries answer: a compiled operation answers what graphql-core's executor answers.
+
+Operations come from hypothesis-graphql over the whole schema, with aliases, fragments, directives and variables put
+in; ``COMPILED_EXAMPLES`` sets how many are tried.
+"""
+
+import os
+import random
+from typing import Any
+
+from graphql import (
+    REMOVE,
+    ArgumentNode,
+    BooleanValueNode,
+    DirectiveNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLNonNull,
+    InlineFragmentNode,
+    IntValueNode,
+    NamedTypeNode,
+    NameNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    StringValueNode,
+    TypeInfo,
+    TypeInfoVisitor,
+    VariableNode,
+    Visitor,
+    parse,
+    parse_value,
+    print_ast,
+    value_from_ast_untyped,
+    visit,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis_graphql import queries
+
+from gateway.graph.roots import ROOTS
+from gateway.graph.schema import CORE
+from tests.catalog.test_selection_property import IDS
+from tests.graph.answers import both, spoiling
+
+EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "60"))
+ASKED_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]
+WORDS = ["pai", "qianfan", "0.1.0", "v1", "1", "name of model-a", "nothing"]
+FAILING = [
+    "pai ListModels",
+    "pai ListModels pai",
+    "pai GetModel model-a",
+    "pai ListModelVersions model-a",
+    "pai ListModelVersions model-b",
+    "pai ListAlgorithms",
+    "pai ListAlgorithms tune pai",
+    "pai GetAlgorithmVersion algo-tune v1",
+    "qianfan userList",
+    "qianfan presetList",
+    "qianfan modelDetail am-1",
+    "qianfan modelVersionDetail amv-11",
+    "qianfan DescribeFineTuningSupportModels",
+]
+
+
+GIVEN: list[dict[str, Any]] = [{}, {"no": False}, {"maybe": None}, {"maybe": False}]
+
+
+def texts(values: list[str]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values).map(lambda value: StringValueNode(value=value))
+
+
+def representation(entity: str, text: str) -> Any:
+    return parse_value(f'{{ __typename: "{entity}", id: "{text}" }}')
+
+
+SCALARS = {
+    "ID": texts(ASKED_IDS),
+    "String": texts(WORDS),
+    "Int": st.sampled_from(["1", "2", "3", "20", "0"]).map(lambda value: IntValueNode(value=value)),
+    "_Any": st.builds(representation, st.sampled_from(sorted(IDS)), st.sampled_from(ASKED_IDS)),
+    "DateTime": texts(["2024-05-10T00:00:00Z", "2024-05-18T00:00:00+08:00"]),
+}
+RARE = {"filter": 0.6, "after": 0.7, "orderBy": 0.3}
+"""Arguments that mostly leave no rows, and the share of them that is left out."""
+OPERATIONS = queries(CORE, fields=sorted(ROOTS), custom_scalars=SCALARS, print_ast=print_ast)
+
+
+def name(text: str) -> NameNode:
+    return NameNode(value=text)
+
+
+class Spice(Visitor):
+    """Puts into an operation what hypothesis-graphql does not write: aliases, fragments, directives, variables."""
+
+    def __init__(self, dice: random.Random, types: TypeInfo) -> None:
+        super().__init__()
+        self.dice, self.types = dice, types
+        self.values: dict[str, Any] = {
+            "yes": True,
+            **dice.choice([{}, {"no": False}, {"maybe": None}, {"maybe": False}]),
+        }
+        self.declared = ["$yes: Boolean!", "$no: Boolean! = true", "$maybe: Boolean = true"]
+        self.fragments: list[FragmentDefinitionNode] = []
+
+    def chance(self, share: float) -> bool:
+        return self.dice.random() < share
+
+    def directives(self) -> tuple[DirectiveNode, ...]:
+        if not self.chance(0.25):
+            return ()
+        value: Any = BooleanValueNode(value=self.chance(0.5))
+        if self.chance(0.7):
+            value = VariableNode(name=name(self.dice.choice(["yes", "no", "maybe"])))
+        said = ArgumentNode(name=name("if"), value=value)
+        return (DirectiveNode(name=name(self.dice.choice(["skip", "include"])), arguments=(said,)),)
+
+    def leave_argument(self, node: ArgumentNode, *_: Any) -> Any:
+        if self.chance(RARE.get(node.name.value, 0)):
+            return REMOVE
+        argument = self.types.get_argument()
+        if argument is None or not self.chance(0.3):
+            return None
+        number = f"v{len(self.declared)}"
+        expected = argument.type
+        if self.chance(0.3) and isinstance(expected, GraphQLNonNull) and argument.default is not None:
+            expected = expected.of_type
+        said = f" = {print_ast(node.value)}" if self.chance(0.3) else ""
+        self.declared.append(f"${number}: {expected}{said}")
+        if not said or self.chance(0.5):
+            self.values[number] = value_from_ast_untyped(node.value)
+        return ArgumentNode(name=node.name, value=VariableNode(name=name(number)))
+
+    def leave_field(self, node: FieldNode, *_: Any) -> FieldNode:
+        alias = name(self.dice.choice("abcdef") + node.name.value) if self.chance(0.2) else node.alias
+        return FieldNode(
+            name=node.name,
+            alias=alias,
+            arguments=node.arguments,
+            selection_set=node.selection_set,
+            directives=self.directives(),
+            loc=node.loc,
+        )
+
+    def leave_selection_set(self, node: SelectionSetNode, *_: Any) -> SelectionSetNode:
+        selections = list(node.selections)
+        if self.chance(0.3):
+            selections.append(FieldNode(name=name("__typename")))
+        if self.chance(0.3):
+            selections += self.dice.choices(selections, k=2)
+        if self.chance(0.2):
+            self.dice.shuffle(selections)
+        parent = self.types.get_parent_type()
+        if parent is not None and self.chance(0.3):
+            cut = self.dice.randrange(len(selections))
+            inner = SelectionSetNode(selections=tuple(selections[cut:]))
+            condition = NamedTypeNode(name=name(parent.name))
+            spread: Any = InlineFragmentNode(
+                type_condition=condition if self.chance(0.5) else None,
+                directives=self.directives(),
+                selection_set=inner,
+            )
+            if self.chance(0.5):
+                label = f"F{len(self.fragments)}"
+                self.fragments.append(
+                    FragmentDefinitionNode(name=name(label), type_condition=condition, selection_set=inner)
+                )
+                spread = FragmentSpreadNode(name=name(label), directives=self.directives())
+            selections[cut:] = [spread, spread] if self.chance(0.3) else [spread]
+        return SelectionSetNode(selections=tuple(selections))
+
+
+def spiced(text: str, seed: int) -> tuple[str, dict[str, Any]]:
+    """The operation in a more roundabout spelling, and values for its variables."""
+    types = TypeInfo(CORE)
+    spice = Spice(random.Random(seed), types)  # noqa: S311
+    document = visit(parse(text), TypeInfoVisitor(types, spice))
+    [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    body = print_ast(operation.selection_set)
+    used = [said for said in spice.declared if said.split(":")[0] in body + "".join(map(print_ast, spice.fragments))]
+    header = f"query Q({', '.join(used)})" if used else "query Q"
+    return " ".join([header, body, *map(print_ast, spice.fragments)]), spice.values
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    OPERATIONS,
+    st.integers(0, 2**32),
+    st.sets(st.sampled_from(FAILING), max_size=4) | st.just(set[str]()),
+    st.sampled_from([0, 0, 0.02, 0.2]),
+)
+def test_a_compiled_operation_answers_what_the_executor_answers(
+    text: str, seed: int, failing: set[str], share: float
+) -> None:
+    text, variables = spiced(text, seed)
+    with spoiling(seed, share):
+        expected, *compiled = both(text, variables, frozenset(failing))
+    for outcome in compiled:
+        assert expected.agrees(outcome), (expected, outcome)
