@@ -16,6 +16,8 @@ port = {port}
 [cache]
 enabled = {kept}
 entries = 1000000
+[limits]
+calls = 10000
 [quota]
 requests_per_second = 10000
 in_flight = 10000
