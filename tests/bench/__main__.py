@@ -15,9 +15,8 @@ from time import perf_counter
 
 import orjson
 
-from gateway.upstream.connections import Connections
 from tests.bench import growth, kept, report, targets
-from tests.bench.load import ask, measured
+from tests.bench.load import ask, measured, session
 from tests.bench.processes import Server
 from tests.bench.questions import Q4, QUESTIONS, SETS
 
@@ -27,7 +26,7 @@ KEPT_MODELS = 20_000
 
 async def answered(server: Server, path: str = "/graphql") -> dict[str, bytes]:
     """The first answer to each question, of each set of variables: what is kept afterwards is kept for all."""
-    connections = Connections(server.address)
+    connections = session(server.address)
     found = {}
     for question in QUESTIONS:
         bodies = [await ask(connections, path, question.body(number)) for number in range(SETS)]
@@ -84,7 +83,7 @@ async def start_time(rounds: int) -> float:
     async with targets.cloud() as address:
         for _ in range(rounds):
             async with targets.gateway(address, kept=True) as server:
-                connections = Connections(server.address)
+                connections = session(server.address)
                 await ask(connections, "/graphql", Q4.body(0))
                 times.append(perf_counter() - server.begun)
                 await connections.close()

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.upstream.connections import Connections
 from tests.bench import kept, targets
-from tests.bench.load import CLIENTS, ask, measured
+from tests.bench.load import CLIENTS, ask, measured, session
 from tests.bench.processes import Server
 from tests.bench.questions import Q1
 
@@ -40,7 +39,7 @@ def page(first: int, after: str | None) -> bytes:
 
 async def cursors(server: Server, depths: list[int]) -> Mapping[int, str | None]:
     """The cursors after which the pages of these numbers begin; found by walking there."""
-    connections, after, found = Connections(server.address), None, dict[int, str | None]()
+    connections, after, found = session(server.address), None, dict[int, str | None]()
     at = 1
     for depth in sorted(depths):
         while at < depth:
