@@ -218,6 +218,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
         middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     return Identified(app, observer)
 
 
