@@ -17,10 +17,11 @@ from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.faults import present
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Key, Whole, Wholes
 from gateway.telemetry.observer import Observer
@@ -29,7 +30,7 @@ from gateway.upstream.source import Freshness
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
-from gateway.web.requests import Asked
+from gateway.web.requests import Asked, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
 def refused(error: GatewayError) -> Result:
     shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
     return refusal(shown, retry_after=getattr(error, "retry_after", None))
+
+
+def unforeseen(cause: Exception) -> Result:
+    """The refusal of what the gateway failed at: no more than an id, by which its log knows why."""
+    error = GraphQLError("", original_error=cause)
+    present(error)
+    return refusal(error)
 
 
 def codes(formatted: Any) -> tuple[str, ...]:
@@ -132,7 +140,12 @@ class Executor:
         Raises `Refused` for a request without a document.
         """
         report = Report(name=asked.operation_name, caller=scene.caller)
-        prepared = self._prepare(asked, scene, report)
+        try:
+            prepared = self._prepare(asked, scene, report)
+        except Refused:
+            raise
+        except Exception as cause:
+            prepared = unforeseen(cause)
         if isinstance(prepared, Result):
             with self.observer.operation(report):
                 return noted(report, prepared)
@@ -163,7 +176,7 @@ class Executor:
             )
             if isinstance(coerced, list):
                 for failure in coerced:
-                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                    failure.message, failure.extensions = shortened(failure.message), {"code": "BAD_USER_INPUT"}
                 return refusal(*coerced)
             cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
             if cost.calls > scene.bounds.calls and scene.plan != "only":
@@ -192,6 +205,13 @@ class Executor:
                 return result
         except GatewayError as error:
             return refused(error)
+        except Exception as cause:
+            return unforeseen(cause)
+
+    def refuse(self, prepared: Prepared, error: GatewayError) -> Result:
+        """The refusal of an operation that might have been executed by itself."""
+        with self.observer.operation(prepared.report):
+            return noted(prepared.report, refused(error))
 
     def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""

@@ -14,7 +14,7 @@ from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, TooManyRequests, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.web import events, freshness, multipart
 from gateway.web.entrance import Entrance, challenge
@@ -22,7 +22,12 @@ from gateway.web.executor import Executor, Prepared, Result, Scene
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
 
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
-STATUSES: Final = {Unauthenticated.code: 401, Forbidden.code: 403, TooManyRequests.code: 429}
+STATUSES: Final = {
+    Unauthenticated.code: 401,
+    Forbidden.code: 403,
+    TooManyRequests.code: 429,
+    "INTERNAL_SERVER_ERROR": 500,
+}
 """Statuses of refusals in both media types; others have the one of their media type."""
 
 
@@ -42,7 +47,7 @@ class Door:
             scene = await self.entrance.scene(request)
             asked = await read(request, self.limits)
             if isinstance(asked, list):
-                results = await asyncio.gather(*(self.one(operation, scene) for operation in asked))
+                results = await self.batch(asked, scene)
                 return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
@@ -72,14 +77,27 @@ class Door:
             results = self.executor.stream(prepared, scene, enter)
         return events.Events(results, request.state.stopping)
 
-    async def one(self, asked: Asked, scene: Scene) -> Result:
-        """The result of one operation of a batch: its refusal is its own."""
+    async def batch(self, asked: Iterable[Asked], scene: Scene) -> list[Result]:
+        """The results of several operations, which may cost together what one may."""
+        ready = [self.one(operation, scene) for operation in asked]
+        cost = sum(one.cost.calls for one in ready if isinstance(one, Prepared))
+        excess = QueryTooExpensive(cost, scene.bounds.calls)
+        dear = cost > scene.bounds.calls and scene.plan != "only"
+
+        async def result(one: Prepared | Result) -> Result:
+            if isinstance(one, Result):
+                return one
+            return self.executor.refuse(one, excess) if dear else await self.executor.answer(one, scene)
+
+        return await asyncio.gather(*map(result, ready))
+
+    def one(self, asked: Asked, scene: Scene) -> Prepared | Result:
+        """One operation of a batch: its refusal is its own."""
         try:
             prepared = self.executor.prepare(asked, scene)
-            if isinstance(prepared, Result):
-                return prepared
-            check_type(prepared)
-            return await self.executor.answer(prepared, scene)
+            if isinstance(prepared, Prepared):
+                check_type(prepared)
+            return prepared
         except Refused as refused:
             return Result(body_of(refused), (refused.code,))
 
