@@ -46,6 +46,7 @@ from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
+from gateway.web.short import Short
 from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm
 
@@ -219,7 +220,9 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
-    return Identified(app, observer)
+    if access.asks:  # everybody must show first who they are
+        return Identified(app, observer)
+    return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -24,9 +25,10 @@ from gateway.graph.documents import Document, Documents
 from gateway.graph.faults import present
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Key, Whole, Wholes
+from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
-from gateway.upstream.source import Freshness
+from gateway.upstream.source import ANY, Freshness
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
@@ -57,7 +59,8 @@ class Result:
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
     Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again; ``answered`` whether any field of its data is there.
+    it may be asked again; ``answered`` whether any field of its data is there; ``shared`` whether it was made for
+    somebody else who asked the same at the same time.
     """
 
     body: bytes
@@ -65,6 +68,7 @@ class Result:
     operation: Operation | None = None
     retry_after: float | None = None
     answered: bool = False
+    shared: bool = False
 
 
 def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
@@ -133,6 +137,7 @@ class Executor:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
         self.observer, self.watches, self.wholes = observer, watches, wholes
         self.forecasts = Forecasts()
+        self.running: dict[Key, asyncio.Future[Result]] = {}
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -167,7 +172,7 @@ class Executor:
                 key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
-                    return Prepared(asked, document, operation, report, kept=kept)
+                    return Prepared(asked, document, operation, report, key=key, kept=kept)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -196,22 +201,36 @@ class Executor:
                 operation = scene.operation()
                 if prepared.kept is not None:
                     return self.again(prepared.kept, operation)
+                if prepared.key is not None and prepared.key in self.running:
+                    return self.joined(await asyncio.shield(self.running[prepared.key]))
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                result = await self.run(prepared, operation, scene.plan is not None)
-                if prepared.key is not None and not result.codes:
-                    self.wholes.keep(prepared.key, result.body, result.answered, operation)
-                return result
+                if prepared.key is None or not self.wholes.keeps or scene.wanted != ANY:
+                    return await self.run(prepared, operation, scene.plan is not None)
+                return await self.alone(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)
         except Exception as cause:
             return unforeseen(cause)
 
-    def refuse(self, prepared: Prepared, error: GatewayError) -> Result:
-        """The refusal of an operation that might have been executed by itself."""
-        with self.observer.operation(prepared.report):
-            return noted(prepared.report, refused(error))
+    def joined(self, result: Result) -> Result:
+        """An answer that was made for somebody else who asked the same at the same time."""
+        for call in result.operation.calls if result.operation else ():
+            self.observer.answered(call.registry, call.name, State.SHARED)
+        return replace(result, shared=True)
+
+    async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
+        """The answer of the registries, kept whole; whoever asks the same meanwhile waits for it."""
+        running = asyncio.ensure_future(self.run(prepared, operation, explained=False))
+        self.running[key] = running
+        try:
+            result = await asyncio.shield(running)
+        finally:
+            del self.running[key]
+        if not result.codes:
+            self.wholes.keep(key, result.body, result.answered, operation)
+        return result
 
     def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""
@@ -322,7 +341,9 @@ def noted(report: Report, result: Result) -> Result:
     report.codes += result.codes
     report.answered |= result.answered
     if result.operation is not None:
-        report.calls = result.operation.calls
+        report.calls = [
+            replace(call, state=State.SHARED, attempts=0) if result.shared else call for call in result.operation.calls
+        ]
     return result
 
 
