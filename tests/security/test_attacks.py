@@ -162,12 +162,6 @@ async def test_a_body_that_is_no_request_is_refused(session: Session, name: str)
     assert (answer.status, answer.codes, answer.data) == (posted.status, {posted.code}, None)
 
 
-async def test_a_mutation_is_not_asked_by_get(session: Session) -> None:
-    answer = await by_get(session, Attack("mutation { __typename }", ""))
-    assert answer.data is None
-    assert answer.errors
-
-
 # Bytes
 
 
