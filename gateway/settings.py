@@ -249,7 +249,9 @@ class CatalogSettings:
 class CacheSettings:
     """How long answers are kept and served."""
 
-    enabled: bool = setting("Keep answers; if not, every question is a call.", default=True)
+    enabled: bool = setting(
+        "Keep answers; if not, only those who ask the same at the same time share a call.", default=True
+    )
     lists: float = setting("Seconds for which a list is fresh.", default=30.0, minimum=0, maximum=86_400)
     objects: float = setting("Seconds for which an object is fresh.", default=120.0, minimum=0, maximum=86_400)
     catalogues: float = setting(

@@ -78,13 +78,12 @@ def candidates(
     versions that the operation asks for, where their forms tell of their owner."""
     bounds = [
         Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes))
-        for call in kind.calls
-        if any(part.shape.entity == ref.entity and tells(part.shape, ask, selection) for part in call.parts)
+        for call, forms in kind.describing[ref.entity]
+        if any(tells(form, ask, selection) for form in forms)
     ]
     for version in versions:
-        for call in kind.calls:
-            owners = [part.shape.owner for part in call.parts if part.shape.entity == version.entity]
-            if any(owner is not None and tells(owner, ask, selection) for owner in owners):
+        for call, forms in kind.describing_owners[version.entity]:
+            if any(tells(form, ask, selection) for form in forms):
                 bounds.append(Bound(ref.registry, call, tuple(version.keys[i] for i in call.takes)))
     return tuple(bound for bound in bounds if bound not in tried)
 

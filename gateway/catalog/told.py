@@ -54,7 +54,7 @@ class Told:
     @classmethod
     def by(cls, answer: Answer, registry: Registry, shape: Shape, order: Order, items: Iterable[Raw]) -> "Told":
         """The page that an answer holds, as a registry lists it."""
-        kept = {} if answer.origin is None else answer.origin.entry.derived
+        kept = answer.derived
         told: Told | None = kept.get((registry.name, shape, order))
         if told is None:
             if len(kept) == MOST:

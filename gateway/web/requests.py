@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -45,7 +46,8 @@ class Refused(Exception):
         self.status, self.code, self.headers = status, code, headers
 
 
-def weights(accept: str) -> dict[str, float]:
+@lru_cache(64)
+def weights(accept: str) -> Mapping[str, float]:
     """The media types of an ``Accept`` header, the first `MOST_TYPES` in their order, with their weights."""
     found: dict[str, float] = {}
     for item in accept.split(",")[:MOST_TYPES]:
