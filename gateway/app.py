@@ -219,6 +219,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
         middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     if access.asks:  # everybody must show first who they are
         return Identified(app, observer)
     return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)

@@ -322,7 +322,7 @@ async def _serve(
         gc.freeze()  # what stands here stays: it is looked through no more
         gc.set_threshold(YOUNG)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(current, lambda: announce(url), read().server)
+        server = Server(current, lambda: announce(url), read())
         async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
             return await server.run_on(listener)
     except SettingsError as error:

@@ -145,6 +145,21 @@ class LimitsSettings:
 
     body_bytes: int = setting("Largest body of a request.", default=2_000_000, minimum=1_000, maximum=100_000_000)
     body_seconds: float = setting("Seconds in which a body must have come.", default=15.0, minimum=0.1, maximum=600)
+    head_bytes: int = setting(
+        "Largest head of a request: its line and headers. Taken at the start.",
+        default=32_000,
+        minimum=1_000,
+        maximum=1_000_000,
+    )
+    head_seconds: float = setting(
+        "Seconds in which a head must have come. Taken at the start.", default=10.0, minimum=0.1, maximum=600
+    )
+    connections: int = setting(
+        "Connections of a process; of more, the one goes that was longest without a request. Taken at the start.",
+        default=1_000,
+        minimum=1,
+        maximum=100_000,
+    )
     batch: int = setting("Operations in one request; with 1 there is no batching.", default=1, minimum=1, maximum=100)
     variables_bytes: int = setting("Largest variables, as JSON.", default=200_000, minimum=100, maximum=10_000_000)
     characters: int = setting("Longest document.", default=100_000, minimum=1_000, maximum=10_000_000)

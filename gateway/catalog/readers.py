@@ -14,7 +14,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.catalog.streams import Page, Reader, Row
 from gateway.catalog.told import Told
-from gateway.errors import BadInput, RegistryError
+from gateway.errors import BadInput, NotFound, RegistryError, RegistryRejected
 from gateway.registries.fields import Field, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
@@ -88,7 +88,10 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
 
     async def read(number: int) -> tuple[Rows, Told]:
         marked = call.paging is not None and call.paging.marked
-        answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
+        try:
+            answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
+        except NotFound as error:  # an object may not be there, a list always is
+            raise RegistryRejected(registry.name, vendor_code=error.vendor_code, request_id=error.request_id) from None
         found: Rows = rows.read(answer.document)
         markers[number + 1] = found.next
         told = Told.by(answer, registry, shape, order, found.items)

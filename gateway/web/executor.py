@@ -18,10 +18,11 @@ from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Answers, Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.faults import present
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Key, Whole, Wholes
 from gateway.telemetry.facts import State
@@ -31,7 +32,7 @@ from gateway.upstream.source import ANY, Freshness
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
-from gateway.web.requests import Asked
+from gateway.web.requests import Asked, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
 def refused(error: GatewayError) -> Result:
     shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
     return refusal(shown, retry_after=getattr(error, "retry_after", None))
+
+
+def unforeseen(cause: Exception) -> Result:
+    """The refusal of what the gateway failed at: no more than an id, by which its log knows why."""
+    error = GraphQLError("", original_error=cause)
+    present(error)
+    return refusal(error)
 
 
 def codes(formatted: Any) -> tuple[str, ...]:
@@ -137,7 +145,12 @@ class Executor:
         Raises `Refused` for a request without a document.
         """
         report = Report(name=asked.operation_name, caller=scene.caller)
-        prepared = self._prepare(asked, scene, report)
+        try:
+            prepared = self._prepare(asked, scene, report)
+        except Refused:
+            raise
+        except Exception as cause:
+            prepared = unforeseen(cause)
         if isinstance(prepared, Result):
             with self.observer.operation(report):
                 return noted(report, prepared)
@@ -168,7 +181,7 @@ class Executor:
             )
             if isinstance(coerced, list):
                 for failure in coerced:
-                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                    failure.message, failure.extensions = shortened(failure.message), {"code": "BAD_USER_INPUT"}
                 return refusal(*coerced)
             cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
             if cost.calls > scene.bounds.calls and scene.plan != "only":
@@ -198,6 +211,8 @@ class Executor:
                 return await self.alone(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)
+        except Exception as cause:
+            return unforeseen(cause)
 
     def joined(self, result: Result) -> Result:
         """An answer that was made for somebody else who asked the same at the same time."""

@@ -23,7 +23,12 @@ from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
 from gateway.web.short import Way
 
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
-STATUSES: Final = {Unauthenticated.code: 401, Forbidden.code: 403, TooManyRequests.code: 429}
+STATUSES: Final = {
+    Unauthenticated.code: 401,
+    Forbidden.code: 403,
+    TooManyRequests.code: 429,
+    "INTERNAL_SERVER_ERROR": 500,
+}
 """Statuses of refusals in both media types; others have the one of their media type."""
 
 
