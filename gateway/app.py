@@ -40,12 +40,13 @@ from gateway.upstream.transport import Transport
 from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
 from gateway.web.entrance import Entrance
-from gateway.web.executor import Executor, Scene
+from gateway.web.executor import Executor
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
+from gateway.web.scenes import Scene
 from gateway.web.short import Short
 from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm

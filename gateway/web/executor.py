@@ -1,13 +1,12 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-from graphql import GraphQLError, OperationDefinitionNode, OperationType
+from graphql import OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
@@ -15,82 +14,24 @@ from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Bounds, Operation
-from gateway.catalog.registry import Registry
+from gateway.catalog.operation import Answers, Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
-from gateway.graph.faults import present
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Key, Whole, Wholes
 from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
-from gateway.upstream.source import ANY, Freshness
+from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
 from gateway.web.requests import Asked, Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
-    asked for, ``only`` or to ``include`` the calls made."""
-
-    registries: Mapping[str, Registry]
-    bounds: Bounds
-    wanted: Freshness
-    roles: Container[str]
-    caller: str | None = None
-    denied: Callable[[Forbidden], None] = lambda refusal: None
-    plan: str | None = None
-
-    def operation(self, answers: Answers | None = None) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted, answers)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
-
-    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again; ``answered`` whether any field of its data is there; ``shared`` whether it was made for
-    somebody else who asked the same at the same time.
-    """
-
-    body: bytes
-    codes: tuple[str, ...] = ()
-    operation: Operation | None = None
-    retry_after: float | None = None
-    answered: bool = False
-    shared: bool = False
-
-
-def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
-    """A response without data."""
-    formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
-
-
-def refused(error: GatewayError) -> Result:
-    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
-    return refusal(shown, retry_after=getattr(error, "retry_after", None))
-
-
-def unforeseen(cause: Exception) -> Result:
-    """The refusal of what the gateway failed at: no more than an id, by which its log knows why."""
-    error = GraphQLError("", original_error=cause)
-    present(error)
-    return refusal(error)
-
-
-def codes(formatted: Any) -> tuple[str, ...]:
-    return tuple(error["extensions"]["code"] for error in formatted)
+from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
+from gateway.web.scenes import Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,29 +275,3 @@ def permit(document: Document, scene: Scene) -> None:
     if refusal is not None:
         scene.denied(refusal)
         raise refusal
-
-
-def noted(report: Report, result: Result) -> Result:
-    """The result, after the report has noted what came of the operation."""
-    report.codes += result.codes
-    report.answered |= result.answered
-    if result.operation is not None:
-        report.calls = [
-            replace(call, state=State.SHARED, attempts=0) if result.shared else call for call in result.operation.calls
-        ]
-    return result
-
-
-def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
-    """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in (*errors, *context.unseen())]
-    body = {"data": data, **({"errors": formatted} if formatted else {})}
-    if extensions is not None:
-        body["extensions"] = extensions
-    return made(body, codes(formatted), context)
-
-
-def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
-    """A response, or a part of one, with what it was made of."""
-    answered = any(value is not None for value in (body.get("data") or {}).values())
-    return Result(orjson.dumps(body), codes, context.operation, answered=answered)

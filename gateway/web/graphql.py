@@ -18,8 +18,10 @@ from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, TooManyRe
 from gateway.settings import LimitsSettings
 from gateway.web import events, freshness, multipart
 from gateway.web.entrance import Entrance, challenge
-from gateway.web.executor import Executor, Prepared, Result, Scene
+from gateway.web.executor import Executor, Prepared
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
+from gateway.web.results import Result
+from gateway.web.scenes import Scene
 from gateway.web.short import Way
 
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")

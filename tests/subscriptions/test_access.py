@@ -16,10 +16,11 @@ from gateway.graph.schema import CORE, SCHEMA
 from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.telemetry.observer import Observer
 from gateway.upstream.source import ANY
-from gateway.web.executor import Executor, Prepared, Scene
+from gateway.web.executor import Executor, Prepared
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
+from gateway.web.scenes import Scene
 from tests.access.doors import Clock, Ring
 from tests.subscriptions.conftest import WATCH, eventually, watching
 from tests.subscriptions.conftest import Scene as Guarded
