@@ -13,6 +13,7 @@ from gateway.catalog.watching import Watches
 from gateway.errors import Unauthenticated
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
+from gateway.graph.wholes import Wholes
 from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.telemetry.observer import Observer
 from gateway.upstream.source import ANY
@@ -36,7 +37,8 @@ def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
     when it has ended."""
     watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
-    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), Observer(TelemetrySettings()), watches)
+    observer = Observer(TelemetrySettings())
+    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), observer, watches, Wholes(0))
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
