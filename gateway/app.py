@@ -77,7 +77,15 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
+    return Bounds(
+        settings.scan_rows,
+        settings.scan_detail_rows,
+        settings.deadline,
+        limits.calls,
+        limits.page_rows,
+        limits.ids,
+        limits.references,
+    )
 
 
 @dataclass(slots=True)

@@ -170,6 +170,9 @@ class LimitsSettings:
     aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
     directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
     root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
+    page_rows: int = setting("Rows of a page.", default=100, minimum=20, maximum=100)
+    ids: int = setting("Ids that `nodes` takes.", default=100, minimum=1, maximum=100)
+    references: int = setting("References of other subgraphs.", default=2_000, minimum=1, maximum=2_000)
     requests_per_second: float = setting(
         "Operations that a caller with a name may begin in a second.", default=100.0, minimum=0.1, maximum=1_000_000
     )

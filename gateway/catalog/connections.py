@@ -26,7 +26,7 @@ async def listing(
 
     Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
     """
-    asked = Asked.of(entity, ask, selection, operation.registries)
+    asked = Asked.of(entity, ask, selection, operation.registries, operation.bounds.page_rows)
     if not asked.needs_rows:
         return asked.empty(), []
     readers: dict[str, list[Reader]] = {}
@@ -67,7 +67,7 @@ async def put_versions(
 ) -> None:
     """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
-        asked = Asked.of(f"versions of {ref}", ask, selection, operation.registries)
+        asked = Asked.of(f"versions of {ref}", ask, selection, operation.registries, operation.bounds.page_rows)
     except BadInput as error:
         record[ask.key] = error
         return

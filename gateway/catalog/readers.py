@@ -50,12 +50,12 @@ class Asked:
     selection: Selection
 
     @classmethod
-    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry]) -> "Asked":
-        """From a field's arguments. Raises `BadInput` for a size, filter or order that makes no sense, and
-        `InvalidCursor`."""
+    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry], most: int) -> "Asked":
+        """From a field's arguments. Raises `BadInput` for a size of more rows than ``most``, for a filter or order that
+        makes no sense, and `InvalidCursor`."""
         size, after = ask.argument("first"), ask.argument("after")
-        if not 1 <= size <= LARGEST_SIZE:
-            raise BadInput(f"`first` must be between 1 and {LARGEST_SIZE}, not {size}.")
+        if not 1 <= size <= most:
+            raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
         frozen = ask.argument("filter") or ()
         wanted = checked(frozen, registries)
         by = dict(ask.argument("order_by") or ())
