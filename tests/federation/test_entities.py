@@ -237,12 +237,10 @@ async def test_a_registry_that_is_down_spoils_its_own_references_only(world: Wor
 
 async def test_too_many_references_are_refused_before_anything_is_sent(world: World) -> None:
     one = {"__typename": "Model", "id": BERT["id"]}
-    assert (
-        len((await referred(world, *[one] * LimitsSettings().references)).data["_entities"])
-        == LimitsSettings().references
-    )
+    most = LimitsSettings().references
+    assert len((await referred(world, *[one] * most)).data["_entities"]) == most
     world.calls()
-    answer = await referred(world, *[one] * (LimitsSettings().references + 1))
+    answer = await referred(world, *[one] * (most + 1))
     assert (answer.body["data"], answer.codes) == (None, ["BAD_USER_INPUT"])
     assert world.calls() == {}
 
