@@ -15,6 +15,7 @@ help:
 	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=200 HOST=127.0.0.1)"
 	@echo "make test      run the tests"
 	@echo "make check     lint, types, import rules, and schema.graphql against the code"
+	@echo "make bench   measure what answers cost, and write build/bench (about four minutes, Linux)"
 	@echo "make schema    write schema.graphql"
 	@echo "make released  keep schema.graphql as the one of the last release"
 	@echo "make clean     remove .venv and every cache"
@@ -35,6 +36,10 @@ check: .venv/dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/gateway schema --check
+
+bench: .venv/dev
+	@echo "Measuring what answers cost"
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 schema: .venv/run
 	@echo "Writing schema.graphql"

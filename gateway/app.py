@@ -40,12 +40,14 @@ from gateway.upstream.transport import Transport
 from gateway.web import health, playground
 from gateway.web.cache import CacheDoor
 from gateway.web.entrance import Entrance
-from gateway.web.executor import Executor, Scene
+from gateway.web.executor import Executor
 from gateway.web.gate import Gate
 from gateway.web.graphql import Door
 from gateway.web.identified import Identified
 from gateway.web.metrics import MetricsDoor, metrics_port
 from gateway.web.persisted import Persisted
+from gateway.web.scenes import Scene
+from gateway.web.short import Short
 from gateway.web.sockets import Sockets
 from gateway.web.warming import names, warm
 
@@ -75,7 +77,15 @@ def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
-    return Bounds(settings.scan_rows, settings.scan_detail_rows, settings.deadline, limits.calls)
+    return Bounds(
+        settings.scan_rows,
+        settings.scan_detail_rows,
+        settings.deadline,
+        limits.calls,
+        limits.page_rows,
+        limits.ids,
+        limits.references,
+    )
 
 
 @dataclass(slots=True)
@@ -218,7 +228,10 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
         middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
-    return Identified(app, observer)
+    app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
+    if access.asks:  # everybody must show first who they are
+        return Identified(app, observer)
+    return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 # What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
 import argparse
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -289,6 +290,10 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
+YOUNG: Final = 20_000
+"""Objects after which Python looks for circles among the new ones: some requests make thousands, and few circles."""
+
+
 async def _serve(
     read: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
 ) -> int:
@@ -314,8 +319,10 @@ async def _serve(
     try:
         current = Current(build)
         await current.reload()
+        gc.freeze()  # what stands here stays: it is looked through no more
+        gc.set_threshold(YOUNG)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(current, lambda: announce(url), read().server)
+        server = Server(current, lambda: announce(url), read())
         async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
             return await server.run_on(listener)
     except SettingsError as error:

@@ -39,6 +39,13 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SER
 
 from typing import Any, ClassVar
 
+LONGEST_MESSAGE = 400
+
+
+def shortened(message: str) -> str:
+    """A message of GraphQL's own, which repeats of the document whatever stands in it."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+
 
 class GatewayError(Exception):
     """Base of every error that is raised on purpose; its text is meant for the caller."""

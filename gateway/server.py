@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.settings import ServerSettings, SettingsError
+from gateway.connection import Connection
+from gateway.settings import Settings, SettingsError
 from gateway.web.sockets import LARGEST_MESSAGE
 
 logger = logging.getLogger("gateway.server")
@@ -135,24 +138,26 @@ class Server(uvicorn.Server):
     ``drain`` seconds nothing new is accepted, and what runs has ``grace`` seconds to end.
     """
 
-    def __init__(self, current: Current, announce: Callable[[], None], settings: ServerSettings) -> None:
+    def __init__(self, current: Current, announce: Callable[[], None], settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 current,
-                http="httptools",
+                http=partial(Connection, settings.limits),  # type: ignore[arg-type]
                 ws="websockets-sansio",
                 ws_max_size=LARGEST_MESSAGE,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=round(settings.grace),
+                timeout_graceful_shutdown=round(settings.server.grace),
             )
         )
-        self.current, self.announce, self.drain = current, announce, settings.drain
+        self.current, self.announce, self.drain = current, announce, settings.server.drain
 
     async def run_on(self, listener: socket.socket) -> int:
-        """Serve what is current until told to stop; the exit status."""
+        """Serve what is current until told to stop, with as many sockets as the system allows; the exit status."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await self.serve(sockets=[listener])
         await self.current.close()

@@ -145,6 +145,21 @@ class LimitsSettings:
 
     body_bytes: int = setting("Largest body of a request.", default=2_000_000, minimum=1_000, maximum=100_000_000)
     body_seconds: float = setting("Seconds in which a body must have come.", default=15.0, minimum=0.1, maximum=600)
+    head_bytes: int = setting(
+        "Largest head of a request: its line and headers. Taken at the start.",
+        default=32_000,
+        minimum=1_000,
+        maximum=1_000_000,
+    )
+    head_seconds: float = setting(
+        "Seconds in which a head must have come. Taken at the start.", default=10.0, minimum=0.1, maximum=600
+    )
+    connections: int = setting(
+        "Connections of a process; of more, the one goes that was longest without a request. Taken at the start.",
+        default=1_000,
+        minimum=1,
+        maximum=100_000,
+    )
     batch: int = setting("Operations in one request; with 1 there is no batching.", default=1, minimum=1, maximum=100)
     variables_bytes: int = setting("Largest variables, as JSON.", default=200_000, minimum=100, maximum=10_000_000)
     characters: int = setting("Longest document.", default=100_000, minimum=1_000, maximum=10_000_000)
@@ -155,6 +170,9 @@ class LimitsSettings:
     aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
     directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
     root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
+    page_rows: int = setting("Rows of a page.", default=100, minimum=20, maximum=100)
+    ids: int = setting("Ids that `nodes` takes.", default=100, minimum=1, maximum=100)
+    references: int = setting("References of other subgraphs.", default=2_000, minimum=1, maximum=2_000)
     requests_per_second: float = setting(
         "Operations that a caller with a name may begin in a second.", default=100.0, minimum=0.1, maximum=1_000_000
     )
@@ -234,7 +252,9 @@ class CatalogSettings:
 class CacheSettings:
     """How long answers are kept and served."""
 
-    enabled: bool = setting("Keep answers; if not, every question is a call.", default=True)
+    enabled: bool = setting(
+        "Keep answers; if not, only those who ask the same at the same time share a call.", default=True
+    )
     lists: float = setting("Seconds for which a list is fresh.", default=30.0, minimum=0, maximum=86_400)
     objects: float = setting("Seconds for which an object is fresh.", default=120.0, minimum=0, maximum=86_400)
     catalogues: float = setting(

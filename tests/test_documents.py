@@ -108,6 +108,20 @@ async def test_production_shows_neither_the_schema_nor_raw_fields() -> None:
         assert (await gateway.query("{ __typename }")).data == {"__typename": "Query"}
 
 
+async def test_an_operator_may_allow_less_at_once() -> None:
+    limits = LimitsSettings(page_rows=30, ids=2, references=3)
+    async with served(settings(limits=limits)) as gateway:
+        one = '{__typename: "Model", id: "pai:model/m"}'
+        for query, reason in (
+            ("{ models(first: 31) { totalCount } }", "between 1 and 30"),
+            ('{ nodes(ids: ["a", "b", "c"]) { id } }', "at most 2 ids"),
+            (f"{{ _entities(representations: [{', '.join([one] * 4)}]) {{ __typename }} }}", "at most 3"),
+        ):
+            answer = await gateway.query(query)
+            assert answer.codes == ["BAD_USER_INPUT"]
+            assert reason in answer.body["errors"][0]["message"]
+
+
 # Documents by name
 
 QUERY = "{ registries { name } }"

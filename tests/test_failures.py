@@ -77,6 +77,13 @@ async def test_a_list_without_coverage_gets_an_error_beside_its_data(world: Worl
     ]
 
 
+async def test_a_list_that_a_registry_does_not_find_is_a_rejection_for_a_list_is_always_there(world: World) -> None:
+    world.qianfan.faults.replace({"*": {"status": 404}})
+    answer = await world.gateway.query("{ models { nodes { registryName } } }")
+    assert answer.codes == ["REGISTRY_REJECTED"]
+    assert {node["registryName"] for node in answer.body["data"]["models"]["nodes"]} == {"pai"}
+
+
 async def test_a_list_of_which_every_registry_failed_is_an_error(world: World) -> None:
     world.pai.faults.replace(DOWN)
     world.qianfan.faults.replace(DOWN)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -55,6 +56,22 @@ def put_together(payloads: list[dict[str, Any]]) -> Any:
                 target = target[step]
             target.extend(part["items"]) if "items" in part else merge(target, part["data"])
     assert [payload["hasNext"] for payload in payloads] == [True] * len(later) + [False]
+    return first["data"]
+
+
+def put_together_by_paths(payloads: list[dict[str, Any]]) -> Any:
+    """The same as clients of the proposal of 2022 do it: by nothing but the path of each part."""
+    (first, *later) = payloads
+    for part in [one for payload in later for one in payload.get("incremental", ())]:
+        *place, last = [*part["path"]] if "items" in part else [*part["path"], None]
+        target = first["data"]
+        for step in place:
+            target = target[step]
+        if "items" in part:
+            assert len(target) == last
+            target.extend(part["items"])
+        else:
+            merge(target, part["data"])
     return first["data"]
 
 
@@ -131,6 +148,8 @@ TOGETHER = [
     "{ registries { name } ... @defer { models(first: 2) { nodes { id } totalCount } } }",
     "{ models(first: 3) { ... @defer { nodes { id ...More } } } }"
     " fragment More on Model { name versions { totalCount } }",
+    "{ models(first: 5) { nodes @stream(initialCount: 1) { id versions { nodes @stream { name } } } } }",
+    "{ models(first: 5) { ... @defer { edges @stream(initialCount: 2) { cursor node { id } } } } }",
     '{ model(id: "' + MODEL + '") { ... @defer { version(name: "0.2.0") { name ... @defer { metrics } } } } }',
 ]
 
@@ -139,8 +158,10 @@ TOGETHER = [
 async def test_parts_put_together_are_the_whole_and_cost_no_more_calls(world: World, query: str) -> None:
     plain = (await world.gateway.query(query)).data
     at_once = world.calls()
-    assert put_together(await whole(world, query)) == plain
+    payloads = await whole(world, query)
     assert Counter(world.calls()) <= Counter(at_once)
+    assert put_together_by_paths(deepcopy(payloads)) == plain
+    assert put_together(payloads) == plain
 
 
 async def test_a_partial_list_in_a_later_part_says_so(world: World) -> None:

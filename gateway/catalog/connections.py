@@ -15,7 +15,6 @@ from gateway.catalog.told import Told, all_stand, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Rows
 from gateway.registries.kind import Kind
-from gateway.upstream.cache import Origin
 from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ async def listing(
 
     Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
     """
-    asked = Asked.of(entity, ask, selection, operation.registries)
+    asked = Asked.of(entity, ask, selection, operation.registries, operation.bounds.page_rows)
     if not asked.needs_rows:
         return asked.empty(), []
     readers: dict[str, list[Reader]] = {}
@@ -73,7 +72,7 @@ async def put_versions(
 ) -> None:
     """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
-        asked = Asked.of(f"versions of {ref}", ask, selection, operation.registries)
+        asked = Asked.of(f"versions of {ref}", ask, selection, operation.registries, operation.bounds.page_rows)
     except BadInput as error:
         record[ask.key] = error
         return
@@ -98,18 +97,24 @@ class Connection:
 
 
 def told_versions(
-    operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows, origin: Origin | None
+    operation: "Operation",
+    ref: Ref,
+    ask: Ask,
+    selection: Selection,
+    field: Field,
+    rows: Rows,
+    derived: dict[Any, Any] | None,
 ) -> "Record | None":
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
-    if origin is None:
+    if derived is None or ask.argument("first") > operation.bounds.page_rows:
         return None
-    kept, name = origin.entry.derived, (ref, field, ask, operation.frozen(selection))
-    found: Connection | None = kept.get(name)
+    name = (ref, field, ask, operation.frozen(selection))
+    found: Connection | None = derived.get(name)
     if found is None:
         found = whole_connection(operation, ref, ask, selection, field, rows)
         if found is not None:
-            keep(kept, name, found)
+            keep(derived, name, found)
     elif operation.hears_first_of(found.told):
         operation.learn_page(found.told)
     else:
@@ -127,7 +132,7 @@ def whole_connection(
     if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
         return None
     try:
-        asked = Asked.of("", ask, selection, operation.registries)
+        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
     except BadInput:
         return None
     if asked.wanted or asked.start is not None or not asked.needs_rows:

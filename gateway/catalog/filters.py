@@ -141,6 +141,9 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
 }
 """Every filter of every list. Which registries take part is not a test: `registries` and `kinds` choose streams."""
 
+LONGEST_TEXT = 256
+"""Characters of a text to filter by: upstream it is a part of an address."""
+
 CHOOSING = ("registries", "kinds")
 STRUCTURED = ("label", "created_at", "updated_at")
 
@@ -151,6 +154,9 @@ def checked(frozen: Iterable[tuple[str, Any]], registries: Container[str]) -> Fi
     for name, value in wanted.items():
         if value in ("", (), {}):
             raise BadInput(f"`filter.{camel(name)}` is empty; leave it out to not filter by it.")
+        texts = value.values() if isinstance(value, dict) else [value]
+        if any(isinstance(text, str) and len(text) > LONGEST_TEXT for text in texts):
+            raise BadInput(f"`filter.{camel(name)}` is longer than {LONGEST_TEXT} characters.")
     for name in wanted.get("registries", ()):
         if name not in registries:
             raise BadInput(f"`filter.registries`: there is no registry {spoken(name)}.")

@@ -72,7 +72,7 @@ class Forecast:
     def listing(self, path: str, entity: str, ask: Ask, selection: Selection) -> None:
         """Add one merged page of all registries' objects of a type; one that will be refused costs nothing."""
         try:
-            asked = Asked.of(entity, ask, selection, self.registries)
+            asked = Asked.of(entity, ask, selection, self.registries, self.bounds.page_rows)
         except BadInput:
             return
         forms: dict[tuple[str, Shape], Sink] = {}
@@ -209,7 +209,8 @@ class Forecast:
     ) -> None:
         """Add a page of an object's versions; with ``told`` the first page of their list is there already."""
         try:
-            asked = Asked.of(f"versions of {ref}", self._resumable(ref, ask), below, self.registries)
+            resumable, most = self._resumable(ref, ask), self.bounds.page_rows
+            asked = Asked.of(f"versions of {ref}", resumable, below, self.registries, most)
         except BadInput:
             return
         kind, shape = self.registries[ref.registry].kind, field.shape

@@ -21,7 +21,6 @@ from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive,
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
 from gateway.telemetry.facts import Call, State
-from gateway.upstream.cache import Origin
 from gateway.upstream.source import ANY, Answer, Freshness
 
 Record = dict[Any, Any]
@@ -33,8 +32,12 @@ What was not asked for is not in it, so that reading it is an error and never a 
 Missing = tuple[Record, Ref, Selection]
 """Fields of one object that no answer told yet, and the record that they belong in."""
 
-Said = tuple[Shape, Raw, Origin | None]
-"""What an answer said of an object: in which form, and where that answer is kept, if all of it is the object's."""
+Derived = dict[Any, Any]
+"""What was worked out from an answer, for all who share it."""
+
+Said = tuple[Shape, Raw, Derived | None]
+"""What an answer said of an object: in which form, and what was worked out from the answer, if it is about this object.
+"""
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
@@ -51,12 +54,16 @@ class Open:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each; how many seconds an operation may take, and how many calls it may make."""
+    cost a call of their own each; how many seconds an operation may take, and how many calls it may make; and how much
+    may be asked at once: rows of a page, ids, and references of other subgraphs."""
 
     rows: int
     detail_rows: int
     seconds: float
     calls: int
+    page_rows: int = 100
+    ids: int = 100
+    references: int = 2_000
 
 
 DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
@@ -222,7 +229,7 @@ class Operation:
 
     def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
         name = "versions" if ask.field == "version" else ask.field
-        for shape, raw, origin in self._said(ref):
+        for shape, raw, derived in self._said(ref):
             if not supplies(shape.fields, Ask(name), selection):
                 continue
             field = shape.fields[name]
@@ -232,7 +239,7 @@ class Operation:
             if field.shape is None:
                 record[ask.key] = self._project(ref, field, value, selection, left)
             elif ask.field == "versions":
-                kept = connections.told_versions(self, ref, ask, selection, field, value, origin)
+                kept = connections.told_versions(self, ref, ask, selection, field, value, derived)
                 if kept is not None:
                     record[ask.key] = kept
                     return True
@@ -277,12 +284,13 @@ class Operation:
 
     # Knowledge
 
-    def learn(self, ref: Ref, shape: Shape, raw: Raw, origin: Origin | None = None) -> None:
-        """Remember what an answer said of an object; ``origin`` is where the answer is kept whose object it is."""
+    def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
+        """Remember what an answer said of an object; ``derived`` is what was worked out from the answer, if it is
+        about this object."""
         self._said(ref)
         known = self._known.setdefault(ref, [])
         if all(raw is not said for _, said, _ in known):
-            known.append((shape, raw, origin))
+            known.append((shape, raw, derived))
             self._learned += 1
             if shape.owner is not None:
                 self.learn(ref.owner, shape.owner, raw)
@@ -506,10 +514,10 @@ class Operation:
             if part.shape.entity == ref.entity and bound.keys == tuple(ref.keys[i] for i in bound.call.takes):
                 raw = part.locate(answer.document, ref.keys)
                 if raw is not None:
-                    self.learn(ref, part.shape, raw, answer.origin)
+                    self.learn(ref, part.shape, raw, answer.derived)
                     canonical = self.canonical(ref)
                     if canonical is not None and canonical != ref:
-                        self.learn(canonical, part.shape, raw, answer.origin)
+                        self.learn(canonical, part.shape, raw, answer.derived)
 
     async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
         """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""

@@ -83,27 +83,20 @@ def candidates(
     asked, below = Ask(ask.field), freeze(selection)
     bounds = [
         Bound(ref.registry, call, tuple([ref.keys[i] for i in call.takes]))
-        for call in tellers(kind.calls, ref.entity, asked, below)
+        for call in tellers(kind, ref.entity, asked, below)
     ]
     for version in versions:
-        calls = tellers(kind.calls, version.entity, asked, below, of_owner=True)
+        calls = tellers(kind, version.entity, asked, below, of_owner=True)
         bounds += [Bound(ref.registry, call, tuple([version.keys[i] for i in call.takes])) for call in calls]
     return tuple([bound for bound in bounds if bound not in tried]) if tried else tuple(bounds)
 
 
 @lru_cache(MOST_ASKED)
-def tellers(calls: Sequence[Call], entity: str, ask: Ask, below: Frozen, of_owner: bool = False) -> Sequence[Call]:
+def tellers(kind: Kind, entity: str, ask: Ask, below: Frozen, of_owner: bool = False) -> Sequence[Call]:
     """The calls that tell what is asked of an object of this type, or of the one that it belongs to."""
     selection = thaw(below)
-    return [
-        call
-        for call in calls
-        for shapes in [[part.shape for part in call.parts if part.shape.entity == entity]]
-        if any(
-            shape is not None and tells(shape, ask, selection)
-            for shape in ([shape.owner for shape in shapes] if of_owner else shapes)
-        )
-    ]
+    describing = (kind.describing_owners if of_owner else kind.describing)[entity]
+    return [call for call, forms in describing if any(tells(form, ask, selection) for form in forms)]
 
 
 def plan(wants: Sequence[Want], made: Collection[Bound] = ()) -> Mapping[Want, Bound]:

@@ -14,7 +14,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.catalog.streams import Page, Reader, Row
 from gateway.catalog.told import Told
-from gateway.errors import BadInput, RegistryError
+from gateway.errors import BadInput, NotFound, RegistryError, RegistryRejected
 from gateway.registries.fields import Field, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
@@ -50,12 +50,12 @@ class Asked:
     selection: Selection
 
     @classmethod
-    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry]) -> "Asked":
-        """From a field's arguments. Raises `BadInput` for a size, filter or order that makes no sense, and
-        `InvalidCursor`."""
+    def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry], most: int) -> "Asked":
+        """From a field's arguments. Raises `BadInput` for a size of more rows than ``most``, for a filter or order that
+        makes no sense, and `InvalidCursor`."""
         size, after = ask.argument("first"), ask.argument("after")
-        if not 1 <= size <= LARGEST_SIZE:
-            raise BadInput(f"`first` must be between 1 and {LARGEST_SIZE}, not {size}.")
+        if not 1 <= size <= most:
+            raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
         frozen = ask.argument("filter") or ()
         wanted = checked(frozen, registries)
         by = dict(ask.argument("order_by") or ())
@@ -88,7 +88,10 @@ def stream_reader(operation: "Operation", registry: Registry, stream: Stream, as
 
     async def read(number: int) -> tuple[Rows, Told]:
         marked = call.paging is not None and call.paging.marked
-        answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
+        try:
+            answer = await operation.answer(bound._replace(page=markers[number] if marked else number))
+        except NotFound as error:  # an object may not be there, a list always is
+            raise RegistryRejected(registry.name, vendor_code=error.vendor_code, request_id=error.request_id) from None
         found, told = Told.by(answer, registry, rows, shape, order)
         markers[number + 1] = found.next
         operation.learn_page(told)

@@ -52,7 +52,7 @@ class Told:
     @classmethod
     def by(cls, answer: Answer, registry: Registry, field: Field, shape: Shape, order: Order) -> tuple[Rows, "Told"]:
         """The page that an answer holds in a field, as a registry lists it: what it is, and what it tells."""
-        kept = {} if answer.origin is None else answer.origin.entry.derived
+        kept = answer.derived
         found: tuple[Rows, Told] | None = kept.get((registry.name, field, order))
         if found is None:
             rows: Rows = field.read(answer.document)

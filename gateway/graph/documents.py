@@ -19,13 +19,18 @@ from graphql import (
     validate,
     visit,
 )
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
-from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation
+from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, shortened
 from gateway.graph.measures import Ruler, check
 from gateway.settings import LimitsSettings
 
 MOST_ERRORS: Final = 5
 INTROSPECTION: Final = ("__schema", "__type", "_service")
+ABORTED: Final = "Validation aborted."
+
+overlapping.MAX_COMPLEXITY_BUDGET = 20_000
+"""How much work validation may have with fields of one name: graphql-core's own bound is some seconds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,12 @@ class Documents:
             return refused(text, GraphQLError(str(error)), error.code)
         for failure in errors:
             failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
+            if failure.message == ABORTED:
+                failure.message = "The query repeats fields or fragments too often to be checked."
+                failure.extensions = {"code": QueryTooComplex.code}
             if not self.suggestions:  # one rule suggests all the same
                 failure.message = failure.message.partition(" Did you mean ")[0]
+            failure.message = shortened(failure.message)
         plain = Plain()
         at_once = visit(node, plain)
         staged = None if at_once is node else node
@@ -138,5 +147,5 @@ class Plain(Visitor):
 
 
 def refused(text: str, error: GraphQLError, code: str) -> Document:
-    error.extensions = {"code": code}
+    error.message, error.extensions = shortened(error.message), {"code": code}
     return Document(text, DocumentNode(definitions=()), (error,))

@@ -14,8 +14,6 @@ from gateway.catalog.selection import Selection
 from gateway.errors import BadInput, GatewayError, InvalidId
 from gateway.graph.directives import BY_NATIVE_ID, KEYS
 
-MOST_REFERENCES = 2_000
-
 
 def admitted(registries: Mapping[str, Registry], text: str, entity: str | None = None) -> Ref:
     """The reference of a global id, checked before anything of it reaches a registry.
@@ -39,10 +37,11 @@ async def entities(
     used or had its error.
 
     ``selections`` says what is wanted of each type of entity. All objects are planned together and each is asked for
-    once, however often it is referred to. Raises `BadInput` for more than `MOST_REFERENCES` representations.
+    once, however often it is referred to. Raises `BadInput` for more representations than permitted.
     """
-    if len(representations) > MOST_REFERENCES:
-        raise BadInput(f"`representations` may hold at most {MOST_REFERENCES}, not {len(representations)}.")
+    most = operation.bounds.references
+    if len(representations) > most:
+        raise BadInput(f"`representations` may hold at most {most}, not {len(representations)}.")
     meant = [reference_or_error(operation.registries, representation) for representation in representations]
     refs = list(dict.fromkeys(one for one in meant if isinstance(one, Ref)))
     asked = (operation.entity(ref, selections[ref.entity]) for ref in refs)

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from graphql import GraphQLError
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, shortened
 
 logger = logging.getLogger("gateway.graph")
 
@@ -16,7 +16,7 @@ def present(error: GraphQLError) -> None:
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
     if cause is None or isinstance(cause, GraphQLError):
-        error.extensions = {"code": "BAD_USER_INPUT"}
+        error.message, error.extensions = shortened(error.message), {"code": "BAD_USER_INPUT"}
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)

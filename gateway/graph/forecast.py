@@ -25,8 +25,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError
 from gateway.graph.documents import Document
-from gateway.graph.entities import MOST_REFERENCES, admitted, reference_or_error
-from gateway.graph.roots import MOST_IDS
+from gateway.graph.entities import admitted, reference_or_error
 from gateway.graph.schema import CORE
 from gateway.graph.selected import Scope, ask, collect, fields
 
@@ -114,7 +113,7 @@ def add(found: Forecast, scope: Scope, root: GraphQLObjectType, key: str, nodes:
         return
     arguments = get_argument_values(root.fields[name], nodes[0], scope.variables)
     selections: dict[str, Selection] = {}
-    for ref in references(found.registries, one.field, arguments):
+    for ref in references(found.registries, found.bounds, one.field, arguments):
         if ref.entity not in selections:
             entity = scope.schema.type_map[ref.entity]
             assert isinstance(entity, GraphQLObjectType)
@@ -122,14 +121,16 @@ def add(found: Forecast, scope: Scope, root: GraphQLObjectType, key: str, nodes:
         found.entity(key, ref, selections[ref.entity])
 
 
-def references(registries: Mapping[str, Registry], field: str, arguments: Mapping[str, Any]) -> Iterator[Ref]:
+def references(
+    registries: Mapping[str, Registry], bounds: Bounds, field: str, arguments: Mapping[str, Any]
+) -> Iterator[Ref]:
     """The objects that a root field names; what cannot name one is passed over."""
     if field == "entities":
         representations = arguments["representations"]
-        meant = representations if len(representations) <= MOST_REFERENCES else ()
+        meant = representations if len(representations) <= bounds.references else ()
         yield from (one for said in meant if isinstance(one := reference_or_error(registries, said), Ref))
         return
     texts = arguments["ids"] if field == "nodes" else [arguments["id"]] if field in OBJECTS else []
-    for text in texts if len(texts) <= MOST_IDS else ():
+    for text in texts if len(texts) <= bounds.ids else ():
         with suppress(GatewayError):
             yield admitted(registries, text, OBJECTS.get(field))

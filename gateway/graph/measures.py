@@ -18,6 +18,8 @@ from gateway.errors import QueryTooComplex
 from gateway.settings import LimitsSettings
 
 INTROSPECTION = ("__schema", "__type")
+LEVELS = 200
+"""Selection sets that may stand in each other, fragments opened: measuring goes as deep."""
 
 
 class Size(NamedTuple):
@@ -50,15 +52,21 @@ class Ruler:
     def __init__(self, definitions: Iterable[DefinitionNode]) -> None:
         self._fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
         self._known: dict[str, Size] = {}
+        self._level = 0
 
     def size(self, operation: OperationDefinitionNode) -> Size:
         whole = self._selections(operation.selection_set)
         return whole._replace(directives=whole.directives + len(operation.directives or ()))
 
     def _selections(self, selection_set: SelectionSetNode | None) -> Size:
+        """Raises `QueryTooComplex` below `LEVELS`."""
+        self._level += 1
+        if self._level > LEVELS:
+            raise QueryTooComplex(f"The query nests more than {LEVELS} selections, fragments opened.")
         size = Size()
         for node in selection_set.selections if selection_set else ():
             size = size.beside(self._selection(node))
+        self._level -= 1
         return size
 
     def _selection(self, node: SelectionNode) -> Size:

@@ -18,8 +18,6 @@ from gateway.graph.directives import KEYS
 from gateway.graph.entities import admitted, entities
 from gateway.graph.selected import arguments, asked, selection
 
-MOST_IDS = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -52,8 +50,9 @@ async def one(asking: Asking, entity: str | None = None) -> Any:
 async def several(asking: Asking) -> Any:
     """The objects of several global ids; an error takes the place of its own object only."""
     ids = asking.ask().argument("ids")
-    if len(ids) > MOST_IDS:
-        raise BadInput(f"`ids` may hold at most {MOST_IDS} ids, not {len(ids)}.")
+    most = asking.operation.bounds.ids
+    if len(ids) > most:
+        raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
     return await asyncio.gather(*(found_or_error(asking, text) for text in ids))
 
 

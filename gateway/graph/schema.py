@@ -14,10 +14,9 @@ from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph import suppliers
 from gateway.graph.described import read
 from gateway.graph.directives import CALL, FEDERATION, PAGE, defined
-from gateway.graph.entities import MOST_REFERENCES
 from gateway.graph.faults import present
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
-from gateway.graph.roots import MOST_IDS, answer
+from gateway.graph.roots import answer
 from gateway.graph.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.graph.subscription import Subscription
 from gateway.graph.types import (
@@ -37,12 +36,10 @@ from gateway.graph.types import (
 )
 from gateway.graph.values import Registry
 
-IDS = Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, at most {MOST_IDS}.")]
+IDS = Annotated[list[strawberry.ID], strawberry.argument(description="Global ids, at most 100.")]
 REPRESENTATIONS = Annotated[
     list[FederationAny],
-    strawberry.argument(
-        description=f"References by type and key, at most {MOST_REFERENCES}; each fails or succeeds alone."
-    ),
+    strawberry.argument(description="References by type and key, at most 2000; each fails or succeeds alone."),
 ]
 
 

@@ -20,11 +20,12 @@ from gateway.upstream.source import Answer, Freshness
 Key = tuple[Hashable, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole:
     """The bytes of an answer, and whether any field of its data is there; the calls for it, one by one and counted; the
     entries that it was made of, by their keys; when the oldest of them was received and until when all are fresh, in
-    seconds since 1970. It holds the registries that its key names by identity."""
+    seconds since 1970. It holds the registries that its key names by identity; ``compressed`` are its bytes for those
+    who take them so, once somebody did."""
 
     body: bytes
     answered: bool
@@ -35,6 +36,7 @@ class Whole:
     stored_at: float
     until: float
     registries: tuple[Registry, ...]
+    compressed: bytes | None = None
 
     def tell(self, facts: Facts) -> None:
         """Tell that what it was made of answered once more."""
@@ -49,10 +51,10 @@ class Whole:
 
 
 class Wholes:
-    """The whole answers that were given last, at most ``room`` bytes of them."""
+    """The whole answers that were given last, at most ``room`` bytes of them; without room it ``keeps`` none."""
 
     def __init__(self, room: int) -> None:
-        self.room = room
+        self.room, self.keeps = room, room > 0
         self._kept: OrderedDict[Key, Whole] = OrderedDict()
 
     def key(
@@ -60,6 +62,9 @@ class Wholes:
     ) -> Key:
         """Names an answer: what is asked, and of whom. Registries are told apart by identity, so accounts are too."""
         return ready, repr(variables), tuple(map(id, registries.values())), bounds
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._kept
 
     def find(self, key: Key, wanted: Freshness) -> Whole | None:
         """The answer of that name, if it is fresh enough."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -156,7 +157,7 @@ class Lookup:
     find: Callable[[Any, Keys], Keys | None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Kind:
     """One kind of registry.
 
@@ -191,6 +192,25 @@ class Kind:
     def of(self, settings: RegistrySettings) -> "Kind":
         """The table for a registry with these settings."""
         return self if self.generation is None else self.generation(settings)
+
+    @cached_property
+    def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
+        """The calls whose answers describe an entity, by its name, with the forms in which they do."""
+        return self._calls(lambda part: part.shape)
+
+    @cached_property
+    def describing_owners(self) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
+        """The calls that describe an entity and its owner, too, with the owner's forms."""
+        return self._calls(lambda part: part.shape.owner)
+
+    def _calls(self, form: Callable[[Part], Shape | None]) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
+        found: dict[str, list[tuple[Call, tuple[Shape, ...]]]] = {entity: [] for entity in self.keys}
+        for call in self.calls:
+            for entity, calls in found.items():
+                forms = tuple(shape for part in call.parts if part.shape.entity == entity if (shape := form(part)))
+                if forms:
+                    calls.append((call, forms))
+        return found
 
     @property
     def capabilities(self) -> list[str]:

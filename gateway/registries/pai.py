@@ -43,7 +43,7 @@ from gateway.registries.pai_tables import (
     one_spelling,
     rows,
 )
-from gateway.registries.signatures import acs3
+from gateway.registries.signatures import acs3, timestamp
 from gateway.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.upstream.wire import Request, Response
 
@@ -228,7 +228,7 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
         "host": host,
         "x-acs-action": request.call,
         "x-acs-version": VERSIONS[request.service],
-        "x-acs-date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "x-acs-date": timestamp(now),
         "x-acs-signature-nonce": nonce,
         "x-acs-content-sha256": payload,
         **({"x-acs-security-token": token, "x-acs-accesskey-id": credentials.key} if token else {}),

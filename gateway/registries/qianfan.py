@@ -42,7 +42,7 @@ from gateway.registries.qianfan_tables import (
     entry_version,
     versions,
 )
-from gateway.registries.signatures import bce_auth_v1, bce_prefix
+from gateway.registries.signatures import bce_auth_v1, bce_prefix, timestamp
 from gateway.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.upstream.wire import Request, Response
 
@@ -200,11 +200,11 @@ SIGNATURE_SECONDS = 300
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
     """bce-auth-v1 headers over content-type, host, x-bce-date and the STS token; source: Baidu AI Cloud,
     authentication V1."""
-    timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    signed = {"content-type": "application/json", "host": host, "x-bce-date": timestamp}
+    date = timestamp(now)
+    signed = {"content-type": "application/json", "host": host, "x-bce-date": date}
     if credentials.token:
         signed["x-bce-security-token"] = credentials.token.reveal()
-    prefix = bce_prefix(credentials.key, timestamp, SIGNATURE_SECONDS)
+    prefix = bce_prefix(credentials.key, date, SIGNATURE_SECONDS)
     names, signature = bce_auth_v1(
         credentials.secret.reveal(), prefix, request.method, request.path, request.query, signed
     )

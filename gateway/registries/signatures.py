@@ -7,6 +7,7 @@ canonical form of the request; a server that verifies one builds the same form f
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 Pairs = Iterable[tuple[str, str]]
@@ -22,6 +23,11 @@ def encode(text: str) -> str:
 def query_string(query: Pairs) -> str:
     """The query as it goes on the wire and, for ACS3, into the canonical request: sorted by name, encoded."""
     return "&".join(f"{encode(name)}={encode(value)}" for name, value in sorted(query, key=lambda pair: pair[0]))
+
+
+def timestamp(now: datetime) -> str:
+    """A time as both vendors sign it: in UTC, ``yyyy-MM-ddTHH:mm:ssZ``."""
+    return now.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
 
 
 def _hmac(key: str, text: str) -> str:

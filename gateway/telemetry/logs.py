@@ -79,8 +79,12 @@ class Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = described(record)
         parts = [line.pop("time"), f"{line.pop('level'):<7}", line.pop("logger"), line.pop("message")]
-        fields = [f"{name}={shown(value)}" for name, value in line.items() if value not in (None, {}, [])]
-        return clean(" ".join([*parts, *fields]))
+        for name, value in line.items():
+            if type(value) is str:
+                parts.append(f"{name}={value}")
+            elif value or value == 0:  # what is empty is not told
+                parts.append(f"{name}={shown(value)}")
+        return clean(" ".join(parts))
 
 
 def shown(value: Any) -> str:

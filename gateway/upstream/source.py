@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
 from gateway.upstream.cache import Cache, Entry, Origin
-from gateway.upstream.wire import Destination, Key, Request
+from gateway.upstream.wire import Destination, Key, Request, Scope
 
 LEASE = 10.0
 """Seconds for which one replica may fetch an answer alone."""
@@ -77,13 +77,15 @@ class Lifetimes:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
-    where it came from, and where it is kept, if it is."""
+    where it came from, and where it is kept, if it is; ``derived`` holds what was worked out from it, for all who share
+    it."""
 
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
     state: State = State.MISS
     origin: Origin | None = None
+    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def stale(self) -> bool:
@@ -127,16 +129,34 @@ async def kept_promise(
 
 
 class Direct:
-    """Answers of registries without a cache: every question is a call."""
+    """Answers of registries without a cache: every question is a call, but that those who ask the same at the same
+    time share one."""
 
     def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
         self.sender, self.facts = sender, facts
+        self._flights: dict[tuple[Scope, Request, bool], asyncio.Task[Answer]] = {}
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background))
+        asked = destination.scope, request, wanted.background
+        flight = self._flights.get(asked)
+        if flight is not None:
+            answer = await asyncio.shield(flight)
+            self.facts.answered(destination.registry, request.call, State.SHARED)
+            return replace(answer, state=State.SHARED)
+        flight = self._flights[asked] = asyncio.ensure_future(self._fly(destination, request, wanted.background))
+        flight.add_done_callback(lambda done: self._landed(asked, done))
+        return await asyncio.shield(flight)
+
+    async def _fly(self, destination: Destination, request: Request, refresh: bool) -> Answer:
+        return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=refresh))
+
+    def _landed(self, asked: tuple[Scope, Request, bool], flight: asyncio.Task[Answer]) -> None:
+        del self._flights[asked]
+        if not flight.cancelled():
+            flight.exception()
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """Nothing is."""
@@ -204,7 +224,7 @@ class Source:
     def _answer(self, key: Key, family: str, entry: Entry, state: State = State.MISS) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
-        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry))
+        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry), entry.derived)
 
     def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
         """The one flight for a key: nobody's own, so that no waiter's end harms another."""

@@ -9,8 +9,8 @@ from gateway.access.admission import REALM, Access, note
 from gateway.access.callers import Caller, visible
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.web import freshness
-from gateway.web.executor import Scene
 from gateway.web.requests import Refused
+from gateway.web.scenes import Scene
 
 STATUSES = {Unauthenticated.code: 401, Forbidden.code: 403}
 

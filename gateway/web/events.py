@@ -13,8 +13,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.web.executor import Result
 from gateway.web.requests import weights
+from gateway.web.results import Result
 
 EVENT_STREAM: Final = "text/event-stream"
 

@@ -1,12 +1,12 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-from graphql import GraphQLError, OperationDefinitionNode, OperationType
+from graphql import OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
@@ -14,71 +14,24 @@ from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Bounds, Operation
-from gateway.catalog.registry import Registry
+from gateway.catalog.operation import Answers, Operation
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden, GatewayError, QueryTooExpensive
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
 from gateway.graph.wholes import Key, Whole, Wholes
+from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
-from gateway.upstream.source import Freshness
+from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted, digest
-from gateway.web.requests import Asked
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
-    asked for, ``only`` or to ``include`` the calls made."""
-
-    registries: Mapping[str, Registry]
-    bounds: Bounds
-    wanted: Freshness
-    roles: Container[str]
-    caller: str | None = None
-    denied: Callable[[Forbidden], None] = lambda refusal: None
-    plan: str | None = None
-
-    def operation(self, answers: Answers | None = None) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted, answers)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
-
-    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again; ``answered`` whether any field of its data is there.
-    """
-
-    body: bytes
-    codes: tuple[str, ...] = ()
-    operation: Operation | None = None
-    retry_after: float | None = None
-    answered: bool = False
-
-
-def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
-    """A response without data."""
-    formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
-
-
-def refused(error: GatewayError) -> Result:
-    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
-    return refusal(shown, retry_after=getattr(error, "retry_after", None))
-
-
-def codes(formatted: Any) -> tuple[str, ...]:
-    return tuple(error["extensions"]["code"] for error in formatted)
+from gateway.web.requests import Asked, Refused
+from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
+from gateway.web.scenes import Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +78,7 @@ class Executor:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
         self.observer, self.watches, self.wholes = observer, watches, wholes
         self.forecasts = Forecasts()
+        self.running: dict[Key, asyncio.Future[Result]] = {}
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -132,7 +86,12 @@ class Executor:
         Raises `Refused` for a request without a document.
         """
         report = Report(name=asked.operation_name, caller=scene.caller)
-        prepared = self._prepare(asked, scene, report)
+        try:
+            prepared = self._prepare(asked, scene, report)
+        except Refused:
+            raise
+        except Exception as cause:
+            prepared = unforeseen(cause)
         if isinstance(prepared, Result):
             with self.observer.operation(report):
                 return noted(report, prepared)
@@ -154,7 +113,7 @@ class Executor:
                 key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
-                    return Prepared(asked, document, operation, report, kept=kept)
+                    return Prepared(asked, document, operation, report, key=key, kept=kept)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -163,7 +122,7 @@ class Executor:
             )
             if isinstance(coerced, list):
                 for failure in coerced:
-                    failure.extensions = {"code": "BAD_USER_INPUT"}
+                    failure.message, failure.extensions = shortened(failure.message), {"code": "BAD_USER_INPUT"}
                 return refusal(*coerced)
             cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
             if cost.calls > scene.bounds.calls and scene.plan != "only":
@@ -183,15 +142,36 @@ class Executor:
                 operation = scene.operation()
                 if prepared.kept is not None:
                     return self.again(prepared.kept, operation)
+                if prepared.key is not None and prepared.key in self.running:
+                    return self.joined(await asyncio.shield(self.running[prepared.key]))
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                result = await self.run(prepared, operation, scene.plan is not None)
-                if prepared.key is not None and not result.codes:
-                    self.wholes.keep(prepared.key, result.body, result.answered, operation)
-                return result
+                if prepared.key is None or not self.wholes.keeps or scene.wanted != ANY:
+                    return await self.run(prepared, operation, scene.plan is not None)
+                return await self.alone(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)
+        except Exception as cause:
+            return unforeseen(cause)
+
+    def joined(self, result: Result) -> Result:
+        """An answer that was made for somebody else who asked the same at the same time."""
+        for call in result.operation.calls if result.operation else ():
+            self.observer.answered(call.registry, call.name, State.SHARED)
+        return replace(result, shared=True)
+
+    async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
+        """The answer of the registries, kept whole; whoever asks the same meanwhile waits for it."""
+        running = asyncio.ensure_future(self.run(prepared, operation, explained=False))
+        self.running[key] = running
+        try:
+            result = await asyncio.shield(running)
+        finally:
+            del self.running[key]
+        if not result.codes:
+            self.wholes.keep(key, result.body, result.answered, operation)
+        return result
 
     def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""
@@ -295,27 +275,3 @@ def permit(document: Document, scene: Scene) -> None:
     if refusal is not None:
         scene.denied(refusal)
         raise refusal
-
-
-def noted(report: Report, result: Result) -> Result:
-    """The result, after the report has noted what came of the operation."""
-    report.codes += result.codes
-    report.answered |= result.answered
-    if result.operation is not None:
-        report.calls = result.operation.calls
-    return result
-
-
-def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
-    """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in (*errors, *context.unseen())]
-    body = {"data": data, **({"errors": formatted} if formatted else {})}
-    if extensions is not None:
-        body["extensions"] = extensions
-    return made(body, codes(formatted), context)
-
-
-def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
-    """A response, or a part of one, with what it was made of."""
-    answered = any(value is not None for value in (body.get("data") or {}).values())
-    return Result(orjson.dumps(body), codes, context.operation, answered=answered)

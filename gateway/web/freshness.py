@@ -5,9 +5,10 @@ Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, section 8.8.3 (
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from gateway.catalog.operation import Operation
-from gateway.upstream.source import Freshness
+from gateway.upstream.source import Answer, Freshness
 
 
 def wanted(header: str | None) -> Freshness:
@@ -26,11 +27,14 @@ def wanted(header: str | None) -> Freshness:
 
 def headers(operation: Operation, whole: bool) -> dict[str, str]:
     """``Age`` and ``Cache-Control`` of an answer, from all that it was made of; nobody keeps one that is not whole."""
-    received = operation.received()
     if not whole or operation.partial:
         return {"Cache-Control": "no-store"}
-    if not received:
-        return {"Cache-Control": "private, max-age=0"}
+    received = operation.received()
+    return lifetime(received) if received else {"Cache-Control": "private, max-age=0"}
+
+
+def lifetime(received: Sequence[Answer]) -> dict[str, str]:
+    """The same for what is made of some answers, at least one."""
     fresh_for = max(0, int(min(answer.fresh_for for answer in received)))
     age = int(max(answer.age for answer in received))
     return {"Cache-Control": f"private, max-age={fresh_for + age}", "Age": str(age)}

@@ -14,15 +14,23 @@ from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, TooManyRequests, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.web import events, freshness, multipart
 from gateway.web.entrance import Entrance, challenge
-from gateway.web.executor import Executor, Prepared, Result, Scene
+from gateway.web.executor import Executor, Prepared
 from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
+from gateway.web.results import Result
+from gateway.web.scenes import Scene
+from gateway.web.short import Way
 
 KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
-STATUSES: Final = {Unauthenticated.code: 401, Forbidden.code: 403, TooManyRequests.code: 429}
+STATUSES: Final = {
+    Unauthenticated.code: 401,
+    Forbidden.code: 403,
+    TooManyRequests.code: 429,
+    "INTERNAL_SERVER_ERROR": 500,
+}
 """Statuses of refusals in both media types; others have the one of their media type."""
 
 
@@ -42,7 +50,7 @@ class Door:
             scene = await self.entrance.scene(request)
             asked = await read(request, self.limits)
             if isinstance(asked, list):
-                results = await asyncio.gather(*(self.one(operation, scene) for operation in asked))
+                results = await self.several(asked, scene)
                 return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
@@ -50,7 +58,12 @@ class Door:
                 check_type(prepared)
                 if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
-                return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
+                result = await self.executor.answer(prepared, scene)
+                learn = request.scope.get("learn")
+                if learn is not None and prepared.key is not None and prepared.key in self.executor.wholes:
+                    report = prepared.report
+                    learn(Way(prepared.key, media_type, report.type, report.name, report.document))
+                return settled(request, scene, media_type, result)
             return settled(request, scene, media_type, prepared)
         except (Unauthenticated, Forbidden) as denied:
             return respond(media_type, STATUSES[denied.code], body_of(denied), challenge(denied))
@@ -72,14 +85,26 @@ class Door:
             results = self.executor.stream(prepared, scene, enter)
         return events.Events(results, request.state.stopping)
 
-    async def one(self, asked: Asked, scene: Scene) -> Result:
-        """The result of one operation of a batch: its refusal is its own."""
+    async def several(self, batch: list[Asked], scene: Scene) -> list[Result]:
+        """The results of a batch. Raises `Refused` for one that may cost more than a single operation may."""
+        operations = [self.one(asked, scene) for asked in batch]
+        cost = sum(one.cost.calls for one in operations if isinstance(one, Prepared))
+        if cost > scene.bounds.calls and scene.plan != "only":
+            error = QueryTooExpensive(cost, scene.bounds.calls)
+            raise Refused(400, str(error), error.code)
+
+        async def result(one: Prepared | Result) -> Result:
+            return one if isinstance(one, Result) else await self.executor.answer(one, scene)
+
+        return await asyncio.gather(*map(result, operations))
+
+    def one(self, asked: Asked, scene: Scene) -> Prepared | Result:
+        """One operation of a batch: its refusal is its own."""
         try:
             prepared = self.executor.prepare(asked, scene)
-            if isinstance(prepared, Result):
-                return prepared
-            check_type(prepared)
-            return await self.executor.answer(prepared, scene)
+            if isinstance(prepared, Prepared):
+                check_type(prepared)
+            return prepared
         except Refused as refused:
             return Result(body_of(refused), (refused.code,))
 

@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway.settings import LimitsSettings
 
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
+MOST_TYPES: Final = 50
 PARAMETERS: Final[Mapping[str, type]] = {
     "query": str,
     "documentId": str,
@@ -44,10 +46,11 @@ class Refused(Exception):
         self.status, self.code, self.headers = status, code, headers
 
 
-def weights(accept: str) -> dict[str, float]:
-    """The media types of an ``Accept`` header, in their order, with their weights."""
+@lru_cache(64)
+def weights(accept: str) -> Mapping[str, float]:
+    """The media types of an ``Accept`` header, the first `MOST_TYPES` in their order, with their weights."""
     found: dict[str, float] = {}
-    for item in accept.split(","):
+    for item in accept.split(",")[:MOST_TYPES]:
         parsed = Message()
         parsed["content-type"] = item
         try:
@@ -105,10 +108,17 @@ def asked(parameters: Any, limits: LimitsSettings) -> Asked:
         if not isinstance(parameters.get(name), (kind, type(None))):
             raise Refused(400, f"`{name}` must be {'an object' if kind is dict else 'a string'}.")
     query, document_id, operation_name, variables, extensions = map(parameters.get, PARAMETERS)
-    if variables and len(orjson.dumps(variables)) > limits.variables_bytes:
+    if variables and size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise Refused(413, reason, "PAYLOAD_TOO_LARGE")
     return Asked(query, document_id, operation_name, variables or {}, extensions or {})
+
+
+def size(variables: Mapping[str, Any]) -> int:
+    try:
+        return len(orjson.dumps(variables))
+    except orjson.JSONEncodeError:
+        raise Refused(400, "`variables` nest too deeply.") from None
 
 
 def parsed_json(text: bytes, what: str) -> Any:
@@ -129,4 +139,6 @@ async def body_of(request: Request, limits: LimitsSettings) -> bytes:
                     raise Refused(413, reason, "PAYLOAD_TOO_LARGE")
     except TimeoutError:
         raise Refused(408, "The body did not come in time.", "REQUEST_TIMEOUT", Connection="close") from None
+    except ClientDisconnect:
+        raise Refused(400, "The body ended too early.") from None
     return bytes(body)

@@ -18,9 +18,11 @@ from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.upstream.source import ANY
 from gateway.web.entrance import Entrance
-from gateway.web.executor import Executor, Prepared, Result, Scene, refused
+from gateway.web.executor import Executor, Prepared
 from gateway.web.graphql import body_of
 from gateway.web.requests import Refused, asked
+from gateway.web.results import Result, refused
+from gateway.web.scenes import Scene
 
 logger = logging.getLogger("gateway.web")
 

@@ -5,8 +5,9 @@ import logging
 import orjson
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from gateway.web.executor import Executor, Prepared, Scene
+from gateway.web.executor import Executor, Prepared
 from gateway.web.requests import Asked
+from gateway.web.scenes import Scene
 
 logger = logging.getLogger("gateway.web")
 

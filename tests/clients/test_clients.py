@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import BreakerSettings, RetrySettings
 from tests import npm
-from tests.conftest import World
+from tests.conftest import World, two_clouds
 from tests.contract.api import PRINTED, api
+from tests.subscriptions.conftest import ID, often_looked_at
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
@@ -54,6 +56,26 @@ async def test_a_client_in_javascript(packages: Path, world: World, client: str)
 @pytest.mark.parametrize("client", ["gql_app", "ariadne_app"])
 async def test_a_client_in_python(world: World, client: str) -> None:
     await npm.said(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
+
+
+@pytest.mark.parametrize("client", ["apollo", "urql"])
+async def test_a_client_takes_an_answer_in_parts(packages: Path, client: str) -> None:
+    # What a cloud holds up breaks off when it is let go, and is asked again.
+    patient = {"retry": RetrySettings(attempts=2, budget=1.0), "breaker": BreakerSettings(failures=20)}
+    async with two_clouds(sections=patient) as world:
+        await npm.node(packages, f"{client}-parts.js", f"{world.gateway.url}/graphql", f"{world.pai.url}/_twin/faults")
+
+
+@pytest.mark.parametrize("client", ["apollo", "urql"])
+async def test_a_client_in_javascript_watches_a_version(packages: Path, client: str) -> None:
+    async with often_looked_at() as (cloud, gateway):
+        await npm.node(packages, f"{client}-watching.js", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
+
+
+async def test_a_client_in_python_watches_a_version() -> None:
+    python = str(interpreter("gql_app"))
+    async with often_looked_at() as (cloud, gateway):
+        await npm.said(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
 
 
 async def test_the_official_audit_of_graphql_over_http(packages: Path, world: World) -> None:

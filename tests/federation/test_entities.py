@@ -11,7 +11,7 @@ from graphql import (
     validate_schema,
 )
 
-from gateway.graph.entities import MOST_REFERENCES
+from gateway.settings import LimitsSettings
 from tests.conftest import Answer, World
 
 INTROSPECTION = get_introspection_query(specified_by_url=True, directive_is_repeatable=True)
@@ -237,9 +237,10 @@ async def test_a_registry_that_is_down_spoils_its_own_references_only(world: Wor
 
 async def test_too_many_references_are_refused_before_anything_is_sent(world: World) -> None:
     one = {"__typename": "Model", "id": BERT["id"]}
-    assert len((await referred(world, *[one] * MOST_REFERENCES)).data["_entities"]) == MOST_REFERENCES
+    most = LimitsSettings().references
+    assert len((await referred(world, *[one] * most)).data["_entities"]) == most
     world.calls()
-    answer = await referred(world, *[one] * (MOST_REFERENCES + 1))
+    answer = await referred(world, *[one] * (most + 1))
     assert (answer.body["data"], answer.codes) == (None, ["BAD_USER_INPUT"])
     assert world.calls() == {}
 

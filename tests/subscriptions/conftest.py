@@ -90,6 +90,17 @@ async def watching(
             yield Scene(cloud, gateway, made[0], pauses, version)
 
 
+@asynccontextmanager
+async def often_looked_at() -> AsyncIterator[tuple[Twins, Client]]:
+    """A cloud with one version that waits for approval, and a gateway that looks at once: for clients in processes of
+    their own."""
+    version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending"}
+    async with twins.serving(models=0) as cloud:
+        cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})
+        async with served(settings(pai(cloud.url), subscriptions=SubscriptionSettings(interval=0.1))) as gateway:
+            yield cloud, gateway
+
+
 @pytest.fixture
 async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     async with watching(monkeypatch, {}) as scene:

@@ -13,13 +13,15 @@ from gateway.catalog.watching import Watches
 from gateway.errors import Unauthenticated
 from gateway.graph.documents import Documents
 from gateway.graph.schema import CORE, SCHEMA
+from gateway.graph.wholes import Wholes
 from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.telemetry.observer import Observer
 from gateway.upstream.source import ANY
-from gateway.web.executor import Executor, Prepared, Scene
+from gateway.web.executor import Executor, Prepared
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
 from gateway.web.requests import Asked
+from gateway.web.scenes import Scene
 from tests.access.doors import Clock, Ring
 from tests.subscriptions.conftest import WATCH, eventually, watching
 from tests.subscriptions.conftest import Scene as Guarded
@@ -35,7 +37,8 @@ def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
     when it has ended."""
     watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
-    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), Observer(TelemetrySettings()), watches)
+    observer = Observer(TelemetrySettings())
+    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), observer, watches, Wholes(0))
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))

@@ -1,5 +1,6 @@
 """The guard before real sockets: what the clouds see of it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from gateway.app import registries
 from gateway.errors import RegistryForbidden, RegistryThrottled, RegistryUnavailable, RegistryUnreachable
 from gateway.registries import KINDS
 from gateway.settings import Credentials, RetrySettings
+from gateway.telemetry.facts import State
 from gateway.twins import Twins
 from gateway.upstream.source import Direct
 from gateway.upstream.transport import Transport
@@ -117,3 +119,19 @@ async def test_one_registry_that_fails_leaves_the_other_alone(cloud: Cloud) -> N
     assert cloud.calls() == {"ListModels": 5}, "then it is left alone"
     assert await cloud.ask("qianfan")
     assert cloud.calls() == {"userList": 1}
+
+
+async def test_without_a_cache_those_who_ask_the_same_at_once_share_a_call_and_none_depends_on_another(
+    cloud: Cloud,
+) -> None:
+    direct, destination = Direct(cloud.guard), cloud.destinations["pai"]
+    call = next(one.call for one in KINDS["pai"].streams if one.call.name == PROBES["pai"])
+    first, *others = [asyncio.ensure_future(direct.fetch(destination, call.request(()), "lists")) for _ in range(4)]
+    await asyncio.sleep(0)
+    first.cancel()
+    answers = await asyncio.gather(*others)
+    assert {answer.state for answer in answers} == {State.SHARED}
+    assert all(answer.document["Models"] for answer in answers)
+    assert cloud.calls() == {"ListModels": 1}
+    assert (await direct.fetch(destination, call.request(()), "lists")).state is State.MISS
+    assert cloud.calls() == {"ListModels": 1}

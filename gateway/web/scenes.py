@@ -1,0 +1,28 @@
+"""What surrounds an operation: who asks, of which registries, and how."""
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+
+from gateway.catalog.operation import Answers, Bounds, Operation
+from gateway.catalog.registry import Registry
+from gateway.errors import Forbidden
+from gateway.upstream.source import Freshness
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
+    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
+    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
+    asked for, ``only`` or to ``include`` the calls made."""
+
+    registries: Mapping[str, Registry]
+    bounds: Bounds
+    wanted: Freshness
+    roles: Container[str]
+    caller: str | None = None
+    denied: Callable[[Forbidden], None] = lambda refusal: None
+    plan: str | None = None
+
+    def operation(self, answers: Answers | None = None) -> Operation:
+        return Operation(self.registries, self.bounds, self.wanted, answers)

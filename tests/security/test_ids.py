@@ -1,0 +1,178 @@
+"""Hostile names at every door that takes one: none leads a request to another place than its own."""
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
+
+import orjson
+import pytest
+from aiohttp import web
+
+from gateway.catalog.cursors import CHECK_BYTES, Question, in_base64
+from gateway.catalog.order import Order
+from gateway.twins import Twins
+from tests.conftest import Answer, World, two_clouds
+
+HOSTILE = [
+    "", " ", ".", "..", "...", "/", "//", "\\", "?", "#", "%", "&", "=", ";", ":", "@", "*", "~", "'", '"', "`",
+    "../..", "../admin", "..%2f..", "%2e%2e", "%2E%2E%2F", "%252e%252e", ".%2e", "..;/", "..\\..", "./x", "x/..",
+    "a/b", "a%2fb", "a%5cb", "a?b=c", "a#b", "a&ModelName=b", "a%26b", "a;b", "%00", "a\0b", "a%0d%0aX: y",
+    "a\r\nHost: evil.example", "a\nb", "a\tb", "\x7f", "\x85", "\u2028", "\u202eabc", "\ufeff", "\uff0e\uff0e",
+    "\uff0f", "\u0661\u0662\u0663", "e\u0301", "\U0001f4a9", "\ufffd", "null", "undefined", "-1", "0", "9" * 400,
+    "x" * 1_000, "http://169.254.169.254/", "//evil.example/x", "file:///etc/passwd", "${jndi:ldap://x}", "{{7*7}}",
+    "' OR '1'='1", "<script>", "$(id)", "gopher://x", "x" * 30_000,
+]  # fmt: skip
+
+PREFIXES = ["", "pai:model/", "pai:model/m/version/", "pai:algorithm/", "pai:algorithm/a/version/", "qianfan:model/",
+            "qianfan:model/am-gggg4444hhhh/version/", "qianfan:algorithm/", "nowhere:model/"]  # fmt: skip
+
+DOORS = """query ($id: ID!, $all: [_Any!]!) {
+  node(id: $id) { id } nodes(ids: [$id]) { id } model(id: $id) { id } modelVersion(id: $id) { id }
+  algorithm(id: $id) { id } algorithmVersion(id: $id) { id } _entities(representations: $all) { __typename }
+}"""
+
+FILTERS = [
+    "search",
+    "nameContains",
+    "nameEquals",
+    "type",
+    "domain",
+    "task",
+    "origin",
+    "provider",
+    "workspaceId",
+    "owner",
+]
+
+SEGMENT = r"[A-Za-z0-9._~%:-]+"
+PLACES = re.compile(
+    rf"/api/v1/(models|algorithms)(/{SEGMENT}(/versions(/{SEGMENT})?)?)?"
+    r"|/wenxinworkshop/modelrepo/[A-Za-z/]+|/wenxinworkshop/[A-Za-z/]+"
+)
+"""The paths of all calls of both clouds."""
+
+
+@pytest.fixture
+def targets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What the clouds are asked for: request targets as they came, and the hosts that they were meant for."""
+    seen: list[tuple[str, str]] = []
+    handle = Twins.handle
+
+    async def noted(twins: Twins, request: web.BaseRequest) -> web.StreamResponse:
+        seen.append((request.raw_path, request.headers["host"]))
+        return await handle(twins, request)
+
+    monkeypatch.setattr(Twins, "handle", noted)
+    return seen
+
+
+@pytest.fixture
+async def watched(targets: list[tuple[str, str]]) -> AsyncIterator[World]:
+    """Both clouds and a gateway; at the end, nobody was asked for anything but the calls of the plan."""
+    async with two_clouds(models=10) as world:
+        hosts = {cloud.url.removeprefix("http://") for cloud in (world.pai, world.qianfan)}
+        yield world
+        for target, host in targets:
+            path, _, _ = target.partition("?")
+            assert PLACES.fullmatch(path), target
+            segments = [unquote(segment) for segment in path.split("/")[1:]]
+            assert not {".", "..", ""} & set(segments), target
+            assert not any(set("/\\?#\0\r\n") & set(segment) for segment in segments), target
+            assert host in hosts
+
+
+def check(answer: Answer) -> None:
+    """Whatever is wrong is the caller's error, in few words."""
+    for error in answer.body.get("errors", ()):
+        assert error["extensions"]["code"] in ("INVALID_ID", "BAD_USER_INPUT", "INVALID_CURSOR", "REGISTRY_REJECTED")
+        assert len(error["message"]) < 300
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_a_hostile_id_leads_nowhere(watched: World, prefix: str) -> None:
+    for text in HOSTILE:
+        for spelled in dict.fromkeys((prefix + text, prefix + quote(text, safe=""), prefix + quote(text))):
+            registry, _, rest = spelled.partition(":")
+            references = [
+                {"__typename": "Model", "id": spelled},
+                {"__typename": "Model", "registryName": registry, "nativeId": text},
+                {"__typename": text, "id": rest},
+            ]
+            answer = await watched.gateway.query(DOORS, id=spelled, all=references)
+            check(answer)
+            values = [value for value in answer.body["data"].values() if value is not None]
+            assert all(value in ([None], [None] * 3) for value in values), f"something has the id {spelled!r}"
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_a_hostile_filter_stays_one_parameter(watched: World, targets: list[tuple[str, str]], name: str) -> None:
+    kind = "ID" if name in ("workspaceId", "owner") else "String"
+    query = f"query ($value: {kind}!) {{ models(first: 1, filter: {{{name}: $value}}) {{ nodes {{ id }} }} }}"
+    for text in HOSTILE:
+        targets.clear()
+        check(await watched.gateway.query(query, value=text))
+        for target, _ in targets:
+            said = parse_qsl(target.partition("?")[2], keep_blank_values=True)
+            assert {key for key, _ in said} <= QUERY_PARAMETERS, f"{text!r} added a parameter"
+            assert len({key for key, _ in said}) == len(said), f"{text!r} said a parameter twice"
+
+
+async def test_a_hostile_name_of_a_version_leads_nowhere(watched: World) -> None:
+    listed = await watched.gateway.query("{ models(first: 1, filter: {kinds: [PAI]}) { nodes { id } } }")
+    (node,) = listed.data["models"]["nodes"]
+    query = """query ($id: ID!, $name: String!) {
+      model(id: $id) { version(name: $name) { id } versions(after: $name) { totalCount nodes { id } } } }"""
+    for text in HOSTILE:
+        answer = await watched.gateway.query(query, id=node["id"], name=text)
+        check(answer)
+        assert (answer.body["data"]["model"] or {}).get("version") is None, text
+
+
+QUERY_PARAMETERS = {
+    "PageNumber", "PageSize", "SortBy", "Order", "Verbose", "Query", "ModelName", "ModelType", "Domain", "Task",
+    "Origin", "Provider", "WorkspaceId",
+}  # fmt: skip
+"""What lists of PAI can be asked with."""
+
+
+# Cursors
+
+
+REFUSED: list[Any] = [
+    None, 1, "x", [], {}, [[0, 0, ""], {}], [[0, 0, ""], {}, {}, {}], [[0, "x", ""], {}, {}], [[0, 0, 0], {}, {}],
+    [[2, 0, ""], {}, {}], [[0, 1e308, ""], {}, {}], [[0, 0, ""], {"pai": 0}, {}], [[0, 0, ""], {"pai": "1"}, {}],
+    [[0, 0, ""], [], {}], [[0, 0, ""], {}, []], [[0, 0, ""], {}, {"pai": 1}], [None, {}, {}],
+]  # fmt: skip
+
+ACCEPTED: list[Any] = [
+    [[0, 0, ""], {}, {}], [[1, 0, ""], {}, {}], [[0, 2**62, ""], {}, {}], [[0, 0, "x" * 50_000], {}, {}],
+    [[0, 0, ""], {"nowhere": 1}, {}], [[0, 0, ""], {}, {"nowhere": [0, 0, ""]}],
+]  # fmt: skip
+
+PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { nodes { registryName } %s } }"
+
+
+def forged(body: Any) -> str:
+    """A cursor of all models in the usual order: how it is made is no secret."""
+    content = bytes([1]) + orjson.dumps(body)
+    return in_base64(Question("Model ()", Order())._check(content) + content)
+
+
+async def test_a_forged_cursor_is_refused_or_leads_to_rows_that_the_caller_may_read(watched: World) -> None:
+    for body in (*REFUSED, *ACCEPTED):
+        answer = await watched.gateway.query(PAGE % "", n=3, after=forged(body))
+        check(answer)
+        assert answer.codes == (["INVALID_CURSOR"] if body in REFUSED else []), body
+
+
+async def test_a_page_that_no_list_has_is_asked_for_once_and_is_empty_or_an_error(watched: World) -> None:
+    first = await watched.gateway.query(PAGE % "pageInfo { endCursor }", n=20)
+    content = urlsafe_b64decode(first.data["models"]["pageInfo"]["endCursor"] + "==")[CHECK_BYTES:]
+    last, pages, own = orjson.loads(content[1:])
+    watched.calls()
+    for page in (1_000_000, 2**31, 2**62):
+        answer = await watched.gateway.query(PAGE % "", n=3, after=forged([last, dict.fromkeys(pages, page), own]))
+        check(answer)
+        assert sum(watched.calls().values()) < 10

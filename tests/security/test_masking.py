@@ -1,0 +1,130 @@
+"""What the gateway itself gets wrong is told to its log alone, and production shows nothing that it need not."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.access import keys
+from gateway.access.callers import Caller
+from gateway.settings import LimitsSettings, ServerSettings
+from tests.conftest import World, two_clouds
+from tests.security.attacks import Attack
+from tests.security.test_attacks import TRANSPORTS, Session
+
+SECRET = "password=hunter2 at 10.0.0.7"
+ASKED = Attack('{ model(id: "pai:model/m") { id } models { nodes { id } } }', "INTERNAL_SERVER_ERROR")
+
+PLACES = [
+    "gateway.web.persisted.Persisted.text",
+    "gateway.graph.documents.Documents.read",
+    "gateway.graph.documents.Document.operation",
+    "gateway.graph.forecast.Forecasts.of",
+    "gateway.web.gate.Gate.let_in",
+    "gateway.catalog.operation.Operation.entity",
+    "gateway.upstream.guard.Guard.send",
+    "gateway.upstream.transport.Transport._answered",
+]
+"""Where something breaks: before an operation is known, while it is checked, while it runs, and on the way out."""
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.fixture
+async def open_gateway() -> AsyncIterator[World]:
+    sections = {"limits": LimitsSettings(batch=10), "server": ServerSettings(profile="production")}
+    async with two_clouds(models=5, sections=sections) as world:
+        yield world
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_failure_of_the_gateway_is_masked_on_every_transport(
+    open_gateway: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise Broken(SECRET)
+
+    monkeypatch.setattr(place, broken)
+    async with Session(open_gateway.gateway.url) as session:
+        for name, transport in TRANSPORTS.items():
+            answer = await transport(session, ASKED)
+            assert answer.codes == {"INTERNAL_SERVER_ERROR"}, name
+            assert "hunter2" not in str(answer.errors)
+            assert "Broken" not in str(answer.errors)
+            assert all(error["extensions"]["errorId"] in caplog.text for error in answer.errors), name
+
+
+DOORS = [
+    "{ __schema { queryType { name } } }",
+    '{ __type(name: "Model") { name } }',
+    "{ _service { sdl } }",
+    "{ ...A } fragment A on Query { a: __schema { queryType { name } } }",
+    "query A { __typename } query B { __schema { queryType { name } } }",
+]
+
+
+@pytest.mark.parametrize("query", DOORS)
+async def test_production_shows_the_schema_at_no_door_of_any_transport(open_gateway: World, query: str) -> None:
+    attack = Attack(query, "FORBIDDEN", operation_name="A" if "query A" in query else None)
+    async with Session(open_gateway.gateway.url) as session:
+        for name, transport in TRANSPORTS.items():
+            answer = await transport(session, attack)
+            assert (answer.codes, answer.data) == ({"FORBIDDEN"}, None), name
+        for path in ("/schema.graphql", "/", "/playground", "/assets/graphiql.js"):
+            assert (await session.get(path)).status == 404
+
+
+GUESSES = [
+    "{ registrie { name } }", '{ modell(id: "x") { id } }', "{ ... on Modell { id } }", '{ model(idd: "x") { id } }',
+    "{ models(filter: {ownershi: OWN}) { totalCount } }", "{ models(filter: {ownership: OWNN}) { totalCount } }",
+    "{ models { nodes } }", "{ __typename @skipp(if: true) }", "query ($a: Modelfilter) { __typename }",
+    "{ registries }", '{ node(id: "x") { name } }',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", GUESSES)
+async def test_production_corrects_no_guess_on_any_transport(open_gateway: World, query: str) -> None:
+    async with Session(open_gateway.gateway.url) as session:
+        for transport in TRANSPORTS.values():
+            answer = await transport(session, Attack(query, ""))
+            assert answer.codes == {"GRAPHQL_VALIDATION_FAILED"}
+            assert "Did you mean" not in str(answer.errors)
+
+
+async def test_variables_are_not_corrected_either(open_gateway: World) -> None:
+    query = "query ($f: ModelFilter) { models(filter: $f) { totalCount } }"
+    for wrong in ({"ownershi": "OWN"}, {"ownership": "OWNN"}):
+        answer = await open_gateway.gateway.query(query, f=wrong)
+        assert answer.codes == ["BAD_USER_INPUT"]
+        assert "Did you mean" not in str(answer.body)
+
+
+async def test_a_batch_may_not_cost_more_than_one_operation(open_gateway: World) -> None:
+    query = {"query": "{ models(first: 100) { nodes { versions { nodes { name } } } } }"}
+    answer = await open_gateway.gateway.request("POST", json=[query] * 2)
+    assert all(one["data"]["models"]["nodes"] for one in answer.body)
+    open_gateway.calls()
+    refused = await open_gateway.gateway.request("POST", json=[query] * 10)
+    assert (refused.status, refused.codes) == (400, ["QUERY_TOO_EXPENSIVE"])
+    assert open_gateway.calls() == {}
+
+
+def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By construction: how long a comparison takes cannot be measured well enough to be asserted."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", compare_digest)
+    known = [f"gwk_{number}" for number in range(5)]
+    entries = [keys.Entry(keys.digest(key), Caller(key, ("*",), frozenset()), None) for key in known]
+    for key in (*known, "gwk_unknown"):
+        compared.clear()
+        found = keys.find(entries, key)
+        assert (found and found.caller.name) == (key if key in known else None)
+        assert len(compared) == len(entries)
+        assert {len(one) for pair in compared for one in pair} == {32}, "digests are compared, and all are as long"

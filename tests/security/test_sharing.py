@@ -1,0 +1,75 @@
+"""What is kept for one client is not changed by another, by whatever it says in its request."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import twins
+from gateway.settings import AccessSettings, CacheSettings
+from tests.access.doors import Ring
+from tests.conftest import Answer, World, pai, served, settings, two_clouds
+
+POISON = [
+    {"Host": "evil.example"}, {"X-Forwarded-Host": "evil.example"}, {"X-Forwarded-For": "evil.example"},
+    {"X-Forwarded-Proto": "gopher"}, {"X-Forwarded-Prefix": "/evil"}, {"Forwarded": "host=evil.example"},
+    {"X-Original-URL": "/schema.graphql"}, {"X-Rewrite-URL": "/schema.graphql"}, {"X-HTTP-Method-Override": "DELETE"},
+    {"Origin": "https://evil.example"}, {"Referer": "https://evil.example"}, {"Accept-Language": "xx"},
+    {"Accept": "application/graphql-response+json"}, {"X-Request-Id": "evil"}, {"X-Gateway-Registries": "pai"},
+    {"X-Gateway-Roles": "admin"}, {"X-Gateway-Caller": "evil"}, {"Cookie": "evil=1"}, {"Range": "bytes=0-3"},
+    {"If-None-Match": "*"}, {"Cache-Control": "no-cache"}, {"Accept-Encoding": "gzip"}, {"X-Gateway-Plan": ""},
+]  # fmt: skip
+
+
+@pytest.fixture
+async def keeping() -> AsyncIterator[World]:
+    """A gateway that keeps what it is answered."""
+    async with two_clouds(models=10, sections={"cache": CacheSettings()}) as world:
+        yield world
+
+
+@pytest.mark.parametrize("headers", POISON, ids=lambda headers: next(iter(headers)))
+async def test_what_one_client_says_in_headers_changes_nothing_for_the_next(
+    keeping: World, headers: dict[str, str]
+) -> None:
+    ask = keeping.gateway.request
+    for number, method in enumerate(("GET", "POST")):
+        query = f"query Q{number} {{ models(first: {number + 2}) {{ nodes {{ id name }} }} }}"
+        options: Any = {"params": {"query": query}} if method == "GET" else {"json": {"query": query}}
+        poisoned = await ask(method, headers=headers, **options)
+        assert "evil" not in str({name: value for name, value in poisoned.headers.items() if name != "x-request-id"})
+        after = await ask(method, **options)
+        keeping.gateway.session.headers["Cache-Control"] = "no-cache"
+        fresh = await ask(method, **options)
+        del keeping.gateway.session.headers["Cache-Control"]
+        assert said(after) == said(fresh)
+
+
+def said(answer: Answer) -> tuple[int, Any, dict[str, str]]:
+    """All of an answer but what tells the time and the request."""
+    varying = ("date", "age", "x-request-id", "traceparent", "cache-control")
+    return answer.status, answer.body, {n: v for n, v in answer.headers.items() if n not in varying}
+
+
+async def test_errors_are_kept_by_nobody(keeping: World) -> None:
+    for query in ("{", "{ nothing }", '{ node(id: "x") { id } }', "{ __typename"):
+        for accept in ("application/json", "application/graphql-response+json"):
+            answer = await keeping.gateway.request("GET", params={"query": query}, headers={"Accept": accept})
+            assert answer.headers["cache-control"] == "no-store"
+            assert "etag" not in answer.headers
+
+
+async def test_an_answer_to_one_caller_is_kept_by_no_cache_on_the_way(tmp_path: Path) -> None:
+    """One caller's entity tag is worth nothing to another who is answered something else."""
+    ring = Ring(tmp_path / "keys.toml")
+    mine, theirs = ring.add("me", ("pai",)), ring.add("them", ("nothing",))
+    access = AccessSettings(mode="callers", keys=str(ring.path))
+    async with twins.serving(models=5) as cloud, served(settings(pai(cloud.url), access=access)) as gateway:
+        query = {"query": "{ models(first: 3) { nodes { id } } }"}
+        answer = await gateway.request("GET", params=query, headers={"X-API-Key": mine})
+        assert answer.data["models"]["nodes"]
+        assert answer.headers["cache-control"].startswith("private")
+        assert {"Accept", "Authorization", "X-API-Key"} <= {one.strip() for one in answer.headers["vary"].split(",")}
+        stolen = {"X-API-Key": theirs, "If-None-Match": answer.headers["etag"]}
+        assert (await gateway.request("GET", params=query, headers=stolen)).data["models"]["nodes"] == []

@@ -1,0 +1,49 @@
+"""The benchmark itself: it measures right answers, and its figures can be read. How quick anything is, is no test."""
+
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.bench import growth, kept, report
+from tests.bench.__main__ import agree, compared
+from tests.bench.growth import Series
+from tests.bench.questions import QUESTIONS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures with Linux's /proc")
+
+
+async def test_a_round_measures_every_target_after_they_all_answered_the_same() -> None:
+    figures = await compared(rounds=1, seconds=0.02)
+    names = {question.name for question in QUESTIONS}
+    assert [target for target, row in figures.items() if set(row) != names] == ["gateway, kept, variables never seen"]
+    assert all(cost > 0 for row in figures.values() for cost in row.values())
+
+
+def test_other_answers_are_not_compared() -> None:
+    with pytest.raises(RuntimeError, match="Q1 is answered differently"):
+        agree({"Q1": b'{"data": {"models": []}}'}, {"Q1": b'{"data": {"models": null}}'})
+
+
+async def test_what_is_kept_is_found_and_has_a_size() -> None:
+    figures = await kept.kept(50)
+    assert set(figures) == {"bytes", "cpu"}
+
+
+def test_costs_are_told_against_the_naive_gateway_and_the_limit() -> None:
+    figures = {report.NAIVE: {"Q1": 5000.0}, "gateway": {"Q1": 250.0}, "other": {}, report.LIMIT: {"Q1": 25.0}}
+    assert report.costs(["Q1"], figures).splitlines()[2:] == [
+        "| naive Strawberry | 5,000 (1 ×, 0.5 %) |",
+        "| gateway | 250 (20 ×, 10 %) |",
+        "| other |  |",
+        "| limit: prepared bytes | 25 (200 ×, 100 %) |",
+    ]
+
+
+def test_growth_is_drawn_with_a_point_for_each_figure() -> None:
+    drawn = [Series(name, name, True, ((1, 90.0), (10, 110.0), (100, 2000.0))) for name in growth.FULL]
+    plot = ElementTree.fromstring(report.plot(drawn))  # noqa: S314
+    assert len(plot.findall(".//{*}circle")) == 3 * len(growth.FULL)
+    assert [text.text for text in plot.findall(".//{*}text[@font-size]")] == [
+        f"µs of CPU by {name}" for name in growth.FULL
+    ]

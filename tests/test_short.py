@@ -1,0 +1,156 @@
+"""The short way: what was answered whole is answered again before it is parsed, and nobody can tell but by the time."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.settings import CacheSettings, LimitsSettings
+from gateway.web.requests import Refused
+from tests.conftest import Answer, World, two_clouds
+
+QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt } } }"
+BODY = json.dumps({"query": QUERY, "variables": {"first": 20}}).encode()
+TYPES = {"Content-Type": "application/json"}
+PASSING = ("date", "x-request-id", "traceparent", "age", "cache-control")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    sections = {"cache": CacheSettings(lists=600.0, jitter=0.0), "limits": LimitsSettings(body_seconds=0.2, batch=2)}
+    async with two_clouds(sections=sections) as world:
+        yield world
+
+
+@pytest.fixture
+def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """From then on, whatever is parsed is refused with 418."""
+
+    async def parsed(*_: object) -> None:
+        raise Refused(418, "It was parsed.")
+
+    return lambda: monkeypatch.setattr("gateway.web.graphql.read", parsed)
+
+
+async def ask(world: World, body: bytes = BODY, **headers: str) -> Answer:
+    return await world.gateway.request("POST", data=body, headers=TYPES | headers)
+
+
+def lasting(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in PASSING}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip, deflate"])
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/graphql-response+json"])
+async def test_an_answer_is_the_same_on_either_way(world: World, unparsed: Any, accept: str, encoding: str) -> None:
+    headers = {"Accept": accept, "Accept-Encoding": encoding}
+    await ask(world, **headers)
+    long = await ask(world, **headers, **{"Cache-Control": "max-age=600"})
+    world.calls()
+    unparsed()
+    short = await ask(world, **headers)
+    assert (short.status, short.body) == (200, long.body)
+    assert {**lasting(short), "vary": set(short.headers["vary"].split(", "))} == {
+        **lasting(long),
+        "vary": set(long.headers["vary"].split(", ")),
+    }
+    assert short.headers["cache-control"].startswith("private, max-age=")
+    assert world.calls() == {}
+
+
+OTHERWISE = [
+    {"Cache-Control": "no-cache"},
+    {"X-Gateway-Plan": "include"},
+    {"Authorization": "Bearer x"},
+    {"X-API-Key": "x"},
+    {"Origin": "https://models.example.com"},
+    {"Content-Encoding": "gzip"},
+    {"Accept": "application/graphql-response+json"},
+    {"Content-Type": "application/json; charset=utf-8"},
+]
+
+
+@pytest.mark.parametrize("headers", OTHERWISE, ids=lambda headers: next(iter(headers)))
+async def test_who_asks_for_something_special_goes_the_long_way(
+    world: World, unparsed: Any, headers: dict[str, str]
+) -> None:
+    await ask(world)
+    unparsed()
+    assert (await ask(world, **headers)).status == 418
+    assert (await ask(world)).status == 200
+
+
+async def test_another_body_is_another_question(world: World) -> None:
+    first = await ask(world)
+    other = await ask(world, BODY.replace(b"20", b"5"))
+    assert len(first.data["models"]["nodes"]) == 20
+    assert len(other.data["models"]["nodes"]) == 5
+
+
+NEVER = {
+    "an error": b'{"query": "{ nothing }"}',
+    "a partial answer": b'{"query": "{ node(id: \\"pai:model/../x\\") { id } registries { name } }"}',
+    "what is of the moment": b'{"query": "{ registries { name status { state } } }"}',
+    "what needs no registry": b'{"query": "{ __typename }"}',
+    "the schema": b'{"query": "{ __schema { queryType { name } } }"}',
+}
+
+
+@pytest.mark.parametrize("case", NEVER)
+async def test_what_is_not_kept_whole_is_always_parsed(world: World, unparsed: Any, case: str) -> None:
+    await ask(world, NEVER[case])
+    unparsed()
+    assert (await ask(world, NEVER[case])).status == 418
+
+
+async def test_a_failing_registry_does_not_get_onto_the_short_way(world: World) -> None:
+    world.pai.faults.replace({"*": {"status": 503}})
+    assert (await ask(world)).codes == ["REGISTRY_UNAVAILABLE"]
+    world.pai.faults.clear()
+    assert len((await ask(world)).data["models"]["nodes"]) == 20
+
+
+async def test_a_body_in_pieces_and_one_that_does_not_come(world: World) -> None:
+    expected = (await ask(world)).body
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    head = f"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
+    for pieces, status in ((BODY[:10], BODY[10:]), b"200"), ((BODY[:10],), b"408"), ((), b"408"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        answer = await reader.read()
+        assert answer.split(b" ", 2)[1] == status
+        assert status != b"200" or json.loads(answer.partition(b"\r\n\r\n")[2]) == expected
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_compressed_bytes_are_those_of_the_answer(world: World) -> None:
+    plain = await ask(world)
+    session = world.gateway.session
+    headers = {**TYPES, "Accept-Encoding": "gzip"}
+    async with session.post(
+        f"{world.gateway.url}/graphql", data=BODY, headers=headers, auto_decompress=False
+    ) as answer:
+        assert json.loads(gzip.decompress(await answer.read())) == plain.body
+
+
+async def test_the_same_question_at_the_same_time_is_executed_once(world: World) -> None:
+    world.pai.faults.replace({"ListModels": {"latency": 0.05}})
+    answers = await asyncio.gather(*(ask(world) for _ in range(50)))
+    assert len({json.dumps(answer.data) for answer in answers}) == 1
+    assert world.calls()["ListModels"] == 2
+
+
+async def test_a_batch_may_not_cost_more_than_one_operation(world: World) -> None:
+    page = "models(first: 100) { nodes { versions { nodes { name } } } }"
+    one = {"query": "{ " + " ".join(f"page{number}: {page}" for number in range(6)) + " }"}
+    alone = (await world.gateway.request("POST", json=one, headers={"X-Gateway-Plan": "only"})).body["extensions"]
+    assert 500 < alone["cost"]["forecast"] < 1000
+    both = await world.gateway.request("POST", json=[one, one])
+    assert (both.status, both.codes) == (400, ["QUERY_TOO_EXPENSIVE"])
