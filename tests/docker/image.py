@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-PATH = f"{sys.base_prefix}/bin:{os.environ['PATH']}"
+PATH = f"{sys.base_prefix}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
 
 FUNCTIONS = """
 set -euo pipefail
