@@ -128,7 +128,8 @@ def built(dockerfile: Path, repository: Path, folder: Path) -> Iterator[Image]:
     with (folder / "said").open("w+", encoding="utf-8") as said:
         process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", "\n".join(script)],
-            env={**environment, "PATH": PATH},
+            # The root folders are thrown away; a distribution's own Python would refuse to install into one.
+            env={**environment, "PATH": PATH, "PIP_BREAK_SYSTEM_PACKAGES": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
