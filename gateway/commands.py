@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -115,9 +116,9 @@ def serve(options: argparse.Namespace) -> int:
 
         if workers == 1:
             return work()
-        import gateway.app  # noqa: F401  (imported once, for all workers)
         from gateway.workers import Workers
 
+        import_module("gateway.app")  # once, for all workers
         return Workers(workers, work).run()
 
 

@@ -147,6 +147,17 @@ async def test_the_same_question_at_the_same_time_is_executed_once(world: World)
     assert world.calls()["ListModels"] == 2
 
 
+async def test_who_takes_only_what_is_kept_does_not_wait_for_who_asks_the_registries(world: World) -> None:
+    for cloud in (world.pai, world.qianfan):
+        cloud.faults.replace({"*": {"latency": 1.0}})
+    asking = asyncio.create_task(ask(world))
+    while not world.pai.calls["ListModels"]:
+        await world.gateway.request("GET", "/healthz")
+    kept = await ask(world, **{"Cache-Control": "only-if-cached"})
+    assert (kept.body["data"], kept.codes) == ({"models": None}, ["NO_REGISTRY_ANSWERED"])
+    assert len((await asking).data["models"]["nodes"]) == 20
+
+
 async def test_a_batch_may_not_cost_more_than_one_operation(world: World) -> None:
     page = "models(first: 100) { nodes { versions { nodes { name } } } }"
     one = {"query": "{ " + " ".join(f"page{number}: {page}" for number in range(6)) + " }"}

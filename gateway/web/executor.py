@@ -142,13 +142,13 @@ class Executor:
                 operation = scene.operation()
                 if prepared.kept is not None:
                     return self.again(prepared.kept, operation)
-                if prepared.key is not None and prepared.key in self.running:
-                    return self.joined(await asyncio.shield(self.running[prepared.key]))
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
                 if prepared.key is None or not self.wholes.keeps or scene.wanted != ANY:
                     return await self.run(prepared, operation, scene.plan is not None)
+                if prepared.key in self.running:
+                    return self.joined(await asyncio.shield(self.running[prepared.key]))
                 return await self.alone(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)

@@ -28,7 +28,7 @@ stage() {
     mount -t overlay overlay -o "lowerdir=/,upperdir=$top/$1/changes,workdir=$top/$1/work" "$top/$1/root"
     mount --rbind /proc "$top/$1/root/proc"
     mount --rbind /dev "$top/$1/root/dev"
-    chmod go+rx "$top/$1/root/root"  # a Python may be in there, which the image's user runs
+    chmod go+rx "$top/$1/root$HOME"  # a Python may be in there, which the image's user runs
     root="$top/$1/root"
     folder=/
 }
