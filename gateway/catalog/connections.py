@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
+from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
-from gateway.catalog.told import Told, all_stand, keep
+from gateway.catalog.told import Told, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
-from gateway.registries.fields import Field, Rows
-from gateway.registries.kind import Kind
+from gateway.registries.fields import Field, Raw, Rows, Shape
 from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
-    from gateway.catalog.operation import Operation, Record
+    from gateway.catalog.operation import Operation
 
 TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
 """Fields of a connection that the rows of one answer tell."""
@@ -26,7 +27,7 @@ TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
 
 async def listing(
     operation: "Operation", entity: str, ask: Ask, selection: Selection
-) -> tuple["Record", list[RegistryError]]:
+) -> tuple[Record, list[RegistryError]]:
     """One merged page of all registries' objects of a type, and what failed on the way.
 
     Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
@@ -57,18 +58,8 @@ def takes_part(registry: Registry, wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def filtering(kind: Kind, ref: Ref, ask: Ask) -> Field | None:
-    """The list of versions of a call that applies some of what is asked for itself, if there is one."""
-    names = {name for name, _ in ask.argument("filter") or ()}
-    for call in kind.calls if names else ():
-        for part in call.parts:
-            if part.shape.entity == ref.entity and names & call.filters.keys():
-                return part.shape.fields.get("versions")
-    return None
-
-
 async def put_versions(
-    operation: "Operation", record: "Record", ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
+    operation: "Operation", record: Record, ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
 ) -> None:
     """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
@@ -93,7 +84,7 @@ class Connection:
     who read it, and not to be changed."""
 
     told: Told
-    record: "Record"
+    record: Record
 
 
 def told_versions(
@@ -104,12 +95,12 @@ def told_versions(
     field: Field,
     rows: Rows,
     derived: dict[Any, Any] | None,
-) -> "Record | None":
+) -> Record | None:
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
     if derived is None or ask.argument("first") > operation.bounds.page_rows:
         return None
-    name = (ref, field, ask, operation.frozen(selection))
+    name = (ref, field, ask, selection.frozen)
     found: Connection | None = derived.get(name)
     if found is None:
         found = whole_connection(operation, ref, ask, selection, field, rows)
@@ -137,18 +128,12 @@ def whole_connection(
         return None
     if asked.wanted or asked.start is not None or not asked.needs_rows:
         return None
-    nodes, absent = under(selection, "nodes"), registry.kind.absent[shape.entity]
-    if not all_stand(shape, absent, operation.frozen(nodes)):
-        return None
     order = asked.question.order
-    told = Told.of(
-        shape,
-        order,
-        rows.items,
-        lambda raw: None if (key := shape.key(raw)) is None else ref.version(key),
-        absent,
-    )
-    if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
+    told = Told.of(registry.kind, shape, order, rows.items, partial(version, shape, ref))
+    filled = told.filled(under(selection, "nodes"))
+    if filled is None or len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
+        return None
+    if not all(operation.canonical(child) == child for child in told.raws):
         return None
     call, _ = teller(registry.kind, field)
     ready, more = sorted(told.rows), bool(told.rows) and follows(call, rows, 1)
@@ -157,18 +142,23 @@ def whole_connection(
         ready = [row for row in ready if row[0][:2] < last[:2]]
         if (order.field, order.falling) not in call.orders or len(ready) < asked.size:
             return None
-    records = operation.told_records(told, [row for _, row in ready[: asked.size]], nodes)
-    if records is None:
-        return None
+    operation.learn_page(told)
+    _, read = filled
     record: Record = {
-        "nodes": records,
+        "nodes": [read(told.raws[child], child) for _, child in ready[: asked.size]],
         "page_info": {"has_next_page": len(told.rows) > asked.size, "has_previous_page": False},
         "total_count": len(told.rows) if rows.total is None and not more else rows.total,
     }
     return Connection(told, record)
 
 
-async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> "Record":
+def version(shape: Shape, ref: Ref, raw: Raw) -> Ref | None:
+    """The reference of a version that an answer about its owner holds; None when it has no key."""
+    key = shape.key(raw)
+    return None if key is None else ref.version(key)
+
+
+async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> Record:
     """The connection record of one merged page."""
     flat = [reader for own in readers.values() for reader in own]
     if asked.start is not None:
@@ -216,7 +206,7 @@ async def filled(
     return [*records[:first], *coming]
 
 
-async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]") -> "Record":
+async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]") -> Record:
     await operation.fill([row])
     return row[0]
 

@@ -12,7 +12,7 @@ from gateway.errors import InvalidId
 
 LONGEST = 1024
 SAFE = "-._~:"
-PLAIN = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*")
+plain = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
 
 class Ref(NamedTuple):
@@ -32,8 +32,14 @@ class Ref(NamedTuple):
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
-        segments = [key if PLAIN.fullmatch(key) else quote(key, safe=SAFE, errors="replace") for key in self.keys]
-        return f"{self.registry}:{WORDS[self.entity]}/" + "/version/".join(segments)
+        registry, entity, keys = self
+        segments = "/version/".join(map(spelled, keys)) if len(keys) > 1 else spelled(keys[0])
+        return f"{registry}:{WORDS[entity]}/{segments}"
+
+
+def spelled(key: str) -> str:
+    """A native key as it stands in a global id."""
+    return key if plain(key) else quote(key, safe=SAFE, errors="replace")
 
 
 WORDS = {"Model": "model", "ModelVersion": "model", "Algorithm": "algorithm", "AlgorithmVersion": "algorithm"}

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.cursors import Cursor, Question
 from gateway.catalog.filters import Sieve, checked, moments, sieve
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import Order
 from gateway.catalog.plan import Bound, told
+from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.catalog.streams import Page, Reader, Row
@@ -19,7 +21,7 @@ from gateway.registries.fields import Field, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
 if TYPE_CHECKING:
-    from gateway.catalog.operation import Bounds, Operation, Record
+    from gateway.catalog.operation import Operation
 
 NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
@@ -68,7 +70,7 @@ class Asked:
         """Whether anything but type names is asked."""
         return any(below or ask.field in NEED_ROWS for ask, below in self.selection.items())
 
-    def empty(self) -> "Record":
+    def empty(self) -> Record:
         """A connection of which only type names are asked."""
         return {ask.key: {} for ask in self.selection}
 
@@ -119,14 +121,16 @@ def versions_reader(
     parameters = sifted.parameters if first is None else ()
     shape = field.shape
     assert shape is not None
-    bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
+    bound = Bound(ref.registry, call, call.keys(ref.keys), parameters)
 
     async def read(number: int) -> tuple[Rows, Told]:
         rows = first if number == 1 and first is not None else await rows_of(number)
-        return rows, Told.of(shape, asked.question.order, rows.items, partial(operation.learn_child, ref, shape))
+        name = partial(operation.learn_child, ref, shape)
+        return rows, Told.of(registry.kind, shape, asked.question.order, rows.items, name)
 
     async def rows_of(number: int) -> Rows:
-        located = None if part is None else part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
+        answer = None if part is None else await operation.answer(bound._replace(page=number))
+        located = None if part is None or answer is None else part.locate(answer.document, ref.keys)
         return field.read(located) if located is not None else Rows([], 0)
 
     return reader(operation, registry, Listed(registry.name, call, field, read), sifted, asked)
@@ -184,7 +188,7 @@ class Reach(NamedTuple):
     rows: int
 
 
-def reach_of(bounds: "Bounds", kind: Kind, shape: Shape, call: Call, sifted: Sieve, order: Order) -> Reach:
+def reach_of(bounds: Bounds, kind: Kind, shape: Shape, call: Call, sifted: Sieve, order: Order) -> Reach:
     """How far a list of rows of this form is read."""
     native = (order.field, order.falling) in call.orders
     dear = not all(told(kind, shape, ask, below) for ask, below in sifted.needs.items())
@@ -220,7 +224,7 @@ def beyond(last: Sequence[tuple[Any, Ref]], asked: Asked, native: bool) -> bool:
     return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
 
 
-def raise_failure(record: "Record") -> None:
+def raise_failure(record: Record) -> None:
     """Raise the failure that kept a row's fields from being known."""
     for value in record.values():
         if isinstance(value, RegistryError):

@@ -13,8 +13,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
+from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
