@@ -455,7 +455,7 @@ class Operation(Knowledge, Calls):
 
 
 def concluded(record: Record) -> Record | RegistryError | None:
-    """A record of which it was asked whether its object is there: None where not, the failure where that is not known."""
+    """A record that says whether its object is there: None where not, the failure where that is not known."""
     exists = record.pop(EXISTS.field)
     return exists if isinstance(exists, RegistryError) else record if exists else None
 

@@ -1,4 +1,4 @@
-"""How what is asked of an object is read from one form of it: a function, written once for all objects that come in it."""
+"""How what is asked of an object is read from one form of it: a function, written once for all that come in it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

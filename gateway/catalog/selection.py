@@ -45,7 +45,7 @@ class Frozen(tuple[tuple[Ask, Any], ...]):
 
 
 class Selection(dict[Ask, "Selection"]):
-    """Asked fields, each with what is asked of its value; empty for leaves and for objects asked by ``__typename`` only.
+    """Asked fields, each with what is asked of its value; empty for leaves and where only ``__typename`` is asked.
 
     Not to be changed once it is made: it remembers what is worked out from it, for all who ask with it.
     """

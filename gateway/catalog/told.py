@@ -25,7 +25,7 @@ Filled = tuple[dict[Ref, Record], Callable[[Raw, Ref], Record]]
 class Told:
     """The objects of one page: their keys and references in the page's order, and the raw objects by reference.
 
-    Kept with it are the records that it fills alone, by what they hold. Everybody shares them: they must not be changed.
+    Kept with it are the records that it fills alone, by what they hold. They are shared, and must not be changed.
     """
 
     kind: Kind
