@@ -15,12 +15,17 @@ SAFE = "-._~:"
 plain = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
 
-class Ref(NamedTuple):
-    """A reference to one object: its registry's configured name, its type, and its native keys from outside in."""
-
+class Named(NamedTuple):
     registry: str
     entity: str
     keys: tuple[str, ...]
+
+
+class Ref(Named):
+    """A reference to one object: its registry's configured name, its type, and its native keys from outside in.
+
+    As text it is the object's global id, which is spelled once.
+    """
 
     @property
     def owner(self) -> "Ref":
@@ -32,9 +37,12 @@ class Ref(NamedTuple):
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
-        registry, entity, keys = self
-        segments = "/version/".join(map(spelled, keys)) if len(keys) > 1 else spelled(keys[0])
-        return f"{registry}:{WORDS[entity]}/{segments}"
+        text: str | None = self.__dict__.get("text")
+        if text is None:
+            registry, entity, keys = self
+            segments = "/version/".join(map(spelled, keys)) if len(keys) > 1 else spelled(keys[0])
+            text = self.__dict__["text"] = f"{registry}:{WORDS[entity]}/{segments}"
+        return text
 
 
 def spelled(key: str) -> str:

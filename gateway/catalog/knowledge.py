@@ -41,6 +41,9 @@ class Knowledge:
 
     def learn_page(self, told: Told) -> None:
         """Remember what a page of a list said of its objects, when something of them is asked."""
+        if self._known.keys().isdisjoint(told.raws) and self._unread.keys().isdisjoint(told.raws):
+            self._unread |= dict.fromkeys(told.raws, told)
+            return
         for ref, raw in told.raws.items():
             before = self._unread.setdefault(ref, told) if ref not in self._known else None
             if before is not told:
@@ -78,10 +81,6 @@ class Knowledge:
         if told is not None:
             self.learn(ref, told.shape, told.raws[ref])
         return self._known.get(ref, ())
-
-    def page_of(self, ref: Ref) -> Told | None:
-        """The page that alone told of an object until now, and of which nothing was asked."""
-        return self._unread.get(ref)
 
     def hears_first_of(self, told: Told) -> bool:
         """Whether nothing is known of these objects but what this page tells."""

@@ -120,18 +120,19 @@ class Operation(Knowledge, Calls):
         found: list[Record] = []
         asked: list[tuple[Record, Ref, Selection]] = []
         page, filled = None, None
+        record: Record | None
         for ref in refs:
-            told = self.page_of(ref)
+            told = self._unread.get(ref)
             if told is not page:
                 page, filled = told, None if told is None else told.filled(selection)
             if told is None or filled is None:
-                record: Record = {}
+                record = Record()
                 asked.append((record, ref, selection))
             else:
                 records, read = filled
-                if ref not in records:
-                    records[ref] = read(told.raws[ref], ref)
-                record = records[ref]
+                record = records.get(ref)
+                if record is None:
+                    record = records[ref] = read(told.raws[ref], ref)
             found.append(record)
         return found, not asked or await self.fill(asked)
 
