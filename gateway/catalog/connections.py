@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
-from gateway.catalog.reading import Record
+from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
 from gateway.catalog.told import Told, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
 from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.kind import Call, Kind
 from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
@@ -87,6 +88,45 @@ class Connection:
     record: Record
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InOne:
+    """How a page of versions is made of one answer: what is asked of the page and of each version, how the list of the
+    answer goes on, and whether it comes in the order that is wanted."""
+
+    asked: Asked
+    nodes: Selection
+    kind: Kind
+    shape: Shape
+    call: Call
+    native: bool
+
+
+def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+    """The same for a list of versions in an answer's field; None where one answer cannot tell all that is asked."""
+    name = kind, field, ask, operation.bounds.page_rows
+    if name not in selection.known:
+        selection.known[name] = planned(operation, kind, field, ask, selection)
+    found: InOne | None = selection.known[name]
+    return found
+
+
+def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+    shape, nodes = field.shape, under(selection, "nodes")
+    if selection.keys() - TOLD_WHOLE or asks_cursors(selection) or shape is None or shape.owner is not None:
+        return None
+    if Reading.of(nodes, kind, shape.entity, shape, canonical=True).rest:
+        return None
+    try:
+        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
+    except BadInput:
+        return None
+    if asked.wanted or asked.start is not None or not asked.needs_rows:
+        return None
+    call, _ = teller(kind, field)
+    order = asked.question.order
+    return InOne(asked, nodes, kind, shape, call, (order.field, order.falling) in call.orders)
+
+
 def told_versions(
     operation: "Operation",
     ref: Ref,
@@ -98,12 +138,13 @@ def told_versions(
 ) -> Record | None:
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
-    if derived is None or ask.argument("first") > operation.bounds.page_rows:
+    how = None if derived is None else in_one(operation, operation.registries[ref.registry].kind, field, ask, selection)
+    if derived is None or how is None:
         return None
     name = (ref, field, ask, selection.frozen)
     found: Connection | None = derived.get(name)
     if found is None:
-        found = whole_connection(operation, ref, ask, selection, field, rows)
+        found = whole_connection(operation, ref, how, rows)
         if found is not None:
             keep(derived, name, found)
     elif operation.hears_first_of(found.told):
@@ -113,40 +154,27 @@ def told_versions(
     return None if found is None else found.record
 
 
-def whole_connection(
-    operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows
-) -> Connection | None:
+def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -> Connection | None:
     """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
-    registry, shape = operation.registries[ref.registry], field.shape
-    if selection.keys() - TOLD_WHOLE or asks_cursors(selection):
+    if operation.canonical(ref) != ref:
         return None
-    if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
-        return None
-    try:
-        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
-    except BadInput:
-        return None
-    if asked.wanted or asked.start is not None or not asked.needs_rows:
-        return None
-    order = asked.question.order
-    told = Told.of(registry.kind, shape, order, rows.items, partial(version, shape, ref))
-    filled = told.filled(under(selection, "nodes"))
-    if filled is None or len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
+    size = how.asked.size
+    told = Told.of(how.kind, how.shape, how.asked.question.order, rows.items, partial(version, how.shape, ref))
+    if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
         return None
     if not all(operation.canonical(child) == child for child in told.raws):
         return None
-    call, _ = teller(registry.kind, field)
-    ready, more = sorted(told.rows), bool(told.rows) and follows(call, rows, 1)
+    ready, more = sorted(told.rows), bool(told.rows) and follows(how.call, rows, 1)
     if more:
         last, _ = told.rows[-1]
         ready = [row for row in ready if row[0][:2] < last[:2]]
-        if (order.field, order.falling) not in call.orders or len(ready) < asked.size:
+        if not how.native or len(ready) < size:
             return None
     operation.learn_page(told)
-    _, read = filled
+    read = Reading.of(how.nodes, how.kind, how.shape.entity, how.shape, canonical=True).read
     record: Record = {
-        "nodes": [read(told.raws[child], child) for _, child in ready[: asked.size]],
-        "page_info": {"has_next_page": len(told.rows) > asked.size, "has_previous_page": False},
+        "nodes": [read(told.raws[child], child) for _, child in ready[:size]],
+        "page_info": {"has_next_page": len(told.rows) > size, "has_previous_page": False},
         "total_count": len(told.rows) if rows.total is None and not more else rows.total,
     }
     return Connection(told, record)

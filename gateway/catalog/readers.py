@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.cursors import Cursor, Question
-from gateway.catalog.filters import Sieve, checked, moments, sieve
+from gateway.catalog.filters import Filter, Sieve, checked, moments, sieve
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import Order
 from gateway.catalog.plan import Bound, told
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
+
+MOST_ASKED: Final = 1000
+"""Arguments of lists that are remembered with what they mean."""
 
 IN_A_ROW = Call(name="", service="", path="")
 """Stands for the call of versions that a list told: whole, in no order."""
@@ -55,14 +58,8 @@ class Asked:
     def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry], most: int) -> "Asked":
         """From a field's arguments. Raises `BadInput` for a size of more rows than ``most``, for a filter or order that
         makes no sense, and `InvalidCursor`."""
-        size, after = ask.argument("first"), ask.argument("after")
-        if not 1 <= size <= most:
-            raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
-        frozen = ask.argument("filter") or ()
-        wanted = checked(frozen, registries)
-        by = dict(ask.argument("order_by") or ())
-        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
-        question = Question(f"{listed} {frozen!r}", order)
+        size, after, filtered, wanted, order = arguments(ask, tuple(registries), most)
+        question = Question(f"{listed} {filtered}", order)
         return cls(question, size, None if after is None else question.decode(after), wanted, selection)
 
     @property
@@ -73,6 +70,19 @@ class Asked:
     def empty(self) -> Record:
         """A connection of which only type names are asked."""
         return {ask.key: {} for ask in self.selection}
+
+
+@lru_cache(MOST_ASKED)
+def arguments(ask: Ask, registries: tuple[str, ...], most: int) -> tuple[int, str | None, str, Filter, Order]:
+    """The arguments of a list: its size, cursor, filter in one spelling and as what is wanted, and order. Raises
+    `BadInput`."""
+    size = ask.argument("first")
+    if not 1 <= size <= most:
+        raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
+    frozen = ask.argument("filter") or ()
+    by = dict(ask.argument("order_by") or ())
+    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
+    return size, ask.argument("after"), repr(frozen), checked(frozen, registries), order
 
 
 def stream_reader(operation: "Operation", registry: Registry, stream: Stream, asked: Asked) -> Reader | None:
