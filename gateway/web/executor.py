@@ -186,7 +186,7 @@ class Executor:
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
             if prepared.ready is None
-            else prepared.ready.answer(prepared.coerced, context)
+            else prepared.ready.posed(prepared.coerced).answer(context)
         )
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)
