@@ -98,6 +98,8 @@ def as_text(value: Any) -> str | None:
         return value or None
     if value is None:
         return None
+    if type(value) is int:
+        return str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
