@@ -15,7 +15,9 @@ from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
 from gateway.telemetry.facts import Call, Facts, State
 from gateway.upstream.cache import Cache, Entry
-from gateway.upstream.source import Answer, Freshness
+from gateway.upstream.source import ANY, Answer, Freshness
+
+Moment = tuple[int, int]
 
 USED: Final = 1.0
 """Seconds for which a use of an answer counts: in that time its entries are not moved again before all others."""
@@ -63,6 +65,12 @@ class Whole:
             facts.answered(registry, call, State.HIT, times)
 
     @property
+    def moment(self) -> Moment:
+        """The whole seconds that it is old, and fresh for: what is said of its age stays the same while they do."""
+        now = self.cache.now()
+        return int(now - self.stored_at), int(self.until - now)
+
+    @property
     def answer(self) -> Answer:
         """Stands for all answers that it was made of."""
         now = self.cache.now()
@@ -94,7 +102,7 @@ class Wholes:
         ):
             self._drop(key)
             return None
-        if not wanted.accepts(max(0.0, now - whole.stored_at)):
+        if wanted is not ANY and not wanted.accepts(max(0.0, now - whole.stored_at)):
             return None
         cache.counts["hits"] += len(whole.entries)
         return whole

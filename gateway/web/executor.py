@@ -175,8 +175,8 @@ class Executor:
         return result._replace(shared=True)
 
     async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, kept whole; whoever asks the same meanwhile waits for it, and is the next to ask
-        them if who asked first leaves before it comes."""
+        """The answer of the registries, kept whole. Whoever asks the same meanwhile waits for it, and asks them next if
+        who asked first leaves before it comes."""
         running = self.running[key] = asyncio.get_running_loop().create_future()
         try:
             result = await self.run(prepared, operation, explained=False)

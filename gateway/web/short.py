@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.graph.wholes import Whole
+from gateway.graph.wholes import Moment, Whole
 from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
 from gateway.web import freshness, replies
@@ -57,7 +57,7 @@ class Way(NamedTuple):
 class Ways:
     """The ways of the requests that came last, by their bytes; what they take is at most ``room``."""
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, room: int) -> None:
         self.room = room
         self._ways: OrderedDict[Named, Way] = OrderedDict()
         self._documents: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class Short:
 
     def __init__(self, app: ASGIApp, executor: Executor, body_seconds: float) -> None:
         self.app, self.executor, self.body_seconds = app, executor, body_seconds
-        self.ways = Ways()
+        self.ways = Ways(ROOM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/graphql":
@@ -134,7 +134,12 @@ class Short:
             with executor.observer.operation(report):
                 report.calls, report.answered = whole.calls, whole.answered
                 whole.tell(executor.observer)
-            return await again(whole, way.media_type, zipped)
+            made: tuple[Moment, Reply] | None = whole.derived.get((way.media_type, zipped))
+            moment = whole.moment
+            if made is None or made[0] != moment:
+                made = moment, await again(whole, way.media_type, zipped)
+                whole.derived[way.media_type, zipped] = made
+            return made[1]
         if prepared.ready is None:
             return None
         result = await executor.answer(prepared.anew(), way.scene)
@@ -145,19 +150,13 @@ class Short:
 
 
 async def again(whole: Whole, media_type: str, zipped: bool) -> Reply:
-    """The reply with an answer that was kept whole; what it says of its age is the same for a second."""
-    now = whole.cache.now()
-    moment = int(now - whole.stored_at), int(whole.until - now)
-    known: tuple[Any, Reply] | None = whole.derived.get((media_type, zipped))
-    if known is not None and known[0] == moment:
-        return known[1]
-    made = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.answer]))
-    if len(whole.body) >= COMPRESSED:
-        if zipped and GZIP not in whole.derived:
-            whole.derived[GZIP] = await replies.compress(whole.body)
-        made = replies.encoded(made, whole.derived[GZIP] if zipped else None)
-    whole.derived[media_type, zipped] = moment, made
-    return made
+    """The reply with an answer that was kept whole, as it is for some moment."""
+    plain = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.answer]))
+    if len(plain.body) < COMPRESSED:
+        return plain
+    if zipped and GZIP not in whole.derived:
+        whole.derived[GZIP] = await replies.compress(plain.body)
+    return replies.encoded(plain, whole.derived[GZIP] if zipped else None)
 
 
 async def received(receive: Receive, seconds: float) -> Message:
