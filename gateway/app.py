@@ -231,7 +231,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     if access.asks:  # everybody must show first who they are
         return Identified(app, observer)
-    return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)
+    return Identified(Short(app, executor, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)
