@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
@@ -10,6 +10,9 @@ from gateway.catalog.registry import Registry
 from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.telemetry.facts import Call, State
 from gateway.upstream.source import Answer, Freshness
+
+if TYPE_CHECKING:
+    from gateway.catalog.basis import Basis
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
@@ -24,7 +27,7 @@ class Calls:
     ) -> None:
         self.registries, self.bounds, self.wanted = registries, bounds, wanted
         self.answers: Answers = {} if answers is None else answers
-        self.reused: Answer | None = None
+        self.reused: list[Basis] = []
         self.calls: list[Call] = []
         self._ends = asyncio.get_running_loop().time() + bounds.seconds
         self._under_way: dict[Bound, asyncio.Task[None]] = {}
@@ -42,11 +45,14 @@ class Calls:
             self.answers[bound] = sent = self._sent(bound)
         return sent
 
+    def reuse(self, basis: "Basis") -> None:
+        """Note that something is given again that was made of answers before."""
+        self.reused.append(basis)
+        self.calls += basis.calls
+
     def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that came, of one registry or of all; for an answer that was kept whole, one for all of them."""
-        if self.reused is not None:
-            return [self.reused]
-        return [
+        """The answers that came, of one registry or of all; one stands for all that something was made of before."""
+        return [basis.answer for basis in self.reused] + [
             sent.result()
             for bound, sent in self.answers.items()
             if registry in (None, bound.registry) and sent.done() and not sent.cancelled() and sent.exception() is None

@@ -30,6 +30,10 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
+from gateway.catalog.basis import Basis, Key
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.operation import Operation
+from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.graph.chosen import TYPE_NAME, Choice, Chosen, varying
 from gateway.graph.completion import Completion
@@ -37,6 +41,7 @@ from gateway.graph.context import Context
 from gateway.graph.described import MOMENTARY, in_record
 from gateway.graph.documents import Document
 from gateway.graph.faults import present
+from gateway.graph.findings import Finding
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
 from gateway.graph.selected import declaration
@@ -177,7 +182,7 @@ class Question:
         """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
         if len(self.roots) == 1:
             [only] = self.roots
-            return {only.chosen.key: await only.answer(completion, context)}
+            return {only.chosen.key: await only.answer(completion, context, alone=True)}
         answers = await gather_with_cancel(*(one.answer(completion, context) for one in self.roots))
         return {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
 
@@ -188,6 +193,7 @@ class Posed:
     def __init__(self, root: RootField, variables: VariableValues) -> None:
         self.root, self.chosen, self.variables = root, root.chosen, variables
         self._selections: dict[str | None, Selection] = {}
+        self._named: tuple[Mapping[str, Registry], Bounds, Key] | None = None
 
     @cached_property
     def ask(self) -> Ask:
@@ -209,16 +215,42 @@ class Posed:
             self._selections[type_name] = self.chosen.selection(self.variables, type_name)
         return self._selections[type_name]
 
-    async def answer(self, completion: Completion, context: Context) -> Any:
-        """Its answer. Raises a located `GraphQLError` where null cannot stand for it."""
+    async def answer(self, completion: Completion, context: Context, *, alone: bool = False) -> Any:
+        """Its answer; ``alone`` says that the operation asks nothing else. Raises a located `GraphQLError` where null
+        cannot stand for it."""
         if self.chosen.name == TYPE_NAME:
             return self.chosen.parent.name
         try:
-            value = ROOTS[self.chosen.name](Asking(context, self.root.path, self))
-            if isawaitable(value):
-                value = await value
+            value = await self._found(context, alone)
         except Exception as error:
             value = error
         with suppress(Exception):  # whatever it is, completion says it in the answer
             return self.root.project(value, self.keys)
         return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
+
+    async def _found(self, context: Context, alone: bool) -> Any:
+        """Its value: what was found before, or what the catalog finds now. Raises what keeps it from being found."""
+        findings, operation = context.findings, context.operation
+        key = None if findings is None else self._key(operation)
+        if findings is not None and key is not None:
+            before = findings.find(key, operation.wanted)
+            if before is not None:
+                operation.reuse(before.basis)
+                return before.value
+        value = ROOTS[self.chosen.name](Asking(context, self.root.path, self))
+        if isawaitable(value):
+            value = await value
+        if findings is not None and key is not None and alone and not operation.partial:
+            basis = Basis.of(operation)
+            if basis is not None:
+                findings.keep(key, Finding(value, basis))
+        return value
+
+    def _key(self, operation: Operation) -> Key:
+        """Names what it finds: what is asked, and of whom. Registries are told apart by identity."""
+        registries, bounds = operation.registries, operation.bounds
+        if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
+            asked = tuple(self.selection(one.name).frozen for one in self.chosen.types)
+            key = Key(self.chosen.name, self.ask, asked, tuple(map(id, registries.values())), bounds)
+            self._named = registries, bounds, key
+        return self._named[2]

@@ -6,22 +6,24 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from graphql import OperationDefinitionNode, OperationType
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
+from gateway.catalog.basis import Basis, Key
 from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
-from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.compiled import Compiled, Question, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.findings import Findings
 from gateway.graph.forecast import Forecasts
-from gateway.graph.wholes import Key, Whole, Wholes
+from gateway.graph.wholes import Whole, Wholes, key_of
 from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
@@ -35,18 +37,17 @@ from gateway.web.scenes import Scene
 
 
 class Prepared(NamedTuple):
-    """An operation that may be executed, the coerced values of its variables, which nobody may change, and what it
-    costs; ``ready`` is it compiled, where it can be; ``key`` names its answer where that is kept whole, and ``kept`` is
-    that answer, with which the operation need not be executed; ``registered`` names the document that a client
-    registered before."""
+    """An operation that may be executed, and what it costs; ``ready`` is it compiled, where it can be, and with the
+    coerced values of its variables, which nobody may change; ``key`` names its answer where that may be shared, and
+    ``kept`` is that answer, with which the operation need not be executed; ``registered`` names the document that a
+    client registered before."""
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
     report: Report
-    coerced: VariableValues = VariableValues({}, {})
     cost: Cost = Cost()
-    ready: Compiled | None = None
+    ready: Question | None = None
     key: Key | None = None
     kept: Whole | None = None
     registered: Name | None = None
@@ -81,9 +82,10 @@ class Executor:
         observer: Observer,
         watches: Watches,
         wholes: Wholes,
+        findings: Findings,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.watches, self.wholes = observer, watches, wholes
+        self.observer, self.watches, self.wholes, self.findings = observer, watches, wholes, findings
         self.forecasts = Forecasts()
         self.running: dict[Key, asyncio.Future[Result]] = {}
 
@@ -114,11 +116,11 @@ class Executor:
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
-            ready = self.compiled(asked.operation_name, document, operation)
+            found = self.compiled(asked.operation_name, document, operation)
             key = None
             registered = self.persisted.name(asked, scene.caller)
-            if ready is not None and ready.lasting and scene.plan is None and self.wholes.keeps:
-                key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
+            if found is not None and found.lasting and scene.plan is None:
+                key = key_of(found, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
                     return Prepared(asked, document, operation, report, key=key, kept=kept, registered=registered)
@@ -137,7 +139,8 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, report, coerced, cost, ready, key, None, registered)
+        ready = None if found is None else found.posed(coerced)
+        return Prepared(asked, document, operation, report, cost, ready, key, None, registered)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -190,23 +193,29 @@ class Executor:
             del self.running[key]
             running.cancel()
         if not result.codes:
-            self.wholes.keep(key, result.body, result.answered, operation)
+            basis = None if operation.partial else Basis.of(operation)
+            if basis is not None:
+                self.wholes.keep(key, Whole(result.body, result.answered, basis))
         return result
 
     def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""
-        operation.reused, operation.calls = kept.answer, kept.calls
-        kept.tell(self.observer)
+        operation.reuse(kept.basis)
+        kept.basis.tell(self.observer)
         return Result(kept.body, (), operation, answered=kept.answered)
 
     async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
         """The answer of the registries: compiled, or by Strawberry what is not compiled."""
-        context = Context(prepared.document.node, operation)
+        ready = prepared.ready
+        again = ready is not None and ready.compiled.lasting and self.findings.keeps and not explained
+        context = Context(prepared.document.node, operation, findings=self.findings if again else None)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-            if prepared.ready is None
-            else prepared.ready.posed(prepared.coerced).answer(context)
+            if ready is None
+            else ready.answer(context)
         )
+        for basis in operation.reused:
+            basis.tell(self.observer)
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)
 

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.graph.wholes import Moment, Whole
+from gateway.catalog.basis import Moment
+from gateway.graph.wholes import Whole
 from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
 from gateway.web import freshness, replies
@@ -132,10 +133,10 @@ class Short:
             told = prepared.report
             report = Report(told.type, told.name, told.document)
             with executor.observer.operation(report):
-                report.calls, report.answered = whole.calls, whole.answered
-                whole.tell(executor.observer)
+                report.calls, report.answered = whole.basis.calls, whole.answered
+                whole.basis.tell(executor.observer)
             made: tuple[Moment, Reply] | None = whole.derived.get((way.media_type, zipped))
-            moment = whole.moment
+            moment = whole.basis.moment
             if made is None or made[0] != moment:
                 made = moment, await again(whole, way.media_type, zipped)
                 whole.derived[way.media_type, zipped] = made
@@ -151,7 +152,7 @@ class Short:
 
 async def again(whole: Whole, media_type: str, zipped: bool) -> Reply:
     """The reply with an answer that was kept whole, as it is for some moment."""
-    plain = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.answer]))
+    plain = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
     if len(plain.body) < COMPRESSED:
         return plain
     if zipped and GZIP not in whole.derived:

@@ -12,6 +12,7 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryUnavailable
 from gateway.graph.documents import Documents
+from gateway.graph.findings import Findings
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
 from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
@@ -36,7 +37,7 @@ class World:
     """An executor over registries whose answers are kept; ``edition`` is part of every model's name in PAI. They answer
     while they are ``open``."""
 
-    def __init__(self, room: int = 1_000_000, entries: int = 100) -> None:
+    def __init__(self, room: int = 1_000_000, entries: int = 100, findings: int = 0) -> None:
         self.clouds, self.edition, self.now = Clouds(), 1, 1_800_000_000.0
         self.open = asyncio.Event()
         self.open.set()
@@ -48,7 +49,7 @@ class World:
         self.wholes = Wholes(room)
         persisted, gate, observer = Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings())
         watches = Watches(SubscriptionSettings())
-        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes)
+        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes, Findings(findings))
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         await self.open.wait()
