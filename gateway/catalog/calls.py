@@ -47,8 +47,9 @@ class Calls:
 
     def reuse(self, basis: "Basis") -> None:
         """Note that something is given again that was made of answers before."""
-        self.reused.append(basis)
-        self.calls += basis.calls
+        if basis not in self.reused:
+            self.reused.append(basis)
+            self.calls += basis.calls
 
     def received(self, registry: str | None = None) -> list[Answer]:
         """The answers that came, of one registry or of all; one stands for all that something was made of before."""

@@ -31,7 +31,7 @@ ROWS_LATER = "__rows_later"
 
 
 class Frozen(tuple[tuple[Ask, Any], ...]):
-    """A selection as a value that can be looked up, often: its hash is worked out once."""
+    """A selection as a value that can be looked up, in one order: its hash is worked out once."""
 
     @cached_property
     def hash(self) -> int:
@@ -57,7 +57,7 @@ class Selection(dict[Ask, "Selection"]):
 
     @cached_property
     def frozen(self) -> Frozen:
-        return Frozen((ask, below.frozen) for ask, below in self.items())
+        return Frozen(sorted([(ask, below.frozen) for ask, below in self.items()], key=repr))
 
     @cached_property
     def existing(self) -> "Selection":
