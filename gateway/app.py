@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
-from gateway.catalog.operation import Bounds
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.catalog.watching import Watches

@@ -17,10 +17,10 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.cost import Cost
 from gateway.catalog.forecast import Forecast
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError

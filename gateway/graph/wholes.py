@@ -10,7 +10,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.catalog.operation import Bounds, Operation
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
 from gateway.telemetry.facts import Call, Facts, State

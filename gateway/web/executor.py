@@ -12,8 +12,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
+from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
@@ -204,7 +205,7 @@ class Executor:
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
             if prepared.ready is None
-            else prepared.ready.answer(prepared.coerced, context)
+            else prepared.ready.posed(prepared.coerced).answer(context)
         )
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)

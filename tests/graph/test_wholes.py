@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway.app import registries
-from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryUnavailable
 from gateway.graph.documents import Documents
