@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from graphql import OperationDefinitionNode, OperationType
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
@@ -17,7 +17,7 @@ from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
-from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.compiled import Compiled, Question, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.forecast import Forecasts
@@ -35,18 +35,17 @@ from gateway.web.scenes import Scene
 
 
 class Prepared(NamedTuple):
-    """An operation that may be executed, the coerced values of its variables, which nobody may change, and what it
-    costs; ``ready`` is it compiled, where it can be; ``key`` names its answer where that is kept whole, and ``kept`` is
-    that answer, with which the operation need not be executed; ``registered`` names the document that a client
-    registered before."""
+    """An operation that may be executed, again and again, and what it costs; ``question`` is it compiled, where it can
+    be, with its variables, which nobody may change; ``key`` names its answer where that is kept whole, and ``kept`` is
+    that answer, with which it need not be executed; ``registered`` names the document that a client registered before.
+    """
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
     report: Report
-    coerced: VariableValues = VariableValues({}, {})
     cost: Cost = Cost()
-    ready: Compiled | None = None
+    question: Question | None = None
     key: Key | None = None
     kept: Whole | None = None
     registered: Name | None = None
@@ -137,7 +136,8 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, report, coerced, cost, ready, key, None, registered)
+        question = None if ready is None else ready.posed(coerced)
+        return Prepared(asked, document, operation, report, cost, question, key, None, registered)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -204,8 +204,8 @@ class Executor:
         context = Context(prepared.document.node, operation)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-            if prepared.ready is None
-            else prepared.ready.posed(prepared.coerced).answer(context)
+            if prepared.question is None
+            else prepared.question.answer(context)
         )
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)

@@ -68,7 +68,7 @@ class Ways:
     def learn(self, named: Named, way: Way) -> None:
         """Remember a way that may be gone again; those that were remembered first are forgotten first."""
         document = way.prepared.document
-        if way.prepared.ready is None and way.prepared.key is None:
+        if way.prepared.question is None and way.prepared.key is None:
             return
         self._forget(named)
         self._ways[named] = way
@@ -144,7 +144,7 @@ class Short:
                 made = moment, await again(whole, way.media_type, zipped)
                 whole.derived[way.media_type, zipped] = made
             return made[1]
-        if prepared.ready is None:
+        if prepared.question is None:
             return None
         result = await executor.answer(prepared.anew(), way.scene)
         plain = replies.settled(way.media_type, result)
