@@ -37,17 +37,17 @@ from gateway.web.scenes import Scene
 
 
 class Prepared(NamedTuple):
-    """An operation that may be executed, and what it costs; ``ready`` is it compiled, where it can be, and with the
-    coerced values of its variables, which nobody may change; ``key`` names its answer where that may be shared, and
-    ``kept`` is that answer, with which the operation need not be executed; ``registered`` names the document that a
-    client registered before."""
+    """An operation that may be executed, again and again, and what it costs; ``question`` is it compiled, where it can
+    be, with its variables, which nobody may change; ``key`` names its answer where that may be shared, and
+    ``kept`` is that answer, with which it need not be executed; ``registered`` names the document that a client
+    registered before."""
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
     report: Report
     cost: Cost = Cost()
-    ready: Question | None = None
+    question: Question | None = None
     key: Key | None = None
     kept: Whole | None = None
     registered: Name | None = None
@@ -116,11 +116,11 @@ class Executor:
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
-            found = self.compiled(asked.operation_name, document, operation)
+            ready = self.compiled(asked.operation_name, document, operation)
             key = None
             registered = self.persisted.name(asked, scene.caller)
-            if found is not None and found.lasting and scene.plan is None:
-                key = key_of(found, asked.variables, scene.registries, scene.bounds)
+            if ready is not None and ready.lasting and scene.plan is None:
+                key = key_of(ready, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
                     return Prepared(asked, document, operation, report, key=key, kept=kept, registered=registered)
@@ -139,8 +139,8 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        ready = None if found is None else found.posed(coerced)
-        return Prepared(asked, document, operation, report, cost, ready, key, None, registered)
+        question = None if ready is None else ready.posed(coerced)
+        return Prepared(asked, document, operation, report, cost, question, key, None, registered)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -206,13 +206,13 @@ class Executor:
 
     async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
         """The answer of the registries: compiled, or by Strawberry what is not compiled."""
-        ready = prepared.ready
-        again = ready is not None and ready.compiled.lasting and self.findings.keeps and not explained
+        question = prepared.question
+        again = question is not None and question.compiled.lasting and self.findings.keeps and not explained
         context = Context(prepared.document.node, operation, findings=self.findings if again else None)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-            if ready is None
-            else ready.answer(context)
+            if question is None
+            else question.answer(context)
         )
         for basis in operation.reused:
             basis.tell(self.observer)

@@ -28,7 +28,7 @@ def wanted(header: str | None) -> Freshness:
 
 
 def headers(operation: Operation, whole: bool) -> dict[str, str]:
-    """``age`` and ``cache-control`` of an answer, from all that it was made of; nobody keeps one that is not whole."""
+    """``age`` and ``cache-control`` of an answer, from all that it was made of; of one that is not whole, nothing."""
     if not whole or operation.partial:
         return {}
     received = operation.received()

@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 def reply(media_type: str, status: int, body: bytes, said: Mapping[str, str] | None = None) -> Reply:
-    """A body in one of GraphQL's media types; nobody keeps it, if nothing else is said."""
+    """A body in one of GraphQL's media types; nobody may keep it, if nothing else is said."""
     headers = {
         "vary": VARY,
         "cache-control": "no-store",

@@ -61,33 +61,37 @@ class Ways:
     def __init__(self, room: int) -> None:
         self.room = room
         self._ways: OrderedDict[Named, Way] = OrderedDict()
-        self._documents: Counter[str] = Counter()
+        self._documents: Counter[int] = Counter()
 
     def get(self, named: Named) -> Way | None:
         return self._ways.get(named)
 
     def learn(self, named: Named, way: Way) -> None:
         """Remember a way that may be gone again; those that were remembered first are forgotten first."""
-        if way.prepared.ready is None and way.prepared.key is None:
+        document = way.prepared.document
+        if way.prepared.question is None and way.prepared.key is None:
             return
         self._forget(named)
         self._ways[named] = way
-        self._count(named, way, 1)
+        self.room -= weight(named) + (0 if self._documents[id(document)] else TREE * len(document.text))
+        self._documents[id(document)] += 1
         while self.room < 0:
             self._forget(next(iter(self._ways)))
 
     def _forget(self, named: Named) -> None:
-        if named in self._ways:
-            self._count(named, self._ways.pop(named), -1)
+        way = self._ways.pop(named, None)
+        if way is None:
+            return
+        document = way.prepared.document
+        self._documents[id(document)] -= 1
+        if not self._documents[id(document)]:
+            del self._documents[id(document)]
+            self.room += TREE * len(document.text)
+        self.room += weight(named)
 
-    def _count(self, named: Named, way: Way, by: int) -> None:
-        text = way.prepared.document.text
-        before = self._documents[text]
-        self._documents[text] += by
-        self.room -= by * (EACH + TIMES * sum(map(len, named)))
-        if not before or not self._documents[text]:
-            self.room -= by * TREE * len(text)
-            self._documents += Counter()  # without those that are counted no more
+
+def weight(named: Named) -> int:
+    return EACH + TIMES * sum(map(len, named))
 
 
 class Short:
@@ -141,7 +145,7 @@ class Short:
                 made = moment, await again(whole, way.media_type, zipped)
                 whole.derived[way.media_type, zipped] = made
             return made[1]
-        if prepared.ready is None:
+        if prepared.question is None:
             return None
         result = await executor.answer(prepared.anew(), way.scene)
         plain = replies.settled(way.media_type, result)
