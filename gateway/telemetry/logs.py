@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any, Final, TextIO
+from typing import Any, ClassVar, Final, TextIO
 
 import orjson
 
 from gateway.settings import TelemetrySettings
 from gateway.telemetry.identity import CURRENT
+from gateway.telemetry.report import Report, asked, given
 
 UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -24,37 +25,28 @@ UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202
 
 
 PAUSE: Final = 0.05
+"""Seconds for which lines are gathered."""
 
+KEPT: Final = 1000
+"""Parts of lines that are kept as text."""
 
-BLANK: Final = vars(logging.LogRecord("", logging.INFO, __file__, 0, "", (), None))
+BLANK: Final = vars(logging.LogRecord("gateway.operations", logging.INFO, __file__, 0, "", (), None))
 
 
 class Line(logging.LogRecord):
-    """A record at level info with ``fields``, made for every operation: without looking where it comes from."""
+    """The record of an operation, made without looking where it comes from."""
 
-    def __init__(self, name: str, message: str, fields: Mapping[str, Any]) -> None:
-        now = time.time()
-        own = {"name": name, "msg": message, "fields": fields, "created": now, "msecs": now % 1 * 1000}
-        self.__dict__ = {**BLANK, **own}
+    report: Report
 
+    def __init__(self, report: Report) -> None:
+        self.__dict__ = own = BLANK.copy()
+        own["report"], own["msg"] = report, f"{report.type} {report.outcome}"
+        own["created"] = now = time.time()
+        own["msecs"] = now % 1 * 1000
 
-def described(record: logging.LogRecord) -> dict[str, Any]:
-    """A record as values, by their names on the line."""
-    identity = CURRENT.get()
-    line: dict[str, Any] = {
-        "time": f"{second(int(record.created))}.{int(record.msecs):03}Z",
-        "level": record.levelname.lower(),
-        "logger": record.name,
-        "message": record.getMessage(),
-    }
-    if identity is not None:
-        line |= {"request_id": identity.request_id, "trace_id": identity.trace_id}
-    line |= getattr(record, "fields", {})
-    if record.exc_info and record.exc_info[0] is not None:
-        kind, _, trace = record.exc_info
-        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
-        line |= {"exception": kind.__qualname__, "places": places}
-    return line
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return self.report.told()
 
 
 @lru_cache(maxsize=2)
@@ -66,25 +58,79 @@ def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(UNPRINTABLE)
 
 
-class Json(logging.Formatter):
+class Format(logging.Formatter):
+    """A form of lines: how one begins and ends, and how fields are told.
+
+    Operations are many and their lines are much alike: what several have in common is kept as text.
+    """
+
+    line: ClassVar[str]
+    """Of the time, and of all that follows."""
+    operation: ClassVar[str]
+    """Of the time, the opening, both ids, what was asked, how long it took, and what was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = lru_cache(KEPT)(self._both)
+        self._given = lru_cache(KEPT)(lambda tally, codes: clean(self.fields(given(tally, codes))))
+
+    def format(self, record: logging.LogRecord) -> str:
+        identity = CURRENT.get()
+        stamp = f"{second(int(record.created))}.{int(record.msecs):03}Z"
+        if isinstance(record, Line) and identity is not None:
+            report = record.report
+            opening, asked = self._asked(report.type, report.name, report.document, report.caller, report.outcome)
+            ids = identity.request_id, identity.trace_id
+            came = self._given(report.tally, report.codes)
+            return self.operation % (stamp, opening, *ids, asked, report.seconds * 1000, came)
+        told: dict[str, Any] = {}
+        if identity is not None:
+            told |= {"request_id": identity.request_id, "trace_id": identity.trace_id}
+        told |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, trace = record.exc_info
+            places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+            told |= {"exception": kind.__qualname__, "places": places}
+        opening = self.opening(record.levelname.lower(), record.name, record.getMessage())
+        return clean(self.line % (stamp, opening + self.fields(told)))
+
+    def _both(self, type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> list[str]:
+        opening = self.opening("info", BLANK["name"], f"{type} {outcome}")
+        return [clean(opening), clean(self.fields(asked(type, name, document, caller, outcome)))]
+
+    def opening(self, level: str, logger: str, message: str) -> str:
+        """What stands after the time."""
+        raise NotImplementedError
+
+    def fields(self, told: Mapping[str, Any]) -> str:
+        """What stands after others."""
+        raise NotImplementedError
+
+
+class Json(Format):
     """One JSON object a line."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return clean(orjson.dumps(described(record), default=str).decode())
+    line = '{"time":"%s"%s}'
+    operation = '{"time":"%s"%s,"request_id":"%s","trace_id":"%s"%s,"duration_ms":%.3f%s}'
+
+    def opening(self, level: str, logger: str, message: str) -> str:
+        return self.fields({"level": level, "logger": logger, "message": message})
+
+    def fields(self, told: Mapping[str, Any]) -> str:
+        return "," + orjson.dumps(told, default=str).decode()[1:-1] if told else ""
 
 
-class Console(logging.Formatter):
-    """Time, level, message, and the fields behind it."""
+class Console(Format):
+    """Time, level, message, and the fields behind it; what is empty is not told."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = described(record)
-        parts = [line.pop("time"), f"{line.pop('level'):<7}", line.pop("logger"), line.pop("message")]
-        for name, value in line.items():
-            if type(value) is str:
-                parts.append(f"{name}={value}")
-            elif value or value == 0:  # what is empty is not told
-                parts.append(f"{name}={shown(value)}")
-        return clean(" ".join(parts))
+    line = "%s%s"
+    operation = "%s%s request_id=%s trace_id=%s%s duration_ms=%.3f%s"
+
+    def opening(self, level: str, logger: str, message: str) -> str:
+        return f" {level:<7} {logger} {message}"
+
+    def fields(self, told: Mapping[str, Any]) -> str:
+        return "".join(f" {name}={shown(one)}" for name, one in told.items() if one or one == 0 or type(one) is str)
 
 
 def shown(value: Any) -> str:
@@ -94,7 +140,7 @@ def shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-FORMATS: dict[str, type[logging.Formatter]] = {"console": Console, "json": Json}
+FORMATS: dict[str, type[Format]] = {"console": Console, "json": Json}
 
 
 class Gathered(logging.StreamHandler[TextIO]):

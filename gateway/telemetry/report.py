@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from gateway.telemetry.facts import Call
+from gateway.telemetry.facts import Call, State
 from gateway.telemetry.identity import Identity
 
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
@@ -21,6 +22,30 @@ class Exchange:
     method: str
     status: int | None = None
     path: str | None = None
+
+
+class Tally(NamedTuple):
+    """The questions of an operation in figures: requests that were sent for them, and how often each kind of answer
+    came."""
+
+    attempts: int
+    answers: tuple[tuple[State | str, int], ...]
+
+    @classmethod
+    def of(cls, calls: Iterable[Call]) -> Self:
+        attempts, answers = 0, dict[State | None, int]()
+        for call in calls:
+            attempts += call.attempts
+            answers[call.state] = answers.get(call.state, 0) + 1
+        return cls(attempts, tuple(("unanswered" if state is None else state, n) for state, n in answers.items()))
+
+
+class Settled(list[Call]):
+    """Questions of which nothing changes any more: they are counted once."""
+
+    @cached_property
+    def tally(self) -> Tally:
+        return Tally.of(self)
 
 
 @dataclass(slots=True)
@@ -52,19 +77,37 @@ class Report:
             return "ok"
         return "partial" if self.answered else "failed"
 
+    @property
+    def tally(self) -> Tally:
+        return self.calls.tally if isinstance(self.calls, Settled) else Tally.of(self.calls)
+
     def told(self) -> Mapping[str, Any]:
         """What a log line says of it."""
         return {
-            "operation_type": self.type,
-            "operation_name": self.name if self.name and NAME.fullmatch(self.name) else None,
-            "document": self.document,
-            "caller": self.caller,
-            "outcome": self.outcome,
+            **asked(self.type, self.name, self.document, self.caller, self.outcome),
             "duration_ms": round(self.seconds * 1000, 3),
-            "upstream_calls": sum(call.attempts for call in self.calls),
-            "answers": counted("unanswered" if call.state is None else call.state.value for call in self.calls),
-            "errors": counted(self.codes),
+            **given(self.tally, self.codes),
         }
+
+
+def asked(type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> Mapping[str, Any]:
+    """The part of a line that operations which are asked again have in common."""
+    return {
+        "operation_type": type,
+        "operation_name": name if name and NAME.fullmatch(name) else None,
+        "document": document,
+        "caller": caller,
+        "outcome": outcome,
+    }
+
+
+def given(tally: Tally, codes: Iterable[str]) -> Mapping[str, Any]:
+    """The part of a line that operations which are answered from the same sources have in common."""
+    return {
+        "upstream_calls": tally.attempts,
+        "answers": {str(kind): times for kind, times in tally.answers},
+        "errors": counted(codes),
+    }
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:
