@@ -25,19 +25,19 @@ class Exchange:
 
 
 class Tally(NamedTuple):
-    """The questions of an operation in figures: requests that were sent for them, and how often each kind of answer
-    came."""
+    """The questions of an operation in figures: requests that were sent for them, and how often each state came."""
 
     attempts: int
-    answers: tuple[tuple[State | str, int], ...]
+    states: tuple[tuple[State | None, int], ...]
 
     @classmethod
     def of(cls, calls: Iterable[Call]) -> Self:
-        attempts, answers = 0, dict[State | None, int]()
+        attempts = 0
+        states: dict[State | None, int] = {}
         for call in calls:
             attempts += call.attempts
-            answers[call.state] = answers.get(call.state, 0) + 1
-        return cls(attempts, tuple(("unanswered" if state is None else state, n) for state, n in answers.items()))
+            states[call.state] = states.get(call.state, 0) + 1
+        return cls(attempts, tuple(states.items()))
 
 
 class Settled(list[Call]):
@@ -103,11 +103,8 @@ def asked(type: str, name: str | None, document: str | None, caller: str | None,
 
 def given(tally: Tally, codes: Iterable[str]) -> Mapping[str, Any]:
     """The part of a line that operations which are answered from the same sources have in common."""
-    return {
-        "upstream_calls": tally.attempts,
-        "answers": {str(kind): times for kind, times in tally.answers},
-        "errors": counted(codes),
-    }
+    answers = {"unanswered" if state is None else state.value: times for state, times in tally.states}
+    return {"upstream_calls": tally.attempts, "answers": answers, "errors": counted(codes)}
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:
