@@ -27,6 +27,9 @@ UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202
 PAUSE: Final = 0.05
 """Seconds for which lines are gathered."""
 
+MOST: Final = 200
+"""Lines that are gathered: what is written at once should stay in the processor's cache."""
+
 KEPT: Final = 1000
 """Parts of lines that are kept as text."""
 
@@ -54,6 +57,12 @@ def second(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
+@lru_cache(maxsize=2)
+def moment(milliseconds: int) -> str:
+    """The time of a line, as text."""
+    return f"{second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
 def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(UNPRINTABLE)
 
@@ -75,15 +84,8 @@ class Format(logging.Formatter):
         self._given = lru_cache(KEPT)(lambda tally, codes: clean(self.fields(given(tally, codes))))
 
     def format(self, record: logging.LogRecord) -> str:
-        identity = CURRENT.get()
-        stamp = f"{second(int(record.created))}.{int(record.msecs):03}Z"
-        if isinstance(record, Line) and identity is not None:
-            report = record.report
-            opening, asked = self._asked(report.type, report.name, report.document, report.caller, report.outcome)
-            ids = identity.request_id, identity.trace_id
-            came = self._given(report.tally, report.codes)
-            return self.operation % (stamp, opening, *ids, asked, report.seconds * 1000, came)
         told: dict[str, Any] = {}
+        identity = CURRENT.get()
         if identity is not None:
             told |= {"request_id": identity.request_id, "trace_id": identity.trace_id}
         told |= getattr(record, "fields", {})
@@ -92,7 +94,23 @@ class Format(logging.Formatter):
             places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
             told |= {"exception": kind.__qualname__, "places": places}
         opening = self.opening(record.levelname.lower(), record.name, record.getMessage())
-        return clean(self.line % (stamp, opening + self.fields(told)))
+        return clean(self.line % (moment(int(record.created * 1000)), opening + self.fields(told)))
+
+    def told(self, report: Report) -> str:
+        """The line of an operation."""
+        identity = CURRENT.get()
+        if identity is None:
+            return self.format(Line(report))
+        opening, asked = self._asked(report.type, report.name, report.document, report.caller, report.outcome)
+        return self.operation % (
+            moment(int(time.time() * 1000)),
+            opening,
+            identity.request_id,
+            identity.trace_id,
+            asked,
+            report.seconds * 1000,
+            self._given(report.tally, report.codes),
+        )
 
     def _both(self, type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> list[str]:
         opening = self.opening("info", BLANK["name"], f"{type} {outcome}")
@@ -146,21 +164,37 @@ FORMATS: dict[str, type[Format]] = {"console": Console, "json": Json}
 class Gathered(logging.StreamHandler[TextIO]):
     """Writes lines together, those of `PAUSE` seconds of a running loop; warnings, and what is before them, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Format) -> None:
         super().__init__()
+        self.formatter = self.form = form
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._lines.append(self.format(record))
+            self._gather(self.form.format(record))
             if record.levelno >= logging.WARNING:
                 self.flush()
-            elif len(self._lines) == 1:
-                asyncio.get_running_loop().call_later(PAUSE, self.flush)
-        except RuntimeError:
-            self.flush()
         except Exception:
             self.handleError(record)
+
+    def tell(self, report: Report) -> None:
+        """As `handle` would its `Line`."""
+        try:
+            self._gather(self.form.told(report))
+        except Exception:
+            self.handleError(Line(report))
+
+    def _gather(self, line: str) -> None:
+        with self.lock or nullcontext():
+            self._lines.append(line)
+            waiting = len(self._lines)
+        if waiting >= MOST:
+            self.flush()
+        elif waiting == 1:
+            try:
+                asyncio.get_running_loop().call_later(PAUSE, self.flush)
+            except RuntimeError:
+                self.flush()
 
     def flush(self) -> None:
         with self.lock or nullcontext():
@@ -170,12 +204,23 @@ class Gathered(logging.StreamHandler[TextIO]):
             super().flush()
 
 
+def tell(logger: logging.Logger, report: Report) -> None:
+    """Log an operation at level info, as ``logger.handle(Line(report))`` does, with a record only for who needs it."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        for handler in at.handlers:
+            if isinstance(handler, Gathered):
+                handler.tell(report)
+            elif handler.level <= logging.INFO:
+                handler.handle(Line(report))
+        at = at.parent if at.propagate else None
+
+
 def configure(settings: TelemetrySettings) -> None:
     """Send every record of the process to standard error. The level is the gateway's own; libraries, which may say
     more than a log should hold, are heard from warnings on."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line tells them
-    handler = Gathered()
-    handler.setFormatter(FORMATS[settings.log_format]())
+    handler = Gathered(FORMATS[settings.log_format]())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger("gateway").setLevel(level)

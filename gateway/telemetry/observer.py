@@ -9,10 +9,9 @@ from types import TracebackType
 
 from gateway.settings import TelemetrySettings
 from gateway.telemetry.facts import Attempt
-from gateway.telemetry.identity import CURRENT
-from gateway.telemetry.logs import Line
+from gateway.telemetry.logs import tell
 from gateway.telemetry.metrics import OPERATIONS, Metrics
-from gateway.telemetry.report import Exchange, Report
+from gateway.telemetry.report import Report
 from gateway.telemetry.traces import Traces
 
 logger = logging.getLogger("gateway.operations")
@@ -24,10 +23,6 @@ class Observer(Metrics):
     def __init__(self, settings: TelemetrySettings) -> None:
         super().__init__()
         self.traces = Traces(settings.traces) if settings.traces else None
-
-    def request(self, exchange: Exchange) -> "Heard":
-        """Around one HTTP request or WebSocket; all that is told meanwhile belongs to it."""
-        return Heard(self, exchange)
 
     def operation(self, report: Report) -> "Told":
         """Around one operation, which counts and is logged as its report says when it ends."""
@@ -42,7 +37,7 @@ class Observer(Metrics):
         for code in report.codes:
             self.operation_errors.add(code)
         if logger.isEnabledFor(logging.INFO):
-            logger.handle(Line(report))
+            tell(logger, report)
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
@@ -59,35 +54,8 @@ class Observer(Metrics):
             self.traces.close()
 
 
-# What every request passes is written as classes: generators cost it several microseconds.
-
-
-class Heard:
-    """Around one HTTP exchange."""
-
-    __slots__ = ("exchange", "observer", "span", "token")
-
-    def __init__(self, observer: Observer, exchange: Exchange) -> None:
-        self.observer, self.exchange = observer, exchange
-
-    def __enter__(self) -> None:
-        traces = self.observer.traces
-        self.span = None if traces is None else traces.request(self.exchange)
-        if self.span is not None:
-            self.span.__enter__()
-        self.token = CURRENT.set(self.exchange.identity)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        CURRENT.reset(self.token)
-        self.observer.exchanges.of[(self.exchange.status or "none",)] += 1
-        if self.span is not None:
-            self.span.__exit__(kind, error, trace)
-
-
 class Told:
-    """Around one operation."""
+    """Around one operation: as a class, since a generator costs several times as much."""
 
     __slots__ = ("observer", "report", "span")
 

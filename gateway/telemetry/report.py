@@ -1,7 +1,7 @@
 """One operation and one HTTP exchange, as logs, figures and traces tell of them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -16,12 +16,20 @@ NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
 
 @dataclass(slots=True)
 class Exchange:
-    """One HTTP request or WebSocket and the status of its answer; ``path`` is set where a route has it."""
+    """One HTTP request or WebSocket, by its ASGI ``scope``, and the status of its answer."""
 
     identity: Identity
-    method: str
+    scope: MutableMapping[str, Any]
     status: int | None = None
-    path: str | None = None
+
+    @property
+    def method(self) -> str:
+        return str(self.scope.get("method", "GET"))
+
+    @property
+    def path(self) -> str | None:
+        """Where a route has it."""
+        return self.scope["path"] if "endpoint" in self.scope else None
 
 
 class Tally(NamedTuple):

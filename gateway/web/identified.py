@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.telemetry.identity import Identity
+from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
 
@@ -23,14 +23,26 @@ class Identified:
         if scope["type"] not in CONNECTIONS:
             await self.app(scope, receive, send)
             return
-        exchange = Exchange(Identity.of(scope["headers"]), scope.get("method", "GET"))
+        exchange = Exchange(Identity.of(scope["headers"]), scope)
+        traces = self.observer.traces
+        if traces is None:
+            await self._answer(exchange, receive, send)
+        else:
+            with traces.request(exchange):
+                await self._answer(exchange, receive, send)
+
+    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        identity = exchange.identity
 
         def identified(message: Message) -> Awaitable[None]:
             if message["type"] in ANSWERS:
                 exchange.status = message.get("status", 101)
-                exchange.path = scope["path"] if "endpoint" in scope else None
-                message = {**message, "headers": [*message.get("headers", ()), *exchange.identity.headers]}
+                message = {**message, "headers": [*message.get("headers", ()), *identity.headers]}
             return send(message)
 
-        with self.observer.request(exchange):
-            await self.app(scope, receive, identified)
+        token = CURRENT.set(identity)
+        try:
+            await self.app(exchange.scope, receive, identified)
+        finally:
+            CURRENT.reset(token)
+            self.observer.exchanges.of[(exchange.status or "none",)] += 1
