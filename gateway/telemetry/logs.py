@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any, ClassVar, Final, TextIO
+from typing import Any, ClassVar, Final, NamedTuple, TextIO
 
 import orjson
 
 from gateway.settings import TelemetrySettings
-from gateway.telemetry.identity import CURRENT
-from gateway.telemetry.report import Report, asked, given
+from gateway.telemetry.identity import CURRENT, Identity
+from gateway.telemetry.report import Report, Tally, asked, given
 
 UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -67,6 +67,16 @@ def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(UNPRINTABLE)
 
 
+class Ended(NamedTuple):
+    """An operation and when it ended, in seconds since 1970; the line is made when it is written. What was asked of
+    registries may change meanwhile."""
+
+    at: float
+    identity: Identity
+    report: Report
+    tally: Tally
+
+
 class Format(logging.Formatter):
     """A form of lines: how one begins and ends, and how fields are told.
 
@@ -96,20 +106,18 @@ class Format(logging.Formatter):
         opening = self.opening(record.levelname.lower(), record.name, record.getMessage())
         return clean(self.line % (moment(int(record.created * 1000)), opening + self.fields(told)))
 
-    def told(self, report: Report) -> str:
+    def told(self, ended: Ended) -> str:
         """The line of an operation."""
-        identity = CURRENT.get()
-        if identity is None:
-            return self.format(Line(report))
+        report, identity = ended.report, ended.identity
         opening, asked = self._asked(report.type, report.name, report.document, report.caller, report.outcome)
         return self.operation % (
-            moment(int(time.time() * 1000)),
+            moment(int(ended.at * 1000)),
             opening,
             identity.request_id,
             identity.trace_id,
             asked,
             report.seconds * 1000,
-            self._given(report.tally, report.codes),
+            self._given(ended.tally, report.codes),
         )
 
     def _both(self, type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> list[str]:
@@ -167,24 +175,17 @@ class Gathered(logging.StreamHandler[TextIO]):
     def __init__(self, form: Format) -> None:
         super().__init__()
         self.formatter = self.form = form
-        self._lines: list[str] = []
+        self._lines: list[str | Ended] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._gather(self.form.format(record))
+            self.gather(self.form.format(record))
             if record.levelno >= logging.WARNING:
                 self.flush()
         except Exception:
             self.handleError(record)
 
-    def tell(self, report: Report) -> None:
-        """As `handle` would its `Line`."""
-        try:
-            self._gather(self.form.told(report))
-        except Exception:
-            self.handleError(Line(report))
-
-    def _gather(self, line: str) -> None:
+    def gather(self, line: str | Ended) -> None:
         with self.lock or nullcontext():
             self._lines.append(line)
             waiting = len(self._lines)
@@ -200,17 +201,19 @@ class Gathered(logging.StreamHandler[TextIO]):
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                self.stream.write("\n".join([*lines, ""]))
+                texts = [line if isinstance(line, str) else self.form.told(line) for line in lines]
+                self.stream.write("\n".join([*texts, ""]))
             super().flush()
 
 
 def tell(logger: logging.Logger, report: Report) -> None:
     """Log an operation at level info, as ``logger.handle(Line(report))`` does, with a record only for who needs it."""
+    identity = CURRENT.get()
     at: logging.Logger | None = logger
     while at is not None:
         for handler in at.handlers:
-            if isinstance(handler, Gathered):
-                handler.tell(report)
+            if identity is not None and isinstance(handler, Gathered):
+                handler.gather(Ended(time.time(), identity, report, report.tally))
             elif handler.level <= logging.INFO:
                 handler.handle(Line(report))
         at = at.parent if at.propagate else None
