@@ -13,7 +13,7 @@ from typing import Any
 from gateway.catalog.operation import Bounds, Operation
 from gateway.catalog.registry import Registry
 from gateway.graph.compiled import Compiled
-from gateway.telemetry.facts import Call, Facts, State
+from gateway.telemetry.facts import Call, Facts, Settled, State
 from gateway.upstream.cache import Cache, Entry
 from gateway.upstream.source import Answer, Freshness
 
@@ -30,7 +30,7 @@ class Whole:
     body: bytes
     answered: bool
     calls: list[Call]
-    counts: Mapping[tuple[str, str], int]
+    counts: Mapping[tuple[str, str, State], int]
     cache: Cache
     entries: tuple[tuple[str, Entry], ...]
     stored_at: float
@@ -40,8 +40,7 @@ class Whole:
 
     def tell(self, facts: Facts) -> None:
         """Tell that what it was made of answered once more."""
-        for (registry, call), times in self.counts.items():
-            facts.answered(registry, call, State.HIT, times)
+        facts.again(self.counts)
 
     @property
     def answer(self) -> Answer:
@@ -96,8 +95,8 @@ class Wholes:
         whole = Whole(
             body,
             answered,
-            [Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers],
-            Counter((bound.registry, bound.call.name) for bound in operation.answers),
+            Settled(Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers),
+            Counter((bound.registry, bound.call.name, State.HIT) for bound in operation.answers),
             cache,
             tuple((origin.key, origin.entry) for origin in origins),
             stored_at,

@@ -10,14 +10,16 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Final, NamedTuple, TextIO
+from typing import Any, ClassVar, Final, TextIO
 
 import orjson
 
 from gateway.settings import TelemetrySettings
+from gateway.telemetry.facts import Tally
 from gateway.telemetry.identity import CURRENT, Identity
-from gateway.telemetry.report import Report, Tally, asked, given
+from gateway.telemetry.report import Report, asked, given
 
 UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -67,7 +69,8 @@ def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(UNPRINTABLE)
 
 
-class Ended(NamedTuple):
+@dataclass(slots=True)
+class Ended:
     """An operation and when it ended, in seconds since 1970; the line is made when it is written. What was asked of
     registries may change meanwhile."""
 

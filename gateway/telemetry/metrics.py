@@ -4,7 +4,7 @@ Labels only take values that the gateway itself knows: configured names, names o
 chooses is a label, so that no client can make series.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
@@ -126,6 +126,11 @@ class Metrics(Facts):
     def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
         super().answered(registry, call, state, times)
         self.answers.of[registry, call, state] += times
+
+    def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
+        counts = self.answers.of
+        for answered, times in answers.items():
+            counts[answered] += times
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
         self.failures.add(registry, call, error.code)

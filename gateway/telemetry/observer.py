@@ -73,7 +73,8 @@ class Told:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.observer.in_progress -= 1
-        self.report.cancelled = isinstance(error, asyncio.CancelledError)
+        if error is not None:
+            self.report.cancelled = isinstance(error, asyncio.CancelledError)
         self.observer.ended(self.report)
         if self.span is not None:
             self.span.__exit__(kind, error, trace)

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-from gateway.telemetry.facts import Call, State
+from gateway.telemetry.facts import Call, Settled, Tally
 from gateway.telemetry.identity import Identity
 
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
@@ -30,30 +29,6 @@ class Exchange:
     def path(self) -> str | None:
         """Where a route has it."""
         return self.scope["path"] if "endpoint" in self.scope else None
-
-
-class Tally(NamedTuple):
-    """The questions of an operation in figures: requests that were sent for them, and how often each state came."""
-
-    attempts: int
-    states: tuple[tuple[State | None, int], ...]
-
-    @classmethod
-    def of(cls, calls: Iterable[Call]) -> Self:
-        attempts = 0
-        states: dict[State | None, int] = {}
-        for call in calls:
-            attempts += call.attempts
-            states[call.state] = states.get(call.state, 0) + 1
-        return cls(attempts, tuple(states.items()))
-
-
-class Settled(list[Call]):
-    """Questions of which nothing changes any more: they are counted once."""
-
-    @cached_property
-    def tally(self) -> Tally:
-        return Tally.of(self)
 
 
 @dataclass(slots=True)

@@ -24,11 +24,10 @@ class Identified:
             await self.app(scope, receive, send)
             return
         exchange = Exchange(Identity.of(scope["headers"]), scope)
-        traces = self.observer.traces
-        if traces is None:
+        if self.observer.traces is None:
             await self._answer(exchange, receive, send)
         else:
-            with traces.request(exchange):
+            with self.observer.traces.request(exchange):
                 await self._answer(exchange, receive, send)
 
     async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> None:
