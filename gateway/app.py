@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
-from gateway.catalog.operation import Bounds
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.catalog.watching import Watches
@@ -231,7 +231,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     if access.asks:  # everybody must show first who they are
         return Identified(app, observer)
-    return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)
+    return Identified(Short(app, executor, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from graphql import DocumentNode, GraphQLError
 from graphql.pyutils import Path
 
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.calls import Answers
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 

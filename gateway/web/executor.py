@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues, get_variable_values
@@ -13,8 +12,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
+from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, compiled
@@ -28,16 +28,17 @@ from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted, digest
+from gateway.web.persisted import Name, Persisted
 from gateway.web.requests import Asked, Refused
 from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
 from gateway.web.scenes import Scene
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An operation that may be executed, the coerced values of its variables, and what it costs; compiled, where it can
-    be, with the name that its answer is kept under, where it is, and with that answer, if there is one."""
+class Prepared(NamedTuple):
+    """An operation that may be executed, the coerced values of its variables, which nobody may change, and what it
+    costs; ``ready`` is it compiled, where it can be; ``key`` names its answer where that is kept whole, and ``kept`` is
+    that answer, with which the operation need not be executed; ``registered`` names the document that a client
+    registered before."""
 
     asked: Asked
     document: Document
@@ -48,6 +49,7 @@ class Prepared:
     ready: Compiled | None = None
     key: Key | None = None
     kept: Whole | None = None
+    registered: Name | None = None
 
     @property
     def type(self) -> OperationType:
@@ -60,6 +62,11 @@ class Prepared:
     @property
     def variables(self) -> dict[str, Any]:
         return dict(self.asked.variables)
+
+    def anew(self) -> "Prepared":
+        """The same once more: nothing has come of it yet."""
+        told = self.report
+        return self._replace(report=Report(told.type, told.name, told.document, told.caller), kept=None)
 
 
 class Executor:
@@ -100,7 +107,7 @@ class Executor:
     def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
             document = self.documents.read(self.persisted.text(asked, scene.caller))
-            report.document = digest(document.text)
+            report.document = document.digest
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
@@ -109,11 +116,12 @@ class Executor:
             permit(document, scene)
             ready = self.compiled(asked.operation_name, document, operation)
             key = None
-            if ready is not None and ready.lasting and scene.plan is None:
+            registered = self.persisted.name(asked, scene.caller)
+            if ready is not None and ready.lasting and scene.plan is None and self.wholes.keeps:
                 key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
-                    return Prepared(asked, document, operation, report, key=key, kept=kept)
+                    return Prepared(asked, document, operation, report, key=key, kept=kept, registered=registered)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -129,7 +137,7 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, report, coerced, cost, ready, key)
+        return Prepared(asked, document, operation, report, coerced, cost, ready, key, None, registered)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -145,30 +153,42 @@ class Executor:
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                if prepared.key is None or not self.wholes.keeps or scene.wanted != ANY:
+                if prepared.key is None or scene.wanted != ANY:
                     return await self.run(prepared, operation, scene.plan is not None)
-                if prepared.key in self.running:
-                    return self.joined(await asyncio.shield(self.running[prepared.key]))
-                return await self.alone(prepared, prepared.key, operation)
+                return await self.shared(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)
         except Exception as cause:
             return unforeseen(cause)
 
+    async def shared(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
+        """The answer of the registries, made once for all who ask the same at the same time."""
+        while (running := self.running.get(key)) is not None:
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                return self.joined(running.result())
+        return await self.alone(prepared, key, operation)
+
     def joined(self, result: Result) -> Result:
         """An answer that was made for somebody else who asked the same at the same time."""
         for call in result.operation.calls if result.operation else ():
             self.observer.answered(call.registry, call.name, State.SHARED)
-        return replace(result, shared=True)
+        return result._replace(shared=True)
 
     async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, kept whole; whoever asks the same meanwhile waits for it."""
-        running = asyncio.ensure_future(self.run(prepared, operation, explained=False))
-        self.running[key] = running
+        """The answer of the registries, kept whole. Whoever asks the same meanwhile waits for it, and asks them next if
+        who asked first leaves before it comes."""
+        running = self.running[key] = asyncio.get_running_loop().create_future()
         try:
-            result = await asyncio.shield(running)
+            result = await self.run(prepared, operation, explained=False)
+            running.set_result(result)
+        except Exception as error:
+            running.set_exception(error)
+            running.exception()  # if nobody waits for it, nobody misses it
+            raise
         finally:
             del self.running[key]
+            running.cancel()
         if not result.codes:
             self.wholes.keep(key, result.body, result.answered, operation)
         return result
@@ -185,7 +205,7 @@ class Executor:
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
             if prepared.ready is None
-            else prepared.ready.answer(prepared.coerced, context)
+            else prepared.ready.posed(prepared.coerced).answer(context)
         )
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
 from gateway.errors import Unauthenticated
 from gateway.graph.documents import Documents
