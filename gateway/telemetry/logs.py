@@ -19,7 +19,7 @@ import orjson
 from gateway.settings import TelemetrySettings
 from gateway.telemetry.facts import Tally
 from gateway.telemetry.identity import CURRENT, Identity
-from gateway.telemetry.report import Report, asked, given
+from gateway.telemetry.report import LONGEST, Report, asked, counted, given
 
 UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -94,7 +94,7 @@ class Format(logging.Formatter):
     def __init__(self) -> None:
         super().__init__()
         self._asked = lru_cache(KEPT)(self._both)
-        self._given = lru_cache(KEPT)(lambda tally, codes: clean(self.fields(given(tally, codes))))
+        self._given = lru_cache(KEPT)(lambda tally, errors: clean(self.fields(given(tally, errors))))
 
     def format(self, record: logging.LogRecord) -> str:
         told: dict[str, Any] = {}
@@ -112,7 +112,8 @@ class Format(logging.Formatter):
     def told(self, ended: Ended) -> str:
         """The line of an operation."""
         report, identity = ended.report, ended.identity
-        opening, asked = self._asked(report.type, report.name, report.document, report.caller, report.outcome)
+        name = report.name if report.name is None or len(report.name) <= LONGEST else None
+        opening, asked = self._asked(report.type, name, report.document, report.caller, report.outcome)
         return self.operation % (
             moment(int(ended.at * 1000)),
             opening,
@@ -120,7 +121,7 @@ class Format(logging.Formatter):
             identity.trace_id,
             asked,
             report.seconds * 1000,
-            self._given(ended.tally, report.codes),
+            self._given(ended.tally, tuple(counted(report.codes).items()) if report.codes else ()),
         )
 
     def _both(self, type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> list[str]:
@@ -204,9 +205,17 @@ class Gathered(logging.StreamHandler[TextIO]):
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                texts = [line if isinstance(line, str) else self.form.told(line) for line in lines]
-                self.stream.write("\n".join([*texts, ""]))
+                self.stream.write("".join(map(self._written, lines)))
             super().flush()
+
+    def _written(self, line: str | Ended) -> str:
+        if isinstance(line, str):
+            return line + "\n"
+        try:
+            return self.form.told(line) + "\n"
+        except Exception:
+            self.handleError(Line(line.report))
+            return ""
 
 
 def tell(logger: logging.Logger, report: Report) -> None:

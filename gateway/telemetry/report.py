@@ -9,7 +9,8 @@ from typing import Any
 from gateway.telemetry.facts import Call, Settled, Tally
 from gateway.telemetry.identity import Identity
 
-NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
+LONGEST = 100
+NAME = re.compile(rf"[_A-Za-z][_0-9A-Za-z]{{0,{LONGEST - 1}}}")
 """Names of operations that are told: GraphQL's own, of a length that a log bears."""
 
 
@@ -69,7 +70,7 @@ class Report:
         return {
             **asked(self.type, self.name, self.document, self.caller, self.outcome),
             "duration_ms": round(self.seconds * 1000, 3),
-            **given(self.tally, self.codes),
+            **given(self.tally, counted(self.codes).items()),
         }
 
 
@@ -84,10 +85,10 @@ def asked(type: str, name: str | None, document: str | None, caller: str | None,
     }
 
 
-def given(tally: Tally, codes: Iterable[str]) -> Mapping[str, Any]:
+def given(tally: Tally, errors: Iterable[tuple[str, int]]) -> Mapping[str, Any]:
     """The part of a line that operations which are answered from the same sources have in common."""
     answers = {"unanswered" if state is None else state.value: times for state, times in tally.states}
-    return {"upstream_calls": tally.attempts, "answers": answers, "errors": counted(codes)}
+    return {"upstream_calls": tally.attempts, "answers": answers, "errors": dict(errors)}
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:

@@ -150,6 +150,17 @@ async def test_a_caller_with_an_odd_name_is_told_on_one_line() -> None:
     assert json.loads(line)["caller"] == '"odd"\n\u2028'
 
 
+async def test_a_line_that_cannot_be_written_takes_no_other_along() -> None:
+    with written() as text:
+        token = CURRENT.set(Identity.of([]))
+        for caller in ("one", "\ud800", "another"):
+            with Observer(Telemetry()).operation(Report(caller=caller)):
+                pass
+        CURRENT.reset(token)
+        told = [line for line in text.getvalue().splitlines() if line.startswith("{")]
+    assert [json.loads(line)["caller"] for line in told] == ["one", "another"]
+
+
 async def test_the_line_of_an_operation_says_what_it_was_when_it_ended() -> None:
     """However long it takes to be written."""
     call = Call("pai", "GetModel")
