@@ -150,7 +150,7 @@ def warm_up(path: str) -> tuple[str, list[str]]:
 async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
     """Around the application's life: metrics on their port, if they have one, and at the end the last of the traces."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, observer.traces.close)
+        stack.push_async_callback(asyncio.to_thread, observer.close)
         if settings.metrics == "port":
             door = MetricsDoor(observer)
             await stack.enter_async_context(metrics_port(door, settings.metrics_host, settings.metrics_port))

@@ -5,11 +5,13 @@ Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (statu
 """
 
 from asyncio import BaseTransport, TimerHandle, Transport
-from collections.abc import Callable
 from enum import Enum
 from http import HTTPStatus
+from math import inf
 from typing import Any, Final, cast
 
+from starlette.types import ASGIApp
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.settings import LimitsSettings
@@ -21,6 +23,10 @@ PATIENCE: Final = 30.0
 """Seconds in which a client must take what it is sent, up to the mark at which more is written."""
 
 
+FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+"""Headers by which a proxy tells of its client, which uvicorn reads."""
+
+
 class Stage(Enum):
     """What a connection is waiting for: a request, the rest of its head, or the rest of its body."""
 
@@ -29,60 +35,92 @@ class Stage(Enum):
     BODY = 2
 
 
+IDLE, HEAD, BODY = Stage
+
+
+IDLE, HEAD, BODY = Stage
+
+
 class Connection(HttpToolsProtocol):
     """HTTP as uvicorn speaks it. Of more connections than ``limits.connections`` the one goes that was longest without
-    a request; when there is none, the new one."""
+    a request; when there is none, the new one.
 
-    def __init__(self, limits: LimitsSettings, **uvicorns: Any) -> None:
+    ``app`` hears a request directly, and through uvicorn's middleware if the request has headers that this one reads.
+    No request sets a timer: one alarm for each connection rings as often as something might be overdue.
+    """
+
+    def __init__(self, limits: LimitsSettings, app: ASGIApp, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self.limits = limits
-        self.stage = Stage.IDLE
+        self.direct, self.proxied = cast(ASGI3Application, app), self.app
+        self.stage = IDLE
         self.since = self.loop.time()
         self.head_bytes = 0
         self.refused = False
-        self._timers: dict[str, TimerHandle] = {}
+        self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
+        self._alarm: TimerHandle | None = None
+        self._taking: TimerHandle | None = None
 
     @property
     def answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def due(self) -> float:
+        """When to close it, in the loop's time, if nothing happens until then."""
+        if self.refused:  # who is closed while still sending might not see the answer
+            return self.since + LINGER
+        if self.stage is HEAD or self.cycle is None:
+            return self.since + self.limits.head_seconds
+        if self.answering:
+            return inf
+        return self.since + (LINGER if self.stage is BODY else self.timeout_keep_alive)
+
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
-        self._arm("head", self.limits.head_seconds, self.close)
+        self._look()
         if len(self.connections) > self.limits.connections:
             others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
-            idle = [one for one in others if one.stage is not Stage.BODY and not one.answering]
+            idle = [one for one in others if one.stage is not BODY and not one.answering]
             if idle:
                 min(idle, key=lambda one: one.since).close()
             else:
                 self.refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for name in tuple(self._timers):
-            self._disarm(name)
+        self._silence()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self) -> None:
+        self._silence()
+        super().handle_websocket_upgrade()
+
     def data_received(self, data: bytes) -> None:
-        if self.refused or (self.stage is Stage.IDLE and not data.strip(b"\r\n")):
-            return  # empty lines before a request are no sign of one
-        self.head_bytes += len(data)
+        if self.refused:
+            return
+        self.head_bytes = len(data) if self.stage is IDLE else self.head_bytes + len(data)
         super().data_received(data)
-        if self.stage is Stage.HEAD and self.head_bytes > self.limits.head_bytes:
+        if self.stage is HEAD and self.head_bytes > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._enter(Stage.HEAD)
-        if "head" not in self._timers:
-            self._arm("head", self.limits.head_seconds, self.close)
+        self.stage = HEAD
+        if self.cycle is not None:  # the first head is expected from the beginning
+            self.since = self.loop.time()
 
     def on_headers_complete(self) -> None:
         if self.refused:
             return
-        self._disarm("head")
-        self._enter(Stage.BODY)
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.head_bytes:
+        self.stage = BODY
+        hosts, size, self.app = 0, len(self.url), self.direct
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+            elif name in FORWARDED:
+                self.app = self.proxied
+        if size > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST)
@@ -96,52 +134,60 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.refused:
             return
-        self._disarm("linger")
-        self._enter(Stage.IDLE)
+        self.stage, self.since = IDLE, self.loop.time()
         self.head_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self.since = self.loop.time()
-        if self.stage is Stage.BODY and not self.answering:
-            self._arm("linger", LINGER, self.close)
+        if self.stage is not HEAD:
+            self.since = self.loop.time()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:  # as there, but without a timer
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._arm("taking", PATIENCE, self.transport.abort)
+        self._hurry()
 
     def resume_writing(self) -> None:
-        self._disarm("taking")
+        if self._taking is not None:
+            self._taking.cancel()
         super().resume_writing()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close after what is written has been taken, for which there is as much time as for any answer."""
         if not self.transport.is_closing():
             self.transport.close()
-            self._arm("taking", PATIENCE, self.transport.abort)
+            self._hurry()
 
     def refuse(self, status: HTTPStatus) -> None:
         """Answer what cannot be heard, and listen no more; where another answer is being written, close at once."""
         if self.answering:
             self.close()
         elif not self.refused and not self.transport.is_closing():
-            self.refused = True
+            self.refused, self.since = True, self.loop.time()
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(head.encode())
             self.transport.write_eof()
-            self._arm("linger", LINGER, self.close)  # who is closed while still sending might not see the answer
 
-    def _enter(self, stage: Stage) -> None:
-        self.stage, self.since = stage, self.loop.time()
+    def _look(self) -> None:
+        """Close it if that is due, else look again when it might be."""
+        now, due = self.loop.time(), self.due
+        if due <= now:
+            self.close()
+        else:
+            self._alarm = self.loop.call_at(min(due, now + self._pace), self._look)
 
-    def _arm(self, name: str, seconds: float, ending: Callable[[], None]) -> None:
-        self._disarm(name)
-        self._timers[name] = self.loop.call_later(seconds, ending)
+    def _hurry(self) -> None:
+        """From now on the client has limited time to take what is written."""
+        if self._taking is not None:
+            self._taking.cancel()
+        self._taking = self.loop.call_later(PATIENCE, self.transport.abort)
 
-    def _disarm(self, name: str) -> None:
-        if name in self._timers:
-            self._timers.pop(name).cancel()
+    def _silence(self) -> None:
+        """Without any timer."""
+        for timer in (self._alarm, self._taking):
+            if timer is not None:
+                timer.cancel()

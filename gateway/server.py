@@ -28,11 +28,10 @@ class Generation:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.state: dict[str, Any] = {}
+        self.running = 0
+        self.idle: asyncio.Event | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._running = 0
         self._messages = iter(({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}))
 
     async def open(self) -> None:
@@ -45,7 +44,9 @@ class Generation:
 
     async def close(self) -> None:
         """When nothing of it runs any more."""
-        await self._idle.wait()
+        if self.running:
+            self.idle = asyncio.Event()
+            await self.idle.wait()
         self._ending.set()
         await self._life
 
@@ -57,17 +58,6 @@ class Generation:
     async def _send(self, message: Message) -> None:
         if message["type"] == "lifespan.startup.complete":
             self._opened.set_result(None)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = dict(self.state)
-        self._running += 1
-        self._idle.clear()
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
 
 
 class Current:
@@ -115,9 +105,18 @@ class Current:
         await asyncio.gather(self.generation.close(), *self._retiring)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self.generation is not None
-        leaves = scope["type"] == "http" and self.stopping
-        await self.generation(scope, receive, leaving(send) if leaves else send)
+        generation = self.generation
+        assert generation is not None
+        if self.stopping and scope["type"] == "http":
+            send = leaving(send)
+        scope["state"] = generation.state.copy()
+        generation.running += 1
+        try:
+            await generation.app(scope, receive, send)
+        finally:
+            generation.running -= 1
+            if generation.idle is not None and not generation.running:
+                generation.idle.set()
 
 
 def leaving(send: Send) -> Send:
@@ -142,7 +141,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 current,
-                http=partial(Connection, settings.limits),  # type: ignore[arg-type]
+                http=partial(Connection, settings.limits, current),  # type: ignore[arg-type]
                 ws="websockets-sansio",
                 ws_max_size=LARGEST_MESSAGE,
                 lifespan="off",

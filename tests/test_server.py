@@ -193,6 +193,24 @@ async def test_what_is_kept_stays_kept_over_a_reload(config: Path) -> None:
         assert sum(cloud.calls.values()) == made
 
 
+@pytest.mark.parametrize(
+    ("headers", "remote"), [({}, "127.0.0.1"), ({"X-Forwarded-For": "203.0.113.7, 127.0.0.1"}, "203.0.113.7")]
+)
+async def test_the_audit_log_names_the_client_of_a_proxy_on_the_same_host(
+    config: Path, twin: str, headers: dict[str, str], remote: str
+) -> None:
+    async with (
+        running(config, twin, '[server]\nprofile = "production"\n', "one") as gateway,
+        aiohttp.ClientSession() as session,
+    ):
+        body = {"query": "{ __schema { types { name } } }"}
+        async with session.post(gateway.url + "/graphql", json=body, headers=headers) as response:
+            assert (await response.json())["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        said = await gateway.line()
+        assert " gateway.audit " in said
+        assert f'"remote": "{remote}"' in said
+
+
 async def test_a_worker_that_dies_is_replaced(config: Path, twin: str) -> None:
     async with running(config, twin, "[server]\nworkers = 2\n", "one") as gateway, aiohttp.ClientSession() as session:
         first = children(gateway.pid)

@@ -7,7 +7,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from gateway.catalog.calls import Calls
 from gateway.catalog.registry import Registry
-from gateway.telemetry.facts import Call, Facts, State
+from gateway.telemetry.facts import Call, Facts, Settled, State
 from gateway.upstream.cache import Cache, Entry
 from gateway.upstream.source import ANY, Answer, Freshness
 
@@ -24,8 +24,8 @@ class Basis:
     it holds, since they are told apart by identity. All entries were kept, and used, at ``used_at``, when the cache's
     memory had lost ``losses``."""
 
-    calls: list[Call]
-    counts: Mapping[tuple[str, str], int]
+    calls: Settled
+    counts: Mapping[tuple[str, str, State], int]
     cache: Cache
     entries: tuple[tuple[str, Entry], ...]
     stored_at: float
@@ -50,8 +50,8 @@ class Basis:
         calls = [Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers]
         calls += [call for part in parts for call in part.calls]
         return cls(
-            calls,
-            Counter((call.registry, call.name) for call in calls),
+            Settled(calls),
+            Counter((call.registry, call.name, State.HIT) for call in calls),
             cache,
             (*((origin.key, origin.entry) for origin in origins), *(entry for part in parts for entry in part.entries)),
             stored_at,
@@ -71,8 +71,7 @@ class Basis:
 
     def tell(self, facts: Facts) -> None:
         """Tell that what it was made of answered once more."""
-        for (registry, call), times in self.counts.items():
-            facts.answered(registry, call, State.HIT, times)
+        facts.again(self.counts)
 
     @property
     def moment(self) -> Moment:

@@ -4,12 +4,14 @@ The upstream knows `Facts` only; who counts, traces or logs them overrides what 
 by their names, times in seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from time import perf_counter
+from typing import NamedTuple, Self
 
 from gateway.errors import NotFound, RegistryError
 
@@ -64,6 +66,30 @@ CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
 """The question on whose behalf things happen; None for what is done for nobody, such as a refresh."""
 
 
+class Tally(NamedTuple):
+    """The questions of an operation in figures: requests that were sent for them, and how often each state came."""
+
+    attempts: int
+    states: tuple[tuple[State | None, int], ...]
+
+    @classmethod
+    def of(cls, calls: Iterable[Call]) -> Self:
+        attempts = 0
+        states: dict[State | None, int] = {}
+        for call in calls:
+            attempts += call.attempts
+            states[call.state] = states.get(call.state, 0) + 1
+        return cls(attempts, tuple(states.items()))
+
+
+class Settled(list[Call]):
+    """Questions of which nothing changes any more: they are counted once."""
+
+    @cached_property
+    def tally(self) -> Tally:
+        return Tally.of(self)
+
+
 @dataclass(slots=True)
 class Attempt:
     """One request on the wire: the HTTP status of its answer, and how many went before it for the same question."""
@@ -90,6 +116,9 @@ class Facts:
         current = CURRENT.get()
         if current is not None:
             current.state = state
+
+    def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
+        """Questions were answered as often as told here, all at once and on behalf of nobody."""
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
         """A question was given up, after all attempts or before the first."""

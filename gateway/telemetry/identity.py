@@ -3,11 +3,13 @@
 Source: W3C Trace Context, level 1, section 3.2 (the ``traceparent`` header).
 """
 
+import os
 import re
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids that a client may give its request; in any other there may be something that a log does not bear."""
@@ -15,7 +17,20 @@ ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-class Identity(NamedTuple):
+_random: list[str] = []
+os.register_at_fork(after_in_child=_random.clear)
+
+
+def random() -> str:
+    """80 random hex digits; the system is asked for many of them at once."""
+    if not _random:
+        digits = secrets.token_hex(40 * 64)
+        _random.extend(digits[at : at + 80] for at in range(0, len(digits), 80))
+    return _random.pop()
+
+
+@dataclass(slots=True)
+class Identity:
     """A request's id, and its trace: ``trace_id`` (32 hex digits), ``span_id`` (16) of the gateway's own part,
     ``parent_id`` of the caller's, if there is one, and whether the trace is ``sampled``."""
 
@@ -29,6 +44,8 @@ class Identity(NamedTuple):
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self:
         """The identity of a request by its headers, whose names are in lower case: theirs where it can be used, else
         a new one."""
+        digits = random()
+        identity = cls(digits[:32], digits[32:64], digits[64:])
         ids: list[bytes] = []
         traces: list[bytes] = []
         for name, value in headers:
@@ -36,20 +53,19 @@ class Identity(NamedTuple):
                 ids.append(value)
             elif name == b"traceparent":
                 traces.append(value)
-        known = len(ids) == 1 and ACCEPTED.fullmatch(ids[0])
-        random = secrets.token_hex(40)
-        request_id, trace_id, span_id = random[:32], random[32:64], random[64:]
-        if known:
-            request_id = ids[0].decode()
+        if len(ids) == 1 and ACCEPTED.fullmatch(ids[0]):
+            identity.request_id = ids[0].decode()
         trace = TRACEPARENT.fullmatch(traces[0]) if len(traces) == 1 else None
-        if trace is None or (trace[1] == b"00" and trace[5]):
-            return cls(request_id, trace_id, span_id)
-        parent_id, sampled = trace[3].decode(), bool(int(trace[4], 16) & 1)
-        return cls(request_id, trace[2].decode(), span_id, parent_id, sampled)
+        if trace is not None and not (trace[1] == b"00" and trace[5]):
+            identity.trace_id, identity.parent_id = trace[2].decode(), trace[3].decode()
+            identity.sampled = bool(int(trace[4], 16) & 1)
+        return identity
 
     @property
-    def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+    def headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """What an answer says of it."""
+        traceparent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+        return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

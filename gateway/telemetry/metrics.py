@@ -4,27 +4,22 @@ Labels only take values that the gateway itself knows: configured names, names o
 chooses is a label, so that no client can make series.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.errors import NotFound, RegistryError, RegistryThrottled
 from gateway.telemetry.facts import Attempt, Facts, State
-
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-"""Upper bounds in seconds: from an answer out of memory to the deadline of an operation."""
+from gateway.telemetry.series import Counts, Times
 
 OPERATIONS = ("query", "mutation", "subscription")
 """Types of operations; a document that has none of them is an ``unknown`` one."""
-
-
-disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each series, which nobody asks for
 
 ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
 
@@ -56,9 +51,6 @@ class Metrics(Facts):
         running.set_function(lambda: self.in_progress)
         self.watchers = self._gauge("watchers", "Subscriptions that are open.")
 
-        self._ended: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._exchanged: dict[int | None, Counter] = {}
-
         call = ("registry", "call")
         self.attempts = self._counter("upstream_attempts", "Requests sent; code is OK or an error's.", *call, "code")
         self.attempt_times = self._histogram("upstream_attempt_duration", "Time of a request to a registry.", *call)
@@ -78,38 +70,27 @@ class Metrics(Facts):
         self.openings = self._counter("circuit_openings", "Times that a registry was left alone.", "registry")
 
         self.answers = self._counter("cache_answers", f"Questions answered: {', '.join(ANSWERED)}.", *call, "state")
-        self._answered: dict[tuple[str, str, State], Counter] = {}
         self.refreshes = self._counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
         self.entries = self._gauge("cache_entries", "Answers kept in memory.")
         self.bytes = self._gauge("cache_bytes", "Their size as JSON.")
         self.lease_waits = self._histogram("lease_wait", "Time spent waiting for another replica that asks the same.")
         self.shared_failures = self._counter("shared_cache_failures", "Operations of the shared cache that failed.")
 
-    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+    def _counter(self, name: str, help: str, *labels: str) -> Counts:
         self.described.append(Described(f"gateway_{name}_total", "counter", labels, help))
-        return Counter(f"gateway_{name}", help, labels, registry=self.collectors)
+        counts = Counts(f"gateway_{name}", help, labels)
+        self.collectors.register(counts)
+        return counts
 
     def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
         self.described.append(Described(f"gateway_{name}", "gauge", labels, help))
         return Gauge(f"gateway_{name}", help, labels, registry=self.collectors)
 
-    def _histogram(self, name: str, help: str, *labels: str) -> Histogram:
+    def _histogram(self, name: str, help: str, *labels: str) -> Times:
         self.described.append(Described(f"gateway_{name}_seconds", "histogram", labels, help))
-        return Histogram(f"gateway_{name}_seconds", help, labels, registry=self.collectors, buckets=BUCKETS)
-
-    def ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """An operation has ended."""
-        if (kind, outcome) not in self._ended:  # looking a series up by its labels costs more than counting
-            self._ended[kind, outcome] = self.operations.labels(kind, outcome), self.operation_times.labels(kind)
-        operations, times = self._ended[kind, outcome]
-        operations.inc()
-        times.observe(seconds)
-
-    def exchanged(self, status: int | None) -> None:
-        """An HTTP request, or a WebSocket, has ended."""
-        if status not in self._exchanged:
-            self._exchanged[status] = self.exchanges.labels(status or "none")
-        self._exchanged[status].inc()
+        times = Times(f"gateway_{name}_seconds", help, labels)
+        self.collectors.register(times)
+        return times
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All figures as text, and its media type, by a scraper's ``Accept``."""
@@ -136,41 +117,44 @@ class Metrics(Facts):
         except RegistryError as error:
             code = "OK" if isinstance(error, NotFound) else error.code
             if isinstance(error, RegistryThrottled):
-                self.throttles.labels(registry, call).inc()
+                self.throttles.add(registry, call)
             raise
         finally:
-            self.attempts.labels(registry, call, code).inc()
-            self.attempt_times.labels(registry, call).observe(perf_counter() - started)
+            self.attempts.add(registry, call, code)
+            self.attempt_times.add(perf_counter() - started, registry, call)
 
     def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
         super().answered(registry, call, state, times)
-        if (registry, call, state) not in self._answered:
-            self._answered[registry, call, state] = self.answers.labels(registry, call, state.value)
-        self._answered[registry, call, state].inc(times)
+        self.answers.of[registry, call, state] += times
+
+    def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
+        counts = self.answers.of
+        for answered, times in answers.items():
+            counts[answered] += times
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
-        self.failures.labels(registry, call, error.code).inc()
+        self.failures.add(registry, call, error.code)
 
     def refreshed(self, registry: str, call: str) -> None:
-        self.refreshes.labels(registry, call).inc()
+        self.refreshes.add(registry, call)
 
     def waited(self, registry: str, seconds: float) -> None:
-        self.quota_waits.labels(registry).observe(seconds)
+        self.quota_waits.add(seconds, registry)
 
     def retried(self, registry: str, call: str) -> None:
-        self.retries.labels(registry, call).inc()
+        self.retries.add(registry, call)
 
     def hedged(self, registry: str, call: str) -> None:
-        self.hedges.labels(registry, call).inc()
+        self.hedges.add(registry, call)
 
     def opened(self, registry: str) -> None:
-        self.openings.labels(registry).inc()
+        self.openings.add(registry)
 
     def leased(self, seconds: float) -> None:
-        self.lease_waits.observe(seconds)
+        self.lease_waits.add(seconds)
 
     def shared_cache_failed(self) -> None:
-        self.shared_failures.inc()
+        self.shared_failures.add()
 
 
 def is_in(state: Callable[[], str], one: str) -> float:

@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 
 from gateway.settings import TelemetrySettings
 from gateway.telemetry.facts import Attempt
-from gateway.telemetry.identity import CURRENT, Identity
-from gateway.telemetry.logs import Line
+from gateway.telemetry.logs import tell
 from gateway.telemetry.metrics import OPERATIONS, Metrics
-from gateway.telemetry.report import Exchange, Report, counted
-from gateway.telemetry.traces import Traces, Untraced
+from gateway.telemetry.report import Report
+from gateway.telemetry.traces import Traces
 
 logger = logging.getLogger("gateway.operations")
 
@@ -23,52 +22,40 @@ class Observer(Metrics):
 
     def __init__(self, settings: TelemetrySettings) -> None:
         super().__init__()
-        self.traces = Traces(settings.traces) if settings.traces else Untraced()
-
-    def request(self, headers: Iterable[tuple[bytes, bytes]], method: str) -> "Heard":
-        """Around one HTTP request or WebSocket; all that is told meanwhile belongs to it."""
-        return Heard(self, Exchange(Identity.of(headers), method))
+        self.traces = Traces(settings.traces) if settings.traces else None
 
     def operation(self, report: Report) -> "Told":
         """Around one operation, which counts and is logged as its report says when it ends."""
         return Told(self, report)
 
+    def ended(self, report: Report) -> None:
+        """An operation has ended as its report says."""
+        report.seconds = seconds = perf_counter() - report.started
+        kind = report.type if report.type in OPERATIONS else "unknown"
+        self.operations.of[kind, report.outcome] += 1
+        self.operation_times.add(seconds, kind)
+        for code in report.codes:
+            self.operation_errors.add(code)
+        if logger.isEnabledFor(logging.INFO):
+            tell(logger, report)
+
     @contextmanager
     def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
-        with (
-            super().attempt(registry, call, method) as attempt,
-            self.traces.attempt(registry, call, method, attempt),
-        ):
-            yield attempt
+        with super().attempt(registry, call, method) as attempt:
+            if self.traces is None:
+                yield attempt
+            else:
+                with self.traces.attempt(registry, call, method, attempt):
+                    yield attempt
 
-
-# What every request passes is written as classes: generators cost it several microseconds.
-
-
-class Heard:
-    """Around one HTTP exchange."""
-
-    __slots__ = ("exchange", "observer", "span", "token")
-
-    def __init__(self, observer: Observer, exchange: Exchange) -> None:
-        self.observer, self.exchange = observer, exchange
-
-    def __enter__(self) -> Exchange:
-        self.span = self.observer.traces.request(self.exchange)
-        self.span.__enter__()
-        self.token = CURRENT.set(self.exchange.identity)
-        return self.exchange
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        CURRENT.reset(self.token)
-        self.observer.exchanged(self.exchange.status)
-        self.span.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Send what is left of traces; this may block."""
+        if self.traces is not None:
+            self.traces.close()
 
 
 class Told:
-    """Around one operation."""
+    """Around one operation: as a class, since a generator costs several times as much."""
 
     __slots__ = ("observer", "report", "span")
 
@@ -76,20 +63,18 @@ class Told:
         self.observer, self.report = observer, report
 
     def __enter__(self) -> None:
+        traces = self.observer.traces
         self.observer.in_progress += 1
-        self.span = self.observer.traces.operation(self.report)
-        self.span.__enter__()
+        self.span = None if traces is None else traces.operation(self.report)
+        if self.span is not None:
+            self.span.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        observer, report = self.observer, self.report
-        report.cancelled = isinstance(error, asyncio.CancelledError)
-        report.seconds = perf_counter() - report.started
-        observer.in_progress -= 1
-        observer.ended(report.type if report.type in OPERATIONS else "unknown", report.outcome, report.seconds)
-        for code, times in counted(report.codes).items() if report.codes else ():
-            observer.operation_errors.labels(code).inc(times)
-        if logger.isEnabledFor(logging.INFO):
-            logger.handle(Line(logger.name, f"{report.type} {report.outcome}", report.told()))
-        self.span.__exit__(kind, error, trace)
+        self.observer.in_progress -= 1
+        if error is not None:
+            self.report.cancelled = isinstance(error, asyncio.CancelledError)
+        self.observer.ended(self.report)
+        if self.span is not None:
+            self.span.__exit__(kind, error, trace)

@@ -1,26 +1,35 @@
 """One operation and one HTTP exchange, as logs, figures and traces tell of them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from gateway.telemetry.facts import Call
+from gateway.telemetry.facts import Call, Settled, Tally
 from gateway.telemetry.identity import Identity
 
-NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
+LONGEST = 100
+NAME = re.compile(rf"[_A-Za-z][_0-9A-Za-z]{{0,{LONGEST - 1}}}")
 """Names of operations that are told: GraphQL's own, of a length that a log bears."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One HTTP request or WebSocket and the status of its answer; ``path`` is set where a route has it."""
+    """One HTTP request or WebSocket, by its ASGI ``scope``, and the status of its answer."""
 
     identity: Identity
-    method: str
+    scope: MutableMapping[str, Any]
     status: int | None = None
-    path: str | None = None
+
+    @property
+    def method(self) -> str:
+        return str(self.scope.get("method", "GET"))
+
+    @property
+    def path(self) -> str | None:
+        """Where a route has it."""
+        return self.scope["path"] if "endpoint" in self.scope else None
 
 
 @dataclass(slots=True)
@@ -52,19 +61,34 @@ class Report:
             return "ok"
         return "partial" if self.answered else "failed"
 
+    @property
+    def tally(self) -> Tally:
+        return self.calls.tally if isinstance(self.calls, Settled) else Tally.of(self.calls)
+
     def told(self) -> Mapping[str, Any]:
         """What a log line says of it."""
         return {
-            "operation_type": self.type,
-            "operation_name": self.name if self.name and NAME.fullmatch(self.name) else None,
-            "document": self.document,
-            "caller": self.caller,
-            "outcome": self.outcome,
+            **asked(self.type, self.name, self.document, self.caller, self.outcome),
             "duration_ms": round(self.seconds * 1000, 3),
-            "upstream_calls": sum(call.attempts for call in self.calls),
-            "answers": counted("unanswered" if call.state is None else call.state.value for call in self.calls),
-            "errors": counted(self.codes),
+            **given(self.tally, counted(self.codes).items()),
         }
+
+
+def asked(type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> Mapping[str, Any]:
+    """The part of a line that operations which are asked again have in common."""
+    return {
+        "operation_type": type,
+        "operation_name": name if name and NAME.fullmatch(name) else None,
+        "document": document,
+        "caller": caller,
+        "outcome": outcome,
+    }
+
+
+def given(tally: Tally, errors: Iterable[tuple[str, int]]) -> Mapping[str, Any]:
+    """The part of a line that operations which are answered from the same sources have in common."""
+    answers = {"unanswered" if state is None else state.value: times for state, times in tally.states}
+    return {"upstream_calls": tally.attempts, "answers": answers, "errors": dict(errors)}
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:

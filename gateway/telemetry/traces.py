@@ -8,7 +8,8 @@ The library is an optional extra, and is imported only when traces are asked for
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
@@ -28,26 +29,7 @@ EXPORT = 2.0
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 
-class Untraced:
-    """Makes no spans."""
-
-    def request(self, exchange: Exchange) -> AbstractContextManager[None]:
-        """Around an HTTP request; its identity takes on that of the span."""
-        return nullcontext()
-
-    def operation(self, report: Report) -> AbstractContextManager[None]:
-        """Around an operation."""
-        return nullcontext()
-
-    def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> AbstractContextManager[None]:
-        """Around one request to a registry."""
-        return nullcontext()
-
-    def close(self) -> None:
-        """Send what is left to send; this may block."""
-
-
-class Traces(Untraced):
+class Traces:
     """Sends spans by OTLP over HTTP to a collector at ``url``; what else OpenTelemetry can be told, such as a sampler,
     is read by it from its own ``OTEL_`` variables. Raises `SettingsError` where the extra is not installed."""
 
@@ -88,12 +70,13 @@ class Traces(Untraced):
 
     @contextmanager
     def request(self, exchange: Exchange) -> Iterator[None]:
+        """Around an HTTP request; its identity takes on that of the span."""
         method = exchange.method if exchange.method in METHODS else "_OTHER"
         attributes = {"http.request.method": method}
         with self.span(method, "SERVER", attributes, self.parent(exchange.identity)) as span:
             of = span.get_span_context()
             ids = {"trace_id": f"{of.trace_id:032x}", "span_id": f"{of.span_id:016x}"}
-            exchange.identity = exchange.identity._replace(**ids, sampled=of.trace_flags.sampled)
+            exchange.identity = replace(exchange.identity, **ids, sampled=of.trace_flags.sampled)
             try:
                 yield
             finally:
@@ -118,6 +101,7 @@ class Traces(Untraced):
 
     @contextmanager
     def operation(self, report: Report) -> Iterator[None]:
+        """Around an operation."""
         with self.span("GraphQL operation", "INTERNAL", {}) as span:
             try:
                 yield
@@ -138,6 +122,7 @@ class Traces(Untraced):
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> Iterator[None]:
+        """Around one request to a registry."""
         attributes = {
             "http.request.method": method,
             "http.request.resend_count": attempt.earlier or None,
@@ -156,4 +141,5 @@ class Traces(Untraced):
                     span.set_attribute("http.response.status_code", attempt.status)
 
     def close(self) -> None:
+        """Send what is left to send; this may block."""
         self.provider.shutdown()

@@ -1,12 +1,16 @@
 """Every answer tells by what its request is known in the log and in traces: ``x-request-id`` and ``traceparent``."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.report import Exchange
 
-ANSWERS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+CONNECTIONS: Final = frozenset({"http", "websocket"})
+ANSWERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class Identified:
@@ -16,18 +20,28 @@ class Identified:
         self.app, self.observer = app, observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in CONNECTIONS:
             await self.app(scope, receive, send)
             return
-        with self.observer.request(scope["headers"], scope.get("method", "GET")) as exchange:
-            identity = exchange.identity
-            said = [(b"x-request-id", identity.request_id.encode()), (b"traceparent", identity.traceparent.encode())]
+        exchange = Exchange(Identity.of(scope["headers"]), scope)
+        if self.observer.traces is None:
+            await self._answer(exchange, receive, send)
+        else:
+            with self.observer.traces.request(exchange):
+                await self._answer(exchange, receive, send)
 
-            async def identified(message: Message) -> None:
-                if message["type"] in ANSWERS:
-                    exchange.status = message.get("status", 101)
-                    exchange.path = scope["path"] if "endpoint" in scope else None
-                    message = {**message, "headers": [*message.get("headers", ()), *said]}
-                await send(message)
+    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        identity = exchange.identity
 
-            await self.app(scope, receive, identified)
+        def identified(message: Message) -> Awaitable[None]:
+            if message["type"] in ANSWERS:
+                exchange.status = message.get("status", 101)
+                message = {**message, "headers": [*message.get("headers", ()), *identity.headers]}
+            return send(message)
+
+        token = CURRENT.set(identity)
+        try:
+            await self.app(exchange.scope, receive, identified)
+        finally:
+            CURRENT.reset(token)
+            self.observer.exchanges.of[(exchange.status or "none",)] += 1

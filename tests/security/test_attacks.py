@@ -232,6 +232,16 @@ async def test_who_asks_nothing_is_not_waited_for(session: Session, target: Targ
     assert set(statuses(await spoken(target, SLOW[name]))) <= {200}
 
 
+async def test_a_websocket_may_be_silent_for_longer_than_a_head_may_take(session: Session, target: Target) -> None:
+    async with session.ws_connect("/graphql", protocols=["graphql-transport-ws"]) as socket:
+        await socket.send_json({"type": "connection_init"})
+        assert (await socket.receive_json())["type"] == "connection_ack"
+        for _ in range(3):
+            assert await spoken(target, b"") == b"", "the gateway was not the one to close it"
+        await socket.send_json({"type": "ping"})
+        assert (await socket.receive_json())["type"] == "pong"
+
+
 async def test_a_head_that_drips_is_cut_off(session: Session, target: Target) -> None:
     reader, writer = await asyncio.open_connection(target.host, target.port)
     writer.write(b"GET /healthz HTTP/1.1\r\n")

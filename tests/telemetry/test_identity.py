@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import subprocess
+import sys
 
 import pytest
 from starlette.applications import Starlette
@@ -84,6 +86,26 @@ async def test_what_is_no_trace_is_not_gone_on_with(world: World, given: str) ->
     said = (await world.gateway.request("GET", "/healthz", headers={"traceparent": given})).headers["traceparent"]
     assert NEW_TRACE.fullmatch(said)
     assert TRACE not in said
+
+
+def test_no_two_processes_give_the_same_ids() -> None:
+    """Also those that are forked after ids were made."""
+    code = """
+import os
+from gateway.telemetry.identity import Identity
+def say():
+    new = [Identity.of([]) for _ in range(100)]
+    print(*(id for one in new for id in (one.request_id, one.trace_id, one.span_id)), flush=True)
+say()
+if os.fork() == 0:
+    say()
+    os._exit(0)
+os.wait()
+say()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ids = done.stdout.split()
+    assert len(set(ids)) == len(ids) == 3 * 300
 
 
 async def test_nothing_of_a_request_is_sent_on_to_the_clouds() -> None:

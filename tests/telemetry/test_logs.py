@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,11 @@ import pytest
 from gateway import twins
 from gateway.settings import BreakerSettings, CacheSettings, LimitsSettings, RetrySettings
 from gateway.settings import TelemetrySettings as Telemetry
+from gateway.telemetry.facts import Call, State
+from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.logs import FORMATS, configure
+from gateway.telemetry.observer import Observer
+from gateway.telemetry.report import Report
 from tests.conftest import World, two_clouds
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -112,6 +117,61 @@ async def test_an_answer_in_parts_is_one_line_that_counts_the_errors_of_all_of_t
     assert answer.headers["content-type"].startswith("multipart/mixed")
     assert (line["outcome"], line["errors"]) == ("partial", {"REGISTRY_UNAVAILABLE": 1})
     assert (line["upstream_calls"], line["answers"]) == (2, {"miss": 1, "failed": 1})
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize("query", ["query Named { registries { name } }", "{ nothing }", "{ registries { name }"])
+async def test_whoever_else_listens_hears_of_an_operation_the_same(log_format: str, query: str) -> None:
+    other = io.StringIO()
+    listening = logging.StreamHandler(other)
+    listening.setFormatter(FORMATS[log_format]())
+    async with two_clouds() as world:
+        with written(log_format) as text:
+            logging.getLogger("gateway").addHandler(listening)
+            await world.gateway.query(query)
+            logging.getLogger("gateway").removeHandler(listening)
+            own = text.getvalue()
+    assert without_times(own) == without_times(other.getvalue())
+    assert own.count("\n") == other.getvalue().count("\n") == 1
+
+
+def without_times(line: str) -> str:
+    return re.sub(r"[\d-]+T[\d:.]+Z|(?<=duration_ms.)[\d.:]+", "", line)
+
+
+async def test_a_caller_with_an_odd_name_is_told_on_one_line() -> None:
+    report = Report("query", caller='"odd"\n\u2028')
+    with written() as text:
+        token = CURRENT.set(Identity.of([]))
+        with Observer(Telemetry()).operation(report):
+            pass
+        CURRENT.reset(token)
+    (line,) = text.getvalue().splitlines()
+    assert json.loads(line)["caller"] == '"odd"\n\u2028'
+
+
+async def test_a_line_that_cannot_be_written_takes_no_other_along() -> None:
+    with written() as text:
+        token = CURRENT.set(Identity.of([]))
+        for caller in ("one", "\ud800", "another"):
+            with Observer(Telemetry()).operation(Report(caller=caller)):
+                pass
+        CURRENT.reset(token)
+        told = [line for line in text.getvalue().splitlines() if line.startswith("{")]
+    assert [json.loads(line)["caller"] for line in told] == ["one", "another"]
+
+
+async def test_the_line_of_an_operation_says_what_it_was_when_it_ended() -> None:
+    """However long it takes to be written."""
+    call = Call("pai", "GetModel")
+    with written() as text:
+        token = CURRENT.set(Identity.of([(b"x-request-id", b"mine")]))
+        with Observer(Telemetry()).operation(Report(calls=[call])):
+            pass
+        CURRENT.reset(token)
+        call.state, call.attempts = State.MISS, 3
+        (line,) = lines(text)
+    assert (line["request_id"], line["answers"], line["upstream_calls"]) == ("mine", {"unanswered": 1}, 0)
 
 
 async def test_a_batch_is_a_line_for_each_of_its_operations() -> None:
