@@ -4,8 +4,7 @@ Labels only take values that the gateway itself knows: configured names, names o
 chooses is a label, so that no client can make series.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -79,6 +78,8 @@ class Metrics(Facts):
 
         self.answers = self._counter("cache_answers", f"Questions answered: {', '.join(ANSWERED)}.", *call, "state")
         self._answered: dict[tuple[str, str, State], Counter] = {}
+        self._attempted: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._waited: dict[str, Histogram] = {}
         self.refreshes = self._counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
         self.entries = self._gauge("cache_entries", "Answers kept in memory.")
         self.bytes = self._gauge("cache_bytes", "Their size as JSON.")
@@ -126,21 +127,20 @@ class Metrics(Facts):
         self.entries.set_function(entries)
         self.bytes.set_function(size)
 
-    @contextmanager
-    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
-        started, code = perf_counter(), "CANCELLED"
-        try:
-            with super().attempt(registry, call, method) as attempt:
-                yield attempt
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        registry, call = attempt.registry, attempt.call
+        if error is None or isinstance(error, NotFound):
             code = "OK"
-        except RegistryError as error:
-            code = "OK" if isinstance(error, NotFound) else error.code
+        else:
+            code = error.code if isinstance(error, RegistryError) else "CANCELLED"
             if isinstance(error, RegistryThrottled):
                 self.throttles.labels(registry, call).inc()
-            raise
-        finally:
-            self.attempts.labels(registry, call, code).inc()
-            self.attempt_times.labels(registry, call).observe(perf_counter() - started)
+        if (registry, call, code) not in self._attempted:
+            series = self.attempts.labels(registry, call, code), self.attempt_times.labels(registry, call)
+            self._attempted[registry, call, code] = series
+        attempts, times = self._attempted[registry, call, code]
+        attempts.inc()
+        times.observe(perf_counter() - attempt.started)
 
     def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
         super().answered(registry, call, state, times)
@@ -155,7 +155,9 @@ class Metrics(Facts):
         self.refreshes.labels(registry, call).inc()
 
     def waited(self, registry: str, seconds: float) -> None:
-        self.quota_waits.labels(registry).observe(seconds)
+        if registry not in self._waited:
+            self._waited[registry] = self.quota_waits.labels(registry)
+        self._waited[registry].observe(seconds)
 
     def retried(self, registry: str, call: str) -> None:
         self.retries.labels(registry, call).inc()

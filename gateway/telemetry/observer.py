@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from time import perf_counter
 from types import TracebackType
 
@@ -33,13 +32,17 @@ class Observer(Metrics):
         """Around one operation, which counts and is logged as its report says when it ends."""
         return Told(self, report)
 
-    @contextmanager
-    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
-        with (
-            super().attempt(registry, call, method) as attempt,
-            self.traces.attempt(registry, call, method, attempt),
-        ):
-            yield attempt
+    def attempt(self, registry: str, call: str, method: str) -> Attempt:
+        attempt = super().attempt(registry, call, method)
+        attempt.span = self.traces.attempt(registry, call, method, attempt)
+        if attempt.span is not None:
+            attempt.span.__enter__()
+        return attempt
+
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        if attempt.span is not None:
+            attempt.span.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        super().attempted(attempt, error)
 
 
 # What every request passes is written as classes: generators cost it several microseconds.

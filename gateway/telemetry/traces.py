@@ -39,9 +39,9 @@ class Untraced:
         """Around an operation."""
         return nullcontext()
 
-    def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> AbstractContextManager[None]:
-        """Around one request to a registry."""
-        return nullcontext()
+    def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> AbstractContextManager[None] | None:
+        """Around one request to a registry, if it is traced."""
+        return None
 
     def close(self) -> None:
         """Send what is left to send; this may block."""

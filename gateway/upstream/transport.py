@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
@@ -122,8 +123,7 @@ class Transport:
         query = f"?{query_string(request.query)}" if request.query else ""
 
         async def sign(outgoing: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            host = urlsplit(base).netloc
-            headers = destination.sign(request, host, credentials, self.clock(), secrets.token_hex(16))
+            headers = destination.sign(request, host_of(base), credentials, self.clock(), secrets.token_hex(16))
             outgoing.headers.update(headers)
             try:
                 return await send(outgoing)
@@ -146,6 +146,11 @@ class Transport:
                     raise RegistryAnswerTooLarge(destination.registry)
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, bytes(body), decoded(body))
+
+
+@cache
+def host_of(address: str) -> str:
+    return urlsplit(address).netloc
 
 
 def decoded(body: bytearray) -> Any:
