@@ -1,0 +1,256 @@
+"""HTTP/1.1 to one address over connections that are kept: what each of very many calls can do without is left out.
+
+No redirect is followed, no cookie kept, no proxy looked for, and nothing is ever sent a second time.
+Source: RFC 9112; bodies are plain or gzip (RFC 9110, 8.4.1.3).
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from socket import SOCK_STREAM
+from typing import Final, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import httptools
+from aiohappyeyeballs import start_connection
+
+from gateway import __version__
+
+MOST: Final = 128
+"""Connections to one registry."""
+
+KEPT: Final = 30.0
+"""Seconds for which one that nobody uses is kept."""
+
+NEXT_ADDRESS: Final = 0.25
+"""Seconds after which the next address of a host is tried beside one that does not answer (RFC 8305)."""
+
+LARGEST_HEAD: Final = 1 << 16
+"""Bytes of status and headers."""
+
+PORTS: Final = {"http": 80, "https": 443}
+COMMON: Final = f"user-agent: registry-gateway/{__version__}\r\naccept-encoding: gzip\r\n"
+WITHOUT_BODY: Final = (204, 304)
+
+
+class Garbled(Exception):
+    """What was received is not HTTP, or not the body that its headers promise."""
+
+
+class TooLarge(Exception):
+    """A body is larger than allowed once it is unpacked."""
+
+
+class Received(NamedTuple):
+    """An answer: header names in lower case, the body unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """What the system trusts; certificates are checked, and so are their names."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A request as it goes out. Raises ValueError for a line break where none may be."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
+    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{lines}{length}\r\n"
+    if head.count("\n") != head.count("\r") or head.count("\r") != len(headers) + (5 if length else 4):
+        raise ValueError("a line break in a request's head")
+    return head.encode() + body
+
+
+class Connection(asyncio.Protocol):
+    """One connection: one request at a time, and its answer. ``lost`` hears of its end."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, lost: Callable[["Connection"], None]) -> None:
+        self.lost, self.kept, self.since = lost, False, 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Received] | None = None
+
+    async def exchange(self, request: bytes, limit: int) -> Received:
+        """The answer to a request. Raises OSError, `Garbled` and `TooLarge`; the connection is of no more use then."""
+        self._limit, self._size, self._awaits_head, self.kept = limit, 0, True, False
+        answer: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        self._begin()
+        self.transport.write(request)
+        return await answer
+
+    def close(self) -> None:
+        self.kept = False
+        self.transport.abort()
+
+    def _begin(self) -> None:
+        self._headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self._unpacking: zlib._Decompress | None = None
+
+    def _end(self, failure: Exception | None = None) -> None:
+        """Hand over the answer, or why there is none."""
+        answer, self._answer = self._answer, None
+        if answer is None or answer.done():
+            return
+        if failure is None and self._unpacking is not None and self._parts and not self._unpacking.eof:
+            failure = Garbled()
+        if failure is not None:
+            self.close()
+            answer.set_exception(failure)
+        else:
+            parts = self._parts
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.set_result(Received(self._parser.get_status_code(), self._headers, body))
+
+    # What the socket tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # nobody asked
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._end(TooLarge() if isinstance(error.__context__, TooLarge) else Garbled())
+            self.close()
+        else:
+            self._size += len(data) if self._awaits_head else 0
+            if self._awaits_head and self._size > LARGEST_HEAD:
+                self._end(Garbled())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.kept = False
+        whole = error is None and not self._awaits_head and self._until_closed
+        self._end(None if whole else ConnectionResetError("the connection ended before the answer did"))
+        self.lost(self)
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:  # nobody asked
+            raise Garbled
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaits_head:  # and not after a body
+            self._headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
+
+    def on_headers_complete(self) -> None:
+        headers, status = self._headers, self._parser.get_status_code()
+        self._awaits_head, self._size = False, 0
+        framed = "content-length" in headers or "transfer-encoding" in headers or status in WITHOUT_BODY
+        self._until_closed = not framed
+        coding = headers.get("content-encoding", "identity").lower()
+        if coding in ("gzip", "x-gzip"):
+            self._unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        elif coding != "identity":
+            raise Garbled
+
+    def on_body(self, part: bytes) -> None:
+        if self._unpacking is not None:
+            part = self._unpacking.decompress(part, self._limit - self._size + 1)
+        self._size += len(part)
+        if self._size > self._limit:
+            raise TooLarge
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # the answer is yet to come
+            self._awaits_head, self._size = True, 0
+            self._begin()
+            return
+        self.kept = self._parser.should_keep_alive() and not self._until_closed
+        self._end()
+
+
+class Connections:
+    """The connections to one address, such as ``https://host:8443``, and how many there are at ``most``; the one used
+    last is used next."""
+
+    def __init__(self, address: str, most: int = MOST) -> None:
+        parts = urlsplit(address)
+        self.netloc, self.path = parts.netloc, parts.path
+        self._host, self._port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        self._tls = parts.scheme == "https"
+        self._places = asyncio.Semaphore(most)
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes, limit: int) -> Received:
+        """The answer to a request; ``limit`` in bytes of its unpacked body. Raises OSError, `Garbled`, `TooLarge`."""
+        request = message(method, self.path + target, headers, body)
+        async with self._places:
+            connection = self._unused() or await self._connect()
+            try:
+                received = await connection.exchange(request, limit)
+            except BaseException:
+                connection.close()
+                raise
+            if connection.kept:
+                self._keep(connection)
+            else:
+                connection.close()
+            return received
+
+    def _unused(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=SOCK_STREAM)
+        socket = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS)
+        security, name = (trusted(), self._host) if self._tls else (None, None)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._lost), sock=socket, ssl=security, server_hostname=name
+            )
+        except BaseException:
+            socket.close()
+            raise
+        self._open.add(connection)
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.since = loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEPT, self._close_unused)
+
+    def _close_unused(self) -> None:
+        now = asyncio.get_running_loop().time()
+        kept = [connection for connection in self._idle if connection.since + KEPT > now]
+        for connection in self._idle[: len(self._idle) - len(kept)]:
+            connection.close()
+        self._idle = kept
+        self._sweep = asyncio.get_running_loop().call_later(KEPT, self._close_unused) if kept else None
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    async def close(self) -> None:
+        """End all connections, whatever they are at."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in tuple(self._open):
+            connection.close()
+        await asyncio.sleep(0)
