@@ -1,7 +1,7 @@
 """HTTP/1.1 to one address over connections that are kept: what each of very many calls can do without is left out.
 
 No redirect is followed, no cookie kept, no proxy looked for, and nothing is ever sent a second time.
-Source: RFC 9112; bodies are plain or gzip (RFC 9110, 8.4.1.3).
+Sources: RFC 9112; RFC 9110, 8.4.1, for bodies that are packed.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ LARGEST_HEAD: Final = 1 << 16
 """Bytes of status and headers."""
 
 PORTS: Final = {"http": 80, "https": 443}
-COMMON: Final = f"user-agent: registry-gateway/{__version__}\r\naccept-encoding: gzip\r\n"
+COMMON: Final = f"user-agent: registry-gateway/{__version__}\r\naccept-encoding: gzip, deflate\r\n"
+PACKED: Final = ("gzip", "x-gzip", "deflate")
 WITHOUT_BODY: Final = (204, 304)
 
 
@@ -70,23 +71,31 @@ def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -
 
 
 class Connection(asyncio.Protocol):
-    """One connection: one request at a time, and its answer. ``lost`` hears of its end."""
+    """One connection: one request at a time, and its answer. ``lost`` hears of its end; ``kept`` says whether it may be
+    used again."""
 
     transport: asyncio.Transport
 
-    def __init__(self, lost: Callable[["Connection"], None]) -> None:
-        self.lost, self.kept, self.since = lost, False, 0.0
+    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["Connection"], None]) -> None:
+        self.loop, self.lost, self.kept, self.since = loop, lost, False, 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Received] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rings = 0.0
 
-    async def exchange(self, request: bytes, limit: int) -> Received:
-        """The answer to a request. Raises OSError, `Garbled` and `TooLarge`; the connection is of no more use then."""
-        self._limit, self._size, self._awaits_head, self.kept = limit, 0, True, False
-        answer: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+    def exchange(self, request: bytes, limit: int, ends: float) -> "asyncio.Future[Received]":
+        """The answer to a request, which is to come before the loop's time is ``ends``.
+
+        Fails with OSError, `Garbled` and `TooLarge`; the connection is of no more use then.
+        """
+        self._limit, self._ends, self._size, self._awaits_head, self.kept = limit, ends, 0, True, False
+        answer: asyncio.Future[Received] = self.loop.create_future()
         self._answer = answer
         self._begin()
+        if self._alarm is None or ends < self._rings:
+            self._set_alarm()
         self.transport.write(request)
-        return await answer
+        return answer
 
     def close(self) -> None:
         self.kept = False
@@ -97,12 +106,29 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._unpacking: zlib._Decompress | None = None
 
+    def _set_alarm(self) -> None:
+        """See to it that an answer is given up in time: one alarm serves all calls that end after it."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._rings = self._ends
+        self._alarm = self.loop.call_at(self._rings, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._answer is None:
+            return
+        if self.loop.time() < self._ends:
+            self._set_alarm()
+        else:
+            self._end(TimeoutError())
+
     def _end(self, failure: Exception | None = None) -> None:
         """Hand over the answer, or why there is none."""
         answer, self._answer = self._answer, None
         if answer is None or answer.done():
             return
-        if failure is None and self._unpacking is not None and self._parts and not self._unpacking.eof:
+        unpacking = self._unpacking if self._parts else None
+        if failure is None and unpacking is not None and (not unpacking.eof or unpacking.unused_data):
             failure = Garbled()
         if failure is not None:
             self.close()
@@ -110,7 +136,7 @@ class Connection(asyncio.Protocol):
         else:
             parts = self._parts
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            answer.set_result(Received(self._parser.get_status_code(), self._headers, body))
+            answer.set_result(Received(self._status, self._headers, body))
 
     # What the socket tells
 
@@ -133,6 +159,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.kept = False
+        if self._alarm is not None:
+            self._alarm.cancel()
         whole = error is None and not self._awaits_head and self._until_closed
         self._end(None if whole else ConnectionResetError("the connection ended before the answer did"))
         self.lost(self)
@@ -149,12 +177,13 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         headers, status = self._headers, self._parser.get_status_code()
+        self._status = status
         self._awaits_head, self._size = False, 0
         framed = "content-length" in headers or "transfer-encoding" in headers or status in WITHOUT_BODY
         self._until_closed = not framed
         coding = headers.get("content-encoding", "identity").lower()
-        if coding in ("gzip", "x-gzip"):
-            self._unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        if coding in PACKED:
+            self._unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of them it is stands in it
         elif coding != "identity":
             raise Garbled
 
@@ -167,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        if self._parser.get_status_code() < 200:  # the answer is yet to come
+        if self._status < 200:  # the answer is yet to come
             self._awaits_head, self._size = True, 0
             self._begin()
             return
@@ -189,21 +218,38 @@ class Connections:
         self._idle: list[Connection] = []
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes, limit: int) -> Received:
-        """The answer to a request; ``limit`` in bytes of its unpacked body. Raises OSError, `Garbled`, `TooLarge`."""
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, limit: int, ends: float
+    ) -> Received:
+        """The answer to a request; ``limit`` in bytes of its unpacked body, ``ends`` the loop's time until which all of
+        it may take. Raises OSError (TimeoutError), `Garbled`, `TooLarge`."""
         request = message(method, self.path + target, headers, body)
-        async with self._places:
-            connection = self._unused() or await self._connect()
-            try:
-                received = await connection.exchange(request, limit)
-            except BaseException:
-                connection.close()
-                raise
+        connection = await self._take(ends)
+        try:
+            return await connection.exchange(request, limit, ends)
+        finally:
+            self._places.release()
             if connection.kept:
                 self._keep(connection)
             else:
                 connection.close()
-            return received
+
+    async def _take(self, ends: float) -> Connection:
+        """A connection for one call alone, in order of asking: one that is kept, or a new one."""
+        if self._places.locked():
+            async with asyncio.timeout_at(ends):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()  # at once
+        connection = self._unused()
+        if connection is not None:
+            return connection
+        try:
+            async with asyncio.timeout_at(ends):
+                return await self._connect()
+        except BaseException:
+            self._places.release()
+            raise
 
     def _unused(self) -> Connection | None:
         while self._idle:
@@ -219,7 +265,7 @@ class Connections:
         security, name = (trusted(), self._host) if self._tls else (None, None)
         try:
             _, connection = await loop.create_connection(
-                lambda: Connection(self._lost), sock=socket, ssl=security, server_hostname=name
+                lambda: Connection(loop, self._lost), sock=socket, ssl=security, server_hostname=name
             )
         except BaseException:
             socket.close()

@@ -24,7 +24,7 @@ from gateway.registries.signatures import query_string
 from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
 from gateway.upstream.connections import Connections, Garbled, TooLarge
-from gateway.upstream.wire import Destination, Request, Response
+from gateway.upstream.wire import Destination, Request, Response, Standing
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -59,8 +59,8 @@ class Transport:
     async def _send(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
         started = perf_counter()
         try:
-            async with asyncio.timeout(destination.timeout):
-                response, error = await self._answered(destination, request)
+            ends = asyncio.get_running_loop().time() + destination.timeout
+            response, error = await self._answered(destination, request, ends)
             attempt.status = response.status
             document = response.document
             if error is None and (response.status >= 300 or not isinstance(document, dict)):
@@ -91,17 +91,26 @@ class Transport:
             )
         raise error from None
 
-    async def _answered(self, destination: Destination, request: Request) -> tuple[Response, RegistryError | None]:
+    async def _answered(
+        self, destination: Destination, request: Request, ends: float
+    ) -> tuple[Response, RegistryError | None]:
         """A response and its error; where the credentials are not accepted and there are others now, that of those."""
-        credentials = await destination.keyring.current()
-        response = await self._exchange(destination, request, credentials)
-        error = destination.check(response)
-        if isinstance(error, RegistryUnauthenticated) and await destination.keyring.renewed(credentials):
-            response = await self._exchange(destination, request, await destination.keyring.current())
+        keyring = destination.keyring
+        if isinstance(keyring, Standing):
+            response = await self._exchange(destination, request, keyring.credentials, ends)
+            return response, destination.check(response)
+        async with asyncio.timeout_at(ends):
+            credentials = await keyring.current()
+            response = await self._exchange(destination, request, credentials, ends)
             error = destination.check(response)
+            if isinstance(error, RegistryUnauthenticated) and await keyring.renewed(credentials):
+                response = await self._exchange(destination, request, await keyring.current(), ends)
+                error = destination.check(response)
         return response, error
 
-    async def _exchange(self, destination: Destination, request: Request, credentials: Credentials) -> Response:
+    async def _exchange(
+        self, destination: Destination, request: Request, credentials: Credentials, ends: float
+    ) -> Response:
         """Send one request, freshly signed, and read its answer up to the limit."""
         address = destination.addresses[request.service]
         connections = self._connections.get(address)
@@ -109,7 +118,7 @@ class Transport:
             connections = self._connections[address] = Connections(address)
         headers = destination.sign(request, connections.netloc, credentials, self.clock(), secrets.token_hex(16))
         target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
-        received = await connections.exchange(request.method, target, headers, request.body, destination.limit)
+        received = await connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
         return Response(received.status, received.headers, received.body, decoded(received.body))
 
 

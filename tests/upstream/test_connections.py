@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import ssl
 import subprocess
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,13 @@ CLOSE = b""
 """In a script: the server ends the connection."""
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"
 ZIPPED = gzip.compress(b"x" * LIMIT)
+DEFLATED = zlib.compress(b"x" * LIMIT)
+
+
+def no_connection(text: bytes) -> None:
+    raise AssertionError(f"nobody is there to be told {text!r}")
 
 
 class Registry:
@@ -26,11 +33,13 @@ class Registry:
 
     def __init__(self, address: str, script: list[bytes], most: int) -> None:
         self.script, self.heads, self.connections = script, list[str](), 0
-        self.ended = asyncio.Event()
+        self.ended, self.timeout = asyncio.Event(), 10.0
         self.ways = Connections(address, most)
+        self.asked, self.say = asyncio.Event(), no_connection
 
     async def ask(self, method: str = "GET", body: bytes = b"", **headers: str) -> Received:
-        return await self.ways.exchange(method, "/models?a=%20b", headers, body, LIMIT)
+        ends = asyncio.get_running_loop().time() + self.timeout
+        return await self.ways.exchange(method, "/models?a=%20b", headers, body, LIMIT, ends)
 
 
 @asynccontextmanager
@@ -39,9 +48,11 @@ async def serving(
 ) -> AsyncIterator[Registry]:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         registry.connections += 1
+        registry.say = writer.write
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 registry.heads.append(head.decode())
+                registry.asked.set()
                 text = registry.script.pop(0)
                 writer.write(text)
                 await writer.drain()
@@ -77,6 +88,10 @@ GOOD: dict[str, tuple[list[bytes], bytes]] = {
     "after another that only announces it": ([b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + PLAIN], b"{}"),
     "packed": (
         [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(ZIPPED), ZIPPED)],
+        b"x" * LIMIT,
+    ),
+    "packed in the other way": (
+        [b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n%s" % (len(DEFLATED), DEFLATED)],
         b"x" * LIMIT,
     ),
     "packed, but empty": ([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"], b""),
@@ -115,6 +130,10 @@ BAD: dict[str, tuple[list[bytes], type[Exception]]] = {
     ),
     "half a gzip": (
         [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + ZIPPED[:12]],
+        Garbled,
+    ),
+    "gzip and something behind it": (
+        [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s{}" % (len(ZIPPED) + 2, ZIPPED)],
         Garbled,
     ),
     "too large": ([b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001], TooLarge),
@@ -207,12 +226,65 @@ async def test_calls_at_once_have_connections_of_their_own_and_the_others_wait()
 
 
 async def test_a_call_that_is_given_up_takes_its_connection_with_it() -> None:
-    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", PLAIN) as registry:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await registry.ask()
+    async with serving(HALF, PLAIN) as registry:
+        asking = asyncio.create_task(registry.ask())
+        await registry.asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
         assert (await registry.ask()).body == b"{}"
         assert registry.connections == 2
+
+
+@pytest.mark.parametrize("before", [0, 2])
+async def test_an_answer_that_does_not_come_in_time_is_given_up_whatever_time_the_calls_before_had(before: int) -> None:
+    async with serving(*[PLAIN] * before, HALF, PLAIN) as registry:
+        for _ in range(before):
+            await registry.ask()
+        registry.timeout = 0.05
+        with pytest.raises(TimeoutError):
+            await registry.ask()
+        registry.timeout = 10.0
+        assert (await registry.ask()).body == b"{}"
+        assert registry.connections == 2
+
+
+async def test_a_call_has_its_own_time_though_the_one_before_it_had_less() -> None:
+    async with serving(PLAIN, HALF) as registry:
+        registry.timeout = 0.05
+        await registry.ask()
+        registry.timeout = 10.0
+        asking = asyncio.create_task(registry.ask())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), 0.1)
+        registry.say(b"}")
+        assert (await asking).body == b"{}"
+        assert registry.connections == 1
+
+
+async def test_waiting_for_a_connection_is_part_of_the_time() -> None:
+    async with serving(HALF, PLAIN, most=1) as registry:
+        first = asyncio.create_task(registry.ask())
+        await registry.asked.wait()
+        registry.timeout = 0.05
+        with pytest.raises(TimeoutError):
+            await registry.ask()
+        registry.say(b"}")
+        assert (await first).body == b"{}"
+        assert (await registry.ask()).body == b"{}"
+        assert registry.connections == 1
+
+
+async def test_whoever_gives_up_waiting_takes_nobodys_place() -> None:
+    async with serving(HALF, PLAIN, most=1) as registry:
+        first = asyncio.create_task(registry.ask())
+        await registry.asked.wait()
+        second, third = asyncio.create_task(registry.ask()), asyncio.create_task(registry.ask())
+        await asyncio.sleep(0)
+        second.cancel()
+        registry.say(b"}")
+        assert [(await one).body for one in (first, third)] == [b"{}", b"{}"]
+        assert registry.connections == 1
 
 
 async def test_what_is_not_used_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +300,7 @@ async def test_nobody_there_is_an_error_of_the_system() -> None:
     async with serving() as registry:
         address = f"http://{registry.ways.netloc}"
     with pytest.raises(OSError, match=r"[Cc]onnect"):
-        await Connections(address).exchange("GET", "/", {}, b"", LIMIT)
+        await Connections(address).exchange("GET", "/", {}, b"", LIMIT, asyncio.get_running_loop().time() + 10)
 
 
 @pytest.fixture
