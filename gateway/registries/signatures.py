@@ -45,7 +45,14 @@ def _second(at: int) -> str:
 
 
 def _hmac(key: str, text: str) -> str:
-    return hmac.digest(key.encode(), text.encode(), "sha256").hex()
+    keyed = _keyed(key).copy()
+    keyed.update(text.encode())
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _keyed(key: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), digestmod="sha256")
 
 
 def acs3(

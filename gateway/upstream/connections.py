@@ -7,7 +7,7 @@ Sources: RFC 9112; RFC 9110, 8.4.1, for bodies that are packed.
 import asyncio
 import ssl
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from socket import SOCK_STREAM
 from typing import Final, NamedTuple, cast
@@ -32,7 +32,7 @@ LARGEST_HEAD: Final = 1 << 16
 
 PORTS: Final = {"http": 80, "https": 443}
 COMMON: Final = f"user-agent: registry-gateway/{__version__}\r\naccept-encoding: gzip, deflate\r\n"
-PACKED: Final = ("gzip", "x-gzip", "deflate")
+PACKED: Final = (b"gzip", b"x-gzip", b"deflate")
 WITHOUT_BODY: Final = (204, 304)
 
 
@@ -44,8 +44,24 @@ class TooLarge(Exception):
     """A body is larger than allowed once it is unpacked."""
 
 
+class Headers(Mapping[str, str]):
+    """What an answer's head says, by names in lower case; most of it is never looked at."""
+
+    def __init__(self, lines: Mapping[bytes, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, name: str) -> str:
+        return self._lines[name.encode()].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 class Received(NamedTuple):
-    """An answer: header names in lower case, the body unpacked."""
+    """An answer, its body unpacked."""
 
     status: int
     headers: Mapping[str, str]
@@ -102,7 +118,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _begin(self) -> None:
-        self._headers: dict[str, str] = {}
+        self._lines: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
         self._unpacking: zlib._Decompress | None = None
 
@@ -136,7 +152,7 @@ class Connection(asyncio.Protocol):
         else:
             parts = self._parts
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            answer.set_result(Received(self._status, self._headers, body))
+            answer.set_result(Received(self._status, Headers(self._lines), body))
 
     # What the socket tells
 
@@ -173,18 +189,17 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._awaits_head:  # and not after a body
-            self._headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
+            self._lines[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        headers, status = self._headers, self._parser.get_status_code()
-        self._status = status
+        lines, self._status = self._lines, self._parser.get_status_code()
         self._awaits_head, self._size = False, 0
-        framed = "content-length" in headers or "transfer-encoding" in headers or status in WITHOUT_BODY
+        framed = b"content-length" in lines or b"transfer-encoding" in lines or self._status in WITHOUT_BODY
         self._until_closed = not framed
-        coding = headers.get("content-encoding", "identity").lower()
+        coding = lines.get(b"content-encoding", b"identity").lower()
         if coding in PACKED:
             self._unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of them it is stands in it
-        elif coding != "identity":
+        elif coding != b"identity":
             raise Garbled
 
     def on_body(self, part: bytes) -> None:

@@ -20,7 +20,7 @@ class Flights(Generic[T]):
     def start(self, asked: Hashable, call: Coroutine[Any, Any, T]) -> None:
         """Start a call; it ends for itself, whether anybody waits or not."""
         self._waiting[asked] = []
-        self._tasks[asked] = asyncio.ensure_future(self._fly(asked, call))
+        self._tasks[asked] = asyncio.get_running_loop().create_task(self._fly(asked, call))
 
     def outcome(self, asked: Hashable) -> "asyncio.Future[T]":
         """What a call under way will bring, for one waiter."""
