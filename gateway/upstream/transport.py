@@ -54,42 +54,40 @@ class Transport:
         Raises the `RegistryError` that the answer, or the lack of one, means.
         """
         with self.facts.attempt(destination.registry, request.call, request.method) as attempt:
-            return await self._send(destination, request, attempt)
-
-    async def _send(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
-        started = perf_counter()
-        try:
             ends = asyncio.get_running_loop().time() + destination.timeout
-            response, error = await self._answered(destination, request, ends)
-            attempt.status = response.status
-            document = response.document
-            if error is None and (response.status >= 300 or not isinstance(document, dict)):
+            try:
+                response, error = await self._answered(destination, request, ends)
+                attempt.status = response.status
+            except TimeoutError:
+                error = RegistryTimeout(destination.registry)
+            except OSError:
+                error = RegistryUnreachable(destination.registry)
+            except Garbled:
                 error = RegistryBadAnswer(destination.registry)
-            if error is not None:
-                raise error
-        except TimeoutError:
-            error = RegistryTimeout(destination.registry)
-        except OSError:
-            error = RegistryUnreachable(destination.registry)
-        except Garbled:
-            error = RegistryBadAnswer(destination.registry)
-        except TooLarge:
-            error = RegistryAnswerTooLarge(destination.registry)
-        except RegistryError as known:
-            error = known
-        else:
-            return document
+            except TooLarge:
+                error = RegistryAnswerTooLarge(destination.registry)
+            except RegistryError as known:
+                error = known
+            else:
+                document = response.document
+                if error is None and response.status < 300 and isinstance(document, dict):
+                    return document
+                error = error or RegistryBadAnswer(destination.registry)
+            self._tell(request, error, attempt)
+            raise error from None
+
+    @staticmethod
+    def _tell(request: Request, error: RegistryError, attempt: Attempt) -> None:
         if not isinstance(error, NotFound):
             logger.warning(
                 "%s %s failed: %s vendor code %s, request %s, %.0f ms",
-                destination.registry,
+                error.registry,
                 request.call,
                 error.code,
                 error.vendor_code,
                 error.request_id,
-                (perf_counter() - started) * 1000,
+                (perf_counter() - attempt.started) * 1000,
             )
-        raise error from None
 
     async def _answered(
         self, destination: Destination, request: Request, ends: float
