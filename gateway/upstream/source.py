@@ -75,7 +75,7 @@ class Lifetimes:
         return seconds * (1 - self.jitter * crc32(f"{key}{entry.stored_at}".encode()) / 2**32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones cost twice as much to make, and each call makes one
 class Answer:
     """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
     where it came from, and where it is kept, if it is; ``derived`` holds what was worked out from it, for all who share
@@ -145,7 +145,7 @@ class Direct:
         if asked in self._flights:
             answer = await self._flights.outcome(asked)
             self.facts.answered(destination.registry, request.call, State.SHARED)
-            return replace(answer, state=State.SHARED)
+            return Answer(answer.document, state=State.SHARED, derived=answer.derived)
         self._flights.start(asked, self._fly(destination, request, wanted.background))
         return await self._flights.outcome(asked)
 
