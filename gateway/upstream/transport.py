@@ -23,7 +23,8 @@ from gateway.errors import (
 from gateway.registries.signatures import query_string
 from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
-from gateway.upstream.connections import Connections, Garbled, TooLarge
+from gateway.upstream.connection import Garbled, TooLarge
+from gateway.upstream.connections import Connections
 from gateway.upstream.wire import Destination, Request, Response, Standing
 
 logger = logging.getLogger("gateway.upstream")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.upstream import connections
-from gateway.upstream.connections import Connections, Garbled, Received, TooLarge
+from gateway.upstream.connection import LARGEST_HEAD, Garbled, Received, TooLarge
+from gateway.upstream.connections import Connections
 
 LIMIT = 1000
 CLOSE = b""
@@ -95,6 +96,10 @@ GOOD: dict[str, tuple[list[bytes], bytes]] = {
         b"x" * LIMIT,
     ),
     "packed, but empty": ([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"], b""),
+    "that offers another protocol": (
+        [b"HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}"],
+        b"{}",
+    ),
     "without a body": ([b"HTTP/1.1 204 No Content\r\n\r\n"], b""),
     "as large as allowed": ([b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * LIMIT], b"x" * LIMIT),
 }
@@ -119,7 +124,7 @@ BAD: dict[str, tuple[list[bytes], type[Exception]]] = {
     ),
     "two lengths": ([b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"], Garbled),
     "a chunk of no length": ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"], Garbled),
-    "headers without end": ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2 * connections.LARGEST_HEAD], Garbled),
+    "headers without end": ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2 * LARGEST_HEAD], Garbled),
     "a coding that was not asked for": (
         [b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}"],
         Garbled,
@@ -207,6 +212,28 @@ async def test_a_connection_is_used_again_until_the_registry_ends_it() -> None:
             await registry.ask()
         assert registry.connections == 1
         await registry.ask()
+        assert registry.connections == 2
+
+
+@pytest.mark.parametrize("case", [case for case, (script, _) in GOOD.items() if len(script) == 1])
+async def test_an_answer_may_come_byte_by_byte(case: str) -> None:
+    (text,), body = GOOD[case]
+    async with serving(text[:1]) as registry:
+        asking = asyncio.create_task(registry.ask())
+        await registry.asked.wait()
+        for at in range(1, len(text)):
+            registry.say(text[at : at + 1])
+            await asyncio.sleep(0)
+        assert (await asking).body == body
+
+
+async def test_a_kept_connection_that_ends_as_it_is_used_again_is_an_error_and_the_request_is_not_sent_again() -> None:
+    async with serving(PLAIN, b"\r\n", CLOSE, PLAIN) as registry:
+        await registry.ask()
+        with pytest.raises(ConnectionError):
+            await registry.ask("POST", b"{}")
+        assert len(registry.heads) == 2
+        assert (await registry.ask()).body == b"{}"
         assert registry.connections == 2
 
 
