@@ -18,12 +18,13 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
-from gateway.catalog.operation import Bounds
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Fetcher, Registry
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.documents import Documents
+from gateway.graph.findings import Findings
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
 from gateway.registries import KINDS
@@ -128,8 +129,8 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
-def whole_bytes(settings: CacheSettings) -> int:
-    """How many bytes of whole answers are kept: a quarter of what registries' answers may take."""
+def made_bytes(settings: CacheSettings) -> int:
+    """How many bytes of whole answers and of findings are kept each: a quarter of what registries' answers may take."""
     return settings.megabytes * 1_000_000 // 4 if settings.enabled else 0
 
 
@@ -177,9 +178,10 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
     watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
-    wholes = Wholes(whole_bytes(settings.cache))
+    wholes = Wholes(made_bytes(settings.cache) if settings.cache.answers else 0)
+    findings = Findings(made_bytes(settings.cache))
     persisted, gate = Persisted(settings.documents), Gate(settings.limits)
-    executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, wholes)
+    executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, wholes, findings)
     door = Door(executor, settings.limits, entrance)
     doors = health.Doors(entrance)
     metrics = MetricsDoor(observer, entrance if access.asks else None)
@@ -231,7 +233,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     if access.asks:  # everybody must show first who they are
         return Identified(app, observer)
-    return Identified(Short(app, wholes, observer, settings.limits.body_seconds), observer)
+    return Identified(Short(app, executor, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)

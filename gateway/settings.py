@@ -278,6 +278,9 @@ class CacheSettings:
     jitter: float = setting(
         "Share by which lifetimes vary, so that answers do not run out together.", default=0.1, minimum=0, maximum=0.9
     )
+    answers: bool = setting(
+        "Keep whole answers to operations, too, for as long as what they are made of is fresh.", default=True
+    )
     entries: int = setting("Most answers kept in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting("Most memory for answers, by their size as JSON.", default=256, minimum=1, maximum=65_536)
     redis: Secret = setting(

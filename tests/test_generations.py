@@ -19,7 +19,7 @@ from gateway import twins
 from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask
+from gateway.catalog.selection import Ask, Selection
 from gateway.graph.schema import SCHEMA
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.settings import LimitsSettings, QuotaSettings
@@ -423,7 +423,7 @@ class Together:
 async def test_an_algorithm_that_comes_for_one_version_is_there_for_another() -> None:
     registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), Direct(Together()))
     operation = Operation({"qianfan": registry})
-    wanted = {Ask("trained_with"): {Ask("algorithm"): {Ask("id"): {}}}}
+    wanted = Selection.of({Ask("trained_with"): {Ask("algorithm"): {Ask("id"): {}}}})
     versions = [Ref("qianfan", "ModelVersion", ("am-1", f"amv-{number}")) for number in (1, 2)]
     records = await asyncio.gather(*(operation.entity(version, wanted) for version in versions))
     found = [record and record["trained_with"][0]["algorithm"] for record in records]

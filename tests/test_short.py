@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from gateway.settings import CacheSettings, LimitsSettings
 from gateway.web.requests import Refused
@@ -90,17 +91,23 @@ async def test_another_body_is_another_question(world: World) -> None:
     assert len(other.data["models"]["nodes"]) == 5
 
 
+async def test_who_says_something_twice_goes_the_long_way(world: World, unparsed: Any) -> None:
+    await ask(world)
+    unparsed()
+    twice = CIMultiDict([*TYPES.items(), ("Accept", "application/graphql-response+json"), ("Accept", "*/*")])
+    assert (await world.gateway.request("POST", data=BODY, headers=twice)).status == 418
+
+
 NEVER = {
     "an error": b'{"query": "{ nothing }"}',
-    "a partial answer": b'{"query": "{ node(id: \\"pai:model/../x\\") { id } registries { name } }"}',
-    "what is of the moment": b'{"query": "{ registries { name status { state } } }"}',
-    "what needs no registry": b'{"query": "{ __typename }"}',
+    "a batch": b'[{"query": "{ __typename }"}]',
+    "a subscription": b'{"query": "subscription { modelVersionChanged(id: \\"pai:version/a/b\\") { id } }"}',
     "the schema": b'{"query": "{ __schema { queryType { name } } }"}',
 }
 
 
 @pytest.mark.parametrize("case", NEVER)
-async def test_what_is_not_kept_whole_is_always_parsed(world: World, unparsed: Any, case: str) -> None:
+async def test_what_is_not_one_compiled_operation_is_always_parsed(world: World, unparsed: Any, case: str) -> None:
     await ask(world, NEVER[case])
     unparsed()
     assert (await ask(world, NEVER[case])).status == 418

@@ -3,22 +3,24 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
+from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import Ask, Selection, rows_now, under
 from gateway.catalog.streams import Reader, merge
-from gateway.catalog.told import Told, all_stand, keep
+from gateway.catalog.told import Told, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
-from gateway.registries.fields import Field, Rows
-from gateway.registries.kind import Kind
+from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.kind import Call, Kind
 from gateway.upstream.source import Answer
 
 if TYPE_CHECKING:
-    from gateway.catalog.operation import Operation, Record
+    from gateway.catalog.operation import Operation
 
 TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
 """Fields of a connection that the rows of one answer tell."""
@@ -26,7 +28,7 @@ TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
 
 async def listing(
     operation: "Operation", entity: str, ask: Ask, selection: Selection
-) -> tuple["Record", list[RegistryError]]:
+) -> tuple[Record, list[RegistryError]]:
     """One merged page of all registries' objects of a type, and what failed on the way.
 
     Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
@@ -57,18 +59,8 @@ def takes_part(registry: Registry, wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def filtering(kind: Kind, ref: Ref, ask: Ask) -> Field | None:
-    """The list of versions of a call that applies some of what is asked for itself, if there is one."""
-    names = {name for name, _ in ask.argument("filter") or ()}
-    for call in kind.calls if names else ():
-        for part in call.parts:
-            if part.shape.entity == ref.entity and names & call.filters.keys():
-                return part.shape.fields.get("versions")
-    return None
-
-
 async def put_versions(
-    operation: "Operation", record: "Record", ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
+    operation: "Operation", record: Record, ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
 ) -> None:
     """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
@@ -93,7 +85,46 @@ class Connection:
     who read it, and not to be changed."""
 
     told: Told
-    record: "Record"
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InOne:
+    """How a page of versions is made of one answer: what is asked of the page and of each version, how the list of the
+    answer goes on, and whether it comes in the order that is wanted."""
+
+    asked: Asked
+    nodes: Selection
+    kind: Kind
+    shape: Shape
+    call: Call
+    native: bool
+
+
+def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+    """The same for a list of versions in an answer's field; None where one answer cannot tell all that is asked."""
+    name = kind, field, ask, operation.bounds.page_rows
+    if name not in selection.known:
+        selection.known[name] = planned(operation, kind, field, ask, selection)
+    found: InOne | None = selection.known[name]
+    return found
+
+
+def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+    shape, nodes = field.shape, under(selection, "nodes")
+    if selection.keys() - TOLD_WHOLE or asks_cursors(selection) or shape is None or shape.owner is not None:
+        return None
+    if Reading.of(nodes, kind, shape.entity, shape, canonical=True).rest:
+        return None
+    try:
+        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
+    except BadInput:
+        return None
+    if asked.wanted or asked.start is not None or not asked.needs_rows:
+        return None
+    call, _ = teller(kind, field)
+    order = asked.question.order
+    return InOne(asked, nodes, kind, shape, call, (order.field, order.falling) in call.orders)
 
 
 def told_versions(
@@ -104,15 +135,16 @@ def told_versions(
     field: Field,
     rows: Rows,
     derived: dict[Any, Any] | None,
-) -> "Record | None":
+) -> Record | None:
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
-    if derived is None or ask.argument("first") > operation.bounds.page_rows:
+    how = None if derived is None else in_one(operation, operation.registries[ref.registry].kind, field, ask, selection)
+    if derived is None or how is None:
         return None
-    name = (ref, field, ask, operation.frozen(selection))
+    name = (ref, field, ask, selection.frozen)
     found: Connection | None = derived.get(name)
     if found is None:
-        found = whole_connection(operation, ref, ask, selection, field, rows)
+        found = whole_connection(operation, ref, how, rows)
         if found is not None:
             keep(derived, name, found)
     elif operation.hears_first_of(found.told):
@@ -122,53 +154,39 @@ def told_versions(
     return None if found is None else found.record
 
 
-def whole_connection(
-    operation: "Operation", ref: Ref, ask: Ask, selection: Selection, field: Field, rows: Rows
-) -> Connection | None:
+def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -> Connection | None:
     """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
-    registry, shape = operation.registries[ref.registry], field.shape
-    if selection.keys() - TOLD_WHOLE or asks_cursors(selection):
+    if operation.canonical(ref) != ref:
         return None
-    if shape is None or shape.owner is not None or operation.canonical(ref) != ref:
-        return None
-    try:
-        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
-    except BadInput:
-        return None
-    if asked.wanted or asked.start is not None or not asked.needs_rows:
-        return None
-    nodes, absent = under(selection, "nodes"), registry.kind.absent[shape.entity]
-    if not all_stand(shape, absent, operation.frozen(nodes)):
-        return None
-    order = asked.question.order
-    told = Told.of(
-        shape,
-        order,
-        rows.items,
-        lambda raw: None if (key := shape.key(raw)) is None else ref.version(key),
-        absent,
-    )
+    size = how.asked.size
+    told = Told.of(how.kind, how.shape, how.asked.question.order, rows.items, partial(version, how.shape, ref))
     if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
         return None
-    call, _ = teller(registry.kind, field)
-    ready, more = sorted(told.rows), bool(told.rows) and follows(call, rows, 1)
+    if not all(operation.canonical(child) == child for child in told.raws):
+        return None
+    ready, more = sorted(told.rows), bool(told.rows) and follows(how.call, rows, 1)
     if more:
         last, _ = told.rows[-1]
         ready = [row for row in ready if row[0][:2] < last[:2]]
-        if (order.field, order.falling) not in call.orders or len(ready) < asked.size:
+        if not how.native or len(ready) < size:
             return None
-    records = operation.told_records(told, [row for _, row in ready[: asked.size]], nodes)
-    if records is None:
-        return None
+    operation.learn_page(told)
+    read = Reading.of(how.nodes, how.kind, how.shape.entity, how.shape, canonical=True).read
     record: Record = {
-        "nodes": records,
-        "page_info": {"has_next_page": len(told.rows) > asked.size, "has_previous_page": False},
+        "nodes": [read(told.raws[child], child) for _, child in ready[:size]],
+        "page_info": {"has_next_page": len(told.rows) > size, "has_previous_page": False},
         "total_count": len(told.rows) if rows.total is None and not more else rows.total,
     }
     return Connection(told, record)
 
 
-async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> "Record":
+def version(shape: Shape, ref: Ref, raw: Raw) -> Ref | None:
+    """The reference of a version that an answer about its owner holds; None when it has no key."""
+    key = shape.key(raw)
+    return None if key is None else ref.version(key)
+
+
+async def page(operation: "Operation", readers: Mapping[str, list[Reader]], asked: Asked) -> Record:
     """The connection record of one merged page."""
     flat = [reader for own in readers.values() for reader in own]
     if asked.start is not None:
@@ -216,7 +234,7 @@ async def filled(
     return [*records[:first], *coming]
 
 
-async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]") -> "Record":
+async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]") -> Record:
     await operation.fill([row])
     return row[0]
 

@@ -198,12 +198,12 @@ class Sieve:
 @lru_cache
 def needs_of(tests: tuple[Test, ...]) -> Selection:
     """The fields that tests look at."""
-    needs: dict[Ask, dict[Ask, Selection]] = {}
+    needs: dict[Ask, dict[Ask, Any]] = {}
     for test in tests:
         for first, *rest in test.paths:
             below = needs.setdefault(Ask(first), {})
             below |= {Ask(name): {} for name in rest}
-    return needs
+    return Selection.of(needs)
 
 
 def sieve(kind: Kind, entity: str, call: Call, facts: Mapping[str, Any], wanted: Filter) -> Sieve:

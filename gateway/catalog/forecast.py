@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.catalog.connections import filtering, takes_part
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.connections import takes_part
 from gateway.catalog.cost import Cost, Line
 from gateway.catalog.filters import Sieve, camel, sieve
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import Bounds
-from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
+from gateway.catalog.operation import CREATED
+from gateway.catalog.plan import Bound, Want, candidates, filtering, plan, supplies
 from gateway.catalog.readers import Asked, Reach, first_call, reach_of, teller
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import LATER, Ask, Selection, rows_now, under
+from gateway.catalog.selection import EXISTS, LATER, Ask, Selection, rows_now, under
 from gateway.errors import BadInput
 from gateway.registries.fields import UNSAID, Field, Rows, Shape
 from gateway.registries.kind import Call, Keys
@@ -31,7 +32,6 @@ UNCOUNTED = 4
 """How many versions a model is taken to have on average, where its registry sends them all at once and each may cost a
 call; and how many algorithms a version was trained with."""
 
-CREATED: Selection = {Ask("created_at"): {}}
 
 Known = Mapping[Ref, tuple[tuple[Shape, bool], ...]]
 """The forms in which objects are known, and whether it is sure that they are."""
@@ -111,7 +111,7 @@ class Forecast:
         self._seen[state] = selection
         kind, listed = self.registries[ref.registry].kind, ref in known
         tried: set[Bound] = set()
-        pending: Selection = {EXISTS: {}, **selection} if exists else selection
+        pending: Mapping[Ask, Selection] = selection.existing if exists else selection
         while pending:
             pending = {ask: below for ask, below in pending.items() if not self._settled(path, ref, ask, below, known)}
             options = {ask: candidates(kind, ref, ask, below, tried) for ask, below in pending.items()}
@@ -149,9 +149,7 @@ class Forecast:
         if name == EXISTS.field:
             return is_whole(ref, known)
         if name in ("id", "native_id"):
-            patterns = kind.canonical.get(ref.entity)
-            canonical = patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True))
-            return canonical or is_whole(ref, known)
+            return kind.is_canonical(ref.entity, ref.keys) or is_whole(ref, known)
         if ask == LATER:
             self._object(path, ref, below, known)
         elif name in ("model", "algorithm"):
@@ -160,7 +158,7 @@ class Forecast:
             self._object(step(path, ask), ref.version(ask.argument("name")), below, known, exists=True)
         elif name in ("registry", "registry_name") or name in kind.absent[ref.entity]:
             pass
-        elif name == "versions" and (field := filtering(kind, ref, ask)) is not None:
+        elif name == "versions" and (field := filtering(kind, ref.entity, ask)) is not None:
             self._versions(step(path, ask), ref, ask, field, False, below, known)
         else:
             return any(self._told(path, ref, ask, below, known, *form) for form in known.get(ref, ()))

@@ -12,15 +12,20 @@ from gateway.errors import InvalidId
 
 LONGEST = 1024
 SAFE = "-._~:"
-PLAIN = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*")
+plain = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
 
-class Ref(NamedTuple):
-    """A reference to one object: its registry's configured name, its type, and its native keys from outside in."""
-
+class Named(NamedTuple):
     registry: str
     entity: str
     keys: tuple[str, ...]
+
+
+class Ref(Named):
+    """A reference to one object: its registry's configured name, its type, and its native keys from outside in.
+
+    As text it is the object's global id, which is spelled once.
+    """
 
     @property
     def owner(self) -> "Ref":
@@ -32,8 +37,17 @@ class Ref(NamedTuple):
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
-        segments = [key if PLAIN.fullmatch(key) else quote(key, safe=SAFE, errors="replace") for key in self.keys]
-        return f"{self.registry}:{WORDS[self.entity]}/" + "/version/".join(segments)
+        text: str | None = self.__dict__.get("text")
+        if text is None:
+            registry, entity, keys = self
+            segments = "/version/".join(map(spelled, keys)) if len(keys) > 1 else spelled(keys[0])
+            text = self.__dict__["text"] = f"{registry}:{WORDS[entity]}/{segments}"
+        return text
+
+
+def spelled(key: str) -> str:
+    """A native key as it stands in a global id."""
+    return key if plain(key) else quote(key, safe=SAFE, errors="replace")
 
 
 WORDS = {"Model": "model", "ModelVersion": "model", "Algorithm": "algorithm", "AlgorithmVersion": "algorithm"}

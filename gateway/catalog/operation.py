@@ -1,76 +1,77 @@
 """One operation over the catalog: plans what is wanted, asks for it once, and fills records with what came back.
 
 Everything wanted at the same moment, from any root field, is planned together; each call is made at most once; a
-call leaves as soon as its keys are known and waits for none that it does not need.
+call leaves as soon as its keys are known and waits for none that it does not need. What is at hand is taken at once.
 """
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from gateway.catalog import connections
+from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
+from gateway.catalog.calls import Answers, Calls, at_once
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan, supplies
-from gateway.catalog.reading import Reading
+from gateway.catalog.knowledge import Knowledge
+from gateway.catalog.plan import Bound, Want, candidates, filtering, plan, supplies, sure
+from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import LATER, Ask, Frozen, Selection, freeze
-from gateway.catalog.told import Told, row
+from gateway.catalog.selection import EXISTS, LATER, Ask, Selection
 from gateway.catalog.waiting import gather
-from gateway.errors import GatewayError, InvalidId, NotFound, QueryTooExpensive, RegistryError, RegistryTimeout
+from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
-from gateway.telemetry.facts import Call, State
 from gateway.upstream.source import ANY, Answer, Freshness
 
-Record = dict[Any, Any]
-"""An object as asked for: values by field, nested records, and errors where a value could not be had.
+CREATED = Selection.of({Ask("created_at"): {}})
 
-What was not asked for is not in it, so that reading it is an error and never a default.
-"""
 
-Missing = tuple[Record, Ref, Selection]
-"""Fields of one object that no answer told yet, and the record that they belong in."""
+class Missing(NamedTuple):
+    """Fields of one object that no answer told yet, the record that they belong in, and how many answers told of the
+    object then."""
 
-Derived = dict[Any, Any]
-"""What was worked out from an answer, for all who share it."""
+    record: Record
+    ref: Ref
+    asks: Selection
+    told: int
 
-Said = tuple[Shape, Raw, Derived | None]
-"""What an answer said of an object: in which form, and what was worked out from the answer, if it is about this object.
-"""
 
-Answers = dict[Bound, asyncio.Future[Answer]]
-"""Calls that were made, each with its answer or on the way to it."""
+class Taking(NamedTuple):
+    """Fields of one object that a call was chosen for, and the record that they belong in."""
+
+    record: Record
+    ref: Ref
+    bound: Bound
+    asks: Selection
+
+
+class Putting(NamedTuple):
+    """Another object that belongs into a record."""
+
+    record: Record
+    ask: Ask
+    ref: Ref
+    asks: Selection
 
 
 @dataclass(slots=True)
 class Open:
-    """What is left of some objects when what is known of them is settled: what is ``missing``, and other ``waits``."""
+    """What is left of some objects when what is known of them is settled: fields that are ``missing``, other objects to
+    ``put`` into them, answers to ``take`` when they come, and other ``waits``."""
 
     missing: list[Missing] = field(default_factory=list)
+    put: list[Putting] = field(default_factory=list)
+    take: list[Taking] = field(default_factory=list)
     waits: list[Awaitable[None]] = field(default_factory=list)
 
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each; how many seconds an operation may take, and how many calls it may make; and how much
-    may be asked at once: rows of a page, ids, and references of other subgraphs."""
-
-    rows: int
-    detail_rows: int
-    seconds: float
-    calls: int
-    page_rows: int = 100
-    ids: int = 100
-    references: int = 2_000
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.put or self.take or self.waits)
 
 
-DEFAULT_BOUNDS = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=1000)
-
-
-class Operation:
-    """The state of one operation: calls made, what is known of each object, and failures not yet shown.
+class Operation(Knowledge, Calls):
+    """The state of one operation: calls made, what is known of each object, and whether a page is ``partial``.
 
     Operations that are given the same ``answers`` share their calls.
     """
@@ -82,19 +83,9 @@ class Operation:
         wanted: Freshness = ANY,
         answers: Answers | None = None,
     ) -> None:
-        self.registries = registries
-        self.bounds = bounds
-        self.wanted = wanted
-        self.ends = asyncio.get_running_loop().time() + bounds.seconds
-        self.answers: Answers = {} if answers is None else answers
-        self.reused: Answer | None = None
-        self.calls: list[Call] = []
+        Knowledge.__init__(self, registries)
+        Calls.__init__(self, registries, bounds, wanted, answers)
         self.partial = False
-        self._readings: dict[tuple[int, Shape], Reading] = {}
-        self._frozen: dict[int, tuple[Selection, Frozen]] = {}
-        self._unread: dict[Ref, Told] = {}
-        self._known: dict[Ref, list[Said]] = {}
-        self._learned = 0
         self._missing: set[Ref] = set()
         self._versions: dict[Ref, dict[Ref, None]] = {}
         self._tried: dict[Ref, set[Bound]] = {}
@@ -105,97 +96,68 @@ class Operation:
     async def entity(self, ref: Ref, selection: Selection) -> Record | None:
         """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise."""
         record: Record = {}
-        await self.fill([(record, ref, {EXISTS: {}, **selection})])
-        exists = record.pop(EXISTS.field)
-        if isinstance(exists, RegistryError):
-            raise exists
-        return record if exists else None
+        await self.fill([(record, ref, selection.existing)])
+        found = concluded(record)
+        if isinstance(found, RegistryError):
+            raise found
+        return found
 
-    async def fill(self, asked: list[tuple[Record, Ref, Selection]]) -> bool:
+    async def fill(self, asked: Sequence[tuple[Record, Ref, Selection]]) -> bool:
         """Put everything that is asked of several objects into their records; whether all of it was known before."""
         left = Open()
         for record, ref, selection in asked:
             self._settle_all(record, ref, selection, left)
+        if not left:
+            return True
         await self._close(left)
-        return not left.waits
+        return False
 
     async def records(self, refs: Sequence[Ref], selection: Selection) -> tuple[list[Record], bool]:
         """What is asked of several objects, as records that must not be changed, and whether it was known before.
 
         Where a page tells it all and nothing else is known of an object, its record is shared by all who read it.
         """
-        frozen = self.frozen(selection)
-        unread, page, filled = self._unread, None, None
         found: list[Record] = []
         asked: list[tuple[Record, Ref, Selection]] = []
-        made: list[tuple[dict[Ref, Record], Ref, Record]] = []
+        page, filled = None, None
+        record: Record | None
         for ref in refs:
-            told = unread.get(ref)
+            told = self._unread.get(ref)
             if told is not page:
-                page, filled = told, None if told is None else told.filled(frozen)
-            record = None if filled is None else filled.get(ref)
-            if record is None:
-                record = {}
+                page, filled = told, None if told is None else told.filled(selection)
+            if told is None or filled is None:
+                record = Record()
                 asked.append((record, ref, selection))
-                if filled is not None:
-                    made.append((filled, ref, record))
+            else:
+                records, read = filled
+                record = records.get(ref)
+                if record is None:
+                    record = records[ref] = read(told.raws[ref], ref)
             found.append(record)
-        known = await self.fill(asked)
-        if known:
-            for filled, ref, record in made:
-                filled[ref] = record
-        return found, known
-
-    def told_records(self, told: Told, refs: Sequence[Ref], selection: Selection) -> list[Record] | None:
-        """What is asked of some objects of a page that tells of them first; None if it does not tell all of that."""
-        self.learn_page(told)
-        records: list[Record] = [{} for _ in refs]
-        left = Open()
-        for record, ref in zip(records, refs, strict=True):
-            self._settle_all(record, ref, selection, left)
-        return None if left.missing else records
-
-    def frozen(self, selection: Selection) -> Frozen:
-        """A selection of this operation as a value that can be looked up."""
-        known = self._frozen.get(id(selection))
-        if known is None:
-            known = self._frozen[id(selection)] = selection, freeze(selection)
-        return known[1]
+        return found, not asked or await self.fill(asked)
 
     def _settle_all(self, record: Record, ref: Ref, selection: Selection, left: Open) -> None:
         """Settle what is known; the rest is ``left``."""
-        record["__typename"] = ref.entity
-        rest = self._read_values(record, ref, selection)
-        missing = {ask: below for ask, below in rest.items() if not self._settle(record, ref, ask, below, left)}
+        said = self.said(ref)
+        shape, raw = said[0][:2] if said else (None, {})
+        kind = self.registries[ref.registry].kind
+        reading = Reading.of(selection, kind, ref.entity, shape, kind.is_canonical(ref.entity, ref.keys))
+        record.update(reading.read(raw, ref))
+        missing = reading.untold
+        if reading.rest:
+            more = {
+                ask: below for ask, below in reading.rest.items() if not self._settle(record, ref, ask, below, left)
+            }
+            if more:
+                missing = selection.part({ask: selection[ask] for ask in selection if ask in missing or ask in more})
         if missing:
-            left.missing.append((record, ref, rest if len(missing) == len(rest) else missing))
-
-    def _read_values(self, record: Record, ref: Ref, selection: Selection) -> Selection:
-        """Put the plain values into the record that the first answer about the object tells; returns what is left."""
-        known = self._said(ref)
-        if not known:
-            return selection
-        shape, raw, _ = known[0]
-        reading = self._readings.get((id(selection), shape))
-        if reading is None:
-            reading = Reading.of(selection, shape, self.registries[ref.registry].kind)
-            self._readings[id(selection), shape] = reading
-        rest = reading.rest
-        for ask, read in reading.values:
-            value = read(raw)
-            if value is UNSAID:
-                rest = {**rest, ask: {}}
-            else:
-                record[ask.field] = value
-        return rest
+            left.missing.append(Missing(record, ref, missing, len(said)))
 
     def _settle(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
         """Put one field into the record if all that it needs is known; nested objects are ``left``."""
         registry = self.registries[ref.registry]
         name = ask.field
-        if name == "registry_name":
-            record[name] = ref.registry
-        elif name == "registry":
+        if name == "registry":
             record[name] = registry.record()
         elif name in ("id", "native_id"):
             canonical = self.canonical(ref)
@@ -204,23 +166,23 @@ class Operation:
             record[name] = str(canonical) if name == "id" else canonical.keys[-1]
         elif name in ("model", "algorithm"):
             self._versions.setdefault(ref.owner, {})[ref] = None
-            left.waits.append(self._put(record, ask, ref.owner, selection))
+            left.put.append(Putting(record, ask, ref.owner, selection))
         elif name == "version" and ref.version("").entity in registry.kind.named:
-            left.waits.append(self._put(record, ask, self._named(ref, ask.argument("name")), selection))
+            left.put.append(Putting(record, ask, self.named(ref, ask.argument("name")), selection))
         elif name in registry.kind.absent[ref.entity]:
             record[name] = None
-        elif name == "versions" and (field := connections.filtering(registry.kind, ref, ask)) is not None:
+        elif name == "versions" and (field := filtering(registry.kind, ref.entity, ask)) is not None:
             left.waits.append(connections.put_versions(self, record, ask, ref, field, None, selection))
-        elif name == EXISTS.field:
+        elif ask == EXISTS:
             return self._settle_existence(record, ref)
-        elif name == LATER.field:
+        elif ask == LATER:
             record[name] = Later(self, record, ref, selection)
         else:
             return self._settle_from_sources(record, ref, ask, selection, left)
         return True
 
     def _settle_existence(self, record: Record, ref: Ref) -> bool:
-        for shape, raw, _ in self._said(ref):
+        for shape, raw, _ in self.said(ref):
             lists = [] if shape.whole else [field.read(raw) for field in shape.fields.values()]
             if shape.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
                 record[EXISTS.field] = True
@@ -229,7 +191,7 @@ class Operation:
 
     def _settle_from_sources(self, record: Record, ref: Ref, ask: Ask, selection: Selection, left: Open) -> bool:
         name = "versions" if ask.field == "version" else ask.field
-        for shape, raw, derived in self._said(ref):
+        for shape, raw, derived in self.said(ref):
             if not supplies(shape.fields, Ask(name), selection):
                 continue
             field = shape.fields[name]
@@ -262,8 +224,7 @@ class Operation:
         if child is None:
             record[ask.key] = None
         else:
-            nested: Record = {}
-            record[ask.key] = nested
+            record[ask.key] = nested = Record()
             self._settle_all(nested, child, selection, left)
 
     def _project(self, ref: Ref, field: Field, value: Any, selection: Selection, left: Open) -> Any:
@@ -282,134 +243,76 @@ class Operation:
                 record[ask.key] = self._project(ref, inner, read, below, left)
         return record
 
-    # Knowledge
-
-    def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
-        """Remember what an answer said of an object; ``derived`` is what was worked out from the answer, if it is
-        about this object."""
-        self._said(ref)
-        known = self._known.setdefault(ref, [])
-        if all(raw is not said for _, said, _ in known):
-            known.append((shape, raw, derived))
-            self._learned += 1
-            if shape.owner is not None:
-                self.learn(ref.owner, shape.owner, raw)
-
-    def learn_page(self, told: Told) -> None:
-        """Remember what a page of a list said of its objects, when something of them is asked."""
-        self._learned += 1
-        for ref, raw in told.raws.items():
-            before = self._unread.setdefault(ref, told) if ref not in self._known else None
-            if before is not told:
-                self.learn(ref, told.shape, raw)
-
-    def _said(self, ref: Ref) -> Sequence[Said]:
-        """What answers said of an object, in the order in which they came."""
-        told = self._unread.pop(ref, None) if self._unread else None
-        if told is not None:
-            self.learn(ref, told.shape, told.raws[ref])
-        return self._known.get(ref, ())
-
-    def hears_first_of(self, told: Told) -> bool:
-        """Whether nothing is known of these objects but what this page tells."""
-        unread = self._unread
-        return self._known.keys().isdisjoint(told.raws) and all(unread.get(ref, told) is told for ref in told.raws)
-
-    def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
-        """Remember a version that an answer about its owner described; None when it has no key."""
-        key = shape.key(raw)
-        if key is None:
-            return None
-        child = (self.canonical(ref) or ref).version(key)
-        self.learn(child, shape, raw)
-        return child
-
-    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> None:
-        """Remember an object that a list described, if it has a key."""
-        ref = row(registry, shape, raw)
-        if ref is not None:
-            self.learn(ref, shape, raw)
-
-    def canonical(self, ref: Ref) -> Ref | None:
-        """The reference under which its registry knows the object best; None while that is not known."""
-        patterns = self.registries[ref.registry].kind.canonical.get(ref.entity)
-        if patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, ref.keys, strict=True)):
-            return ref
-        for shape, raw, _ in self._said(ref):
-            if shape.whole:
-                owner = shape.parent(raw)
-                keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
-                return Ref(ref.registry, ref.entity, (*keys, shape.key(raw) or ref.keys[-1]))
-        return None
-
-    def _named(self, ref: Ref, name: str) -> Ref:
-        """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
-        child = ref.version(name)
-        if not self._said(child):
-            for shape, raw, _ in self._said(ref):
-                latest = shape.fields.get("latest_version")
-                if latest is None or latest.shape is None:
-                    continue
-                said = latest.read(raw)
-                if isinstance(said, Mapping) and latest.shape.key(said) == name:
-                    self.learn(child, latest.shape, said)
-        return child
-
-    # Calls
+    # What is left
 
     async def _close(self, left: Open) -> None:
         """See to everything that is left."""
-        if left.missing:
-            left.waits.append(self._fetch(left.missing, self._learned))
+        self._advance(left)
+        if left.take:
+            left.waits.append(self._take_later(left.take))
         await gather(left.waits)
 
-    async def _fetch(self, missing: Sequence[Missing], learned: int) -> None:
-        """Ask for what is missing of several objects, unless something was ``learned`` since that tells it: calls are
-        chosen together with all others who want something now."""
+    def _advance(self, left: Open) -> None:
+        """Go as far as it can be gone without waiting: ask for what is missing, and put what is known then."""
+        while left.missing or left.put:
+            missing, left.missing = left.missing, []
+            if missing:
+                self._fetch(missing, left)
+            put, left.put = left.put, []
+            for one in put:
+                self._put(one, left)
+
+    def _fetch(self, missing: Sequence[Missing], left: Open) -> None:
+        """Ask for what is missing of several objects: at once where there is but one call that may tell it, or one that
+        is made already; of others, together with all others who want something now."""
         wants: list[Want] = []
         asked: list[tuple[Missing, list[Want]]] = []
-        left = Open()
-        for record, ref, asks in missing:
+        for one in missing:
+            record, ref, asks, told = one
+            if len(self.said(ref)) > told:
+                asks = asks.part(
+                    {ask: below for ask, below in asks.items() if not self._settle(record, ref, ask, below, left)}
+                )
+            if not (ref in self._tried or ref in self._versions or ref in self._missing):
+                calls, asks = sure(self.registries[ref.registry].kind, ref.entity, asks)
+                for call, group in calls:
+                    self._take_from(Taking(record, ref, Bound(ref.registry, call, call.keys(ref.keys)), group), left)
             own: list[Want] = []
+            made: dict[Bound, dict[Ask, Selection]] = {}
             for ask, below in asks.items():
-                if self._learned != learned and self._settle(record, ref, ask, below, left):
-                    continue
                 options = self._options(ref, ask, below)
-                if options:
+                bound = options[0] if len(options) == 1 else next((b for b in options if b in self.answers), None)
+                if bound is not None:
+                    made.setdefault(bound, {})[ask] = below
+                elif options:
                     own.append(Want(ref, ask, options))
                 else:
                     record[ask.key] = False if ask == EXISTS else None
+            for bound, group_made in made.items():
+                self._take_from(Taking(record, ref, bound, asks.part(group_made)), left)
             if own:
                 wants += own
-                asked.append(((record, ref, asks), own))
+                asked.append((one, own))
         if wants:
             left.waits.append(self._take_chosen(wants, asked))
-        await gather(left.waits)
 
     def _options(self, ref: Ref, ask: Ask, selection: Selection) -> tuple[Bound, ...]:
         """The calls that may tell a field of an object."""
         if ref in self._missing:
             return ()
-        tried = self._tried.setdefault(ref, set())
         kind = self.registries[ref.registry].kind
-        return candidates(kind, ref, ask, selection, tried, self._versions.get(ref, ()))
+        return candidates(kind, ref, ask, selection, self._tried.get(ref, ()), self._versions.get(ref, ()))
 
     async def _take_chosen(self, wants: list[Want], asked: Sequence[tuple[Missing, list[Want]]]) -> None:
-        """Wait for the plan, and take each field from the call that was chosen for it; at once where it is answered."""
+        """Wait for the plan, and take each field from the call that was chosen for it."""
         chosen = await self._choose(wants)
-        left, later = Open(), []
-        for (record, ref, asks), own in asked:
+        left = Open()
+        for (record, ref, asks, _), own in asked:
             groups: dict[Bound, dict[Ask, Selection]] = {}
             for want in own:
                 groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
             for bound, group in groups.items():
-                taken = asks if len(group) == len(asks) else group
-                answer = at_once(self._send(bound))
-                if answer is None:
-                    later.append((record, ref, bound, taken))
-                else:
-                    self._take(record, ref, bound, taken, answer, left)
-        left.waits += [self._take_later(*one) for one in later]
+                self._take_from(Taking(record, ref, bound, asks.part(group)), left)
         await self._close(left)
 
     def _choose(self, wants: list[Want]) -> asyncio.Future[Mapping[Want, Bound]]:
@@ -425,107 +328,88 @@ class Operation:
         wanted, self._wanted = self._wanted, []
         chosen = plan([want for wants, _ in wanted for want in wants], self.answers.keys())
         for bound in dict.fromkeys(chosen.values()):
-            self._send(bound)
+            self.send(bound)
         for _, future in wanted:
             if not future.done():
                 future.set_result(chosen)
 
-    async def ask(self, bound: Bound) -> Any:
-        """The raw JSON of a call's answer, asked for once in an operation. Raises `RegistryError`."""
-        return (await self.answer(bound)).document
+    # What comes
 
-    async def answer(self, bound: Bound) -> Answer:
-        """A call's answer, asked for once in an operation. Raises `RegistryError`."""
-        sent = self._send(bound)
-        if not sent.done():
-            await asyncio.wait((sent,), timeout=self.ends - asyncio.get_running_loop().time())
-            if not sent.done():
-                raise RegistryTimeout(bound.registry)
-        return sent.result()
+    def _take_from(self, taking: Taking, left: Open) -> None:
+        """Take fields from a call's answer, if it is at hand."""
+        answer = at_once(self.send(taking.bound))
+        if answer is None:
+            left.take.append(taking)
+        else:
+            self._take(taking, answer, left)
 
-    def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that came, of one registry or of all; for an answer that was kept whole, one for all of them."""
-        if self.reused is not None:
-            return [self.reused]
-        return [
-            task.result()
-            for bound, task in self.answers.items()
-            if task.done() and not task.cancelled() and not task.exception() and registry in (None, bound.registry)
-        ]
+    async def _take_later(self, takings: Sequence[Taking]) -> None:
+        """Settle fields of objects from answers, each when it comes."""
+        loop = asyncio.get_running_loop()
+        all_came: asyncio.Future[None] = loop.create_future()
+        closing: list[asyncio.Task[None]] = []
+        left_to_come = len(takings)
 
-    def _send(self, bound: Bound) -> asyncio.Future[Answer]:
-        sent = self.answers.get(bound)
-        if sent is None:
-            self.answers[bound] = sent = self._sent(bound)
-        return sent
+        def came(taking: Taking, sent: asyncio.Future[Answer]) -> None:
+            nonlocal left_to_come
+            left_to_come -= 1
+            if all_came.done():
+                return
+            try:
+                left, answer = Open(), at_once(sent)
+                self._take(taking, sent.result() if answer is None else answer, left)
+                self._advance(left)
+                if left:
+                    closing.append(loop.create_task(self._close(left)))
+            except asyncio.CancelledError:
+                all_came.cancel()
+            except Exception as error:
+                all_came.set_exception(error)
+            else:
+                if not left_to_come:
+                    all_came.set_result(None)
 
-    def _sent(self, bound: Bound) -> asyncio.Future[Answer]:
-        allowed = len(self.answers) < self.bounds.calls
-        answer = self.registries[bound.registry].at_hand(bound, self.wanted) if allowed else None
-        if answer is not None:
-            self.calls.append(Call(bound.registry, bound.call.name, State.HIT))
-            kept: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            kept.set_result(answer)
-            return kept
-        task = asyncio.ensure_future(self._call(bound) if allowed else self._too_many())
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
+        for taking in takings:
+            self.send(taking.bound).add_done_callback(partial(came, taking))
+        await all_came
+        await gather(closing)
 
-    async def _call(self, bound: Bound) -> Answer:
-        """Ask, and note how it went."""
-        call = Call(bound.registry, bound.call.name)
-        self.calls.append(call)
-        with call.under_way():
-            return await self.registries[bound.registry].ask(bound, self.wanted)
-
-    async def _too_many(self) -> Answer:
-        raise QueryTooExpensive(len(self.answers), self.bounds.calls)
-
-    async def _take_later(self, record: Record, ref: Ref, bound: Bound, asks: Selection) -> None:
-        """Settle some fields of an object from one call's answer when it comes."""
-        answer: Answer | RegistryError
-        try:
-            answer = await self.answer(bound)
-        except RegistryError as error:
-            answer = error
-        left = Open()
-        self._take(record, ref, bound, asks, answer, left)
-        await self._close(left)
-
-    def _take(
-        self, record: Record, ref: Ref, bound: Bound, asks: Selection, answer: Answer | RegistryError, left: Open
-    ) -> None:
+    def _take(self, taking: Taking, answer: Answer | RegistryError, left: Open) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
+        record, ref, bound, asks = taking
+        tried = self._tried.setdefault(ref, set())
         if isinstance(answer, NotFound):
             if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
                 self._missing.add(ref)
         elif isinstance(answer, RegistryError):
             record.update({ask.key: answer for ask in asks})
             return
-        elif bound not in self._tried[ref]:
+        elif bound not in tried:
             for one in (ref, *self._versions.get(ref, ())):
-                self._learn_answer(one, bound, answer)
-        self._tried[ref].add(bound)
+                self.learn_answer(one, bound, answer)
+        tried.add(bound)
         self._settle_all(record, ref, asks, left)
 
-    def _learn_answer(self, ref: Ref, bound: Bound, answer: Answer) -> None:
-        """Remember what a call's answer says of an object, if it is one that the call was made for."""
-        for part in bound.call.parts:
-            if part.shape.entity == ref.entity and bound.keys == tuple(ref.keys[i] for i in bound.call.takes):
-                raw = part.locate(answer.document, ref.keys)
-                if raw is not None:
-                    self.learn(ref, part.shape, raw, answer.derived)
-                    canonical = self.canonical(ref)
-                    if canonical is not None and canonical != ref:
-                        self.learn(canonical, part.shape, raw, answer.derived)
-
-    async def _put(self, record: Record, ask: Ask, ref: Ref, selection: Selection) -> None:
+    def _put(self, putting: Putting, left: Open) -> None:
         """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""
+        record, ask, ref, selection = putting
         try:
             self.registries[ref.registry].admit(ref)
-            record[ask.key] = await self.entity(ref, selection)
         except InvalidId:
             record[ask.key] = None
+            return
+        nested, below = Record(), Open()
+        self._settle_all(nested, ref, selection.existing, below)
+        self._advance(below)
+        if below:
+            left.waits.append(self._put_later(record, ask, nested, below))
+        else:
+            record[ask.key] = concluded(nested)
+
+    async def _put_later(self, record: Record, ask: Ask, nested: Record, left: Open) -> None:
+        try:
+            await self._close(left)
+            record[ask.key] = concluded(nested)
         except GatewayError as error:
             record[ask.key] = error
 
@@ -533,16 +417,16 @@ class Operation:
         self, record: Record, ask: Ask, ref: Ref, shape: Shape, rows: Rows, selection: Selection
     ) -> None:
         """Put the version that was created last into a record; when each was is asked first."""
-        created = Ask("created_at")
         versions: list[tuple[Record, Ref, Selection]] = [
-            ({}, child, {created: {}}) for raw in rows.items if (child := self.learn_child(ref, shape, raw))
+            ({}, child, CREATED) for raw in rows.items if (child := self.learn_child(ref, shape, raw))
         ]
         await self.fill(versions)
-        failed = next((one[created.key] for one, _, _ in versions if isinstance(one[created.key], RegistryError)), None)
-        if failed is not None or not versions:
+        times = [(version["created_at"], child) for version, child, _ in versions]
+        failed = next((time for time, _ in times if isinstance(time, RegistryError)), None)
+        if failed is not None or not times:
             record[ask.key] = failed
             return
-        newest = max((as_moment(version[created.key]), child) for version, child, _ in versions)[1]
+        newest = max((as_moment(time), child) for time, child in times)[1]
         record[ask.key] = nested = Record()
         await self.fill([(nested, newest, selection)])
 
@@ -552,7 +436,7 @@ class Operation:
         """Put the object into a record that another one names only indirectly."""
         lookup = self.registries[registry].kind.lookups[name]
         try:
-            document = await self.ask(Bound(registry, lookup.call, tuple(keys[i] for i in lookup.call.takes)))
+            document = (await self.answer(Bound(registry, lookup.call, lookup.call.keys(keys)))).document
         except NotFound:
             record[ask.key] = None
             return
@@ -567,15 +451,14 @@ class Operation:
         if found is None:
             record[ask.key] = None
         else:
-            await self._put(record, ask, Ref(registry, lookup.entity, found), selection)
+            left = Open(put=[Putting(record, ask, Ref(registry, lookup.entity, found), selection)])
+            await self._close(left)
 
 
-def at_once(sent: asyncio.Future[Answer]) -> Answer | RegistryError | None:
-    """What came of a call; None where that has to be awaited."""
-    if not sent.done() or sent.cancelled():
-        return None
-    error = sent.exception()
-    return sent.result() if error is None else error if isinstance(error, RegistryError) else None
+def concluded(record: Record) -> Record | RegistryError | None:
+    """A record that says whether its object is there: None where not, the failure where that is not known."""
+    exists = record.pop(EXISTS.field)
+    return exists if isinstance(exists, RegistryError) else record if exists else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,5 +473,5 @@ class Later:
     async def load(self, key: Any) -> Any:
         """The value that the record then holds under the key. Raises KeyError for what was not asked for."""
         asked = {ask.key: ask for ask in self.selection}[key]
-        await self.operation.fill([(self.record, self.ref, {asked: self.selection[asked]})])
+        await self.operation.fill([(self.record, self.ref, Selection({asked: self.selection[asked]}))])
         return self.record[key]

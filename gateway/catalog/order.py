@@ -1,11 +1,11 @@
 """In what order rows stand, and the keys that sort them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, total_ordering
 from typing import Any
 
-from gateway.catalog.ids import Ref
 from gateway.registries.fields import MOST_TIMES, Raw, Shape
 
 Key = tuple[int, Any, str]
@@ -38,11 +38,13 @@ class Order:
     field: str = "created_at"
     falling: bool = True
 
-    def key(self, ref: Ref, shape: Shape, raw: Raw) -> Key:
-        """The key of a row of a list."""
+    def keys(self, shape: Shape) -> Callable[[Raw, str], Key]:
+        """What gives the key of a row of a list, from its raw form and its global id."""
         field = shape.fields.get(self.field)
-        value = None if field is None else field.read(raw)
-        return self.key_of(value, str(ref))
+        if field is None:
+            return lambda raw, id: (1, 0, id)
+        read, key_of = field.read, self.key_of
+        return lambda raw, id: key_of(read(raw), id)
 
     def key_of(self, value: str | None, id: str) -> Key:
         """The key of a value: a moment as microseconds since 1970, a name by its code points."""

@@ -2,19 +2,12 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Frozen, Selection, freeze, thaw
+from gateway.catalog.selection import EXISTS, LATER, ROWS_LATER, Ask, Selection
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
-
-EXISTS = Ask("__exists")
-"""Asks whether the object is there at all."""
-
-MOST_ASKED: Final = 1000
-"""Fields of one type, each with what is asked of it, whose calls are remembered."""
 
 
 class Bound(NamedTuple):
@@ -70,6 +63,16 @@ def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
     return field.instead is None and all(told(kind, field.shape, inner, below) for inner, below in selection.items())
 
 
+def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
+    """The list of versions of a call that applies some of what is asked for itself, if there is one."""
+    names = {name for name, _ in ask.argument("filter") or ()}
+    for call in kind.calls if names else ():
+        for part in call.parts:
+            if part.shape.entity == entity and names & call.filters.keys():
+                return part.shape.fields.get("versions")
+    return None
+
+
 def candidates(
     kind: Kind,
     ref: Ref,
@@ -80,23 +83,46 @@ def candidates(
 ) -> tuple[Bound, ...]:
     """The calls that can supply a field of this object and were not tried for it yet: its own, and those of its
     versions that the operation asks for, where their forms tell of their owner."""
-    asked, below = Ask(ask.field), freeze(selection)
     bounds = [
-        Bound(ref.registry, call, tuple([ref.keys[i] for i in call.takes]))
-        for call in tellers(kind, ref.entity, asked, below)
+        Bound(ref.registry, call, call.keys(ref.keys)) for call in tellers(kind, ref.entity, ask.field, selection)
     ]
     for version in versions:
-        calls = tellers(kind, version.entity, asked, below, of_owner=True)
-        bounds += [Bound(ref.registry, call, tuple([version.keys[i] for i in call.takes])) for call in calls]
+        calls = tellers(kind, version.entity, ask.field, selection, of_owner=True)
+        bounds += [Bound(ref.registry, call, call.keys(version.keys)) for call in calls]
     return tuple([bound for bound in bounds if bound not in tried]) if tried else tuple(bounds)
 
 
-@lru_cache(MOST_ASKED)
-def tellers(kind: Kind, entity: str, ask: Ask, below: Frozen, of_owner: bool = False) -> Sequence[Call]:
+def tellers(kind: Kind, entity: str, field: str, selection: Selection, of_owner: bool = False) -> Sequence[Call]:
     """The calls that tell what is asked of an object of this type, or of the one that it belongs to."""
-    selection = thaw(below)
-    describing = (kind.describing_owners if of_owner else kind.describing)[entity]
-    return [call for call, forms in describing if any(tells(form, ask, selection) for form in forms)]
+    name = kind, entity, field, of_owner
+    found: Sequence[Call] | None = selection.known.get(name)
+    if found is None:
+        describing = (kind.describing_owners if of_owner else kind.describing)[entity]
+        found = [call for call, forms in describing if any(tells(form, Ask(field), selection) for form in forms)]
+        selection.known[name] = found
+    return found
+
+
+Sure = tuple[Sequence[tuple[Call, Selection]], Selection]
+"""Calls, each with what is taken from its answer, and what is left."""
+
+
+def sure(kind: Kind, entity: str, selection: Selection) -> Sure:
+    """The calls that every plan makes for an object of which nothing is known: those without an alternative. What they
+    tell, too, is taken from them."""
+    name = kind, entity
+    found: Sure | None = selection.known.get(name)
+    if found is None:
+        options = {ask: tellers(kind, entity, ask.field, below) for ask, below in selection.items()}
+        alone = {calls[0] for calls in options.values() if len(calls) == 1}
+        groups: dict[Call, dict[Ask, Selection]] = {}
+        left: dict[Ask, Selection] = {}
+        for ask, calls in options.items():
+            call = next((call for call in calls if call in alone), None)
+            (left if call is None else groups.setdefault(call, {}))[ask] = selection[ask]
+        found = [(call, selection.part(group)) for call, group in groups.items()], selection.part(left)
+        selection.known[name] = found
+    return found
 
 
 def plan(wants: Sequence[Want], made: Collection[Bound] = ()) -> Mapping[Want, Bound]:

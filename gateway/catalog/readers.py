@@ -2,14 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.cursors import Cursor, Question
-from gateway.catalog.filters import Sieve, checked, moments, sieve
+from gateway.catalog.filters import Filter, Sieve, checked, moments, sieve
 from gateway.catalog.ids import Ref
 from gateway.catalog.order import Order
 from gateway.catalog.plan import Bound, told
+from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.catalog.streams import Page, Reader, Row
@@ -19,10 +21,13 @@ from gateway.registries.fields import Field, Rows, Shape
 from gateway.registries.kind import Call, Kind, Part, Stream
 
 if TYPE_CHECKING:
-    from gateway.catalog.operation import Bounds, Operation, Record
+    from gateway.catalog.operation import Operation
 
 NEED_ROWS = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE, LARGEST_SIZE = 20, 100
+
+MOST_ASKED: Final = 1000
+"""Arguments of lists that are remembered with what they mean."""
 
 IN_A_ROW = Call(name="", service="", path="")
 """Stands for the call of versions that a list told: whole, in no order."""
@@ -53,14 +58,8 @@ class Asked:
     def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry], most: int) -> "Asked":
         """From a field's arguments. Raises `BadInput` for a size of more rows than ``most``, for a filter or order that
         makes no sense, and `InvalidCursor`."""
-        size, after = ask.argument("first"), ask.argument("after")
-        if not 1 <= size <= most:
-            raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
-        frozen = ask.argument("filter") or ()
-        wanted = checked(frozen, registries)
-        by = dict(ask.argument("order_by") or ())
-        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
-        question = Question(f"{listed} {frozen!r}", order)
+        size, after, filtered, wanted, order = arguments(ask, tuple(registries), most)
+        question = Question(f"{listed} {filtered}", order)
         return cls(question, size, None if after is None else question.decode(after), wanted, selection)
 
     @property
@@ -68,9 +67,22 @@ class Asked:
         """Whether anything but type names is asked."""
         return any(below or ask.field in NEED_ROWS for ask, below in self.selection.items())
 
-    def empty(self) -> "Record":
+    def empty(self) -> Record:
         """A connection of which only type names are asked."""
         return {ask.key: {} for ask in self.selection}
+
+
+@lru_cache(MOST_ASKED)
+def arguments(ask: Ask, registries: tuple[str, ...], most: int) -> tuple[int, str | None, str, Filter, Order]:
+    """The arguments of a list: its size, cursor, filter in one spelling and as what is wanted, and order. Raises
+    `BadInput`."""
+    size = ask.argument("first")
+    if not 1 <= size <= most:
+        raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
+    frozen = ask.argument("filter") or ()
+    by = dict(ask.argument("order_by") or ())
+    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
+    return size, ask.argument("after"), repr(frozen), checked(frozen, registries), order
 
 
 def stream_reader(operation: "Operation", registry: Registry, stream: Stream, asked: Asked) -> Reader | None:
@@ -119,14 +131,16 @@ def versions_reader(
     parameters = sifted.parameters if first is None else ()
     shape = field.shape
     assert shape is not None
-    bound = Bound(ref.registry, call, tuple(ref.keys[i] for i in call.takes), parameters)
+    bound = Bound(ref.registry, call, call.keys(ref.keys), parameters)
 
     async def read(number: int) -> tuple[Rows, Told]:
         rows = first if number == 1 and first is not None else await rows_of(number)
-        return rows, Told.of(shape, asked.question.order, rows.items, partial(operation.learn_child, ref, shape))
+        name = partial(operation.learn_child, ref, shape)
+        return rows, Told.of(registry.kind, shape, asked.question.order, rows.items, name)
 
     async def rows_of(number: int) -> Rows:
-        located = None if part is None else part.locate(await operation.ask(bound._replace(page=number)), ref.keys)
+        answer = None if part is None else await operation.answer(bound._replace(page=number))
+        located = None if part is None or answer is None else part.locate(answer.document, ref.keys)
         return field.read(located) if located is not None else Rows([], 0)
 
     return reader(operation, registry, Listed(registry.name, call, field, read), sifted, asked)
@@ -184,7 +198,7 @@ class Reach(NamedTuple):
     rows: int
 
 
-def reach_of(bounds: "Bounds", kind: Kind, shape: Shape, call: Call, sifted: Sieve, order: Order) -> Reach:
+def reach_of(bounds: Bounds, kind: Kind, shape: Shape, call: Call, sifted: Sieve, order: Order) -> Reach:
     """How far a list of rows of this form is read."""
     native = (order.field, order.falling) in call.orders
     dear = not all(told(kind, shape, ask, below) for ask, below in sifted.needs.items())
@@ -220,7 +234,7 @@ def beyond(last: Sequence[tuple[Any, Ref]], asked: Asked, native: bool) -> bool:
     return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
 
 
-def raise_failure(record: "Record") -> None:
+def raise_failure(record: Record) -> None:
     """Raise the failure that kept a row's fields from being known."""
     for value in record.values():
         if isinstance(value, RegistryError):

@@ -1,6 +1,7 @@
 """What an operation asks of one object, free of GraphQL's spelling: no aliases, fragments or directives."""
 
 from collections.abc import Hashable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 
@@ -19,32 +20,73 @@ class Ask(NamedTuple):
         return dict(self.arguments).get(name)
 
 
+EXISTS = Ask("__exists")
+"""Asks whether the object is there at all."""
+
 LATER = Ask("__later")
 """Below it stands what is asked of an object but may come after the rest of it."""
 
 ROWS_LATER = "__rows_later"
 """Field of the ask, below a list, whose argument ``first`` tells how many rows must come before the rest."""
 
-Selection = Mapping[Ask, "Selection"]
-"""Asked fields, each with what is asked of its value; empty for leaves and for objects asked by ``__typename`` only."""
 
-Frozen = tuple[tuple[Ask, Any], ...]
-"""A selection as a value that can be looked up."""
+class Frozen(tuple[tuple[Ask, Any], ...]):
+    """A selection as a value that can be looked up, often: its hash is worked out once."""
+
+    @cached_property
+    def hash(self) -> int:
+        return super().__hash__()
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
 
 
-def freeze(selection: Selection) -> Frozen:
-    return tuple([(ask, freeze(below)) for ask, below in selection.items()]) if selection else ()
+class Selection(dict[Ask, "Selection"]):
+    """Asked fields, each with what is asked of its value; empty for leaves and where only ``__typename`` is asked.
+
+    Not to be changed once it is made: it remembers what is worked out from it, for all who ask with it.
+    """
+
+    @classmethod
+    def of(cls, asked: Mapping[Ask, Any]) -> "Selection":
+        """From mappings in each other."""
+        return cls({ask: cls.of(below) for ask, below in asked.items()})
+
+    @cached_property
+    def frozen(self) -> Frozen:
+        return Frozen((ask, below.frozen) for ask, below in self.items())
+
+    @cached_property
+    def existing(self) -> "Selection":
+        """The same, and whether the object is there."""
+        return Selection({EXISTS: NOTHING, **self})
+
+    def part(self, asks: "Mapping[Ask, Selection]") -> "Selection":
+        """Some of what is asked, in the same order; where it is all, this very selection."""
+        if len(asks) == len(self):
+            return self
+        names = tuple(asks)
+        found: Selection | None = self.known.get(names)
+        if found is None:
+            found = self.known[names] = Selection(asks)
+        return found
+
+    @cached_property
+    def known(self) -> dict[Hashable, Any]:
+        """What was worked out from it, by names."""
+        return {}
 
 
-def thaw(frozen: Frozen) -> Selection:
-    """The selection that was frozen."""
-    return {ask: thaw(below) for ask, below in frozen}
+NOTHING = Selection()
 
 
 def under(selection: Selection, *path: str) -> Selection:
     """The selection below a path of fields without arguments; empty where it was not asked for."""
     for name in path:
-        selection = selection.get(Ask(name), {})
+        selection = selection.get(Ask(name), NOTHING)
     return selection
 
 
@@ -52,5 +94,5 @@ def rows_now(selection: Selection) -> tuple[int | None, Selection]:
     """How many rows of a list must come before the rest, None for all of them; and what is asked of each row."""
     for ask in selection:
         if ask.field == ROWS_LATER:
-            return ask.argument("first"), {one: below for one, below in selection.items() if one is not ask}
+            return ask.argument("first"), Selection({one: below for one, below in selection.items() if one is not ask})
     return None, selection

@@ -2,9 +2,10 @@
 
 import asyncio
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heapreplace
+from itertools import islice
 from operator import itemgetter
 
 from gateway.catalog.cursors import Cursor
@@ -55,7 +56,7 @@ class Reader:
     read: int = 0
     error: RegistryError | None = None
     cut: bool = False
-    ready: list[tuple[Key, Ref, int]] = field(default_factory=list)
+    ready: deque[tuple[Key, Ref, int]] = field(default_factory=deque)
     counted: int | None = None
     given_page: int = 1
     _passed: int = 0
@@ -103,7 +104,7 @@ class Reader:
         return row if self.after is None else max(row, self.after)
 
     def take(self) -> Row:
-        key, ref, page = self.ready.pop(0)
+        key, ref, page = self.ready.popleft()
         self._place, self.given_page = key, page
         return key, ref
 
@@ -154,7 +155,7 @@ class Reader:
             if page.more and page.ends is not None:
                 last = page.ends[1][:2]
                 whole = next((i for i, row in enumerate(self._held) if row[0][:2] >= last), whole)
-            self.ready, self._held = self._held[:whole], self._held[whole:]
+            self.ready, self._held = deque(self._held[:whole]), self._held[whole:]
 
     def _stop_before(self, place: Key) -> None:
         """End before the rows of the last value that was read, unless the stream would be no further than it was."""
@@ -182,7 +183,7 @@ class Reader:
         self.cut = page.more
         rows.sort(key=itemgetter(0))
         start = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))
-        self.ready = [(key, ref, 1) for key, ref in rows[start:]]
+        self.ready = deque([(key, ref, 1) for key, ref in rows[start:]])
         self._ended = True
 
 
@@ -202,24 +203,27 @@ async def merge(
         if waiting:
             await gather([reader.advance() for reader in waiting])
             continue
-        heads = [(head, place) for place, reader in enumerate(readers) if (head := reader.head) is not None]
-        if not heads:
-            break
-        heapify(heads)
-        reader = readers[heads[0][1]]
-        if not reader.ready:
-            await reader.advance()
+        lowest = [
+            (head, at) for at, reader in enumerate(readers) if not reader.ready and (head := reader.head) is not None
+        ]
+        put_off = min(lowest, default=None)
+        most = size - len(rows)
+        queue = sorted([(key, at) for at, reader in enumerate(readers) for key, _, _ in islice(reader.ready, most)])
+        if put_off is not None and not (queue and queue[0] < put_off):
+            await readers[put_off[1]].advance()
             continue
-        while len(rows) < size and reader.ready:
+        if not queue:
+            break
+        for following in queue[:most]:
+            if put_off is not None and put_off < following:
+                break
+            reader = readers[following[1]]
             row = reader.take()
             if row[1] not in seen:
                 seen.add(row[1])
                 rows.append((row, place(readers, row[0]) if placed else None))
-            head = reader.head
-            if head is None or reader.waits():
+            if not reader.ready and reader.head is not None:
                 break
-            heapreplace(heads, (head, heads[0][1]))
-            reader = readers[heads[0][1]]
     if rows and placed:
         row, _ = rows[-1]
         rows[-1] = row, place(readers, row[0])

@@ -11,9 +11,12 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
+from gateway.catalog.calls import Answers
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import DEFAULT_BOUNDS, Answers, Bounds, Operation, Record
+from gateway.catalog.operation import Operation
 from gateway.catalog.readers import raise_failure
+from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.errors import RegistryError, TooManySubscriptions
@@ -22,7 +25,7 @@ from gateway.upstream.guard import CHANCE
 from gateway.upstream.source import Freshness
 from gateway.upstream.wire import Scope
 
-LOOKED_AT: Selection = {Ask("raw"): {}, Ask("readiness"): {}, Ask("approval"): {}}
+LOOKED_AT = Selection.of({Ask("raw"): {}, Ask("readiness"): {}, Ask("approval"): {}})
 """What is looked at: all that the registry says of a version, and the facts that end a watch."""
 
 FINAL = {"readiness": ("READY", "FAILED"), "approval": ("APPROVED", "REJECTED")}

@@ -7,7 +7,7 @@ and incremental delivery are left to Strawberry's executor; so is a field that i
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -30,12 +30,18 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
+from gateway.catalog.basis import Basis, Key
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.operation import Operation
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Ask, Selection
 from gateway.graph.chosen import TYPE_NAME, Choice, Chosen, varying
 from gateway.graph.completion import Completion
 from gateway.graph.context import Context
 from gateway.graph.described import MOMENTARY, in_record
 from gateway.graph.documents import Document
 from gateway.graph.faults import present
+from gateway.graph.findings import Finding
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
 from gateway.graph.selected import declaration
@@ -117,26 +123,12 @@ class Compiled:
         self.directed, self.lasting = directed, lasting
         self._ways: dict[tuple[Any, ...], list[RootField]] = {}
 
-    async def answer(self, variables: VariableValues, context: Context) -> ExecutionResult:
-        """The operation's answer for coerced variables: as the executor gives it, with errors as clients see them."""
-        completion = Completion(variables)
-        try:
-            data = await self._data(completion, context)
-        except GraphQLError as error:
-            completion.errors.append(error)
-            data = None
-        for failure in completion.errors:
-            present(failure)
-        return ExecutionResult(data, completion.errors or None)
+    def posed(self, variables: VariableValues) -> "Question":
+        """The operation with coerced variables."""
+        return Question(self, variables)
 
-    async def _data(self, completion: Completion, context: Context) -> dict[str, Any]:
-        """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
-        fields = self._fields(completion.variables)
-        answers = [one.answer(completion, context) for one in fields]
-        completed = [await answers[0]] if len(answers) == 1 else await gather_with_cancel(*answers)
-        return {one.chosen.key: value for one, value in zip(fields, completed, strict=True)}
-
-    def _fields(self, variables: VariableValues) -> "list[RootField]":
+    def roots(self, variables: VariableValues) -> "list[RootField]":
+        """The fields at the root. Raises `GraphQLError` for a directive whose variable has no value."""
         way = tuple(variables.coerced.get(name) for name in self.directed)
         if way not in self._ways:
             if len(self._ways) == MOST_WAYS:
@@ -148,43 +140,117 @@ class Compiled:
 
 
 class RootField:
-    """One root field: what it asks, and how its value is projected."""
+    """One root field, and how its value is projected once that is known."""
 
     def __init__(self, chosen: Chosen) -> None:
         self.chosen = chosen
-        self._project: Projector | None = None
-        self._varying: list[Chosen] = []
+        self.path = Path(None, chosen.key, chosen.parent.name)
 
-    async def answer(self, completion: Completion, context: Context) -> Any:
-        """Its answer. Raises a located `GraphQLError` where null cannot stand for it."""
-        chosen, variables = self.chosen, completion.variables
-        if chosen.name == TYPE_NAME:
-            return chosen.parent.name
-        path = Path(None, chosen.key, chosen.parent.name)
+    @cached_property
+    def varying(self) -> list[Chosen]:
+        """The fields below whose arguments depend on variables."""
+        return list(varying(one for runtime in self.chosen.types for one in self.chosen.below(runtime.name)))
+
+    @cached_property
+    def project(self) -> Projector:
+        return projector(self.chosen, self.varying)
+
+
+class Question:
+    """An operation with its variables: what it asks is worked out when it is first asked, for all who ask it again."""
+
+    def __init__(self, compiled: Compiled, variables: VariableValues) -> None:
+        self.compiled, self.variables = compiled, variables
+
+    @cached_property
+    def roots(self) -> "list[Posed]":
+        return [Posed(root, self.variables) for root in self.compiled.roots(self.variables)]
+
+    async def answer(self, context: Context) -> ExecutionResult:
+        """The operation's answer: as the executor gives it, with errors as clients see them."""
+        completion = Completion(self.variables)
         try:
-            value = ROOTS[chosen.name](
-                Asking(
-                    context,
-                    path,
-                    partial(chosen.ask, variables),
-                    partial(chosen.arguments, variables),
-                    partial(chosen.selection, variables),
-                )
-            )
-            if isawaitable(value):
-                value = await value
+            data = await self._data(completion, context)
+        except GraphQLError as error:
+            completion.errors.append(error)
+            data = None
+        for failure in completion.errors:
+            present(failure)
+        return ExecutionResult(data, completion.errors or None)
+
+    async def _data(self, completion: Completion, context: Context) -> dict[str, Any]:
+        """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
+        if len(self.roots) == 1:
+            [only] = self.roots
+            return {only.chosen.key: await only.answer(completion, context, alone=True)}
+        answers = await gather_with_cancel(*(one.answer(completion, context) for one in self.roots))
+        return {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
+
+
+class Posed:
+    """One root field with the operation's variables."""
+
+    def __init__(self, root: RootField, variables: VariableValues) -> None:
+        self.root, self.chosen, self.variables = root, root.chosen, variables
+        self._selections: dict[str | None, Selection] = {}
+        self._named: tuple[Mapping[str, Registry], Bounds, Key] | None = None
+
+    @cached_property
+    def ask(self) -> Ask:
+        """Raises `GraphQLError`, as all that follow, for an argument that its variable gives no fitting value."""
+        return self.chosen.ask(self.variables)
+
+    @cached_property
+    def arguments(self) -> Mapping[str, Any]:
+        return self.chosen.arguments(self.variables)
+
+    @cached_property
+    def keys(self) -> Sequence[Any]:
+        """Where records hold the fields whose arguments depend on variables."""
+        return [one.ask(self.variables).key for one in self.root.varying]
+
+    def selection(self, type_name: str | None = None) -> Selection:
+        """What is asked of its value; of an interface's value, as far as it concerns one type."""
+        if type_name not in self._selections:
+            self._selections[type_name] = self.chosen.selection(self.variables, type_name)
+        return self._selections[type_name]
+
+    async def answer(self, completion: Completion, context: Context, *, alone: bool = False) -> Any:
+        """Its answer; ``alone`` says that the operation asks nothing else. Raises a located `GraphQLError` where null
+        cannot stand for it."""
+        if self.chosen.name == TYPE_NAME:
+            return self.chosen.parent.name
+        try:
+            value = await self._found(context, alone)
         except Exception as error:
             value = error
-        return self._completed(value, completion)
-
-    def _completed(self, value: Any, completion: Completion) -> Any:
         with suppress(Exception):  # whatever it is, completion says it in the answer
-            return self._projected(value, completion.variables)
+            return self.root.project(value, self.keys)
         return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
 
-    def _projected(self, value: Any, variables: VariableValues) -> Any:
-        if self._project is None:
-            below = (one for runtime in self.chosen.types for one in self.chosen.below(runtime.name))
-            self._varying = list(varying(below))
-            self._project = projector(self.chosen, self._varying)
-        return self._project(value, [one.ask(variables).key for one in self._varying])
+    async def _found(self, context: Context, alone: bool) -> Any:
+        """Its value: what was found before, or what the catalog finds now. Raises what keeps it from being found."""
+        findings, operation = context.findings, context.operation
+        key = None if findings is None else self._key(operation)
+        if findings is not None and key is not None:
+            before = findings.find(key, operation.wanted)
+            if before is not None:
+                operation.reuse(before.basis)
+                return before.value
+        value = ROOTS[self.chosen.name](Asking(context, self.root.path, self))
+        if isawaitable(value):
+            value = await value
+        if findings is not None and key is not None and alone and not operation.partial:
+            basis = Basis.of(operation)
+            if basis is not None:
+                findings.keep(key, Finding(value, basis))
+        return value
+
+    def _key(self, operation: Operation) -> Key:
+        """Names what it finds: what is asked, and of whom. Registries are told apart by identity."""
+        registries, bounds = operation.registries, operation.bounds
+        if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
+            asked = tuple(self.selection(one.name).frozen for one in self.chosen.types)
+            key = Key(self.chosen.name, self.ask, asked, tuple(map(id, registries.values())), bounds)
+            self._named = registries, bounds, key
+        return self._named[2]

@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from graphql import DocumentNode, GraphQLError
 from graphql.pyutils import Path
 
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.calls import Answers
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
+from gateway.graph.findings import Findings
 
 
 @dataclass(slots=True)
 class Context:
-    """The document's tree, the operation's side of the catalog, and failures that only errors can show."""
+    """The document's tree, the operation's side of the catalog, failures that only errors can show, and what was found
+    before, where it may be given again."""
 
     document: DocumentNode
     operation: Operation
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
+    findings: Findings | None = None
 
     def unseen(self) -> list[GraphQLError]:
         """The failures so far, as errors; told once."""

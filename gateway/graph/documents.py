@@ -1,5 +1,6 @@
 """Documents as clients send them: parsed, measured and validated once, then kept."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document: its tree, or why it is refused; ``fields`` are the names of all fields in it.
+    """A document: its tree, or why it is refused; ``fields`` are the names of all fields in it, ``digest`` is the
+    document's name in logs.
 
     ``staged`` is the tree with its ``@defer`` and ``@stream``, where it has any; without them all comes at once.
     ``derived`` holds what was worked out for its operations, by their names, for as long as the document is kept.
@@ -48,6 +50,10 @@ class Document:
     fields: frozenset[str] = frozenset()
     staged: DocumentNode | None = None
     derived: dict[str | None, Any] = field(default_factory=dict, compare=False, repr=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", digest(self.text))
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises `UnknownOperation`."""
@@ -125,6 +131,11 @@ class Documents:
         at_once = visit(node, plain)
         staged = None if at_once is node else node
         return Document(text, at_once, tuple(errors), operations_of(at_once), frozenset(plain.fields), staged)
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a document, in hexadecimal digits."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:

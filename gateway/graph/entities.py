@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.catalog.ids import Ref, parse, spoken
-from gateway.catalog.operation import Operation, Record
+from gateway.catalog.operation import Operation
+from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Selection
 from gateway.errors import BadInput, GatewayError, InvalidId

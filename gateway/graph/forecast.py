@@ -17,10 +17,10 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.cost import Cost
 from gateway.catalog.forecast import Forecast
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import Bounds
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError
@@ -56,7 +56,7 @@ class Forecasts:
         bounds: Bounds,
     ) -> Cost:
         """As `forecast`; a document whose answer may come in parts costs as much as it does then."""
-        question = f"{document.text}\0{name}\0{variables.coerced}".encode(errors="backslashreplace")
+        question = f"{document.digest}\0{name}\0{variables.coerced}".encode(errors="backslashreplace")
         key = hashlib.blake2b(question).digest(), tuple(registries), bounds
         cost = self._kept.get(key)
         if cost is None:

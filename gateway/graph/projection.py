@@ -24,6 +24,7 @@ from graphql import (
 
 from gateway.graph.chosen import TYPE_NAME, Chosen
 from gateway.graph.scalars import as_it_is
+from gateway.written import Source
 
 Projector = Callable[[Any, Sequence[Any]], Any]
 """From the value of a field, and the record keys of fields whose arguments vary, to its answer."""
@@ -42,37 +43,19 @@ def unforeseen(value: Any) -> NoReturn:
 
 def projector(chosen: Chosen, varying: Sequence[Chosen]) -> Projector:
     """The function that answers a field; ``varying`` are the fields below whose keys it is given."""
-    source = Source(varying)
-    body = source.value(chosen.definition.type, chosen, "value")
-    source.define("answer", f"return {body}", "value")
-    names = dict(source.constants)
-    # The source is written below from constants and names that are numbers: no text of a client runs.
-    exec(compile("\n".join(source.lines), "<projection>", "exec"), names)  # noqa: S102
-    function: Projector = names["answer"]
+    source = Answers(varying)
+    function: Projector = source.function(
+        "value, keys", f"return {source.value(chosen.definition.type, chosen, 'value')}"
+    )
     return function
 
 
-class Source:
-    """Source code of functions as it is written, and the constants that it names."""
+class Answers(Source):
+    """Source code of functions from records to answers."""
 
     def __init__(self, varying: Sequence[Chosen]) -> None:
+        super().__init__(unforeseen=unforeseen)
         self.varying = {id(one): place for place, one in enumerate(varying)}
-        self.lines: list[str] = []
-        self.constants: dict[str, Any] = {"unforeseen": unforeseen}
-        self.count = 0
-
-    def name(self) -> str:
-        self.count += 1
-        return f"n{self.count}"
-
-    def constant(self, value: Any) -> str:
-        name = self.name()
-        self.constants[name] = value
-        return name
-
-    def define(self, name: str, body: str, argument: str) -> str:
-        self.lines.append(f"def {name}({argument}, keys):\n    {body}")
-        return name
 
     def value(self, expected: GraphQLOutputType, chosen: Chosen, code: str, null: str = "None") -> str:
         """An expression for the answer of the value that ``code`` gives; ``null`` for what stands for None."""
@@ -85,7 +68,7 @@ class Source:
         if is_list_type(expected):
             item = self.name()
             inner = self.value(expected.of_type, chosen, item)
-            items = self.define(self.name(), f"return [{inner} for {item} in rows]", "rows")
+            items = self.define("rows, keys", f"return [{inner} for {item} in rows]")
             return f"({items}({value}, keys) if type({value} := {code}) is list else {otherwise})"
         if is_object_type(expected):
             function = self.object(expected, chosen)
@@ -101,7 +84,7 @@ class Source:
         check = ""
         if runtime.is_type_of is not None:
             check = f"{self.constant(runtime.is_type_of)}(record, None) or unforeseen(record)\n    "
-        return self.define(self.name(), f"{check}return {{{pairs}}}", "record")
+        return self.define("record, keys", f"{check}return {{{pairs}}}")
 
     def field(self, chosen: Chosen) -> str:
         if chosen.name == TYPE_NAME:

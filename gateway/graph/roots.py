@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import strawberry
 from graphql.pyutils import Path
@@ -19,37 +19,63 @@ from gateway.graph.entities import admitted, entities
 from gateway.graph.selected import arguments, asked, selection
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """One root field of one operation: where it stands in the answer, and what is asked of it: the field with its
-    arguments, the arguments as they were sent, and what is asked of its value (of an interface's or union's value as
-    far as it concerns one type). Each raises `GraphQLError` for what does not fit."""
+class Posed(Protocol):
+    """What is asked at one root field: the field with its arguments, the arguments as they were sent, and what is asked
+    of its value (of an interface's or union's value as far as it concerns one type). Each raises `GraphQLError` where
+    something does not fit."""
+
+    @property
+    def ask(self) -> Ask: ...
+
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+
+    def selection(self, type_name: str | None = None) -> Selection: ...
+
+
+class Asking(NamedTuple):
+    """One root field of one operation: where it stands in the answer, and what it asks."""
 
     context: Context
     path: Path
-    ask: Callable[[], Ask]
-    arguments: Callable[[], Mapping[str, Any]]
-    selection: Callable[..., Selection]
+    posed: Posed
 
     @property
     def operation(self) -> Operation:
         return self.context.operation
 
 
+@dataclass(frozen=True, slots=True)
+class Resolving:
+    """What is asked at the field that a resolver stands for."""
+
+    info: strawberry.Info[Any, Any]
+
+    @property
+    def ask(self) -> Ask:
+        return asked(self.info)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return arguments(self.info)
+
+    def selection(self, type_name: str | None = None) -> Selection:
+        return selection(self.info, type_name)
+
+
 def answer(info: strawberry.Info[Any, Any]) -> Any:
     """The value of the root field that a resolver stands for."""
-    asking = Asking(info.context, info.path, partial(asked, info), partial(arguments, info), partial(selection, info))
-    return ROOTS[info.field_name](asking)
+    return ROOTS[info.field_name](Asking(info.context, info.path, Resolving(info)))
 
 
 async def one(asking: Asking, entity: str | None = None) -> Any:
     """The object of a global id, null when there is none."""
-    return await found(asking, asking.ask().argument("id"), entity)
+    return await found(asking, asking.posed.ask.argument("id"), entity)
 
 
 async def several(asking: Asking) -> Any:
     """The objects of several global ids; an error takes the place of its own object only."""
-    ids = asking.ask().argument("ids")
+    ids = asking.posed.ask.argument("ids")
     most = asking.operation.bounds.ids
     if len(ids) > most:
         raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
@@ -58,7 +84,7 @@ async def several(asking: Asking) -> Any:
 
 async def found(asking: Asking, text: str, entity: str | None = None) -> Any:
     ref = admitted(asking.operation.registries, text, entity)
-    return await asking.operation.entity(ref, asking.selection(ref.entity))
+    return await asking.operation.entity(ref, asking.posed.selection(ref.entity))
 
 
 async def found_or_error(asking: Asking, text: str) -> Any:
@@ -70,8 +96,8 @@ async def found_or_error(asking: Asking, text: str) -> Any:
 
 async def many(asking: Asking, entity: str) -> Any:
     """A merged page of all registries. A failure that the client cannot see in its coverage becomes an error."""
-    wanted = asking.selection()
-    record, failures = await listing(asking.operation, entity, asking.ask(), wanted)
+    wanted = asking.posed.selection()
+    record, failures = await listing(asking.operation, entity, asking.posed.ask, wanted)
     if not shows_state(wanted):
         asking.context.failures += [(asking.path, failure) for failure in failures]
     return record
@@ -89,8 +115,8 @@ def configured(asking: Asking) -> Any:
 
 async def referred(asking: Asking) -> Any:
     """The objects that other subgraphs refer to."""
-    selections = {name: asking.selection(name) for name in KEYS}
-    return await entities(asking.operation, asking.arguments()["representations"], selections)
+    selections = {name: asking.posed.selection(name) for name in KEYS}
+    return await entities(asking.operation, asking.posed.arguments["representations"], selections)
 
 
 ROOTS: Mapping[str, Callable[[Asking], Any]] = {

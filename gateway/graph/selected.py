@@ -32,7 +32,7 @@ from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from gateway.catalog.selection import LATER, ROWS_LATER, Ask, Selection
+from gateway.catalog.selection import LATER, NOTHING, ROWS_LATER, Ask, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def collect(
     has_id = applies(scope, parent, "Node")
     now = {key: below(scope, one) for key, one in found.items() if one.now or not has_id}
     later = {key: below(scope, one) for key, one in found.items() if not one.now and has_id}
-    return {**now, LATER: later} if later else now
+    return Selection({**now, LATER: Selection(later)} if later else now)
 
 
 class Found(NamedTuple):
@@ -106,13 +106,13 @@ class Found(NamedTuple):
 def below(scope: Scope, found: Found) -> Selection:
     """What is asked of the value of a field."""
     if not isinstance(found.type, GraphQLObjectType):
-        return {}
+        return NOTHING
     now, deferred = ([node.selection_set for node in nodes] for nodes in (found.now, found.deferred))
     selection = collect(scope, found.type, now, deferred) if now else collect(scope, found.type, deferred)
     for node in chain(found.now, found.deferred):
         streamed = stage(scope, GraphQLStreamDirective, node)
         if streamed is not None:
-            return {**selection, Ask(ROWS_LATER, (("first", streamed["initialCount"]),)): {}}
+            return Selection({**selection, Ask(ROWS_LATER, (("first", streamed["initialCount"]),)): NOTHING})
     return selection
 
 

@@ -36,6 +36,7 @@ class Field:
     With ``table`` the value is a raw object (or a list of them) that is projected further; with ``shape`` it is an
     entity of its own (`Rows` when there are many); with ``lookup`` it is the key tuple of that lookup. ``instead`` is
     what ``read`` may give where the answer holds no value: UNSAID, or for one entity the `Rows` to find it among.
+    Where ``read`` does no more than to ``convert`` what stands under the one native key, that is said, too.
     """
 
     keys: tuple[str, ...]
@@ -44,11 +45,12 @@ class Field:
     shape: "Shape | None" = None
     lookup: str | None = None
     instead: "Unsaid | type[Rows] | None" = None
+    convert: Callable[[Any], Any] | None = None
 
     @property
-    def plain(self) -> bool:
-        """Whether what is read is the value itself."""
-        return self.table is None and self.shape is None and self.lookup is None
+    def stands(self) -> bool:
+        """Whether the value, or all that it is made of, stands in the raw object itself."""
+        return self.shape is None and self.lookup is None and self.instead is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +98,8 @@ def as_text(value: Any) -> str | None:
         return value or None
     if value is None:
         return None
+    if type(value) is int:
+        return str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -161,16 +165,20 @@ def as_number(value: Any) -> float | None:
 CHINA = timezone(timedelta(hours=8))
 MOST_TIMES: Final = 20_000
 """Times that are remembered in a form that took work: the same rows are read again and again."""
+MOST_WORDS: Final = 200
+"""Spellings of one enumeration's words that are remembered."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 def as_time(value: Any) -> str | None:
     """ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
-    return in_utc(value) if isinstance(value, str) and not value.startswith("0000") else None
+    return in_utc(value) if isinstance(value, str) else None
 
 
 @lru_cache(MOST_TIMES)
 def in_utc(value: str) -> str | None:
+    if value.startswith("0000"):
+        return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
@@ -188,8 +196,8 @@ def in_utc(value: str) -> str | None:
 # Fields
 
 
-def field(key: str, convert: Callable[[Any], Any]) -> Field:
-    return Field((key,), lambda raw: convert(raw.get(key)))
+def field(key: str, convert: Callable[[Any], Any], table: Table | None = None) -> Field:
+    return Field((key,), lambda raw: convert(raw.get(key)), table, convert=convert)
 
 
 def text(key: str) -> Field:
@@ -220,7 +228,12 @@ def free(key: str) -> Field:
 
 def term(key: str, words: Mapping[str, str]) -> Field:
     """A word of an enumeration: spelling differences in case, space, ``-`` and ``_`` do not matter."""
-    return field(key, lambda value: as_term(value, words))
+
+    @lru_cache(MOST_WORDS)
+    def word(said: str) -> str | None:
+        return as_term(said, words)
+
+    return field(key, lambda value: word(value) if type(value) is str else as_term(value, words))
 
 
 def as_term(value: Any, words: Mapping[str, str]) -> str | None:
@@ -240,11 +253,11 @@ def computed(*keys: str, read: Callable[[Raw], Any]) -> Field:
 
 def nested(key: str, table: Table) -> Field:
     """A value object of its own table."""
-    return Field((key,), lambda raw: as_object(raw.get(key)), table)
+    return field(key, as_object, table)
 
 
 def nested_list(key: str, table: Table) -> Field:
-    return Field((key,), lambda raw: as_objects(raw.get(key)), table)
+    return field(key, as_objects, table)
 
 
 def gathered(*keys: str, table: Table) -> Field:

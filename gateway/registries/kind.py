@@ -122,6 +122,10 @@ class Call:
         """Which lifetime its answers have: ``catalogues``, ``lists`` or ``objects``."""
         return self.lifetime or ("objects" if self.rows is None else "lists")
 
+    def keys(self, keys: Keys) -> Keys:
+        """Those of an object's keys that it needs."""
+        return tuple([keys[i] for i in self.takes])
+
     def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int | str | None = 1) -> Request:
         """The unsigned request for these keys; ``fixed`` are parameters of a list, ``page`` a number or marker."""
         parameters = {**self.parameters(keys), **dict(fixed)}
@@ -192,6 +196,11 @@ class Kind:
     def of(self, settings: RegistrySettings) -> "Kind":
         """The table for a registry with these settings."""
         return self if self.generation is None else self.generation(settings)
+
+    def is_canonical(self, entity: str, keys: Keys) -> bool:
+        """Whether these keys are surely the canonical ones."""
+        patterns = self.canonical.get(entity)
+        return patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, keys, strict=True))
 
     @cached_property
     def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:

@@ -46,12 +46,13 @@ class Origin:
 
 
 class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
-    """Memory that keeps the most recently used entries, within a number of entries and of bytes."""
+    """Memory that keeps the most recently used entries, within a number of entries and of bytes; ``losses`` counts
+    those that it kept and does not keep any more."""
 
     def __init__(self, entries: int, size: int) -> None:
         super().__init__(timeout=None)
         self._cache: OrderedDict[str, Entry] = OrderedDict()
-        self.entries, self.size, self.used = entries, size, 0
+        self.entries, self.size, self.used, self.losses = entries, size, 0, 0
 
     async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Entry | None:
         return self.use(key)
@@ -70,14 +71,18 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         self._cache[key] = value
         self.used += value.size
         while self._cache and (len(self._cache) > self.entries or self.used > self.size):
-            _, dropped = self._cache.popitem(last=False)
-            self.used -= dropped.size
+            self._lose(next(iter(self._cache)))
         return True
 
     async def _delete(self, key: str, _conn: object = None) -> int:
+        return 0 if self._lose(key) is None else 1
+
+    def _lose(self, key: str) -> Entry | None:
         dropped = self._cache.pop(key, None)
-        self.used -= 0 if dropped is None else dropped.size
-        return 0 if dropped is None else 1
+        if dropped is not None:
+            self.used -= dropped.size
+            self.losses += 1
+        return dropped
 
     def holds(self, kept: Iterable[tuple[str, Entry]]) -> bool:
         """Whether all of these very entries are kept, which is a use of them."""
@@ -92,7 +97,7 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         """Forget every entry whose key starts like this; returns how many."""
         keys = [key for key in self._cache if key.startswith(prefix)]
         for key in keys:
-            self.used -= self._cache.pop(key).size
+            self._lose(key)
         return len(keys)
 
     def __len__(self) -> int:

@@ -40,14 +40,14 @@ class Entrance:
     async def scene(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> Scene:
         """The scene of whoever asks: what they may not read is not in it. Raises as `caller` does."""
         caller = await self.caller(connection, "read", headers)
-        state = connection.state
+        state, address = connection.state, whence(connection)
         return Scene(
             visible(state.registries, caller),
             state.bounds,
             freshness.wanted(connection.headers.get("cache-control")),
             caller.roles,
             caller.name if self.access.asks else None,
-            lambda refusal: note(refusal, caller.name, *whence(connection)),
+            lambda refusal: note(refusal, caller.name, *address),
             planned(connection.headers.get("x-gateway-plan")),
         )
 

@@ -3,51 +3,54 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import OperationDefinitionNode, OperationType
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import get_variable_values
 from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog import explain
+from gateway.catalog.basis import Basis, Key
+from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
-from gateway.catalog.operation import Answers, Operation
+from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
-from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.compiled import Compiled, Question, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
+from gateway.graph.findings import Findings
 from gateway.graph.forecast import Forecasts
-from gateway.graph.wholes import Key, Whole, Wholes
+from gateway.graph.wholes import Whole, Wholes, key_of
 from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted, digest
+from gateway.web.persisted import Name, Persisted
 from gateway.web.requests import Asked, Refused
 from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
 from gateway.web.scenes import Scene
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An operation that may be executed, the coerced values of its variables, and what it costs; compiled, where it can
-    be, with the name that its answer is kept under, where it is, and with that answer, if there is one."""
+class Prepared(NamedTuple):
+    """An operation that may be executed, and what it costs; ``ready`` is it compiled, where it can be, and with the
+    coerced values of its variables, which nobody may change; ``key`` names its answer where that may be shared, and
+    ``kept`` is that answer, with which the operation need not be executed; ``registered`` names the document that a
+    client registered before."""
 
     asked: Asked
     document: Document
     operation: OperationDefinitionNode
     report: Report
-    coerced: VariableValues = VariableValues({}, {})
     cost: Cost = Cost()
-    ready: Compiled | None = None
+    ready: Question | None = None
     key: Key | None = None
     kept: Whole | None = None
+    registered: Name | None = None
 
     @property
     def type(self) -> OperationType:
@@ -60,6 +63,11 @@ class Prepared:
     @property
     def variables(self) -> dict[str, Any]:
         return dict(self.asked.variables)
+
+    def anew(self) -> "Prepared":
+        """The same once more: nothing has come of it yet."""
+        told = self.report
+        return self._replace(report=Report(told.type, told.name, told.document, told.caller), kept=None)
 
 
 class Executor:
@@ -74,9 +82,10 @@ class Executor:
         observer: Observer,
         watches: Watches,
         wholes: Wholes,
+        findings: Findings,
     ) -> None:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.watches, self.wholes = observer, watches, wholes
+        self.observer, self.watches, self.wholes, self.findings = observer, watches, wholes, findings
         self.forecasts = Forecasts()
         self.running: dict[Key, asyncio.Future[Result]] = {}
 
@@ -100,20 +109,21 @@ class Executor:
     def _prepare(self, asked: Asked, scene: Scene, report: Report) -> Prepared | Result:
         try:
             document = self.documents.read(self.persisted.text(asked, scene.caller))
-            report.document = digest(document.text)
+            report.document = document.digest
             if document.errors:
                 return refusal(*document.errors)
             operation = document.operation(asked.operation_name)
             report.type = operation.operation.value
             report.name = operation.name.value if operation.name else None
             permit(document, scene)
-            ready = self.compiled(asked.operation_name, document, operation)
+            found = self.compiled(asked.operation_name, document, operation)
             key = None
-            if ready is not None and ready.lasting and scene.plan is None:
-                key = self.wholes.key(ready, asked.variables, scene.registries, scene.bounds)
+            registered = self.persisted.name(asked, scene.caller)
+            if found is not None and found.lasting and scene.plan is None:
+                key = key_of(found, asked.variables, scene.registries, scene.bounds)
                 kept = self.wholes.find(key, scene.wanted)
                 if kept is not None:  # so its variables and its cost were found to be right before
-                    return Prepared(asked, document, operation, report, key=key, kept=kept)
+                    return Prepared(asked, document, operation, report, key=key, kept=kept, registered=registered)
             coerced = get_variable_values(
                 self.documents.schema,
                 operation.variable_definitions or (),
@@ -129,7 +139,8 @@ class Executor:
                 raise QueryTooExpensive(cost.calls, scene.bounds.calls)
         except GatewayError as error:
             return refused(error)
-        return Prepared(asked, document, operation, report, coerced, cost, ready, key)
+        ready = None if found is None else found.posed(coerced)
+        return Prepared(asked, document, operation, report, cost, ready, key, None, registered)
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""
@@ -145,48 +156,66 @@ class Executor:
                 if scene.plan == "only":
                     context = Context(prepared.document.node, operation)
                     return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                if prepared.key is None or not self.wholes.keeps or scene.wanted != ANY:
+                if prepared.key is None or scene.wanted != ANY:
                     return await self.run(prepared, operation, scene.plan is not None)
-                if prepared.key in self.running:
-                    return self.joined(await asyncio.shield(self.running[prepared.key]))
-                return await self.alone(prepared, prepared.key, operation)
+                return await self.shared(prepared, prepared.key, operation)
         except GatewayError as error:
             return refused(error)
         except Exception as cause:
             return unforeseen(cause)
 
+    async def shared(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
+        """The answer of the registries, made once for all who ask the same at the same time."""
+        while (running := self.running.get(key)) is not None:
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                return self.joined(running.result())
+        return await self.alone(prepared, key, operation)
+
     def joined(self, result: Result) -> Result:
         """An answer that was made for somebody else who asked the same at the same time."""
         for call in result.operation.calls if result.operation else ():
             self.observer.answered(call.registry, call.name, State.SHARED)
-        return replace(result, shared=True)
+        return result._replace(shared=True)
 
     async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, kept whole; whoever asks the same meanwhile waits for it."""
-        running = asyncio.ensure_future(self.run(prepared, operation, explained=False))
-        self.running[key] = running
+        """The answer of the registries, kept whole. Whoever asks the same meanwhile waits for it, and asks them next if
+        who asked first leaves before it comes."""
+        running = self.running[key] = asyncio.get_running_loop().create_future()
         try:
-            result = await asyncio.shield(running)
+            result = await self.run(prepared, operation, explained=False)
+            running.set_result(result)
+        except Exception as error:
+            running.set_exception(error)
+            running.exception()  # if nobody waits for it, nobody misses it
+            raise
         finally:
             del self.running[key]
+            running.cancel()
         if not result.codes:
-            self.wholes.keep(key, result.body, result.answered, operation)
+            basis = None if operation.partial else Basis.of(operation)
+            if basis is not None:
+                self.wholes.keep(key, Whole(result.body, result.answered, basis))
         return result
 
     def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""
-        operation.reused, operation.calls = kept.answer, kept.calls
-        kept.tell(self.observer)
+        operation.reuse(kept.basis)
+        kept.basis.tell(self.observer)
         return Result(kept.body, (), operation, answered=kept.answered)
 
     async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
         """The answer of the registries: compiled, or by Strawberry what is not compiled."""
-        context = Context(prepared.document.node, operation)
+        ready = prepared.ready
+        again = ready is not None and ready.compiled.lasting and self.findings.keeps and not explained
+        context = Context(prepared.document.node, operation, findings=self.findings if again else None)
         result: Any = await (
             self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
-            if prepared.ready is None
-            else prepared.ready.answer(prepared.coerced, context)
+            if ready is None
+            else ready.answer(context)
         )
+        for basis in operation.reused:
+            basis.tell(self.observer)
         plan = explain.made(operation, prepared.cost) if explained else None
         return outcome(result.data, result.errors or (), context, plan)
 

@@ -8,13 +8,15 @@ import re
 from collections.abc import Sequence
 
 from gateway.catalog.operation import Operation
-from gateway.upstream.source import Answer, Freshness
+from gateway.upstream.source import ANY, Answer, Freshness
 
 
 def wanted(header: str | None) -> Freshness:
     """What a request's ``Cache-Control`` asks for; directives that say nothing here are passed over."""
+    if header is None:
+        return ANY
     said = {}
-    for directive in (header or "").lower().split(","):
+    for directive in header.lower().split(","):
         name, _, value = directive.strip().partition("=")
         said[name] = value.strip('"')
     age = said.get("max-age", "")
@@ -26,18 +28,18 @@ def wanted(header: str | None) -> Freshness:
 
 
 def headers(operation: Operation, whole: bool) -> dict[str, str]:
-    """``Age`` and ``Cache-Control`` of an answer, from all that it was made of; nobody keeps one that is not whole."""
+    """``age`` and ``cache-control`` of an answer, from all that it was made of; nobody keeps one that is not whole."""
     if not whole or operation.partial:
-        return {"Cache-Control": "no-store"}
+        return {}
     received = operation.received()
-    return lifetime(received) if received else {"Cache-Control": "private, max-age=0"}
+    return lifetime(received) if received else {"cache-control": "private, max-age=0"}
 
 
 def lifetime(received: Sequence[Answer]) -> dict[str, str]:
     """The same for what is made of some answers, at least one."""
     fresh_for = max(0, int(min(answer.fresh_for for answer in received)))
     age = int(max(answer.age for answer in received))
-    return {"Cache-Control": f"private, max-age={fresh_for + age}", "Age": str(age)}
+    return {"cache-control": f"private, max-age={fresh_for + age}", "age": str(age)}
 
 
 def etag(body: bytes) -> str:

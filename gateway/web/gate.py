@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,8 @@ from gateway.errors import TooManyRequests
 from gateway.settings import LimitsSettings
 
 MOST_CALLERS: Final = 10_000
+
+OPEN: Final = nullcontext()
 
 
 @dataclass(slots=True)
@@ -29,12 +31,12 @@ class Gate:
         self.limits, self.now = limits, now
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
+    def let_in(self, caller: str | None) -> AbstractContextManager[None]:
+        """Around one operation, from its beginning to its end. Raises `TooManyRequests`."""
+        return OPEN if caller is None else self._counted(caller)
+
     @contextmanager
-    def let_in(self, caller: str | None) -> Iterator[None]:
-        """One operation, from its beginning to its end. Raises `TooManyRequests`."""
-        if caller is None:
-            yield
-            return
+    def _counted(self, caller: str) -> Iterator[None]:
         account = self._account(caller)
         if account.running >= self.limits.in_flight:
             raise TooManyRequests(f"{self.limits.in_flight} operations of this caller are running.", 1.0)

@@ -4,34 +4,25 @@ Source: the GraphQL-over-HTTP specification, working draft.
 """
 
 import asyncio
-import math
-from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, TooManyRequests, Unauthenticated
+from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.settings import LimitsSettings
-from gateway.web import events, freshness, multipart
+from gateway.web import events, freshness, multipart, replies
 from gateway.web.entrance import Entrance, challenge
 from gateway.web.executor import Executor, Prepared
-from gateway.web.requests import GRAPHQL, JSON, Asked, Refused, negotiate, read
+from gateway.web.replies import STATUSES, Reply, body_of, reply
+from gateway.web.requests import JSON, Asked, Refused, negotiate, read
 from gateway.web.results import Result
 from gateway.web.scenes import Scene
 from gateway.web.short import Way
 
-KEPT_BY_304: Final = ("etag", "cache-control", "age", "vary")
-STATUSES: Final = {
-    Unauthenticated.code: 401,
-    Forbidden.code: 403,
-    TooManyRequests.code: 429,
-    "INTERNAL_SERVER_ERROR": 500,
-}
-"""Statuses of refusals in both media types; others have the one of their media type."""
+KEPT_BY_304: Final = (b"etag", b"cache-control", b"age", b"vary")
 
 
 class Door:
@@ -51,24 +42,21 @@ class Door:
             asked = await read(request, self.limits)
             if isinstance(asked, list):
                 results = await self.several(asked, scene)
-                return respond(media_type, 200, b"[" + b",".join(result.body for result in results) + b"]")
+                return response(reply(media_type, 200, b"[" + b",".join(one.body for one in results) + b"]"))
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
                 check_method(request.method, prepared)
                 check_type(prepared)
                 if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
                     return multipart.response(self.executor.stage(prepared, scene))
-                result = await self.executor.answer(prepared, scene)
-                learn = request.scope.get("learn")
-                if learn is not None and prepared.key is not None and prepared.key in self.executor.wholes:
-                    report = prepared.report
-                    learn(Way(prepared.key, media_type, report.type, report.name, report.document))
-                return settled(request, scene, media_type, result)
+                if "learn" in request.scope:
+                    request.scope["learn"](Way(prepared.anew(), scene, media_type))
+                return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
             return settled(request, scene, media_type, prepared)
         except (Unauthenticated, Forbidden) as denied:
-            return respond(media_type, STATUSES[denied.code], body_of(denied), challenge(denied))
+            return response(reply(media_type, STATUSES[denied.code], body_of(denied), challenge(denied)))
         except Refused as refused:
-            return respond(media_type, refused.status, body_of(refused), refused.headers)
+            return response(reply(media_type, refused.status, body_of(refused), refused.headers))
 
     async def stream(self, request: Request) -> Response:
         """The results of one operation, of any type, as events. Raises as `Entrance.scene` does, and `Refused`."""
@@ -123,30 +111,16 @@ def check_type(prepared: Prepared) -> None:
 
 def settled(request: Request, scene: Scene, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
-    if result.operation is None:
-        headers = {} if result.retry_after is None else {"Retry-After": str(math.ceil(result.retry_after))}
-        return respond(media_type, status_of_refusal(media_type, result.codes), result.body, headers)
-    response = respond(media_type, 200, result.body, freshness.headers(result.operation, not result.codes))
-    if scene.caller is not None:  # a browser must not keep for the next user what it got for this one
-        response.headers.add_vary_header("Authorization, X-API-Key")
-    if request.method == "GET" and not result.codes:
-        response.headers["ETag"] = tag = freshness.etag(result.body)
+    reply = replies.settled(media_type, result, personal=scene.caller is not None)
+    if request.method == "GET" and result.operation is not None and not result.codes:
+        tag = freshness.etag(result.body)
+        reply.headers.append((b"etag", tag.encode()))
         if tag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers={k: v for k, v in response.headers.items() if k in KEPT_BY_304})
-    return response
+            return response(Reply(304, [header for header in reply.headers if header[0] in KEPT_BY_304], b""))
+    return response(reply)
 
 
-def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
-    """`application/json` keeps 200 for every well-formed request: its older clients expect that."""
-    return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
-
-
-def body_of(refused: Refused | GatewayError) -> bytes:
-    error: dict[str, Any] = {"message": str(refused), "extensions": {"code": refused.code}}
-    return orjson.dumps({"errors": [error]})
-
-
-def respond(media_type: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
-    content_type = f"{media_type}; charset=utf-8"
-    said = {"Vary": "Accept, X-Gateway-Plan", "Cache-Control": "no-store", **(headers or {})}
-    return Response(body, status, said, content_type)
+def response(reply: Reply) -> Response:
+    made = Response(reply.body, reply.status)
+    made.raw_headers = reply.headers
+    return made

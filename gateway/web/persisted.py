@@ -4,7 +4,6 @@ Source: Apollo's automatic persisted queries (``extensions.persistedQuery``, ver
 of the GraphQL-over-HTTP specification's draft on persisted documents.
 """
 
-import hashlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,14 @@ from gateway.errors import (
     PersistedQueryNotFound,
     PersistedQueryNotSupported,
 )
+from gateway.graph.documents import digest
 from gateway.settings import DocumentsSettings, SettingsError
 from gateway.web.requests import Asked, Refused
 
 ROOM: Final = 2_000_000
+
+Name = tuple[str | None, str]
+"""A caller, and the hash of a document that the caller registered."""
 
 
 def trusted(path: str) -> dict[str, str]:
@@ -39,17 +42,13 @@ def trusted(path: str) -> dict[str, str]:
     return {**by_hash, **{id.removeprefix("sha256:"): text for id, text in documents.items()}}
 
 
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class Persisted:
     """The documents that can be named; those that clients registered are bounded to `ROOM` characters."""
 
     def __init__(self, settings: DocumentsSettings) -> None:
         self.settings = settings
         self.trusted = trusted(settings.trusted)
-        self._registered: OrderedDict[tuple[str | None, str], str] = OrderedDict()
+        self._registered: OrderedDict[Name, str] = OrderedDict()
         self._room = ROOM
 
     def text(self, asked: Asked, caller: str | None = None) -> str:
@@ -69,6 +68,17 @@ class Persisted:
                 raise Refused(400, "The request has no `query`.")
             return asked.query
         return self._registering((caller, hashed), asked.query)
+
+    def name(self, asked: Asked, caller: str | None = None) -> Name | None:
+        """What the document is registered as that `text` has found; None for one that nobody registered."""
+        hashed = asked.document_id or self._hash(asked)
+        return (caller, hashed) if hashed is not None and (caller, hashed) in self._registered else None
+
+    def use(self, name: Name) -> bool:
+        """Whether a document is registered still; this counts as a use of it."""
+        if name in self._registered:
+            self._registered.move_to_end(name)
+        return name in self._registered
 
     def _hash(self, asked: Asked) -> str | None:
         named = asked.extensions.get("persistedQuery")

@@ -61,6 +61,14 @@ def weights(accept: str) -> Mapping[str, float]:
     return found
 
 
+@lru_cache(64)
+def content(content_type: str) -> tuple[str, str]:
+    """The media type of a ``Content-Type`` header, and the charset."""
+    parsed = Message()
+    parsed["content-type"] = content_type
+    return parsed.get_content_type(), str(parsed.get_param("charset", "utf-8")).lower()
+
+
 def negotiate(accept: str) -> str:
     """The media type to answer in, by the client's preferences. Raises `Refused` (406) when it takes neither."""
     weighed = weights(accept)
@@ -83,11 +91,10 @@ async def read(request: Request, limits: LimitsSettings) -> Asked | list[Asked]:
         return asked(parameters, limits)
     if request.method != "POST":
         raise Refused(405, "GraphQL is asked with GET or POST.", "METHOD_NOT_ALLOWED", Allow="GET, POST")
-    content_type = Message()
-    content_type["content-type"] = request.headers.get("content-type", "")
-    if "content-type" not in request.headers or content_type.get_content_type() != JSON:
+    media_type, charset = content(request.headers.get("content-type", "text/plain"))
+    if media_type != JSON:
         raise Refused(415, f"The body must be {JSON}.", "UNSUPPORTED_MEDIA_TYPE")
-    if str(content_type.get_param("charset", "utf-8")).lower() not in ("utf-8", "utf8"):
+    if charset not in ("utf-8", "utf8"):
         raise Refused(415, "The body must be in UTF-8.", "UNSUPPORTED_MEDIA_TYPE")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(415, "The body must not be compressed.", "UNSUPPORTED_MEDIA_TYPE")

@@ -1,8 +1,8 @@
 """What comes of operations: responses as JSON, refusals among them, and what they were made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import orjson
 from graphql import GraphQLError
@@ -15,8 +15,7 @@ from gateway.telemetry.facts import State
 from gateway.telemetry.report import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
 
     Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
@@ -59,19 +58,22 @@ def noted(report: Report, result: Result) -> Result:
     report.codes += result.codes
     report.answered |= result.answered
     if result.operation is not None:
-        report.calls = [
-            replace(call, state=State.SHARED, attempts=0) if result.shared else call for call in result.operation.calls
-        ]
+        calls = result.operation.calls
+        report.calls = (
+            [replace(call, state=State.SHARED, attempts=0) for call in calls] if result.shared else list(calls)
+        )
     return result
 
 
 def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
-    formatted = [error.formatted for error in (*errors, *context.unseen())]
-    body = {"data": data, **({"errors": formatted} if formatted else {})}
+    body: dict[str, Any] = {"data": data}
+    errors = [error.formatted for error in (*errors, *context.unseen())]
+    if errors:
+        body["errors"] = errors
     if extensions is not None:
         body["extensions"] = extensions
-    return made(body, codes(formatted), context)
+    return made(body, codes(errors), context)
 
 
 def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
-from gateway.catalog.operation import Answers, Bounds, Operation
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.calls import Answers
+from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden
 from gateway.upstream.source import Freshness

@@ -1,21 +1,26 @@
-"""The short way: a request that was answered whole before is answered again before anything of it is parsed.
+"""The short way: the same bytes always ask for the same, so what was prepared for a request serves it again, unparsed.
+It is answered with what is kept of its answer, or executed at once.
 
 Only for requests of nobody in particular, and without headers that ask for something special: all others go on.
 """
 
 import asyncio
-import gzip
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Generator
 from functools import partial
-from typing import Final, NamedTuple
+from types import coroutine
+from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.graph.wholes import Key, Whole, Wholes
-from gateway.telemetry.observer import Observer
+from gateway.catalog.basis import Moment
+from gateway.graph.wholes import Whole
 from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
-from gateway.web import freshness
+from gateway.web import freshness, replies
+from gateway.web.executor import Executor, Prepared
+from gateway.web.replies import COMPRESSED, Reply
+from gateway.web.scenes import Scene as Surroundings
 
 DECIDING: Final = frozenset(
     {
@@ -30,92 +35,152 @@ DECIDING: Final = frozenset(
 )
 """Headers by which the same body may be answered in another way; ``Accept`` and ``Content-Type`` name the way."""
 
-ROOM: Final = 8_000_000
-"""Bytes of requests that are remembered."""
+ROOM: Final = 64_000_000
+"""Bytes that all remembered requests may take, about: each is a few objects, copies of what its client sent and a tree
+for its document, which those with the same document share."""
+EACH: Final = 2_000
+TIMES: Final = 8
+TREE: Final = 200
 
-COMPRESSED: Final = 500
-"""Bytes from which an answer is compressed."""
+GZIP: Final = "gzip"
 
 Named = tuple[bytes, bytes, bytes]
 
 
 class Way(NamedTuple):
-    """How a request is answered: the whole answer's name, its media type, and what is told of the operation."""
+    """How a request is answered: the operation that it asks for, for whom, and the media type of its answer."""
 
-    whole: Key
+    prepared: Prepared
+    scene: Surroundings
     media_type: str
-    type: str
-    name: str | None
-    document: str | None
+
+
+class Ways:
+    """The ways of the requests that came last, by their bytes; what they take is at most ``room``."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._ways: OrderedDict[Named, Way] = OrderedDict()
+        self._documents: Counter[str] = Counter()
+
+    def get(self, named: Named) -> Way | None:
+        return self._ways.get(named)
+
+    def learn(self, named: Named, way: Way) -> None:
+        """Remember a way that may be gone again; those that were remembered first are forgotten first."""
+        if way.prepared.ready is None and way.prepared.key is None:
+            return
+        self._forget(named)
+        self._ways[named] = way
+        self._count(named, way, 1)
+        while self.room < 0:
+            self._forget(next(iter(self._ways)))
+
+    def _forget(self, named: Named) -> None:
+        if named in self._ways:
+            self._count(named, self._ways.pop(named), -1)
+
+    def _count(self, named: Named, way: Way, by: int) -> None:
+        text = way.prepared.document.text
+        before = self._documents[text]
+        self._documents[text] += by
+        self.room -= by * (EACH + TIMES * sum(map(len, named)))
+        if not before or not self._documents[text]:
+            self.room -= by * TREE * len(text)
+            self._documents += Counter()  # without those that are counted no more
 
 
 class Short:
     """Stands before an application in which requests are answered, and learns from it."""
 
-    def __init__(self, app: ASGIApp, wholes: Wholes, observer: Observer, body_seconds: float) -> None:
-        self.app, self.wholes, self.observer, self.body_seconds = app, wholes, observer, body_seconds
-        self._room = ROOM
-        self._ways: OrderedDict[Named, Way] = OrderedDict()
+    def __init__(self, app: ASGIApp, executor: Executor, body_seconds: float) -> None:
+        self.app, self.executor, self.body_seconds = app, executor, body_seconds
+        self.ways = Ways(ROOM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/graphql":
             await self.app(scope, receive, send)
             return
-        accept, content_type, zipped = b"*/*", b"", False
-        for name, value in scope["headers"]:
-            if name == b"accept":
-                accept = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"accept-encoding":
-                zipped = b"gzip" in value
-            elif name in DECIDING:
-                await self.app(scope, receive, send)
-                return
+        headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]) or not DECIDING.isdisjoint(headers):
+            await self.app(scope, receive, send)
+            return
         try:
-            async with asyncio.timeout(self.body_seconds):
-                message = await receive()
+            message = await received(receive, self.body_seconds)
         except TimeoutError as late:
             await self.app(scope, partial(raised, late), send)
             return
         if message["type"] == "http.request" and not message.get("more_body"):
-            named = message.get("body", b""), accept, content_type
-            way = self._ways.get(named)
-            if way is not None and (whole := self.wholes.find(way.whole, ANY)) is not None:
-                await self._answer(way, whole, zipped, send)
-                return
-            scope["learn"] = partial(self._learn, named)
+            named = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
+            way = self.ways.get(named)
+            if way is not None:
+                answer = await self._answer(way, b"gzip" in headers.get(b"accept-encoding", b""))
+                if answer is not None:
+                    scope["endpoint"] = self  # as routes do
+                    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+                    await send({"type": "http.response.body", "body": answer.body})
+                    return
+            scope["learn"] = partial(self.ways.learn, named)
         await self.app(scope, replayed(message, receive), send)
 
-    def _learn(self, named: Named, way: Way) -> None:
-        """Remember how a request is answered; those that were remembered first are forgotten first."""
-        if named not in self._ways:
-            self._room -= sum(map(len, named))
-        self._ways[named] = way
-        while self._room < 0:
-            self._room += sum(map(len, self._ways.popitem(last=False)[0]))
+    async def _answer(self, way: Way, zipped: bool) -> Reply | None:
+        """The answer to a request whose way is known, if it can be gone."""
+        prepared, executor = way.prepared, self.executor
+        if prepared.registered is not None and not executor.persisted.use(prepared.registered):
+            return None
+        whole = None if prepared.key is None else executor.wholes.find(prepared.key, ANY)
+        if whole is not None:
+            told = prepared.report
+            report = Report(told.type, told.name, told.document)
+            with executor.observer.operation(report):
+                report.calls, report.answered = whole.basis.calls, whole.answered
+                whole.basis.tell(executor.observer)
+            made: tuple[Moment, Reply] | None = whole.derived.get((way.media_type, zipped))
+            moment = whole.basis.moment
+            if made is None or made[0] != moment:
+                made = moment, await again(whole, way.media_type, zipped)
+                whole.derived[way.media_type, zipped] = made
+            return made[1]
+        if prepared.ready is None:
+            return None
+        result = await executor.answer(prepared.anew(), way.scene)
+        plain = replies.settled(way.media_type, result)
+        if len(plain.body) < COMPRESSED:
+            return plain
+        return replies.encoded(plain, await replies.compress(plain.body) if zipped else None)
 
-    async def _answer(self, way: Way, whole: Whole, zipped: bool, send: Send) -> None:
-        report = Report(way.type, way.name, way.document)
-        with self.observer.operation(report):
-            report.calls, report.answered = whole.calls, whole.answered
-            whole.tell(self.observer)
-        body, large = whole.body, len(whole.body) >= COMPRESSED
-        said = freshness.lifetime([whole.answer])
-        headers = [
-            (b"vary", b"Accept, X-Gateway-Plan, Accept-Encoding" if large else b"Accept, X-Gateway-Plan"),
-            (b"cache-control", said["Cache-Control"].encode()),
-            (b"age", said["Age"].encode()),
-            (b"content-type", f"{way.media_type}; charset=utf-8".encode()),
-        ]
-        if zipped and large:
-            if whole.compressed is None:
-                whole.compressed = gzip.compress(body, 5, mtime=0)
-            body = whole.compressed
-            headers.append((b"content-encoding", b"gzip"))
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+
+async def again(whole: Whole, media_type: str, zipped: bool) -> Reply:
+    """The reply with an answer that was kept whole, as it is for some moment."""
+    plain = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
+    if len(plain.body) < COMPRESSED:
+        return plain
+    if zipped and GZIP not in whole.derived:
+        whole.derived[GZIP] = await replies.compress(plain.body)
+    return replies.encoded(plain, whole.derived[GZIP] if zipped else None)
+
+
+async def received(receive: Receive, seconds: float) -> Message:
+    """The next message; the clock runs only for one that is not there yet. Raises TimeoutError."""
+    steps = receive().__await__()
+    try:
+        waiting = next(steps)
+    except StopIteration as there:
+        message: Message = there.value
+        return message
+    async with asyncio.timeout(seconds):
+        return await rest(steps, waiting)
+
+
+@coroutine
+def rest(steps: Generator[Any, None, Message], waiting: Any) -> Generator[Any, None, Message]:
+    """What comes of an awaitable that was begun and is ``waiting``."""
+    try:
+        yield waiting
+    except BaseException:
+        steps.close()
+        raise
+    return (yield from steps)
 
 
 async def raised(error: Exception) -> Message:

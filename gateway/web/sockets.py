@@ -19,7 +19,7 @@ from gateway.settings import LimitsSettings
 from gateway.upstream.source import ANY
 from gateway.web.entrance import Entrance
 from gateway.web.executor import Executor, Prepared
-from gateway.web.graphql import body_of
+from gateway.web.replies import body_of
 from gateway.web.requests import Refused, asked
 from gateway.web.results import Result, refused
 from gateway.web.scenes import Scene

@@ -93,7 +93,16 @@ def pai_algorithm(key: str, name: str, day: int, *versions: str, provider: str =
         "GmtCreateTime": created,
     }
     made = [
-        {"AlgorithmVersion": version, "UserId": "1", "TenantId": "3", "GmtCreateTime": created} for version in versions
+        {
+            "AlgorithmId": key,
+            "AlgorithmName": name,
+            "AlgorithmProvider": provider,
+            "AlgorithmVersion": version,
+            "UserId": "1",
+            "TenantId": "3",
+            "GmtCreateTime": created,
+        }
+        for version in versions
     ]
     return listed, made
 

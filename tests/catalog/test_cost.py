@@ -11,8 +11,9 @@ from graphql.execution.values import VariableValues
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.cost import Cost, Line
-from gateway.catalog.operation import DEFAULT_BOUNDS, Bounds, Operation
+from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
 from gateway.graph.context import Context
 from gateway.graph.forecast import Forecasts, forecast

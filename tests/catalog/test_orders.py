@@ -140,18 +140,18 @@ MICROSECONDS = 1_714_521_600_500_000
 )
 def test_a_row_is_sorted_by_the_unified_field_and_its_global_id(order: Order, key: Key) -> None:
     """A time without a zone is China's, as everywhere."""
-    assert order.key(REF, SHAPE, RAW) == key
+    assert order.keys(SHAPE)(RAW, str(REF)) == key
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("raw", [{}, {"Name": "", "Created": ""}, {"Name": None, "Created": "0000-00-00 00:00:00"}])
 def test_a_row_that_does_not_say_stands_among_those_without_a_value(order: Order, raw: dict[str, Any]) -> None:
-    assert order.key(REF, SHAPE, raw) == (1, 0, "r:model/m")
+    assert order.keys(SHAPE)(raw, str(REF)) == (1, 0, "r:model/m")
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_a_list_whose_rows_never_say_stands_among_those_without_a_value(order: Order) -> None:
-    assert order.key(REF, Shape("Model", lambda raw: None, {}), RAW) == (1, 0, "r:model/m")
+    assert order.keys(Shape("Model", lambda raw: None, {}))(RAW, str(REF)) == (1, 0, "r:model/m")
 
 
 # Keys as JSON

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import EXISTS, Bound, Want, candidates, plan
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.plan import Bound, Want, candidates, plan
+from gateway.catalog.selection import EXISTS, NOTHING, Ask, Selection
 from gateway.registries import KINDS
 from gateway.registries.fields import Shape, Table
 
@@ -22,7 +22,8 @@ ALGORITHM = Ref("pai", "Algorithm", ("a",))
 
 def want(ref: Ref, name: str, *below: str, tried: Collection[Bound] = ()) -> Want:
     ask = EXISTS if name == "exists" else Ask(name)
-    return Want(ref, ask, candidates(KINDS[ref.registry], ref, ask, {Ask(name): {} for name in below}, tried))
+    selection = Selection.of({Ask(name): {} for name in below})
+    return Want(ref, ask, candidates(KINDS[ref.registry], ref, ask, selection, tried))
 
 
 def calls(*wants: Want, made: Collection[Bound] = ()) -> list[str]:
@@ -128,8 +129,11 @@ def selections(table: Table) -> st.SearchStrategy[Selection]:
     """What may be asked of a value object."""
     return st.dictionaries(st.sampled_from([Ask(name) for name in table]), st.just({}), min_size=1).flatmap(
         lambda chosen: st.fixed_dictionaries(
-            {ask: st.just({}) if (below := table[ask.field].table) is None else selections(below) for ask in chosen}
-        )
+            {
+                ask: st.just(NOTHING) if (below := table[ask.field].table) is None else selections(below)
+                for ask in chosen
+            }
+        ).map(Selection.of)
     )
 
 
@@ -146,7 +150,7 @@ def asked(draw: st.DrawFn, ref: Ref) -> Want:
             [EXISTS, Ask("id")] + [Ask(name) for name in sorted({name for table in tables for name in table})]
         )
     )
-    below: Selection = {}
+    below = NOTHING
     holding = [table[ask.field].table for table in tables if ask.field in table]
     if nested := [table for table in holding if table is not None]:
         below = draw(selections(nested[0]))

@@ -74,7 +74,7 @@ async def answered(clouds: Clouds, text: str, one: Compiled, variables: Variable
     context = Context(document.node, Operation(clouds.registries))
     coerced = get_variable_values(CORE, document.operation(None).variable_definitions or (), dict(variables))
     assert not isinstance(coerced, list), coerced
-    result = await one.answer(coerced, context)
+    result = await one.posed(coerced).answer(context)
     return Outcome.of(result.data, result.errors, context)
 
 

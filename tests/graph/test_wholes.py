@@ -1,5 +1,6 @@
 """Whole answers kept: never older than what they were made of, never another's, never of what is of the moment."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,10 +8,11 @@ import orjson
 import pytest
 
 from gateway.app import registries
-from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryUnavailable
 from gateway.graph.documents import Documents
+from gateway.graph.findings import Findings
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
 from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
@@ -32,11 +34,14 @@ ANEW = Freshness(revalidate=True)
 
 
 class World:
-    """An executor over registries whose answers are kept; ``edition`` is part of every model's name in PAI."""
+    """An executor over registries whose answers are kept; ``edition`` is part of every model's name in PAI. They answer
+    while they are ``open``."""
 
-    def __init__(self, room: int = 1_000_000) -> None:
+    def __init__(self, room: int = 1_000_000, entries: int = 100, findings: int = 0) -> None:
         self.clouds, self.edition, self.now = Clouds(), 1, 1_800_000_000.0
-        self.cache = Cache(BoundedMemory(100, 1_000_000), None, 3600.0, lambda: self.now)
+        self.open = asyncio.Event()
+        self.open.set()
+        self.cache = Cache(BoundedMemory(entries, 1_000_000), None, 3600.0, lambda: self.now)
         lifetimes = Lifetimes({"lists": 60.0, "objects": 60.0, "catalogues": 60.0}, 60.0, stale=0.0, jitter=0.0)
         self.registries = registries(SETTINGS, Source(self, self.cache, lifetimes, wait=1.0))
         limits = LimitsSettings()
@@ -44,9 +49,10 @@ class World:
         self.wholes = Wholes(room)
         persisted, gate, observer = Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings())
         watches = Watches(SubscriptionSettings())
-        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes)
+        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes, Findings(findings))
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
+        await self.open.wait()
         document = orjson.loads(orjson.dumps(await self.clouds.send(destination, request, refresh=refresh)))
         for model in [document, *document.get("Models", ())]:
             if "ModelName" in model:
@@ -157,3 +163,48 @@ async def test_answers_stay_within_their_room() -> None:
     assert 0 <= world.wholes.room < size * 3
     small = World(room=size - 1)
     assert (await small.ask(LIST, first=1)).body is not (await small.ask(LIST, first=1)).body
+
+
+async def test_what_is_asked_often_stays_where_there_is_room_for_little() -> None:
+    world = World(entries=3)
+    for other in ("model-b", "model-empty", "model-public", "model-b", "model-empty"):
+        await world.data(MODEL)
+        world.now += 2
+        await world.data(f'{{ model(id: "pai:model/{other}") {{ name }} }}')
+    assert world.clouds.calls.count("pai GetModel model-a") == 1
+    assert world.cache.memory.losses > 0
+
+
+async def test_an_answer_of_which_something_was_lost_is_made_anew() -> None:
+    world = World(entries=2)
+    first = await world.ask(MODEL)
+    assert (await world.ask(MODEL)).body is first.body
+    await world.data(LIST, only="pai")
+    assert (await world.ask(MODEL)).body is not first.body
+
+
+async def test_who_asks_the_same_meanwhile_gets_the_same_answer() -> None:
+    world = World()
+    world.open.clear()
+    asking = [asyncio.create_task(world.ask(MODEL)) for _ in range(5)]
+    await asyncio.sleep(0)
+    world.open.set()
+    bodies = [(await one).body for one in asking]
+    assert all(body is bodies[0] for body in bodies)
+    assert [(await one).shared for one in asking] == [False, True, True, True, True]
+
+
+async def test_who_leaves_takes_nobodys_answer_along() -> None:
+    world = World()
+    world.open.clear()
+    asking = [asyncio.create_task(world.ask(MODEL)) for _ in range(4)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    asking[2].cancel()
+    await asyncio.sleep(0)
+    world.open.set()
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False, True, False]
+    assert not world.executor.running
+    assert (await world.ask(MODEL)).codes == ()
+    assert sorted(world.clouds.calls) == ["pai GetModel model-a", "pai ListModelVersions model-a"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import app, twins
-from gateway.catalog.operation import Bounds
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.watching import Watches
 from gateway.settings import SubscriptionSettings
 from gateway.twins import Twins

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog.operation import DEFAULT_BOUNDS
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.watching import Watches
 from gateway.errors import Unauthenticated
 from gateway.graph.documents import Documents
+from gateway.graph.findings import Findings
 from gateway.graph.schema import CORE, SCHEMA
 from gateway.graph.wholes import Wholes
 from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
@@ -38,7 +39,7 @@ def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
     watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
     observer = Observer(TelemetrySettings())
-    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), observer, watches, Wholes(0))
+    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), observer, watches, Wholes(0), Findings(0))
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))

@@ -26,7 +26,7 @@ from tests.conftest import pai
 from tests.upstream.simulated import Scripted, guard, in_turn, now, simulate
 
 VERSION = parse("pai:model/model-1/version/0.1.0")
-SELECTION: Selection = {Ask("approval"): {}, Ask("description"): {}}
+SELECTION = Selection.of({Ask("approval"): {}, Ask("description"): {}})
 
 Record = dict[Any, Any] | None
 

@@ -1,0 +1,112 @@
+"""What answers said of objects in one operation: in which forms, in the order in which they came."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.catalog.ids import Ref
+from gateway.catalog.plan import Bound
+from gateway.catalog.registry import Registry
+from gateway.catalog.told import Told, row
+from gateway.registries.fields import Raw, Shape
+from gateway.upstream.source import Answer
+
+Derived = dict[Any, Any]
+"""What was worked out from an answer, for all who share it."""
+
+Said = tuple[Shape, Raw, Derived | None]
+"""What an answer said of an object: in which form, and what was worked out from the answer, if it is about this object.
+"""
+
+
+class Knowledge:
+    """What is known of each object. Pages of lists are remembered as such until something of an object is asked."""
+
+    def __init__(self, registries: Mapping[str, Registry]) -> None:
+        self.registries = registries
+        self._unread: dict[Ref, Told] = {}
+        self._known: dict[Ref, list[Said]] = {}
+
+    def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
+        """Remember what an answer said of an object; ``derived`` is what was worked out from the answer, if it is
+        about this object."""
+        known = self.said(ref)
+        if not known:
+            self._known[ref] = [(shape, raw, derived)]
+        elif all(raw is not said for _, said, _ in known):
+            self._known[ref].append((shape, raw, derived))
+        else:
+            return
+        if shape.owner is not None:
+            self.learn(ref.owner, shape.owner, raw)
+
+    def learn_page(self, told: Told) -> None:
+        """Remember what a page of a list said of its objects, when something of them is asked."""
+        if self._known.keys().isdisjoint(told.raws) and self._unread.keys().isdisjoint(told.raws):
+            self._unread |= dict.fromkeys(told.raws, told)
+            return
+        for ref, raw in told.raws.items():
+            before = self._unread.setdefault(ref, told) if ref not in self._known else None
+            if before is not told:
+                self.learn(ref, told.shape, raw)
+
+    def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
+        """Remember a version that an answer about its owner described; None when it has no key."""
+        key = shape.key(raw)
+        if key is None:
+            return None
+        child = (self.canonical(ref) or ref).version(key)
+        self.learn(child, shape, raw)
+        return child
+
+    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> None:
+        """Remember an object that a list described, if it has a key."""
+        ref = row(registry, shape, raw)
+        if ref is not None:
+            self.learn(ref, shape, raw)
+
+    def learn_answer(self, ref: Ref, bound: Bound, answer: Answer) -> None:
+        """Remember what a call's answer says of an object, if it is one that the call was made for."""
+        for part in bound.call.parts:
+            if part.shape.entity == ref.entity and bound.keys == bound.call.keys(ref.keys):
+                raw = part.locate(answer.document, ref.keys)
+                if raw is not None:
+                    self.learn(ref, part.shape, raw, answer.derived)
+                    canonical = self.canonical(ref)
+                    if canonical is not None and canonical != ref:
+                        self.learn(canonical, part.shape, raw, answer.derived)
+
+    def said(self, ref: Ref) -> Sequence[Said]:
+        """What answers said of an object, in the order in which they came."""
+        told = self._unread.pop(ref, None) if self._unread else None
+        if told is not None:
+            self.learn(ref, told.shape, told.raws[ref])
+        return self._known.get(ref, ())
+
+    def hears_first_of(self, told: Told) -> bool:
+        """Whether nothing is known of these objects but what this page tells."""
+        unread = self._unread
+        return self._known.keys().isdisjoint(told.raws) and all(unread.get(ref, told) is told for ref in told.raws)
+
+    def canonical(self, ref: Ref) -> Ref | None:
+        """The reference under which its registry knows the object best; None while that is not known."""
+        if self.registries[ref.registry].kind.is_canonical(ref.entity, ref.keys):
+            return ref
+        for shape, raw, _ in self.said(ref):
+            if shape.whole:
+                owner = shape.parent(raw)
+                keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
+                return Ref(ref.registry, ref.entity, (*keys, shape.key(raw) or ref.keys[-1]))
+        return None
+
+    def named(self, ref: Ref, name: str) -> Ref:
+        """The version of that name, where names are keys; what the latest version is known to be is not asked again."""
+        child = ref.version(name)
+        if not self.said(child):
+            for shape, raw, _ in self.said(ref):
+                latest = shape.fields.get("latest_version")
+                if latest is None or latest.shape is None:
+                    continue
+                said = latest.read(raw)
+                if isinstance(said, Mapping) and latest.shape.key(said) == name:
+                    self.learn(child, latest.shape, said)
+        return child
