@@ -177,7 +177,9 @@ class Source:
         """The answer of a call, as fresh as wanted. Raises `NotFound` and the other `RegistryError`s."""
         asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
-        entry = await self.cache.get(asked.key)
+        entry = self.cache.at_hand(asked.key)
+        if entry is None and self.cache.shared is not None:
+            entry = await self.cache.get(asked.key)
         kept = None if entry is None else self._answer(asked.key, asked.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
