@@ -16,8 +16,8 @@ from gateway.upstream.health import Health
 from gateway.upstream.source import ANY, Answer, Freshness
 from gateway.upstream.wire import Destination, Key, Request, Scope
 
-MOST_KEYS: Final = 10_000
-"""Keys of calls that a registry remembers, since they cost more than what they find."""
+MOST_ASKED: Final = 10_000
+"""Calls whose requests and keys a registry remembers, since they cost more than what they find."""
 
 
 class Fetcher(Protocol):
@@ -41,7 +41,7 @@ class Registry:
     circuit: Callable[[], Enum] | None = None
     now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
-    _keys: dict[Bound, Key] = field(default_factory=dict, init=False, repr=False)
+    _asked: dict[Bound, tuple[Request, Key]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
@@ -62,17 +62,23 @@ class Registry:
 
     async def ask(self, bound: Bound, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
-        request = bound.call.request(bound.keys, bound.fixed, bound.page)
+        request, _ = self._as_asked(bound)
         return await self.source.fetch(self.destination, request, bound.call.family, wanted)
 
     def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
         """The answer of a call that needs no waiting, if there is one."""
-        key = self._keys.get(bound)
-        if key is None:
-            if len(self._keys) == MOST_KEYS:
-                self._keys.clear()
-            key = self._keys[bound] = self.destination.scope.key(bound.call.request(*bound[2:]))
-        return self.source.at_hand(self.name, key, bound.call.family, wanted)
+        _, key = self._as_asked(bound)
+        return self.source.at_hand(self.settings.name, key, bound.call.family, wanted)
+
+    def _as_asked(self, bound: Bound) -> tuple[Request, Key]:
+        """A call's request, and the key of its answer."""
+        asked = self._asked.get(bound)
+        if asked is None:
+            if len(self._asked) == MOST_ASKED:
+                self._asked.clear()
+            request = bound.call.request(bound.keys, bound.fixed, bound.page)
+            asked = self._asked[bound] = request, self.destination.scope.key(request)
+        return asked
 
     def prefixes(self, ref: Ref | None = None) -> Iterator[str]:
         """Beginnings of the cache keys of all its answers; or of those that may tell of one object: its own, and

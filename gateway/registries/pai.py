@@ -217,13 +217,14 @@ def algorithm_named(document: Any, keys: Keys) -> Keys | None:
 
 # Signature and errors
 
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
 
 
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
     """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
     token = credentials.token.reveal()
-    payload = hashlib.sha256(request.body).hexdigest()
+    payload = hashlib.sha256(request.body).hexdigest() if request.body else EMPTY_SHA256
     signed = {
         "host": host,
         "x-acs-action": request.call,
@@ -231,8 +232,9 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
         "x-acs-date": timestamp(now),
         "x-acs-signature-nonce": nonce,
         "x-acs-content-sha256": payload,
-        **({"x-acs-security-token": token, "x-acs-accesskey-id": credentials.key} if token else {}),
     }
+    if token:
+        signed |= {"x-acs-security-token": token, "x-acs-accesskey-id": credentials.key}
     names, signature = acs3(credentials.secret.reveal(), request.method, request.path, request.query, signed, payload)
     authorization = f"ACS3-HMAC-SHA256 Credential={credentials.key},SignedHeaders={names},Signature={signature}"
     return {**signed, "accept": "application/json", "Authorization": authorization}

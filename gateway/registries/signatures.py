@@ -8,13 +8,17 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
 from urllib.parse import quote
 
 Pairs = Iterable[tuple[str, str]]
 
-EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+REMEMBERED: Final = 4096
+"""Texts and queries that need not be encoded again, since many calls have the same."""
 
 
+@lru_cache(REMEMBERED)
 def encode(text: str) -> str:
     """Percent-encode UTF-8 bytes, keeping only letters, digits and ``-_.~`` (both vendors' rule, RFC 3986)."""
     return quote(text, safe="-_.~")
@@ -22,16 +26,33 @@ def encode(text: str) -> str:
 
 def query_string(query: Pairs) -> str:
     """The query as it goes on the wire and, for ACS3, into the canonical request: sorted by name, encoded."""
-    return "&".join(f"{encode(name)}={encode(value)}" for name, value in sorted(query, key=lambda pair: pair[0]))
+    return _query_string(tuple(query))
+
+
+@lru_cache(REMEMBERED)
+def _query_string(query: tuple[tuple[str, str], ...]) -> str:
+    return "&".join([f"{encode(name)}={encode(value)}" for name, value in sorted(query, key=lambda pair: pair[0])])
 
 
 def timestamp(now: datetime) -> str:
     """A time as both vendors sign it: in UTC, ``yyyy-MM-ddTHH:mm:ssZ``."""
-    return now.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
+    return _second(int(now.timestamp()))
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()[:-6] + "Z"
 
 
 def _hmac(key: str, text: str) -> str:
-    return hmac.digest(key.encode(), text.encode(), "sha256").hex()
+    keyed = _keyed(key).copy()
+    keyed.update(text.encode())
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _keyed(key: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), digestmod="sha256")
 
 
 def acs3(
@@ -45,7 +66,7 @@ def acs3(
     """
     names = sorted(headers)
     signed = ";".join(names)
-    block = "".join(f"{name}:{headers[name].strip()}\n" for name in names)
+    block = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
     canonical = "\n".join((method, path or "/", query_string(query), block, signed, payload_sha256))
     return signed, _hmac(secret, f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}")
 
@@ -64,8 +85,14 @@ def bce_auth_v1(
     empty ones are left out. Returns (signed header names joined by ``;``, signature in hex). The body is not
     covered. Source: Baidu AI Cloud, "Generating an authentication string".
     """
-    pairs = sorted(f"{encode(name)}={encode(value)}" for name, value in query if name.lower() != "authorization")
-    lines = sorted(f"{name}:{encode(value.strip())}" for name, value in headers.items() if value.strip())
+    pairs = sorted([f"{encode(name)}={encode(value)}" for name, value in query if name.lower() != "authorization"])
+    lines = sorted([f"{name}:{encode(value.strip())}" for name, value in headers.items() if value.strip()])
     canonical = "\n".join((method, path, "&".join(pairs), "\n".join(lines)))
-    signed = ";".join(line.partition(":")[0] for line in lines)
-    return signed, _hmac(_hmac(secret, prefix), canonical)
+    signed = ";".join([line.partition(":")[0] for line in lines])
+    return signed, _hmac(_signing_key(secret, prefix), canonical)
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret: str, prefix: str) -> str:
+    """The key of one second, with which everything is signed that has its time."""
+    return _hmac(secret, prefix)

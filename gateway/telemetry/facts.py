@@ -4,13 +4,14 @@ The upstream knows `Facts` only; who counts, traces or logs them overrides what 
 by their names, times in seconds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from time import perf_counter
+from types import TracebackType
 from typing import NamedTuple, Self
 
 from gateway.errors import NotFound, RegistryError
@@ -42,24 +43,37 @@ class Call:
     seconds: float = 0.0
     attempts: int = 0
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
+    def under_way(self) -> "UnderWay":
         """Around asking: what is told meanwhile, here and in the tasks that are started, is noted here."""
-        token, started = CURRENT.set(self), perf_counter()
-        self.state = None
-        try:
-            yield
-        except NotFound:
-            self.state = self.state or State.MISS
-            raise
-        except RegistryError as error:
-            self.state, self.code = State.FAILED, error.code
-            raise
-        else:
-            self.state = self.state or State.MISS
-        finally:
-            self.seconds = perf_counter() - started
-            CURRENT.reset(token)
+        return UnderWay(self)
+
+
+# What every call passes is written as classes: generators cost it several microseconds.
+
+
+class UnderWay:
+    """Around a question."""
+
+    __slots__ = ("call", "started", "token")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def __enter__(self) -> None:
+        self.token: Token[Call | None] = CURRENT.set(self.call)
+        self.started = perf_counter()
+        self.call.state = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        call = self.call
+        if isinstance(error, RegistryError) and not isinstance(error, NotFound):
+            call.state, call.code = State.FAILED, error.code
+        elif error is None or isinstance(error, NotFound):
+            call.state = call.state or State.MISS
+        call.seconds = perf_counter() - self.started
+        CURRENT.reset(self.token)
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -90,26 +104,41 @@ class Settled(list[Call]):
         return Tally.of(self)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """One request on the wire: the HTTP status of its answer, and how many went before it for the same question."""
+    """Around one request on the wire: the HTTP status of its answer, how many went before it for the same question,
+    and the span that it is of a trace, if it is one."""
 
-    status: int | None = None
+    facts: "Facts"
+    registry: str
+    call: str
     earlier: int = 0
+    status: int | None = None
+    span: AbstractContextManager[None] | None = None
+    started: float = field(default_factory=perf_counter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.facts.attempted(self, error)
 
 
 class Facts:
     """Hears everything and does nothing with it but note it at the question concerned."""
 
-    @contextmanager
-    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
+    def attempt(self, registry: str, call: str, method: str) -> Attempt:
         """Around one request on the wire; the sender fills in the status. How it ends is the outcome."""
         current = CURRENT.get()
         if current is None:
-            yield Attempt()
-            return
+            return Attempt(self, registry, call)
         current.attempts += 1
-        yield Attempt(earlier=current.attempts - 1)
+        return Attempt(self, registry, call, current.attempts - 1)
+
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        """A request on the wire came to its end, or was given up."""
 
     def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
         """A question, or several of one kind, was answered, from what is kept or by the registry."""

@@ -4,8 +4,7 @@ Labels only take values that the gateway itself knows: configured names, names o
 chooses is a label, so that no client can make series.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -107,21 +106,16 @@ class Metrics(Facts):
         self.entries.set_function(entries)
         self.bytes.set_function(size)
 
-    @contextmanager
-    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
-        started, code = perf_counter(), "CANCELLED"
-        try:
-            with super().attempt(registry, call, method) as attempt:
-                yield attempt
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        registry, call = attempt.registry, attempt.call
+        if error is None or isinstance(error, NotFound):
             code = "OK"
-        except RegistryError as error:
-            code = "OK" if isinstance(error, NotFound) else error.code
+        else:
+            code = error.code if isinstance(error, RegistryError) else "CANCELLED"
             if isinstance(error, RegistryThrottled):
                 self.throttles.add(registry, call)
-            raise
-        finally:
-            self.attempts.add(registry, call, code)
-            self.attempt_times.add(perf_counter() - started, registry, call)
+        self.attempts.add(registry, call, code)
+        self.attempt_times.add(perf_counter() - attempt.started, registry, call)
 
     def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
         super().answered(registry, call, state, times)

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 
@@ -39,14 +37,17 @@ class Observer(Metrics):
         if logger.isEnabledFor(logging.INFO):
             tell(logger, report)
 
-    @contextmanager
-    def attempt(self, registry: str, call: str, method: str) -> Iterator[Attempt]:
-        with super().attempt(registry, call, method) as attempt:
-            if self.traces is None:
-                yield attempt
-            else:
-                with self.traces.attempt(registry, call, method, attempt):
-                    yield attempt
+    def attempt(self, registry: str, call: str, method: str) -> Attempt:
+        attempt = super().attempt(registry, call, method)
+        if self.traces is not None:
+            attempt.span = self.traces.attempt(registry, call, method, attempt)
+            attempt.span.__enter__()
+        return attempt
+
+    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
+        if attempt.span is not None:
+            attempt.span.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        super().attempted(attempt, error)
 
     def close(self) -> None:
         """Send what is left of traces; this may block."""

@@ -2,9 +2,9 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
+from types import TracebackType
 
 from gateway.errors import (
     RegistryError,
@@ -49,6 +49,7 @@ class Breaker:
     ) -> None:
         self.registry, self.settings, self.now, self.facts = registry, settings, now, facts
         self._recent: deque[tuple[float, bool]] = deque(maxlen=RECENT)
+        self._failures = 0
         self._rest = settings.open_for
         self._until: float | None = None
         self._probing = False
@@ -65,28 +66,26 @@ class Breaker:
         if self._until is not None and (self._probing or self.state is State.OPEN):
             raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._until - self.now(), 3)))
 
-    @contextmanager
-    def call(self, *, slowing: bool = False) -> Iterator[None]:
+    def call(self, *, slowing: bool = False) -> "Passage":
         """Around one call: lets it pass and notes how it ends; one that is cancelled says nothing.
 
         Nor does a throttle while the caller is still ``slowing`` down. Raises `RegistryResting` before the call.
         """
+        return Passage(self, slowing)
+
+    def begin(self) -> bool:
+        """Let a call pass; whether it is a probe."""
         self.check()
-        probe = self._probing = self.state is State.HALF_OPEN
-        failed = None
-        try:
-            yield
-            failed = False
-        except RegistryError as error:
-            if not (slowing and isinstance(error, RegistryThrottled)):
-                failed = isinstance(error, FAILURES)
-            raise
-        finally:
-            if probe:
-                self._probing = False
-                self._judge(failed)
-            elif failed is not None and self._until is None:
-                self._count(failed)
+        self._probing = self._until is not None
+        return self._probing
+
+    def end(self, probe: bool, failed: bool | None) -> None:
+        """Note how a call ended; None for one that says nothing."""
+        if probe:
+            self._probing = False
+            self._judge(failed)
+        elif failed is not None and self._until is None:
+            self._count(failed)
 
     def _judge(self, failed: bool | None) -> None:
         """Draw the conclusion from a probe."""
@@ -96,12 +95,20 @@ class Breaker:
         elif failed is not None:
             self._rest, self._until = self.settings.open_for, None
             self._recent.clear()
+            self._failures = 0
             logger.info("%s answers again.", self.registry)
 
     def _count(self, failed: bool) -> None:
         """Remember how a call ended, and open when too many of the recent ones failed."""
-        now = self.now()
-        self._recent.append((now, failed))
+        now, recent = self.now(), self._recent
+        if len(recent) == RECENT:
+            self._failures -= recent[0][1]
+        recent.append((now, failed))
+        self._failures += failed
+        if self._failures >= self.settings.failures:
+            self._look_back(now)
+
+    def _look_back(self, now: float) -> None:
         recent = [failed for at, failed in self._recent if at > now - self.settings.window]
         if sum(recent) >= max(self.settings.failures, SHARE * len(recent)):
             self._open()
@@ -110,3 +117,26 @@ class Breaker:
         self._until = self.now() + self._rest
         self.facts.opened(self.registry)
         logger.warning("%s keeps failing: it is left alone for %.0f s.", self.registry, self._rest)
+
+
+class Passage:
+    """Around one call."""
+
+    __slots__ = ("breaker", "probe", "slowing")
+
+    def __init__(self, breaker: Breaker, slowing: bool) -> None:
+        self.breaker, self.slowing = breaker, slowing
+
+    def __enter__(self) -> None:
+        self.probe = self.breaker.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            failed: bool | None = False
+        elif not isinstance(error, RegistryError) or (self.slowing and isinstance(error, RegistryThrottled)):
+            failed = None
+        else:
+            failed = isinstance(error, FAILURES)
+        self.breaker.end(self.probe, failed)

@@ -13,7 +13,7 @@ from gateway.telemetry.facts import SILENT, Facts
 from gateway.upstream.breaker import Breaker, State
 from gateway.upstream.quota import Clock, Governor
 from gateway.upstream.retry import Retry
-from gateway.upstream.wire import Destination, Request, Scope
+from gateway.upstream.wire import Destination, Request
 
 SAMPLES = 20
 """Answers after which it is known how long a call takes."""
@@ -56,7 +56,7 @@ class Guard:
         self.random = random
         self._retries: dict[str, Retry] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._governors: dict[tuple[Scope, str], Governor] = {}
+        self._governors: dict[tuple[str, str], Governor] = {}
         self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     def state(self, registry: str) -> State:
@@ -143,20 +143,23 @@ class Guard:
         await self.clock.sleep(seconds)
 
     def _retry(self, registry: str) -> Retry:
-        if registry not in self._retries:
-            self._retries[registry] = Retry(self.retry, self.random)
-        return self._retries[registry]
+        found = self._retries.get(registry)
+        if found is None:
+            found = self._retries[registry] = Retry(self.retry, self.random)
+        return found
 
     def _breaker(self, registry: str) -> Breaker:
-        if registry not in self._breakers:
-            self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now, self.facts)
-        return self._breakers[registry]
+        found = self._breakers.get(registry)
+        if found is None:
+            found = self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now, self.facts)
+        return found
 
     def _governor(self, destination: Destination, request: Request) -> Governor:
-        key = destination.scope, request.call
-        if key not in self._governors:
-            self._governors[key] = Governor(self.quota, self.clock)
-        return self._governors[key]
+        key = destination.scope.digest, request.call
+        found = self._governors.get(key)
+        if found is None:
+            found = self._governors[key] = Governor(self.quota, self.clock)
+        return found
 
 
 async def either(first: "asyncio.Future[Any]", second: "asyncio.Future[Any]") -> Any:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from gateway.errors import NotFound, RegistryError
@@ -16,12 +16,17 @@ LATELY = 5.0
 
 @dataclass(slots=True)
 class Health:
-    """The last call's outcome: seconds that the last success took and when it was, and the last failure, if later."""
+    """The last call's outcome: seconds that the last success took, and when it was (seconds since 1970), and the last
+    failure, if later."""
 
     latency: float | None = None
-    last_success: datetime | None = None
+    answered_at: float | None = None
     error: RegistryError | None = None
     failed_at: float = 0.0
+
+    @property
+    def last_success(self) -> datetime | None:
+        return None if self.answered_at is None else datetime.fromtimestamp(self.answered_at, UTC)
 
     @property
     def failed_lately(self) -> bool:
@@ -31,7 +36,7 @@ class Health:
     def state(self) -> str:
         if self.error is not None:
             return "UNAVAILABLE"
-        return "UNKNOWN" if self.last_success is None else "AVAILABLE"
+        return "UNKNOWN" if self.answered_at is None else "AVAILABLE"
 
 
 class Watch:
@@ -52,5 +57,5 @@ class Watch:
         except RegistryError as error:
             health.error, health.failed_at = error, perf_counter()
             raise
-        health.latency, health.last_success, health.error = perf_counter() - started, datetime.now(UTC), None
+        health.latency, health.answered_at, health.error = perf_counter() - started, time(), None
         return document

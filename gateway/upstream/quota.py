@@ -8,9 +8,9 @@ long around it, and then ever faster. A straight climb from 0.7 would leave a se
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 
 from gateway.errors import RegistryBusy, RegistryThrottled
 from gateway.settings import QuotaSettings
@@ -38,6 +38,9 @@ POWER = 7
 LOWEST = 1.0
 """Calls per second that are always permitted."""
 
+WHOLE = float("inf")
+"""Progress of a rate that has not fallen, or is again what it may be."""
+
 ALMOST = 1 - 1e-6
 """A token, but for rounding."""
 
@@ -62,7 +65,7 @@ class Governor:
         self.settings, self.clock = settings, clock
         self.in_flight = 0
         self._limit = settings.requests_per_second
-        self._fell, self._progress = float("-inf"), float("inf")
+        self._fell, self._progress = float("-inf"), WHOLE
         self._tokens, self._counted = float("inf"), clock.now()
         self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
         self._borrows = False
@@ -72,6 +75,8 @@ class Governor:
     @property
     def rate(self) -> float:
         """Calls per second that are permitted now."""
+        if self._progress == WHOLE:
+            return self.settings.requests_per_second
         wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
         return min(self.settings.requests_per_second, max(LOWEST, wanted))
 
@@ -85,23 +90,36 @@ class Governor:
         """Calls that wait for their turn."""
         return sum(map(len, self._queues))
 
-    @asynccontextmanager
-    async def place(self, registry: str, *, refresh: bool, patience: float) -> AsyncIterator[None]:
+    def place(self, registry: str, *, refresh: bool, patience: float) -> "Place":
         """A place for one call, in order of arrival; refreshes only when nobody else waits.
 
         ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`. How the call ends tells how
         many more are permitted.
         """
-        await self._enter(registry, refresh, min(patience, self.settings.max_wait))
-        try:
-            yield
+        return Place(self, registry, refresh, patience)
+
+    def enter(self, refresh: bool) -> bool:
+        """Take a place if nobody is before and one is free."""
+        before, refreshes = self._queues
+        if before or (refresh and refreshes) or self.in_flight >= self.settings.in_flight:
+            return False
+        self._refill()
+        return self._take(refresh)
+
+    def leave(self, error: BaseException | None) -> None:
+        """Give a place back, with how the call ended."""
+        if error is None:
+            self._rise()
+        elif isinstance(error, RegistryThrottled):
+            self._fall()
+        self._leave()
+
+    def _rise(self) -> None:
+        if self._progress != WHOLE:
             self._refill()
             self._progress += 1 / self.rate
-        except RegistryThrottled:
-            self._fall()
-            raise
-        finally:
-            self._leave()
+            if self.rate == self.settings.requests_per_second:
+                self._progress = WHOLE
 
     def _fall(self) -> None:
         if self.clock.now() - self._fell >= CALM:
@@ -109,14 +127,15 @@ class Governor:
             self._limit, self._fell, self._progress = self.rate, self.clock.now(), 0.0
             logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
 
-    async def _enter(self, registry: str, refresh: bool, patience: float) -> None:
+    async def wait(self, registry: str, refresh: bool, patience: float) -> None:
+        """Get a place in turn."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         queue = self._queues[refresh]
         queue[turn] = None
         self._let_in()
         if turn.done():
             return
-        timer = self.clock.later(patience, partial(self._give_up, turn))
+        timer = self.clock.later(min(patience, self.settings.max_wait), partial(self._give_up, turn))
         try:
             let_in = await turn
         except asyncio.CancelledError:
@@ -137,7 +156,8 @@ class Governor:
 
     def _leave(self) -> None:
         self.in_flight -= 1
-        self._let_in()
+        if self._queues[0] or self._queues[1]:
+            self._let_in()
 
     def _refill(self) -> None:
         now, rate = self.clock.now(), self.rate
@@ -150,23 +170,31 @@ class Governor:
         for refreshes, queue in enumerate(self._queues):
             while queue and self.in_flight < self.settings.in_flight:
                 turn = next(iter(queue))
-                self._borrows = self._may_borrow()
                 if not turn.done():
-                    if self._tokens < ALMOST and (refreshes or not self._borrows):
+                    if not self._take(bool(refreshes)):
                         self._come_back()
                         return
-                    self._tokens -= 1
-                    self._sent.append(self._counted)
-                    self.in_flight += 1
                     turn.set_result(True)
                 del queue[turn]
+
+    def _take(self, refresh: bool) -> bool:
+        """Take a token that is there, or may be borrowed."""
+        self._borrows = self._may_borrow()
+        if self._tokens < ALMOST and (refresh or not self._borrows):
+            return False
+        self._tokens -= 1
+        self._sent.append(self._counted)
+        self.in_flight += 1
+        return True
 
     def _may_borrow(self) -> bool:
         """Whether a call may use what the next second permits: after a quiet second as many as one second has, so
         that the details of a page leave at once."""
-        many, since = max(1, int(self.rate)), self._counted - QUIET
-        second_is_full = len(self._sent) >= many and self._sent[-many] > since
-        return (self._borrows or self._sent[-1] <= since) and not second_is_full
+        sent, since = self._sent, self._counted - QUIET
+        if not self._borrows and sent[-1] > since:
+            return False
+        many = max(1, int(self.rate))
+        return len(sent) < many or sent[-many] <= since
 
     def _come_back(self) -> None:
         if self._timer is None:
@@ -175,3 +203,21 @@ class Governor:
     def _due(self) -> None:
         self._timer = None
         self._let_in()
+
+
+class Place:
+    """Around one call."""
+
+    __slots__ = ("governor", "patience", "refresh", "registry")
+
+    def __init__(self, governor: Governor, registry: str, refresh: bool, patience: float) -> None:
+        self.governor, self.registry, self.refresh, self.patience = governor, registry, refresh, patience
+
+    async def __aenter__(self) -> None:
+        if not self.governor.enter(self.refresh):
+            await self.governor.wait(self.registry, self.refresh, self.patience)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.governor.leave(error)

@@ -30,7 +30,8 @@ class Retry:
 
     def earn(self) -> None:
         """Count a first try: it earns a share of a retry."""
-        self._left = min(RESERVE, self._left + self.settings.budget)
+        if self._left < RESERVE:
+            self._left = min(RESERVE, self._left + self.settings.budget)
 
     def spend(self) -> bool:
         """Take one retry from the budget, if it holds one."""

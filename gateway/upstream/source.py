@@ -23,7 +23,8 @@ from gateway.errors import (
 )
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
 from gateway.upstream.cache import Cache, Entry, Origin
-from gateway.upstream.wire import Destination, Key, Request, Scope
+from gateway.upstream.flights import Flights
+from gateway.upstream.wire import Destination, Key, Request
 
 LEASE = 10.0
 """Seconds for which one replica may fetch an answer alone."""
@@ -74,7 +75,7 @@ class Lifetimes:
         return seconds * (1 - self.jitter * crc32(f"{key}{entry.stored_at}".encode()) / 2**32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones cost twice as much to make, and each call makes one
 class Answer:
     """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
     where it came from, and where it is kept, if it is; ``derived`` holds what was worked out from it, for all who share
@@ -134,29 +135,22 @@ class Direct:
 
     def __init__(self, sender: Sender, facts: Facts = SILENT) -> None:
         self.sender, self.facts = sender, facts
-        self._flights: dict[tuple[Scope, Request, bool], asyncio.Task[Answer]] = {}
+        self._flights: Flights[Answer] = Flights()
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call. Raises `RegistryError`."""
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
-        asked = destination.scope, request, wanted.background
-        flight = self._flights.get(asked)
-        if flight is not None:
-            answer = await asyncio.shield(flight)
+        asked = destination.scope.digest, request.call, request.digest, wanted.background
+        if asked in self._flights:
+            answer = await self._flights.outcome(asked)
             self.facts.answered(destination.registry, request.call, State.SHARED)
-            return replace(answer, state=State.SHARED)
-        flight = self._flights[asked] = asyncio.ensure_future(self._fly(destination, request, wanted.background))
-        flight.add_done_callback(lambda done: self._landed(asked, done))
-        return await asyncio.shield(flight)
+            return Answer(answer.document, state=State.SHARED, derived=answer.derived)
+        self._flights.start(asked, self._fly(destination, request, wanted.background))
+        return await self._flights.outcome(asked)
 
     async def _fly(self, destination: Destination, request: Request, refresh: bool) -> Answer:
         return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=refresh))
-
-    def _landed(self, asked: tuple[Scope, Request, bool], flight: asyncio.Task[Answer]) -> None:
-        del self._flights[asked]
-        if not flight.cancelled():
-            flight.exception()
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """Nothing is."""
@@ -177,13 +171,15 @@ class Source:
     ) -> None:
         self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
         self.facts = facts
-        self._flights: dict[Key, asyncio.Task[Answer]] = {}
+        self._flights: Flights[Answer] = Flights()
 
     async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
         """The answer of a call, as fresh as wanted. Raises `NotFound` and the other `RegistryError`s."""
         asked = Asked(destination, request, family, self.cache.now())
         counts = self.cache.counts
-        entry = await self.cache.get(asked.key)
+        entry = self.cache.at_hand(asked.key)
+        if entry is None and self.cache.shared is not None:
+            entry = await self.cache.get(asked.key)
         kept = None if entry is None else self._answer(asked.key, asked.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
@@ -196,9 +192,10 @@ class Source:
         if wanted.only_if_cached:
             raise RegistryNotCached(destination.registry)
         counts["misses"] += 1
-        joined = asked.key in self._flights
+        joined = asked.key.text in self._flights
+        self._fly(asked, refresh=wanted.background)
         try:
-            answer = await asyncio.shield(self._fly(asked, refresh=wanted.background))
+            answer = await self._flights.outcome(asked.key.text)
         except RegistryError as error:
             if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
                 raise
@@ -209,7 +206,7 @@ class Source:
     def _tell(self, asked: Asked, answer: Answer, state: State) -> Answer:
         """The answer that was found, told of and with where it came from. Raises `NotFound` for one that has none."""
         self.facts.answered(asked.destination.registry, asked.request.call, state)
-        return asked.found(replace(answer, state=state))
+        return asked.found(answer if answer.state is state else replace(answer, state=state))
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
@@ -226,22 +223,14 @@ class Source:
         fresh_for = self.lifetimes.of(family, key, entry) - age
         return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry), entry.derived)
 
-    def _fly(self, asked: Asked, *, refresh: bool = False) -> asyncio.Task[Answer]:
-        """The one flight for a key: nobody's own, so that no waiter's end harms another."""
-        flight = self._flights.get(asked.key)
-        if flight is None:
-            flight = self._flights[asked.key] = asyncio.ensure_future(self._land(asked, refresh))
-            if refresh:
-                self.facts.refreshed(asked.destination.registry, asked.request.call)
-            flight.add_done_callback(lambda done: self._landed(asked.key, done))
-        else:
+    def _fly(self, asked: Asked, *, refresh: bool) -> None:
+        """See to it that there is a flight for a key."""
+        if asked.key.text in self._flights:
             self.cache.counts["shared"] += 1
-        return flight
-
-    def _landed(self, key: Key, flight: asyncio.Task[Answer]) -> None:
-        del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()
+            return
+        self._flights.start(asked.key.text, self._land(asked, refresh))
+        if refresh:
+            self.facts.refreshed(asked.destination.registry, asked.request.call)
 
     async def _land(self, asked: Asked, refresh: bool) -> Answer:
         """Ask the registry, unless another replica is asking and its answer comes in time."""

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -12,7 +13,7 @@ from gateway.errors import RegistryError
 from gateway.settings import Credentials
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """One unsigned call: everything but host, credentials and time.
 
@@ -28,6 +29,12 @@ class Request:
     body: bytes = b""
     promise: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
 
+    @cached_property
+    def digest(self) -> str:
+        """Tells it from every other request of the same call."""
+        asked = orjson.dumps([self.service, self.method, self.path, self.query, self.body.decode()])
+        return hashlib.blake2b(asked, digest_size=16).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -41,8 +48,7 @@ class Scope:
 
     def key(self, request: Request) -> "Key":
         """The key of a request's answer within this scope."""
-        asked = orjson.dumps([request.service, request.method, request.path, request.query, request.body.decode()])
-        return Key(self, request.call, hashlib.blake2b(asked, digest_size=16).hexdigest())
+        return Key(self, request.call, request.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,7 @@ class Key:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What a registry answered; header names in lower case; ``document`` is the body decoded, None if not JSON."""
 
     status: int

@@ -1,0 +1,182 @@
+"""One connection to a registry, which speaks HTTP/1.1: one request at a time, and its answer.
+
+Sources: RFC 9112; RFC 9110, 8.4.1, for bodies that are packed.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, cast
+
+import httptools
+
+LARGEST_HEAD: Final = 1 << 16
+"""Bytes of status and headers."""
+
+WITHOUT_BODY: Final = (204, 304)
+PACKED: Final = (b"gzip", b"x-gzip", b"deflate")
+
+
+class Garbled(Exception):
+    """What was received is not HTTP, or not the body that its headers promise."""
+
+
+class TooLarge(Exception):
+    """A body is larger than allowed once it is unpacked."""
+
+
+class Headers(Mapping[str, str]):
+    """What an answer's head says, by names in lower case; most of it is never looked at."""
+
+    def __init__(self, lines: Mapping[bytes, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, name: str) -> str:
+        return self._lines[name.encode()].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+class Received(NamedTuple):
+    """An answer, its body unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection(asyncio.Protocol):
+    """One connection: one request at a time, and its answer. ``lost`` hears of its end; ``kept`` says whether it may be
+    used again."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["Connection"], None]) -> None:
+        self.loop, self.lost, self.kept, self.since = loop, lost, False, 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Received] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rings = 0.0
+
+    def exchange(self, request: bytes, limit: int, ends: float) -> "asyncio.Future[Received]":
+        """The answer to a request, which is to come before the loop's time is ``ends``.
+
+        Fails with OSError, `Garbled` and `TooLarge`; the connection is of no more use then.
+        """
+        self._limit, self._ends, self._size, self._awaits_head, self.kept = limit, ends, 0, True, False
+        answer: asyncio.Future[Received] = self.loop.create_future()
+        self._answer = answer
+        self._begin()
+        if self._alarm is None or ends < self._rings:
+            self._set_alarm()
+        self.transport.write(request)
+        return answer
+
+    def close(self) -> None:
+        self.kept = False
+        self.transport.abort()
+
+    def _begin(self) -> None:
+        self._lines: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._unpacking: zlib._Decompress | None = None
+
+    def _set_alarm(self) -> None:
+        """See to it that an answer is given up in time: one alarm serves all calls that end after it."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._rings = self._ends
+        self._alarm = self.loop.call_at(self._rings, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._answer is None:
+            return
+        if self.loop.time() < self._ends:
+            self._set_alarm()
+        else:
+            self._end(TimeoutError())
+
+    def _end(self, failure: Exception | None = None) -> None:
+        """Hand over the answer, or why there is none."""
+        answer, self._answer = self._answer, None
+        if answer is None or answer.done():
+            return
+        unpacking = self._unpacking if self._parts else None
+        if failure is None and unpacking is not None and (not unpacking.eof or unpacking.unused_data):
+            failure = Garbled()
+        if failure is not None:
+            self.close()
+            answer.set_exception(failure)
+        else:
+            parts = self._parts
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.set_result(Received(self._status, Headers(self._lines), body))
+
+    # What the socket tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # nobody asked
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._end(TooLarge() if isinstance(error.__context__, TooLarge) else Garbled())
+            self.close()
+        else:
+            self._size += len(data) if self._awaits_head else 0
+            if self._awaits_head and self._size > LARGEST_HEAD:
+                self._end(Garbled())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.kept = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+        whole = error is None and not self._awaits_head and self._until_closed
+        self._end(None if whole else ConnectionResetError("the connection ended before the answer did"))
+        self.lost(self)
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:  # nobody asked
+            raise Garbled
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaits_head:  # and not after a body
+            self._lines[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        lines, self._status = self._lines, self._parser.get_status_code()
+        self._awaits_head, self._size = False, 0
+        framed = b"content-length" in lines or b"transfer-encoding" in lines or self._status in WITHOUT_BODY
+        self._until_closed = not framed
+        coding = lines.get(b"content-encoding", b"identity").lower()
+        if coding in PACKED:
+            self._unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of them it is stands in it
+        elif coding != b"identity":
+            raise Garbled
+
+    def on_body(self, part: bytes) -> None:
+        if self._unpacking is not None:
+            part = self._unpacking.decompress(part, self._limit - self._size + 1)
+        self._size += len(part)
+        if self._size > self._limit:
+            raise TooLarge
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        if self._status < 200:  # the answer is yet to come
+            self._awaits_head, self._size = True, 0
+            self._begin()
+            return
+        self.kept = self._parser.should_keep_alive() and not self._until_closed
+        self._end()

@@ -1,0 +1,145 @@
+"""HTTP/1.1 to one address over connections that are kept: what each of very many calls can do without is left out.
+
+No redirect is followed, no cookie kept, no proxy looked for, and nothing is ever sent a second time.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from functools import cache
+from socket import SOCK_STREAM
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohappyeyeballs import start_connection
+
+from gateway import __version__
+from gateway.upstream.connection import Connection, Received
+
+MOST: Final = 128
+"""Connections to one address."""
+
+KEPT: Final = 30.0
+"""Seconds for which one that nobody uses is kept."""
+
+NEXT_ADDRESS: Final = 0.25
+"""Seconds after which the next address of a host is tried beside one that does not answer (RFC 8305)."""
+
+PORTS: Final = {"http": 80, "https": 443}
+COMMON: Final = f"user-agent: registry-gateway/{__version__}\r\naccept-encoding: gzip, deflate\r\n"
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """What the system trusts; certificates are checked, and so are their names."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A request as it goes out. Raises ValueError for a line break where none may be."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
+    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{lines}{length}\r\n"
+    if head.count("\n") != head.count("\r") or head.count("\r") != len(headers) + (5 if length else 4):
+        raise ValueError("a line break in a request's head")
+    return head.encode() + body
+
+
+class Connections:
+    """The connections to one address, such as ``https://host:8443``, and how many there are at ``most``; the one used
+    last is used next."""
+
+    def __init__(self, address: str, most: int = MOST) -> None:
+        parts = urlsplit(address)
+        self.netloc, self.path = parts.netloc, parts.path
+        self._host, self._port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        self._tls = parts.scheme == "https"
+        self._places = asyncio.Semaphore(most)
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, limit: int, ends: float
+    ) -> Received:
+        """The answer to a request; ``limit`` in bytes of its unpacked body, ``ends`` the loop's time until which all of
+        it may take. Raises OSError (TimeoutError), `Garbled`, `TooLarge`."""
+        request = message(method, self.path + target, headers, body)
+        connection = await self._take(ends)
+        try:
+            return await connection.exchange(request, limit, ends)
+        finally:
+            self._places.release()
+            if connection.kept:
+                self._keep(connection)
+            else:
+                connection.close()
+
+    async def _take(self, ends: float) -> Connection:
+        """A connection for one call alone, in order of asking: one that is kept, or a new one."""
+        if self._places.locked():
+            async with asyncio.timeout_at(ends):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()  # at once
+        connection = self._unused()
+        if connection is not None:
+            return connection
+        try:
+            async with asyncio.timeout_at(ends):
+                return await self._connect()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def _unused(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=SOCK_STREAM)
+        socket = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS)
+        security, name = (trusted(), self._host) if self._tls else (None, None)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, self._lost), sock=socket, ssl=security, server_hostname=name
+            )
+        except BaseException:
+            socket.close()
+            raise
+        self._open.add(connection)
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.since = loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEPT, self._close_unused)
+
+    def _close_unused(self) -> None:
+        now = asyncio.get_running_loop().time()
+        kept = [connection for connection in self._idle if connection.since + KEPT > now]
+        for connection in self._idle[: len(self._idle) - len(kept)]:
+            connection.close()
+        self._idle = kept
+        self._sweep = asyncio.get_running_loop().call_later(KEPT, self._close_unused) if kept else None
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    async def close(self) -> None:
+        """End all connections, whatever they are at."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in tuple(self._open):
+            connection.close()
+        await asyncio.sleep(0)
