@@ -118,9 +118,9 @@ class Short:
             named = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
             way = self.ways.get(named)
             if way is not None:
+                scope["endpoint"] = self  # as routes do
                 answer = await self._answer(way, b"gzip" in headers.get(b"accept-encoding", b""))
                 if answer is not None:
-                    scope["endpoint"] = self  # as routes do
                     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
                     await send({"type": "http.response.body", "body": answer.body})
                     return

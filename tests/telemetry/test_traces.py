@@ -111,6 +111,17 @@ async def test_a_request_its_operation_and_its_calls_are_spans_of_the_callers_tr
     }
 
 
+@pytest.mark.parametrize("cache", [False, True], ids=["cold", "cached"])
+async def test_a_request_that_was_asked_before_is_traced_as_the_first(cache: bool) -> None:
+    async with collecting() as (collector, url), traced(url, cache=CacheSettings(enabled=cache)) as world:
+        for _ in range(3):
+            assert (await world.gateway.request("POST", json={"query": MODEL}, headers=GIVEN)).status == 200
+    for kind in ("SERVER", "INTERNAL"):
+        first, *others = [(span.name, span.attributes, span.failed) for span in collector.of(kind)]
+        assert others == [first, first]
+    assert len(collector.of("CLIENT")) == (1 if cache else 3)
+
+
 async def test_every_attempt_is_a_span_and_says_how_it_failed() -> None:
     retry = RetrySettings(attempts=3, backoff=0.001)
     async with collecting() as (collector, url), traced(url, retry=retry) as world:
