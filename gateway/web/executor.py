@@ -17,7 +17,7 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
-from gateway.errors import Forbidden, GatewayError, QueryTooExpensive, shortened
+from gateway.errors import GatewayError, QueryTooExpensive, shortened
 from gateway.graph.compiled import Compiled, Question, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
@@ -33,7 +33,7 @@ from gateway.web.gate import Gate
 from gateway.web.persisted import Name, Persisted
 from gateway.web.requests import Asked, Refused
 from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
-from gateway.web.scenes import Scene
+from gateway.web.scenes import Scene, permit
 
 
 class Prepared(NamedTuple):
@@ -290,17 +290,3 @@ class Executor:
                     yield made(payload, codes(errors), context)
         except GatewayError as error:
             yield refused(error)
-
-
-def permit(document: Document, scene: Scene) -> None:
-    """Raises `Forbidden` for a document that asks for more than the caller may see."""
-    refusal = None
-    if document.introspects and "explain" not in scene.roles:
-        refusal = Forbidden("The schema is not shown to this caller.")
-    elif "raw" in document.fields and "raw" not in scene.roles:
-        refusal = Forbidden("`raw` is not shown to this caller.")
-    elif scene.plan is not None and "explain" not in scene.roles:
-        refusal = Forbidden("Plans are not shown to this caller.")
-    if refusal is not None:
-        scene.denied(refusal)
-        raise refusal

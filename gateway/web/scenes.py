@@ -8,6 +8,7 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden
+from gateway.graph.documents import Document
 from gateway.upstream.source import Freshness
 
 
@@ -28,3 +29,17 @@ class Scene:
 
     def operation(self, answers: Answers | None = None) -> Operation:
         return Operation(self.registries, self.bounds, self.wanted, answers)
+
+
+def permit(document: Document, scene: Scene) -> None:
+    """Raises `Forbidden` for a document that asks for more than the caller may see."""
+    refusal = None
+    if document.introspects and "explain" not in scene.roles:
+        refusal = Forbidden("The schema is not shown to this caller.")
+    elif "raw" in document.fields and "raw" not in scene.roles:
+        refusal = Forbidden("`raw` is not shown to this caller.")
+    elif scene.plan is not None and "explain" not in scene.roles:
+        refusal = Forbidden("Plans are not shown to this caller.")
+    if refusal is not None:
+        scene.denied(refusal)
+        raise refusal
