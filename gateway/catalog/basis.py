@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.catalog.calls import Calls
 from gateway.catalog.registry import Registry
@@ -35,8 +35,10 @@ class Basis:
     used_at: float = 0.0
 
     @classmethod
-    def of(cls, operation: Calls) -> Self | None:
+    def of(cls, operation: Calls) -> "Basis | None":
         """What an operation stands on, if all of it is kept and fresh."""
+        if len(operation.reused) == 1 and not operation.answers:
+            return operation.reused[0]
         own = [sent.result() for sent in operation.answers.values() if sent.done() and sent.exception() is None]
         origins = [answer.origin for answer in own if answer.origin is not None and not answer.stale]
         parts = operation.reused

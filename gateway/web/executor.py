@@ -192,8 +192,8 @@ class Executor:
         finally:
             del self.running[key]
             running.cancel()
-        if not result.codes:
-            basis = None if operation.partial else Basis.of(operation)
+        if self.wholes.keeps and not result.codes and not operation.partial:
+            basis = Basis.of(operation)
             if basis is not None:
                 self.wholes.keep(key, Whole(result.body, result.answered, basis))
         return result
