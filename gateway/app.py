@@ -15,7 +15,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp
 
 from gateway.access.admission import Access
 from gateway.catalog.bounds import Bounds
@@ -165,7 +164,7 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> ASGIApp:
+def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> Identified:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from starlette.types import ASGIApp
-
+    from gateway.connection import Application
     from gateway.settings import Settings
 
 DEFAULT_CONFIG = Path("gateway.toml")
@@ -310,7 +309,7 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     kept = Kept()
 
-    def build() -> "ASGIApp":
+    def build() -> "Application":
         settings = read()
         configure(settings.telemetry)
         if settings.access.mode == "loopback" and not ip_address(host).is_loopback:

@@ -1,16 +1,18 @@
 """One client's connection, with bounds on what it sends before it is heard and on how long it takes.
 
-uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read.
+uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read. A request
+whose answer is at hand is answered here, before there is a task, a scope or a message for it.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
 from asyncio import BaseTransport, TimerHandle, Transport
+from collections.abc import Sequence
 from enum import Enum
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -37,8 +39,17 @@ class Stage(Enum):
 
 IDLE, HEAD, BODY = Stage
 
+AT_HAND: Final = (b"POST", b"/graphql", "1.1")
+"""Method, target and version of requests whose answers may be at hand."""
 
-IDLE, HEAD, BODY = Stage
+
+class Application(Protocol):
+    """An ASGI application that may have an answer at hand: the lines of its headers and its body, by the headers and the
+    whole body of a request for `AT_HAND`. Whoever is given one sends it with status 200."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes] | None: ...
 
 
 class Connection(HttpToolsProtocol):
@@ -49,14 +60,15 @@ class Connection(HttpToolsProtocol):
     No request sets a timer: one alarm for each connection rings as often as something might be overdue.
     """
 
-    def __init__(self, limits: LimitsSettings, app: ASGIApp, **uvicorns: Any) -> None:
+    def __init__(self, limits: LimitsSettings, app: Application, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
-        self.limits = limits
+        self.limits, self.application = limits, app
         self.direct, self.proxied = cast(ASGI3Application, app), self.app
         self.stage = IDLE
         self.since = self.loop.time()
         self.head_bytes = 0
-        self.refused = False
+        self.refused = self.heard = False
+        self._held: list[bytes] | None = None
         self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._alarm: TimerHandle | None = None
         self._taking: TimerHandle | None = None
@@ -70,7 +82,7 @@ class Connection(HttpToolsProtocol):
         """When to close it, in the loop's time, if nothing happens until then."""
         if self.refused:  # who is closed while still sending might not see the answer
             return self.since + LINGER
-        if self.stage is HEAD or self.cycle is None:
+        if self.stage is HEAD or not self.heard:
             return self.since + self.limits.head_seconds
         if self.answering:
             return inf
@@ -100,13 +112,15 @@ class Connection(HttpToolsProtocol):
             return
         self.head_bytes = len(data) if self.stage is IDLE else self.head_bytes + len(data)
         super().data_received(data)
+        if self._held is not None:
+            self._hand_on()
         if self.stage is HEAD and self.head_bytes > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.stage = HEAD
-        if self.cycle is not None:  # the first head is expected from the beginning
+        if self.heard:  # the first head is expected from the beginning
             self.since = self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -125,10 +139,16 @@ class Connection(HttpToolsProtocol):
         elif hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST)
         else:
-            super().on_headers_complete()
+            self.heard = True
+            if self._may_be_at_hand():
+                self._held = []
+            else:
+                super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if not self.refused:
+        if self._held is not None:
+            self._held.append(body)
+        elif not self.refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -136,6 +156,14 @@ class Connection(HttpToolsProtocol):
             return
         self.stage, self.since = IDLE, self.loop.time()
         self.head_bytes = 0
+        if self._held is not None:
+            body = b"".join(self._held)
+            answer = self.application.at_hand(self.headers, body)
+            if answer is not None:
+                self._held = None
+                self._send(*answer)
+                return
+            self._hand_on()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -171,6 +199,32 @@ class Connection(HttpToolsProtocol):
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(head.encode())
             self.transport.write_eof()
+
+    def _may_be_at_hand(self) -> bool:
+        """Whether the answer to a request may be: it is held back until all that was received with it is read."""
+        parser = self.parser
+        asked = parser.get_method(), self.url, parser.get_http_version()
+        idle = not (self.answering or self.flow.write_paused or self.transport.is_closing())
+        return (
+            asked == AT_HAND
+            and idle
+            and self.app is self.direct
+            and not self.expect_100_continue
+            and not parser.should_upgrade()
+            and parser.should_keep_alive()
+        )
+
+    def _hand_on(self) -> None:
+        """Give a request that was held back to the application, with what there is of its body."""
+        held, self._held = self._held or (), None
+        super().on_headers_complete()
+        for part in held:
+            super().on_body(part)
+
+    def _send(self, lines: bytes, body: bytes) -> None:
+        own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", own, lines, b"\r\n", body)))
+        self.server_state.total_requests += 1
 
     def _look(self) -> None:
         """Close it if that is due, else look again when it might be."""

@@ -5,14 +5,14 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from gateway.connection import Connection
+from gateway.connection import Application, Connection
 from gateway.settings import Settings, SettingsError
 from gateway.web.sockets import LARGEST_MESSAGE
 
@@ -25,7 +25,7 @@ class Generation:
     Source: the ASGI specification, lifespan protocol, version 2.0.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Application) -> None:
         self.app = app
         self.state: dict[str, Any] = {}
         self.running = 0
@@ -66,7 +66,7 @@ class Current:
     ``build`` makes an application of the settings as they are now; it raises `SettingsError`.
     """
 
-    def __init__(self, build: Callable[[], ASGIApp]) -> None:
+    def __init__(self, build: Callable[[], Application]) -> None:
         self.build = build
         self.stopping = False
         self.generation: Generation | None = None
@@ -103,6 +103,12 @@ class Current:
     async def close(self) -> None:
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
+
+    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes] | None:
+        """What the application has at hand; nothing where answers ask the client to come back elsewhere."""
+        if self.generation is None or self.stopping:
+            return None
+        return self.generation.app.at_hand(headers, body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         generation = self.generation

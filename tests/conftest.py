@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 
 from gateway import twins
 from gateway.app import create_app
+from gateway.connection import Connection
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 from gateway.settings import (
@@ -74,8 +76,10 @@ async def served(settings: Settings, now: Callable[[], float] = time.time) -> As
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
+        app = create_app(settings, now)
         config = uvicorn.Config(
-            create_app(settings, now),
+            app,
+            http=partial(Connection, settings.limits, app),  # type: ignore[arg-type]
             log_config=None,
             lifespan="on",
             ws="websockets-sansio",

@@ -6,7 +6,7 @@ Only for requests of nobody in particular, and without headers that ask for some
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from types import coroutine
 from typing import Any, Final, NamedTuple
@@ -115,36 +115,53 @@ class Short:
             await self.app(scope, partial(raised, late), send)
             return
         if message["type"] == "http.request" and not message.get("more_body"):
-            named = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
-            way = self.ways.get(named)
+            name = named(headers, message.get("body", b""))
+            way = self.ways.get(name)
             if way is not None:
                 scope["endpoint"] = self  # as routes do
-                answer = await self._answer(way, b"gzip" in headers.get(b"accept-encoding", b""))
+                answer = await self._answer(way, takes_gzip(headers))
                 if answer is not None:
                     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
                     await send({"type": "http.response.body", "body": answer.body})
                     return
-            scope["learn"] = partial(self.ways.learn, named)
+            scope["learn"] = partial(self.ways.learn, name)
         await self.app(scope, replayed(message, receive), send)
+
+    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Found | None":
+        """What answers a request without waiting for anything, if it is there; whoever sends it lets it be told."""
+        said = dict(headers)
+        if len(said) < len(headers) or not DECIDING.isdisjoint(said):
+            return None
+        way = self.ways.get(named(said, body))
+        whole = None if way is None or way.prepared.registered is not None else self._whole(way)
+        made = None if way is None or whole is None else ready(whole, way.media_type, takes_gzip(said))
+        return None if way is None or whole is None or made is None else Found(way, whole, made)
+
+    def tell(self, way: Way, whole: Whole) -> None:
+        """Tell of an operation that is answered with what is kept."""
+        told, observer = way.prepared.report, self.executor.observer
+        report = Report(told.type, told.name, told.document)
+        with observer.operation(report):
+            report.calls, report.answered = whole.basis.calls, whole.answered
+            whole.basis.tell(observer)
+
+    def _whole(self, way: Way) -> Whole | None:
+        key = way.prepared.key
+        return None if key is None else self.executor.wholes.find(key, ANY)
 
     async def _answer(self, way: Way, zipped: bool) -> Reply | None:
         """The answer to a request whose way is known, if it can be gone."""
         prepared, executor = way.prepared, self.executor
         if prepared.registered is not None and not executor.persisted.use(prepared.registered):
             return None
-        whole = None if prepared.key is None else executor.wholes.find(prepared.key, ANY)
+        whole = self._whole(way)
         if whole is not None:
-            told = prepared.report
-            report = Report(told.type, told.name, told.document)
-            with executor.observer.operation(report):
-                report.calls, report.answered = whole.basis.calls, whole.answered
-                whole.basis.tell(executor.observer)
-            made: tuple[Moment, Reply] | None = whole.derived.get((way.media_type, zipped))
-            moment = whole.basis.moment
-            if made is None or made[0] != moment:
-                made = moment, await again(whole, way.media_type, zipped)
-                whole.derived[way.media_type, zipped] = made
-            return made[1]
+            self.tell(way, whole)
+            made = ready(whole, way.media_type, zipped)
+            if made is None:
+                whole.derived[GZIP] = await replies.compress(whole.body)
+                made = ready(whole, way.media_type, zipped)
+            return None if made is None else made.reply
         if prepared.question is None:
             return None
         result = await executor.answer(prepared.anew(), way.scene)
@@ -154,14 +171,45 @@ class Short:
         return replies.encoded(plain, await replies.compress(plain.body) if zipped else None)
 
 
-async def again(whole: Whole, media_type: str, zipped: bool) -> Reply:
-    """The reply with an answer that was kept whole, as it is for some moment."""
-    plain = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
-    if len(plain.body) < COMPRESSED:
-        return plain
-    if zipped and GZIP not in whole.derived:
-        whole.derived[GZIP] = await replies.compress(plain.body)
-    return replies.encoded(plain, whole.derived[GZIP] if zipped else None)
+class Made(NamedTuple):
+    """The reply with an answer that was kept whole, as it is for some moment; its headers also as lines."""
+
+    moment: Moment
+    reply: Reply
+    lines: bytes
+
+
+class Found(NamedTuple):
+    """What answers a request without waiting."""
+
+    way: Way
+    whole: Whole
+    made: Made
+
+
+def ready(whole: Whole, media_type: str, zipped: bool) -> Made | None:
+    """The reply with an answer that was kept whole; None where its bytes have to be compressed first."""
+    moment = whole.basis.moment
+    made: Made | None = whole.derived.get((media_type, zipped))
+    if made is not None and made.moment == moment:
+        return made
+    reply = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
+    if len(reply.body) >= COMPRESSED:
+        if zipped and GZIP not in whole.derived:
+            return None
+        reply = replies.encoded(reply, whole.derived[GZIP] if zipped else None)
+    made = Made(moment, reply, b"".join([b"%b: %b\r\n" % header for header in reply.headers]))
+    whole.derived[media_type, zipped] = made
+    return made
+
+
+def named(headers: Mapping[bytes, bytes], body: bytes) -> Named:
+    """All of a request that its way depends on."""
+    return body, headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
+
+
+def takes_gzip(headers: Mapping[bytes, bytes]) -> bool:
+    return b"gzip" in headers.get(b"accept-encoding", b"")
 
 
 async def received(receive: Receive, seconds: float) -> Message:
