@@ -44,8 +44,8 @@ AT_HAND: Final = (b"POST", b"/graphql", "1.1")
 
 
 class Application(Protocol):
-    """An ASGI application that may have an answer at hand: the lines of its headers and its body, by the headers and the
-    whole body of a request for `AT_HAND`. Whoever is given one sends it with status 200."""
+    """An ASGI application that may have an answer at hand: the lines of its headers and its body, by the headers and
+    the whole body of a request for `AT_HAND`. Whoever is given one sends it with status 200."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 

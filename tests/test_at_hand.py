@@ -1,0 +1,148 @@
+"""Answers that the connection gives itself: as the application gives them, in their order, and told of like all."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.settings import CacheSettings
+from tests.conftest import World, two_clouds
+
+QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt extra } } }"
+PASSING = (b"date", b"x-request-id", b"traceparent")
+
+Received = tuple[bytes, dict[bytes, bytes], bytes]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with two_clouds(sections={"cache": CacheSettings(lists=600.0, jitter=0.0)}) as world:
+        yield world
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """From then on the application hears nothing more."""
+
+    async def heard(*_: object) -> None:
+        raise AssertionError("the application heard of a request")
+
+    return lambda: monkeypatch.setattr("gateway.web.identified.Identified.__call__", heard)
+
+
+def request(first: int = 20, version: bytes = b"1.1", *lines: bytes) -> bytes:
+    body = json.dumps({"query": QUERY, "variables": {"first": first}}).encode()
+    head = [b"POST /graphql HTTP/" + version, b"host: gateway", b"content-type: application/json", *lines]
+    return b"\r\n".join([*head, b"content-length: %d" % len(body), b"", body])
+
+
+async def received(reader: asyncio.StreamReader) -> Received:
+    """Status line, headers and body of the next answer."""
+    status, *lines = (await reader.readuntil(b"\r\n\r\n")).strip().split(b"\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in lines)
+    return status, headers, await reader.readexactly(int(headers[b"content-length"]))
+
+
+class Wire:
+    """One connection to the gateway, as a client has it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, *parts: bytes) -> Received:
+        """The answer to a request that is sent in parts, each when the one before has left."""
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+            await asyncio.sleep(0)
+        return await received(self.reader)
+
+
+@pytest.fixture
+async def wire(world: World) -> AsyncIterator[Wire]:
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    yield Wire(reader, writer)
+    writer.close()
+    await writer.wait_closed()
+
+
+def lasting(answer: Received) -> Received:
+    status, headers, body = answer
+    return status, {name: value for name, value in headers.items() if name not in PASSING}, body
+
+
+async def test_the_connection_answers_as_the_application_does(wire: Wire, alone: Any) -> None:
+    await wire.ask(request())
+    by_application = await wire.ask(request(20, b"1.1", b"x-forwarded-proto: http"))  # which uvicorn must look at
+    alone()
+    at_hand = await wire.ask(request())
+    assert lasting(at_hand) == lasting(by_application)
+    assert at_hand[1].keys() == by_application[1].keys()
+    assert list(at_hand[1]) == list(by_application[1])
+
+
+async def test_requests_in_one_packet_are_answered_in_their_order(wire: Wire, alone: Any) -> None:
+    single = [lasting(await wire.ask(request(first)))[2] for first in (1, 2, 3)]
+    alone()
+    wire.writer.write(request(3) + request(1) + request(2) + request(3))
+    assert [(await received(wire.reader))[2] for _ in range(4)] == [single[2], single[0], single[1], single[2]]
+
+
+async def test_what_is_at_hand_waits_for_an_answer_that_is_not(wire: Wire) -> None:
+    kept = (await wire.ask(request(1)))[2]
+    wire.writer.write(request(7) + request(1) + request(8) + request(1))
+    bodies = [(await received(wire.reader))[2] for _ in range(4)]
+    assert [len(json.loads(body)["data"]["models"]["nodes"]) for body in bodies] == [7, 1, 8, 1]
+    assert bodies[1] == bodies[3] == kept
+
+
+@pytest.mark.parametrize("at", [1, 30, 120, -40, -1])
+async def test_a_request_may_come_in_parts(wire: Wire, at: int) -> None:
+    whole = await wire.ask(request())
+    assert lasting(await wire.ask(request()[:at], request()[at:])) == lasting(whole)
+
+
+async def test_a_client_that_takes_its_time_gets_every_answer(wire: Wire) -> None:
+    """Answers are put off when too many of them wait to be taken."""
+    body = (await wire.ask(request(100)))[2]
+    sending = asyncio.create_task(wire.ask(request(100) * 400))
+    assert (await sending)[2] == body
+    for _ in range(399):
+        assert (await received(wire.reader))[2] == body
+
+
+@pytest.mark.parametrize(("version", "line"), [(b"1.0", b"x: y"), (b"1.1", b"connection: close")])
+async def test_a_connection_ends_where_its_client_says_so(wire: Wire, version: bytes, line: bytes) -> None:
+    whole = await wire.ask(request())
+    assert (await wire.ask(request(20, version, line)))[2] == whole[2]
+    assert await wire.reader.read() == b""
+
+
+async def test_it_is_told_of_like_all_others(world: World, wire: Wire, alone: Any) -> None:
+    async def figures() -> list[float]:
+        text = (await world.gateway.request("GET", "/metrics")).body
+        names = ('http_requests_total{status="200"}', 'operations_total{type="query",outcome="ok"}')
+        return [float(re.search(rf"^gateway_{re.escape(name)} (\S+)$", text, re.M)[1]) for name in names]  # type: ignore[index]
+
+    await wire.ask(request())
+    before = await figures()
+    _, headers, _ = await wire.ask(request(20, b"1.1", b"x-request-id: mine-1"))
+    assert headers[b"x-request-id"] == b"mine-1"
+    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers[b"traceparent"])
+    _, other, _ = await wire.ask(request())
+    assert other[b"x-request-id"] not in (b"mine-1", headers[b"traceparent"])
+    assert await figures() == [before[0] + 3, before[1] + 2]  # and once for the figures themselves
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"cache-control: no-cache", b"x-gateway-plan: only", b"origin: http://elsewhere", b"expect: 100-continue"],
+)
+async def test_a_request_that_asks_for_more_is_heard(wire: Wire, alone: Any, line: bytes) -> None:
+    await wire.ask(request())
+    alone()
+    assert (await wire.ask(request(20, b"1.1", line)))[0] != b"HTTP/1.1 200 OK"
