@@ -68,7 +68,10 @@ class Calls:
         call = Call(bound.registry, bound.call.name)
         self.calls.append(call)
         answer = self.registries[bound.registry].at_hand(bound, self.wanted)
-        if answer is None:
+        if answer is None and loop.time() >= self._ends:
+            call.state, call.code = State.FAILED, RegistryTimeout.code
+            fail(sent, RegistryTimeout(bound.registry))
+        elif answer is None:
             self._under_way[bound] = loop.create_task(self._ask(bound, call, sent))
             if self._end is None:
                 self._end = loop.call_at(self._ends, self._time_out)
@@ -95,6 +98,7 @@ class Calls:
 
     def _time_out(self) -> None:
         """Wait no longer; calls that are under way may still be of use to others."""
+        self._end = None
         for bound in self._under_way:
             fail(self.answers[bound], RegistryTimeout(bound.registry))
 

@@ -1,8 +1,11 @@
 """What an operation asks of one object, free of GraphQL's spelling: no aliases, fragments or directives."""
 
 from collections.abc import Hashable, Mapping
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, Final, NamedTuple
+
+MOST: Final = 1_000
+"""Selections that are kept, those below others among them."""
 
 
 class Ask(NamedTuple):
@@ -81,6 +84,12 @@ class Selection(dict[Ask, "Selection"]):
 
 
 NOTHING = Selection()
+
+
+@lru_cache(MOST)
+def shared(frozen: Frozen) -> Selection:
+    """The one selection of this value, for those who make theirs anew each time that they ask."""
+    return Selection({ask: shared(below) if below else NOTHING for ask, below in frozen})
 
 
 def under(selection: Selection, *path: str) -> Selection:

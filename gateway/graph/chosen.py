@@ -33,7 +33,7 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import Ask, Selection, shared
 from gateway.graph.selected import Scope, ask, collect
 
 TYPE_NAME = "__typename"
@@ -132,7 +132,8 @@ class Chosen:
             if len(self._selections) == MOST_SELECTIONS:
                 self._selections.clear()
             selection_sets = (node.selection_set for node in self.nodes)
-            self._selections[named] = collect(self.choice.scope(variables), self._object(name), selection_sets)
+            selection = collect(self.choice.scope(variables), self._object(name), selection_sets)
+            self._selections[named] = shared(selection.frozen)
         return self._selections[named]
 
     def _object(self, type_name: str) -> GraphQLObjectType:

@@ -11,7 +11,7 @@ from graphql.pyutils import Path
 
 from gateway.catalog.connections import listing
 from gateway.catalog.operation import Operation
-from gateway.catalog.selection import Ask, Selection, under
+from gateway.catalog.selection import Ask, Selection, shared, under
 from gateway.errors import BadInput, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.directives import KEYS
@@ -60,7 +60,7 @@ class Resolving:
         return arguments(self.info)
 
     def selection(self, type_name: str | None = None) -> Selection:
-        return selection(self.info, type_name)
+        return shared(selection(self.info, type_name).frozen)
 
 
 def answer(info: strawberry.Info[Any, Any]) -> Any:
