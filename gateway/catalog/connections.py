@@ -195,14 +195,8 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
     rows, more = await merge(flat, asked.size, asks_cursors(asked.selection))
     operation.partial |= any(one.error is not None or one.cut for one in flat)
     refs = [ref for (_, ref), _ in rows]
-    first, each = rows_now(under(asked.selection, "nodes"))
-    nodes = await filled(operation, refs, each if Ask("nodes") in asked.selection else None, first)
-    first, each = rows_now(under(asked.selection, "edges"))
-    ends = await filled(operation, refs, each.get(Ask("node")), first)
     spelled = [asked.question.encode(cursor) for _, cursor in rows if cursor is not None]
     record: Record = {
-        "nodes": nodes,
-        "edges": [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)],
         "page_info": {
             "has_next_page": more,
             "has_previous_page": asked.start is not None,
@@ -211,6 +205,13 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
         },
         "total_count": counted(flat),
     }
+    if Ask("nodes") in asked.selection:
+        first, each = rows_now(under(asked.selection, "nodes"))
+        record["nodes"] = await filled(operation, refs, each, first)
+    if Ask("edges") in asked.selection:
+        first, each = rows_now(under(asked.selection, "edges"))
+        ends = await filled(operation, refs, each.get(Ask("node")), first)
+        record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)]
     if Ask("coverage") in asked.selection:
         record["coverage"] = [
             {"registry": operation.registries[name].record(), **coverage(own, operation.received(name))}
