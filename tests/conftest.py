@@ -30,6 +30,7 @@ from gateway.settings import (
     Settings,
 )
 from gateway.twins import Twins
+from gateway.web.requests import Refused
 from gateway.web.sockets import LARGEST_MESSAGE
 
 
@@ -164,3 +165,13 @@ async def two_clouds(
 async def world() -> AsyncIterator[World]:
     async with two_clouds() as world:
         yield world
+
+
+@pytest.fixture
+def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """From then on, whatever is parsed is refused with 418."""
+
+    async def parsed(*_: object) -> None:
+        raise Refused(418, "It was parsed.")
+
+    return lambda: monkeypatch.setattr("gateway.web.graphql.read", parsed)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from gateway.settings import AccessSettings, CacheSettings, DocumentsSettings
-from gateway.web.requests import Refused
 from tests.conftest import Answer, World, two_clouds
 
 JSON = "application/json"
@@ -26,16 +25,6 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     cache = CacheSettings(enabled=request.param, lists=600.0, jitter=0.0)
     async with two_clouds(models=20, sections={"cache": cache}) as world:
         yield world
-
-
-@pytest.fixture
-def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From then on, whatever is parsed is refused with 418."""
-
-    async def parsed(*_: object) -> None:
-        raise Refused(418, "It was parsed.")
-
-    return lambda: monkeypatch.setattr("gateway.web.graphql.read", parsed)
 
 
 def body(query: str, **variables: Any) -> bytes:

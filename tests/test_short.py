@@ -10,7 +10,6 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.settings import CacheSettings, LimitsSettings
-from gateway.web.requests import Refused
 from tests.conftest import Answer, World, two_clouds
 
 QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt } } }"
@@ -24,16 +23,6 @@ async def world() -> AsyncIterator[World]:
     sections = {"cache": CacheSettings(lists=600.0, jitter=0.0), "limits": LimitsSettings(body_seconds=0.2, batch=2)}
     async with two_clouds(sections=sections) as world:
         yield world
-
-
-@pytest.fixture
-def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From then on, whatever is parsed is refused with 418."""
-
-    async def parsed(*_: object) -> None:
-        raise Refused(418, "It was parsed.")
-
-    return lambda: monkeypatch.setattr("gateway.web.graphql.read", parsed)
 
 
 async def ask(world: World, body: bytes = BODY, **headers: str) -> Answer:
