@@ -60,7 +60,8 @@ class Selection(dict[Ask, "Selection"]):
 
     @cached_property
     def frozen(self) -> Frozen:
-        return Frozen(sorted([(ask, below.frozen) for ask, below in self.items()], key=repr))
+        asks = sorted(self, key=lambda ask: (ask.field, repr(ask.arguments)))
+        return Frozen((ask, self[ask].frozen) for ask in asks)
 
     @cached_property
     def existing(self) -> "Selection":
