@@ -7,7 +7,6 @@ call leaves as soon as its keys are known and waits for none that it does not ne
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.catalog import connections
@@ -19,7 +18,7 @@ from gateway.catalog.plan import Bound, Want, candidates, filtering, plan, suppl
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, LATER, Ask, Selection
-from gateway.catalog.waiting import gather
+from gateway.catalog.waiting import each, gather
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
 from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape, as_moment
 from gateway.registries.kind import Keys
@@ -345,33 +344,16 @@ class Operation(Knowledge, Calls):
 
     async def _take_later(self, takings: Sequence[Taking]) -> None:
         """Settle fields of objects from answers, each when it comes."""
-        loop = asyncio.get_running_loop()
-        all_came: asyncio.Future[None] = loop.create_future()
         closing: list[asyncio.Task[None]] = []
-        left_to_come = len(takings)
 
         def came(taking: Taking, sent: asyncio.Future[Answer]) -> None:
-            nonlocal left_to_come
-            left_to_come -= 1
-            if all_came.done():
-                return
-            try:
-                left, answer = Open(), at_once(sent)
-                self._take(taking, sent.result() if answer is None else answer, left)
-                self._advance(left)
-                if left:
-                    closing.append(loop.create_task(self._close(left)))
-            except asyncio.CancelledError:
-                all_came.cancel()
-            except Exception as error:
-                all_came.set_exception(error)
-            else:
-                if not left_to_come:
-                    all_came.set_result(None)
+            left, answer = Open(), at_once(sent)
+            self._take(taking, sent.result() if answer is None else answer, left)
+            self._advance(left)
+            if left:
+                closing.append(asyncio.ensure_future(self._close(left)))
 
-        for taking in takings:
-            self.send(taking.bound).add_done_callback(partial(came, taking))
-        await all_came
+        await each([(taking, self.send(taking.bound)) for taking in takings], came)
         await gather(closing)
 
     def _take(self, taking: Taking, answer: Answer | RegistryError, left: Open) -> None:
