@@ -1,13 +1,14 @@
 """Pages of objects as Relay connections: which streams take part, one merged page, and how complete it is."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
+from gateway.catalog.order import Order
 from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry, error_record
@@ -90,11 +91,12 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InOne:
-    """How a page of versions is made of one answer: what is asked of the page and of each version, how the list of the
-    answer goes on, and whether it comes in the order that is wanted."""
+    """How a page of versions is made of one answer: of how many, in which order, and how each is read; the call whose
+    list it is, and whether that comes in the order that is wanted."""
 
-    asked: Asked
-    nodes: Selection
+    size: int
+    order: Order
+    read: Callable[[Raw, Ref], Record]
     kind: Kind
     shape: Shape
     call: Call
@@ -102,8 +104,12 @@ class InOne:
 
 
 def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
-    """The same for a list of versions in an answer's field; None where one answer cannot tell all that is asked."""
-    name = kind, field, ask, operation.bounds.page_rows
+    """How a page of a list of versions is made of the answer in whose field it stands; None where that cannot tell all
+    that is asked."""
+    most = operation.bounds.page_rows
+    if not 1 <= ask.argument("first") <= most or ask.argument("after") is not None or ask.argument("filter"):
+        return None  # before it is remembered: so few asks are left
+    name = kind, field, ask, most
     if name not in selection.known:
         selection.known[name] = planned(operation, kind, field, ask, selection)
     found: InOne | None = selection.known[name]
@@ -111,20 +117,18 @@ def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection
 
 
 def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
-    shape, nodes = field.shape, under(selection, "nodes")
+    shape = field.shape
     if selection.keys() - TOLD_WHOLE or asks_cursors(selection) or shape is None or shape.owner is not None:
         return None
-    if Reading.of(nodes, kind, shape.entity, shape, canonical=True).rest:
+    reading = Reading.of(under(selection, "nodes"), kind, shape.entity, shape, canonical=True)
+    if reading.rest:
         return None
-    try:
-        asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
-    except BadInput:
-        return None
-    if asked.wanted or asked.start is not None or not asked.needs_rows:
+    asked = Asked.of("", ask, selection, operation.registries, operation.bounds.page_rows)
+    if not asked.needs_rows:
         return None
     call, _ = teller(kind, field)
     order = asked.question.order
-    return InOne(asked, nodes, kind, shape, call, (order.field, order.falling) in call.orders)
+    return InOne(asked.size, order, reading.read, kind, shape, call, (order.field, order.falling) in call.orders)
 
 
 def told_versions(
@@ -158,8 +162,8 @@ def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -
     """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
     if operation.canonical(ref) != ref:
         return None
-    size = how.asked.size
-    told = Told.of(how.kind, how.shape, how.asked.question.order, rows.items, partial(version, how.shape, ref))
+    size = how.size
+    told = Told.of(how.kind, how.shape, how.order, rows.items, partial(version, how.shape, ref))
     if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
         return None
     if not all(operation.canonical(child) == child for child in told.raws):
@@ -171,9 +175,8 @@ def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -
         if not how.native or len(ready) < size:
             return None
     operation.learn_page(told)
-    read = Reading.of(how.nodes, how.kind, how.shape.entity, how.shape, canonical=True).read
     record: Record = {
-        "nodes": [read(told.raws[child], child) for _, child in ready[:size]],
+        "nodes": [how.read(told.raws[child], child) for _, child in ready[:size]],
         "page_info": {"has_next_page": len(told.rows) > size, "has_previous_page": False},
         "total_count": len(told.rows) if rows.total is None and not more else rows.total,
     }

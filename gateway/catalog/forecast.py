@@ -242,7 +242,7 @@ class Forecast:
         """The ask, without its cursor where the object stands for many: it belongs to one of them."""
         if not any(key in self.many for key in ref.keys):
             return ask
-        return ask._replace(arguments=tuple((name, value) for name, value in ask.arguments if name != "after"))
+        return ask.without("after")
 
     # Counting
 

@@ -1,7 +1,8 @@
 """One operation over the catalog: plans what is wanted, asks for it once, and fills records with what came back.
 
-Everything wanted at the same moment, from any root field, is planned together; each call is made at most once; a
-call leaves as soon as its keys are known and waits for none that it does not need. What is at hand is taken at once.
+What one call alone can tell is asked at once; where there is a choice, everything wanted at the same moment, from any
+root field, is planned together. Each call is made at most once; it leaves as soon as its keys are known and waits for
+none that it does not need. What is at hand is taken at once.
 """
 
 import asyncio

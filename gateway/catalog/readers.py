@@ -13,7 +13,7 @@ from gateway.catalog.order import Order
 from gateway.catalog.plan import Bound, told
 from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import LONGEST, Ask, Selection
 from gateway.catalog.streams import Page, Reader, Row
 from gateway.catalog.told import Told
 from gateway.errors import BadInput, NotFound, RegistryError, RegistryRejected
@@ -58,7 +58,10 @@ class Asked:
     def of(cls, listed: str, ask: Ask, selection: Selection, registries: Mapping[str, Registry], most: int) -> "Asked":
         """From a field's arguments. Raises `BadInput` for a size of more rows than ``most``, for a filter or order that
         makes no sense, and `InvalidCursor`."""
-        size, after, filtered, wanted, order = arguments(ask, tuple(registries), most)
+        after = ask.argument("after")
+        lasting = ask if after is None else ask.without("after")  # a cursor comes once, and may be long
+        meant = arguments if lasting.length <= LONGEST else arguments.__wrapped__
+        size, filtered, wanted, order = meant(lasting, tuple(registries), most)
         question = Question(f"{listed} {filtered}", order)
         return cls(question, size, None if after is None else question.decode(after), wanted, selection)
 
@@ -73,16 +76,16 @@ class Asked:
 
 
 @lru_cache(MOST_ASKED)
-def arguments(ask: Ask, registries: tuple[str, ...], most: int) -> tuple[int, str | None, str, Filter, Order]:
-    """The arguments of a list: its size, cursor, filter in one spelling and as what is wanted, and order. Raises
-    `BadInput`."""
+def arguments(ask: Ask, registries: tuple[str, ...], most: int) -> tuple[int, str, Filter, Order]:
+    """The arguments of a list, but for its cursor: its size, filter in one spelling and as what is wanted, and order.
+    Raises `BadInput`."""
     size = ask.argument("first")
     if not 1 <= size <= most:
         raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
     frozen = ask.argument("filter") or ()
     by = dict(ask.argument("order_by") or ())
     order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
-    return size, ask.argument("after"), repr(frozen), checked(frozen, registries), order
+    return size, repr(frozen), checked(frozen, registries), order
 
 
 def stream_reader(operation: "Operation", registry: Registry, stream: Stream, asked: Asked) -> Reader | None:

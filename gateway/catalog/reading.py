@@ -23,8 +23,6 @@ NAMED_ELSEWHERE: Final = {"registry", "model", "algorithm", "version"}
 ELSEWHERE: Final = NAMED_ELSEWHERE | {"versions"}
 """Fields that are never just read from an answer."""
 
-OWN_NAMES: Final = {"id", "native_id", "registry_name"}
-
 AT_ONCE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_boolean: "({value} if type({value} := {said}) is bool else None)",
     as_text: "({value} if type({value} := {said}) is str and {value} else {convert}({value}))",
@@ -132,15 +130,4 @@ def stands(told: Field | None, below: Selection) -> bool:
     table = told.table
     return table is None or all(
         not ask.arguments and stands(table.get(ask.field), inner) for ask, inner in below.items()
-    )
-
-
-def all_stand(kind: Kind, shape: Shape, asked: Selection) -> bool:
-    """Whether everything that is asked of an object in this form stands in it, is its own name, or is never told."""
-    absent = never_told(kind, shape.entity)
-    return all(
-        ask.field in OWN_NAMES
-        or ask.field in absent
-        or (not ask.arguments and stands(shape.fields.get(ask.field), below))
-        for ask, below in asked.items()
     )

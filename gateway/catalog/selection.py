@@ -7,6 +7,9 @@ from typing import Any, Final, NamedTuple
 MOST: Final = 1_000
 """Selections that are kept, those below others among them."""
 
+LONGEST: Final = 10_000
+"""Characters that the arguments in a selection may have for it to be kept: they are what a client sends."""
+
 
 class Ask(NamedTuple):
     """One field asked for, and its arguments (name and value pairs, sorted by name, hashable)."""
@@ -19,8 +22,17 @@ class Ask(NamedTuple):
         """Where a record holds the answer: plain fields under their name, fields with arguments under the ask."""
         return self if self.arguments else self.field
 
+    @property
+    def length(self) -> int:
+        """Characters of its arguments."""
+        return len(repr(self.arguments)) if self.arguments else 0
+
     def argument(self, name: str) -> Any:
         return dict(self.arguments).get(name)
+
+    def without(self, name: str) -> "Ask":
+        """The same without an argument."""
+        return self._replace(arguments=tuple([one for one in self.arguments if one[0] != name]))
 
 
 EXISTS = Ask("__exists")
@@ -39,6 +51,11 @@ class Frozen(tuple[tuple[Ask, Any], ...]):
     @cached_property
     def hash(self) -> int:
         return super().__hash__()
+
+    @cached_property
+    def length(self) -> int:
+        """Characters of all arguments in it."""
+        return sum(ask.length + below.length for ask, below in self)
 
     def __hash__(self) -> int:
         return self.hash
@@ -87,10 +104,15 @@ class Selection(dict[Ask, "Selection"]):
 NOTHING = Selection()
 
 
+def shared(selection: Selection) -> Selection:
+    """The one selection of this value, for those who make theirs anew each time that they ask; one with long arguments
+    is nobody else's."""
+    return thawed(selection.frozen) if selection.frozen.length <= LONGEST else selection
+
+
 @lru_cache(MOST)
-def shared(frozen: Frozen) -> Selection:
-    """The one selection of this value, for those who make theirs anew each time that they ask."""
-    return Selection({ask: shared(below) if below else NOTHING for ask, below in frozen})
+def thawed(frozen: Frozen) -> Selection:
+    return Selection({ask: thawed(below) if below else NOTHING for ask, below in frozen})
 
 
 def under(selection: Selection, *path: str) -> Selection:

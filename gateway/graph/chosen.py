@@ -4,7 +4,7 @@ fields with one key merged.
 Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, as graphql-core has them.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -37,9 +37,6 @@ from gateway.catalog.selection import Ask, Selection, shared
 from gateway.graph.selected import Scope, ask, collect
 
 TYPE_NAME = "__typename"
-
-MOST_SELECTIONS = 64
-"""Selections of one field that are kept, by what its variables make of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +79,7 @@ class Chosen:
     parent: GraphQLObjectType
     definition: GraphQLField
     _below: dict[str, Sequence["Chosen"]] = field(default_factory=dict)
-    _selections: dict[Hashable, Selection] = field(default_factory=dict)
+    _selections: dict[str, Selection] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -127,14 +124,13 @@ class Chosen:
     def selection(self, variables: VariableValues, type_name: str | None = None) -> Selection:
         """What is asked of its value; of an interface's value, as far as it concerns one type. Raises as `ask`."""
         [name] = [type_name] if type_name else [one.name for one in self.types]
-        named = name, *(one.ask(variables) for one in varying(self.below(name)))
-        if named not in self._selections:
-            if len(self._selections) == MOST_SELECTIONS:
-                self._selections.clear()
+        if name not in self._selections:
             selection_sets = (node.selection_set for node in self.nodes)
-            selection = collect(self.choice.scope(variables), self._object(name), selection_sets)
-            self._selections[named] = shared(selection.frozen)
-        return self._selections[named]
+            selection = shared(collect(self.choice.scope(variables), self._object(name), selection_sets))
+            if any(True for _ in varying(self.below(name))):
+                return selection
+            self._selections[name] = selection
+        return self._selections[name]
 
     def _object(self, type_name: str) -> GraphQLObjectType:
         named = self.choice.schema.type_map[type_name]

@@ -60,7 +60,7 @@ class Resolving:
         return arguments(self.info)
 
     def selection(self, type_name: str | None = None) -> Selection:
-        return shared(selection(self.info, type_name).frozen)
+        return shared(selection(self.info, type_name))
 
 
 def answer(info: strawberry.Info[Any, Any]) -> Any:

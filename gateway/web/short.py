@@ -133,9 +133,13 @@ class Short:
         if len(said) < len(headers) or not DECIDING.isdisjoint(said):
             return None
         way = self.ways.get(named(said, body))
-        whole = None if way is None or way.prepared.registered is not None else self._whole(way)
-        made = None if way is None or whole is None else ready(whole, way.media_type, takes_gzip(said))
-        return None if way is None or whole is None or made is None else Found(way, whole, made)
+        if way is None or way.prepared.registered is not None:
+            return None
+        whole = self._whole(way)
+        if whole is None:
+            return None
+        made = ready(whole, way.media_type, takes_gzip(said))
+        return None if made is None else Found(way, whole, made)
 
     def tell(self, way: Way, whole: Whole) -> None:
         """Tell of an operation that is answered with what is kept."""

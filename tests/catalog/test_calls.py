@@ -1,10 +1,16 @@
 """What queries cost: the calls that each registry receives, and which of them leave together."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.catalog.bounds import DEFAULT_BOUNDS
+from gateway.catalog.ids import Ref
+from gateway.catalog.operation import Operation
+from gateway.catalog.selection import Ask, Selection
+from gateway.errors import RegistryTimeout
 from tests.catalog.clouds import Clouds
 
 MODEL_LISTS = ["pai ListModels", "pai ListModels pai", "qianfan userList", "qianfan presetList"]
@@ -350,6 +356,14 @@ async def test_a_call_that_fails_takes_only_its_own_fields_with_it() -> None:
     assert [(error.path, error.original_error.code) for error in result.errors] == [
         (["model", "versions"], "REGISTRY_UNAVAILABLE")
     ]
+
+
+async def test_no_call_leaves_after_the_time_of_its_operation() -> None:
+    clouds = Clouds()
+    operation = Operation(clouds.registries, replace(DEFAULT_BOUNDS, seconds=0))
+    with pytest.raises(RegistryTimeout):
+        await operation.entity(Ref("pai", "Model", ("model-a",)), Selection.of({Ask("name"): {}}))
+    assert clouds.calls == []
 
 
 async def test_the_calls_of_one_operation_are_forgotten_by_the_next() -> None:

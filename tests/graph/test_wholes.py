@@ -161,6 +161,8 @@ async def test_answers_stay_within_their_room() -> None:
     for first in (1, 2, 3, 4):
         await world.ask(LIST, first=first)
     assert 0 <= world.wholes.room < size * 3
+    last = await world.ask(LIST, first=3)
+    assert (await world.ask(LIST, first=3)).body is last.body  # those before it made room
     small = World(room=size - 1)
     assert (await small.ask(LIST, first=1)).body is not (await small.ask(LIST, first=1)).body
 
