@@ -1,22 +1,29 @@
 """One client's connection, with bounds on what it sends before it is heard and on how long it takes.
 
 uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read. A request
-whose answer is at hand is answered here, before there is a task, a scope or a message for it.
+that goes the application's short way is answered here: there is no scope and no message for it, and no task if it has
+to wait for nothing.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
+import asyncio
+import logging
 from asyncio import BaseTransport, TimerHandle, Transport
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from math import inf
 from typing import Any, Final, Protocol, cast
 
 from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.settings import LimitsSettings
+from gateway.web.replies import Written
+
+logger = logging.getLogger("gateway.server")
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
@@ -39,17 +46,34 @@ class Stage(Enum):
 
 IDLE, HEAD, BODY = Stage
 
-AT_HAND: Final = (b"POST", b"/graphql", "1.1")
-"""Method, target and version of requests whose answers may be at hand."""
+SHORT: Final = (b"POST", b"/graphql", "1.1")
+"""Method, target and version of requests that may go the short way."""
+
+FAILED: Final = Written(
+    500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error"
+)
 
 
 class Application(Protocol):
-    """An ASGI application that may have an answer at hand: the lines of its headers and its body, by the headers and
-    the whole body of a request for `AT_HAND`. Whoever is given one sends it with status 200."""
+    """An ASGI application with a short way: by the headers and the whole body of a request for `SHORT`, its answer, as
+    it is or when it comes; None for one that has to be asked as ASGI says."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes] | None: ...
+    def short_way(
+        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> "Written | asyncio.Task[Written] | None": ...
+
+
+class Answering:
+    """Stands where uvicorn has a request that the application is answering."""
+
+    message_event: Final = asyncio.Event()
+    """Nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.response_complete = self.disconnected = False
+        self.keep_alive = True
 
 
 class Connection(HttpToolsProtocol):
@@ -140,7 +164,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST)
         else:
             self.heard = True
-            if self._may_be_at_hand():
+            if self._may_go_short():
                 self._held = []
             else:
                 super().on_headers_complete()
@@ -158,10 +182,14 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0
         if self._held is not None:
             body = b"".join(self._held)
-            answer = self.application.at_hand(self.headers, body)
+            try:
+                answer = self.application.short_way(self.headers, body)
+            except Exception:
+                logger.exception("A request failed.")
+                answer = FAILED
             if answer is not None:
                 self._held = None
-                self._send(*answer)
+                self._answer(answer)
                 return
             self._hand_on()
         super().on_message_complete()
@@ -200,13 +228,13 @@ class Connection(HttpToolsProtocol):
             self.transport.write(head.encode())
             self.transport.write_eof()
 
-    def _may_be_at_hand(self) -> bool:
-        """Whether the answer to a request may be: it is held back until all that was received with it is read."""
+    def _may_go_short(self) -> bool:
+        """Whether a request may: it is held back until all that was received with it is read."""
         parser = self.parser
         asked = parser.get_method(), self.url, parser.get_http_version()
         idle = not (self.answering or self.flow.write_paused or self.transport.is_closing())
         return (
-            asked == AT_HAND
+            asked == SHORT
             and idle
             and self.app is self.direct
             and not self.expect_100_continue
@@ -221,10 +249,34 @@ class Connection(HttpToolsProtocol):
         for part in held:
             super().on_body(part)
 
-    def _send(self, lines: bytes, body: bytes) -> None:
+    def _answer(self, answer: "Written | asyncio.Task[Written]") -> None:
+        """Send an answer that is there, or when it comes; what is asked meanwhile waits."""
+        if isinstance(answer, Written):
+            self._send(answer, keep_alive=answer is not FAILED)
+            self.server_state.total_requests += 1
+            return
+        answering = Answering()
+        self.cycle = cast(RequestResponseCycle, answering)
+        self.tasks.add(cast("asyncio.Task[None]", answer))
+        answer.add_done_callback(partial(self._came, answering))
+
+    def _came(self, answering: Answering, answer: "asyncio.Task[Written]") -> None:
+        self.tasks.discard(cast("asyncio.Task[None]", answer))
+        answering.response_complete = True
+        error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
+        if error is not None:
+            logger.error("A request failed.", exc_info=error)
+            answering.keep_alive = False
+        if not self.transport.is_closing():
+            self._send(answer.result() if error is None else FAILED, answering.keep_alive)
+        self.on_response_complete()
+
+    def _send(self, answer: Written, keep_alive: bool) -> None:
         own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
-        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", own, lines, b"\r\n", body)))
-        self.server_state.total_requests += 1
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[answer.status], own, answer.lines, end, answer.body)))
+        if not keep_alive:
+            self.close()
 
     def _look(self) -> None:
         """Close it if that is due, else look again when it might be."""

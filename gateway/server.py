@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.connection import Application, Connection
 from gateway.settings import Settings, SettingsError
+from gateway.web.replies import Written
 from gateway.web.sockets import LARGEST_MESSAGE
 
 logger = logging.getLogger("gateway.server")
@@ -49,6 +50,12 @@ class Generation:
             await self.idle.wait()
         self._ending.set()
         await self._life
+
+    def ended(self, _: object = None) -> None:
+        """One of those that were running is answered."""
+        self.running -= 1
+        if self.idle is not None and not self.running:
+            self.idle.set()
 
     async def _receive(self) -> Message:
         if self._opened.done():
@@ -104,11 +111,18 @@ class Current:
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
 
-    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes] | None:
-        """What the application has at hand; nothing where answers ask the client to come back elsewhere."""
-        if self.generation is None or self.stopping:
+    def short_way(
+        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> "Written | asyncio.Task[Written] | None":
+        """What goes the application's short way; nothing where answers ask the client to come back elsewhere."""
+        generation = self.generation
+        if generation is None or self.stopping:
             return None
-        return self.generation.app.at_hand(headers, body)
+        answer = generation.app.short_way(headers, body)
+        if isinstance(answer, asyncio.Task):
+            generation.running += 1
+            answer.add_done_callback(generation.ended)
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         generation = self.generation
@@ -120,9 +134,7 @@ class Current:
         try:
             await generation.app(scope, receive, send)
         finally:
-            generation.running -= 1
-            if generation.idle is not None and not generation.running:
-                generation.idle.set()
+            generation.ended()
 
 
 def leaving(send: Send) -> Send:

@@ -1,13 +1,16 @@
 """Every answer tells by what its request is known in the log and in traces: ``x-request-id`` and ``traceparent``."""
 
-from collections.abc import Awaitable, Sequence
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.begun import begin
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
+from gateway.web.replies import Reply, Written
 from gateway.web.short import Short
 
 CONNECTIONS: Final = frozenset({"http", "websocket"})
@@ -20,23 +23,35 @@ class Identified:
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self.app, self.observer = app, observer
 
-    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes] | None:
-        """The lines of headers and the body of an answer that needs nothing but to be sent, if there is one; it is told
-        of as all others are."""
+    def short_way(
+        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> "Written | asyncio.Task[Written] | None":
+        """The answer to a request that goes the short way, at once or when it is there; None for all others."""
         if not isinstance(self.app, Short) or self.observer.traces is not None:
-            return None
-        found = self.app.at_hand(headers, body)
-        if found is None:
             return None
         identity = Identity.of(headers)
         token = CURRENT.set(identity)
         try:
-            self.app.tell(found.way, found.whole)
+            reply = self.app.answer(headers, body)
+            if reply is None:
+                return None
+            return (
+                self._written(reply, identity) if isinstance(reply, Reply) else begin(self._answered(reply, identity))
+            )
         finally:
             CURRENT.reset(token)
-        self.observer.exchanges.of[(200,)] += 1
+
+    async def _answered(self, reply: Coroutine[Any, Any, Reply], identity: Identity) -> Written:
+        try:
+            return self._written(await reply, identity)
+        except BaseException:
+            self.observer.exchanges.add("none")
+            raise
+
+    def _written(self, reply: Reply, identity: Identity) -> Written:
+        self.observer.exchanges.of[(reply.status,)] += 1
         lines = [b"%b: %b\r\n" % header for header in identity.headers]
-        return b"".join((found.made.lines, *lines)), found.made.reply.body
+        return Written(reply.status, b"".join((reply.lines, *lines)), reply.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in CONNECTIONS:

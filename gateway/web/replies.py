@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -35,11 +36,28 @@ APART: Final = 131_072
 LEVEL: Final = 5
 
 
-class Reply(NamedTuple):
-    """An answer as it goes over the wire."""
+@dataclass(slots=True)
+class Reply:
+    """An answer by HTTP: what it has of status, headers and body before others add to it."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
+    body: bytes
+    _lines: bytes | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """Its headers as they go over the wire; they may not change any more."""
+        if self._lines is None:
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in self.headers])
+        return self._lines
+
+
+class Written(NamedTuple):
+    """An answer that is all there: its status, the lines of its headers, and its body."""
+
+    status: int
+    lines: bytes
     body: bytes
 
 
@@ -78,13 +96,12 @@ def body_of(refused: Refused | GatewayError) -> bytes:
 
 def encoded(plain: Reply, compressed: bytes | None) -> Reply:
     """A reply that is large enough to be compressed, with the bytes that it has then, for who takes them."""
-    status, headers, body = plain
-    said = dict(headers)
+    said, body = dict(plain.headers), plain.body
     said[b"vary"] += b", Accept-Encoding"
     if compressed is not None:
         body = compressed
         said |= {b"content-encoding": b"gzip", b"content-length": str(len(body)).encode()}
-    return Reply(status, list(said.items()), body)
+    return Reply(plain.status, list(said.items()), body)
 
 
 async def compress(body: bytes) -> bytes:

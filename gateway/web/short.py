@@ -6,13 +6,13 @@ Only for requests of nobody in particular, and without headers that ask for some
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from types import coroutine
 from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.begun import Begun, first
 from gateway.catalog.basis import Moment
 from gateway.graph.wholes import Whole
 from gateway.telemetry.report import Report
@@ -45,6 +45,7 @@ TREE: Final = 200
 GZIP: Final = "gzip"
 
 Named = tuple[bytes, bytes, bytes]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Way(NamedTuple):
@@ -102,11 +103,12 @@ class Short:
         self.ways = Ways(ROOM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/graphql":
-            await self.app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        if len(headers) < len(scope["headers"]) or not DECIDING.isdisjoint(headers):
+        if (
+            scope["type"] != "http"
+            or scope["method"] != "POST"
+            or scope["path"] != "/graphql"
+            or asks_more(scope["headers"])
+        ):
             await self.app(scope, receive, send)
             return
         try:
@@ -115,96 +117,85 @@ class Short:
             await self.app(scope, partial(raised, late), send)
             return
         if message["type"] == "http.request" and not message.get("more_body"):
-            name = named(headers, message.get("body", b""))
-            way = self.ways.get(name)
-            if way is not None:
+            headers, body = scope["headers"], message.get("body", b"")
+            answer = self.answer(headers, body)
+            if answer is not None:
                 scope["endpoint"] = self  # as routes do
-                answer = await self._answer(way, takes_gzip(headers))
-                if answer is not None:
-                    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-                    await send({"type": "http.response.body", "body": answer.body})
-                    return
-            scope["learn"] = partial(self.ways.learn, name)
+                reply = answer if isinstance(answer, Reply) else await answer
+                await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+                await send({"type": "http.response.body", "body": reply.body})
+                return
+            scope["learn"] = partial(self.ways.learn, named(dict(headers), body))
         await self.app(scope, replayed(message, receive), send)
 
-    def at_hand(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Found | None":
-        """What answers a request without waiting for anything, if it is there; whoever sends it lets it be told."""
+    def answer(self, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply] | None":
+        """The answer to a request whose way is known, or how it comes; None for all others."""
+        if asks_more(headers):
+            return None
         said = dict(headers)
-        if len(said) < len(headers) or not DECIDING.isdisjoint(said):
-            return None
         way = self.ways.get(named(said, body))
-        if way is None or way.prepared.registered is not None:
+        if way is None:
             return None
-        whole = self._whole(way)
-        if whole is None:
+        prepared = way.prepared
+        if prepared.registered is not None and not self.executor.persisted.use(prepared.registered):
             return None
-        made = ready(whole, way.media_type, takes_gzip(said))
-        return None if made is None else Found(way, whole, made)
-
-    def tell(self, way: Way, whole: Whole) -> None:
-        """Tell of an operation that is answered with what is kept."""
-        told, observer = way.prepared.report, self.executor.observer
-        report = Report(told.type, told.name, told.document)
-        with observer.operation(report):
-            report.calls, report.answered = whole.basis.calls, whole.answered
-            whole.basis.tell(observer)
-
-    def _whole(self, way: Way) -> Whole | None:
-        key = way.prepared.key
-        return None if key is None else self.executor.wholes.find(key, ANY)
-
-    async def _answer(self, way: Way, zipped: bool) -> Reply | None:
-        """The answer to a request whose way is known, if it can be gone."""
-        prepared, executor = way.prepared, self.executor
-        if prepared.registered is not None and not executor.persisted.use(prepared.registered):
-            return None
-        whole = self._whole(way)
+        zipped = takes_gzip(said)
+        whole = None if prepared.key is None else self.executor.wholes.find(prepared.key, ANY)
         if whole is not None:
-            self.tell(way, whole)
-            made = ready(whole, way.media_type, zipped)
-            if made is None:
-                whole.derived[GZIP] = await replies.compress(whole.body)
-                made = ready(whole, way.media_type, zipped)
-            return None if made is None else made.reply
-        if prepared.question is None:
-            return None
-        result = await executor.answer(prepared.anew(), way.scene)
+            self._tell(prepared, whole)
+            return ready(whole, way.media_type, zipped) or compressed(whole, way.media_type)
+        return None if prepared.question is None else self._executed(way, zipped)
+
+    async def _executed(self, way: Way, zipped: bool) -> Reply:
+        result = await self.executor.answer(way.prepared.anew(), way.scene)
         plain = replies.settled(way.media_type, result)
         if len(plain.body) < COMPRESSED:
             return plain
         return replies.encoded(plain, await replies.compress(plain.body) if zipped else None)
 
+    def _tell(self, prepared: Prepared, whole: Whole) -> None:
+        """Tell of an operation that is answered with what is kept."""
+        told, observer = prepared.report, self.executor.observer
+        report = Report(told.type, told.name, told.document)
+        with observer.operation(report):
+            report.calls, report.answered = whole.basis.calls, whole.answered
+            whole.basis.tell(observer)
+
 
 class Made(NamedTuple):
-    """The reply with an answer that was kept whole, as it is for some moment; its headers also as lines."""
+    """The reply with an answer that was kept whole, as it is for some moment."""
 
     moment: Moment
     reply: Reply
-    lines: bytes
 
 
-class Found(NamedTuple):
-    """What answers a request without waiting."""
-
-    way: Way
-    whole: Whole
-    made: Made
-
-
-def ready(whole: Whole, media_type: str, zipped: bool) -> Made | None:
+def ready(whole: Whole, media_type: str, zipped: bool) -> Reply | None:
     """The reply with an answer that was kept whole; None where its bytes have to be compressed first."""
     moment = whole.basis.moment
     made: Made | None = whole.derived.get((media_type, zipped))
     if made is not None and made.moment == moment:
-        return made
+        return made.reply
     reply = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
     if len(reply.body) >= COMPRESSED:
         if zipped and GZIP not in whole.derived:
             return None
         reply = replies.encoded(reply, whole.derived[GZIP] if zipped else None)
-    made = Made(moment, reply, b"".join([b"%b: %b\r\n" % header for header in reply.headers]))
-    whole.derived[media_type, zipped] = made
-    return made
+    whole.derived[media_type, zipped] = Made(moment, reply)
+    return reply
+
+
+async def compressed(whole: Whole, media_type: str) -> Reply:
+    """The same, after its bytes were compressed."""
+    whole.derived[GZIP] = await replies.compress(whole.body)
+    reply = ready(whole, media_type, zipped=True)
+    assert reply is not None
+    return reply
+
+
+def asks_more(headers: Headers) -> bool:
+    """Whether headers ask for something special, or say anything twice."""
+    names = {name for name, _ in headers}
+    return len(names) < len(headers) or not DECIDING.isdisjoint(names)
 
 
 def named(headers: Mapping[bytes, bytes], body: bytes) -> Named:
@@ -218,25 +209,11 @@ def takes_gzip(headers: Mapping[bytes, bytes]) -> bool:
 
 async def received(receive: Receive, seconds: float) -> Message:
     """The next message; the clock runs only for one that is not there yet. Raises TimeoutError."""
-    steps = receive().__await__()
-    try:
-        waiting = next(steps)
-    except StopIteration as there:
-        message: Message = there.value
+    message = first(receive().__await__())
+    if not isinstance(message, Begun):
         return message
     async with asyncio.timeout(seconds):
-        return await rest(steps, waiting)
-
-
-@coroutine
-def rest(steps: Generator[Any, None, Message], waiting: Any) -> Generator[Any, None, Message]:
-    """What comes of an awaitable that was begun and is ``waiting``."""
-    try:
-        yield waiting
-    except BaseException:
-        steps.close()
-        raise
-    return (yield from steps)
+        return await message
 
 
 async def raised(error: Exception) -> Message:
