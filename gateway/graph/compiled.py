@@ -32,7 +32,6 @@ from strawberry.types.field import StrawberryField
 
 from gateway.catalog.basis import Basis, Key
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.graph.chosen import TYPE_NAME, Choice, Chosen, varying
@@ -41,10 +40,11 @@ from gateway.graph.context import Context
 from gateway.graph.described import MOMENTARY, in_record
 from gateway.graph.documents import Document
 from gateway.graph.faults import present
-from gateway.graph.findings import Finding
+from gateway.graph.findings import Finding, Findings
 from gateway.graph.projection import Projector, projector
 from gateway.graph.roots import ROOTS, Asking
 from gateway.graph.selected import declaration
+from gateway.upstream.source import ANY
 
 MOST_WAYS: Final = 64
 """Outcomes of an operation's directives that are kept ready."""
@@ -166,6 +166,19 @@ class Question:
     def roots(self) -> "list[Posed]":
         return [Posed(root, self.variables) for root in self.compiled.roots(self.variables)]
 
+    def given(
+        self, findings: Findings, registries: Mapping[str, Registry], bounds: Bounds
+    ) -> tuple[Mapping[str, Any], Basis] | None:
+        """Data without errors, and what they stand on, where all of them were found before: of one root field of a
+        lasting operation."""
+        with suppress(Exception):  # what it is, the operation's own answer says
+            only = self.roots[0]
+            if len(self.roots) == 1 and self.compiled.lasting and only.chosen.name in ROOTS:
+                found = findings.find(only.key(registries, bounds), ANY)
+                if found is not None:
+                    return {only.chosen.key: only.root.project(found.value, only.keys)}, found.basis
+        return None
+
     async def answer(self, context: Context) -> ExecutionResult:
         """The operation's answer: as the executor gives it, with errors as clients see them."""
         completion = Completion(self.variables)
@@ -231,7 +244,7 @@ class Posed:
     async def _found(self, context: Context, alone: bool) -> Any:
         """Its value: what was found before, or what the catalog finds now. Raises what keeps it from being found."""
         findings, operation = context.findings, context.operation
-        key = None if findings is None else self._key(operation)
+        key = None if findings is None else self.key(operation.registries, operation.bounds)
         if findings is not None and key is not None:
             before = findings.find(key, operation.wanted)
             if before is not None:
@@ -246,9 +259,8 @@ class Posed:
                 findings.keep(key, Finding(value, basis))
         return value
 
-    def _key(self, operation: Operation) -> Key:
+    def key(self, registries: Mapping[str, Registry], bounds: Bounds) -> Key:
         """Names what it finds: what is asked, and of whom. Registries are told apart by identity."""
-        registries, bounds = operation.registries, operation.bounds
         if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
             asked = tuple(self.selection(one.name).frozen for one in self.chosen.types)
             key = Key(self.chosen.name, self.ask, asked, tuple(map(id, registries.values())), bounds)

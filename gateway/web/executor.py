@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+import orjson
 from graphql import OperationDefinitionNode, OperationType
 from graphql.execution.values import get_variable_values
 from strawberry import Schema
@@ -141,6 +142,34 @@ class Executor:
             return refused(error)
         question = None if ready is None else ready.posed(coerced)
         return Prepared(asked, document, operation, report, cost, question, key, None, registered)
+
+    def at_hand(self, prepared: Prepared, scene: Scene) -> Whole | None:
+        """The whole answer to what nobody in particular asks, if nothing has to be waited for: as it was kept, or made
+        of what was found before."""
+        key = prepared.key
+        if key is None:
+            return None
+        whole = self.wholes.find(key, ANY)
+        if whole is None and prepared.question is not None:
+            whole = self.found(prepared.question, key, scene)
+        if whole is not None:
+            told = prepared.report
+            report = Report(told.type, told.name, told.document)
+            with self.observer.operation(report):
+                report.calls, report.answered = whole.basis.calls, whole.answered
+                whole.basis.tell(self.observer)
+        return whole
+
+    def found(self, question: Question, key: Key, scene: Scene) -> Whole | None:
+        """A whole answer out of what was found before, kept for those who ask the same again."""
+        given = question.given(self.findings, scene.registries, scene.bounds) if self.findings.keeps else None
+        if given is None:
+            return None
+        data, basis = given
+        whole = Whole(orjson.dumps({"data": data}), any(value is not None for value in data.values()), basis)
+        if self.wholes.keeps:
+            self.wholes.keep(key, whole)
+        return whole
 
     async def answer(self, prepared: Prepared, scene: Scene) -> Result:
         """Run a query to its end."""

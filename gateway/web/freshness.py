@@ -5,10 +5,17 @@ Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, section 8.8.3 (
 
 import hashlib
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from gateway.catalog.operation import Operation
-from gateway.upstream.source import ANY, Answer, Freshness
+from gateway.upstream.source import ANY, Freshness
+
+Said = tuple[tuple[str, str], ...]
+"""Headers, by name and value."""
+
+AGES: Final = 256
+"""Ages that are kept as text."""
 
 
 def wanted(header: str | None) -> Freshness:
@@ -27,19 +34,24 @@ def wanted(header: str | None) -> Freshness:
     )
 
 
-def headers(operation: Operation, whole: bool) -> dict[str, str]:
+def headers(operation: Operation, whole: bool) -> Said:
     """``age`` and ``cache-control`` of an answer, from all that it was made of; of one that is not whole, nothing."""
     if not whole or operation.partial:
-        return {}
+        return ()
     received = operation.received()
-    return lifetime(received) if received else {"cache-control": "private, max-age=0"}
+    if not received:
+        return (("cache-control", "private, max-age=0"),)
+    return lifetime(max(answer.age for answer in received), min(answer.fresh_for for answer in received))
 
 
-def lifetime(received: Sequence[Answer]) -> dict[str, str]:
-    """The same for what is made of some answers, at least one."""
-    fresh_for = max(0, int(min(answer.fresh_for for answer in received)))
-    age = int(max(answer.age for answer in received))
-    return {"cache-control": f"private, max-age={fresh_for + age}", "age": str(age)}
+def lifetime(age: float, fresh_for: float) -> Said:
+    """The same for an answer that is so old, and fresh for so long, in seconds."""
+    return said_of(int(age), max(0, int(fresh_for)))
+
+
+@lru_cache(AGES)
+def said_of(age: int, fresh_for: int) -> Said:
+    return ("cache-control", f"private, max-age={fresh_for + age}"), ("age", str(age))
 
 
 def etag(body: bytes) -> str:

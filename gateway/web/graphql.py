@@ -16,7 +16,7 @@ from gateway.settings import LimitsSettings
 from gateway.web import events, freshness, multipart, replies
 from gateway.web.entrance import Entrance, challenge
 from gateway.web.executor import Executor, Prepared
-from gateway.web.replies import STATUSES, Reply, body_of, reply
+from gateway.web.replies import STATUSES, Head, Reply, body_of, head
 from gateway.web.requests import JSON, Asked, Refused, negotiate, read
 from gateway.web.results import Result
 from gateway.web.scenes import Scene
@@ -42,7 +42,8 @@ class Door:
             asked = await read(request, self.limits)
             if isinstance(asked, list):
                 results = await self.several(asked, scene)
-                return response(reply(media_type, 200, b"[" + b",".join(one.body for one in results) + b"]"))
+                body = b"[" + b",".join(one.body for one in results) + b"]"
+                return response(Reply(200, head(media_type), body))
             prepared = self.executor.prepare(asked, scene)
             if isinstance(prepared, Prepared):
                 check_method(request.method, prepared)
@@ -54,9 +55,10 @@ class Door:
                 return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
             return settled(request, scene, media_type, prepared)
         except (Unauthenticated, Forbidden) as denied:
-            return response(reply(media_type, STATUSES[denied.code], body_of(denied), challenge(denied)))
+            said = challenge(denied).items()
+            return response(Reply(STATUSES[denied.code], head(media_type, *said), body_of(denied)))
         except Refused as refused:
-            return response(reply(media_type, refused.status, body_of(refused), refused.headers))
+            return response(Reply(refused.status, head(media_type, *refused.headers.items()), body_of(refused)))
 
     async def stream(self, request: Request) -> Response:
         """The results of one operation, of any type, as events. Raises as `Entrance.scene` does, and `Refused`."""
@@ -112,12 +114,15 @@ def check_type(prepared: Prepared) -> None:
 def settled(request: Request, scene: Scene, media_type: str, result: Result) -> Response:
     """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
     reply = replies.settled(media_type, result, personal=scene.caller is not None)
-    if request.method == "GET" and result.operation is not None and not result.codes:
-        tag = freshness.etag(result.body)
-        reply.headers.append((b"etag", tag.encode()))
-        if tag in request.headers.get("if-none-match", ""):
-            return response(Reply(304, [header for header in reply.headers if header[0] in KEPT_BY_304], b""))
-    return response(reply)
+    if request.method != "GET" or result.operation is None or result.codes:
+        return response(reply)
+    tag = freshness.etag(result.body)
+    headers = {**dict(reply.head.headers), b"etag": tag.encode()}
+    if tag in request.headers.get("if-none-match", ""):
+        kept = Response(status_code=304)
+        kept.raw_headers = [header for header in headers.items() if header[0] in KEPT_BY_304]
+        return kept
+    return response(reply._replace(head=Head.of(headers)))
 
 
 def response(reply: Reply) -> Response:

@@ -8,7 +8,8 @@ import gzip
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
@@ -36,21 +37,37 @@ APART: Final = 131_072
 LEVEL: Final = 5
 
 
-@dataclass(slots=True)
-class Reply:
-    """An answer by HTTP: what it has of status, headers and body before others add to it."""
+HEADS: Final = 256
+"""Heads that are kept: they differ by age, above all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The headers of a reply, but for the length of its body; also as lines, as they go over the wire."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    lines: bytes
+
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes]) -> Self:
+        return cls(tuple(headers.items()), b"".join([b"%b: %b\r\n" % header for header in headers.items()]))
+
+
+class Reply(NamedTuple):
+    """An answer by HTTP."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: Head
     body: bytes
-    _lines: bytes | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [*self.head.headers, (b"content-length", b"%d" % len(self.body))]
 
     @property
     def lines(self) -> bytes:
-        """Its headers as they go over the wire; they may not change any more."""
-        if self._lines is None:
-            self._lines = b"".join([b"%b: %b\r\n" % header for header in self.headers])
-        return self._lines
+        """The same as they go over the wire."""
+        return b"%bcontent-length: %d\r\n" % (self.head.lines, len(self.body))
 
 
 class Written(NamedTuple):
@@ -61,27 +78,36 @@ class Written(NamedTuple):
     body: bytes
 
 
-def reply(media_type: str, status: int, body: bytes, said: Mapping[str, str] | None = None) -> Reply:
-    """A body in one of GraphQL's media types; nobody may keep it, if nothing else is said."""
+@lru_cache(HEADS)
+def head(media_type: str, *said: tuple[str, str]) -> Head:
+    """The head of an answer in one of GraphQL's media types; nobody may keep it, if nothing else is said."""
     headers = {
         "vary": VARY,
         "cache-control": "no-store",
         "content-type": f"{media_type}; charset=utf-8",
-        "content-length": str(len(body)),
+        **dict(said),
     }
-    headers |= said or {}
-    return Reply(status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body)
+    return Head.of({name.lower().encode(): value.encode() for name, value in headers.items()})
+
+
+@lru_cache(HEADS)
+def varied(plain: Head, zipped: bool) -> Head:
+    """The head of an answer that is large enough to be compressed for who takes it so."""
+    headers = dict(plain.headers)
+    headers[b"vary"] += b", Accept-Encoding"
+    return Head.of({**headers, b"content-encoding": b"gzip"} if zipped else headers)
 
 
 def settled(media_type: str, result: Result, personal: bool = False) -> Reply:
     """What came of one operation; what is ``personal`` depends on who asks."""
     if result.operation is None:
-        said = {} if result.retry_after is None else {"retry-after": str(math.ceil(result.retry_after))}
-        return reply(media_type, status_of_refusal(media_type, result.codes), result.body, said)
-    said = freshness.headers(result.operation, not result.codes)
+        after = result.retry_after
+        said = [] if after is None else [("retry-after", str(math.ceil(after)))]
+        return Reply(status_of_refusal(media_type, result.codes), head(media_type, *said), result.body)
+    told = freshness.headers(result.operation, not result.codes)
     if personal:  # a browser must not keep for the next user what it got for this one
-        said["vary"] = f"{VARY}, Authorization, X-API-Key"
-    return reply(media_type, 200, result.body, said)
+        told = (*told, ("vary", f"{VARY}, Authorization, X-API-Key"))
+    return Reply(200, head(media_type, *told), result.body)
 
 
 def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
@@ -92,16 +118,6 @@ def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
 def body_of(refused: Refused | GatewayError) -> bytes:
     error: dict[str, Any] = {"message": str(refused), "extensions": {"code": refused.code}}
     return orjson.dumps({"errors": [error]})
-
-
-def encoded(plain: Reply, compressed: bytes | None) -> Reply:
-    """A reply that is large enough to be compressed, with the bytes that it has then, for who takes them."""
-    said, body = dict(plain.headers), plain.body
-    said[b"vary"] += b", Accept-Encoding"
-    if compressed is not None:
-        body = compressed
-        said |= {b"content-encoding": b"gzip", b"content-length": str(len(body)).encode()}
-    return Reply(plain.status, list(said.items()), body)
 
 
 async def compress(body: bytes) -> bytes:

@@ -13,13 +13,10 @@ from typing import Any, Final, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.begun import Begun, first
-from gateway.catalog.basis import Moment
 from gateway.graph.wholes import Whole
-from gateway.telemetry.report import Report
-from gateway.upstream.source import ANY
 from gateway.web import freshness, replies
 from gateway.web.executor import Executor, Prepared
-from gateway.web.replies import COMPRESSED, Reply
+from gateway.web.replies import COMPRESSED, Reply, head, varied
 from gateway.web.scenes import Scene as Surroundings
 
 DECIDING: Final = frozenset(
@@ -140,56 +137,36 @@ class Short:
         if prepared.registered is not None and not self.executor.persisted.use(prepared.registered):
             return None
         zipped = takes_gzip(said)
-        whole = None if prepared.key is None else self.executor.wholes.find(prepared.key, ANY)
+        whole = self.executor.at_hand(prepared, way.scene)
         if whole is not None:
-            self._tell(prepared, whole)
-            return ready(whole, way.media_type, zipped) or compressed(whole, way.media_type)
+            return sized(lasting(whole, way.media_type), zipped, whole.derived)
         return None if prepared.question is None else self._executed(way, zipped)
 
     async def _executed(self, way: Way, zipped: bool) -> Reply:
         result = await self.executor.answer(way.prepared.anew(), way.scene)
-        plain = replies.settled(way.media_type, result)
-        if len(plain.body) < COMPRESSED:
-            return plain
-        return replies.encoded(plain, await replies.compress(plain.body) if zipped else None)
-
-    def _tell(self, prepared: Prepared, whole: Whole) -> None:
-        """Tell of an operation that is answered with what is kept."""
-        told, observer = prepared.report, self.executor.observer
-        report = Report(told.type, told.name, told.document)
-        with observer.operation(report):
-            report.calls, report.answered = whole.basis.calls, whole.answered
-            whole.basis.tell(observer)
+        reply = sized(replies.settled(way.media_type, result), zipped, {})
+        return reply if isinstance(reply, Reply) else await reply
 
 
-class Made(NamedTuple):
-    """The reply with an answer that was kept whole, as it is for some moment."""
-
-    moment: Moment
-    reply: Reply
+def lasting(whole: Whole, media_type: str) -> Reply:
+    """The reply with a whole answer, as old as that is now."""
+    return Reply(200, head(media_type, *freshness.lifetime(*whole.basis.moment)), whole.body)
 
 
-def ready(whole: Whole, media_type: str, zipped: bool) -> Reply | None:
-    """The reply with an answer that was kept whole; None where its bytes have to be compressed first."""
-    moment = whole.basis.moment
-    made: Made | None = whole.derived.get((media_type, zipped))
-    if made is not None and made.moment == moment:
-        return made.reply
-    reply = replies.reply(media_type, 200, whole.body, freshness.lifetime([whole.basis.answer]))
-    if len(reply.body) >= COMPRESSED:
-        if zipped and GZIP not in whole.derived:
-            return None
-        reply = replies.encoded(reply, whole.derived[GZIP] if zipped else None)
-    whole.derived[media_type, zipped] = Made(moment, reply)
-    return reply
+def sized(plain: Reply, zipped: bool, derived: dict[Any, Any]) -> "Reply | Coroutine[Any, Any, Reply]":
+    """A reply for who takes it ``zipped``, or not; its bytes are compressed unless that was ``derived`` from it."""
+    if len(plain.body) < COMPRESSED:
+        return plain
+    if not zipped:
+        return plain._replace(head=varied(plain.head, zipped=False))
+    if GZIP in derived:
+        return Reply(plain.status, varied(plain.head, zipped=True), derived[GZIP])
+    return compressed(plain, derived)
 
 
-async def compressed(whole: Whole, media_type: str) -> Reply:
-    """The same, after its bytes were compressed."""
-    whole.derived[GZIP] = await replies.compress(whole.body)
-    reply = ready(whole, media_type, zipped=True)
-    assert reply is not None
-    return reply
+async def compressed(plain: Reply, derived: dict[Any, Any]) -> Reply:
+    derived[GZIP] = await replies.compress(plain.body)
+    return Reply(plain.status, varied(plain.head, zipped=True), derived[GZIP])
 
 
 def asks_more(headers: Headers) -> bool:
