@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.begun import Begun, first
+from gateway.catalog.basis import Moment
 from gateway.graph.wholes import Whole
 from gateway.web import freshness, replies
 from gateway.web.executor import Executor, Prepared
@@ -100,12 +101,9 @@ class Short:
         self.ways = Ways(ROOM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "POST"
-            or scope["path"] != "/graphql"
-            or asks_more(scope["headers"])
-        ):
+        posted = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/graphql"
+        headers = plainly(scope["headers"]) if posted else None
+        if headers is None:
             await self.app(scope, receive, send)
             return
         try:
@@ -114,24 +112,22 @@ class Short:
             await self.app(scope, partial(raised, late), send)
             return
         if message["type"] == "http.request" and not message.get("more_body"):
-            headers, body = scope["headers"], message.get("body", b"")
-            answer = self.answer(headers, body)
+            body = message.get("body", b"")
+            answer = self.answer(scope["headers"], body)
             if answer is not None:
                 scope["endpoint"] = self  # as routes do
                 reply = answer if isinstance(answer, Reply) else await answer
                 await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
                 await send({"type": "http.response.body", "body": reply.body})
                 return
-            scope["learn"] = partial(self.ways.learn, named(dict(headers), body))
+            scope["learn"] = partial(self.ways.learn, named(headers, body))
         await self.app(scope, replayed(message, receive), send)
 
     def answer(self, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply] | None":
         """The answer to a request whose way is known, or how it comes; None for all others."""
-        if asks_more(headers):
-            return None
-        said = dict(headers)
-        way = self.ways.get(named(said, body))
-        if way is None:
+        said = plainly(headers)
+        way = None if said is None else self.ways.get(named(said, body))
+        if said is None or way is None:
             return None
         prepared = way.prepared
         if prepared.registered is not None and not self.executor.persisted.use(prepared.registered):
@@ -139,7 +135,7 @@ class Short:
         zipped = takes_gzip(said)
         whole = self.executor.at_hand(prepared, way.scene)
         if whole is not None:
-            return sized(lasting(whole, way.media_type), zipped, whole.derived)
+            return lasting(whole, way.media_type, zipped)
         return None if prepared.question is None else self._executed(way, zipped)
 
     async def _executed(self, way: Way, zipped: bool) -> Reply:
@@ -148,20 +144,26 @@ class Short:
         return reply if isinstance(reply, Reply) else await reply
 
 
-def lasting(whole: Whole, media_type: str) -> Reply:
-    """The reply with a whole answer, as old as that is now."""
-    return Reply(200, head(media_type, *freshness.lifetime(*whole.basis.moment)), whole.body)
+def lasting(whole: Whole, media_type: str, zipped: bool) -> "Reply | Coroutine[Any, Any, Reply]":
+    """The reply with a whole answer, as old as that is now, or how it comes."""
+    moment = whole.basis.moment
+    made: tuple[Moment, Reply] | None = whole.derived.get((media_type, zipped))
+    if made is not None and made[0] == moment:
+        return made[1]
+    plain = Reply(200, head(media_type, *freshness.lifetime(*moment)), whole.body)
+    reply = sized(plain, zipped, whole.derived)
+    if isinstance(reply, Reply):
+        whole.derived[media_type, zipped] = moment, reply
+    return reply
 
 
 def sized(plain: Reply, zipped: bool, derived: dict[Any, Any]) -> "Reply | Coroutine[Any, Any, Reply]":
     """A reply for who takes it ``zipped``, or not; its bytes are compressed unless that was ``derived`` from it."""
     if len(plain.body) < COMPRESSED:
         return plain
-    if not zipped:
-        return plain._replace(head=varied(plain.head, zipped=False))
-    if GZIP in derived:
-        return Reply(plain.status, varied(plain.head, zipped=True), derived[GZIP])
-    return compressed(plain, derived)
+    if zipped and GZIP not in derived:
+        return compressed(plain, derived)
+    return Reply(plain.status, varied(plain.head, zipped), derived[GZIP] if zipped else plain.body)
 
 
 async def compressed(plain: Reply, derived: dict[Any, Any]) -> Reply:
@@ -169,10 +171,10 @@ async def compressed(plain: Reply, derived: dict[Any, Any]) -> Reply:
     return Reply(plain.status, varied(plain.head, zipped=True), derived[GZIP])
 
 
-def asks_more(headers: Headers) -> bool:
-    """Whether headers ask for something special, or say anything twice."""
-    names = {name for name, _ in headers}
-    return len(names) < len(headers) or not DECIDING.isdisjoint(names)
+def plainly(headers: Headers) -> Mapping[bytes, bytes] | None:
+    """Headers by name; None where they ask for something special, or say anything twice."""
+    said = dict(headers)
+    return said if len(said) == len(headers) and DECIDING.isdisjoint(said) else None
 
 
 def named(headers: Mapping[bytes, bytes], body: bytes) -> Named:
