@@ -52,6 +52,10 @@ class Report:
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
+    def anew(self) -> "Report":
+        """The same operation once more, of which nothing is known yet."""
+        return Report(self.type, self.name, self.document, self.caller)
+
     @property
     def outcome(self) -> str:
         """``ok``; ``partial``: data and errors; ``failed``: errors alone; ``cancelled`` before there was an answer."""

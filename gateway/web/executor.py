@@ -1,6 +1,5 @@
 """The one seat through which every transport runs operations: what holds here holds on all of them."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from gateway.telemetry.report import Report
 from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
+from gateway.web.joint import Joint
 from gateway.web.persisted import Name, Persisted
 from gateway.web.requests import Asked, Refused
 from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
@@ -67,8 +67,7 @@ class Prepared(NamedTuple):
 
     def anew(self) -> "Prepared":
         """The same once more: nothing has come of it yet."""
-        told = self.report
-        return self._replace(report=Report(told.type, told.name, told.document, told.caller), kept=None)
+        return self._replace(report=self.report.anew(), kept=None)
 
 
 class Executor:
@@ -88,7 +87,7 @@ class Executor:
         self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
         self.observer, self.watches, self.wholes, self.findings = observer, watches, wholes, findings
         self.forecasts = Forecasts()
-        self.running: dict[Key, asyncio.Future[Result]] = {}
+        self.joint: Joint[Result] = Joint()
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -153,8 +152,7 @@ class Executor:
         if whole is None and prepared.question is not None:
             whole = self.found(prepared.question, key, scene)
         if whole is not None:
-            told = prepared.report
-            report = Report(told.type, told.name, told.document)
+            report = prepared.report.anew()
             with self.observer.operation(report):
                 report.calls, report.answered = whole.basis.calls, whole.answered
                 whole.basis.tell(self.observer)
@@ -171,10 +169,11 @@ class Executor:
             self.wholes.keep(key, whole)
         return whole
 
-    async def answer(self, prepared: Prepared, scene: Scene) -> Result:
-        """Run a query to its end."""
-        with self.observer.operation(prepared.report):
-            return noted(prepared.report, await self._answer(prepared, scene))
+    async def answer(self, prepared: Prepared, scene: Scene, report: Report | None = None) -> Result:
+        """Run a query to its end; ``report`` is told of it, if it is not the first time that it is run."""
+        report = report or prepared.report
+        with self.observer.operation(report):
+            return noted(report, await self._answer(prepared, scene))
 
     async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
         try:
@@ -194,33 +193,13 @@ class Executor:
             return unforeseen(cause)
 
     async def shared(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, made once for all who ask the same at the same time."""
-        while (running := self.running.get(key)) is not None:
-            await asyncio.wait((running,))
-            if not running.cancelled():
-                return self.joined(running.result())
-        return await self.alone(prepared, key, operation)
-
-    def joined(self, result: Result) -> Result:
-        """An answer that was made for somebody else who asked the same at the same time."""
-        for call in result.operation.calls if result.operation else ():
-            self.observer.answered(call.registry, call.name, State.SHARED)
-        return result._replace(shared=True)
-
-    async def alone(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, kept whole. Whoever asks the same meanwhile waits for it, and asks them next if
-        who asked first leaves before it comes."""
-        running = self.running[key] = asyncio.get_running_loop().create_future()
-        try:
-            result = await self.run(prepared, operation, explained=False)
-            running.set_result(result)
-        except Exception as error:
-            running.set_exception(error)
-            running.exception()  # if nobody waits for it, nobody misses it
-            raise
-        finally:
-            del self.running[key]
-            running.cancel()
+        """The answer of the registries, made once for all who ask the same at the same time, and kept whole."""
+        made = await self.joint.join(key)
+        if made is not None:
+            for call in made.operation.calls if made.operation else ():
+                self.observer.answered(call.registry, call.name, State.SHARED)
+            return made._replace(shared=True)
+        result = await self.joint.make(key, self.run(prepared, operation, explained=False))
         if self.wholes.keeps and not result.codes and not operation.partial:
             basis = Basis.of(operation)
             if basis is not None:

@@ -139,7 +139,8 @@ class Short:
         return None if prepared.question is None else self._executed(way, zipped)
 
     async def _executed(self, way: Way, zipped: bool) -> Reply:
-        result = await self.executor.answer(way.prepared.anew(), way.scene)
+        prepared = way.prepared
+        result = await self.executor.answer(prepared, way.scene, prepared.report.anew())
         reply = sized(replies.settled(way.media_type, result), zipped, {})
         return reply if isinstance(reply, Reply) else await reply
 

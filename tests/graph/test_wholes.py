@@ -207,6 +207,5 @@ async def test_who_leaves_takes_nobodys_answer_along() -> None:
     world.open.set()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False, True, False]
-    assert not world.executor.running
     assert (await world.ask(MODEL)).codes == ()
     assert sorted(world.clouds.calls) == ["pai GetModel model-a", "pai ListModelVersions model-a"]
