@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0
         self.refused = self.heard = False
         self._held: list[bytes] | None = None
+        self._own: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
         self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._alarm: TimerHandle | None = None
         self._taking: TimerHandle | None = None
@@ -142,7 +143,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self.stage = HEAD
         if self.heard:  # the first head is expected from the beginning
             self.since = self.loop.time()
@@ -167,7 +168,7 @@ class Connection(HttpToolsProtocol):
             if self._may_go_short():
                 self._held = []
             else:
-                super().on_headers_complete()
+                self._begin()
 
     def on_body(self, body: bytes) -> None:
         if self._held is not None:
@@ -242,10 +243,18 @@ class Connection(HttpToolsProtocol):
             and parser.should_keep_alive()
         )
 
+    def _begin(self) -> None:
+        """Make a scope of what was received of a request, and go on with it as uvicorn does."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
     def _hand_on(self) -> None:
         """Give a request that was held back to the application, with what there is of its body."""
         held, self._held = self._held or (), None
-        super().on_headers_complete()
+        self._begin()
         for part in held:
             super().on_body(part)
 
@@ -272,9 +281,11 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _send(self, answer: Written, keep_alive: bool) -> None:
-        own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        headers = self.server_state.default_headers
+        if self._own[0] is not headers:  # they are made anew every second
+            self._own = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
         end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[answer.status], own, answer.lines, end, answer.body)))
+        self.transport.write(b"".join((STATUS_LINE[answer.status], self._own[1], answer.lines, end, answer.body)))
         if not keep_alive:
             self.close()
 

@@ -171,12 +171,14 @@ class Question:
     ) -> tuple[Mapping[str, Any], Basis] | None:
         """Data without errors, and what they stand on, where all of them were found before: of one root field of a
         lasting operation."""
-        with suppress(Exception):  # what it is, the operation's own answer says
+        try:
             only = self.roots[0]
             if len(self.roots) == 1 and self.compiled.lasting and only.chosen.name in ROOTS:
                 found = findings.find(only.key(registries, bounds), ANY)
                 if found is not None:
                     return {only.chosen.key: only.root.project(found.value, only.keys)}, found.basis
+        except Exception:  # what it is, the operation's own answer says
+            return None
         return None
 
     async def answer(self, context: Context) -> ExecutionResult:

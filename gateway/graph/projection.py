@@ -24,6 +24,7 @@ from graphql import (
 
 from gateway.graph.chosen import TYPE_NAME, Chosen
 from gateway.graph.scalars import as_it_is
+from gateway.graph.types import Node
 from gateway.written import Source
 
 Projector = Callable[[Any, Sequence[Any]], Any]
@@ -82,7 +83,9 @@ class Answers(Source):
         """The name of the function for an object of a type."""
         pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in chosen.below(runtime.name))
         check = ""
-        if runtime.is_type_of is not None:
+        if tells_by_name(runtime):
+            check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unforeseen(record)\n    "
+        elif runtime.is_type_of is not None:
             check = f"{self.constant(runtime.is_type_of)}(record, None) or unforeseen(record)\n    "
         return self.define("record, keys", f"{check}return {{{pairs}}}")
 
@@ -102,6 +105,11 @@ class Answers(Source):
         if leaves_unchanged(expected):
             return f"({value} if type({value} := {code}) is {UNCHANGED[expected.name]} else {coerced})"
         return f"({null} if ({value} := {code}) is None else {self.constant(strict(expected))}({value}))"
+
+
+def tells_by_name(runtime: GraphQLObjectType) -> bool:
+    """Whether records are of a type when they say so, which is known of the graph's own types."""
+    return getattr(runtime.is_type_of, "__func__", None) is Node.is_type_of.__func__  # type: ignore[attr-defined]
 
 
 def leaves_unchanged(expected: GraphQLLeafType) -> bool:

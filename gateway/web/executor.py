@@ -164,7 +164,7 @@ class Executor:
         if given is None:
             return None
         data, basis = given
-        whole = Whole(orjson.dumps({"data": data}), any(value is not None for value in data.values()), basis)
+        whole = Whole(orjson.dumps({"data": data}), None not in data.values(), basis)
         if self.wholes.keeps:
             self.wholes.keep(key, whole)
         return whole

@@ -50,8 +50,7 @@ class Identified:
 
     def _written(self, reply: Reply, identity: Identity) -> Written:
         self.observer.exchanges.of[(reply.status,)] += 1
-        lines = [b"%b: %b\r\n" % header for header in identity.headers]
-        return Written(reply.status, b"".join((reply.lines, *lines)), reply.body)
+        return Written(reply.status, reply.lines + identity.lines.encode(), reply.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in CONNECTIONS:

@@ -91,6 +91,12 @@ def head(media_type: str, *said: tuple[str, str]) -> Head:
 
 
 @lru_cache(HEADS)
+def lasting(media_type: str, age: int, fresh_for: int) -> Head:
+    """The head of an answer that is so old, and fresh for so long, in seconds."""
+    return head(media_type, *freshness.lifetime(age, fresh_for))
+
+
+@lru_cache(HEADS)
 def varied(plain: Head, zipped: bool) -> Head:
     """The head of an answer that is large enough to be compressed for who takes it so."""
     headers = dict(plain.headers)

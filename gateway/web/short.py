@@ -13,11 +13,9 @@ from typing import Any, Final, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.begun import Begun, first
-from gateway.catalog.basis import Moment
-from gateway.graph.wholes import Whole
-from gateway.web import freshness, replies
+from gateway.web import replies
 from gateway.web.executor import Executor, Prepared
-from gateway.web.replies import COMPRESSED, Reply, head, varied
+from gateway.web.replies import COMPRESSED, Reply, lasting, varied
 from gateway.web.scenes import Scene as Surroundings
 
 DECIDING: Final = frozenset(
@@ -135,7 +133,7 @@ class Short:
         zipped = takes_gzip(said)
         whole = self.executor.at_hand(prepared, way.scene)
         if whole is not None:
-            return lasting(whole, way.media_type, zipped)
+            return sized(Reply(200, lasting(way.media_type, *whole.basis.moment), whole.body), zipped, whole.derived)
         return None if prepared.question is None else self._executed(way, zipped)
 
     async def _executed(self, way: Way, zipped: bool) -> Reply:
@@ -143,19 +141,6 @@ class Short:
         result = await self.executor.answer(prepared, way.scene, prepared.report.anew())
         reply = sized(replies.settled(way.media_type, result), zipped, {})
         return reply if isinstance(reply, Reply) else await reply
-
-
-def lasting(whole: Whole, media_type: str, zipped: bool) -> "Reply | Coroutine[Any, Any, Reply]":
-    """The reply with a whole answer, as old as that is now, or how it comes."""
-    moment = whole.basis.moment
-    made: tuple[Moment, Reply] | None = whole.derived.get((media_type, zipped))
-    if made is not None and made[0] == moment:
-        return made[1]
-    plain = Reply(200, head(media_type, *freshness.lifetime(*moment)), whole.body)
-    reply = sized(plain, zipped, whole.derived)
-    if isinstance(reply, Reply):
-        whole.derived[media_type, zipped] = moment, reply
-    return reply
 
 
 def sized(plain: Reply, zipped: bool, derived: dict[Any, Any]) -> "Reply | Coroutine[Any, Any, Reply]":
