@@ -8,7 +8,7 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Registry
 from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
-from gateway.telemetry.facts import Call, State
+from gateway.telemetry.facts import CURRENT, Call, State
 from gateway.upstream.source import Answer, Freshness
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Calls:
         self.reused: list[Basis] = []
         self.calls: list[Call] = []
         self._ends = asyncio.get_running_loop().time() + bounds.seconds
-        self._under_way: dict[Bound, asyncio.Task[None]] = {}
+        self._under_way: dict[asyncio.Future[Answer], str] = {}
         self._end: asyncio.TimerHandle | None = None
 
     async def answer(self, bound: Bound) -> Answer:
@@ -61,46 +61,50 @@ class Calls:
 
     def _sent(self, bound: Bound) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
-        sent: asyncio.Future[Answer] = loop.create_future()
         if len(self.answers) >= self.bounds.calls:
-            fail(sent, QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
-            return sent
+            return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
         call = Call(bound.registry, bound.call.name)
         self.calls.append(call)
-        answer = self.registries[bound.registry].at_hand(bound, self.wanted)
-        if answer is None and loop.time() >= self._ends:
+        registry = self.registries[bound.registry]
+        answer = registry.at_hand(bound, self.wanted)
+        if answer is not None:
+            call.state = State.HIT
+            sent: asyncio.Future[Answer] = loop.create_future()
+            sent.set_result(answer)
+            return sent
+        if loop.time() >= self._ends:
             call.state, call.code = State.FAILED, RegistryTimeout.code
-            fail(sent, RegistryTimeout(bound.registry))
-        elif answer is None:
-            self._under_way[bound] = loop.create_task(self._ask(bound, call, sent))
+            return failed(RegistryTimeout(bound.registry))
+        before = CURRENT.set(call)
+        try:
+            sent = registry.ask(bound, self.wanted)
+        finally:
+            CURRENT.reset(before)
+        if not sent.done():
+            self._under_way[sent] = bound.registry
+            sent.add_done_callback(self._came)
             if self._end is None:
                 self._end = loop.call_at(self._ends, self._time_out)
-        else:
-            call.state = State.HIT
-            sent.set_result(answer)
         return sent
 
-    async def _ask(self, bound: Bound, call: Call, sent: asyncio.Future[Answer]) -> None:
-        """Ask, and note how it went."""
-        try:
-            with call.under_way():
-                answer = await self.registries[bound.registry].ask(bound, self.wanted)
-            if not sent.done():
-                sent.set_result(answer)
-        except Exception as error:
-            fail(sent, error)
-        finally:
-            sent.cancel()
-            del self._under_way[bound]
-            if not self._under_way and self._end is not None:
-                self._end.cancel()
-                self._end = None
+    def _came(self, sent: asyncio.Future[Answer]) -> None:
+        del self._under_way[sent]
+        if not self._under_way and self._end is not None:
+            self._end.cancel()
+            self._end = None
 
     def _time_out(self) -> None:
         """Wait no longer; calls that are under way may still be of use to others."""
         self._end = None
-        for bound in self._under_way:
-            fail(self.answers[bound], RegistryTimeout(bound.registry))
+        for sent, registry in self._under_way.items():
+            fail(sent, RegistryTimeout(registry))
+
+
+def failed(error: Exception) -> asyncio.Future[Any]:
+    """What has failed already."""
+    sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    fail(sent, error)
+    return sent
 
 
 def fail(sent: asyncio.Future[Any], error: Exception) -> None:

@@ -1,5 +1,6 @@
 """A configured registry: its kind, its settings, the way to it, and how it has been answering."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,11 +22,12 @@ MOST_ASKED: Final = 10_000
 
 
 class Fetcher(Protocol):
-    """The way out: the answer of an unsigned request, as fresh as wanted; ``at_hand`` without waiting, if it can."""
+    """The way out: the answer of an unsigned request, as fresh as wanted, in a future that is the caller's own, to end
+    as he likes; ``at_hand`` without waiting, if it can."""
 
-    async def fetch(
+    def fetch(
         self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
-    ) -> Answer: ...
+    ) -> asyncio.Future[Answer]: ...
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None: ...
 
@@ -60,10 +62,10 @@ class Registry:
     def name(self) -> str:
         return self.settings.name
 
-    async def ask(self, bound: Bound, wanted: Freshness = ANY) -> Answer:
-        """The answer of a call. Raises `RegistryError`."""
+    def ask(self, bound: Bound, wanted: Freshness = ANY) -> asyncio.Future[Answer]:
+        """The answer of a call, which leaves at once. Fails with `RegistryError`."""
         request, _ = self._as_asked(bound)
-        return await self.source.fetch(self.destination, request, bound.call.family, wanted)
+        return self.source.fetch(self.destination, request, bound.call.family, wanted)
 
     def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
         """The answer of a call that needs no waiting, if there is one."""

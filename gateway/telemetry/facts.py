@@ -6,7 +6,7 @@ by their names, times in seconds.
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -43,37 +43,13 @@ class Call:
     seconds: float = 0.0
     attempts: int = 0
 
-    def under_way(self) -> "UnderWay":
-        """Around asking: what is told meanwhile, here and in the tasks that are started, is noted here."""
-        return UnderWay(self)
-
-
-# What every call passes is written as classes: generators cost it several microseconds.
-
-
-class UnderWay:
-    """Around a question."""
-
-    __slots__ = ("call", "started", "token")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-
-    def __enter__(self) -> None:
-        self.token: Token[Call | None] = CURRENT.set(self.call)
-        self.started = perf_counter()
-        self.call.state = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        call = self.call
-        if isinstance(error, RegistryError) and not isinstance(error, NotFound):
-            call.state, call.code = State.FAILED, error.code
-        elif error is None or isinstance(error, NotFound):
-            call.state = call.state or State.MISS
-        call.seconds = perf_counter() - self.started
-        CURRENT.reset(self.token)
+    def ended(self, seconds: float, error: Exception | None = None) -> None:
+        """Note how it was answered, or why not; that there is no such object is an answer."""
+        if error is None or isinstance(error, NotFound):
+            self.state = self.state or State.MISS
+        elif isinstance(error, RegistryError):
+            self.state, self.code = State.FAILED, error.code
+        self.seconds = seconds
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -127,7 +103,7 @@ class Attempt:
 
 
 class Facts:
-    """Hears everything and does nothing with it but note it at the question concerned."""
+    """Hears everything and does nothing with it but count requests at the question concerned."""
 
     def attempt(self, registry: str, call: str, method: str) -> Attempt:
         """Around one request on the wire; the sender fills in the status. How it ends is the outcome."""
@@ -140,11 +116,8 @@ class Facts:
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
         """A request on the wire came to its end, or was given up."""
 
-    def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
-        """A question, or several of one kind, was answered, from what is kept or by the registry."""
-        current = CURRENT.get()
-        if current is not None:
-            current.state = state
+    def answered(self, registry: str, call: str, state: State) -> None:
+        """A question was answered, from what is kept or by the registry."""
 
     def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
         """Questions were answered as often as told here, all at once and on behalf of nobody."""

@@ -117,9 +117,8 @@ class Metrics(Facts):
         self.attempts.add(registry, call, code)
         self.attempt_times.add(perf_counter() - attempt.started, registry, call)
 
-    def answered(self, registry: str, call: str, state: State, times: int = 1) -> None:
-        super().answered(registry, call, state, times)
-        self.answers.of[registry, call, state] += times
+    def answered(self, registry: str, call: str, state: State) -> None:
+        self.answers.of[registry, call, state] += 1
 
     def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
         counts = self.answers.of

@@ -80,6 +80,7 @@ class Connections:
     async def _take(self, ends: float) -> Connection:
         """A connection for one call alone, in order of asking: one that is kept, or a new one."""
         if self._places.locked():
+            await asyncio.sleep(0)  # what follows is a task's
             async with asyncio.timeout_at(ends):
                 await self._places.acquire()
         else:
@@ -88,6 +89,7 @@ class Connections:
         if connection is not None:
             return connection
         try:
+            await asyncio.sleep(0)  # what follows is a task's
             async with asyncio.timeout_at(ends):
                 return await self._connect()
         except BaseException:

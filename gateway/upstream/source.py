@@ -93,24 +93,82 @@ class Answer:
         return self.fresh_for < 0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question to a registry: the request, its family of lifetimes, and when it was asked."""
+class Asking:
+    """One who asks a registry and waits for the answer, which comes into ``sent``, for a question of an operation or for
+    none; ``joined`` says whether somebody else was asking the same."""
 
-    destination: Destination
-    request: Request
-    family: str
-    at: float
-    key: Key = field(init=False)
+    __slots__ = ("call", "facts", "joined", "question", "registry", "sent", "started")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.destination.scope.key(self.request))
+    def __init__(self, registry: str, call: str, facts: Facts) -> None:
+        self.registry, self.call, self.facts, self.joined = registry, call, facts, False
+        self.question, self.started = CURRENT.get(), perf_counter()
+        self.sent: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    def found(self, answer: Answer) -> Answer:
-        """An answer that holds an object. Raises `NotFound` for one that says there is none."""
+    def come(self, answer: Answer) -> None:
+        """An answer came."""
+        if self.joined:
+            self.tell(Answer(answer.document, state=State.SHARED, derived=answer.derived), State.SHARED)
+        else:
+            self.end(answer)
+
+    def fail(self, error: Exception) -> None:
+        """None will come."""
+        self.end(error)
+
+    def give_up(self) -> None:
+        """Nobody knows whether one would."""
+        self.sent.cancel()
+
+    def tell(self, answer: Answer, state: State) -> None:
+        """Hand over the answer that was found, with where it came from, and tell of it."""
+        if self.sent.cancelled():
+            return
+        self.facts.answered(self.registry, self.call, state)
+        if self.question is not None:
+            self.question.state = state
         if answer.document is None:
-            raise NotFound(self.destination.registry)
-        return answer
+            self.end(NotFound(self.registry))
+        else:
+            self.end(answer if answer.state is state else replace(answer, state=state))
+
+    def end(self, outcome: Answer | Exception) -> None:
+        """Hand over the answer, or why there is none, unless nobody waits any more; how it went is noted before."""
+        error = outcome if isinstance(outcome, Exception) else None
+        if self.question is not None:
+            self.question.ended(perf_counter() - self.started, error)
+        if self.sent.done():
+            return
+        if isinstance(outcome, Exception):
+            self.sent.set_exception(outcome)
+            self.sent.exception()  # nobody need look at it
+        else:
+            self.sent.set_result(outcome)
+
+
+class Seeking(Asking):
+    """One who asks where answers are kept: the ``family`` of lifetimes, when it was asked, what is ``wanted``, and what
+    is ``kept`` already, though it is old."""
+
+    __slots__ = ("at", "counts", "destination", "family", "kept", "key", "request", "wanted")
+
+    def __init__(
+        self, destination: Destination, request: Request, family: str, wanted: Freshness, cache: Cache, facts: Facts
+    ) -> None:
+        super().__init__(destination.registry, request.call, facts)
+        self.destination, self.request, self.family, self.wanted = destination, request, family, wanted
+        self.key, self.at, self.counts = destination.scope.key(request), cache.now(), cache.counts
+        self.kept: Answer | None = None
+
+    def come(self, answer: Answer) -> None:
+        self.tell(answer, State.SHARED if self.joined else answer.state)
+
+    def fail(self, error: Exception) -> None:
+        kept, hides = self.kept, isinstance(error, RegistryError) and not isinstance(error, FINAL)
+        if kept is not None and hides and self.wanted.accepts(kept.age):
+            self.counts["stale_on_error"] += 1
+            self.tell(kept, State.STALE_ON_ERROR)
+        else:
+            self.end(error)
 
 
 async def kept_promise(
@@ -137,17 +195,19 @@ class Direct:
         self.sender, self.facts = sender, facts
         self._flights: Flights[Answer] = Flights()
 
-    async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
-        """The answer of a call. Raises `RegistryError`."""
+    def fetch(
+        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
+    ) -> asyncio.Future[Answer]:
+        """The answer of a call. Fails with `RegistryError`."""
+        asking = Asking(destination.registry, request.call, self.facts)
         if wanted.only_if_cached:
-            raise RegistryNotCached(destination.registry)
+            asking.fail(RegistryNotCached(destination.registry))
+            return asking.sent
         asked = destination.scope.digest, request.call, request.digest, wanted.background
-        if asked in self._flights:
-            answer = await self._flights.outcome(asked)
-            self.facts.answered(destination.registry, request.call, State.SHARED)
-            return Answer(answer.document, state=State.SHARED, derived=answer.derived)
-        self._flights.start(asked, self._fly(destination, request, wanted.background))
-        return await self._flights.outcome(asked)
+        asking.joined = self._flights.join(asked, asking)
+        if not asking.joined:
+            self._flights.start(asked, self._fly(destination, request, wanted.background), asking)
+        return asking.sent
 
     async def _fly(self, destination: Destination, request: Request, refresh: bool) -> Answer:
         return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=refresh))
@@ -172,41 +232,52 @@ class Source:
         self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
         self.facts = facts
         self._flights: Flights[Answer] = Flights()
+        self._looks: set[asyncio.Task[None]] = set()
 
-    async def fetch(self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY) -> Answer:
-        """The answer of a call, as fresh as wanted. Raises `NotFound` and the other `RegistryError`s."""
-        asked = Asked(destination, request, family, self.cache.now())
-        counts = self.cache.counts
-        entry = self.cache.at_hand(asked.key)
+    def fetch(
+        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
+    ) -> asyncio.Future[Answer]:
+        """The answer of a call, as fresh as wanted. Fails with `NotFound` and the other `RegistryError`s."""
+        seeking = Seeking(destination, request, family, wanted, self.cache, self.facts)
+        entry = self.cache.at_hand(seeking.key)
         if entry is None and self.cache.shared is not None:
-            entry = await self.cache.get(asked.key)
-        kept = None if entry is None else self._answer(asked.key, asked.family, entry)
+            look = asyncio.get_running_loop().create_task(self._look_further(seeking))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+        else:
+            self._go_by(seeking, entry)
+        return seeking.sent
+
+    async def _look_further(self, seeking: Seeking) -> None:
+        """Look in the cache that replicas share."""
+        try:
+            self._go_by(seeking, await self.cache.get(seeking.key))
+        except Exception as error:
+            seeking.end(error)
+        except asyncio.CancelledError:
+            seeking.give_up()
+            raise
+
+    def _go_by(self, seeking: Seeking, entry: Entry | None) -> None:
+        """Answer with what is kept, if it is fresh enough; else ask."""
+        counts, wanted = self.cache.counts, seeking.wanted
+        kept = None if entry is None else self._answer(seeking.key, seeking.family, entry)
         if kept is not None and wanted.accepts(kept.age):
             if not kept.stale or wanted.only_if_cached:
                 counts["stale" if kept.stale else "hits"] += 1
-                return self._tell(asked, kept, State.STALE if kept.stale else State.HIT)
+                seeking.tell(kept, State.STALE if kept.stale else State.HIT)
+                return
             if -kept.fresh_for <= self.lifetimes.stale:
                 counts["stale"] += 1
-                self._fly(asked, refresh=True)
-                return self._tell(asked, kept, State.STALE)
+                self._fly(seeking, refresh=True)
+                seeking.tell(kept, State.STALE)
+                return
         if wanted.only_if_cached:
-            raise RegistryNotCached(destination.registry)
+            seeking.end(RegistryNotCached(seeking.registry))
+            return
         counts["misses"] += 1
-        joined = asked.key.text in self._flights
-        self._fly(asked, refresh=wanted.background)
-        try:
-            answer = await self._flights.outcome(asked.key.text)
-        except RegistryError as error:
-            if kept is None or isinstance(error, FINAL) or not wanted.accepts(kept.age):
-                raise
-            counts["stale_on_error"] += 1
-            return self._tell(asked, kept, State.STALE_ON_ERROR)
-        return self._tell(asked, answer, State.SHARED if joined else answer.state)
-
-    def _tell(self, asked: Asked, answer: Answer, state: State) -> Answer:
-        """The answer that was found, told of and with where it came from. Raises `NotFound` for one that has none."""
-        self.facts.answered(asked.destination.registry, asked.request.call, state)
-        return asked.found(answer if answer.state is state else replace(answer, state=state))
+        seeking.kept = kept
+        self._fly(seeking, seeking, refresh=wanted.background)
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
@@ -223,44 +294,49 @@ class Source:
         fresh_for = self.lifetimes.of(family, key, entry) - age
         return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry), entry.derived)
 
-    def _fly(self, asked: Asked, *, refresh: bool) -> None:
-        """See to it that there is a flight for a key."""
-        if asked.key.text in self._flights:
+    def _fly(self, seeking: Seeking, *waiters: Seeking, refresh: bool) -> None:
+        """See to it that there is a flight for a key, for which these wait."""
+        asked = seeking.key.text
+        if self._flights.join(asked, *waiters):
             self.cache.counts["shared"] += 1
+            seeking.joined = True
             return
-        self._flights.start(asked.key.text, self._land(asked, refresh))
         if refresh:
-            self.facts.refreshed(asked.destination.registry, asked.request.call)
+            self.facts.refreshed(seeking.registry, seeking.call)
+        self._flights.start(asked, self._land(seeking, refresh), *waiters)
 
-    async def _land(self, asked: Asked, refresh: bool) -> Answer:
+    async def _land(self, seeking: Seeking, refresh: bool) -> Answer:
         """Ask the registry, unless another replica is asking and its answer comes in time."""
         if refresh:
             CURRENT.set(None)
         shared = self.cache.shared
         if shared is None:
-            return await self._send(asked, refresh)
-        waited, name, started = 0.0, str(asked.key), perf_counter()
+            return await self._send(seeking, refresh)
+        await asyncio.sleep(0)  # what follows is a task's
+        waited, name, started = 0.0, str(seeking.key), perf_counter()
         while (token := await shared.lease(name, LEASE)) is None and waited < self.wait:
             await self.sleep(LOOK)
             waited += LOOK
         self.facts.leased(perf_counter() - started)
         try:
-            entry = await self.cache.recall(asked.key)
-            if entry is None or entry.stored_at < asked.at:
-                return await self._send(asked, refresh)
+            entry = await self.cache.recall(seeking.key)
+            if entry is None or entry.stored_at < seeking.at:
+                return await self._send(seeking, refresh)
             self.cache.counts["shared"] += 1
-            return replace(self._answer(asked.key, asked.family, entry), state=State.SHARED)
+            return replace(self._answer(seeking.key, seeking.family, entry), state=State.SHARED)
         finally:
             if token is not None:
                 await shared.release(name, token)
 
-    async def _send(self, asked: Asked, refresh: bool) -> Answer:
+    async def _send(self, seeking: Seeking, refresh: bool) -> Answer:
         """Ask the registry, and keep what it answers unless that was purged meanwhile."""
         purged = self.cache.purged
         try:
-            document = await kept_promise(self.sender, asked.destination, asked.request, self.facts, refresh=refresh)
+            document = await kept_promise(
+                self.sender, seeking.destination, seeking.request, self.facts, refresh=refresh
+            )
         except NotFound:
             document = None
         if self.cache.purged != purged:
             return Answer(document)
-        return self._answer(asked.key, asked.family, await self.cache.put(asked.key, document))
+        return self._answer(seeking.key, seeking.family, await self.cache.put(seeking.key, document))

@@ -98,6 +98,7 @@ class Transport:
         if isinstance(keyring, Standing):
             response = await self._exchange(destination, request, keyring.credentials, ends)
             return response, destination.check(response)
+        await asyncio.sleep(0)  # what follows is a task's
         async with asyncio.timeout_at(ends):
             credentials = await keyring.current()
             response = await self._exchange(destination, request, credentials, ends)

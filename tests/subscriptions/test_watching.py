@@ -253,9 +253,9 @@ def test_looks_after_the_first_let_other_calls_go_first() -> None:
     waits: list[bool] = []
 
     class Noting(Direct):
-        async def fetch(self, destination: Any, request: Any, family: str, wanted: Any = None) -> Any:
+        def fetch(self, destination: Any, request: Any, family: str, wanted: Any = None) -> Any:
             waits.append(wanted.background)
-            return await super().fetch(destination, request, family, wanted)
+            return super().fetch(destination, request, family, wanted)
 
     here = registry(in_turn(document(), document("Approved")))
     here.source = Noting(here.source.sender)  # type: ignore[attr-defined]

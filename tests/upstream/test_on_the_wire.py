@@ -126,7 +126,7 @@ async def test_without_a_cache_those_who_ask_the_same_at_once_share_a_call_and_n
 ) -> None:
     direct, destination = Direct(cloud.guard), cloud.destinations["pai"]
     call = next(one.call for one in KINDS["pai"].streams if one.call.name == PROBES["pai"])
-    first, *others = [asyncio.ensure_future(direct.fetch(destination, call.request(()), "lists")) for _ in range(4)]
+    first, *others = [direct.fetch(destination, call.request(()), "lists") for _ in range(4)]
     await asyncio.sleep(0)
     first.cancel()
     answers = await asyncio.gather(*others)
