@@ -134,15 +134,15 @@ class Operation(Knowledge, Calls):
             own: list[Want] = []
             made: dict[Bound, dict[Ask, Selection]] = {}
             tried, versions = self._tried.get(ref, ()), self.versions.get(ref, ())
-            for group, bounds in options(kind, ref, asks, tried, versions):
+            for alike, bounds in options(kind, ref, asks, tried, versions):
                 able = () if ref in self._missing else bounds
                 bound = able[0] if len(able) == 1 else next((b for b in able if b in self.answers), None)
                 if bound is not None:
-                    made.setdefault(bound, {}).update(group)
+                    made.setdefault(bound, {}).update(alike)
                 elif able:
-                    own += [Want(ref, ask, able) for ask in group]
+                    own += [Want(ref, ask, able) for ask in alike]
                 else:
-                    record |= {ask.key: False if ask == EXISTS else None for ask in group}
+                    record |= {ask.key: False if ask == EXISTS else None for ask in alike}
             for bound, group_made in made.items():
                 self._take_from(Taking(record, ref, bound, asks.part(group_made)), left)
             if own:

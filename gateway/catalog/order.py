@@ -43,8 +43,16 @@ class Order:
         field = shape.fields.get(self.field)
         if field is None:
             return lambda raw, id: (1, 0, id)
-        read, key_of = field.read, self.key_of
-        return lambda raw, id: key_of(read(raw), id)
+        read = field.read
+        if self.field == "name":
+            return lambda raw, id: self.key_of(read(raw), id)
+        sign = -1 if self.falling else 1
+
+        def key(raw: Raw, id: str) -> Key:
+            time = read(raw)
+            return (1, 0, id) if time is None else (0, sign * microseconds(time), id)
+
+        return key
 
     def key_of(self, value: str | None, id: str) -> Key:
         """The key of a value: a moment as microseconds since 1970, a name by its code points."""
