@@ -88,7 +88,7 @@ class InOne:
 
     size: int
     order: Order
-    read: Callable[[Raw, Ref], Record]
+    reading: Reading
     kind: Kind
     shape: Shape
     call: Call
@@ -96,14 +96,16 @@ class InOne:
     key: Callable[[Raw, str], Key]
 
     def as_they_stand(self, ref: Ref, items: Sequence[Raw]) -> list[tuple[Raw, Ref]] | None:
-        """The rows with their references, where they stand in the order that is wanted, all differ, and are surely
-        known best under these; None in any other case."""
+        """The rows with the references that they are read with, where they stand in the order that is wanted, all
+        differ, and are surely known best under these; None in any other case."""
         if self.shape.entity in self.kind.canonical:
             return None
         keys = [self.key(raw, "") for raw in items]
         names = [name for raw in items if (name := self.shape.key(raw)) is not None]
         if len({*names}) < len(items) or not all(map(lt, keys, keys[1:])):
             return None
+        if not self.reading.refers:
+            return [(raw, ref) for raw in items]
         return [(raw, ref.version(name)) for raw, name in zip(items, names, strict=True)]
 
 
@@ -151,7 +153,7 @@ def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selectio
     call, _ = teller(kind, field)
     order = asked.question.order
     native = (order.field, order.falling) in call.orders
-    return InOne(asked.size, order, reading.read, kind, shape, call, native, order.keys(shape))
+    return InOne(asked.size, order, reading, kind, shape, call, native, order.keys(shape))
 
 
 def told_versions(
@@ -200,7 +202,7 @@ def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -
         if not how.native or len(ready) < how.size:
             return None
     found.record.update(
-        nodes=[how.read(raw, child) for raw, child in ready[: how.size]],
+        nodes=[how.reading.read(raw, child) for raw, child in ready[: how.size]],
         page_info={"has_next_page": count > how.size, "has_previous_page": False},
         total_count=count if rows.total is None and not more else rows.total,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import Bound
+from gateway.catalog.plan import Bound, keys_of
 from gateway.catalog.registry import Registry
 from gateway.catalog.told import Told, row
 from gateway.registries.fields import Raw, Shape
@@ -80,8 +80,9 @@ class Knowledge:
 
     def learn_answer(self, ref: Ref, bound: Bound, answer: Answer) -> None:
         """Remember what a call's answer says of an object, if it is one that the call was made for."""
-        for part in bound.call.parts:
-            if part.shape.entity == ref.entity and bound.keys == bound.call.keys(ref.keys):
+        entity, call = ref.entity, bound.call
+        for part in call.parts:
+            if part.shape.entity == entity and bound.keys == keys_of(ref, call):
                 raw = part.locate(answer.document, ref.keys)
                 if raw is not None:
                     self.learn(ref, part.shape, raw, answer.derived)

@@ -15,7 +15,7 @@ from gateway.catalog.calls import Answers, Calls, at_once
 from gateway.catalog.ids import Ref
 from gateway.catalog.knowledge import Knowledge
 from gateway.catalog.pending import Missing, Pending, Putting, Taking
-from gateway.catalog.plan import Bound, Want, options, plan, sure
+from gateway.catalog.plan import Bound, Want, keys_of, options, plan, sure
 from gateway.catalog.reading import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Ask, Selection
@@ -54,8 +54,11 @@ class Operation(Knowledge, Calls):
 
     async def entity(self, ref: Ref, selection: Selection) -> Record | None:
         """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise."""
-        record: Record = {}
-        await self.fill([(record, ref, selection.existing)])
+        record, left = Record(), Pending()
+        settle(self, record, ref, selection.existing, left)
+        if left:
+            self._advance(left)
+            await left.close()
         found = concluded(record)
         if isinstance(found, RegistryError):
             raise found
@@ -128,7 +131,7 @@ class Operation(Knowledge, Calls):
             if not (ref in self._tried or ref in self.versions or ref in self._missing):
                 calls, asks = sure(kind, ref.entity, asks)
                 for call, group in calls:
-                    self._take_from(Taking(record, ref, Bound(ref.registry, call, call.keys(ref.keys)), group), left)
+                    self._take_from(Taking(record, ref, Bound(ref.registry, call, keys_of(ref, call)), group), left)
                 if not asks:
                     continue
             own: list[Want] = []
@@ -187,7 +190,7 @@ class Operation(Knowledge, Calls):
     def _take_from(self, taking: Taking, left: Pending) -> None:
         """Take fields from a call's answer: now, if it is at hand, or when it comes."""
         sent = self.send(taking.bound)
-        answer = at_once(sent)
+        answer = at_once(sent) if sent.done() else None
         if answer is None:
             left.expect(sent, self._take_when_it_came, taking)
         else:
@@ -196,24 +199,30 @@ class Operation(Knowledge, Calls):
     def _take_when_it_came(self, left: Pending, taking: Taking, sent: asyncio.Future[Answer]) -> None:
         answer = at_once(sent)
         self._take(taking, sent.result() if answer is None else answer, left)
-        self._advance(left)
-        left.start()
+        if left.missing or left.put:
+            self._advance(left)
+        if left.waits:
+            left.start()
 
     def _take(self, taking: Taking, answer: Answer | RegistryError, left: Pending) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
         record, ref, bound, asks = taking
-        tried = self._tried.setdefault(ref, set())
+        tried = self._tried.get(ref, ())
         if isinstance(answer, NotFound):
             if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
                 self._missing.add(ref)
         elif isinstance(answer, RegistryError):
             record |= {ask.key: answer for ask in asks}
+            self._tried.setdefault(ref, set())
             return
         elif bound not in tried:
             self.learn_answer(ref, bound, answer)
             for version in self.versions.get(ref, ()):
                 self.learn_answer(version, bound, answer)
-        tried.add(bound)
+        if tried:
+            tried.add(bound)
+        else:
+            self._tried[ref] = {bound}
         settle(self, record, ref, asks, left)
 
     def _put(self, putting: Putting, left: Pending) -> None:

@@ -59,7 +59,7 @@ class Pending:
         self.waits: list[Coroutine[Any, Any, None]] = []
         self.coming = 0
         self.over = False
-        self.whole: Pending = self if of is None else of.whole
+        self.whole: Pending | None = None if of is None else of.whole or of
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: Callable[[BaseException | None], None] | None = None
 
@@ -81,7 +81,7 @@ class Pending:
         waits, self.waits = self.waits, []
         for wait in waits:
             task = asyncio.ensure_future(wait)
-            self.whole._tasks.append(task)
+            (self.whole or self)._tasks.append(task)
             self.expect(task, done, None)
 
     async def close(self) -> None:
@@ -103,7 +103,7 @@ class Pending:
                 raise
 
     def _hear(self, came: Callable[["Pending", T, Any], None], word: T, what: Any) -> None:
-        if self.over or self.whole.over:
+        if self.over or (self.whole is not None and self.whole.over):
             if isinstance(what, asyncio.Task) and not what.cancelled():
                 what.exception()
             return

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.selection import EXISTS, LATER, ROWS_LATER, Ask, Selection
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
+
+
+ALL: Final = ((), (0,), (0, 1))
+"""What a call takes that needs all of an object's keys, by how many there are."""
 
 
 class Bound(NamedTuple):
@@ -22,6 +26,12 @@ class Bound(NamedTuple):
     def __str__(self) -> str:
         said = [*self.keys, *(f"{name}={value}" for name, value in self.fixed)]
         return f"{self.registry} {self.call.name}({', '.join(said)}{f' page {self.page}' if self.page != 1 else ''})"
+
+
+def keys_of(ref: Ref, call: Call) -> Keys:
+    """The keys that a call about an object is made with."""
+    keys = ref.keys
+    return keys if call.takes == ALL[len(keys)] else call.keys(keys)
 
 
 class Want(NamedTuple):
@@ -90,10 +100,10 @@ def bounds(
     ref: Ref, own: Sequence[Call], versions: Iterable[Ref], of_owner: Sequence[Call], tried: Collection[Bound]
 ) -> tuple[Bound, ...]:
     """An object's own calls and those of its versions, but for those that were tried."""
-    found = [Bound(ref.registry, call, call.keys(ref.keys)) for call in own]
+    found = [Bound(ref.registry, call, keys_of(ref, call)) for call in own]
     for version in versions:
-        found += [Bound(ref.registry, call, call.keys(version.keys)) for call in of_owner]
-    return tuple([bound for bound in found if bound not in tried]) if tried else tuple(found)
+        found += [Bound(ref.registry, call, keys_of(version, call)) for call in of_owner]
+    return tuple([one for one in found if one not in tried]) if tried else tuple(found)
 
 
 Alike = tuple[Mapping[Ask, Selection], Sequence[Call], Sequence[Call]]

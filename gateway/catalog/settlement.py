@@ -18,7 +18,7 @@ def settle(operation: "Operation", record: Record, ref: Ref, selection: Selectio
     """Put what is known of an object into its record; the rest is ``left``."""
     said = operation.said(ref)
     kind = operation.registries[ref.registry].kind
-    canonical = kind.is_canonical(ref.entity, ref.keys)
+    canonical = ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
     if said:
         shape, raw, _ = said[0]
         reading = Reading.of(selection, kind, ref.entity, shape, canonical)
