@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import zip_longest
+from operator import lt
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.order import Order
+from gateway.catalog.order import Key, Order
 from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.registry import Registry, error_record
@@ -81,38 +82,61 @@ async def put_versions(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Connection:
-    """A page of versions that one answer tells, and what that page tells of them: kept with the answer, shared by all
-    who read it, and not to be changed."""
-
-    told: Told
-    record: Record
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class InOne:
     """How a page of versions is made of one answer: of how many, in which order, and how each is read; the call whose
     list it is, and whether that comes in the order that is wanted."""
 
     size: int
     order: Order
-    read: Callable[[Raw, Ref], Record]
+    reading: Reading
     kind: Kind
     shape: Shape
     call: Call
     native: bool
+    key: Callable[[Raw, str], Key]
+
+    def as_they_stand(self, ref: Ref, items: Sequence[Raw]) -> list[tuple[Raw, Ref]] | None:
+        """The rows with the references that they are read with, where they stand in the order that is wanted, all
+        differ, and are surely known best under these; None in any other case."""
+        if self.shape.entity in self.kind.canonical:
+            return None
+        keys = [self.key(raw, "") for raw in items]
+        names = [name for raw in items if (name := self.shape.key(raw)) is not None]
+        if len({*names}) < len(items) or not all(map(lt, keys, keys[1:])):
+            return None
+        if not self.reading.refers:
+            return [(raw, ref) for raw in items]
+        return [(raw, ref.version(name)) for raw, name in zip(items, names, strict=True)]
+
+
+@dataclass(eq=False)
+class Connection:
+    """A page of an object's versions that one answer tells: kept with the answer, shared by all who read it, and not to
+    be changed."""
+
+    ref: Ref
+    how: InOne
+    items: Sequence[Raw]
+    record: Record = field(default_factory=dict)
+
+    @cached_property
+    def told(self) -> Told:
+        """What the answer tells of each version."""
+        how = self.how
+        return Told.of(how.kind, how.shape, how.order, self.items, partial(version, how.shape, self.ref))
 
 
 def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
     """How a page of a list of versions is made of the answer in whose field it stands; None where that cannot tell all
     that is asked."""
     most = operation.bounds.page_rows
+    name = kind, field, ask, most
+    found: InOne | None = selection.known.get(name)
+    if found is not None or name in selection.known:
+        return found
     if not 1 <= ask.argument("first") <= most or ask.argument("after") is not None or ask.argument("filter"):
         return None  # before it is remembered: so few asks are left
-    name = kind, field, ask, most
-    if name not in selection.known:
-        selection.known[name] = planned(operation, kind, field, ask, selection)
-    found: InOne | None = selection.known[name]
+    found = selection.known[name] = planned(operation, kind, field, ask, selection)
     return found
 
 
@@ -128,7 +152,8 @@ def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selectio
         return None
     call, _ = teller(kind, field)
     order = asked.question.order
-    return InOne(asked.size, order, reading.read, kind, shape, call, (order.field, order.falling) in call.orders)
+    native = (order.field, order.falling) in call.orders
+    return InOne(asked.size, order, reading, kind, shape, call, native, order.keys(shape))
 
 
 def told_versions(
@@ -151,36 +176,37 @@ def told_versions(
         found = whole_connection(operation, ref, how, rows)
         if found is not None:
             keep(derived, name, found)
-    elif operation.hears_first_of(found.told):
-        operation.learn_page(found.told)
-    else:
+    elif not operation.hears_first_of(ref, found):
         found = None
-    return None if found is None else found.record
+    if found is None:
+        return None
+    operation.learn_versions(ref, found)
+    return found.record
 
 
 def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -> Connection | None:
     """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
-    if operation.canonical(ref) != ref:
+    found = Connection(ref, how, rows.items)
+    if operation.canonical(ref) != ref or not operation.hears_first_of(ref, found):
         return None
-    size = how.size
-    told = Told.of(how.kind, how.shape, how.order, rows.items, partial(version, how.shape, ref))
-    if len(told.raws) != len(told.rows) or not operation.hears_first_of(told):
-        return None
-    if not all(operation.canonical(child) == child for child in told.raws):
-        return None
-    ready, more = sorted(told.rows), bool(told.rows) and follows(how.call, rows, 1)
-    if more:
-        last, _ = told.rows[-1]
-        ready = [row for row in ready if row[0][:2] < last[:2]]
-        if not how.native or len(ready) < size:
+    items, ready = rows.items, how.as_they_stand(ref, rows.items)
+    if ready is None:
+        told = found.told
+        if len(told.raws) != len(told.rows) or not all(operation.canonical(child) == child for child in told.raws):
             return None
-    operation.learn_page(told)
-    record: Record = {
-        "nodes": [how.read(told.raws[child], child) for _, child in ready[:size]],
-        "page_info": {"has_next_page": len(told.rows) > size, "has_previous_page": False},
-        "total_count": len(told.rows) if rows.total is None and not more else rows.total,
-    }
-    return Connection(told, record)
+        items, ready = [*told.raws.values()], [(told.raws[child], child) for _, child in sorted(told.rows)]
+    count, more = len(ready), bool(ready) and follows(how.call, rows, 1)
+    if more:
+        last = how.key(items[-1], "")
+        ready = [row for row in ready if how.key(row[0], "") < last]
+        if not how.native or len(ready) < how.size:
+            return None
+    found.record.update(
+        nodes=[how.reading.read(raw, child) for raw, child in ready[: how.size]],
+        page_info={"has_next_page": count > how.size, "has_previous_page": False},
+        total_count=count if rows.total is None and not more else rows.total,
+    )
+    return found
 
 
 def version(shape: Shape, ref: Ref, raw: Raw) -> Ref | None:

@@ -1,10 +1,10 @@
 """What answers said of objects in one operation: in which forms, in the order in which they came."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import Bound
+from gateway.catalog.plan import Bound, keys_of
 from gateway.catalog.registry import Registry
 from gateway.catalog.told import Told, row
 from gateway.registries.fields import Raw, Shape
@@ -18,12 +18,22 @@ Said = tuple[Shape, Raw, Derived | None]
 """
 
 
+class Telling(Protocol):
+    """A list of all or some of an object's versions, and what it tells of them."""
+
+    @property
+    def told(self) -> Told: ...
+
+
 class Knowledge:
-    """What is known of each object. Pages of lists are remembered as such until something of an object is asked."""
+    """What is known of each object. Pages of lists are remembered as such until something of an object is asked, lists
+    of an object's versions until something of a version is."""
 
     def __init__(self, registries: Mapping[str, Registry]) -> None:
         self.registries = registries
         self._unread: dict[Ref, Told] = {}
+        self._lists: dict[Ref, Telling] = {}
+        self._versions_asked = False
         self._known: dict[Ref, list[Said]] = {}
 
     def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
@@ -49,6 +59,10 @@ class Knowledge:
             if before is not told:
                 self.learn(ref, told.shape, raw)
 
+    def learn_versions(self, owner: Ref, telling: Telling) -> None:
+        """Remember what a list said of an object's versions, of which nothing was known but that."""
+        self._lists[owner] = telling
+
     def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
         key = shape.key(raw)
@@ -66,8 +80,9 @@ class Knowledge:
 
     def learn_answer(self, ref: Ref, bound: Bound, answer: Answer) -> None:
         """Remember what a call's answer says of an object, if it is one that the call was made for."""
-        for part in bound.call.parts:
-            if part.shape.entity == ref.entity and bound.keys == bound.call.keys(ref.keys):
+        entity, call = ref.entity, bound.call
+        for part in call.parts:
+            if part.shape.entity == entity and bound.keys == keys_of(ref, call):
                 raw = part.locate(answer.document, ref.keys)
                 if raw is not None:
                     self.learn(ref, part.shape, raw, answer.derived)
@@ -77,14 +92,23 @@ class Knowledge:
 
     def said(self, ref: Ref) -> Sequence[Said]:
         """What answers said of an object, in the order in which they came."""
+        if len(ref.keys) > 1:
+            self._versions_asked = True
+            telling = self._lists.pop(ref.owner, None) if self._lists else None
+            if telling is not None:
+                self._unread |= dict.fromkeys(telling.told.raws, telling.told)
         told = self._unread.pop(ref, None) if self._unread else None
         if told is not None:
             self.learn(ref, told.shape, told.raws[ref])
         return self._known.get(ref, ())
 
-    def hears_first_of(self, told: Told) -> bool:
-        """Whether nothing is known of these objects but what this page tells."""
-        unread = self._unread
+    def hears_first_of(self, owner: Ref, telling: Telling) -> bool:
+        """Whether nothing is known of an object's versions but what this list tells."""
+        if owner in self._lists:
+            return self._lists[owner] is telling
+        if not self._versions_asked:
+            return True
+        told, unread = telling.told, self._unread
         return self._known.keys().isdisjoint(told.raws) and all(unread.get(ref, told) is told for ref in told.raws)
 
     def canonical(self, ref: Ref) -> Ref | None:

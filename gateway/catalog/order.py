@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache, total_ordering
 from typing import Any
 
-from gateway.registries.fields import MOST_TIMES, Raw, Shape
+from gateway.registries.fields import MOST_TIMES, Raw, Remembering, Shape
 
 Key = tuple[int, Any, str]
 """Sorts rows: 0 with a value and 1 without; the value; the global id. Only keys of one order compare."""
@@ -43,8 +43,18 @@ class Order:
         field = shape.fields.get(self.field)
         if field is None:
             return lambda raw, id: (1, 0, id)
-        read, key_of = field.read, self.key_of
-        return lambda raw, id: key_of(read(raw), id)
+        if not isinstance(field.convert, Remembering) or self.field == "name":
+            read, key_of = field.read, self.key_of
+            return lambda raw, id: key_of(read(raw), id)
+        (name,), convert, sign = field.keys, field.convert, -1 if self.falling else 1
+        in_utc, other = convert.text, convert.other
+
+        def by_time(raw: Raw, id: str) -> Key:
+            said = raw.get(name)
+            time = in_utc(said) if type(said) is str else other(said)
+            return (1, 0, id) if time is None else (0, sign * microseconds(time), id)
+
+        return by_time
 
     def key_of(self, value: str | None, id: str) -> Key:
         """The key of a value: a moment as microseconds since 1970, a name by its code points."""

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from gateway.catalog.ids import Ref
+from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.selection import EXISTS, LATER, ROWS_LATER, Ask, Selection
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
+
+
+ALL: Final = ((), (0,), (0, 1))
+"""What a call takes that needs all of an object's keys, by how many there are."""
 
 
 class Bound(NamedTuple):
@@ -24,6 +28,12 @@ class Bound(NamedTuple):
         return f"{self.registry} {self.call.name}({', '.join(said)}{f' page {self.page}' if self.page != 1 else ''})"
 
 
+def keys_of(ref: Ref, call: Call) -> Keys:
+    """The keys that a call about an object is made with."""
+    keys = ref.keys
+    return keys if call.takes == ALL[len(keys)] else call.keys(keys)
+
+
 class Want(NamedTuple):
     """One field wanted of one object, and the calls that can supply it, preferred ones first."""
 
@@ -35,8 +45,11 @@ class Want(NamedTuple):
 def supplies(table: Table, ask: Ask, selection: Selection) -> bool:
     """Whether a table tells everything that is asked of one of its fields."""
     field: Field | None = table.get(ask.field)
-    if field is None:
-        return False
+    return field is not None and says(field, selection)
+
+
+def says(field: Field, selection: Selection) -> bool:
+    """Whether a field tells everything that is asked of its value."""
     if field is ABSENT or field.table is None:
         return True
     return all(supplies(field.table, inner, below) for inner, below in selection.items())
@@ -65,8 +78,11 @@ def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
 
 def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
     """The list of versions of a call that applies some of what is asked for itself, if there is one."""
-    names = {name for name, _ in ask.argument("filter") or ()}
-    for call in kind.calls if names else ():
+    wanted = ask.argument("filter")
+    if not wanted:
+        return None
+    names = {name for name, _ in wanted}
+    for call in kind.calls:
         for part in call.parts:
             if part.shape.entity == entity and names & call.filters.keys():
                 return part.shape.fields.get("versions")
@@ -74,22 +90,45 @@ def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
 
 
 def candidates(
-    kind: Kind,
-    ref: Ref,
-    ask: Ask,
-    selection: Selection,
-    tried: Collection[Bound],
-    versions: Iterable[Ref] = (),
+    kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Collection[Bound]
 ) -> tuple[Bound, ...]:
-    """The calls that can supply a field of this object and were not tried for it yet: its own, and those of its
-    versions that the operation asks for, where their forms tell of their owner."""
-    bounds = [
-        Bound(ref.registry, call, call.keys(ref.keys)) for call in tellers(kind, ref.entity, ask.field, selection)
-    ]
+    """The calls that can supply a field of this object and were not tried for it yet."""
+    return bounds(ref, tellers(kind, ref.entity, ask.field, selection), (), (), tried)
+
+
+def bounds(
+    ref: Ref, own: Sequence[Call], versions: Iterable[Ref], of_owner: Sequence[Call], tried: Collection[Bound]
+) -> tuple[Bound, ...]:
+    """An object's own calls and those of its versions, but for those that were tried."""
+    found = [Bound(ref.registry, call, keys_of(ref, call)) for call in own]
     for version in versions:
-        calls = tellers(kind, version.entity, ask.field, selection, of_owner=True)
-        bounds += [Bound(ref.registry, call, call.keys(version.keys)) for call in calls]
-    return tuple([bound for bound in bounds if bound not in tried]) if tried else tuple(bounds)
+        found += [Bound(ref.registry, call, keys_of(version, call)) for call in of_owner]
+    return tuple([one for one in found if one not in tried]) if tried else tuple(found)
+
+
+Alike = tuple[Mapping[Ask, Selection], Sequence[Call], Sequence[Call]]
+"""Asks that the same calls tell: of the object itself, and of its versions."""
+
+
+def options(
+    kind: Kind, ref: Ref, selection: Selection, tried: Collection[Bound], versions: Iterable[Ref]
+) -> list[tuple[Mapping[Ask, Selection], tuple[Bound, ...]]]:
+    """What is asked of an object, in parts, each with the calls that can supply it and were not tried for the object
+    yet: its own, and those of its ``versions`` that the operation asks for, where their forms tell of their owner."""
+    name = kind, ref.entity, "alike", bool(versions)
+    found: Sequence[Alike] | None = selection.known.get(name)
+    if found is None:
+        found = selection.known[name] = alike(kind, ref.entity, selection, bool(versions))
+    return [(asks, bounds(ref, own, versions, of_owner, tried)) for asks, own, of_owner in found]
+
+
+def alike(kind: Kind, entity: str, selection: Selection, with_versions: bool) -> Sequence[Alike]:
+    parts: dict[tuple[tuple[Call, ...], tuple[Call, ...]], dict[Ask, Selection]] = {}
+    for ask, below in selection.items():
+        own = tuple(tellers(kind, entity, ask.field, below))
+        of_owner = tellers(kind, VERSIONS[entity], ask.field, below, of_owner=True) if with_versions else ()
+        parts.setdefault((own, tuple(of_owner)), {})[ask] = below
+    return [(asks, own, of_owner) for (own, of_owner), asks in parts.items()]
 
 
 def tellers(kind: Kind, entity: str, field: str, selection: Selection, of_owner: bool = False) -> Sequence[Call]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.plan import filtering
 from gateway.catalog.selection import EXISTS, LATER, Ask, Selection
-from gateway.registries.fields import ABSENT, Field, Raw, Shape, as_boolean, as_text
+from gateway.registries.fields import ABSENT, Field, Raw, Remembering, Shape, as_boolean, as_text
 from gateway.registries.kind import Kind
 from gateway.written import Source
 
@@ -23,6 +23,9 @@ NAMED_ELSEWHERE: Final = {"registry", "model", "algorithm", "version"}
 ELSEWHERE: Final = NAMED_ELSEWHERE | {"versions"}
 """Fields that are never just read from an answer."""
 
+REFERRING: Final = {"id", "native_id", "registry_name"}
+"""Fields that the reference of an object tells."""
+
 AT_ONCE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_boolean: "({value} if type({value} := {said}) is bool else None)",
     as_text: "({value} if type({value} := {said}) is str and {value} else {convert}({value}))",
@@ -33,10 +36,12 @@ AT_ONCE: Final[Mapping[Callable[[Any], Any], str]] = {
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a selection is read: ``read`` gives a new record of an object from its raw form and its reference, with all
-    that stands there as it is, or is known beforehand; ``rest`` is left to settle. Without a form, what is ``untold``
-    needs an answer, and no look at those that came."""
+    that stands there as it is, or is known beforehand; ``refers`` says whether the reference makes a difference to
+    that. ``rest`` is left to settle. Without a form, what is ``untold`` needs an answer, and no look at those that
+    came."""
 
     read: Callable[[Raw, Ref], Record]
+    refers: bool
     rest: Selection
     untold: Selection
 
@@ -75,7 +80,8 @@ def written(selection: Selection, kind: Kind, entity: str, shape: Shape | None, 
         else:
             rest[ask] = below
     read = source.function("raw, ref", f"return {{{pairs(code)}}}")
-    return Reading(read, selection.part(rest), selection.part(untold))
+    refers = not REFERRING.isdisjoint(code)
+    return Reading(read, refers, selection.part(rest), selection.part(untold))
 
 
 def never_told(kind: Kind, entity: str) -> frozenset[str]:
@@ -119,8 +125,12 @@ def converted(source: Source, field: Field, raw: str) -> str:
     if field.convert is None:
         return f"{source.constant(field.read)}({raw})"
     [key] = field.keys
-    said, form = f"{raw}.get({key!r})", AT_ONCE.get(field.convert, "{convert}({said})")
-    return form.format(value=source.name(), said=said, convert=source.constant(field.convert))
+    said, convert = f"{raw}.get({key!r})", field.convert
+    if isinstance(convert, Remembering):
+        value, text, other = source.name(), source.constant(convert.text), source.constant(convert.other)
+        return f"({text}({value}) if type({value} := {said}) is str else {other}({value}))"
+    form = AT_ONCE.get(convert, "{convert}({said})")
+    return form.format(value=source.name(), said=said, convert=source.constant(convert))
 
 
 def stands(told: Field | None, below: Selection) -> bool:

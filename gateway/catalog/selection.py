@@ -28,7 +28,10 @@ class Ask(NamedTuple):
         return len(repr(self.arguments)) if self.arguments else 0
 
     def argument(self, name: str) -> Any:
-        return dict(self.arguments).get(name)
+        for one, value in self.arguments:
+            if one == name:
+                return value
+        return None
 
     def without(self, name: str) -> "Ask":
         """The same without an argument."""

@@ -170,9 +170,15 @@ MOST_WORDS: Final = 200
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
-def as_time(value: Any) -> str | None:
-    """ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
-    return in_utc(value) if isinstance(value, str) else None
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembering:
+    """A conversion that remembers what it made of each ``text``; ``other`` is for all that is none."""
+
+    text: Callable[[str], str | None]
+    other: Callable[[Any], str | None] = lambda value: None
+
+    def __call__(self, value: Any) -> str | None:
+        return self.text(value) if type(value) is str else self.other(value)
 
 
 @lru_cache(MOST_TIMES)
@@ -191,6 +197,10 @@ def in_utc(value: str) -> str | None:
         return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
     except OverflowError:
         return None
+
+
+as_time: Final = Remembering(in_utc)
+"""ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
 
 
 # Fields
@@ -233,7 +243,7 @@ def term(key: str, words: Mapping[str, str]) -> Field:
     def word(said: str) -> str | None:
         return as_term(said, words)
 
-    return field(key, lambda value: word(value) if type(value) is str else as_term(value, words))
+    return field(key, Remembering(word, lambda value: as_term(value, words)))
 
 
 def as_term(value: Any, words: Mapping[str, str]) -> str | None:
