@@ -7,7 +7,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from socket import SOCK_STREAM
 from typing import Final
 from urllib.parse import urlsplit
@@ -40,13 +40,19 @@ def trusted() -> ssl.SSLContext:
 
 def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """A request as it goes out. Raises ValueError for a line break where none may be."""
-    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
-    lines = "\r\n".join([f"{method} {target} HTTP/1.1", *map(": ".join, headers.items()), COMMON])
-    head = f"{lines}{length}\r\n"
-    breaks = len(headers) + (5 if length else 4)
-    if head.count("\n") != breaks or head.count("\r") != breaks:
+    values = tuple(headers.values())
+    said = "".join((target, *values))
+    if "\n" in said or "\r" in said:
         raise ValueError("a line break in a request's head")
+    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
+    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{form(tuple(headers)) % values}{length}\r\n"
     return head.encode() + body
+
+
+@lru_cache(maxsize=64)
+def form(names: tuple[str, ...]) -> str:
+    """The lines of headers of these names, which are of the gateway's own making, before their values are put in."""
+    return "".join([f"{name}: %s\r\n" for name in names])
 
 
 class Connections:
@@ -73,17 +79,14 @@ class Connections:
             self._free -= 1
         else:
             await self._place(ends)
-        connection = self._unused()
+        connection = None
         try:
-            if connection is None:
-                connection = await self._connect_before(ends)
+            connection = self._unused() or await self._connect_before(ends)
             return await connection.exchange(request, limit, ends)
         finally:
             self._leave()
-            if connection is not None and connection.kept:
+            if connection is not None:
                 self._keep(connection)
-            elif connection is not None:
-                connection.close()
 
     async def _place(self, ends: float) -> None:
         """Wait for the place of another call, in order of asking."""
@@ -94,7 +97,7 @@ class Connections:
             async with asyncio.timeout_at(ends):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancel() and not turn.cancelled():
                 self._leave()
             raise
 
@@ -135,11 +138,14 @@ class Connections:
         return connection
 
     def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.since = loop.time()
+        """Use a connection again, if it can be."""
+        if not connection.kept:
+            connection.close()
+            return
+        connection.since = connection.loop.time()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(KEPT, self._close_unused)
+            self._sweep = connection.loop.call_later(KEPT, self._close_unused)
 
     def _close_unused(self) -> None:
         now = asyncio.get_running_loop().time()

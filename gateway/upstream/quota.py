@@ -63,7 +63,8 @@ class Governor:
     def __init__(self, settings: QuotaSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
         self.in_flight = 0
-        self.rate = self._limit = settings.requests_per_second
+        self._limit = settings.requests_per_second
+        self._set_rate(self._limit)
         self._fell, self._progress = float("-inf"), WHOLE
         self._tokens, self._counted = float("inf"), clock.now()
         self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
@@ -101,7 +102,7 @@ class Governor:
     def _rise(self) -> None:
         self._refill(self.clock.now())
         self._progress += 1 / self.rate
-        self._set_rate()
+        self._set_rate(self._curve())
         if self.rate == self.settings.requests_per_second:
             self._progress = WHOLE
 
@@ -110,12 +111,15 @@ class Governor:
         if now - self._fell >= CALM:
             self._refill(now)
             self._limit, self._fell, self._progress = self.rate, now, 0.0
-            self._set_rate()
+            self._set_rate(self._curve())
             logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
 
-    def _set_rate(self) -> None:
+    def _curve(self) -> float:
         wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
-        self.rate = min(self.settings.requests_per_second, max(LOWEST, wanted))
+        return min(self.settings.requests_per_second, max(LOWEST, wanted))
+
+    def _set_rate(self, rate: float) -> None:
+        self.rate, self._most = rate, max(1.0, BURST * rate)
 
     async def wait(self, registry: str, *, refresh: bool, patience: float) -> None:
         """Get a place in turn, in order of arrival; refreshes only when nobody else waits.
@@ -153,8 +157,8 @@ class Governor:
             self._let_in()
 
     def _refill(self, now: float) -> None:
-        rate = self.rate
-        self._tokens = min(max(1.0, BURST * rate), self._tokens + (now - self._counted) * rate)
+        tokens, most = self._tokens + (now - self._counted) * self.rate, self._most
+        self._tokens = tokens if tokens < most else most
         self._counted = now
 
     def _let_in(self) -> None:
