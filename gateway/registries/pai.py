@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from gateway import errors
@@ -43,7 +44,7 @@ from gateway.registries.pai_tables import (
     one_spelling,
     rows,
 )
-from gateway.registries.signatures import acs3, timestamp
+from gateway.registries.signatures import REMEMBERED, acs3_form, acs3_signature, timestamp
 from gateway.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.upstream.wire import Request, Response
 
@@ -221,23 +222,41 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
 
 
-def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
-    """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
-    token = credentials.token.reveal()
+DATE, NONCE = "\0date", "\0nonce"
+"""Stand for what differs each time: nothing that is sent holds such a character."""
+
+
+@lru_cache(REMEMBERED)
+def form(request: Request, host: str, key: str, token: str) -> tuple[Mapping[str, str], str, tuple[str, str, str]]:
+    """What is the same each time that a request is signed: its headers, the beginning of its authorization, and its
+    canonical form before the date, from there to the nonce, and after that."""
     payload = hashlib.sha256(request.body).hexdigest() if request.body else EMPTY_SHA256
     signed = {
         "host": host,
         "x-acs-action": request.call,
         "x-acs-version": VERSIONS[request.service],
-        "x-acs-date": timestamp(now),
-        "x-acs-signature-nonce": nonce,
+        "x-acs-date": DATE,
+        "x-acs-signature-nonce": NONCE,
         "x-acs-content-sha256": payload,
     }
     if token:
-        signed |= {"x-acs-security-token": token, "x-acs-accesskey-id": credentials.key}
-    names, signature = acs3(credentials.secret.reveal(), request.method, request.path, request.query, signed, payload)
-    authorization = f"ACS3-HMAC-SHA256 Credential={credentials.key},SignedHeaders={names},Signature={signature}"
-    return {**signed, "accept": "application/json", "Authorization": authorization}
+        signed |= {"x-acs-security-token": token, "x-acs-accesskey-id": key}
+    names, canonical = acs3_form(request.method, request.path, request.query, signed, payload)
+    before, _, rest = canonical.partition(DATE)
+    between, _, after = rest.partition(NONCE)
+    authorization = f"ACS3-HMAC-SHA256 Credential={key},SignedHeaders={names},Signature="
+    return {**signed, "accept": "application/json"}, authorization, (before, between, after)
+
+
+def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
+    """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
+    headers, authorization, (before, between, after) = form(
+        request, host, credentials.key, credentials.token.reveal()
+    )
+    date = timestamp(now)
+    signature = acs3_signature(credentials.secret.reveal(), f"{before}{date}{between}{nonce}{after}")
+    changing = {"x-acs-date": date, "x-acs-signature-nonce": nonce, "Authorization": f"{authorization}{signature}"}
+    return {**headers, **changing}
 
 
 CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
@@ -261,7 +280,7 @@ MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
 
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     """The error of an answer: by its Code, else by its status. Business codes are nine digits."""
-    document = response.document if isinstance(response.document, Mapping) else {}
+    document = response.document if isinstance(response.document, dict) else {}
     code = as_text(document.get("Code") or document.get("code")) or in_xml(response.body, "Code")
     if response.status < 400 and code is None:
         return None

@@ -239,7 +239,7 @@ MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
 
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     """The error of an answer: an error_code even in a 200, a code without a result, else the status."""
-    document = response.document if isinstance(response.document, Mapping) else {}
+    document = response.document if isinstance(response.document, dict) else {}
     number = as_integer(document.get("error_code")) or None
     code = as_text(document.get("code")) or response.headers.get("x-bce-error-code")
     kind: type[errors.RegistryError]

@@ -5,7 +5,6 @@ canonical form of the request; a server that verifies one builds the same form f
 """
 
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +15,11 @@ Pairs = Iterable[tuple[str, str]]
 
 REMEMBERED: Final = 4096
 """Texts and queries that need not be encoded again, since many calls have the same."""
+
+BLOCK: Final = 64
+"""Bytes that SHA-256 takes at a time."""
+INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 @lru_cache(REMEMBERED)
@@ -34,25 +38,28 @@ def _query_string(query: tuple[tuple[str, str], ...]) -> str:
     return "&".join([f"{encode(name)}={encode(value)}" for name, value in sorted(query, key=lambda pair: pair[0])])
 
 
+@lru_cache(maxsize=2)
 def timestamp(now: datetime) -> str:
     """A time as both vendors sign it: in UTC, ``yyyy-MM-ddTHH:mm:ssZ``."""
-    return _second(int(now.timestamp()))
-
-
-@lru_cache(maxsize=2)
-def _second(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()[:-6] + "Z"
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _hmac(key: str, text: str) -> str:
-    keyed = _keyed(key).copy()
-    keyed.update(text.encode())
-    return keyed.hexdigest()
+    """HMAC-SHA256 (RFC 2104) in hex, from states that are begun once for each key: `hmac` takes twice as long."""
+    begun, outer = _keyed(key)
+    inner, whole = begun.copy(), outer.copy()
+    inner.update(text.encode())
+    whole.update(inner.digest())
+    return whole.hexdigest()
 
 
 @lru_cache(maxsize=64)
-def _keyed(key: str) -> hmac.HMAC:
-    return hmac.new(key.encode(), digestmod="sha256")
+def _keyed(key: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    block = key.encode()
+    if len(block) > BLOCK:
+        block = hashlib.sha256(block).digest()
+    block = block.ljust(BLOCK, b"\0")
+    return hashlib.sha256(block.translate(INNER)), hashlib.sha256(block.translate(OUTER))
 
 
 def acs3(
@@ -64,11 +71,23 @@ def acs3(
     ``payload_sha256`` is the lower-case hex digest of the body. Returns (signed header names joined by ``;``,
     signature in hex). Source: Alibaba Cloud, "V3 request body and signature mechanism".
     """
+    signed, canonical = acs3_form(method, path, query, headers, payload_sha256)
+    return signed, acs3_signature(secret, canonical)
+
+
+def acs3_form(
+    method: str, path: str, query: Pairs, headers: Mapping[str, str], payload_sha256: str
+) -> tuple[str, str]:
+    """The signed header names, and the canonical form of a request."""
     names = sorted(headers)
     signed = ";".join(names)
     block = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
-    canonical = "\n".join((method, path or "/", query_string(query), block, signed, payload_sha256))
-    return signed, _hmac(secret, f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}")
+    return signed, "\n".join((method, path or "/", query_string(query), block, signed, payload_sha256))
+
+
+def acs3_signature(secret: str, canonical: str) -> str:
+    """The signature of a canonical form."""
+    return _hmac(secret, f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}")
 
 
 def bce_prefix(access_key: str, timestamp: str, seconds: int) -> str:
@@ -85,11 +104,23 @@ def bce_auth_v1(
     empty ones are left out. Returns (signed header names joined by ``;``, signature in hex). The body is not
     covered. Source: Baidu AI Cloud, "Generating an authentication string".
     """
-    pairs = sorted([f"{encode(name)}={encode(value)}" for name, value in query if name.lower() != "authorization"])
-    lines = sorted([f"{name}:{encode(value.strip())}" for name, value in headers.items() if value.strip()])
-    canonical = "\n".join((method, path, "&".join(pairs), "\n".join(lines)))
-    signed = ";".join([line.partition(":")[0] for line in lines])
+    signed, lines = _bce_lines(tuple(headers.items()))
+    canonical = f"{method}\n{path}\n{_bce_query(tuple(query))}\n{lines}"
     return signed, _hmac(_signing_key(secret, prefix), canonical)
+
+
+@lru_cache(REMEMBERED)
+def _bce_query(query: tuple[tuple[str, str], ...]) -> str:
+    return "&".join(
+        sorted([f"{encode(name)}={encode(value)}" for name, value in query if name.lower() != "authorization"])
+    )
+
+
+@lru_cache(maxsize=64)
+def _bce_lines(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """The signed names, and the canonical lines; all calls of one second have the same."""
+    lines = sorted([f"{name}:{encode(value.strip())}" for name, value in headers if value.strip()])
+    return ";".join([line.partition(":")[0] for line in lines]), "\n".join(lines)
 
 
 @lru_cache(maxsize=64)

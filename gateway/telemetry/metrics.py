@@ -114,7 +114,7 @@ class Metrics(Facts):
             code = error.code if isinstance(error, RegistryError) else "CANCELLED"
             if isinstance(error, RegistryThrottled):
                 self.throttles.add(registry, call)
-        self.attempts.add(registry, call, code)
+        self.attempts.of[registry, call, code] += 1
         self.attempt_times.add(perf_counter() - attempt.started, registry, call)
 
     def answered(self, registry: str, call: str, state: State) -> None:

@@ -4,7 +4,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from types import TracebackType
 
 from gateway.errors import (
     RegistryError,
@@ -66,21 +65,23 @@ class Breaker:
         if self._until is not None and (self._probing or self.state is State.OPEN):
             raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._until - self.now(), 3)))
 
-    def call(self, *, slowing: bool = False) -> "Passage":
-        """Around one call: lets it pass and notes how it ends; one that is cancelled says nothing.
-
-        Nor does a throttle while the caller is still ``slowing`` down. Raises `RegistryResting` before the call.
-        """
-        return Passage(self, slowing)
-
     def begin(self) -> bool:
-        """Let a call pass; whether it is a probe."""
+        """Let a call pass; whether it is a probe. Raises `RegistryResting` instead."""
+        if self._until is None:
+            return False
         self.check()
-        self._probing = self._until is not None
-        return self._probing
+        self._probing = True
+        return True
 
-    def end(self, probe: bool, failed: bool | None) -> None:
-        """Note how a call ended; None for one that says nothing."""
+    def end(self, probe: bool, error: BaseException | None = None, *, slowing: bool = False) -> None:
+        """Note how a call ended; one that is cancelled says nothing, nor does a throttle while the caller is still
+        ``slowing`` down."""
+        if error is None:
+            failed: bool | None = False
+        elif not isinstance(error, RegistryError) or (slowing and isinstance(error, RegistryThrottled)):
+            failed = None
+        else:
+            failed = isinstance(error, FAILURES)
         if probe:
             self._probing = False
             self._judge(failed)
@@ -117,26 +118,3 @@ class Breaker:
         self._until = self.now() + self._rest
         self.facts.opened(self.registry)
         logger.warning("%s keeps failing: it is left alone for %.0f s.", self.registry, self._rest)
-
-
-class Passage:
-    """Around one call."""
-
-    __slots__ = ("breaker", "probe", "slowing")
-
-    def __init__(self, breaker: Breaker, slowing: bool) -> None:
-        self.breaker, self.slowing = breaker, slowing
-
-    def __enter__(self) -> None:
-        self.probe = self.breaker.begin()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            failed: bool | None = False
-        elif not isinstance(error, RegistryError) or (self.slowing and isinstance(error, RegistryThrottled)):
-            failed = None
-        else:
-            failed = isinstance(error, FAILURES)
-        self.breaker.end(self.probe, failed)

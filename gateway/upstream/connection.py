@@ -57,6 +57,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["Connection"], None]) -> None:
         self.loop, self.lost, self.kept, self.since = loop, lost, False, 0.0
+        self._lines: dict[bytes, bytes] = {}
+        self.on_header = self._lines.__setitem__  # there are many of them: a method would be called for each
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Received] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -81,7 +83,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _begin(self) -> None:
-        self._lines: dict[bytes, bytes] = {}
+        self._lines.clear()
         self._parts: list[bytes] = []
         self._unpacking: zlib._Decompress | None = None
 
@@ -115,7 +117,7 @@ class Connection(asyncio.Protocol):
         else:
             parts = self._parts
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            answer.set_result(Received(self._status, Headers(self._lines), body))
+            answer.set_result(Received(self._status, Headers(self._head), body))
 
     # What the socket tells
 
@@ -132,8 +134,11 @@ class Connection(asyncio.Protocol):
             self._end(TooLarge() if isinstance(error.__context__, TooLarge) else Garbled())
             self.close()
         else:
-            self._size += len(data) if self._awaits_head else 0
-            if self._awaits_head and self._size > LARGEST_HEAD:
+            if not self._awaits_head:
+                self._lines.clear()  # nobody needs those that come after a body
+                return
+            self._size += len(data)
+            if self._size > LARGEST_HEAD:
                 self._end(Garbled())
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -150,12 +155,9 @@ class Connection(asyncio.Protocol):
         if self._answer is None:  # nobody asked
             raise Garbled
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._awaits_head:  # and not after a body
-            self._lines[name.lower()] = value
-
     def on_headers_complete(self) -> None:
-        lines, self._status = self._lines, self._parser.get_status_code()
+        lines = self._head = {name.lower(): value for name, value in self._lines.items()}
+        self._status = self._parser.get_status_code()
         self._awaits_head, self._size = False, 0
         framed = b"content-length" in lines or b"transfer-encoding" in lines or self._status in WITHOUT_BODY
         self._until_closed = not framed

@@ -5,8 +5,9 @@ No redirect is followed, no cookie kept, no proxy looked for, and nothing is eve
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from socket import SOCK_STREAM
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,12 +40,19 @@ def trusted() -> ssl.SSLContext:
 
 def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """A request as it goes out. Raises ValueError for a line break where none may be."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
-    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{lines}{length}\r\n"
-    if head.count("\n") != head.count("\r") or head.count("\r") != len(headers) + (5 if length else 4):
+    values = tuple(headers.values())
+    said = "".join((target, *values))
+    if "\n" in said or "\r" in said:
         raise ValueError("a line break in a request's head")
+    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
+    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{form(tuple(headers)) % values}{length}\r\n"
     return head.encode() + body
+
+
+@lru_cache(maxsize=64)
+def form(names: tuple[str, ...]) -> str:
+    """The lines of headers of these names, which are of the gateway's own making, before their values are put in."""
+    return "".join([f"{name}: %s\r\n" for name in names])
 
 
 class Connections:
@@ -56,7 +64,7 @@ class Connections:
         self.netloc, self.path = parts.netloc, parts.path
         self._host, self._port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         self._tls = parts.scheme == "https"
-        self._places = asyncio.Semaphore(most)
+        self._free, self._waiting = most, deque[asyncio.Future[None]]()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -67,34 +75,40 @@ class Connections:
         """The answer to a request; ``limit`` in bytes of its unpacked body, ``ends`` the loop's time until which all of
         it may take. Raises OSError (TimeoutError), `Garbled`, `TooLarge`."""
         request = message(method, self.path + target, headers, body)
-        connection = await self._take(ends)
+        if self._free:  # then nobody waits
+            self._free -= 1
+        else:
+            await self._place(ends)
+        connection = None
         try:
+            connection = self._unused() or await self._connect_before(ends)
             return await connection.exchange(request, limit, ends)
         finally:
-            self._places.release()
-            if connection.kept:
+            self._leave()
+            if connection is not None:
                 self._keep(connection)
-            else:
-                connection.close()
 
-    async def _take(self, ends: float) -> Connection:
-        """A connection for one call alone, in order of asking: one that is kept, or a new one."""
-        if self._places.locked():
-            await asyncio.sleep(0)  # what follows is a task's
-            async with asyncio.timeout_at(ends):
-                await self._places.acquire()
-        else:
-            await self._places.acquire()  # at once
-        connection = self._unused()
-        if connection is not None:
-            return connection
+    async def _place(self, ends: float) -> None:
+        """Wait for the place of another call, in order of asking."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
             await asyncio.sleep(0)  # what follows is a task's
             async with asyncio.timeout_at(ends):
-                return await self._connect()
+                await turn
         except BaseException:
-            self._places.release()
+            if not turn.cancel() and not turn.cancelled():
+                self._leave()
             raise
+
+    def _leave(self) -> None:
+        """Give a place to whoever has waited longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
     def _unused(self) -> Connection | None:
         while self._idle:
@@ -102,6 +116,11 @@ class Connections:
             if not connection.transport.is_closing():
                 return connection
         return None
+
+    async def _connect_before(self, ends: float) -> Connection:
+        await asyncio.sleep(0)  # what follows is a task's
+        async with asyncio.timeout_at(ends):
+            return await self._connect()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -119,11 +138,14 @@ class Connections:
         return connection
 
     def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.since = loop.time()
+        """Use a connection again, if it can be."""
+        if not connection.kept:
+            connection.close()
+            return
+        connection.since = connection.loop.time()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(KEPT, self._close_unused)
+            self._sweep = connection.loop.call_later(KEPT, self._close_unused)
 
     def _close_unused(self) -> None:
         now = asyncio.get_running_loop().time()

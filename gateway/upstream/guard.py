@@ -68,14 +68,15 @@ class Guard:
 
         Raises the `RegistryError` of the last attempt, `RegistryResting` or `RegistryBusy` when none was made.
         """
-        ends = self.clock.now() + self.retry.deadline
+        now = self.clock.now()
+        ends = now + self.retry.deadline
         retry = self._retry(destination.registry)
         retry.earn()
         attempt = self._hedged if self.hedging.enabled else self._attempt
         attempts, failure = 0, None
         while True:
             try:
-                return await attempt(destination, request, refresh, ends)
+                return await attempt(destination, request, refresh, now, ends)
             except (RegistryResting, RegistryBusy) as refusal:
                 raise failure or refusal from None
             except RegistryError as error:
@@ -86,6 +87,7 @@ class Guard:
                 if pause is None:
                     raise
             await self.clock.sleep(pause)
+            now = self.clock.now()
             self.facts.retried(destination.registry, request.call)
 
     async def _attempt(
@@ -93,29 +95,46 @@ class Guard:
         destination: Destination,
         request: Request,
         refresh: bool,
+        now: float,
         ends: float,
         sent: "asyncio.Future[float] | None" = None,
     ) -> Any:
         """One request on the wire; ``sent`` is told when it goes out."""
-        breaker = self._breaker(destination.registry)
-        governor = self._governor(destination, request)
+        registry = destination.registry
+        breaker, governor = self._breaker(registry), self._governor(destination, request)
         breaker.check()
-        queued = self.clock.now()
-        async with governor.place(destination.registry, refresh=refresh, patience=ends - queued):
-            with breaker.call(slowing=not governor.lowest):
-                now = self.clock.now()
-                self.facts.waited(destination.registry, now - queued)
-                if sent is not None:
-                    sent.set_result(now)
-                if ends - now < destination.timeout:
-                    destination = replace(destination, timeout=ends - now)
-                return await self.sender.send(destination, request)
+        queued = now
+        if not governor.enter(now, refresh=refresh):
+            await governor.wait(registry, refresh=refresh, patience=ends - queued)
+            now = self.clock.now()
+        slowing = not governor.lowest
+        try:
+            probe = breaker.begin()
+        except RegistryResting as error:
+            governor.leave(error)
+            raise
+        try:
+            self.facts.waited(registry, now - queued)
+            if sent is not None:
+                sent.set_result(now)
+            if ends - now < destination.timeout:
+                destination = replace(destination, timeout=ends - now)
+            document = await self.sender.send(destination, request)
+        except BaseException as error:
+            breaker.end(probe, error, slowing=slowing)
+            governor.leave(error)
+            raise
+        breaker.end(probe)
+        governor.leave(None)
+        return document
 
-    async def _hedged(self, destination: Destination, request: Request, refresh: bool, ends: float) -> Any:
+    async def _hedged(
+        self, destination: Destination, request: Request, refresh: bool, now: float, ends: float
+    ) -> Any:
         """One attempt, and a second one beside it when the first is slow; the first answer is taken."""
         times = self._times[destination.registry, request.call]
         sent: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        first = asyncio.ensure_future(self._attempt(destination, request, refresh, ends, sent))
+        first = asyncio.ensure_future(self._attempt(destination, request, refresh, now, ends, sent))
         tasks = [first]
         try:
             if len(times) >= SAMPLES:
@@ -124,7 +143,7 @@ class Guard:
                 tasks.append(timer)
                 await asyncio.wait((first, timer), return_when=asyncio.FIRST_COMPLETED)
                 if not first.done() and self._retry(destination.registry).spend():
-                    second = asyncio.ensure_future(self._attempt(destination, request, refresh, ends))
+                    second = asyncio.ensure_future(self._attempt(destination, request, refresh, self.clock.now(), ends))
                     tasks.append(second)
                     self.facts.hedged(destination.registry, request.call)
                     document = await either(first, second)

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 
 from gateway.errors import RegistryBusy, RegistryThrottled
 from gateway.settings import QuotaSettings
@@ -59,26 +58,19 @@ class Clock:
 
 
 class Governor:
-    """The quota of one account's calls of one name."""
+    """The quota of one account's calls of one name; ``rate`` is the calls per second that are permitted now."""
 
     def __init__(self, settings: QuotaSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
         self.in_flight = 0
         self._limit = settings.requests_per_second
+        self._set_rate(self._limit)
         self._fell, self._progress = float("-inf"), WHOLE
         self._tokens, self._counted = float("inf"), clock.now()
         self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
         self._borrows = False
         self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def rate(self) -> float:
-        """Calls per second that are permitted now."""
-        if self._progress == WHOLE:
-            return self.settings.requests_per_second
-        wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
-        return min(self.settings.requests_per_second, max(LOWEST, wanted))
 
     @property
     def lowest(self) -> bool:
@@ -90,45 +82,50 @@ class Governor:
         """Calls that wait for their turn."""
         return sum(map(len, self._queues))
 
-    def place(self, registry: str, *, refresh: bool, patience: float) -> "Place":
-        """A place for one call, in order of arrival; refreshes only when nobody else waits.
-
-        ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`. How the call ends tells how
-        many more are permitted.
-        """
-        return Place(self, registry, refresh, patience)
-
-    def enter(self, refresh: bool) -> bool:
-        """Take a place if nobody is before and one is free."""
+    def enter(self, now: float, *, refresh: bool) -> bool:
+        """Take a place for one call, if nobody is before and one is free; it is to be left."""
         before, refreshes = self._queues
         if before or (refresh and refreshes) or self.in_flight >= self.settings.in_flight:
             return False
-        self._refill()
+        self._refill(now)
         return self._take(refresh)
 
     def leave(self, error: BaseException | None) -> None:
-        """Give a place back, with how the call ended."""
+        """Give a place back; how the call ended tells how many more are permitted."""
         if error is None:
-            self._rise()
+            if self._progress != WHOLE:
+                self._rise()
         elif isinstance(error, RegistryThrottled):
             self._fall()
         self._leave()
 
     def _rise(self) -> None:
-        if self._progress != WHOLE:
-            self._refill()
-            self._progress += 1 / self.rate
-            if self.rate == self.settings.requests_per_second:
-                self._progress = WHOLE
+        self._refill(self.clock.now())
+        self._progress += 1 / self.rate
+        self._set_rate(self._curve())
+        if self.rate == self.settings.requests_per_second:
+            self._progress = WHOLE
 
     def _fall(self) -> None:
-        if self.clock.now() - self._fell >= CALM:
-            self._refill()
-            self._limit, self._fell, self._progress = self.rate, self.clock.now(), 0.0
+        now = self.clock.now()
+        if now - self._fell >= CALM:
+            self._refill(now)
+            self._limit, self._fell, self._progress = self.rate, now, 0.0
+            self._set_rate(self._curve())
             logger.info("Throttled at %.1f calls per second; going on with %.1f.", self._limit, self.rate)
 
-    async def wait(self, registry: str, refresh: bool, patience: float) -> None:
-        """Get a place in turn."""
+    def _curve(self) -> float:
+        wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
+        return min(self.settings.requests_per_second, max(LOWEST, wanted))
+
+    def _set_rate(self, rate: float) -> None:
+        self.rate, self._most = rate, max(1.0, BURST * rate)
+
+    async def wait(self, registry: str, *, refresh: bool, patience: float) -> None:
+        """Get a place in turn, in order of arrival; refreshes only when nobody else waits.
+
+        ``patience`` bounds waiting in seconds, as the settings do. Raises `RegistryBusy`.
+        """
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         queue = self._queues[refresh]
         queue[turn] = None
@@ -159,14 +156,14 @@ class Governor:
         if self._queues[0] or self._queues[1]:
             self._let_in()
 
-    def _refill(self) -> None:
-        now, rate = self.clock.now(), self.rate
-        self._tokens = min(max(1.0, BURST * rate), self._tokens + (now - self._counted) * rate)
+    def _refill(self, now: float) -> None:
+        tokens, most = self._tokens + (now - self._counted) * self.rate, self._most
+        self._tokens = tokens if tokens < most else most
         self._counted = now
 
     def _let_in(self) -> None:
         """Let in all whom places and tokens allow; if it is a token that lacks, come back when it is due."""
-        self._refill()
+        self._refill(self.clock.now())
         for refreshes, queue in enumerate(self._queues):
             while queue and self.in_flight < self.settings.in_flight:
                 turn = next(iter(queue))
@@ -203,21 +200,3 @@ class Governor:
     def _due(self) -> None:
         self._timer = None
         self._let_in()
-
-
-class Place:
-    """Around one call."""
-
-    __slots__ = ("governor", "patience", "refresh", "registry")
-
-    def __init__(self, governor: Governor, registry: str, refresh: bool, patience: float) -> None:
-        self.governor, self.registry, self.refresh, self.patience = governor, registry, refresh, patience
-
-    async def __aenter__(self) -> None:
-        if not self.governor.enter(self.refresh):
-            await self.governor.wait(self.registry, self.refresh, self.patience)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.governor.leave(error)

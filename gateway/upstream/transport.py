@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import perf_counter
+from functools import lru_cache
+from time import perf_counter, time
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,11 +23,22 @@ from gateway.errors import (
 from gateway.registries.signatures import query_string
 from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
+from gateway.telemetry.identity import random
 from gateway.upstream.connection import Garbled, TooLarge
 from gateway.upstream.connections import Connections
 from gateway.upstream.wire import Destination, Request, Response, Standing
 
 logger = logging.getLogger("gateway.upstream")
+
+
+def this_second() -> datetime:
+    """The time to the second: signatures carry no more of it."""
+    return second(int(time()))
+
+
+@lru_cache(maxsize=2)
+def second(at: int) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
 
 
 class Transport:
@@ -36,7 +47,7 @@ class Transport:
     ``clock`` gives the time that signatures carry; every request is told to ``facts``.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), facts: Facts = SILENT) -> None:
+    def __init__(self, clock: Callable[[], datetime] = this_second, facts: Facts = SILENT) -> None:
         self.clock, self.facts = clock, facts
 
     async def __aenter__(self) -> Self:
@@ -56,8 +67,13 @@ class Transport:
         """
         with self.facts.attempt(destination.registry, request.call, request.method) as attempt:
             ends = asyncio.get_running_loop().time() + destination.timeout
+            keyring = destination.keyring
             try:
-                response, error = await self._answered(destination, request, ends)
+                if isinstance(keyring, Standing):
+                    response = await self._exchange(destination, request, keyring.credentials, ends)
+                    error = destination.check(response)
+                else:
+                    response, error = await self._answered(destination, request, ends)
                 attempt.status = response.status
             except TimeoutError:
                 error = RegistryTimeout(destination.registry)
@@ -95,9 +111,6 @@ class Transport:
     ) -> tuple[Response, RegistryError | None]:
         """A response and its error; where the credentials are not accepted and there are others now, that of those."""
         keyring = destination.keyring
-        if isinstance(keyring, Standing):
-            response = await self._exchange(destination, request, keyring.credentials, ends)
-            return response, destination.check(response)
         await asyncio.sleep(0)  # what follows is a task's
         async with asyncio.timeout_at(ends):
             credentials = await keyring.current()
@@ -116,7 +129,7 @@ class Transport:
         connections = self._connections.get(address)
         if connections is None:
             connections = self._connections[address] = Connections(address)
-        headers = destination.sign(request, connections.netloc, credentials, self.clock(), secrets.token_hex(16))
+        headers = destination.sign(request, connections.netloc, credentials, self.clock(), random()[:32])
         target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
         received = await connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
         return Response(received.status, received.headers, received.body, decoded(received.body))

@@ -36,14 +36,10 @@ class Call:
     """A call under way, which a test ends as it likes."""
 
     def __init__(self, breaker: Breaker) -> None:
-        self.passage = breaker.call()
-        self.passage.__enter__()
+        self.breaker, self.probe = breaker, breaker.begin()
 
     def end(self, error: BaseException | None) -> None:
-        if error is None:
-            self.passage.__exit__(None, None, None)
-        else:
-            assert not self.passage.__exit__(type(error), error, None)
+        self.breaker.end(self.probe, error)
 
 
 class Machine(RuleBasedStateMachine):

@@ -3,8 +3,8 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -23,9 +23,22 @@ def governor(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> G
     return Governor(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
 
 
+@asynccontextmanager
+async def place(quota: Governor, *, refresh: bool = False, patience: float = 1000) -> AsyncIterator[None]:
+    """Around one call, as the guard makes it."""
+    if not quota.enter(now(), refresh=refresh):
+        await quota.wait("pai", refresh=refresh, patience=patience)
+    try:
+        yield
+    except BaseException as error:
+        quota.leave(error)
+        raise
+    quota.leave(None)
+
+
 async def use(quota: Governor, seconds: float = 0, *, refresh: bool = False, patience: float = 1000) -> float:
     """Take a place for some seconds; the time when it was got."""
-    async with quota.place("pai", refresh=refresh, patience=patience):
+    async with place(quota, refresh=refresh, patience=patience):
         got = now()
         await asyncio.sleep(seconds)
     return got
@@ -33,7 +46,7 @@ async def use(quota: Governor, seconds: float = 0, *, refresh: bool = False, pat
 
 async def throttle(quota: Governor) -> None:
     with pytest.raises(RegistryThrottled):
-        async with quota.place("pai", refresh=False, patience=1000):
+        async with place(quota):
             raise RegistryThrottled("pai")
 
 
@@ -127,7 +140,7 @@ Step = tuple[float, float, float | None, bool, bool]
 def test_whoever_leaves_and_however_no_place_is_lost(steps: list[Step]) -> None:
     async def one(quota: Governor, start: float, length: float, refresh: bool, fails: bool) -> None:
         await asyncio.sleep(start)
-        async with quota.place("pai", refresh=refresh, patience=5):
+        async with place(quota, refresh=refresh, patience=5):
             assert quota.in_flight <= 2
             await asyncio.sleep(length)
             if fails:
