@@ -170,7 +170,7 @@ def told_versions(
     how = None if derived is None else in_one(operation, operation.registries[ref.registry].kind, field, ask, selection)
     if derived is None or how is None:
         return None
-    name = (ref, field, ask, selection.frozen)
+    name = ref, how
     found: Connection | None = derived.get(name)
     if found is None:
         found = whole_connection(operation, ref, how, rows)

@@ -8,6 +8,7 @@ from gateway.catalog.plan import Bound, keys_of
 from gateway.catalog.registry import Registry
 from gateway.catalog.told import Told, row
 from gateway.registries.fields import Raw, Shape
+from gateway.registries.kind import Kind
 from gateway.upstream.source import Answer
 
 Derived = dict[Any, Any]
@@ -26,14 +27,15 @@ class Telling(Protocol):
 
 
 class Knowledge:
-    """What is known of each object. Pages of lists are remembered as such until something of an object is asked, lists
-    of an object's versions until something of a version is."""
+    """What is known of each object. Answers that were read are remembered as such until something is asked, pages of
+    lists until something of an object in them is, lists of an object's versions until something of a version is."""
 
     def __init__(self, registries: Mapping[str, Registry]) -> None:
         self.registries = registries
         self._unread: dict[Ref, Told] = {}
+        self._heard: list[tuple[Ref, Bound, Answer]] = []
         self._lists: dict[Ref, Telling] = {}
-        self._versions_asked = False
+        self._knows_versions = False
         self._known: dict[Ref, list[Said]] = {}
 
     def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
@@ -42,6 +44,7 @@ class Knowledge:
         known = self.said(ref)
         if not known:
             self._known[ref] = [(shape, raw, derived)]
+            self._knows_versions |= len(ref.keys) > 1
         elif all(raw is not said for _, said, _ in known):
             self._known[ref].append((shape, raw, derived))
         else:
@@ -51,6 +54,7 @@ class Knowledge:
 
     def learn_page(self, told: Told) -> None:
         """Remember what a page of a list said of its objects, when something of them is asked."""
+        self._learn_heard()
         if self._known.keys().isdisjoint(told.raws) and self._unread.keys().isdisjoint(told.raws):
             self._unread |= dict.fromkeys(told.raws, told)
             return
@@ -90,12 +94,19 @@ class Knowledge:
                     if canonical is not None and canonical != ref:
                         self.learn(canonical, part.shape, raw, answer.derived)
 
+    def _learn_heard(self) -> None:
+        heard, self._heard = self._heard, []
+        for ref, bound, answer in heard:
+            self.learn_answer(ref, bound, answer)
+
     def said(self, ref: Ref) -> Sequence[Said]:
         """What answers said of an object, in the order in which they came."""
-        if len(ref.keys) > 1:
-            self._versions_asked = True
-            telling = self._lists.pop(ref.owner, None) if self._lists else None
+        if self._heard:
+            self._learn_heard()
+        if self._lists and len(ref.keys) > 1:
+            telling = self._lists.pop(ref.owner, None)
             if telling is not None:
+                self._knows_versions = True
                 self._unread |= dict.fromkeys(telling.told.raws, telling.told)
         told = self._unread.pop(ref, None) if self._unread else None
         if told is not None:
@@ -106,14 +117,15 @@ class Knowledge:
         """Whether nothing is known of an object's versions but what this list tells."""
         if owner in self._lists:
             return self._lists[owner] is telling
-        if not self._versions_asked:
+        if not self._knows_versions:
             return True
         told, unread = telling.told, self._unread
         return self._known.keys().isdisjoint(told.raws) and all(unread.get(ref, told) is told for ref in told.raws)
 
     def canonical(self, ref: Ref) -> Ref | None:
         """The reference under which its registry knows the object best; None while that is not known."""
-        if self.registries[ref.registry].kind.is_canonical(ref.entity, ref.keys):
+        kind = self.registries[ref.registry].kind
+        if is_canonical(kind, ref):
             return ref
         for shape, raw, _ in self.said(ref):
             if shape.whole:
@@ -134,3 +146,8 @@ class Knowledge:
                 if isinstance(said, Mapping) and latest.shape.key(said) == name:
                     self.learn(child, latest.shape, said)
         return child
+
+
+def is_canonical(kind: Kind, ref: Ref) -> bool:
+    """Whether a reference is surely the one under which its registry knows the object best."""
+    return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)

@@ -12,8 +12,9 @@ from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, at_once
+from gateway.catalog.course import Course
 from gateway.catalog.ids import Ref
-from gateway.catalog.knowledge import Knowledge
+from gateway.catalog.knowledge import Knowledge, is_canonical
 from gateway.catalog.pending import Missing, Pending, Putting, Taking
 from gateway.catalog.plan import Bound, Want, keys_of, options, plan, sure
 from gateway.catalog.reading import Record
@@ -54,6 +55,12 @@ class Operation(Knowledge, Calls):
 
     async def entity(self, ref: Ref, selection: Selection) -> Record | None:
         """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise."""
+        if not self.answers and not self.versions:
+            kind = self.registries[ref.registry].kind
+            course = Course.of(kind, ref.entity, selection.existing) if is_canonical(kind, ref) else None
+            read = None if course is None else await course.run(self, ref)
+            if read is not None:
+                return read
         record, left = Record(), Pending()
         settle(self, record, ref, selection.existing, left)
         if left:
@@ -102,6 +109,12 @@ class Operation(Knowledge, Calls):
     def later(self, record: Record, ref: Ref, selection: Selection) -> "Later":
         """What is asked of an object, and loaded into its record when it is read."""
         return Later(self, record, ref, selection)
+
+    def hear(self, ref: Ref, owner: Ref | None, bound: Bound, answer: Answer) -> None:
+        """Remember that an answer told of an object, and of the one that it belongs to, what was asked of them."""
+        self._heard.append((ref, bound, answer))
+        for one in (ref,) if owner is None else (ref, owner):
+            self._tried.setdefault(one, set()).add(bound)
 
     # What is left
 

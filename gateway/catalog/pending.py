@@ -1,5 +1,4 @@
-"""What is left of some objects when what is known of them is settled, and waiting for it with as few tasks as it takes.
-"""
+"""What is left of some objects when what is known of them is settled, and waiting for it with few tasks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -66,7 +65,9 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.coming or self.missing or self.put or self.waits)
 
-    def expect(self, future: "asyncio.Future[V]", came: "Callable[[Pending, T, asyncio.Future[V]], None]", word: T) -> None:
+    def expect(
+        self, future: "asyncio.Future[V]", came: "Callable[[Pending, T, asyncio.Future[V]], None]", word: T
+    ) -> None:
         """Tell ``came`` of a future when it ends, with a word; what that raises ends all."""
         self.coming += 1
         future.add_done_callback(partial(self._hear, came, word))

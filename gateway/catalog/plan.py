@@ -9,7 +9,6 @@ from gateway.catalog.selection import EXISTS, LATER, ROWS_LATER, Ask, Selection
 from gateway.registries.fields import ABSENT, Field, Shape, Table
 from gateway.registries.kind import Call, Keys, Kind
 
-
 ALL: Final = ((), (0,), (0, 1))
 """What a call takes that needs all of an object's keys, by how many there are."""
 
@@ -89,9 +88,7 @@ def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
     return None
 
 
-def candidates(
-    kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Collection[Bound]
-) -> tuple[Bound, ...]:
+def candidates(kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Collection[Bound]) -> tuple[Bound, ...]:
     """The calls that can supply a field of this object and were not tried for it yet."""
     return bounds(ref, tellers(kind, ref.entity, ask.field, selection), (), (), tried)
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.catalog import connections
 from gateway.catalog.ids import Ref
+from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.pending import Missing, Pending, Putting
 from gateway.catalog.plan import filtering, says
 from gateway.catalog.reading import Reading, Record
@@ -18,7 +19,7 @@ def settle(operation: "Operation", record: Record, ref: Ref, selection: Selectio
     """Put what is known of an object into its record; the rest is ``left``."""
     said = operation.said(ref)
     kind = operation.registries[ref.registry].kind
-    canonical = ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
+    canonical = is_canonical(kind, ref)
     if said:
         shape, raw, _ = said[0]
         reading = Reading.of(selection, kind, ref.entity, shape, canonical)
@@ -28,7 +29,9 @@ def settle(operation: "Operation", record: Record, ref: Ref, selection: Selectio
         record |= reading.read({}, ref)
     missing = reading.untold
     if reading.rest:
-        more = {ask: below for ask, below in reading.rest.items() if not field(operation, record, ref, ask, below, left)}
+        more = {
+            ask: below for ask, below in reading.rest.items() if not field(operation, record, ref, ask, below, left)
+        }
         if more:
             missing = selection.part({ask: selection[ask] for ask in selection if ask in missing or ask in more})
     if missing:

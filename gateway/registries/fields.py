@@ -83,7 +83,7 @@ class Rows:
 def at(raw: Any, path: tuple[str, ...]) -> Any:
     """The value under nested keys, None where a step is missing."""
     for key in path:
-        if not isinstance(raw, Mapping):
+        if type(raw) is not dict and not isinstance(raw, Mapping):
             return None
         raw = raw.get(key)
     return raw
@@ -128,8 +128,8 @@ def as_objects(value: Any) -> list[Raw] | None:
 
 def as_object(value: Any) -> Raw | None:
     """An object, or one written as JSON text; ``""`` is an empty object."""
-    decoded = as_json(value)
-    return decoded if isinstance(decoded, Mapping) else None
+    decoded = value if type(value) is dict else as_json(value)
+    return decoded if type(decoded) is dict or isinstance(decoded, Mapping) else None
 
 
 def as_json(value: Any) -> Any:

@@ -1,0 +1,147 @@
+"""The short course: one object alone, where it is settled beforehand what each answer has to tell of it.
+
+Nothing is planned or looked for then; the record is read from the answers. Where one of them fails or tells less than
+it should, there is no record, and the operation goes its usual way, with the calls that were made.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.catalog.connections import told_versions
+from gateway.catalog.ids import OWNERS, Ref
+from gateway.catalog.pending import Pending
+from gateway.catalog.plan import Bound, keys_of, says, sure
+from gateway.catalog.reading import Reading, Record
+from gateway.catalog.selection import EXISTS, Ask, Selection
+from gateway.errors import RegistryError
+from gateway.registries.fields import UNSAID, Field
+from gateway.registries.kind import Call, Kind, Part
+from gateway.upstream.source import Answer
+
+if TYPE_CHECKING:
+    from gateway.catalog.operation import Operation
+
+OWNER: Final = {"model", "algorithm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What one call's answer has to tell: the object itself, as far as it stands there, and pages of its versions."""
+
+    call: Call
+    part: Part
+    reading: Reading
+    versions: Sequence[tuple[Ask, Selection, Field]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """All that is asked of an object of one type: what is known of it ``beforehand``, the calls that have to tell the
+    rest, and how the one that it belongs to is read from the answer."""
+
+    beforehand: Reading
+    tellings: Sequence[Telling]
+    owner: tuple[Ask, Reading] | None
+
+    @classmethod
+    def of(cls, kind: Kind, entity: str, selection: Selection) -> "Course | None":
+        """For objects under canonical references; None where answers leave something to settle."""
+        name = kind, entity, "course"
+        found: Course | None = selection.known.get(name)
+        if found is None and name not in selection.known:
+            found = selection.known[name] = planned(kind, entity, selection)
+        return found
+
+    async def run(self, operation: "Operation", ref: Ref) -> Record | None:
+        """The record of an object of which nothing is known, None if it cannot be had so. Raises what an operation
+        cannot go on from."""
+        bounds = [Bound(ref.registry, one.call, keys_of(ref, one.call)) for one in self.tellings]
+        owner = None if self.owner is None else ref.owner
+        if owner is not None:
+            operation.versions[owner] = {ref: None}
+        sent = [operation.send(bound) for bound in bounds]
+        left = Pending()
+        for one in sent:
+            if not one.done():
+                left.expect(one, check, None)
+        try:
+            if left.coming:
+                await left.close()
+            return self._read(operation, ref, owner, bounds, [one.result() for one in sent])
+        except RegistryError:
+            return None
+
+    def _read(
+        self, operation: "Operation", ref: Ref, owner: Ref | None, bounds: Sequence[Bound], answers: Sequence[Answer]
+    ) -> Record | None:
+        record = self.beforehand.read({}, ref)
+        for one, answer in zip(self.tellings, answers, strict=True):
+            raw = one.part.locate(answer.document, ref.keys)
+            if raw is None:
+                return None
+            record |= one.reading.read(raw, ref)
+            for ask, below, field in one.versions:
+                rows = field.read(raw)
+                page = (
+                    None if rows is UNSAID else told_versions(operation, ref, ask, below, field, rows, answer.derived)
+                )
+                if page is None:
+                    return None
+                record[ask.key] = page
+            if owner is not None and self.owner is not None:
+                ask, reading = self.owner
+                record[ask.key] = nested = reading.read(raw, owner)
+                del nested[EXISTS.field]
+        del record[EXISTS.field]
+        for bound, answer in zip(bounds, answers, strict=True):
+            operation.hear(ref, owner, bound, answer)
+        return record
+
+
+def planned(kind: Kind, entity: str, selection: Selection) -> Course | None:
+    beforehand = Reading.of(selection, kind, entity, None, canonical=True)
+    calls, left = sure(kind, entity, beforehand.untold)
+    if left or not calls or any(ask.field not in OWNER for ask in beforehand.rest):
+        return None
+    tellings = [telling(kind, entity, call, group) for call, group in calls]
+    told = [one for one in tellings if one is not None]
+    owners = [reading_of_owner(kind, entity, told, below) for below in beforehand.rest.values()]
+    if len(told) < len(tellings) or None in owners or len(owners) > 1:
+        return None
+    owner = next(((ask, reading) for ask, reading in zip(beforehand.rest, owners, strict=True) if reading), None)
+    return Course(beforehand, told, owner)
+
+
+def telling(kind: Kind, entity: str, call: Call, group: Selection) -> Telling | None:
+    """What a call's answer has to tell; None if it may leave something open."""
+    parts = [part for part in call.parts if part.shape.entity == entity]
+    if len(parts) != 1:
+        return None
+    [part] = parts
+    reading = Reading.of(group, kind, entity, part.shape, canonical=True)
+    field = part.shape.fields.get("versions")
+    if not reading.rest:
+        return Telling(call, part, reading, ())
+    if field is None or any(ask.field != "versions" or not says(field, below) for ask, below in reading.rest.items()):
+        return None
+    return Telling(call, part, reading, [(ask, below, field) for ask, below in reading.rest.items()])
+
+
+def reading_of_owner(kind: Kind, entity: str, tellings: Sequence[Telling], selection: Selection) -> Reading | None:
+    """How the object that a version belongs to is read from the one answer about the version; None where that may leave
+    something open, or the version's key may be one that its owner cannot have."""
+    name = OWNERS[entity]
+    if len(tellings) != 1 or kind.keys[name] != kind.keys[entity][:1]:
+        return None
+    [one] = tellings
+    shape = one.part.shape.owner
+    if shape is None or any(part.shape.entity == name for part in one.call.parts):
+        return None
+    reading = Reading.of(selection.existing, kind, name, shape, canonical=True)
+    return None if reading.rest else reading
+
+
+def check(_: Pending, __: Any, sent: "asyncio.Future[Answer]") -> None:
+    sent.result()
