@@ -43,7 +43,7 @@ class Execution(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*args, **kwargs)
         context: Context = self.context_value
         self.way = context.ways.of(self.operation, self.fragment_definitions, self.variable_values.coerced)
-        self._relevant_sub_fields = self.way.subfields
+        self._relevant_sub_fields = self.way.subfields  # graphql-core would forget them with the execution
 
     def execute_collected_root_fields(
         self,
