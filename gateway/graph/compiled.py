@@ -2,13 +2,13 @@
 
 It does what executing the operation does, without walking the document again: the same root functions load the
 records (`gateway.graph.roots`), and functions written for the selection project them. Introspection, subscriptions
-and incremental delivery are left to Strawberry's executor; so is a field that is not just held by a record.
+and incremental delivery are left to graphql-core's executor (`gateway.graph.execution`); so is a field that is not
+just held by a record.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from inspect import isawaitable
 from typing import Any, Final
 
 from graphql import (
@@ -40,9 +40,9 @@ from gateway.graph.context import Context
 from gateway.graph.described import MOMENTARY, in_record
 from gateway.graph.documents import Document
 from gateway.graph.faults import present
-from gateway.graph.findings import Finding, Findings
+from gateway.graph.findings import Findings
 from gateway.graph.projection import Projector, projector
-from gateway.graph.roots import ROOTS, Asking
+from gateway.graph.roots import ROOTS, Asking, find, key_of
 from gateway.graph.selected import declaration
 from gateway.upstream.source import ANY
 
@@ -76,7 +76,7 @@ class Reading(Visitor):
         below = declared(schema)
         not_held = {name for name, field in below if not in_record(field)}
         self.known = ROOTS.keys() | {TYPE_NAME} | {name for name, _ in below} - not_held
-        self.changing = {name for name, field in below if MOMENTARY in field.metadata}
+        self.changing = changing(schema)
         self.covered, self.momentary = True, False
         self.directed: set[str] = set()
 
@@ -102,6 +102,11 @@ def declared(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
         if isinstance(one, GraphQLObjectType) and one not in roots and not one.name.startswith("__")
         for name, field in one.fields.items()
     ]
+
+
+def changing(schema: GraphQLSchema) -> set[str]:
+    """The names of the fields that are of the moment."""
+    return {name for name, field in declared(schema) if MOMENTARY in field.metadata}
 
 
 class Compiled:
@@ -236,35 +241,17 @@ class Posed:
         if self.chosen.name == TYPE_NAME:
             return self.chosen.parent.name
         try:
-            value = await self._found(context, alone)
+            operation = context.operation
+            key = None if context.findings is None else self.key(operation.registries, operation.bounds)
+            value = await find(self.chosen.name, Asking(context, self.root.path, self), key, alone=alone)
         except Exception as error:
             value = error
         with suppress(Exception):  # whatever it is, completion says it in the answer
             return self.root.project(value, self.keys)
         return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
 
-    async def _found(self, context: Context, alone: bool) -> Any:
-        """Its value: what was found before, or what the catalog finds now. Raises what keeps it from being found."""
-        findings, operation = context.findings, context.operation
-        key = None if findings is None else self.key(operation.registries, operation.bounds)
-        if findings is not None and key is not None:
-            before = findings.find(key, operation.wanted)
-            if before is not None:
-                operation.reuse(before.basis)
-                return before.value
-        value = ROOTS[self.chosen.name](Asking(context, self.root.path, self))
-        if isawaitable(value):
-            value = await value
-        if findings is not None and key is not None and alone and not operation.partial:
-            basis = Basis.of(operation)
-            if basis is not None:
-                findings.keep(key, Finding(value, basis))
-        return value
-
     def key(self, registries: Mapping[str, Registry], bounds: Bounds) -> Key:
-        """Names what it finds: what is asked, and of whom. Registries are told apart by identity."""
+        """Names what it finds, once for all who ask it of the same registries."""
         if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
-            asked = tuple(self.selection(one.name).frozen for one in self.chosen.types)
-            key = Key(self.chosen.name, self.ask, asked, tuple(map(id, registries.values())), bounds)
-            self._named = registries, bounds, key
+            self._named = registries, bounds, key_of(self.chosen.name, self, self.chosen.types, registries, bounds)
         return self._named[2]

@@ -11,17 +11,19 @@ from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import RegistryError
 from gateway.graph.findings import Findings
+from gateway.graph.ways import Ways
 
 
 @dataclass(slots=True)
 class Context:
-    """The document's tree, the operation's side of the catalog, failures that only errors can show, and what was found
-    before, where it may be given again."""
+    """The document's tree, the operation's side of the catalog, failures that only errors can show, what was found
+    before, where it may be given again, and in which ways the tree was executed before."""
 
     document: DocumentNode
     operation: Operation
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
     findings: Findings | None = None
+    ways: Ways = field(default_factory=Ways)
 
     def unseen(self) -> list[GraphQLError]:
         """The failures so far, as errors; told once."""

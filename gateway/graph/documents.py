@@ -24,6 +24,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, shortened
 from gateway.graph.measures import Ruler, check
+from gateway.graph.ways import Ways
 from gateway.settings import LimitsSettings
 
 MOST_ERRORS: Final = 5
@@ -40,7 +41,8 @@ class Document:
     document's name in logs.
 
     ``staged`` is the tree with its ``@defer`` and ``@stream``, where it has any; without them all comes at once.
-    ``derived`` holds what was worked out for its operations, by their names, for as long as the document is kept.
+    ``derived`` holds what was worked out for its operations, by their names, and ``ways`` what executing them comes to
+    without parts that come later, for as long as the document is kept.
     """
 
     text: str
@@ -50,6 +52,7 @@ class Document:
     fields: frozenset[str] = frozenset()
     staged: DocumentNode | None = None
     derived: dict[str | None, Any] = field(default_factory=dict, compare=False, repr=False)
+    ways: Ways = field(default_factory=Ways, compare=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:

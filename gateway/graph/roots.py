@@ -1,22 +1,29 @@
 """The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from inspect import isawaitable
+from typing import Any, NamedTuple, Protocol, cast
 
 import strawberry
+from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type, is_abstract_type
 from graphql.pyutils import Path
 
+from gateway.catalog.basis import Basis, Key
+from gateway.catalog.bounds import Bounds
 from gateway.catalog.connections import listing
 from gateway.catalog.operation import Operation
+from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection, shared, under
 from gateway.errors import BadInput, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.directives import KEYS
 from gateway.graph.entities import admitted, entities
+from gateway.graph.findings import Finding
 from gateway.graph.selected import arguments, asked, selection
+from gateway.graph.ways import Way
 
 
 class Posed(Protocol):
@@ -47,9 +54,11 @@ class Asking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolving:
-    """What is asked at the field that a resolver stands for."""
+    """What is asked at the field that a resolver stands for; what was worked out for it before is known in the ``way``
+    of its operation."""
 
     info: strawberry.Info[Any, Any]
+    way: Way
 
     @property
     def ask(self) -> Ask:
@@ -60,12 +69,57 @@ class Resolving:
         return arguments(self.info)
 
     def selection(self, type_name: str | None = None) -> Selection:
-        return shared(selection(self.info, type_name))
+        known, key = self.way.selections, (id(self.info._raw_info.field_nodes[0]), type_name)
+        if key not in known:
+            known[key] = shared(selection(self.info, type_name))
+        return known[key]
 
 
-def answer(info: strawberry.Info[Any, Any]) -> Any:
+async def answer(info: strawberry.Info[Any, Any]) -> Any:
     """The value of the root field that a resolver stands for."""
-    return ROOTS[info.field_name](Asking(info.context, info.path, Resolving(info)))
+    context: Context = info.context
+    raw = info._raw_info
+    way = context.ways.of(raw.operation, raw.fragments, cast(dict[str, Any], raw.variable_values))
+    asking = Asking(context, info.path, Resolving(info, way))
+    key = (
+        None
+        if context.findings is None
+        else key_of(raw.field_name, asking.posed, types(raw), asking.operation.registries, asking.operation.bounds)
+    )
+    return await find(raw.field_name, asking, key, alone=way.alone)
+
+
+def types(info: GraphQLResolveInfo[Any]) -> Sequence[GraphQLObjectType]:
+    """The types of object that the value of a root field can have."""
+    named = get_named_type(info.return_type)
+    return info.schema.get_possible_types(named) if is_abstract_type(named) else [cast(GraphQLObjectType, named)]
+
+
+def key_of(
+    name: str, posed: Posed, types: Iterable[GraphQLObjectType], registries: Mapping[str, Registry], bounds: Bounds
+) -> Key:
+    """Names what a root field finds: what is asked, and of whom. Registries are told apart by identity."""
+    asked = tuple([posed.selection(one.name).frozen for one in types])
+    return Key(name, posed.ask, asked, tuple(map(id, registries.values())), bounds)
+
+
+async def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> Any:
+    """The value of a root field: what was found before under the ``key``, or what the catalog finds now. Raises what
+    keeps it from being found. ``alone`` says that the operation asks the catalog nothing else."""
+    findings, operation = asking.context.findings, asking.operation
+    if findings is not None and key is not None:
+        before = findings.find(key, operation.wanted)
+        if before is not None:
+            operation.reuse(before.basis)
+            return before.value
+    value = ROOTS[name](asking)
+    if isawaitable(value):
+        value = await value
+    if findings is not None and key is not None and alone and not operation.partial:
+        basis = Basis.of(operation)
+        if basis is not None:
+            findings.keep(key, Finding(value, basis))
+    return value
 
 
 async def one(asking: Asking, entity: str | None = None) -> Any:

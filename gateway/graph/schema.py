@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from functools import cache
+from inspect import isawaitable
 from typing import Annotated, Any
 
 import strawberry
-from graphql import GraphQLError
+from graphql import ExecutionResult, GraphQLError
+from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from gateway.catalog.readers import DEFAULT_SIZE
 from gateway.graph import suppliers
+from gateway.graph.context import Context
 from gateway.graph.described import read
 from gateway.graph.directives import CALL, FEDERATION, PAGE, defined
+from gateway.graph.execution import Execution
 from gateway.graph.faults import present
 from gateway.graph.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.graph.roots import answer
@@ -97,8 +101,8 @@ class Query:
         return await answer(info)
 
     @strawberry.field(description="The configured registries. Asking them makes no upstream call.")
-    def registries(self, info: Info) -> list[Registry]:
-        return answer(info)
+    async def registries(self, info: Info) -> list[Registry]:
+        return await answer(info)
 
     @strawberry.field(name="_service", description="This graph as a part of a supergraph. Asking it makes no call.")
     def service(self) -> Service:
@@ -125,6 +129,18 @@ class Prepared(SchemaExtension):
 class Schema(strawberry.federation.Schema):
     """The schema, with every error either meant for the caller or masked."""
 
+    async def answer(self, context: Context, variables: dict[str, Any], operation_name: str | None) -> ExecutionResult:
+        """The answer of a query of the context's document: as `execute` gives it, which is there for extensions too."""
+        awaits: Any = optimized_is_awaitable
+        made = Execution.build(
+            self._schema, context.document, None, context, variables, operation_name, is_awaitable=awaits
+        )
+        result: Any = ExecutionResult(None, made) if isinstance(made, list) else made.execute_operation()
+        if isawaitable(result):
+            result = await result
+        self.process_errors(result.errors or [])
+        return result
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         for error in errors:
             present(error)
@@ -137,6 +153,7 @@ SCHEMA = Schema(
     subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
+    execution_context_class=Execution,
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
     scalar_overrides=FEDERATION_SCALARS,
     federation_version=FEDERATION,

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import orjson
 from graphql import OperationDefinitionNode, OperationType
 from graphql.execution.values import get_variable_values
-from strawberry import Schema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
@@ -18,11 +17,12 @@ from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import GatewayError, QueryTooExpensive, shortened
-from gateway.graph.compiled import Compiled, Question, compiled
+from gateway.graph.compiled import Compiled, Question, changing, compiled
 from gateway.graph.context import Context, WatchingContext
 from gateway.graph.documents import Document, Documents
 from gateway.graph.findings import Findings
 from gateway.graph.forecast import Forecasts
+from gateway.graph.schema import Schema
 from gateway.graph.wholes import Whole, Wholes, key_of
 from gateway.telemetry.facts import State
 from gateway.telemetry.observer import Observer
@@ -88,6 +88,7 @@ class Executor:
         self.observer, self.watches, self.wholes, self.findings = observer, watches, wholes, findings
         self.forecasts = Forecasts()
         self.joint: Joint[Result] = Joint()
+        self.changing = changing(documents.schema)
 
     def prepare(self, asked: Asked, scene: Scene) -> Prepared | Result:
         """The operation that is asked for, checked against all that does not need its execution; or its refusal.
@@ -213,12 +214,13 @@ class Executor:
         return Result(kept.body, (), operation, answered=kept.answered)
 
     async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
-        """The answer of the registries: compiled, or by Strawberry what is not compiled."""
-        question = prepared.question
-        again = question is not None and question.compiled.lasting and self.findings.keeps and not explained
-        context = Context(prepared.document.node, operation, findings=self.findings if again else None)
+        """The answer of the registries: compiled, or by graphql-core's executor what is not compiled."""
+        question, document = prepared.question, prepared.document
+        lasting = question.compiled.lasting if question is not None else document.fields.isdisjoint(self.changing)
+        findings = self.findings if lasting and self.findings.keeps and not explained else None
+        context = Context(document.node, operation, findings=findings, ways=document.ways)
         result: Any = await (
-            self.schema.execute(None, prepared.variables, context, operation_name=prepared.name)
+            self.schema.answer(context, prepared.variables, prepared.name)
             if question is None
             else question.answer(context)
         )

@@ -1,4 +1,5 @@
-"""The same operation answered twice over the same registries: by graphql-core's executor, and compiled."""
+"""The same operation answered over the same registries by graphql-core's executor, by the same over records, and
+compiled."""
 
 import asyncio
 import random
@@ -13,6 +14,7 @@ from unittest.mock import patch
 
 import orjson
 from graphql import GraphQLError, get_variable_values
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryUnavailable
@@ -64,8 +66,18 @@ def compile_document(text: str, name: str | None = None) -> Compiled | None:
 
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
+    """As graphql-core and Strawberry alone do it: what everything else must agree with."""
     context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries))
-    result = await SCHEMA.execute(None, dict(variables), context)
+    with patch.object(SCHEMA, "execution_context_class", StrawberryGraphQLCoreExecutionContext):
+        result = await SCHEMA.execute(None, dict(variables), context)
+    return Outcome.of(result.data, result.errors, context)
+
+
+async def over_records(clouds: Clouds, text: str, variables: Variables) -> Outcome:
+    """As the gateway executes what is not compiled, with what the document remembers of it."""
+    document = DOCUMENTS.read(text)
+    context = Context(document.node, Operation(clouds.registries), ways=document.ways)
+    result = await SCHEMA.answer(context, dict(variables), None)
     return Outcome.of(result.data, result.errors, context)
 
 
@@ -87,6 +99,15 @@ def both(text: str, variables: Variables | None = None, failing: frozenset[str] 
         outcomes = [await executed(clouds(failing), text, variables or {})]
         outcomes += [await answered(clouds(failing), text, one, variables or {}) for _ in range(2)]
         return tuple(outcomes)
+
+    return asyncio.run(run())
+
+
+def recorded(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> list[Outcome]:
+    """What the executor over records answers; twice, since the second time it knows the way."""
+
+    async def run() -> list[Outcome]:
+        return [await over_records(clouds(failing), text, variables or {}) for _ in range(2)]
 
     return asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""Whatever is asked, whatever registries answer: a compiled operation answers what graphql-core's executor answers.
+"""Whatever is asked, whatever registries answer: compiled or over records, an operation has graphql-core's answer.
 
 Operations come from hypothesis-graphql over the whole schema, with aliases, fragments, directives and variables put
 in; ``COMPILED_EXAMPLES`` sets how many are tried.
@@ -41,7 +41,7 @@ from hypothesis_graphql import queries
 from gateway.graph.roots import ROOTS
 from gateway.graph.schema import CORE
 from tests.catalog.test_selection_property import IDS
-from tests.graph.answers import both, spoiling
+from tests.graph.answers import both, recorded, spoiling
 
 EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "60"))
 ASKED_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]
@@ -189,11 +189,12 @@ def spiced(text: str, seed: int) -> tuple[str, dict[str, Any]]:
     st.sets(st.sampled_from(FAILING), max_size=4) | st.just(set[str]()),
     st.sampled_from([0, 0, 0.02, 0.2]),
 )
-def test_a_compiled_operation_answers_what_the_executor_answers(
+def test_an_operation_has_one_answer_compiled_over_records_or_by_graphql_core_alone(
     text: str, seed: int, failing: set[str], share: float
 ) -> None:
     text, variables = spiced(text, seed)
     with spoiling(seed, share):
         expected, *compiled = both(text, variables, frozenset(failing))
-    for outcome in compiled:
+        over_records = recorded(text, variables, frozenset(failing))
+    for outcome in (*over_records, *compiled):
         assert expected.agrees(outcome), (expected, outcome)

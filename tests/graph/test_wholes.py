@@ -61,7 +61,7 @@ class World:
 
     async def ask(self, text: str, wanted: Freshness = ANY, only: str = "", **variables: Any) -> Result:
         chosen = {name: one for name, one in self.registries.items() if only in name}
-        scene = Scene(chosen, DEFAULT_BOUNDS, wanted, frozenset({"read"}))
+        scene = Scene(chosen, DEFAULT_BOUNDS, wanted, frozenset({"read", "explain"}))
         prepared = self.executor.prepare(Asked(text, variables=variables), scene)
         assert isinstance(prepared, Prepared), prepared
         return await self.executor.answer(prepared, scene)
