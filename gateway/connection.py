@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway.begun import Run
 from gateway.settings import LimitsSettings
 from gateway.web.replies import Written
 
@@ -60,9 +61,7 @@ class Application(Protocol):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def short_way(
-        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> "Written | asyncio.Task[Written] | None": ...
+    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None": ...
 
 
 class Answering:
@@ -258,7 +257,7 @@ class Connection(HttpToolsProtocol):
         for part in held:
             super().on_body(part)
 
-    def _answer(self, answer: "Written | asyncio.Task[Written]") -> None:
+    def _answer(self, answer: "Written | Run[Written]") -> None:
         """Send an answer that is there, or when it comes; what is asked meanwhile waits."""
         if isinstance(answer, Written):
             self._send(answer, keep_alive=answer is not FAILED)
@@ -267,17 +266,16 @@ class Connection(HttpToolsProtocol):
         answering = Answering()
         self.cycle = cast(RequestResponseCycle, answering)
         self.tasks.add(cast("asyncio.Task[None]", answer))
-        answer.add_done_callback(partial(self._came, answering))
+        answer.when_done(partial(self._came, answering))
 
-    def _came(self, answering: Answering, answer: "asyncio.Task[Written]") -> None:
+    def _came(self, answering: Answering, answer: Run[Written]) -> None:
         self.tasks.discard(cast("asyncio.Task[None]", answer))
         answering.response_complete = True
-        error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
-        if error is not None:
-            logger.error("A request failed.", exc_info=error)
+        if answer.error is not None:
+            logger.error("A request failed.", exc_info=answer.error)
             answering.keep_alive = False
         if not self.transport.is_closing():
-            self._send(answer.result() if error is None else FAILED, answering.keep_alive)
+            self._send(FAILED if answer.value is None else answer.value, answering.keep_alive)
         self.on_response_complete()
 
     def _send(self, answer: Written, keep_alive: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.begun import Run
 from gateway.connection import Application, Connection
 from gateway.settings import Settings, SettingsError
 from gateway.web.replies import Written
@@ -111,17 +112,15 @@ class Current:
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
 
-    def short_way(
-        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> "Written | asyncio.Task[Written] | None":
+    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None":
         """What goes the application's short way; nothing where answers ask the client to come back elsewhere."""
         generation = self.generation
         if generation is None or self.stopping:
             return None
         answer = generation.app.short_way(headers, body)
-        if isinstance(answer, asyncio.Task):
+        if isinstance(answer, Run):
             generation.running += 1
-            answer.add_done_callback(generation.ended)
+            answer.when_done(generation.ended)
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

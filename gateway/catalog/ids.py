@@ -5,12 +5,15 @@ are percent-encoded.
 """
 
 import re
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from gateway.errors import InvalidId
 
 LONGEST = 1024
+MOST: Final = 5_000
+"""Ids that are remembered with what they mean."""
 SAFE = "-._~:"
 plain = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
@@ -56,6 +59,7 @@ OWNERS = {version: owner for owner, version in VERSIONS.items()}
 OBJECTS = {"model": "Model", "algorithm": "Algorithm"}
 
 
+@lru_cache(MOST)
 def parse(text: str) -> Ref:
     """The reference that a global id spells.
 

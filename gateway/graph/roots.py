@@ -1,7 +1,7 @@
 """The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
@@ -122,9 +122,9 @@ async def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> An
     return value
 
 
-async def one(asking: Asking, entity: str | None = None) -> Any:
+def one(asking: Asking, entity: str | None = None) -> Awaitable[Any]:
     """The object of a global id, null when there is none."""
-    return await found(asking, asking.posed.ask.argument("id"), entity)
+    return found(asking, asking.posed.ask.argument("id"), entity)
 
 
 async def several(asking: Asking) -> Any:
@@ -136,9 +136,9 @@ async def several(asking: Asking) -> Any:
     return await asyncio.gather(*(found_or_error(asking, text) for text in ids))
 
 
-async def found(asking: Asking, text: str, entity: str | None = None) -> Any:
+def found(asking: Asking, text: str, entity: str | None = None) -> Awaitable[Any]:
     ref = admitted(asking.operation.registries, text, entity)
-    return await asking.operation.entity(ref, asking.posed.selection(ref.entity))
+    return asking.operation.entity(ref, asking.posed.selection(ref.entity))
 
 
 async def found_or_error(asking: Asking, text: str) -> Any:

@@ -1,12 +1,11 @@
 """Every answer tells by what its request is known in the log and in traces: ``x-request-id`` and ``traceparent``."""
 
-import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.begun import begin
+from gateway.begun import Run
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
@@ -23,9 +22,7 @@ class Identified:
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self.app, self.observer = app, observer
 
-    def short_way(
-        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> "Written | asyncio.Task[Written] | None":
+    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None":
         """The answer to a request that goes the short way, at once or when it is there; None for all others."""
         if not isinstance(self.app, Short) or self.observer.traces is not None:
             return None
@@ -33,11 +30,10 @@ class Identified:
         token = CURRENT.set(identity)
         try:
             reply = self.app.answer(headers, body)
-            if reply is None:
-                return None
-            return (
-                self._written(reply, identity) if isinstance(reply, Reply) else begin(self._answered(reply, identity))
-            )
+            if reply is None or isinstance(reply, Reply):
+                return None if reply is None else self._written(reply, identity)
+            answer = Run(self._answered(reply, identity)).begin()
+            return answer.result() if answer.done else answer
         finally:
             CURRENT.reset(token)
 
