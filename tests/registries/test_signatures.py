@@ -1,8 +1,10 @@
 """The two signatures against what the vendors' own packages signed, and against those packages themselves."""
 
 import hashlib
+import hmac
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix, encode, query_string
+from gateway.registries.signatures import acs3, acs3_signature, bce_auth_v1, bce_prefix, encode, query_string
 from gateway.settings import Credentials, Secret
 from gateway.upstream.wire import Request
 from tests.registries.samples import FOLDER
@@ -238,6 +240,24 @@ def test_headers_for_qianfan_hold_what_the_official_signer_accepts(
         **({"x-bce-security-token": TOKEN} if token else {}),
     }
     assert SECRET not in "".join([authorization, *headers.values()])
+
+
+@given(secret=st.text(st.characters(codec="ascii"), max_size=200), text=st.text(max_size=40))
+def test_a_key_of_any_length_signs_as_the_standard_library_does(secret: str, text: str) -> None:
+    message = f"ACS3-HMAC-SHA256\n{hashlib.sha256(text.encode()).hexdigest()}"
+    assert acs3_signature(secret, text) == hmac.new(secret.encode(), message.encode(), "sha256").hexdigest()
+
+
+def test_what_is_remembered_of_a_request_is_not_the_key_nor_the_time() -> None:
+    request = Request("ListModels", "models", "GET", "/api/v1/models")
+    later = NOW.replace(year=2030)
+    ways = [(key(), NOW, "host"), (key(), later, "host"), (key(TOKEN), NOW, "host"), (key(), NOW, "other")]
+    ways.append((replace(key(), key="another"), NOW, "host"))
+    ways.append((replace(key(), secret=Secret("another")), NOW, "host"))
+    made = [PAI.sign(request, host, one, now, NONCE) for one, now, host in ways]
+    assert len({headers["Authorization"] for headers in made}) == len(ways)
+    assert made == [PAI.sign(request, host, one, now, NONCE) for one, now, host in ways]
+    assert [headers["x-acs-date"][:4] for headers in made] == ["2024", "2030", "2024", "2024", "2024", "2024"]
 
 
 def test_a_nonce_makes_another_signature_for_pai() -> None:
