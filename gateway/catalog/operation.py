@@ -106,11 +106,11 @@ class Operation(Knowledge, Calls):
         """What is asked of an object, and loaded into its record when it is read."""
         return Later(self, record, ref, selection)
 
-    def hear(self, ref: Ref, owner: Ref | None, bound: Bound, answer: Answer) -> None:
-        """Remember that an answer told of an object, and of the one that it belongs to, what was asked of them."""
-        self._heard.append((ref, bound, answer))
+    def hear(self, ref: Ref, owner: Ref | None, told: Sequence[tuple[Bound, Answer]]) -> None:
+        """Remember which answers told of an object, and of the one that it belongs to, what was asked of them."""
+        self._heard += [(ref, bound, answer) for bound, answer in told]
         for one in (ref,) if owner is None else (ref, owner):
-            self._tried.setdefault(one, set()).add(bound)
+            self._tried.setdefault(one, set()).update([bound for bound, _ in told])
 
     # What is left
 
