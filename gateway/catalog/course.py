@@ -69,24 +69,25 @@ class Course:
         try:
             if left.coming:
                 await left.close()
-            return self._read(operation, ref, owner, bounds, [one.result() for one in sent])
+            told = [(bound, one.result()) for bound, one in zip(bounds, sent, strict=True)]
+            return self._read(operation, ref, owner, told)
         except RegistryError:
             return None
 
     def _read(
-        self, operation: "Operation", ref: Ref, owner: Ref | None, bounds: Sequence[Bound], answers: Sequence[Answer]
+        self, operation: "Operation", ref: Ref, owner: Ref | None, told: Sequence[tuple[Bound, Answer]]
     ) -> Record | None:
         record = self.beforehand.read({}, ref)
-        for one, answer in zip(self.tellings, answers, strict=True):
+        for one, (_, answer) in zip(self.tellings, told, strict=True):
             raw = one.part.locate(answer.document, ref.keys)
             if raw is None:
                 return None
             record |= one.reading.read(raw, ref)
             for ask, below, field in one.versions:
                 rows = field.read(raw)
-                page = (
-                    None if rows is UNSAID else told_versions(operation, ref, ask, below, field, rows, answer.derived)
-                )
+                if rows is UNSAID:
+                    return None
+                page = told_versions(operation, ref, ask, below, field, rows, answer.derived)
                 if page is None:
                     return None
                 record[ask.key] = page
@@ -95,8 +96,7 @@ class Course:
                 record[ask.key] = nested = reading.read(raw, owner)
                 del nested[EXISTS.field]
         del record[EXISTS.field]
-        for bound, answer in zip(bounds, answers, strict=True):
-            operation.hear(ref, owner, bound, answer)
+        operation.hear(ref, owner, told)
         return record
 
 

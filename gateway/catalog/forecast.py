@@ -19,7 +19,7 @@ from gateway.catalog.connections import takes_part
 from gateway.catalog.cost import Cost, Line
 from gateway.catalog.filters import Sieve, camel, sieve
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import CREATED
+from gateway.catalog.indirect import CREATED
 from gateway.catalog.plan import Bound, Want, candidates, filtering, plan, supplies
 from gateway.catalog.readers import Asked, Reach, first_call, reach_of, teller
 from gateway.catalog.registry import Registry

@@ -22,11 +22,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Ask, Selection
 from gateway.catalog.settlement import field, settle
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
-from gateway.registries.fields import Rows, Shape, as_moment
-from gateway.registries.kind import Keys
 from gateway.upstream.source import ANY, Answer, Freshness
-
-CREATED = Selection.of({Ask("created_at"): {}})
 
 
 class Operation(Knowledge, Calls):
@@ -110,11 +106,11 @@ class Operation(Knowledge, Calls):
         """What is asked of an object, and loaded into its record when it is read."""
         return Later(self, record, ref, selection)
 
-    def hear(self, ref: Ref, owner: Ref | None, bound: Bound, answer: Answer) -> None:
-        """Remember that an answer told of an object, and of the one that it belongs to, what was asked of them."""
-        self._heard.append((ref, bound, answer))
+    def hear(self, ref: Ref, owner: Ref | None, told: Sequence[tuple[Bound, Answer]]) -> None:
+        """Remember which answers told of an object, and of the one that it belongs to, what was asked of them."""
+        self._heard += [(ref, bound, answer) for bound, answer in told]
         for one in (ref,) if owner is None else (ref, owner):
-            self._tried.setdefault(one, set()).add(bound)
+            self._tried.setdefault(one, set()).update([bound for bound, _ in told])
 
     # What is left
 
@@ -127,7 +123,7 @@ class Operation(Knowledge, Calls):
             if left.put:
                 put, left.put = left.put, []
                 for one in put:
-                    self._put(one, left)
+                    self.put(one, left)
 
     def _fetch(self, missing: Sequence[Missing], left: Pending) -> None:
         """Ask for what is missing of several objects: at once where there is but one call that may tell it, or one that
@@ -238,7 +234,7 @@ class Operation(Knowledge, Calls):
             self._tried[ref] = {bound}
         settle(self, record, ref, asks, left)
 
-    def _put(self, putting: Putting, left: Pending) -> None:
+    def put(self, putting: Putting, left: Pending) -> None:
         """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""
         record, ask, ref, selection = putting
         try:
@@ -254,48 +250,6 @@ class Operation(Knowledge, Calls):
             left.expect_part(below, put_when_it_came, (record, ask, nested))
         else:
             record[ask.key] = concluded(nested)
-
-    async def put_newest(
-        self, record: Record, ask: Ask, ref: Ref, shape: Shape, rows: Rows, selection: Selection
-    ) -> None:
-        """Put the version that was created last into a record; when each was is asked first."""
-        versions: list[tuple[Record, Ref, Selection]] = [
-            ({}, child, CREATED) for raw in rows.items if (child := self.learn_child(ref, shape, raw))
-        ]
-        await self.fill(versions)
-        times = [(version["created_at"], child) for version, child, _ in versions]
-        failed = next((time for time, _ in times if isinstance(time, RegistryError)), None)
-        if failed is not None or not times:
-            record[ask.key] = failed
-            return
-        newest = max((as_moment(time), child) for time, child in times)[1]
-        record[ask.key] = nested = Record()
-        await self.fill([(nested, newest, selection)])
-
-    async def look_up(
-        self, record: Record, ask: Ask, registry: str, name: str, keys: Keys, selection: Selection
-    ) -> None:
-        """Put the object into a record that another one names only indirectly."""
-        lookup = self.registries[registry].kind.lookups[name]
-        try:
-            document = (await self.answer(Bound(registry, lookup.call, lookup.call.keys(keys)))).document
-        except NotFound:
-            record[ask.key] = None
-            return
-        except RegistryError as error:
-            record[ask.key] = error
-            return
-        rows = lookup.call.rows
-        if rows is not None and rows.shape is not None:
-            for raw in rows.read(document).items:
-                self.learn_row(registry, rows.shape, raw)
-        found = lookup.find(document, keys)
-        if found is None:
-            record[ask.key] = None
-        else:
-            left = Pending()
-            self._put(Putting(record, ask, Ref(registry, lookup.entity, found), selection), left)
-            await left.close()
 
 
 def put_when_it_came(_: Pending, putting: tuple[Record, Ask, Record], failure: BaseException | None) -> None:

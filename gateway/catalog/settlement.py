@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.catalog import connections
 from gateway.catalog.ids import Ref
+from gateway.catalog.indirect import look_up, put_newest
 from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.pending import Missing, Pending, Putting
 from gateway.catalog.plan import filtering, says
@@ -101,7 +102,7 @@ def from_sources(
             found = next((row for row in value.items if name_of(row) == ask.argument("name")), None)
             child(operation, record, ask, ref, field.shape, found, selection, left)
         elif isinstance(value, Rows):
-            left.waits.append(operation.put_newest(record, ask, ref, field.shape, value, selection))
+            left.waits.append(put_newest(operation, record, ask, ref, field.shape, value, selection))
         else:
             child(operation, record, ask, ref, field.shape, value, selection, left)
         return True
@@ -137,7 +138,7 @@ def projected(operation: "Operation", ref: Ref, field: Field, value: Any, select
         inner = field.table[ask.field]
         read = inner.read(value)
         if inner.lookup is not None and read is not None:
-            left.waits.append(operation.look_up(record, ask, ref.registry, inner.lookup, read, below))
+            left.waits.append(look_up(operation, record, ask, ref.registry, inner.lookup, read, below))
         else:
             record[ask.key] = projected(operation, ref, inner, read, below, left)
     return record
