@@ -151,14 +151,10 @@ class Connection(HttpToolsProtocol):
         if self.refused:
             return
         self.stage = BODY
-        hosts, size, self.app = 0, len(self.url), self.direct
-        for name, value in self.headers:
-            size += len(name) + len(value)
-            if name == b"host":
-                hosts += 1
-            elif name in FORWARDED:
-                self.app = self.proxied
-        if size > self.limits.head_bytes:
+        names = [name for name, _ in self.headers]
+        self.app = self.direct if FORWARDED.isdisjoint(names) else self.proxied
+        hosts = names.count(b"host")
+        if self.head_bytes > self.limits.head_bytes and self._head_size() > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST)
@@ -227,6 +223,10 @@ class Connection(HttpToolsProtocol):
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(head.encode())
             self.transport.write_eof()
+
+    def _head_size(self) -> int:
+        """How long a head is that came together with its body, or with other requests."""
+        return len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
 
     def _may_go_short(self) -> bool:
         """Whether a request may: it is held back until all that was received with it is read."""

@@ -188,23 +188,19 @@ class Question:
 
     async def answer(self, context: Context) -> ExecutionResult:
         """The operation's answer: as the executor gives it, with errors as clients see them."""
-        completion = Completion(self.variables)
+        completion, data = Completion(self.variables), None
         try:
-            data = await self._data(completion, context)
+            if len(self.roots) == 1:
+                [only] = self.roots
+                data = {only.chosen.key: await only.answer(completion, context, alone=True)}
+            else:
+                answers = await gather_with_cancel(*(one.answer(completion, context) for one in self.roots))
+                data = {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
         except GraphQLError as error:
             completion.errors.append(error)
-            data = None
         for failure in completion.errors:
             present(failure)
         return ExecutionResult(data, completion.errors or None)
-
-    async def _data(self, completion: Completion, context: Context) -> dict[str, Any]:
-        """The root fields' answers. Raises the `GraphQLError` that leaves nothing of them."""
-        if len(self.roots) == 1:
-            [only] = self.roots
-            return {only.chosen.key: await only.answer(completion, context, alone=True)}
-        answers = await gather_with_cancel(*(one.answer(completion, context) for one in self.roots))
-        return {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
 
 
 class Posed:

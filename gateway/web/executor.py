@@ -200,7 +200,8 @@ class Executor:
             for call in made.operation.calls if made.operation else ():
                 self.observer.answered(call.registry, call.name, State.SHARED)
             return made._replace(shared=True)
-        result = await self.joint.make(key, self.run(prepared, operation, explained=False))
+        with self.joint.making(key) as making:
+            making.made = result = await self.run(prepared, operation, explained=False)
         if self.wholes.keeps and not result.codes and not operation.partial:
             basis = Basis.of(operation)
             if basis is not None:

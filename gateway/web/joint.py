@@ -1,8 +1,9 @@
 """Operations that are under way: who asks the same meanwhile waits for the same answer."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from gateway.catalog.basis import Key
 
@@ -26,23 +27,31 @@ class Joint(Generic[T]):
                 return answer
         return None
 
-    async def make(self, key: Key, making: Awaitable[T]) -> T:
-        """The answer, for all who join."""
-        self._waiting[key] = []
-        try:
-            answer = await making
-        except Exception as error:
-            for waiter in self._end(key):
-                waiter.set_exception(error)
-            raise
-        except BaseException:
-            for waiter in self._end(key):
-                waiter.set_result(None)
-            raise
-        for waiter in self._end(key):
-            waiter.set_result(answer)
-        return answer
+    def making(self, key: Key) -> "Making[T]":
+        """Around making an answer, which is ``made`` for all who join."""
+        waiting: list[asyncio.Future[T | None]] = []
+        self._waiting[key] = waiting
+        return Making(waiting, lambda: self._waiting.pop(key))
 
-    def _end(self, key: Key) -> "list[asyncio.Future[T | None]]":
-        """Who still waits for an answer."""
-        return [waiter for waiter in self._waiting.pop(key) if not waiter.done()]
+
+class Making(Generic[T]):
+    """One answer that is being made."""
+
+    def __init__(self, waiting: "list[asyncio.Future[T | None]]", over: Callable[[], object]) -> None:
+        self.waiting, self.over = waiting, over
+        self.made: T | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over()
+        for waiter in self.waiting:
+            if waiter.done():
+                continue
+            if isinstance(error, Exception):
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(self.made)

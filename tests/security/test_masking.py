@@ -23,7 +23,7 @@ PLACES = [
     "gateway.web.gate.Gate.let_in",
     "gateway.catalog.operation.Operation.entity",
     "gateway.upstream.guard.Guard.send",
-    "gateway.upstream.transport.Transport._answered",
+    "gateway.upstream.transport.Transport._exchange",
 ]
 """Where something breaks: before an operation is known, while it is checked, while it runs, and on the way out."""
 
