@@ -82,14 +82,25 @@ async def test_what_was_told_alone_is_known_to_whoever_asks_next() -> None:
     clouds = Clouds()
     operation = Operation(clouds.registries)
     version = Ref("pai", "AlgorithmVersion", ("algo-tune", "v1"))
-    alone = await operation.entity(version, asking("name", algorithm=["name"]))
+    alone = await operation.entity(version, asking("id", algorithm=["id", "name"]))
     assert alone is not None
+    assert (alone["id"], alone["algorithm"]["id"]) == (str(version), str(version.owner))
     assert alone["algorithm"]["name"] == "tune"
     later = await operation.entity(version.owner, asking("name"))
     again = await operation.entity(version, asking("name", "created_at"))
     assert (later or {})["name"] == "tune"
     assert (again or {})["created_at"] == "2024-04-10T09:00:00Z"
     assert clouds.calls == ["pai GetAlgorithmVersion algo-tune v1"]
+
+
+async def test_the_newest_version_that_was_told_alone_is_not_asked_for() -> None:
+    clouds = Clouds()
+    operation = Operation(clouds.registries)
+    model, newest = Ref("pai", "Model", ("model-a",)), Ask("version", (("name", "0.2.0"),))
+    await operation.entity(model, asking("name"))
+    found = await operation.entity(model, Selection.of({newest: {Ask("uri"): {}}}))
+    assert (found or {})[newest]["uri"] == "oss://bucket/0.2.0"
+    assert clouds.calls == ["pai GetModel model-a"]
 
 
 async def test_an_object_that_failed_is_not_asked_for_again() -> None:
