@@ -1,4 +1,5 @@
-"""Answers that the connection gives itself: as the application gives them, in their order, and told of like all."""
+"""Answers that the connection gives itself, at once or when they come: as the application gives them, in their order,
+and told of like all."""
 
 import asyncio
 import json
@@ -21,9 +22,19 @@ Received = tuple[bytes, dict[bytes, bytes], bytes]
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with two_clouds(sections=SECTIONS) as world:
+async def kept() -> bool:
+    """Whether answers are kept."""
+    return True
+
+
+@pytest.fixture
+async def world(kept: bool) -> AsyncIterator[World]:
+    async with two_clouds(sections=SECTIONS if kept else {"telemetry": SECTIONS["telemetry"]}) as world:
         yield world
+
+
+either = pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
+not_kept = pytest.mark.parametrize("kept", [False], ids=[""])
 
 
 @pytest.fixture
@@ -78,6 +89,7 @@ def lasting(answer: Received) -> Received:
     return status, {name: value for name, value in headers.items() if name not in PASSING}, body
 
 
+@either
 async def test_the_connection_answers_as_the_application_does(wire: Wire, alone: Any) -> None:
     await wire.ask(request())
     by_application = await wire.ask(request(20, b"1.1", b"x-forwarded-proto: http"))  # which uvicorn must look at
@@ -95,6 +107,7 @@ async def test_requests_in_one_packet_are_answered_in_their_order(wire: Wire, al
     assert [(await received(wire.reader))[2] for _ in range(4)] == [single[2], single[0], single[1], single[2]]
 
 
+@either
 async def test_what_is_at_hand_waits_for_an_answer_that_is_not(wire: Wire) -> None:
     kept = (await wire.ask(request(1)))[2]
     wire.writer.write(request(7) + request(1) + request(8) + request(1))
@@ -103,6 +116,7 @@ async def test_what_is_at_hand_waits_for_an_answer_that_is_not(wire: Wire) -> No
     assert bodies[1] == bodies[3] == kept
 
 
+@either
 @pytest.mark.parametrize("at", [1, 30, 120, -40, -1])
 async def test_a_request_may_come_in_parts(wire: Wire, at: int) -> None:
     whole = await wire.ask(request())
@@ -118,6 +132,7 @@ async def test_a_client_that_takes_its_time_gets_every_answer(wire: Wire) -> Non
         assert (await received(wire.reader))[2] == body
 
 
+@either
 @pytest.mark.parametrize(("version", "line"), [(b"1.0", b"x: y"), (b"1.1", b"connection: close")])
 async def test_a_connection_ends_where_its_client_says_so(wire: Wire, version: bytes, line: bytes) -> None:
     whole = await wire.ask(request())
@@ -125,6 +140,7 @@ async def test_a_connection_ends_where_its_client_says_so(wire: Wire, version: b
     assert await wire.reader.read() == b""
 
 
+@either
 async def test_it_is_told_of_like_all_others(world: World, wire: Wire, alone: Any) -> None:
     async def figures() -> tuple[float, float]:
         found = await scrape(world.gateway)
@@ -148,3 +164,54 @@ async def test_a_request_that_asks_for_more_is_heard(wire: Wire, alone: Any, lin
     await wire.ask(request())
     alone()
     assert (await wire.ask(request(20, b"1.1", line)))[0] != b"HTTP/1.1 200 OK"
+
+
+@not_kept
+async def test_the_registries_are_asked_each_time(world: World, wire: Wire, alone: Any) -> None:
+    body = (await wire.ask(request()))[2]
+    alone()
+    for _ in range(3):
+        world.calls()
+        assert (await wire.ask(request()))[2] == body
+        assert world.calls()["ListModels"] == 2
+
+
+@not_kept
+async def test_a_client_that_leaves_harms_no_other(world: World, wire: Wire, alone: Any) -> None:
+    body = (await wire.ask(request()))[2]
+    alone()
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    world.pai.faults.replace({"ListModels": {"latency": 0.05}})
+    for _ in range(3):
+        _, leaving = await asyncio.open_connection(host, int(port))
+        leaving.write(request())
+        await leaving.drain()
+        leaving.transport.abort()
+    assert (await wire.ask(request()))[2] == body
+
+
+@not_kept
+async def test_a_registry_that_fails_is_told_of(world: World, wire: Wire, alone: Any) -> None:
+    await wire.ask(request())
+    alone()
+    world.pai.faults.replace({"*": {"status": 503}})
+    status, headers, body = await wire.ask(request(20, b"1.1", b"x-request-id: mine-2"))
+    assert (status, headers[b"x-request-id"]) == (b"HTTP/1.1 200 OK", b"mine-2")
+    assert headers[b"cache-control"] == b"no-store"
+    assert [error["extensions"]["code"] for error in json.loads(body)["errors"]] == ["REGISTRY_UNAVAILABLE"]
+
+
+@either
+async def test_what_breaks_on_the_way_is_told_to_the_log_alone(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("hunter2")
+
+    await wire.ask(request())
+    monkeypatch.setattr("gateway.web.short.sized", broken)
+    status, headers, body = await wire.ask(request())
+    assert (status, body) == (b"HTTP/1.1 500 Internal Server Error", b"Internal Server Error")
+    assert headers[b"connection"] == b"close"
+    assert await wire.reader.read() == b""
+    assert "A request failed." in caplog.text

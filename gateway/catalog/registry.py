@@ -97,12 +97,9 @@ class Registry:
 
     def admit(self, ref: Ref) -> None:
         """Check a reference before anything of it reaches a request. Raises `InvalidId`."""
-        patterns = self.kind.keys[ref.entity]
-        if any(
-            pattern.fullmatch(key) is None or not key.strip(". ")
-            for pattern, key in zip(patterns, ref.keys, strict=True)
-        ):
-            raise InvalidId(f"{spoken(str(ref))} is not an id of this graph.")
+        for pattern, key in zip(self.kind.keys[ref.entity], ref.keys, strict=True):
+            if pattern.fullmatch(key) is None or not key.strip(". "):
+                raise InvalidId(f"{spoken(str(ref))} is not an id of this graph.")
 
     def record(self) -> Mapping[str, Any]:
         """The registry as the graph shows it."""

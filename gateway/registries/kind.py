@@ -42,7 +42,7 @@ def whole(shape: Shape, *path: str) -> Part:
 
     def locate(document: Any, keys: Keys) -> Raw | None:
         found = at(document, path)
-        return found if isinstance(found, Mapping) else None
+        return found if type(found) is dict or isinstance(found, Mapping) else None
 
     return Part(shape, locate, sure=True)
 
