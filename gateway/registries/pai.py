@@ -250,9 +250,7 @@ def form(request: Request, host: str, key: str, token: str) -> tuple[Mapping[str
 
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
     """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
-    headers, authorization, (before, between, after) = form(
-        request, host, credentials.key, credentials.token.reveal()
-    )
+    headers, authorization, (before, between, after) = form(request, host, credentials.key, credentials.token.reveal())
     date = timestamp(now)
     signature = acs3_signature(credentials.secret.reveal(), f"{before}{date}{between}{nonce}{after}")
     changing = {"x-acs-date": date, "x-acs-signature-nonce": nonce, "Authorization": f"{authorization}{signature}"}

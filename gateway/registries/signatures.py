@@ -75,9 +75,7 @@ def acs3(
     return signed, acs3_signature(secret, canonical)
 
 
-def acs3_form(
-    method: str, path: str, query: Pairs, headers: Mapping[str, str], payload_sha256: str
-) -> tuple[str, str]:
+def acs3_form(method: str, path: str, query: Pairs, headers: Mapping[str, str], payload_sha256: str) -> tuple[str, str]:
     """The signed header names, and the canonical form of a request."""
     names = sorted(headers)
     signed = ";".join(names)

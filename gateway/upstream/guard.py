@@ -128,9 +128,7 @@ class Guard:
         governor.leave(None)
         return document
 
-    async def _hedged(
-        self, destination: Destination, request: Request, refresh: bool, now: float, ends: float
-    ) -> Any:
+    async def _hedged(self, destination: Destination, request: Request, refresh: bool, now: float, ends: float) -> Any:
         """One attempt, and a second one beside it when the first is slow; the first answer is taken."""
         times = self._times[destination.registry, request.call]
         sent: asyncio.Future[float] = asyncio.get_running_loop().create_future()

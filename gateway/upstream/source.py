@@ -72,7 +72,7 @@ class Lifetimes:
     def of(self, family: str, key: Key, entry: Entry) -> float:
         """The lifetime of an entry; it varies by key and time, so that entries do not run out together."""
         seconds = self.missing if entry.document is None else self.fresh[family]
-        return seconds * (1 - self.jitter * crc32(f"{key}{entry.stored_at}".encode()) / 2**32)
+        return seconds * (1 - self.jitter * crc32(f"{key.text}{entry.stored_at}".encode()) / 2**32)
 
 
 @dataclass(slots=True)  # frozen ones cost twice as much to make, and each call makes one
@@ -94,8 +94,8 @@ class Answer:
 
 
 class Asking:
-    """One who asks a registry and waits for the answer, which comes into ``sent``, for a question of an operation or for
-    none; ``joined`` says whether somebody else was asking the same."""
+    """One who asks a registry, for a question of an operation or for none, and waits for the answer, which comes into
+    ``sent``; ``joined`` says whether somebody else was asking the same."""
 
     __slots__ = ("call", "facts", "joined", "question", "registry", "sent", "started")
 
@@ -292,7 +292,7 @@ class Source:
     def _answer(self, key: Key, family: str, entry: Entry, state: State = State.MISS) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
-        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry), entry.derived)
+        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, key.text, entry), entry.derived)
 
     def _fly(self, seeking: Seeking, *waiters: Seeking, refresh: bool) -> None:
         """See to it that there is a flight for a key, for which these wait."""
