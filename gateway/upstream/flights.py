@@ -1,8 +1,8 @@
 """Calls under way, each nobody's own: all who ask the same meanwhile wait for one; no waiter's end harms another.
 
 A call takes its first steps at once, before whoever starts it goes on, and each further one as soon as what it waits
-for has come. A task of its own would cost it turns of the loop and a fifth of its time; so it gets one only when it
-wants it: from a bare ``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends a task.
+for has come. A task of its own would begin a turn of the loop later; so it gets one only when it wants it: from a bare
+``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends the task that it is in.
 """
 
 import asyncio
