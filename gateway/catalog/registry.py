@@ -43,7 +43,7 @@ class Registry:
     circuit: Callable[[], Enum] | None = None
     now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
-    _asked: dict[Bound, tuple[Request, Key]] = field(default_factory=dict, init=False, repr=False)
+    _asked: dict[Bound, tuple[Request, Key, str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
@@ -64,22 +64,20 @@ class Registry:
 
     def ask(self, bound: Bound, wanted: Freshness = ANY) -> asyncio.Future[Answer]:
         """The answer of a call, which leaves at once. Fails with `RegistryError`."""
-        request, _ = self._as_asked(bound)
-        return self.source.fetch(self.destination, request, bound.call.family, wanted)
+        request, _, family = self._asked.get(bound) or self._as_asked(bound)
+        return self.source.fetch(self.destination, request, family, wanted)
 
     def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
         """The answer of a call that needs no waiting, if there is one."""
-        _, key = self._as_asked(bound)
-        return self.source.at_hand(self.settings.name, key, bound.call.family, wanted)
+        _, key, family = self._asked.get(bound) or self._as_asked(bound)
+        return self.source.at_hand(self.settings.name, key, family, wanted)
 
-    def _as_asked(self, bound: Bound) -> tuple[Request, Key]:
-        """A call's request, and the key of its answer."""
-        asked = self._asked.get(bound)
-        if asked is None:
-            if len(self._asked) == MOST_ASKED:
-                self._asked.clear()
-            request = bound.call.request(bound.keys, bound.fixed, bound.page)
-            asked = self._asked[bound] = request, self.destination.scope.key(request)
+    def _as_asked(self, bound: Bound) -> tuple[Request, Key, str]:
+        """A call's request, the key of its answer, and its family of lifetimes: they are remembered."""
+        if len(self._asked) == MOST_ASKED:
+            self._asked.clear()
+        request = bound.call.request(bound.keys, bound.fixed, bound.page)
+        asked = self._asked[bound] = request, self.destination.scope.key(request), bound.call.family
         return asked
 
     def prefixes(self, ref: Ref | None = None) -> Iterator[str]:

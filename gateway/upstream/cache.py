@@ -17,7 +17,7 @@ from gateway.upstream.shared import Shared
 from gateway.upstream.wire import Key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones cost twice as much to make
 class Entry:
     """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), its size
     in bytes, and what readers worked out from the document, for as long as it is kept."""
@@ -28,7 +28,7 @@ class Entry:
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def packed(self) -> bytes:
-        return orjson.dumps([self.stored_at, self.document])
+        return packed(self.stored_at, self.document)
 
     @classmethod
     def unpacked(cls, content: bytes) -> "Entry":
@@ -36,7 +36,11 @@ class Entry:
         return cls(document, stored_at, len(content))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def packed(stored_at: float, document: Any) -> bytes:
+    return orjson.dumps([stored_at, document])
+
+
+@dataclass(slots=True, eq=False)
 class Origin:
     """Where an answer is kept."""
 
@@ -67,12 +71,16 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
     async def _set(
         self, key: str, value: Entry, ttl: float | None = None, _cas_token: object = None, _conn: object = None
     ) -> bool:
-        await self._delete(key)
-        self._cache[key] = value
-        self.used += value.size
+        self.keep(key, value)
+        return True
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep an entry, in place of those that were used longest ago where there is no room."""
+        self._lose(key)
+        self._cache[key] = entry
+        self.used += entry.size
         while self._cache and (len(self._cache) > self.entries or self.used > self.size):
             self._lose(next(iter(self._cache)))
-        return True
 
     async def _delete(self, key: str, _conn: object = None) -> int:
         return 0 if self._lose(key) is None else 1
@@ -129,7 +137,7 @@ class Cache:
 
     def at_hand(self, key: Key) -> Entry | None:
         """The entry of a key, if it is in memory and of any use."""
-        entry = self.memory.use(str(key))
+        entry = self.memory.use(key.text)
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     async def recall(self, key: Key) -> Entry | None:
@@ -138,17 +146,17 @@ class Cache:
         if content is None:
             return None
         entry = Entry.unpacked(content)
-        await self.memory.set(str(key), entry)
+        self.memory.keep(key.text, entry)
         return entry
 
     async def put(self, key: Key, document: Any) -> Entry:
         """Keep an answer that was received now."""
-        entry = Entry(document, self.now(), 0)
-        content = entry.packed()
-        entry = Entry(document, entry.stored_at, len(content))
-        await self.memory.set(str(key), entry)
+        now = self.now()
+        content = packed(now, document)
+        entry = Entry(document, now, len(content))
+        self.memory.keep(key.text, entry)
         if self.shared is not None:
-            await self.shared.set(str(key), content, self.lifetime)
+            await self.shared.set(key.text, content, self.lifetime)
         return entry
 
     async def purge(self, prefix: str) -> int:

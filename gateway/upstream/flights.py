@@ -1,12 +1,12 @@
 """Calls under way, each nobody's own: all who ask the same meanwhile wait for one; no waiter's end harms another.
 
 A call takes its first steps at once, before whoever starts it goes on, and each further one as soon as what it waits
-for has come. A task of its own would cost it turns of the loop and a fifth of its time; so it gets one only when it
-wants it: from a bare ``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends a task.
+for has come. A task of its own would begin a turn of the loop later; so it gets one only when it wants it: from a bare
+``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends the task that it is in.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Coroutine, Hashable
 from contextvars import copy_context
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -40,19 +40,25 @@ class Flights(Generic[T]):
 
     def start(self, asked: Hashable, call: Coroutine[Any, Any, T], *waiters: Waiter[T]) -> None:
         """Start a call; it ends for itself, whether anybody waits or not."""
-        flight = self._under_way[asked] = Flight(call, [*waiters], lambda: self._under_way.pop(asked))
+        flight = self._under_way[asked] = Flight(call, [*waiters], self._under_way, asked)
         flight.context.run(flight.go_on)
 
 
 class Flight(Generic[T]):
-    """One call under way, and who waits for it; ``over`` hears of its end before they do."""
+    """One call under way, and who waits for it."""
 
-    __slots__ = ("_steps", "context", "over", "task", "waiters")
+    __slots__ = ("_among", "_asked", "_steps", "_task", "context", "waiters")
 
-    def __init__(self, call: Coroutine[Any, Any, T], waiters: list[Waiter[T]], over: Callable[[], object]) -> None:
-        self._steps, self.waiters, self.over = call, waiters, over
+    def __init__(
+        self,
+        call: Coroutine[Any, Any, T],
+        waiters: list[Waiter[T]],
+        among: "dict[Hashable, Flight[T]]",
+        asked: Hashable,
+    ) -> None:
+        self._steps, self.waiters, self._among, self._asked = call, waiters, among, asked
+        self._task: asyncio.Task[T] | None = None
         self.context = copy_context()
-        self.task: asyncio.Task[T] | None = None
 
     def go_on(self, _: object = None) -> None:
         """Take the steps up to the next one that has to wait for something."""
@@ -66,8 +72,8 @@ class Flight(Generic[T]):
             self._fail(error)
         else:
             if waits is None:
-                self.task = asyncio.get_running_loop().create_task(self._steps, context=self.context)
-                self.task.add_done_callback(self._end, context=self.context)
+                self._task = asyncio.get_running_loop().create_task(self._steps, context=self.context)
+                self._task.add_done_callback(self._end, context=self.context)
             else:
                 waits._asyncio_future_blocking = False  # as a task says that it has taken notice
                 waits.add_done_callback(self.go_on, context=self.context)
@@ -83,16 +89,16 @@ class Flight(Generic[T]):
             self._fail(error)
 
     def _land(self, brought: T) -> None:
-        self.over()
+        del self._among[self._asked]
         for waiter in self.waiters:
             waiter.come(brought)
 
     def _fail(self, error: Exception) -> None:
-        self.over()
+        del self._among[self._asked]
         for waiter in self.waiters:
             waiter.fail(error)
 
     def _give_up(self) -> None:
-        self.over()
+        del self._among[self._asked]
         for waiter in self.waiters:
             waiter.give_up()

@@ -12,16 +12,9 @@ from time import perf_counter
 from typing import Any, Protocol
 from zlib import crc32
 
-from gateway.errors import (
-    NotFound,
-    RegistryBadAnswer,
-    RegistryError,
-    RegistryForbidden,
-    RegistryNotCached,
-    RegistryRejected,
-    RegistryUnauthenticated,
-)
+from gateway.errors import NotFound, RegistryBadAnswer, RegistryError, RegistryNotCached
 from gateway.telemetry.facts import CURRENT, SILENT, Facts, State
+from gateway.upstream.asking import Asking, Seeking
 from gateway.upstream.cache import Cache, Entry, Origin
 from gateway.upstream.flights import Flights
 from gateway.upstream.wire import Destination, Key, Request
@@ -30,8 +23,6 @@ LEASE = 10.0
 """Seconds for which one replica may fetch an answer alone."""
 LOOK = 0.05
 """Seconds between looks for another replica's answer."""
-FINAL = (RegistryUnauthenticated, RegistryForbidden, RegistryRejected)
-"""Errors that an old answer must not hide: the account may not, or may no longer, see it."""
 
 
 class Sender(Protocol):
@@ -72,7 +63,7 @@ class Lifetimes:
     def of(self, family: str, key: Key, entry: Entry) -> float:
         """The lifetime of an entry; it varies by key and time, so that entries do not run out together."""
         seconds = self.missing if entry.document is None else self.fresh[family]
-        return seconds * (1 - self.jitter * crc32(f"{key}{entry.stored_at}".encode()) / 2**32)
+        return seconds * (1 - self.jitter * crc32(f"{key.text}{entry.stored_at}".encode()) / 2**32)
 
 
 @dataclass(slots=True)  # frozen ones cost twice as much to make, and each call makes one
@@ -91,84 +82,6 @@ class Answer:
     @property
     def stale(self) -> bool:
         return self.fresh_for < 0
-
-
-class Asking:
-    """One who asks a registry and waits for the answer, which comes into ``sent``, for a question of an operation or for
-    none; ``joined`` says whether somebody else was asking the same."""
-
-    __slots__ = ("call", "facts", "joined", "question", "registry", "sent", "started")
-
-    def __init__(self, registry: str, call: str, facts: Facts) -> None:
-        self.registry, self.call, self.facts, self.joined = registry, call, facts, False
-        self.question, self.started = CURRENT.get(), perf_counter()
-        self.sent: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def come(self, answer: Answer) -> None:
-        """An answer came."""
-        if self.joined:
-            self.tell(Answer(answer.document, state=State.SHARED, derived=answer.derived), State.SHARED)
-        else:
-            self.end(answer)
-
-    def fail(self, error: Exception) -> None:
-        """None will come."""
-        self.end(error)
-
-    def give_up(self) -> None:
-        """Nobody knows whether one would."""
-        self.sent.cancel()
-
-    def tell(self, answer: Answer, state: State) -> None:
-        """Hand over the answer that was found, with where it came from, and tell of it."""
-        if self.sent.cancelled():
-            return
-        self.facts.answered(self.registry, self.call, state)
-        if self.question is not None:
-            self.question.state = state
-        if answer.document is None:
-            self.end(NotFound(self.registry))
-        else:
-            self.end(answer if answer.state is state else replace(answer, state=state))
-
-    def end(self, outcome: Answer | Exception) -> None:
-        """Hand over the answer, or why there is none, unless nobody waits any more; how it went is noted before."""
-        error = outcome if isinstance(outcome, Exception) else None
-        if self.question is not None:
-            self.question.ended(perf_counter() - self.started, error)
-        if self.sent.done():
-            return
-        if isinstance(outcome, Exception):
-            self.sent.set_exception(outcome)
-            self.sent.exception()  # nobody need look at it
-        else:
-            self.sent.set_result(outcome)
-
-
-class Seeking(Asking):
-    """One who asks where answers are kept: the ``family`` of lifetimes, when it was asked, what is ``wanted``, and what
-    is ``kept`` already, though it is old."""
-
-    __slots__ = ("at", "counts", "destination", "family", "kept", "key", "request", "wanted")
-
-    def __init__(
-        self, destination: Destination, request: Request, family: str, wanted: Freshness, cache: Cache, facts: Facts
-    ) -> None:
-        super().__init__(destination.registry, request.call, facts)
-        self.destination, self.request, self.family, self.wanted = destination, request, family, wanted
-        self.key, self.at, self.counts = destination.scope.key(request), cache.now(), cache.counts
-        self.kept: Answer | None = None
-
-    def come(self, answer: Answer) -> None:
-        self.tell(answer, State.SHARED if self.joined else answer.state)
-
-    def fail(self, error: Exception) -> None:
-        kept, hides = self.kept, isinstance(error, RegistryError) and not isinstance(error, FINAL)
-        if kept is not None and hides and self.wanted.accepts(kept.age):
-            self.counts["stale_on_error"] += 1
-            self.tell(kept, State.STALE_ON_ERROR)
-        else:
-            self.end(error)
 
 
 async def kept_promise(
@@ -292,7 +205,7 @@ class Source:
     def _answer(self, key: Key, family: str, entry: Entry, state: State = State.MISS) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
-        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, str(key), entry), entry.derived)
+        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, key.text, entry), entry.derived)
 
     def _fly(self, seeking: Seeking, *waiters: Seeking, refresh: bool) -> None:
         """See to it that there is a flight for a key, for which these wait."""

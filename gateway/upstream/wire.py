@@ -48,20 +48,17 @@ class Scope:
 
     def key(self, request: Request) -> "Key":
         """The key of a request's answer within this scope."""
-        return Key(self, request.call, request.digest)
+        digest = request.digest
+        return Key(self, request.call, digest, f"{self.digest}:{request.call}:{digest}")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Names one answer of one account."""
+class Key(NamedTuple):
+    """Names one answer of one account; ``text`` says all of it."""
 
     scope: Scope
     call: str
     digest: str
-    text: str = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", f"{self.scope.digest}:{self.call}:{self.digest}")
+    text: str
 
     def __str__(self) -> str:
         return self.text
