@@ -4,14 +4,12 @@ Nothing is planned or looked for then; the record is read from the answers. Wher
 it should, there is no record, and the operation goes its usual way, with the calls that were made.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.catalog.connections import told_versions
 from gateway.catalog.ids import OWNERS, Ref
-from gateway.catalog.pending import Pending
 from gateway.catalog.plan import Bound, keys_of, says, sure
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.selection import EXISTS, Ask, Selection
@@ -62,15 +60,11 @@ class Course:
         if owner is not None:
             operation.versions[owner] = {ref: None}
         sent = [operation.send(bound) for bound in bounds]
-        left = Pending()
-        for one in sent:
-            if not one.done():
-                left.expect(one, check, None)
         try:
-            if left.coming:
-                await left.close()
-            told = [(bound, one.result()) for bound, one in zip(bounds, sent, strict=True)]
-            return self._read(operation, ref, owner, told)
+            for one in sent:
+                if not one.done():
+                    await one  # whoever gives up waiting gives up the operation
+            return self._read(operation, ref, owner, [*zip(bounds, [one.result() for one in sent], strict=True)])
         except RegistryError:
             return None
 
@@ -141,7 +135,3 @@ def reading_of_owner(kind: Kind, entity: str, tellings: Sequence[Telling], selec
         return None
     reading = Reading.of(selection.existing, kind, name, shape, canonical=True)
     return None if reading.rest else reading
-
-
-def check(_: Pending, __: Any, sent: "asyncio.Future[Answer]") -> None:
-    sent.result()
