@@ -28,7 +28,8 @@ REFERRING: Final = {"id", "native_id", "registry_name"}
 
 AT_ONCE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_boolean: "({value} if type({value} := {said}) is bool else None)",
-    as_text: "({value} if type({value} := {said}) is str and {value} else {convert}({value}))",
+    as_text: "({value} if type({value} := {said}) is str and {value} else"
+    " None if {value} is None else {convert}({value}))",
 }
 """Conversions that leave most values as they are, written out."""
 

@@ -149,7 +149,9 @@ def as_json(value: Any) -> Any:
 
 
 def as_texts(value: Any) -> list[str] | None:
-    return [as_text(item) or "" for item in value] if isinstance(value, list) else None
+    if not isinstance(value, list):
+        return None
+    return [item if type(item) is str else as_text(item) or "" for item in value]
 
 
 def as_moment(value: Any) -> float:

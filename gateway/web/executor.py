@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from graphql import OperationDefinitionNode, OperationType
@@ -13,7 +13,6 @@ from strawberry.types.execution import PreExecutionError
 from gateway.catalog import explain
 from gateway.catalog.basis import Basis, Key
 from gateway.catalog.calls import Answers
-from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.watching import Watches
 from gateway.errors import GatewayError, QueryTooExpensive, shortened
@@ -31,43 +30,11 @@ from gateway.upstream.source import ANY
 from gateway.web.frames import Frames
 from gateway.web.gate import Gate
 from gateway.web.joint import Joint
-from gateway.web.persisted import Name, Persisted
+from gateway.web.persisted import Persisted
+from gateway.web.prepared import Prepared
 from gateway.web.requests import Asked, Refused
 from gateway.web.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
 from gateway.web.scenes import Scene, permit
-
-
-class Prepared(NamedTuple):
-    """An operation that may be executed, again and again, and what it costs; ``question`` is it compiled, where it can
-    be, with its variables, which nobody may change; ``key`` names its answer where that may be shared, and
-    ``kept`` is that answer, with which it need not be executed; ``registered`` names the document that a client
-    registered before."""
-
-    asked: Asked
-    document: Document
-    operation: OperationDefinitionNode
-    report: Report
-    cost: Cost = Cost()
-    question: Question | None = None
-    key: Key | None = None
-    kept: Whole | None = None
-    registered: Name | None = None
-
-    @property
-    def type(self) -> OperationType:
-        return self.operation.operation
-
-    @property
-    def name(self) -> str | None:
-        return self.asked.operation_name
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return dict(self.asked.variables)
-
-    def anew(self) -> "Prepared":
-        """The same once more: nothing has come of it yet."""
-        return self._replace(report=self.report.anew(), kept=None)
 
 
 class Executor:

@@ -15,7 +15,8 @@ from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.web import events, freshness, multipart, replies
 from gateway.web.entrance import Entrance, challenge
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
+from gateway.web.prepared import Prepared
 from gateway.web.replies import STATUSES, Head, Reply, body_of, head
 from gateway.web.requests import JSON, Asked, Refused, negotiate, read
 from gateway.web.results import Result

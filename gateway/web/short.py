@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.begun import Begun, first
 from gateway.web import replies
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
+from gateway.web.prepared import Prepared
 from gateway.web.replies import COMPRESSED, Reply, lasting, varied
 from gateway.web.scenes import Scene as Surroundings
 

@@ -18,7 +18,8 @@ from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
 from gateway.settings import LimitsSettings
 from gateway.upstream.source import ANY
 from gateway.web.entrance import Entrance
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
+from gateway.web.prepared import Prepared
 from gateway.web.replies import body_of
 from gateway.web.requests import Refused, asked
 from gateway.web.results import Result, refused

@@ -5,7 +5,8 @@ import logging
 import orjson
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
+from gateway.web.prepared import Prepared
 from gateway.web.requests import Asked
 from gateway.web.scenes import Scene
 

@@ -20,9 +20,10 @@ from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
 from gateway.upstream.wire import Destination, Request
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
+from gateway.web.prepared import Prepared
 from gateway.web.requests import Asked
 from gateway.web.results import Result
 from gateway.web.scenes import Scene

@@ -18,9 +18,10 @@ from gateway.graph.wholes import Wholes
 from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.telemetry.observer import Observer
 from gateway.upstream.source import ANY
-from gateway.web.executor import Executor, Prepared
+from gateway.web.executor import Executor
 from gateway.web.gate import Gate
 from gateway.web.persisted import Persisted
+from gateway.web.prepared import Prepared
 from gateway.web.requests import Asked
 from gateway.web.scenes import Scene
 from tests.access.doors import Clock, Ring
