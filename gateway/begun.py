@@ -1,7 +1,7 @@
 """Coroutines that begin at once: only those that have to wait cost a task, or a timer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import copy_context
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -47,6 +47,13 @@ def first(steps: Steps[T]) -> "Begun[T] | T":
         value: T = given.value
         return value
     return Begun(steps, waiting)
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each of them gives, in their order; all have begun before any of them is waited for."""
+    begun = [first(one) for one in coroutines]
+    came: Iterator[T] = iter(await asyncio.gather(*[one for one in begun if isinstance(one, Begun)]))
+    return [next(came) if isinstance(one, Begun) else one for one in begun]
 
 
 class Run(Generic[T]):

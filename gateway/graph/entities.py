@@ -3,10 +3,10 @@
 Source: Apollo Federation subgraph specification, ``_entities`` and ``_Any``.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.begun import together
 from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
 from gateway.catalog.reading import Record
@@ -33,7 +33,7 @@ def admitted(registries: Mapping[str, Registry], text: str, entity: str | None =
 
 async def entities(
     operation: Operation, representations: Sequence[Any], selections: Mapping[str, Selection]
-) -> list[Record | BaseException | None]:
+) -> list[Record | Exception | None]:
     """The object of each representation, in their order: null where there is none, and in place of one that cannot be
     used or had its error.
 
@@ -45,10 +45,16 @@ async def entities(
         raise BadInput(f"`representations` may hold at most {most}, not {len(representations)}.")
     meant = [reference_or_error(operation.registries, representation) for representation in representations]
     refs = list(dict.fromkeys(one for one in meant if isinstance(one, Ref)))
-    asked = (operation.entity(ref, selections[ref.entity]) for ref in refs)
-    objects = await asyncio.gather(*asked, return_exceptions=True)
+    objects = await together(entity_or_error(operation, ref, selections[ref.entity]) for ref in refs)
     found = dict(zip(refs, objects, strict=True))
     return [found[one] if isinstance(one, Ref) else one for one in meant]
+
+
+async def entity_or_error(operation: Operation, ref: Ref, selection: Selection) -> Record | Exception | None:
+    try:
+        return await operation.entity(ref, selection)
+    except Exception as error:
+        return error
 
 
 def reference_or_error(registries: Mapping[str, Registry], representation: Any) -> Ref | GatewayError:

@@ -1,6 +1,5 @@
 """The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ import strawberry
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type, is_abstract_type
 from graphql.pyutils import Path
 
+from gateway.begun import together
 from gateway.catalog.basis import Basis, Key
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.connections import listing
@@ -133,7 +133,7 @@ async def several(asking: Asking) -> Any:
     most = asking.operation.bounds.ids
     if len(ids) > most:
         raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
-    return await asyncio.gather(*(found_or_error(asking, text) for text in ids))
+    return await together(found_or_error(asking, text) for text in ids)
 
 
 def found(asking: Asking, text: str, entity: str | None = None) -> Awaitable[Any]:

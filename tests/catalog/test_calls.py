@@ -96,6 +96,15 @@ TABLE = [
         GET_A,
         DETAIL_1,
     ),
+    costs(
+        f"""{{ {QIANFAN_VERSION} {{ name }} nodes(ids: ["qianfan:model/am-1"]) {{ ... on Model {{ name }} }} }}""",
+        DETAIL_1,
+    ),
+    costs(
+        f"""{{ {QIANFAN_VERSION} {{ name }}
+          _entities(representations: [{{__typename: "Model", id: "qianfan:model/am-1"}}]) {{ ... on Model {{ name }} }} }}""",
+        DETAIL_1,
+    ),
     costs("{ a: models(first: 1) { totalCount } b: models(first: 3) { nodes { name } } }", *MODEL_LISTS),
     # Lists
     costs("{ models(first: 50) { totalCount } }", *MODEL_LISTS),
