@@ -102,7 +102,8 @@ TABLE = [
     ),
     costs(
         f"""{{ {QIANFAN_VERSION} {{ name }}
-          _entities(representations: [{{__typename: "Model", id: "qianfan:model/am-1"}}]) {{ ... on Model {{ name }} }} }}""",
+          _entities(representations: [{{__typename: "Model", id: "qianfan:model/am-1"}}]) {{
+            ... on Model {{ name }} }} }}""",
         DETAIL_1,
     ),
     costs("{ a: models(first: 1) { totalCount } b: models(first: 3) { nodes { name } } }", *MODEL_LISTS),
