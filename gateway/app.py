@@ -196,7 +196,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
         ):
             watch = Watch(transport)
             guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
-            source: Fetcher = Direct(guard, observer)
+            source: Direct | Source = Direct(guard, observer)
             if cache is not None:
                 source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
@@ -214,6 +214,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
                 task.cancel()
+            source.close()
 
     app = Starlette(
         routes=[

@@ -64,13 +64,13 @@ class Run(Generic[T]):
     ``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends a task.
     """
 
-    __slots__ = ("_context", "_heard", "_steps", "_waits", "done", "error", "value")
+    __slots__ = ("_cancelled", "_context", "_heard", "_steps", "_waits", "done", "error", "value")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._steps, self._context = coroutine, copy_context()
         self._heard: list[Callable[[Run[T]], object]] = []
         self._waits: asyncio.Future[Any] | None = None
-        self.done = False
+        self._cancelled = self.done = False
         self.value: T | None = None
         self.error: Exception | asyncio.CancelledError | None = None
 
@@ -92,12 +92,16 @@ class Run(Generic[T]):
     def cancel(self, msg: object = None) -> None:
         """Give it up at the place where it waits."""
         if self._waits is not None:
-            self._waits.cancel(msg)
+            self._cancelled = not self._waits.cancel(msg)  # what it waits for came, and it has not gone on yet
 
     def _go_on(self, _: object = None) -> None:
         self._waits = None
         try:
-            waits: asyncio.Future[Any] | None = self._steps.send(None)
+            if self._cancelled:
+                self._cancelled = False
+                waits: asyncio.Future[Any] | None = self._steps.throw(asyncio.CancelledError())
+            else:
+                waits = self._steps.send(None)
         except StopIteration as end:
             self.value = end.value
             self._end()

@@ -7,7 +7,6 @@ Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (statu
 """
 
 import asyncio
-import logging
 from asyncio import BaseTransport, TimerHandle, Transport
 from collections.abc import Sequence
 from enum import Enum
@@ -23,8 +22,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.begun import Run
 from gateway.settings import LimitsSettings
 from gateway.web.replies import Written
-
-logger = logging.getLogger("gateway.server")
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
@@ -49,10 +46,6 @@ IDLE, HEAD, BODY = Stage
 
 SHORT: Final = (b"POST", b"/graphql", "1.1")
 """Method, target and version of requests that may go the short way."""
-
-FAILED: Final = Written(
-    500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error"
-)
 
 
 class Application(Protocol):
@@ -178,11 +171,7 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0
         if self._held is not None:
             body = b"".join(self._held)
-            try:
-                answer = self.application.short_way(self.headers, body)
-            except Exception:
-                logger.exception("A request failed.")
-                answer = FAILED
+            answer = self.application.short_way(self.headers, body)
             if answer is not None:
                 self._held = None
                 self._answer(answer)
@@ -260,7 +249,7 @@ class Connection(HttpToolsProtocol):
     def _answer(self, answer: "Written | Run[Written]") -> None:
         """Send an answer that is there, or when it comes; what is asked meanwhile waits."""
         if isinstance(answer, Written):
-            self._send(answer, keep_alive=answer is not FAILED)
+            self._send(answer, keep_alive=True)
             self.server_state.total_requests += 1
             return
         answering = Answering()
@@ -271,11 +260,10 @@ class Connection(HttpToolsProtocol):
     def _came(self, answering: Answering, answer: Run[Written]) -> None:
         self.tasks.discard(cast("asyncio.Task[None]", answer))
         answering.response_complete = True
-        if answer.error is not None:
-            logger.error("A request failed.", exc_info=answer.error)
-            answering.keep_alive = False
-        if not self.transport.is_closing():
-            self._send(FAILED if answer.value is None else answer.value, answering.keep_alive)
+        if answer.value is None:  # it was given up
+            self.close()
+        elif not self.transport.is_closing():
+            self._send(answer.value, answering.keep_alive)
         self.on_response_complete()
 
     def _send(self, answer: Written, keep_alive: bool) -> None:

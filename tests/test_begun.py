@@ -96,6 +96,20 @@ async def test_who_is_cancelled_ends_where_it_waits(come: asyncio.Future[str], a
         run.result()
 
 
+async def test_who_is_cancelled_before_it_goes_on_ends_there(come: asyncio.Future[str]) -> None:
+    async def going_on() -> str:
+        await come
+        return await asyncio.get_running_loop().create_future()
+
+    run = Run(going_on()).begin()
+    come.set_result("this")
+    run.cancel()
+    await turn()
+    assert run.done
+    with pytest.raises(asyncio.CancelledError):
+        run.result()
+
+
 async def test_it_is_a_task_from_a_bare_turn_of_the_loop_on(come: asyncio.Future[str]) -> None:
     async def timed() -> str:
         before = asyncio.current_task()

@@ -39,7 +39,11 @@ class Basis:
         """What an operation stands on, if all of it is kept and fresh."""
         if len(operation.reused) == 1 and not operation.answers:
             return operation.reused[0]
-        own = [sent.result() for sent in operation.answers.values() if sent.done() and sent.exception() is None]
+        own = [
+            sent.result()
+            for sent in operation.answers.values()
+            if sent.done() and not sent.cancelled() and sent.exception() is None
+        ]
         origins = [answer.origin for answer in own if answer.origin is not None and not answer.stale]
         parts = operation.reused
         if not (origins or parts) or len(origins) < len(operation.answers):

@@ -26,6 +26,7 @@ class Flights(Generic[T]):
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, list[Waiter[T]]] = {}
+        self._runs: set[Run[T]] = set()
 
     def join(self, asked: Hashable, *waiters: Waiter[T]) -> bool:
         """Wait for a call, if it is under way."""
@@ -40,9 +41,16 @@ class Flights(Generic[T]):
         self._waiting[asked] = [*waiters]
         run = Run(call)
         run.when_done(partial(self._land, asked))
+        self._runs.add(run)
         run.begin()
 
+    def close(self) -> None:
+        """Give up all that is under way."""
+        for run in tuple(self._runs):
+            run.cancel()
+
     def _land(self, asked: Hashable, run: Run[T]) -> None:
+        self._runs.discard(run)
         for waiter in self._waiting.pop(asked):
             if run.error is None:
                 waiter.come(cast(T, run.value))

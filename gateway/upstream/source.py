@@ -129,6 +129,10 @@ class Direct:
         """Nothing is."""
         return None
 
+    def close(self) -> None:
+        """Give up all calls that are under way."""
+        self._flights.close()
+
 
 class Source:
     """Answers of registries, kept and shared; ``wait`` bounds waiting for another replica, in seconds."""
@@ -253,3 +257,9 @@ class Source:
         if self.cache.purged != purged:
             return Answer(document)
         return self._answer(seeking.key, seeking.family, await self.cache.put(seeking.key, document))
+
+    def close(self) -> None:
+        """Give up all calls that are under way, and what nobody waits for."""
+        self._flights.close()
+        for look in self._looks:
+            look.cancel()

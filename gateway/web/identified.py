@@ -1,5 +1,7 @@
 """Every answer tells by what its request is known in the log and in traces: ``x-request-id`` and ``traceparent``."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -9,8 +11,12 @@ from gateway.begun import Run
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
-from gateway.web.replies import Reply, Written
+from gateway.web.replies import Head, Reply, Written
 from gateway.web.short import Short
+
+logger = logging.getLogger("gateway.server")
+
+FAILED: Final = Reply(500, Head.of({b"content-type": b"text/plain; charset=utf-8"}), b"Internal Server Error")
 
 CONNECTIONS: Final = frozenset({"http", "websocket"})
 ANSWERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
@@ -34,19 +40,28 @@ class Identified:
                 return None if reply is None else self._written(reply, identity)
             answer = Run(self._answered(reply, identity)).begin()
             return answer.result() if answer.done else answer
+        except Exception:
+            return self._failed(identity)
         finally:
             CURRENT.reset(token)
 
     async def _answered(self, reply: Coroutine[Any, Any, Reply], identity: Identity) -> Written:
         try:
             return self._written(await reply, identity)
-        except BaseException:
+        except Exception:
+            return self._failed(identity)
+        except asyncio.CancelledError:
             self.observer.exchanges.add("none")
             raise
 
     def _written(self, reply: Reply, identity: Identity) -> Written:
         self.observer.exchanges.of[(reply.status,)] += 1
         return Written(reply.status, reply.lines + identity.lines.encode(), reply.body)
+
+    def _failed(self, identity: Identity) -> Written:
+        """The answer where the gateway fails."""
+        logger.exception("A request failed.")
+        return self._written(FAILED, identity)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in CONNECTIONS:

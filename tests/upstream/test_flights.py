@@ -1,6 +1,7 @@
 """Calls under way: when their steps are taken, who hears how they end, and on whose behalf they run."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
@@ -129,9 +130,9 @@ async def test_a_call_has_a_task_of_its_own_from_when_it_wants_one() -> None:
 async def test_all_steps_of_a_call_have_one_context_which_is_nobody_elses() -> None:
     said: ContextVar[str] = ContextVar("said", default="")
 
-    async def call(pause: float) -> str:
+    async def call(pause: Awaitable[None]) -> str:
         token = said.set(f"{said.get()} and so on")
-        await asyncio.sleep(pause)
+        await pause
         heard = said.get()
         said.reset(token)  # which can only be done where it was set
         return heard
@@ -139,10 +140,12 @@ async def test_all_steps_of_a_call_have_one_context_which_is_nobody_elses() -> N
     flights = Flights[str]()
     said.set("mine")
     waiting = [Waiting(), Waiting()]
-    flights.start("at once", call(0), waiting[0])
-    flights.start("soon", call(0.001), waiting[1])
+    later: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    flights.start("at once", call(asyncio.sleep(0)), waiting[0])
+    flights.start("soon", call(later), waiting[1])
     assert said.get() == "mine"
     said.set("another's")
+    later.set_result(None)
     assert [await one.end for one in waiting] == ["mine and so on"] * 2
 
 
@@ -163,3 +166,18 @@ async def test_who_waits_for_a_call_that_is_given_up_waits_no_longer(pause: bool
     with pytest.raises(asyncio.CancelledError):
         await waiting.end
     assert not flights.join("call", Waiting())
+
+
+async def test_what_is_under_way_ends_with_the_source_of_answers() -> None:
+    """Also what nobody waits for, such as a refresh."""
+    registry = Registry()
+    direct = Direct(registry)
+    sent = [direct.fetch(destination(), request(call), "objects") for call in ("GetA", "GetB")]
+    sent[1].cancel()
+    direct.close()
+    registry.go.set()
+    for one in sent:
+        with pytest.raises(asyncio.CancelledError):
+            await one
+    assert (await direct.fetch(destination(), request("GetB"), "objects")).state is State.MISS
+    assert registry.asked == ["GetA", "GetB", "GetB"]
