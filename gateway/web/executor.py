@@ -116,11 +116,10 @@ class Executor:
         key = prepared.key
         if key is None:
             return None
-        whole = self.wholes.find(key, ANY)
+        report, whole = prepared.report.anew(), self.wholes.find(key, ANY)
         if whole is None and prepared.question is not None:
             whole = self.found(prepared.question, key, scene)
         if whole is not None:
-            report = prepared.report.anew()
             with self.observer.operation(report):
                 report.calls, report.answered = whole.basis.calls, whole.answered
                 whole.basis.tell(self.observer)
