@@ -1,4 +1,4 @@
-"""Coroutines that begin at once: only those that have to wait cost a task, or a timer."""
+"""Coroutines that begin at once, and not a turn of the loop later as tasks do."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
@@ -60,7 +60,7 @@ class Run(Generic[T]):
     """A coroutine under way. It takes its first steps at once, before whoever begins it goes on, and each further one
     as soon as what it waits for has come.
 
-    A task would cost it turns of the loop and a fifth of its time; so it gets one only when it wants it: from a bare
+    A task would begin a turn of the loop later; so it gets one only when it wants it: from a bare
     ``await asyncio.sleep(0)`` on. It must want it before `asyncio.timeout`, which ends a task.
     """
 

@@ -1,8 +1,7 @@
 """One client's connection, with bounds on what it sends before it is heard and on how long it takes.
 
 uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read. A request
-that goes the application's short way is answered here: there is no scope and no message for it, and no task if it has
-to wait for nothing.
+that goes the application's short way is answered here: there is no scope, no message and no task for it.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
@@ -21,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.begun import Run
 from gateway.settings import LimitsSettings
-from gateway.web.replies import Written
+from gateway.web.replies import Written, lined
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
@@ -269,7 +268,7 @@ class Connection(HttpToolsProtocol):
     def _send(self, answer: Written, keep_alive: bool) -> None:
         headers = self.server_state.default_headers
         if self._own[0] is not headers:  # they are made anew every second
-            self._own = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+            self._own = headers, lined(headers)
         end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((STATUS_LINE[answer.status], self._own[1], answer.lines, end, answer.body)))
         if not keep_alive:

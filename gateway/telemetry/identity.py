@@ -62,16 +62,10 @@ class Identity:
         return identity
 
     @property
-    def lines(self) -> str:
-        """What an answer says of it, as lines."""
+    def headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """What an answer says of it."""
         traceparent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
-        return f"x-request-id: {self.request_id}\r\ntraceparent: {traceparent}\r\n"
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The same by name."""
-        lines = self.lines.encode().splitlines()
-        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+        return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

@@ -11,7 +11,7 @@ from gateway.begun import Run
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
-from gateway.web.replies import Head, Reply, Written
+from gateway.web.replies import Head, Reply, Written, lined
 from gateway.web.short import Short
 
 logger = logging.getLogger("gateway.server")
@@ -56,7 +56,7 @@ class Identified:
 
     def _written(self, reply: Reply, identity: Identity) -> Written:
         self.observer.exchanges.of[(reply.status,)] += 1
-        return Written(reply.status, reply.lines + identity.lines.encode(), reply.body)
+        return Written(reply.status, reply.lines + lined(identity.headers), reply.body)
 
     def _failed(self, identity: Identity) -> Written:
         """The answer where the gateway fails."""

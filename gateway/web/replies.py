@@ -41,6 +41,11 @@ HEADS: Final = 256
 """Heads that are kept: they differ by age, above all."""
 
 
+def lined(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """The headers of a reply, but for the length of its body; also as lines, as they go over the wire."""
@@ -50,7 +55,7 @@ class Head:
 
     @classmethod
     def of(cls, headers: Mapping[bytes, bytes]) -> Self:
-        return cls(tuple(headers.items()), b"".join([b"%b: %b\r\n" % header for header in headers.items()]))
+        return cls(tuple(headers.items()), lined(headers.items()))
 
 
 class Reply(NamedTuple):
