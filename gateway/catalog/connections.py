@@ -168,8 +168,11 @@ def told_versions(
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
     how = None if derived is None else in_one(operation, operation.registries[ref.registry].kind, field, ask, selection)
-    if derived is None or how is None:
-        return None
+    return None if derived is None or how is None else page_in_one(operation, ref, how, rows, derived)
+
+
+def page_in_one(operation: "Operation", ref: Ref, how: InOne, rows: Rows, derived: dict[Any, Any]) -> Record | None:
+    """The same, where it is known how the page is made."""
     name = ref, how
     found: Connection | None = derived.get(name)
     if found is None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.catalog.connections import told_versions
+from gateway.catalog.connections import InOne, in_one, page_in_one
 from gateway.catalog.ids import OWNERS, Ref
+from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.plan import Bound, keys_of, says, sure
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.selection import EXISTS, Ask, Selection
@@ -36,10 +37,9 @@ class Telling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """All that is asked of an object of one type: what is known of it ``beforehand``, the calls that have to tell the
-    rest, and how the one that it belongs to is read from the answer."""
+    """All that is asked of an object of one type: the calls that have to tell it, and how the one that it belongs to is
+    read from the answer. What is known of the object beforehand is read with the first answer."""
 
-    beforehand: Reading
     tellings: Sequence[Telling]
     owner: tuple[Ask, Reading] | None
 
@@ -52,45 +52,66 @@ class Course:
             found = selection.known[name] = planned(kind, entity, selection)
         return found
 
-    async def run(self, operation: "Operation", ref: Ref) -> Record | None:
-        """The record of an object of which nothing is known, None if it cannot be had so. Raises what an operation
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trip:
+    """The course to one object: all that is the same each time that it is asked for of the same registries, as far as
+    they are read. Each call stands beside what its answer has to tell, and how pages of versions are made of that."""
+
+    ref: Ref
+    owner: Ref | None
+    course: Course
+    bounds: Sequence[Bound]
+    steps: Sequence[tuple[Telling, Sequence[tuple[Ask, Field, InOne]]]]
+
+    @classmethod
+    def of(cls, operation: "Operation", ref: Ref, selection: Selection) -> "Trip | None":
+        """None where there is no short course."""
+        kind = operation.registries[ref.registry].kind
+        course = Course.of(kind, ref.entity, selection.existing) if is_canonical(kind, ref) else None
+        if course is None:
+            return None
+        steps = []
+        for one in course.tellings:
+            pages = [(ask, field, in_one(operation, kind, field, ask, below)) for ask, below, field in one.versions]
+            told = [(ask, field, how) for ask, field, how in pages if how is not None]
+            if len(told) < len(pages):
+                return None
+            steps.append((one, told))
+        bounds = [Bound(ref.registry, one.call, keys_of(ref, one.call)) for one in course.tellings]
+        return cls(ref, None if course.owner is None else ref.owner, course, bounds, steps)
+
+    async def run(self, operation: "Operation") -> Record | None:
+        """The record of the object, of which nothing is known; None if it cannot be had so. Raises what an operation
         cannot go on from."""
-        bounds = [Bound(ref.registry, one.call, keys_of(ref, one.call)) for one in self.tellings]
-        owner = None if self.owner is None else ref.owner
-        if owner is not None:
-            operation.versions[owner] = {ref: None}
-        sent = [operation.send(bound) for bound in bounds]
+        if self.owner is not None:
+            operation.versions[self.owner] = {self.ref: None}
+        sent = [operation.send(bound) for bound in self.bounds]
         try:
             for one in sent:
                 if not one.done():
                     await one  # whoever gives up waiting gives up the operation
-            return self._read(operation, ref, owner, [*zip(bounds, [one.result() for one in sent], strict=True)])
+            return self._read(operation, [one.result() for one in sent])
         except RegistryError:
             return None
 
-    def _read(
-        self, operation: "Operation", ref: Ref, owner: Ref | None, told: Sequence[tuple[Bound, Answer]]
-    ) -> Record | None:
-        record = self.beforehand.read({}, ref)
-        for one, (_, answer) in zip(self.tellings, told, strict=True):
+    def _read(self, operation: "Operation", answers: Sequence[Answer]) -> Record | None:
+        ref, record = self.ref, Record()
+        for (one, pages), answer in zip(self.steps, answers, strict=True):
             raw = one.part.locate(answer.document, ref.keys)
             if raw is None:
                 return None
             record |= one.reading.read(raw, ref)
-            for ask, below, field in one.versions:
+            for ask, field, how in pages:
                 rows = field.read(raw)
-                if rows is UNSAID:
-                    return None
-                page = told_versions(operation, ref, ask, below, field, rows, answer.derived)
+                page = None if rows is UNSAID else page_in_one(operation, ref, how, rows, answer.derived)
                 if page is None:
                     return None
                 record[ask.key] = page
-            if owner is not None and self.owner is not None:
-                ask, reading = self.owner
-                record[ask.key] = nested = reading.read(raw, owner)
-                del nested[EXISTS.field]
-        del record[EXISTS.field]
-        operation.hear(ref, owner, told)
+            if self.owner is not None and self.course.owner is not None:
+                ask, reading = self.course.owner
+                record[ask.key] = reading.read(raw, self.owner)
+        operation.hear(ref, self.owner, self.bounds, answers)
         return record
 
 
@@ -99,13 +120,17 @@ def planned(kind: Kind, entity: str, selection: Selection) -> Course | None:
     calls, left = sure(kind, entity, beforehand.untold)
     if left or not calls or any(ask.field not in OWNER for ask in beforehand.rest):
         return None
+    open = beforehand.untold.keys() | beforehand.rest.keys()
+    known = {ask: below for ask, below in selection.items() if ask not in open}
+    (first, group), *others = calls
+    calls = [(first, selection.part({**known, **group})), *others]
     tellings = [telling(kind, entity, call, group) for call, group in calls]
     told = [one for one in tellings if one is not None]
     owners = [reading_of_owner(kind, entity, told, below) for below in beforehand.rest.values()]
     if len(told) < len(tellings) or None in owners or len(owners) > 1:
         return None
     owner = next(((ask, reading) for ask, reading in zip(beforehand.rest, owners, strict=True) if reading), None)
-    return Course(beforehand, told, owner)
+    return Course(told, owner)
 
 
 def telling(kind: Kind, entity: str, call: Call, group: Selection) -> Telling | None:
@@ -114,7 +139,10 @@ def telling(kind: Kind, entity: str, call: Call, group: Selection) -> Telling | 
     if len(parts) != 1:
         return None
     [part] = parts
-    reading = Reading.of(group, kind, entity, part.shape, canonical=True)
+    if EXISTS in group and not part.shape.whole:
+        return None
+    beside = group.part({ask: below for ask, below in group.items() if ask != EXISTS})
+    reading = Reading.of(beside, kind, entity, part.shape, canonical=True)
     field = part.shape.fields.get("versions")
     if not reading.rest:
         return Telling(call, part, reading, ())
@@ -131,7 +159,7 @@ def reading_of_owner(kind: Kind, entity: str, tellings: Sequence[Telling], selec
         return None
     [one] = tellings
     shape = one.part.shape.owner
-    if shape is None or any(part.shape.entity == name for part in one.call.parts):
+    if shape is None or not shape.whole or any(part.shape.entity == name for part in one.call.parts):
         return None
-    reading = Reading.of(selection.existing, kind, name, shape, canonical=True)
+    reading = Reading.of(selection, kind, name, shape, canonical=True)
     return None if reading.rest else reading

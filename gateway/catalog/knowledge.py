@@ -1,6 +1,6 @@
 """What answers said of objects in one operation: in which forms, in the order in which they came."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.catalog.ids import Ref
@@ -19,6 +19,11 @@ Said = tuple[Shape, Raw, Derived | None]
 """
 
 
+Heard = tuple[Ref, Ref | None, Sequence[Bound], Sequence[Answer]]
+"""An object, the one that it belongs to, if something was asked of that, too, and the calls whose answers told of them.
+"""
+
+
 class Telling(Protocol):
     """A list of all or some of an object's versions, and what it tells of them."""
 
@@ -27,13 +32,15 @@ class Telling(Protocol):
 
 
 class Knowledge:
-    """What is known of each object. Answers that were read are remembered as such until something is asked, pages of
-    lists until something of an object in them is, lists of an object's versions until something of a version is."""
+    """What is known of each object, and which calls were tried for it. Answers that were read are remembered as such
+    until something is asked, pages of lists until something of an object in them is, lists of an object's versions
+    until something of a version is."""
 
     def __init__(self, registries: Mapping[str, Registry]) -> None:
         self.registries = registries
         self._unread: dict[Ref, Told] = {}
-        self._heard: list[tuple[Ref, Bound, Answer]] = []
+        self._heard: list[Heard] = []
+        self._tried: dict[Ref, set[Bound]] = {}
         self._lists: dict[Ref, Telling] = {}
         self._knows_versions = False
         self._known: dict[Ref, list[Said]] = {}
@@ -94,10 +101,23 @@ class Knowledge:
                     if canonical is not None and canonical != ref:
                         self.learn(canonical, part.shape, raw, answer.derived)
 
+    def hear(self, ref: Ref, owner: Ref | None, bounds: Sequence[Bound], answers: Sequence[Answer]) -> None:
+        """Remember which answers told of an object, and of the one that it belongs to, what was asked of them."""
+        self._heard.append((ref, owner, bounds, answers))
+
     def _learn_heard(self) -> None:
         heard, self._heard = self._heard, []
-        for ref, bound, answer in heard:
-            self.learn_answer(ref, bound, answer)
+        for ref, owner, bounds, answers in heard:
+            for bound, answer in zip(bounds, answers, strict=True):
+                self.learn_answer(ref, bound, answer)
+            for one in (ref,) if owner is None else (ref, owner):
+                self._tried.setdefault(one, set()).update(bounds)
+
+    def tried(self, ref: Ref) -> Collection[Bound]:
+        """The calls that were tried for an object."""
+        if self._heard:
+            self._learn_heard()
+        return self._tried.get(ref, ())
 
     def said(self, ref: Ref) -> Sequence[Said]:
         """What answers said of an object, in the order in which they came."""

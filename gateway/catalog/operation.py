@@ -12,9 +12,9 @@ from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, at_once
-from gateway.catalog.course import Course
+from gateway.catalog.course import Trip
 from gateway.catalog.ids import Ref
-from gateway.catalog.knowledge import Knowledge, is_canonical
+from gateway.catalog.knowledge import Knowledge
 from gateway.catalog.pending import Missing, Pending, Putting, Taking
 from gateway.catalog.plan import Bound, Want, keys_of, options, plan, sure
 from gateway.catalog.reading import Record
@@ -44,17 +44,18 @@ class Operation(Knowledge, Calls):
         self.partial = False
         self.versions: dict[Ref, dict[Ref, None]] = {}
         self._missing: set[Ref] = set()
-        self._tried: dict[Ref, set[Bound]] = {}
         self._wanted: list[tuple[list[Want], asyncio.Future[Mapping[Want, Bound]]]] = []
 
     # Objects
 
-    async def entity(self, ref: Ref, selection: Selection) -> Record | None:
-        """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise."""
+    async def entity(self, ref: Ref, selection: Selection, trip: Trip | None = None) -> Record | None:
+        """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise.
+
+        ``trip`` is the short course to it, where that was found before.
+        """
         if not self.answers and not self.versions:
-            kind = self.registries[ref.registry].kind
-            course = Course.of(kind, ref.entity, selection.existing) if is_canonical(kind, ref) else None
-            read = None if course is None else await course.run(self, ref)
+            trip = trip or Trip.of(self, ref, selection)
+            read = None if trip is None else await trip.run(self)
             if read is not None:
                 return read
         record, left = Record(), Pending()
@@ -106,12 +107,6 @@ class Operation(Knowledge, Calls):
         """What is asked of an object, and loaded into its record when it is read."""
         return Later(self, record, ref, selection)
 
-    def hear(self, ref: Ref, owner: Ref | None, told: Sequence[tuple[Bound, Answer]]) -> None:
-        """Remember which answers told of an object, and of the one that it belongs to, what was asked of them."""
-        self._heard += [(ref, bound, answer) for bound, answer in told]
-        for one in (ref,) if owner is None else (ref, owner):
-            self._tried.setdefault(one, set()).update([bound for bound, _ in told])
-
     # What is left
 
     def _advance(self, left: Pending) -> None:
@@ -145,7 +140,7 @@ class Operation(Knowledge, Calls):
                     continue
             own: list[Want] = []
             made: dict[Bound, dict[Ask, Selection]] = {}
-            tried, versions = self._tried.get(ref, ()), self.versions.get(ref, ())
+            tried, versions = self.tried(ref), self.versions.get(ref, ())
             for alike, bounds in options(kind, ref, asks, tried, versions):
                 able = () if ref in self._missing else bounds
                 bound = able[0] if len(able) == 1 else next((b for b in able if b in self.answers), None)
@@ -216,7 +211,7 @@ class Operation(Knowledge, Calls):
     def _take(self, taking: Taking, answer: Answer | RegistryError, left: Pending) -> None:
         """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
         record, ref, bound, asks = taking
-        tried = self._tried.get(ref, ())
+        tried = self.tried(ref)
         if isinstance(answer, NotFound):
             if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
                 self._missing.add(ref)
@@ -228,10 +223,7 @@ class Operation(Knowledge, Calls):
             self.learn_answer(ref, bound, answer)
             for version in self.versions.get(ref, ()):
                 self.learn_answer(version, bound, answer)
-        if tried:
-            tried.add(bound)
-        else:
-            self._tried[ref] = {bound}
+        self._tried.setdefault(ref, set()).add(bound)
         settle(self, record, ref, asks, left)
 
     def put(self, putting: Putting, left: Pending) -> None:

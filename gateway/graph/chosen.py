@@ -81,7 +81,7 @@ class Chosen:
     _below: dict[str, Sequence["Chosen"]] = field(default_factory=dict)
     _selections: dict[str, Selection] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def name(self) -> str:
         return name_of(self.details)
 

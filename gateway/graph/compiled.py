@@ -7,7 +7,6 @@ just held by a record.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from strawberry.types.field import StrawberryField
 
 from gateway.catalog.basis import Basis, Key
 from gateway.catalog.bounds import Bounds
+from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection
 from gateway.graph.chosen import TYPE_NAME, Choice, Chosen, varying
@@ -42,7 +42,7 @@ from gateway.graph.documents import Document
 from gateway.graph.faults import present
 from gateway.graph.findings import Findings
 from gateway.graph.projection import Projector, projector
-from gateway.graph.roots import ROOTS, Asking, find, key_of
+from gateway.graph.roots import ROOTS, Asking, Sought, find, key_of, sought
 from gateway.graph.selected import declaration
 from gateway.upstream.source import ANY
 
@@ -188,19 +188,20 @@ class Question:
 
     async def answer(self, context: Context) -> ExecutionResult:
         """The operation's answer: as the executor gives it, with errors as clients see them."""
-        completion, data = Completion(self.variables), None
+        errors: list[GraphQLError] = []
+        data = None
         try:
             if len(self.roots) == 1:
                 [only] = self.roots
-                data = {only.chosen.key: await only.answer(completion, context, alone=True)}
+                data = {only.chosen.key: await only.answer(errors, context, alone=True)}
             else:
-                answers = await gather_with_cancel(*(one.answer(completion, context) for one in self.roots))
+                answers = await gather_with_cancel(*(one.answer(errors, context) for one in self.roots))
                 data = {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
         except GraphQLError as error:
-            completion.errors.append(error)
-        for failure in completion.errors:
+            errors.append(error)
+        for failure in errors:
             present(failure)
-        return ExecutionResult(data, completion.errors or None)
+        return ExecutionResult(data, errors or None)
 
 
 class Posed:
@@ -210,6 +211,7 @@ class Posed:
         self.root, self.chosen, self.variables = root, root.chosen, variables
         self._selections: dict[str | None, Selection] = {}
         self._named: tuple[Mapping[str, Registry], Bounds, Key] | None = None
+        self._sought: tuple[Mapping[str, Registry], Bounds, Sought] | None = None
 
     @cached_property
     def ask(self) -> Ask:
@@ -231,9 +233,9 @@ class Posed:
             self._selections[type_name] = self.chosen.selection(self.variables, type_name)
         return self._selections[type_name]
 
-    async def answer(self, completion: Completion, context: Context, *, alone: bool = False) -> Any:
-        """Its answer; ``alone`` says that the operation asks nothing else. Raises a located `GraphQLError` where null
-        cannot stand for it."""
+    async def answer(self, errors: list[GraphQLError], context: Context, *, alone: bool = False) -> Any:
+        """Its answer, and its errors to those so far; ``alone`` says that the operation asks nothing else. Raises a
+        located `GraphQLError` where null cannot stand for it."""
         if self.chosen.name == TYPE_NAME:
             return self.chosen.parent.name
         try:
@@ -242,8 +244,10 @@ class Posed:
             value = await find(self.chosen.name, Asking(context, self.root.path, self), key, alone=alone)
         except Exception as error:
             value = error
-        with suppress(Exception):  # whatever it is, completion says it in the answer
+        try:
             return self.root.project(value, self.keys)
+        except Exception:  # whatever it is, completion says it in the answer
+            completion = Completion(self.variables, errors)
         return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
 
     def key(self, registries: Mapping[str, Registry], bounds: Bounds) -> Key:
@@ -251,3 +255,10 @@ class Posed:
         if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
             self._named = registries, bounds, key_of(self.chosen.name, self, self.chosen.types, registries, bounds)
         return self._named[2]
+
+    def sought(self, operation: Operation, entity: str | None) -> Sought:
+        """The object that is asked for, once for all who ask it of the same registries."""
+        registries, bounds = operation.registries, operation.bounds
+        if self._sought is None or self._sought[0] is not registries or self._sought[1] is not bounds:
+            self._sought = registries, bounds, sought(self, operation, entity)
+        return self._sought[2]

@@ -27,9 +27,8 @@ Keys = tuple[str | int, ...]
 class Completion:
     """The state of completing one operation: its variables, and the errors so far, in the order of their fields."""
 
-    def __init__(self, variables: VariableValues) -> None:
-        self.variables = variables
-        self.errors: list[GraphQLError] = []
+    def __init__(self, variables: VariableValues, errors: list[GraphQLError]) -> None:
+        self.variables, self.errors = variables, errors
 
     def fields(self, chosen: Sequence[Chosen], record: Any, path: Keys) -> dict[str, Any]:
         """The answer of one object."""

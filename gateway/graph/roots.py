@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import isawaitable
 from typing import Any, NamedTuple, Protocol, cast
 
 import strawberry
@@ -14,6 +13,8 @@ from gateway.begun import together
 from gateway.catalog.basis import Basis, Key
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.connections import listing
+from gateway.catalog.course import Trip
+from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Ask, Selection, shared, under
@@ -21,15 +22,24 @@ from gateway.errors import BadInput, GatewayError
 from gateway.graph.context import Context
 from gateway.graph.directives import KEYS
 from gateway.graph.entities import admitted, entities
-from gateway.graph.findings import Finding
+from gateway.graph.findings import Finding, Findings
 from gateway.graph.selected import arguments, asked, selection
 from gateway.graph.ways import Way
+
+
+class Sought(NamedTuple):
+    """The object of a global id, what is asked of it, and the short course to it, if there is one."""
+
+    ref: Ref
+    selection: Selection
+    trip: Trip | None
 
 
 class Posed(Protocol):
     """What is asked at one root field: the field with its arguments, the arguments as they were sent, and what is asked
     of its value (of an interface's or union's value as far as it concerns one type). Each raises `GraphQLError` where
-    something does not fit."""
+    something does not fit. ``sought`` is the object of the global id among the arguments, of a type if one is expected;
+    it raises `InvalidId`, too."""
 
     @property
     def ask(self) -> Ask: ...
@@ -38,6 +48,8 @@ class Posed(Protocol):
     def arguments(self) -> Mapping[str, Any]: ...
 
     def selection(self, type_name: str | None = None) -> Selection: ...
+
+    def sought(self, operation: Operation, entity: str | None) -> Sought: ...
 
 
 class Asking(NamedTuple):
@@ -74,6 +86,9 @@ class Resolving:
             known[key] = shared(selection(self.info, type_name))
         return known[key]
 
+    def sought(self, operation: Operation, entity: str | None) -> Sought:
+        return sought(self, operation, entity)
+
 
 async def answer(info: strawberry.Info[Any, Any]) -> Any:
     """The value of the root field that a resolver stands for."""
@@ -103,19 +118,22 @@ def key_of(
     return Key(name, posed.ask, asked, tuple(map(id, registries.values())), bounds)
 
 
-async def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> Any:
+def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> Awaitable[Any]:
     """The value of a root field: what was found before under the ``key``, or what the catalog finds now. Raises what
     keeps it from being found. ``alone`` says that the operation asks the catalog nothing else."""
-    findings, operation = asking.context.findings, asking.operation
-    if findings is not None and key is not None:
-        before = findings.find(key, operation.wanted)
-        if before is not None:
-            operation.reuse(before.basis)
-            return before.value
-    value = ROOTS[name](asking)
-    if isawaitable(value):
-        value = await value
-    if findings is not None and key is not None and alone and not operation.partial:
+    findings = asking.context.findings
+    return ROOTS[name](asking) if findings is None or key is None else kept(name, asking, findings, key, alone)
+
+
+async def kept(name: str, asking: Asking, findings: Findings, key: Key, alone: bool) -> Any:
+    """What is found again, and what may be."""
+    operation = asking.operation
+    before = findings.find(key, operation.wanted)
+    if before is not None:
+        operation.reuse(before.basis)
+        return before.value
+    value = await ROOTS[name](asking)
+    if alone and not operation.partial:
         basis = Basis.of(operation)
         if basis is not None:
             findings.keep(key, Finding(value, basis))
@@ -124,7 +142,14 @@ async def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> An
 
 def one(asking: Asking, entity: str | None = None) -> Awaitable[Any]:
     """The object of a global id, null when there is none."""
-    return found(asking, asking.posed.ask.argument("id"), entity)
+    return asking.operation.entity(*asking.posed.sought(asking.operation, entity))
+
+
+def sought(posed: Posed, operation: Operation, entity: str | None) -> Sought:
+    """The object of the global id that is asked for, checked before anything of it reaches a registry."""
+    ref = admitted(operation.registries, posed.ask.argument("id"), entity)
+    selection = posed.selection(ref.entity)
+    return Sought(ref, selection, Trip.of(operation, ref, selection))
 
 
 async def several(asking: Asking) -> Any:
@@ -136,14 +161,10 @@ async def several(asking: Asking) -> Any:
     return await together(found_or_error(asking, text) for text in ids)
 
 
-def found(asking: Asking, text: str, entity: str | None = None) -> Awaitable[Any]:
-    ref = admitted(asking.operation.registries, text, entity)
-    return asking.operation.entity(ref, asking.posed.selection(ref.entity))
-
-
 async def found_or_error(asking: Asking, text: str) -> Any:
     try:
-        return await found(asking, text)
+        ref = admitted(asking.operation.registries, text)
+        return await asking.operation.entity(ref, asking.posed.selection(ref.entity))
     except GatewayError as error:
         return error
 
@@ -162,7 +183,7 @@ def shows_state(wanted: Selection) -> bool:
     return not wanted or Ask("state") in under(wanted, "coverage")
 
 
-def configured(asking: Asking) -> Any:
+async def configured(asking: Asking) -> Any:
     """The configured registries."""
     return [registry.record() for registry in asking.operation.registries.values()]
 
@@ -173,7 +194,7 @@ async def referred(asking: Asking) -> Any:
     return await entities(asking.operation, asking.posed.arguments["representations"], selections)
 
 
-ROOTS: Mapping[str, Callable[[Asking], Any]] = {
+ROOTS: Mapping[str, Callable[[Asking], Awaitable[Any]]] = {
     "_entities": referred,
     "algorithm": partial(one, entity="Algorithm"),
     "algorithmVersion": partial(one, entity="AlgorithmVersion"),
@@ -185,4 +206,4 @@ ROOTS: Mapping[str, Callable[[Asking], Any]] = {
     "nodes": several,
     "registries": configured,
 }
-"""What gives the value of each root field: a record, records, or an awaitable of them."""
+"""What gives the value of each root field, once it is awaited: a record, or records."""

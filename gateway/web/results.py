@@ -68,15 +68,17 @@ def noted(report: Report, result: Result) -> Result:
 def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, Any] | None = None) -> Result:
     """The response of an executed operation, with the failures that only errors can show."""
     body: dict[str, Any] = {"data": data}
-    errors = [error.formatted for error in (*errors, *context.unseen())]
-    if errors:
-        body["errors"] = errors
+    told: tuple[str, ...] = ()
+    if errors or context.failures:
+        body["errors"] = formatted = [error.formatted for error in (*errors, *context.unseen())]
+        told = codes(formatted)
     if extensions is not None:
         body["extensions"] = extensions
-    return made(body, codes(errors), context)
+    return made(body, told, context)
 
 
 def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
     """A response, or a part of one, with what it was made of."""
-    answered = any(value is not None for value in (body.get("data") or {}).values())
-    return Result(orjson.dumps(body), codes, context.operation, answered=answered)
+    data = body.get("data") or {}
+    answered = [*data.values()].count(None) < len(data)
+    return Result(orjson.dumps(body), codes, context.operation, None, answered)
