@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import zip_longest
 from operator import lt
@@ -95,18 +95,16 @@ class InOne:
     native: bool
     key: Callable[[Raw, str], Key]
 
-    def as_they_stand(self, ref: Ref, items: Sequence[Raw]) -> list[tuple[Raw, Ref]] | None:
-        """The rows with the references that they are read with, where they stand in the order that is wanted, all
-        differ, and are surely known best under these; None in any other case."""
+    def as_they_stand(self, ref: Ref, items: Sequence[Raw]) -> Sequence[Ref] | None:
+        """The references that the rows are read with, where they stand in the order that is wanted, all differ, and are
+        surely known best under these; None in any other case."""
         if self.shape.entity in self.kind.canonical:
             return None
         keys = [self.key(raw, "") for raw in items]
         names = [name for raw in items if (name := self.shape.key(raw)) is not None]
         if len({*names}) < len(items) or not all(map(lt, keys, keys[1:])):
             return None
-        if not self.reading.refers:
-            return [(raw, ref) for raw in items]
-        return [(raw, ref.version(name)) for raw, name in zip(items, names, strict=True)]
+        return [ref.version(name) for name in names] if self.reading.refers else [ref] * len(items)
 
 
 @dataclass(eq=False)
@@ -117,7 +115,7 @@ class Connection:
     ref: Ref
     how: InOne
     items: Sequence[Raw]
-    record: Record = field(default_factory=dict)
+    record: Record
 
     @cached_property
     def told(self) -> Told:
@@ -168,48 +166,50 @@ def told_versions(
     """The first page of an object's versions, where the answer that tells of the object tells everything of them and
     no other answer has told of them before; None in any other case."""
     how = None if derived is None else in_one(operation, operation.registries[ref.registry].kind, field, ask, selection)
-    return None if derived is None or how is None else page_in_one(operation, ref, how, rows, derived)
+    if derived is None or how is None or operation.canonical(ref) != ref:
+        return None
+    return page_in_one(operation, ref, how, rows, derived)
 
 
 def page_in_one(operation: "Operation", ref: Ref, how: InOne, rows: Rows, derived: dict[Any, Any]) -> Record | None:
-    """The same, where it is known how the page is made."""
+    """The same for an object that is surely known best under this reference, where it is known how the page is made."""
     name = ref, how
-    found: Connection | None = derived.get(name)
-    if found is None:
-        found = whole_connection(operation, ref, how, rows)
-        if found is not None:
-            keep(derived, name, found)
-    elif not operation.hears_first_of(ref, found):
-        found = None
-    if found is None:
+    kept: Connection | None = derived.get(name)
+    found = Connection(ref, how, rows.items, {}) if kept is None else kept
+    if not operation.hears_first_of(ref, found):
         return None
+    if kept is None:
+        if not fill_whole(operation, found, rows):
+            return None
+        keep(derived, name, found)
     operation.learn_versions(ref, found)
     return found.record
 
 
-def whole_connection(operation: "Operation", ref: Ref, how: InOne, rows: Rows) -> Connection | None:
-    """The page, if these rows are all that there is to it: all versions, or in their order more than are asked for."""
-    found = Connection(ref, how, rows.items)
-    if operation.canonical(ref) != ref or not operation.hears_first_of(ref, found):
-        return None
-    items, ready = rows.items, how.as_they_stand(ref, rows.items)
-    if ready is None:
+def fill_whole(operation: "Operation", found: Connection, rows: Rows) -> bool:
+    """Fill the page, if these rows are all that there is to it: all versions, or in their order more than are asked for;
+    whether they are."""
+    how, items = found.how, rows.items
+    refs = how.as_they_stand(found.ref, items)
+    ready: Sequence[Raw] = items
+    if refs is None:
         told = found.told
         if len(told.raws) != len(told.rows) or not all(operation.canonical(child) == child for child in told.raws):
-            return None
-        items, ready = [*told.raws.values()], [(told.raws[child], child) for _, child in sorted(told.rows)]
+            return False
+        items, refs = [*told.raws.values()], [child for _, child in sorted(told.rows)]
+        ready = [told.raws[child] for child in refs]
     count, more = len(ready), bool(ready) and follows(how.call, rows, 1)
     if more:
         last = how.key(items[-1], "")
-        ready = [row for row in ready if how.key(row[0], "") < last]
-        if not how.native or len(ready) < how.size:
-            return None
+        before = sum(how.key(raw, "") < last for raw in ready)  # they stand in this order
+        if not how.native or before < how.size:
+            return False
     found.record.update(
-        nodes=[how.reading.read(raw, child) for raw, child in ready[: how.size]],
+        nodes=[*map(how.reading.read, ready[: how.size], refs)],
         page_info={"has_next_page": count > how.size, "has_previous_page": False},
         total_count=count if rows.total is None and not more else rows.total,
     )
-    return found
+    return True
 
 
 def version(shape: Shape, ref: Ref, raw: Raw) -> Ref | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.plan import filtering
 from gateway.catalog.selection import EXISTS, LATER, Ask, Selection
-from gateway.registries.fields import ABSENT, Field, Raw, Remembering, Shape, as_boolean, as_text
+from gateway.registries.fields import ABSENT, Field, Raw, Remembering, Shape, as_boolean, as_object, as_text
 from gateway.registries.kind import Kind
 from gateway.written import Source
 
@@ -28,6 +28,7 @@ REFERRING: Final = {"id", "native_id", "registry_name"}
 
 AT_ONCE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_boolean: "({value} if type({value} := {said}) is bool else None)",
+    as_object: "({value} if type({value} := {said}) is dict else {convert}({value}))",
     as_text: "({value} if type({value} := {said}) is str and {value} else"
     " None if {value} is None else {convert}({value}))",
 }

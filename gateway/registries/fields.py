@@ -70,7 +70,7 @@ class Shape:
     owner: "Shape | None" = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Entities of one answer: this page's raw rows, how many there are in all where the registry says, and the marker
     of the next page where pages have markers."""
