@@ -187,8 +187,8 @@ def page_in_one(operation: "Operation", ref: Ref, how: InOne, rows: Rows, derive
 
 
 def fill_whole(operation: "Operation", found: Connection, rows: Rows) -> bool:
-    """Fill the page, if these rows are all that there is to it: all versions, or in their order more than are asked for;
-    whether they are."""
+    """Fill the page if these rows are all that there is to it: all versions, or in their order more than are asked for.
+    Gives whether they are."""
     how, items = found.how, rows.items
     refs = how.as_they_stand(found.ref, items)
     ready: Sequence[Raw] = items

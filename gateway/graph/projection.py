@@ -62,22 +62,22 @@ class Answers(Source):
         """An expression for the answer of the value that ``code`` gives; ``null`` for what stands for None."""
         if is_non_null_type(expected):
             return self.value(expected.of_type, chosen, code, "unforeseen(None)")
-        value = self.name()
+        value = code if code.isidentifier() else self.name()
+        said = code if value == code else f"({value} := {code})"
         otherwise = f"{null} if {value} is None else unforeseen({value})"
         if is_leaf_type(expected):
-            return self.leaf(expected, value, code, null)
+            return self.leaf(expected, value, said, null)
         if is_list_type(expected):
             item = self.name()
             inner = self.value(expected.of_type, chosen, item)
-            items = self.define("rows, keys", f"return [{inner} for {item} in rows]")
-            return f"({items}({value}, keys) if type({value} := {code}) is list else {otherwise})"
+            return f"([{inner} for {item} in {value}] if type({said}) is list else {otherwise})"
         if is_object_type(expected):
             function = self.object(expected, chosen)
-            return f"({function}({value}, keys) if type({value} := {code}) is dict else {otherwise})"
+            return f"({function}({value}, keys) if type({said}) is dict else {otherwise})"
         functions = ", ".join(f"{one.name!r}: {self.object(one, chosen)}" for one in chosen.types)
         table = self.name()
         self.lines.append(f"{table} = {{{functions}}}")
-        return f"({table}[{value}[{TYPE_NAME!r}]]({value}, keys) if type({value} := {code}) is dict else {otherwise})"
+        return f"({table}[{value}[{TYPE_NAME!r}]]({value}, keys) if type({said}) is dict else {otherwise})"
 
     def object(self, runtime: GraphQLObjectType, chosen: Chosen) -> str:
         """The name of the function for an object of a type."""
@@ -97,14 +97,14 @@ class Answers(Source):
         said = f"keys[{place}]" if key is None else repr(key) if isinstance(key, str) else self.constant(key)
         return self.value(chosen.definition.type, chosen, f"record[{said}]")
 
-    def leaf(self, expected: GraphQLLeafType, value: str, code: str, null: str) -> str:
+    def leaf(self, expected: GraphQLLeafType, value: str, said: str, null: str) -> str:
         if isinstance(expected, GraphQLEnumType):
             words = {word.value: expected.coerce_output_value(word.value) for word in expected.values.values()}
-            return f"({null} if ({value} := {code}) is None else {self.constant(words)}[{value}])"
+            return f"({null} if {said} is None else {self.constant(words)}[{value}])"
         coerced = f"{null} if {value} is None else {self.constant(strict(expected))}({value})"
         if leaves_unchanged(expected):
-            return f"({value} if type({value} := {code}) is {UNCHANGED[expected.name]} else {coerced})"
-        return f"({null} if ({value} := {code}) is None else {self.constant(strict(expected))}({value}))"
+            return f"({value} if type({said}) is {UNCHANGED[expected.name]} else {coerced})"
+        return f"({null} if {said} is None else {self.constant(strict(expected))}({value}))"
 
 
 def tells_by_name(runtime: GraphQLObjectType) -> bool:

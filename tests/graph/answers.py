@@ -16,9 +16,10 @@ import orjson
 from graphql import GraphQLError, get_variable_values
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryUnavailable
-from gateway.graph.compiled import Compiled, compiled
+from gateway.graph.compiled import Compiled, Question, compiled
 from gateway.graph.context import Context
 from gateway.graph.roots import ROOTS, Asking
 from gateway.graph.schema import CORE, SCHEMA
@@ -81,23 +82,29 @@ async def over_records(clouds: Clouds, text: str, variables: Variables) -> Outco
     return Outcome.of(result.data, result.errors, context)
 
 
-async def answered(clouds: Clouds, text: str, one: Compiled, variables: Variables) -> Outcome:
-    document = DOCUMENTS.read(text)
-    context = Context(document.node, Operation(clouds.registries))
-    coerced = get_variable_values(CORE, document.operation(None).variable_definitions or (), dict(variables))
+def posed(text: str, one: Compiled, variables: Variables) -> Question:
+    definitions = DOCUMENTS.read(text).operation(None).variable_definitions or ()
+    coerced = get_variable_values(CORE, definitions, dict(variables))
     assert not isinstance(coerced, list), coerced
-    result = await one.posed(coerced).answer(context)
+    return one.posed(coerced)
+
+
+async def answered(clouds: Clouds, text: str, question: Question, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
+    context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
+    result = await question.answer(context)
     return Outcome.of(result.data, result.errors, context)
 
 
 def both(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> tuple[Outcome, ...]:
-    """What the executor answers, and what the compiled operation answers; twice, since the second time it is kept."""
+    """What the executor answers, and what the compiled operation answers; twice, since the second time it is kept, with
+    what was worked out for these registries."""
     one = compile_document(text)
     assert one is not None, "not covered"
 
     async def run() -> tuple[Outcome, ...]:
         outcomes = [await executed(clouds(failing), text, variables or {})]
-        outcomes += [await answered(clouds(failing), text, one, variables or {}) for _ in range(2)]
+        question, asked = posed(text, one, variables or {}), clouds(failing)
+        outcomes += [await answered(asked, text, question) for _ in range(2)]
         return tuple(outcomes)
 
     return asyncio.run(run())

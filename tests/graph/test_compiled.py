@@ -1,14 +1,17 @@
 """Compiled operations by the rules of the specification, each rule against graphql-core's executor."""
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import orjson
 import pytest
 
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
 from gateway.graph.roots import ROOTS, Asking
-from tests.graph.answers import both, compile_document
+from tests.catalog.clouds import Clouds
+from tests.graph.answers import answered, both, compile_document, posed
 
 MODEL = 'model(id: "pai:model/model-a")'
 RULES = {
@@ -226,6 +229,36 @@ def test_a_value_that_was_not_fetched_is_an_error_and_never_a_default() -> None:
         expected, *compiled = both(SPOILED)
     assert [error["path"] for error in expected.errors] == [["a", "owner"]]
     assert compiled == [expected, expected]
+
+
+OBJECT = "query ($id: ID!) { model(id: $id) { name versions(first: 2) { nodes { name } } } }"
+
+
+async def test_what_was_worked_out_for_an_object_is_for_the_same_registries_read_as_far() -> None:
+    compiled = compile_document(OBJECT)
+    assert compiled is not None
+    question = posed(OBJECT, compiled, {"id": "pai:model/model-a"})
+    before, after, fewer = Clouds(), Clouds(), Clouds()
+    del fewer.registries["pai"]
+    found = await answered(before, OBJECT, question)
+    assert orjson.loads(found.data)["model"]["name"] == "name of model-a"
+    near = await answered(before, OBJECT, question, replace(DEFAULT_BOUNDS, page_rows=1))
+    gone = await answered(fewer, OBJECT, question)
+    assert [one.errors[0]["extensions"]["code"] for one in (near, gone)] == ["BAD_USER_INPUT", "INVALID_ID"]
+    assert await answered(after, OBJECT, question) == found
+    assert sorted(after.calls) == ["pai GetModel model-a", "pai ListModelVersions model-a"]
+
+
+async def test_an_operation_remembers_nothing_of_the_objects_that_it_is_asked_for() -> None:
+    compiled, clouds = compile_document(OBJECT), Clouds()
+    assert compiled is not None
+    remembered = []
+    for name in ("model-a", "model-b", "model-empty", "gone"):
+        question = posed(OBJECT, compiled, {"id": f"pai:model/{name}"})
+        await answered(clouds, OBJECT, question)
+        selection = question.roots[0].selection("Model")
+        remembered.append((len(selection.known), len(selection.existing.known)))
+    assert len(set(remembered[1:])) == 1
 
 
 @pytest.mark.parametrize(
