@@ -120,10 +120,13 @@ def as_list(value: Any) -> list[Any] | None:
 
 
 def as_objects(value: Any) -> list[Raw] | None:
-    """The objects of a list; anything else in it is dropped."""
+    """The objects of a list, which is this very list if nothing else is in it; anything else is dropped."""
     if not isinstance(value, list):
         return None
-    return [item for item in value if type(item) is dict or isinstance(item, Mapping)]
+    for item in value:
+        if type(item) is not dict:
+            return [item for item in value if isinstance(item, Mapping)]
+    return value
 
 
 def as_object(value: Any) -> Raw | None:
@@ -149,9 +152,13 @@ def as_json(value: Any) -> Any:
 
 
 def as_texts(value: Any) -> list[str] | None:
+    """A list of texts, which is this very list if nothing else is in it."""
     if not isinstance(value, list):
         return None
-    return [item if type(item) is str else as_text(item) or "" for item in value]
+    for item in value:
+        if type(item) is not str:
+            return [as_text(item) or "" for item in value]
+    return value
 
 
 def as_moment(value: Any) -> float:
