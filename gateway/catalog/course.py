@@ -5,7 +5,7 @@ it should, there is no record, and the operation goes its usual way, with the ca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.catalog.connections import InOne, in_one, page_in_one
@@ -14,6 +14,7 @@ from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.plan import Bound, keys_of, says, sure
 from gateway.catalog.reading import Reading, Record
 from gateway.catalog.selection import EXISTS, Ask, Selection
+from gateway.catalog.told import keep
 from gateway.errors import RegistryError
 from gateway.registries.fields import UNSAID, Field
 from gateway.registries.kind import Call, Kind, Part
@@ -42,6 +43,7 @@ class Course:
 
     tellings: Sequence[Telling]
     owner: tuple[Ask, Reading] | None
+    _steps: dict[int, "Steps | None"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, kind: Kind, entity: str, selection: Selection) -> "Course | None":
@@ -52,34 +54,43 @@ class Course:
             found = selection.known[name] = planned(kind, entity, selection)
         return found
 
+    def steps(self, operation: "Operation", kind: Kind) -> "Steps | None":
+        """Each call's telling, and how pages of versions are made of it, where that takes no more than the answer."""
+        most = operation.bounds.page_rows
+        if most not in self._steps:
+            found = []
+            for one in self.tellings:
+                pages = [(ask, field, in_one(operation, kind, field, ask, below)) for ask, below, field in one.versions]
+                found.append((one, [(ask, field, how) for ask, field, how in pages if how is not None]))
+            whole = all(len(pages) == len(one.versions) for one, pages in found)
+            keep(self._steps, most, found if whole else None)
+        return self._steps[most]
+
+
+Steps = Sequence[tuple[Telling, Sequence[tuple[Ask, Field, InOne]]]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trip:
     """The course to one object: all that is the same each time that it is asked for of the same registries, as far as
-    they are read. Each call stands beside what its answer has to tell, and how pages of versions are made of that."""
+    they are read."""
 
     ref: Ref
     owner: Ref | None
     course: Course
+    steps: Steps
     bounds: Sequence[Bound]
-    steps: Sequence[tuple[Telling, Sequence[tuple[Ask, Field, InOne]]]]
 
     @classmethod
     def of(cls, operation: "Operation", ref: Ref, selection: Selection) -> "Trip | None":
         """None where there is no short course."""
         kind = operation.registries[ref.registry].kind
         course = Course.of(kind, ref.entity, selection.existing) if is_canonical(kind, ref) else None
-        if course is None:
+        steps = None if course is None else course.steps(operation, kind)
+        if course is None or steps is None:
             return None
-        steps = []
-        for one in course.tellings:
-            pages = [(ask, field, in_one(operation, kind, field, ask, below)) for ask, below, field in one.versions]
-            told = [(ask, field, how) for ask, field, how in pages if how is not None]
-            if len(told) < len(pages):
-                return None
-            steps.append((one, told))
-        bounds = [Bound(ref.registry, one.call, keys_of(ref, one.call)) for one in course.tellings]
-        return cls(ref, None if course.owner is None else ref.owner, course, bounds, steps)
+        bounds = [Bound(ref.registry, one.call, keys_of(ref, one.call)) for one, _ in steps]
+        return cls(ref, None if course.owner is None else ref.owner, course, steps, bounds)
 
     async def run(self, operation: "Operation") -> Record | None:
         """The record of the object, of which nothing is known; None if it cannot be had so. Raises what an operation
@@ -102,8 +113,8 @@ class Trip:
             if raw is None:
                 return None
             record |= one.reading.read(raw, ref)
-            for ask, field, how in pages:
-                rows = field.read(raw)
+            for ask, listed, how in pages:
+                rows = listed.read(raw)
                 page = None if rows is UNSAID else page_in_one(operation, ref, how, rows, answer.derived)
                 if page is None:
                     return None
