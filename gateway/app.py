@@ -189,13 +189,13 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        watch = Watch()
         async with (
             told(settings.telemetry, observer),
-            Transport(facts=observer) as transport,
+            Transport(facts=observer, watch=watch) as transport,
             cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
-            watch = Watch(transport)
-            guard = Guard(watch, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
+            guard = Guard(transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
             source: Direct | Source = Direct(guard, observer)
             if cache is not None:
                 source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)

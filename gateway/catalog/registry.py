@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Protocol
 
 from gateway.catalog.ids import Ref, spoken
@@ -54,7 +55,7 @@ class Registry:
             settings.timeout,
             settings.max_answer_bytes,
             kind.sign,
-            lambda response: kind.check(settings.name, response),
+            partial(kind.check, settings.name),
             keyring(settings, kind.credentials(settings), self.now),
         )
 

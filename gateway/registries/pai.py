@@ -281,7 +281,9 @@ MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     """The error of an answer: by its Code, else by its status. Business codes are nine digits."""
     document = response.document if isinstance(response.document, dict) else {}
-    code = as_text(document.get("Code") or document.get("code")) or in_xml(response.body, "Code")
+    code = as_text(document.get("Code") or document.get("code"))
+    if code is None and not document:
+        code = in_xml(response.body, "Code")
     if response.status < 400 and code is None:
         return None
     message = as_text(document.get("Message") or document.get("message")) or ""

@@ -99,6 +99,8 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.span is not None:
+            self.span.__exit__(kind, error, trace)
         self.facts.attempted(self, error)
 
 

@@ -44,11 +44,6 @@ class Observer(Metrics):
             attempt.span.__enter__()
         return attempt
 
-    def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
-        if attempt.span is not None:
-            attempt.span.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
-        super().attempted(attempt, error)
-
     def close(self) -> None:
         """Send what is left of traces; this may block."""
         if self.traces is not None:

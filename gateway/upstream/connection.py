@@ -6,6 +6,7 @@ Sources: RFC 9112; RFC 9110, 8.4.1, for bodies that are packed.
 import asyncio
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Final, NamedTuple, cast
 
 import httptools
@@ -14,7 +15,7 @@ LARGEST_HEAD: Final = 1 << 16
 """Bytes of status and headers."""
 
 WITHOUT_BODY: Final = (204, 304)
-PACKED: Final = (b"gzip", b"x-gzip", b"deflate")
+PACKED: Final = ("gzip", "x-gzip", "deflate")
 
 
 class Garbled(Exception):
@@ -29,7 +30,11 @@ class Headers(Mapping[str, str]):
     """What an answer's head says, by names in lower case; most of it is never looked at."""
 
     def __init__(self, lines: Mapping[bytes, bytes]) -> None:
-        self._lines = lines
+        self._said = lines
+
+    @cached_property
+    def _lines(self) -> Mapping[bytes, bytes]:
+        return {name.lower(): value for name, value in self._said.items()}
 
     def __getitem__(self, name: str) -> str:
         return self._lines[name.encode()].decode("utf-8", "surrogateescape")
@@ -69,9 +74,9 @@ class Connection(asyncio.Protocol):
 
         Fails with OSError, `Garbled` and `TooLarge`; the connection is of no more use then.
         """
-        self._limit, self._ends, self._size, self._awaits_head, self.kept = limit, ends, 0, True, False
-        answer: asyncio.Future[Received] = self.loop.create_future()
-        self._answer = answer
+        self._limit, self._ends, self._size = limit, ends, 0
+        self._awaits_head, self._whole, self.kept = True, False, False
+        self._answer = answer = self.loop.create_future()
         self._begin()
         if self._alarm is None or ends < self._rings:
             self._set_alarm()
@@ -86,6 +91,12 @@ class Connection(asyncio.Protocol):
         self._lines.clear()
         self._parts: list[bytes] = []
         self._unpacking: zlib._Decompress | None = None
+
+    @property
+    def _until_closed(self) -> bool:
+        """Whether nothing but the end of the connection is to end the body."""
+        head = self._head
+        return not ("content-length" in head or "transfer-encoding" in head or self._status in WITHOUT_BODY)
 
     def _set_alarm(self) -> None:
         """See to it that an answer is given up in time: one alarm serves all calls that end after it."""
@@ -117,7 +128,7 @@ class Connection(asyncio.Protocol):
         else:
             parts = self._parts
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            answer.set_result(Received(self._status, Headers(self._head), body))
+            answer.set_result(Received(self._status, self._head, body))
 
     # What the socket tells
 
@@ -131,12 +142,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._end(TooLarge() if isinstance(error.__context__, TooLarge) else Garbled())
             self.close()
+            if not self._whole:
+                self._end(TooLarge() if isinstance(error.__context__, TooLarge) else Garbled())
+        if self._whole:  # the parser is at rest: whoever hears of it may ask again at once
+            self._end()
+        elif not self._awaits_head:
+            self._lines.clear()  # nobody needs those that come after a body
         else:
-            if not self._awaits_head:
-                self._lines.clear()  # nobody needs those that come after a body
-                return
             self._size += len(data)
             if self._size > LARGEST_HEAD:
                 self._end(Garbled())
@@ -145,27 +158,22 @@ class Connection(asyncio.Protocol):
         self.kept = False
         if self._alarm is not None:
             self._alarm.cancel()
+        self.lost(self)
         whole = error is None and not self._awaits_head and self._until_closed
         self._end(None if whole else ConnectionResetError("the connection ended before the answer did"))
-        self.lost(self)
 
     # What the parser tells
 
     def on_message_begin(self) -> None:
-        if self._answer is None:  # nobody asked
+        if self._answer is None or self._whole:  # nobody asked
             raise Garbled
 
     def on_headers_complete(self) -> None:
-        lines = self._head = {name.lower(): value for name, value in self._lines.items()}
+        self._head = Headers(self._lines.copy())
         self._status = self._parser.get_status_code()
         self._awaits_head, self._size = False, 0
-        framed = b"content-length" in lines or b"transfer-encoding" in lines or self._status in WITHOUT_BODY
-        self._until_closed = not framed
-        coding = lines.get(b"content-encoding", b"identity").lower()
-        if coding in PACKED:
-            self._unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of them it is stands in it
-        elif coding != b"identity":
-            raise Garbled
+        if b"content-encoding" in map(bytes.lower, self._lines):
+            self._unpack(self._head["content-encoding"].lower())
 
     def on_body(self, part: bytes) -> None:
         if self._unpacking is not None:
@@ -175,10 +183,15 @@ class Connection(asyncio.Protocol):
             raise TooLarge
         self._parts.append(part)
 
+    def _unpack(self, coding: str) -> None:
+        if coding in PACKED:
+            self._unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of them it is stands in it
+        elif coding != "identity":
+            raise Garbled
+
     def on_message_complete(self) -> None:
         if self._status < 200:  # the answer is yet to come
             self._awaits_head, self._size = True, 0
             self._begin()
             return
-        self.kept = self._parser.should_keep_alive() and not self._until_closed
-        self._end()
+        self.kept, self._whole = self._parser.should_keep_alive(), True

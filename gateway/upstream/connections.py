@@ -40,19 +40,20 @@ def trusted() -> ssl.SSLContext:
 
 def message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """A request as it goes out. Raises ValueError for a line break where none may be."""
-    values = tuple(headers.values())
-    said = "".join((target, *values))
-    if "\n" in said or "\r" in said:
+    said = (target, *headers.values())
+    text = "".join(said)
+    if "\n" in text or "\r" in text:
         raise ValueError("a line break in a request's head")
-    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
-    head = f"{method} {target} HTTP/1.1\r\n{COMMON}{form(tuple(headers)) % values}{length}\r\n"
-    return head.encode() + body
+    if method == "GET" and not body:
+        return (form(method, tuple(headers)) % said).encode()
+    return (form(method, (*headers, "content-length")) % (*said, len(body))).encode() + body
 
 
 @lru_cache(maxsize=64)
-def form(names: tuple[str, ...]) -> str:
-    """The lines of headers of these names, which are of the gateway's own making, before their values are put in."""
-    return "".join([f"{name}: %s\r\n" for name in names])
+def form(method: str, names: tuple[str, ...]) -> str:
+    """The head of a request with headers of these names, which are of the gateway's own making, before its target and
+    their values are put in."""
+    return f"{method} %s HTTP/1.1\r\n{COMMON}" + "".join([f"{name}: %s\r\n" for name in names]) + "\r\n"
 
 
 class Connections:

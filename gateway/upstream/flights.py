@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine, Hashable
-from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from gateway.begun import Run
@@ -21,40 +20,49 @@ class Waiter(Protocol[Brought]):
     def give_up(self) -> None: ...
 
 
+class Flight(Run[T]):
+    """One call under way, and who waits for it."""
+
+    __slots__ = ("_asked", "_of", "waiting")
+
+    def __init__(self, call: Coroutine[Any, Any, T], asked: Hashable, of: "dict[Hashable, Flight[T]]") -> None:
+        super().__init__(call)
+        self._asked, self._of = asked, of
+        self.waiting: list[Waiter[T]] = []
+
+    def _end(self) -> None:
+        super()._end()
+        del self._of[self._asked]
+        for waiter in self.waiting:
+            if self.error is None:
+                waiter.come(cast(T, self.value))
+            elif isinstance(self.error, asyncio.CancelledError):
+                waiter.give_up()
+            else:
+                waiter.fail(self.error)
+
+
 class Flights(Generic[T]):
     """Calls under way, by what they ask for."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, list[Waiter[T]]] = {}
-        self._runs: set[Run[T]] = set()
+        self._under_way: dict[Hashable, Flight[T]] = {}
 
     def join(self, asked: Hashable, *waiters: Waiter[T]) -> bool:
         """Wait for a call, if it is under way."""
-        waiting = self._waiting.get(asked)
-        if waiting is None:
+        flight = self._under_way.get(asked)
+        if flight is None:
             return False
-        waiting.extend(waiters)
+        flight.waiting += waiters
         return True
 
     def start(self, asked: Hashable, call: Coroutine[Any, Any, T], *waiters: Waiter[T]) -> None:
         """Start a call, which begins at once; it ends for itself, whether anybody waits or not."""
-        self._waiting[asked] = [*waiters]
-        run = Run(call)
-        run.when_done(partial(self._land, asked))
-        self._runs.add(run)
-        run.begin()
+        self._under_way[asked] = flight = Flight(call, asked, self._under_way)
+        flight.waiting += waiters
+        flight.begin()
 
     def close(self) -> None:
         """Give up all that is under way."""
-        for run in tuple(self._runs):
-            run.cancel()
-
-    def _land(self, asked: Hashable, run: Run[T]) -> None:
-        self._runs.discard(run)
-        for waiter in self._waiting.pop(asked):
-            if run.error is None:
-                waiter.come(cast(T, run.value))
-            elif isinstance(run.error, asyncio.CancelledError):
-                waiter.give_up()
-            else:
-                waiter.fail(run.error)
+        for flight in tuple(self._under_way.values()):
+            flight.cancel()

@@ -4,8 +4,9 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.errors import RegistryBusy, RegistryError, RegistryResting
 from gateway.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
@@ -34,6 +35,14 @@ class Sender(Protocol):
     async def send(self, destination: Destination, request: Request) -> Any: ...
 
 
+class Limits(NamedTuple):
+    """What bounds the calls of one name to one account of a registry."""
+
+    retry: Retry
+    breaker: Breaker
+    governor: Governor
+
+
 class Guard:
     """Sends requests as a registry can bear it.
 
@@ -57,6 +66,7 @@ class Guard:
         self._retries: dict[str, Retry] = {}
         self._breakers: dict[str, Breaker] = {}
         self._governors: dict[tuple[str, str], Governor] = {}
+        self._limits: dict[tuple[str, str, str], Limits] = {}
         self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     def state(self, registry: str) -> State:
@@ -70,18 +80,19 @@ class Guard:
         """
         now = self.clock.now()
         ends = now + self.retry.deadline
-        retry = self._retry(destination.registry)
+        limits = self._limits_of(destination, request)
+        retry, breaker, _ = limits
         retry.earn()
         attempt = self._hedged if self.hedging.enabled else self._attempt
         attempts, failure = 0, None
         while True:
             try:
-                return await attempt(destination, request, refresh, now, ends)
+                return await attempt(destination, request, limits, refresh, now, ends)
             except (RegistryResting, RegistryBusy) as refusal:
                 raise failure or refusal from None
             except RegistryError as error:
                 attempts, failure = attempts + 1, error
-                if self.state(destination.registry) is State.OPEN:
+                if breaker.state is State.OPEN:
                     raise
                 pause = retry.pause(error, attempts, ends - self.clock.now())
                 if pause is None:
@@ -94,6 +105,7 @@ class Guard:
         self,
         destination: Destination,
         request: Request,
+        limits: Limits,
         refresh: bool,
         now: float,
         ends: float,
@@ -101,7 +113,7 @@ class Guard:
     ) -> Any:
         """One request on the wire; ``sent`` is told when it goes out."""
         registry = destination.registry
-        breaker, governor = self._breaker(registry), self._governor(destination, request)
+        _, breaker, governor = limits
         breaker.check()
         queued = now
         if not governor.enter(now, refresh=refresh):
@@ -128,11 +140,14 @@ class Guard:
         governor.leave(None)
         return document
 
-    async def _hedged(self, destination: Destination, request: Request, refresh: bool, now: float, ends: float) -> Any:
+    async def _hedged(
+        self, destination: Destination, request: Request, limits: Limits, refresh: bool, now: float, ends: float
+    ) -> Any:
         """One attempt, and a second one beside it when the first is slow; the first answer is taken."""
         times = self._times[destination.registry, request.call]
         sent: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        first = asyncio.ensure_future(self._attempt(destination, request, refresh, now, ends, sent))
+        attempt = partial(self._attempt, destination, request, limits, refresh)
+        first = asyncio.ensure_future(attempt(now, ends, sent))
         tasks = [first]
         try:
             if len(times) >= SAMPLES:
@@ -140,8 +155,8 @@ class Guard:
                 timer = asyncio.ensure_future(self._pass(sent, slow))
                 tasks.append(timer)
                 await asyncio.wait((first, timer), return_when=asyncio.FIRST_COMPLETED)
-                if not first.done() and self._retry(destination.registry).spend():
-                    second = asyncio.ensure_future(self._attempt(destination, request, refresh, self.clock.now(), ends))
+                if not first.done() and limits.retry.spend():
+                    second = asyncio.ensure_future(attempt(self.clock.now(), ends))
                     tasks.append(second)
                     self.facts.hedged(destination.registry, request.call)
                     document = await either(first, second)
@@ -158,6 +173,15 @@ class Guard:
     async def _pass(self, sent: "asyncio.Future[float]", seconds: float) -> None:
         await sent
         await self.clock.sleep(seconds)
+
+    def _limits_of(self, destination: Destination, request: Request) -> Limits:
+        key = destination.registry, destination.scope.digest, request.call
+        found = self._limits.get(key)
+        if found is None:
+            registry = destination.registry
+            retry, breaker = self._retry(registry), self._breaker(registry)
+            found = self._limits[key] = Limits(retry, breaker, self._governor(destination, request))
+        return found
 
     def _retry(self, registry: str) -> Retry:
         found = self._retries.get(registry)

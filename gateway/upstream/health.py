@@ -4,11 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter, time
-from typing import Any
 
 from gateway.errors import NotFound, RegistryError
-from gateway.upstream.source import Sender
-from gateway.upstream.wire import Destination, Request
 
 LATELY = 5.0
 """Seconds for which a failure keeps a gateway from being ready: who is sent no requests cannot find out better."""
@@ -40,22 +37,20 @@ class Health:
 
 
 class Watch:
-    """Passes calls on and notes how they end, by the registry's name."""
+    """Hears how calls end, and notes it by the registry's name."""
 
-    def __init__(self, sender: Sender) -> None:
-        self.sender = sender
+    def __init__(self) -> None:
         self.health: defaultdict[str, Health] = defaultdict(Health)
 
-    async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        health = self.health[destination.registry]
-        started = perf_counter()
-        try:
-            document = await self.sender.send(destination, request, refresh=refresh)
-        except NotFound:
+    def answered(self, registry: str, seconds: float) -> None:
+        """A call was answered, after so many seconds."""
+        health = self.health[registry]
+        health.latency, health.answered_at, health.error = seconds, time(), None
+
+    def failed(self, registry: str, error: RegistryError) -> None:
+        """A call failed; that there is no such object is an answer."""
+        health = self.health[registry]
+        if isinstance(error, NotFound):
             health.error = None
-            raise
-        except RegistryError as error:
+        else:
             health.error, health.failed_at = error, perf_counter()
-            raise
-        health.latency, health.answered_at, health.error = perf_counter() - started, time(), None
-        return document

@@ -86,8 +86,8 @@ class Answer:
 
 async def kept_promise(
     sender: Sender, destination: Destination, request: Request, facts: Facts, *, refresh: bool = False
-) -> Any:
-    """The document that a request is answered with; one that only looks like success is a `RegistryBadAnswer`."""
+) -> Answer:
+    """What a request is answered with; a document that only looks like success is a `RegistryBadAnswer`."""
     try:
         document = await sender.send(destination, request, refresh=refresh)
         if not request.promise(document):
@@ -97,7 +97,7 @@ async def kept_promise(
     except RegistryError as error:
         facts.failed(destination.registry, request.call, error)
         raise
-    return document
+    return Answer(document)
 
 
 class Direct:
@@ -119,11 +119,9 @@ class Direct:
         asked = destination.scope.digest, request.call, request.digest, wanted.background
         asking.joined = self._flights.join(asked, asking)
         if not asking.joined:
-            self._flights.start(asked, self._fly(destination, request, wanted.background), asking)
+            call = kept_promise(self.sender, destination, request, self.facts, refresh=wanted.background)
+            self._flights.start(asked, call, asking)
         return asking.sent
-
-    async def _fly(self, destination: Destination, request: Request, refresh: bool) -> Answer:
-        return Answer(await kept_promise(self.sender, destination, request, self.facts, refresh=refresh))
 
     def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """Nothing is."""
@@ -249,14 +247,12 @@ class Source:
         """Ask the registry, and keep what it answers unless that was purged meanwhile."""
         purged = self.cache.purged
         try:
-            document = await kept_promise(
-                self.sender, seeking.destination, seeking.request, self.facts, refresh=refresh
-            )
+            answer = await kept_promise(self.sender, seeking.destination, seeking.request, self.facts, refresh=refresh)
         except NotFound:
-            document = None
+            answer = Answer(None)
         if self.cache.purged != purged:
-            return Answer(document)
-        return self._answer(seeking.key, seeking.family, await self.cache.put(seeking.key, document))
+            return answer
+        return self._answer(seeking.key, seeking.family, await self.cache.put(seeking.key, answer.document))
 
     def close(self) -> None:
         """Give up all calls that are under way, and what nobody waits for."""

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import perf_counter, time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import orjson
 
@@ -24,7 +24,7 @@ from gateway.registries.signatures import query_string
 from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
 from gateway.telemetry.identity import random
-from gateway.upstream.connection import Garbled, TooLarge
+from gateway.upstream.connection import Garbled, Received, TooLarge
 from gateway.upstream.connections import Connections
 from gateway.upstream.wire import Destination, Request, Response, Standing
 
@@ -41,14 +41,25 @@ def second(at: int) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
+class Watch(Protocol):
+    """Hears how each registry has been answering, by its name."""
+
+    def answered(self, registry: str, seconds: float) -> None: ...
+
+    def failed(self, registry: str, error: RegistryError) -> None: ...
+
+
 class Transport:
     """Sends requests over connections that are kept; use as an async context manager inside a running loop.
 
-    ``clock`` gives the time that signatures carry; every request is told to ``facts``.
+    ``clock`` gives the time that signatures carry; every request is told to ``facts``, and how it ended to
+    ``watch``, if somebody does.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = this_second, facts: Facts = SILENT) -> None:
-        self.clock, self.facts = clock, facts
+    def __init__(
+        self, clock: Callable[[], datetime] = this_second, facts: Facts = SILENT, watch: Watch | None = None
+    ) -> None:
+        self.clock, self.facts, self.watch = clock, facts, watch
 
     async def __aenter__(self) -> Self:
         self._connections: dict[str, Connections] = {}
@@ -70,7 +81,7 @@ class Transport:
             keyring = destination.keyring
             try:
                 if isinstance(keyring, Standing):
-                    response = await self._exchange(destination, request, keyring.credentials, ends)
+                    response = read(await self._exchange(destination, request, keyring.credentials, ends))
                     error = destination.check(response)
                 else:
                     response, error = await self._answered(destination, request, ends)
@@ -88,8 +99,12 @@ class Transport:
             else:
                 document = response.document
                 if error is None and response.status < 300 and isinstance(document, dict):
+                    if self.watch is not None:
+                        self.watch.answered(destination.registry, perf_counter() - attempt.started)
                     return document
                 error = error or RegistryBadAnswer(destination.registry)
+            if self.watch is not None:
+                self.watch.failed(destination.registry, error)
             self._tell(request, error, attempt)
             raise error from None
 
@@ -114,30 +129,31 @@ class Transport:
         await asyncio.sleep(0)  # what follows is a task's
         async with asyncio.timeout_at(ends):
             credentials = await keyring.current()
-            response = await self._exchange(destination, request, credentials, ends)
+            response = read(await self._exchange(destination, request, credentials, ends))
             error = destination.check(response)
             if isinstance(error, RegistryUnauthenticated) and await keyring.renewed(credentials):
-                response = await self._exchange(destination, request, await keyring.current(), ends)
+                response = read(await self._exchange(destination, request, await keyring.current(), ends))
                 error = destination.check(response)
         return response, error
 
-    async def _exchange(
+    def _exchange(
         self, destination: Destination, request: Request, credentials: Credentials, ends: float
-    ) -> Response:
-        """Send one request, freshly signed, and read its answer up to the limit."""
+    ) -> Awaitable[Received]:
+        """Send one request, freshly signed, and receive its answer up to the limit."""
         address = destination.addresses[request.service]
         connections = self._connections.get(address)
         if connections is None:
             connections = self._connections[address] = Connections(address)
         headers = destination.sign(request, connections.netloc, credentials, self.clock(), random()[:32])
         target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
-        received = await connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
-        return Response(received.status, received.headers, received.body, decoded(received.body))
+        return connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
 
 
-def decoded(body: bytes) -> Any:
-    """The JSON of a body, None when it holds none."""
+def read(received: Received) -> Response:
+    """An answer with the JSON of its body, None when it holds none."""
+    status, headers, body = received
     try:
-        return orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
+        document = None
+    return Response(status, headers, body, document)

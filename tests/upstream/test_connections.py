@@ -95,6 +95,10 @@ GOOD: dict[str, tuple[list[bytes], bytes]] = {
         [b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n%s" % (len(DEFLATED), DEFLATED)],
         b"x" * LIMIT,
     ),
+    "packed, in other letters": (
+        [b"HTTP/1.1 200 OK\r\ncontent-encoding: GZIP\r\nCONTENT-LENGTH: %d\r\n\r\n%s" % (len(ZIPPED), ZIPPED)],
+        b"x" * LIMIT,
+    ),
     "packed, but empty": ([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"], b""),
     "that offers another protocol": (
         [b"HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}"],
@@ -162,6 +166,20 @@ async def test_a_broken_answer_is_an_error_and_the_request_is_not_sent_again(cas
         assert len(registry.heads) == 1
         assert (await registry.ask()).body == b"{}"
         assert registry.connections == 2, "what is left of the first answer is nobody's"
+
+
+async def test_what_comes_behind_an_answer_that_is_whole_is_nobodys() -> None:
+    async with serving(PLAIN + PLAIN, PLAIN) as registry:
+        for connections in (1, 2):
+            assert (await registry.ask()).body == b"{}"
+            assert (len(registry.heads), registry.connections) == (connections, connections)
+
+
+async def test_names_of_headers_are_looked_up_in_lower_case_whatever_they_came_in() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\nX-Request-ID: 1\r\ncontent-length: 2\r\n\r\n{}") as registry:
+        headers = (await registry.ask()).headers
+    assert dict(headers) == {"x-request-id": "1", "content-length": "2"}
+    assert headers.get("X-Request-ID") is None
 
 
 def test_the_servers_own_loop_does_it_as_well() -> None:
