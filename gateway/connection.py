@@ -1,13 +1,13 @@
 """One client's connection, with bounds on what it sends before it is heard and on how long it takes.
 
 uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read. A request
-that goes the application's short way is answered here: there is no scope, no message and no task for it.
+that goes the application's short way is answered here: there is no scope, no message and no task for it, and where its
+head is known, it is not parsed.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
 import asyncio
 from asyncio import BaseTransport, TimerHandle, Transport
-from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.begun import Run
 from gateway.settings import LimitsSettings
+from gateway.web.heads import Heads, Plain, plainly
 from gateway.web.replies import Written, lined
 
 LINGER: Final = 2.0
@@ -46,14 +47,17 @@ IDLE, HEAD, BODY = Stage
 SHORT: Final = (b"POST", b"/graphql", "1.1")
 """Method, target and version of requests that may go the short way."""
 
+HEADS: Final = Heads()
+"""Heads of requests that may, on any connection."""
+
 
 class Application(Protocol):
-    """An ASGI application with a short way: by the headers and the whole body of a request for `SHORT`, its answer, as
-    it is or when it comes; None for one that has to be asked as ASGI says."""
+    """An ASGI application with a short way: by what the head of a request for `SHORT` says and its whole body, its
+    answer, as it is or when it comes; None for one that has to be asked as ASGI says."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None": ...
+    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None": ...
 
 
 class Answering:
@@ -82,8 +86,10 @@ class Connection(HttpToolsProtocol):
         self.stage = IDLE
         self.since = self.loop.time()
         self.head_bytes = 0
-        self.refused = self.heard = False
+        self.refused = self.heard = self.upgrading = False
+        self._plain: Plain | None = None
         self._held: list[bytes] | None = None
+        self._whole = b""
         self._own: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
         self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._alarm: TimerHandle | None = None
@@ -126,8 +132,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        self.head_bytes = len(data) if self.stage is IDLE else self.head_bytes + len(data)
+        if self.stage is not IDLE:
+            self.head_bytes += len(data)
+        elif self._knows(data):
+            return
+        else:
+            self.head_bytes, self._whole = len(data), data
         super().data_received(data)
+        self._whole = b""
         if self._held is not None:
             self._hand_on()
         if self.stage is HEAD and self.head_bytes > self.limits.head_bytes:
@@ -152,10 +164,11 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST)
         else:
             self.heard = True
-            if self._may_go_short():
-                self._held = []
-            else:
+            self._plain = plainly(self.headers) if self._may_go_short() else None
+            if self._plain is None:
                 self._begin()
+            else:
+                self._held = []
 
     def on_body(self, body: bytes) -> None:
         if self._held is not None:
@@ -168,10 +181,11 @@ class Connection(HttpToolsProtocol):
             return
         self.stage, self.since = IDLE, self.loop.time()
         self.head_bytes = 0
-        if self._held is not None:
+        if self._held is not None and self._plain is not None:
             body = b"".join(self._held)
-            answer = self.application.short_way(self.headers, body)
+            answer = self.application.short_way(self._plain, body)
             if answer is not None:
+                HEADS.learn(self._whole, self._plain, body)
                 self._held = None
                 self._answer(answer)
                 return
@@ -216,14 +230,31 @@ class Connection(HttpToolsProtocol):
         """How long a head is that came together with its body, or with other requests."""
         return len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
 
+    def _knows(self, data: bytes) -> bool:
+        """Answer one whole request with a head that was read before; whether that could be done."""
+        request = HEADS.read(data)
+        if request is None or self.upgrading or not self._idle:
+            return False
+        answer = self.application.short_way(*request)
+        if answer is None:
+            return False
+        self.heard, self.since = True, self.loop.time()
+        self._answer(answer)
+        return True
+
+    @property
+    def _idle(self) -> bool:
+        """Whether what is asked now can be answered now."""
+        free = self.cycle is None or self.cycle.response_complete
+        return free and not (self.flow.write_paused or self.transport.is_closing())
+
     def _may_go_short(self) -> bool:
         """Whether a request may: it is held back until all that was received with it is read."""
         parser = self.parser
         asked = parser.get_method(), self.url, parser.get_http_version()
-        idle = not (self.answering or self.flow.write_paused or self.transport.is_closing())
         return (
             asked == SHORT
-            and idle
+            and self._idle
             and self.app is self.direct
             and not self.expect_100_continue
             and not parser.should_upgrade()
@@ -232,6 +263,7 @@ class Connection(HttpToolsProtocol):
 
     def _begin(self) -> None:
         """Make a scope of what was received of a request, and go on with it as uvicorn does."""
+        self.upgrading = self.upgrading or self.parser.should_upgrade()
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects

@@ -69,11 +69,6 @@ class Reply(NamedTuple):
     def headers(self) -> list[tuple[bytes, bytes]]:
         return [*self.head.headers, (b"content-length", b"%d" % len(self.body))]
 
-    @property
-    def lines(self) -> bytes:
-        """The same as they go over the wire."""
-        return b"%bcontent-length: %d\r\n" % (self.head.lines, len(self.body))
-
 
 class Written(NamedTuple):
     """An answer that is all there: its status, the lines of its headers, and its body."""
