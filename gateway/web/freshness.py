@@ -41,7 +41,7 @@ def headers(operation: Operation, whole: bool) -> Said:
     received = operation.received()
     if not received:
         return (("cache-control", "private, max-age=0"),)
-    return lifetime(max(answer.age for answer in received), min(answer.fresh_for for answer in received))
+    return lifetime(max([answer.age for answer in received]), min([answer.fresh_for for answer in received]))
 
 
 def lifetime(age: float, fresh_for: float) -> Said:
