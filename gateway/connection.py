@@ -86,7 +86,7 @@ class Connection(HttpToolsProtocol):
         self.stage = IDLE
         self.since = self.loop.time()
         self.head_bytes = 0
-        self.refused = self.heard = self.upgrading = False
+        self.refused = self.heard = False
         self._plain: Plain | None = None
         self._held: list[bytes] | None = None
         self._whole = b""
@@ -233,7 +233,7 @@ class Connection(HttpToolsProtocol):
     def _knows(self, data: bytes) -> bool:
         """Answer one whole request with a head that was read before; whether that could be done."""
         request = HEADS.read(data)
-        if request is None or self.upgrading or not self._idle:
+        if request is None or not self._idle:
             return False
         answer = self.application.short_way(*request)
         if answer is None:
@@ -263,7 +263,6 @@ class Connection(HttpToolsProtocol):
 
     def _begin(self) -> None:
         """Make a scope of what was received of a request, and go on with it as uvicorn does."""
-        self.upgrading = self.upgrading or self.parser.should_upgrade()
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
