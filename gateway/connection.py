@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, cast
 
 from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.begun import Run
 from gateway.settings import LimitsSettings
@@ -65,10 +65,8 @@ class Answering:
 
     message_event: Final = asyncio.Event()
     """Nobody waits for it."""
-
-    def __init__(self) -> None:
-        self.response_complete = self.disconnected = False
-        self.keep_alive = True
+    response_complete = disconnected = False
+    keep_alive = True
 
 
 class Connection(HttpToolsProtocol):
@@ -78,6 +76,9 @@ class Connection(HttpToolsProtocol):
     ``app`` hears a request directly, and through uvicorn's middleware if the request has headers that this one reads.
     No request sets a timer: one alarm for each connection rings as often as something might be overdue.
     """
+
+    cycle: Any  # uvicorn's, or an `Answering`
+    tasks: set[Any]  # its tasks, and each `Run` that has no answer yet
 
     def __init__(self, limits: LimitsSettings, app: Application, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
@@ -278,17 +279,16 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, answer: "Written | Run[Written]") -> None:
         """Send an answer that is there, or when it comes; what is asked meanwhile waits."""
-        if isinstance(answer, Written):
+        if not isinstance(answer, Run):
             self._send(answer, keep_alive=True)
             self.server_state.total_requests += 1
             return
-        answering = Answering()
-        self.cycle = cast(RequestResponseCycle, answering)
-        self.tasks.add(cast("asyncio.Task[None]", answer))
+        self.cycle = answering = Answering()
+        self.tasks.add(answer)
         answer.when_done(partial(self._came, answering))
 
     def _came(self, answering: Answering, answer: Run[Written]) -> None:
-        self.tasks.discard(cast("asyncio.Task[None]", answer))
+        self.tasks.discard(answer)
         answering.response_complete = True
         if answer.value is None:  # it was given up
             self.close()
@@ -297,11 +297,12 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _send(self, answer: Written, keep_alive: bool) -> None:
+        status, lines, body = answer
         headers = self.server_state.default_headers
         if self._own[0] is not headers:  # they are made anew every second
             self._own = headers, lined(headers)
         end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[answer.status], self._own[1], answer.lines, end, answer.body)))
+        self.transport.write(b"".join((STATUS_LINE[status], self._own[1], lines, end, body)))
         if not keep_alive:
             self.close()
 

@@ -43,6 +43,7 @@ def test_nothing_else_is_taken_for_it(received: bytes) -> None:
     [
         (b"", PLAIN, BODY),  # it came in pieces
         (HEAD + BODY + HEAD + BODY, PLAIN, BODY),  # with another one
+        (HEAD.replace(b"4", b"0"), PLAIN, b""),  # its end is not told from that of its head
         (HEAD + BODY, PLAIN._replace(sized=False), BODY),  # its length does not stand in its head
         (HEAD + BODY, PLAIN._replace(ids=[(b"x-request-id", b"mine")]), BODY),  # there will be none like it
         (b"POST /graphql HTTP/1.1\nhost: gateway\ncontent-length: 8\n\nbo\r\n\r\ndy", PLAIN, b"bo\r\n\r\ndy"),

@@ -16,6 +16,9 @@ ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
+TRACED = "00-%s-%s-%02x"
+LINES = f"x-request-id: %s\r\ntraceparent: {TRACED}\r\n"
+
 
 @dataclass(slots=True)
 class Identity:
@@ -54,16 +57,13 @@ class Identity:
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """What an answer says of it."""
-        return (b"x-request-id", self.request_id.encode()), (b"traceparent", self.traceparent.encode())
+        traceparent = TRACED % (self.trace_id, self.span_id, self.sampled)
+        return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
 
     @property
-    def lines(self) -> bytes:
+    def lines(self) -> str:
         """The same as it goes over the wire."""
-        return f"x-request-id: {self.request_id}\r\ntraceparent: {self.traceparent}\r\n".encode()
-
-    @property
-    def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-0{self.sampled:d}"
+        return LINES % (self.request_id, self.trace_id, self.span_id, self.sampled)
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

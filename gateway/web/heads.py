@@ -67,15 +67,15 @@ class Heads:
 
     def read(self, received: bytes) -> tuple[Plain, bytes] | None:
         """What one whole request says, and its body, if its head is known."""
-        end = received.find(END) + len(END)
-        known = self._known.get(received[:end])
-        return (known[0], received[end:]) if known is not None and len(received) - end == known[1] else None
+        head, _, body = received.partition(END)
+        known = self._known.get(head)
+        return (known[0], body) if known is not None and len(body) == known[1] else None
 
     def learn(self, received: bytes, plain: Plain, body: bytes) -> None:
         """Remember how the head of a request was read, if nothing else was received with it; those that were
         remembered first are forgotten first."""
-        end = len(received) - len(body)
-        if plain.sized and not plain.ids and end <= LONGEST and received.find(END) + len(END) == end:
-            self._known[received[:end]] = plain, len(body)
+        head, _, rest = received.partition(END)
+        if plain.sized and not plain.ids and len(rest) == len(body) > 0 and len(head) + len(END) <= LONGEST:
+            self._known[head] = plain, len(body)
             if len(self._known) > self.most:
                 self._known.popitem(last=False)

@@ -58,10 +58,9 @@ class Identified:
             raise
 
     def _written(self, reply: Reply, identity: Identity) -> Written:
-        self.observer.exchanges.of[(reply.status,)] += 1
         status, head, body = reply
-        lines = b"%bcontent-length: %d\r\n%b" % (head.lines, len(body), identity.lines)
-        return Written(status, lines, body)
+        self.observer.exchanges.of[status,] += 1
+        return status, head.lines + f"content-length: {len(body)}\r\n{identity.lines}".encode(), body
 
     def _failed(self, identity: Identity) -> Written:
         """The answer where the gateway fails."""

@@ -70,12 +70,8 @@ class Reply(NamedTuple):
         return [*self.head.headers, (b"content-length", b"%d" % len(self.body))]
 
 
-class Written(NamedTuple):
-    """An answer that is all there: its status, the lines of its headers, and its body."""
-
-    status: int
-    lines: bytes
-    body: bytes
+Written = tuple[int, bytes, bytes]
+"""An answer that is all there: its status, the lines of its headers, and its body."""
 
 
 @lru_cache(HEADS)
