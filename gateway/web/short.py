@@ -47,9 +47,7 @@ class Ways:
         self.room = room
         self._ways: OrderedDict[Named, Way] = OrderedDict()
         self._documents: Counter[int] = Counter()
-
-    def get(self, named: Named) -> Way | None:
-        return self._ways.get(named)
+        self.get = self._ways.get
 
     def learn(self, named: Named, way: Way) -> None:
         """Remember a way that may be gone again; those that were remembered first are forgotten first."""
