@@ -6,15 +6,13 @@ head is known, it is not parsed.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
-import asyncio
 from asyncio import BaseTransport, TimerHandle, Transport
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -22,13 +20,13 @@ from gateway.begun import Run
 from gateway.settings import LimitsSettings
 from gateway.web.heads import Heads, Plain, plainly
 from gateway.web.replies import Written, lined
+from gateway.web.short import SHORT, Answering, Application
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
 
 PATIENCE: Final = 30.0
 """Seconds in which a client must take what it is sent, up to the mark at which more is written."""
-
 
 FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 """Headers by which a proxy tells of its client, which uvicorn reads."""
@@ -44,29 +42,8 @@ class Stage(Enum):
 
 IDLE, HEAD, BODY = Stage
 
-SHORT: Final = (b"POST", b"/graphql", "1.1")
-"""Method, target and version of requests that may go the short way."""
-
 HEADS: Final = Heads()
-"""Heads of requests that may, on any connection."""
-
-
-class Application(Protocol):
-    """An ASGI application with a short way: by what the head of a request for `SHORT` says and its whole body, its
-    answer, as it is or when it comes; None for one that has to be asked as ASGI says."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None": ...
-
-
-class Answering:
-    """Stands where uvicorn has a request that the application is answering."""
-
-    message_event: Final = asyncio.Event()
-    """Nobody waits for it."""
-    response_complete = disconnected = False
-    keep_alive = True
+"""Heads of requests that went the short way, on any connection."""
 
 
 class Connection(HttpToolsProtocol):
@@ -88,8 +65,7 @@ class Connection(HttpToolsProtocol):
         self.since = self.loop.time()
         self.head_bytes = 0
         self.refused = self.heard = False
-        self._plain: Plain | None = None
-        self._held: list[bytes] | None = None
+        self._held: tuple[Plain, list[bytes]] | None = None
         self._whole = b""
         self._own: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
         self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
@@ -131,14 +107,10 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
-        if self.refused:
+        idle = self.stage is IDLE
+        if self.refused or (idle and self._knows(data)):
             return
-        if self.stage is not IDLE:
-            self.head_bytes += len(data)
-        elif self._knows(data):
-            return
-        else:
-            self.head_bytes, self._whole = len(data), data
+        self.head_bytes, self._whole = (len(data), data) if idle else (self.head_bytes + len(data), b"")
         super().data_received(data)
         self._whole = b""
         if self._held is not None:
@@ -165,15 +137,15 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST)
         else:
             self.heard = True
-            self._plain = plainly(self.headers) if self._may_go_short() else None
-            if self._plain is None:
+            plain = plainly(self.headers) if self._may_go_short() else None
+            if plain is None:
                 self._begin()
             else:
-                self._held = []
+                self._held = plain, []
 
     def on_body(self, body: bytes) -> None:
         if self._held is not None:
-            self._held.append(body)
+            self._held[1].append(body)
         elif not self.refused:
             super().on_body(body)
 
@@ -182,11 +154,12 @@ class Connection(HttpToolsProtocol):
             return
         self.stage, self.since = IDLE, self.loop.time()
         self.head_bytes = 0
-        if self._held is not None and self._plain is not None:
-            body = b"".join(self._held)
-            answer = self.application.short_way(self._plain, body)
+        if self._held is not None:
+            plain, parts = self._held
+            body = b"".join(parts)
+            answer = self.application.short_way(plain, body)
             if answer is not None:
-                HEADS.learn(self._whole, self._plain, body)
+                HEADS.learn(self._whole, plain, body)
                 self._held = None
                 self._answer(answer)
                 return
@@ -233,10 +206,8 @@ class Connection(HttpToolsProtocol):
 
     def _knows(self, data: bytes) -> bool:
         """Answer one whole request with a head that was read before; whether that could be done."""
-        request = HEADS.read(data)
-        if request is None or not self._idle:
-            return False
-        answer = self.application.short_way(*request)
+        request = HEADS.read(data) if self._idle else None
+        answer = None if request is None else self.application.short_way(*request)
         if answer is None:
             return False
         self.heard, self.since = True, self.loop.time()
@@ -272,9 +243,9 @@ class Connection(HttpToolsProtocol):
 
     def _hand_on(self) -> None:
         """Give a request that was held back to the application, with what there is of its body."""
-        held, self._held = self._held or (), None
+        (_, parts), self._held = self._held or (None, ()), None
         self._begin()
-        for part in held:
+        for part in parts:
             super().on_body(part)
 
     def _answer(self, answer: "Written | Run[Written]") -> None:

@@ -13,10 +13,11 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.begun import Run
-from gateway.connection import Application, Connection
+from gateway.connection import Connection
 from gateway.settings import Settings, SettingsError
 from gateway.web.heads import Plain
 from gateway.web.replies import Written
+from gateway.web.short import Application
 from gateway.web.sockets import LARGEST_MESSAGE
 
 logger = logging.getLogger("gateway.server")

@@ -156,7 +156,7 @@ class Executor:
             return self.again(prepared.kept, operation)
         if scene.plan == "only":
             return self.planned(prepared, operation)
-        if prepared.key is None or scene.wanted != ANY:
+        if prepared.key is None or scene.wanted is not ANY:
             return self.run(prepared, operation, scene.plan is not None)
         return self.shared(prepared, prepared.key, operation)
 

@@ -8,16 +8,16 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.begun import Begun, first
+from gateway.begun import Begun, Run, first
 from gateway.web import replies
 from gateway.web.executor import Executor
 from gateway.web.heads import Plain, plainly
 from gateway.web.prepared import Prepared
-from gateway.web.replies import COMPRESSED, Head, Reply, lasting, varied
+from gateway.web.replies import COMPRESSED, Head, Reply, Written, lasting, varied
 from gateway.web.scenes import Scene as Surroundings
 
 ROOM: Final = 64_000_000
@@ -27,9 +27,30 @@ EACH: Final = 2_000
 TIMES: Final = 8
 TREE: Final = 200
 
+SHORT: Final = (b"POST", b"/graphql", "1.1")
+"""Method, target and version of requests that may go the short way of an application."""
+
 GZIP: Final = "gzip"
 
 Named = tuple[bytes, bytes, bytes]
+
+
+class Application(Protocol):
+    """An ASGI application with a short way: by what the head of a request for `SHORT` says and its whole body, its
+    answer, as it is or when it comes; None for one that has to be asked as ASGI says."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None": ...
+
+
+class Answering:
+    """Stands where uvicorn has a request that the application is answering."""
+
+    message_event: Final = asyncio.Event()
+    """Nobody waits for it."""
+    response_complete = disconnected = False
+    keep_alive = True
 
 
 class Way(NamedTuple):
