@@ -32,6 +32,8 @@ LOOK_EVERY: Final = 2.0
 """Seconds between looks at whether a file has changed."""
 COMMAND_SECONDS: Final = 30.0
 """Seconds that a command may take."""
+ENDING_SECONDS: Final = 2.0
+"""Seconds for which one that was ended is waited for."""
 LARGEST: Final = 1 << 16
 """Bytes that are read of what it prints."""
 
@@ -187,4 +189,6 @@ class FromCommand:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                with suppress(TimeoutError):  # somebody whom it left behind may hold its output open
+                    async with asyncio.timeout(ENDING_SECONDS):
+                        await process.communicate()  # asyncio hears of its end when all that it printed is read
