@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from gateway.connection import Application
     from gateway.settings import Settings
+    from gateway.web.short import Application
 
 DEFAULT_CONFIG = Path("gateway.toml")
 QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frameworkName } } } }"

@@ -1,33 +1,32 @@
 """One client's connection, with bounds on what it sends before it is heard and on how long it takes.
 
 uvicorn waits for ever for a request's head, for a body that was refused, and for a client that does not read. A request
-that goes the application's short way is answered here: there is no scope, no message and no task for it.
+that goes the application's short way is answered here: there is no scope, no message and no task for it, and where its
+head is known, it is not parsed.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
-import asyncio
 from asyncio import BaseTransport, TimerHandle, Transport
-from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.begun import Run
 from gateway.settings import LimitsSettings
+from gateway.web.heads import Heads, Plain, plainly
 from gateway.web.replies import Written, lined
+from gateway.web.short import SHORT, Answering, Application
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
 
 PATIENCE: Final = 30.0
 """Seconds in which a client must take what it is sent, up to the mark at which more is written."""
-
 
 FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 """Headers by which a proxy tells of its client, which uvicorn reads."""
@@ -43,28 +42,8 @@ class Stage(Enum):
 
 IDLE, HEAD, BODY = Stage
 
-SHORT: Final = (b"POST", b"/graphql", "1.1")
-"""Method, target and version of requests that may go the short way."""
-
-
-class Application(Protocol):
-    """An ASGI application with a short way: by the headers and the whole body of a request for `SHORT`, its answer, as
-    it is or when it comes; None for one that has to be asked as ASGI says."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None": ...
-
-
-class Answering:
-    """Stands where uvicorn has a request that the application is answering."""
-
-    message_event: Final = asyncio.Event()
-    """Nobody waits for it."""
-
-    def __init__(self) -> None:
-        self.response_complete = self.disconnected = False
-        self.keep_alive = True
+HEADS: Final = Heads()
+"""Heads of requests that went the short way, on any connection."""
 
 
 class Connection(HttpToolsProtocol):
@@ -75,6 +54,9 @@ class Connection(HttpToolsProtocol):
     No request sets a timer: one alarm for each connection rings as often as something might be overdue.
     """
 
+    cycle: Any  # uvicorn's, or an `Answering`
+    tasks: set[Any]  # its tasks, and each `Run` that has no answer yet
+
     def __init__(self, limits: LimitsSettings, app: Application, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self.limits, self.application = limits, app
@@ -83,7 +65,8 @@ class Connection(HttpToolsProtocol):
         self.since = self.loop.time()
         self.head_bytes = 0
         self.refused = self.heard = False
-        self._held: list[bytes] | None = None
+        self._held: tuple[Plain, list[bytes]] | None = None
+        self._whole = b""
         self._own: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
         self._pace = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._alarm: TimerHandle | None = None
@@ -124,10 +107,12 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
-        if self.refused:
+        idle = self.stage is IDLE
+        if self.refused or (idle and self._knows(data)):
             return
-        self.head_bytes = len(data) if self.stage is IDLE else self.head_bytes + len(data)
+        self.head_bytes, self._whole = (len(data), data) if idle else (self.head_bytes + len(data), b"")
         super().data_received(data)
+        self._whole = b""
         if self._held is not None:
             self._hand_on()
         if self.stage is HEAD and self.head_bytes > self.limits.head_bytes:
@@ -152,14 +137,15 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST)
         else:
             self.heard = True
-            if self._may_go_short():
-                self._held = []
-            else:
+            plain = plainly(self.headers) if self._may_go_short() else None
+            if plain is None:
                 self._begin()
+            else:
+                self._held = plain, []
 
     def on_body(self, body: bytes) -> None:
         if self._held is not None:
-            self._held.append(body)
+            self._held[1].append(body)
         elif not self.refused:
             super().on_body(body)
 
@@ -169,9 +155,11 @@ class Connection(HttpToolsProtocol):
         self.stage, self.since = IDLE, self.loop.time()
         self.head_bytes = 0
         if self._held is not None:
-            body = b"".join(self._held)
-            answer = self.application.short_way(self.headers, body)
+            plain, parts = self._held
+            body = b"".join(parts)
+            answer = self.application.short_way(plain, body)
             if answer is not None:
+                HEADS.learn(self._whole, plain, body)
                 self._held = None
                 self._answer(answer)
                 return
@@ -216,14 +204,29 @@ class Connection(HttpToolsProtocol):
         """How long a head is that came together with its body, or with other requests."""
         return len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
 
+    def _knows(self, data: bytes) -> bool:
+        """Answer one whole request with a head that was read before; whether that could be done."""
+        request = HEADS.read(data) if self._idle else None
+        answer = None if request is None else self.application.short_way(*request)
+        if answer is None:
+            return False
+        self.heard, self.since = True, self.loop.time()
+        self._answer(answer)
+        return True
+
+    @property
+    def _idle(self) -> bool:
+        """Whether what is asked now can be answered now."""
+        free = self.cycle is None or self.cycle.response_complete
+        return free and not (self.flow.write_paused or self.transport.is_closing())
+
     def _may_go_short(self) -> bool:
         """Whether a request may: it is held back until all that was received with it is read."""
         parser = self.parser
         asked = parser.get_method(), self.url, parser.get_http_version()
-        idle = not (self.answering or self.flow.write_paused or self.transport.is_closing())
         return (
             asked == SHORT
-            and idle
+            and self._idle
             and self.app is self.direct
             and not self.expect_100_continue
             and not parser.should_upgrade()
@@ -240,24 +243,23 @@ class Connection(HttpToolsProtocol):
 
     def _hand_on(self) -> None:
         """Give a request that was held back to the application, with what there is of its body."""
-        held, self._held = self._held or (), None
+        (_, parts), self._held = self._held or (None, ()), None
         self._begin()
-        for part in held:
+        for part in parts:
             super().on_body(part)
 
     def _answer(self, answer: "Written | Run[Written]") -> None:
         """Send an answer that is there, or when it comes; what is asked meanwhile waits."""
-        if isinstance(answer, Written):
+        if not isinstance(answer, Run):
             self._send(answer, keep_alive=True)
             self.server_state.total_requests += 1
             return
-        answering = Answering()
-        self.cycle = cast(RequestResponseCycle, answering)
-        self.tasks.add(cast("asyncio.Task[None]", answer))
+        self.cycle = answering = Answering()
+        self.tasks.add(answer)
         answer.when_done(partial(self._came, answering))
 
     def _came(self, answering: Answering, answer: Run[Written]) -> None:
-        self.tasks.discard(cast("asyncio.Task[None]", answer))
+        self.tasks.discard(answer)
         answering.response_complete = True
         if answer.value is None:  # it was given up
             self.close()
@@ -266,11 +268,12 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _send(self, answer: Written, keep_alive: bool) -> None:
+        status, lines, body = answer
         headers = self.server_state.default_headers
         if self._own[0] is not headers:  # they are made anew every second
             self._own = headers, lined(headers)
         end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[answer.status], self._own[1], answer.lines, end, answer.body)))
+        self.transport.write(b"".join((STATUS_LINE[status], self._own[1], lines, end, body)))
         if not keep_alive:
             self.close()
 

@@ -5,7 +5,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,11 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.begun import Run
-from gateway.connection import Application, Connection
+from gateway.connection import Connection
 from gateway.settings import Settings, SettingsError
+from gateway.web.heads import Plain
 from gateway.web.replies import Written
+from gateway.web.short import Application
 from gateway.web.sockets import LARGEST_MESSAGE
 
 logger = logging.getLogger("gateway.server")
@@ -112,12 +114,12 @@ class Current:
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
 
-    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None":
+    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None":
         """What goes the application's short way; nothing where answers ask the client to come back elsewhere."""
         generation = self.generation
         if generation is None or self.stopping:
             return None
-        answer = generation.app.short_way(headers, body)
+        answer = generation.app.short_way(plain, body)
         if isinstance(answer, Run):
             generation.running += 1
             answer.when_done(generation.ended)

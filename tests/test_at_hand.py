@@ -166,6 +166,54 @@ async def test_a_request_that_asks_for_more_is_heard(wire: Wire, alone: Any, lin
     assert (await wire.ask(request(20, b"1.1", line)))[0] != b"HTTP/1.1 200 OK"
 
 
+MORE = {
+    b"accept: application/graphql-response+json": (
+        b"content-type",
+        b"application/graphql-response+json",
+    ),
+    b"accept-encoding: gzip": (b"content-encoding", b"gzip"),
+    b"cache-control: only-if-cached": (b"cache-control", b"no-store"),
+    b"connection: close": (b"connection", b"close"),
+    b"content-encoding: br": (b"cache-control", b"no-store"),
+    b"traceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01": (b"traceparent", b"00-" + b"a" * 32),
+    b"x-gateway-plan: perhaps": (b"cache-control", b"no-store"),
+    b"x-request-id: mine-3": (b"x-request-id", b"mine-3"),
+}
+"""Headers, and what an answer says that is asked with them and with no other."""
+
+
+@not_kept
+@pytest.mark.parametrize("line", MORE)
+async def test_a_head_that_says_one_thing_more_is_judged_anew(wire: Wire, line: bytes) -> None:
+    """On a connection that has heard the same head without it, often enough to know it."""
+    name, said = MORE[line]
+    for _ in range(3):
+        _, headers, _ = await wire.ask(request())
+        assert not headers.get(name, b"").startswith(said)
+    assert (await wire.ask(request(20, b"1.1", line)))[1][name].startswith(said)
+
+
+@either
+async def test_a_head_that_is_known_may_have_another_body(wire: Wire) -> None:
+    def rows(answer: Received) -> int:
+        return len(json.loads(answer[2])["data"]["models"]["nodes"])
+
+    assert [rows(await wire.ask(request(first))) for first in (1, 2, 3, 12, 2, 13, 1)] == [1, 2, 3, 12, 2, 13, 1]
+    broken = request(1).replace(b'"query"', b'"query:')
+    assert (await wire.ask(broken))[0] == b"HTTP/1.1 400 Bad Request"
+    assert rows(await wire.ask(request(2))) == 2
+
+
+@either
+async def test_who_sends_the_rest_of_a_body_late_is_waited_for(wire: Wire) -> None:
+    """What comes with a known head is not taken for the whole body, nor what follows it for a part of it."""
+    one, two = [(await wire.ask(request(first)))[2] for first in (1, 2)]
+    assert (await wire.ask(request(1)[:-10], request(1)[-10:] + request(2) + request(1)[:-1]))[2] == one
+    assert (await received(wire.reader))[2] == two
+    assert (await wire.ask(request(1)[-1:] + b"\r\n", request(2)))[2] == one
+    assert (await received(wire.reader))[2] == two
+
+
 @not_kept
 async def test_the_registries_are_asked_each_time(world: World, wire: Wire, alone: Any) -> None:
     body = (await wire.ask(request()))[2]

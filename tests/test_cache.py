@@ -17,9 +17,10 @@ from gateway.graph.schema import CORE, SCHEMA
 from gateway.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
 from gateway.upstream import source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
-from gateway.upstream.source import Freshness, Lifetimes, Source
+from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
 from gateway.upstream.transport import Transport
 from gateway.upstream.wire import Destination, Key, Request, Scope, Standing
+from gateway.web import freshness
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -327,3 +328,9 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
     assert len(contents[0]) > 10
     assert contents[0] == contents[1]
     assert {len(packed) for packed in contents[1].values()} == {entry.size for entry in cache.memory._cache.values()}
+
+
+@pytest.mark.parametrize("said", [None, "", "no-transform", "max-age=soon", "private, max-stale=5"])
+def test_who_asks_for_nothing_takes_any_answer(said: str | None) -> None:
+    """And shares the one that is being made for all who do."""
+    assert freshness.wanted(said) is ANY

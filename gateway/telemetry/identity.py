@@ -3,30 +3,21 @@
 Source: W3C Trace Context, level 1, section 3.2 (the ``traceparent`` header).
 """
 
-import os
 import re
-import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
+
+from gateway.chance import random
 
 ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids that a client may give its request; in any other there may be something that a log does not bear."""
 
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
-
-_random: list[str] = []
-os.register_at_fork(after_in_child=_random.clear)
-
-
-def random() -> str:
-    """80 random hex digits; the system is asked for many of them at once."""
-    if not _random:
-        digits = secrets.token_hex(40 * 64)
-        _random.extend(digits[at : at + 80] for at in range(0, len(digits), 80))
-    return _random.pop()
+TRACED = "00-%s-%s-%02x"
+LINES = f"x-request-id: %s\r\ntraceparent: {TRACED}\r\n"
 
 
 @dataclass(slots=True)
@@ -41,11 +32,13 @@ class Identity:
     sampled: bool = False
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self:
+    def of(cls, headers: Sequence[tuple[bytes, bytes]]) -> Self:
         """The identity of a request by its headers, whose names are in lower case: theirs where it can be used, else
         a new one."""
         digits = random()
         identity = cls(digits[:32], digits[32:64], digits[64:])
+        if not headers:
+            return identity
         ids: list[bytes] = []
         traces: list[bytes] = []
         for name, value in headers:
@@ -64,8 +57,13 @@ class Identity:
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """What an answer says of it."""
-        traceparent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+        traceparent = TRACED % (self.trace_id, self.span_id, self.sampled)
         return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
+
+    @property
+    def lines(self) -> str:
+        """The same as it goes over the wire."""
+        return LINES % (self.request_id, self.trace_id, self.span_id, self.sampled)
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 import orjson
 
+from gateway.chance import random
 from gateway.errors import (
     NotFound,
     RegistryAnswerTooLarge,
@@ -23,7 +24,6 @@ from gateway.errors import (
 from gateway.registries.signatures import query_string
 from gateway.settings import Credentials
 from gateway.telemetry.facts import SILENT, Attempt, Facts
-from gateway.telemetry.identity import random
 from gateway.upstream.connection import Garbled, Received, TooLarge
 from gateway.upstream.connections import Connections
 from gateway.upstream.wire import Destination, Request, Response, Standing

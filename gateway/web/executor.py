@@ -114,20 +114,21 @@ class Executor:
         """The whole answer to what nobody in particular asks, if nothing has to be waited for: as it was kept, or made
         of what was found before."""
         key = prepared.key
-        if key is None:
+        if key is None or not (self.wholes.keeps or self.findings.keeps):
             return None
-        report, whole = prepared.report.anew(), self.wholes.find(key, ANY)
-        if whole is None and prepared.question is not None:
+        report = prepared.report.anew()
+        whole = self.wholes.find(key, ANY) if self.wholes.keeps else None
+        if whole is None and prepared.question is not None and self.findings.keeps:
             whole = self.found(prepared.question, key, scene)
         if whole is not None:
-            with self.observer.operation(report):
-                report.calls, report.answered = whole.basis.calls, whole.answered
-                whole.basis.tell(self.observer)
+            report.calls, report.answered = whole.basis.calls, whole.answered
+            whole.basis.tell(self.observer)
+            self.observer.at_once(report)
         return whole
 
     def found(self, question: Question, key: Key, scene: Scene) -> Whole | None:
         """A whole answer out of what was found before, kept for those who ask the same again."""
-        given = question.given(self.findings, scene.registries, scene.bounds) if self.findings.keeps else None
+        given = question.given(self.findings, scene.registries, scene.bounds)
         if given is None:
             return None
         data, basis = given
@@ -140,41 +141,51 @@ class Executor:
         """Run a query to its end; ``report`` is told of it, if it is not the first time that it is run."""
         report = report or prepared.report
         with self.observer.operation(report):
-            return noted(report, await self._answer(prepared, scene))
+            try:
+                with self.gate.let_in(scene.caller):
+                    result = await self._answer(prepared, scene)
+            except GatewayError as error:
+                result = refused(error)
+            except Exception as cause:
+                result = unforeseen(cause)
+            return noted(report, result)
 
-    async def _answer(self, prepared: Prepared, scene: Scene) -> Result:
-        try:
-            with self.gate.let_in(scene.caller):
-                operation = scene.operation()
-                if prepared.kept is not None:
-                    return self.again(prepared.kept, operation)
-                if scene.plan == "only":
-                    context = Context(prepared.document.node, operation)
-                    return outcome(None, (), context, explain.planned(prepared.cost, scene.bounds.calls))
-                if prepared.key is None or scene.wanted != ANY:
-                    return await self.run(prepared, operation, scene.plan is not None)
-                return await self.shared(prepared, prepared.key, operation)
-        except GatewayError as error:
-            return refused(error)
-        except Exception as cause:
-            return unforeseen(cause)
+    def _answer(self, prepared: Prepared, scene: Scene) -> Awaitable[Result]:
+        operation = scene.operation()
+        if prepared.kept is not None:
+            return self.again(prepared.kept, operation)
+        if scene.plan == "only":
+            return self.planned(prepared, operation)
+        if prepared.key is None or scene.wanted is not ANY:
+            return self.run(prepared, operation, scene.plan is not None)
+        return self.shared(prepared, prepared.key, operation)
+
+    async def planned(self, prepared: Prepared, operation: Operation) -> Result:
+        """What it costs, and no more."""
+        context = Context(prepared.document.node, operation)
+        return outcome(None, (), context, explain.planned(prepared.cost, operation.bounds.calls))
 
     async def shared(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
         """The answer of the registries, made once for all who ask the same at the same time, and kept whole."""
-        made = await self.joint.join(key)
-        if made is not None:
-            for call in made.operation.calls if made.operation else ():
-                self.observer.answered(call.registry, call.name, State.SHARED)
-            return made._replace(shared=True)
-        with self.joint.making(key) as making:
-            making.made = result = await self.run(prepared, operation, explained=False)
+        while (coming := self.joint.join(key)) is not None:
+            made = await coming
+            if made is not None:
+                for call in made.operation.calls if made.operation else ():
+                    self.observer.answered(call.registry, call.name, State.SHARED)
+                return made._replace(shared=True)
+        try:
+            result = await self.run(prepared, operation, explained=False)
+        except BaseException as error:
+            self.joint.fail(key, error)
+            raise
+        self.joint.tell(key, result)
         if self.wholes.keeps and not result.codes and not operation.partial:
             basis = Basis.of(operation)
             if basis is not None:
                 self.wholes.keep(key, Whole(result.body, result.answered, basis))
         return result
 
-    def again(self, kept: Whole, operation: Operation) -> Result:
+    async def again(self, kept: Whole, operation: Operation) -> Result:
         """An answer that was kept whole."""
         operation.reuse(kept.basis)
         kept.basis.tell(self.observer)

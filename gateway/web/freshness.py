@@ -19,7 +19,8 @@ AGES: Final = 256
 
 
 def wanted(header: str | None) -> Freshness:
-    """What a request's ``Cache-Control`` asks for; directives that say nothing here are passed over."""
+    """What a request's ``Cache-Control`` asks for, which is `ANY` itself where it asks for nothing; directives that say
+    nothing here are passed over."""
     if header is None:
         return ANY
     said = {}
@@ -27,11 +28,12 @@ def wanted(header: str | None) -> Freshness:
         name, _, value = directive.strip().partition("=")
         said[name] = value.strip('"')
     age = said.get("max-age", "")
-    return Freshness(
+    asked = Freshness(
         revalidate="no-cache" in said or "no-store" in said,
         max_age=float(age) if re.fullmatch(r"\d{1,9}", age) else None,
         only_if_cached="only-if-cached" in said,
     )
+    return ANY if asked == ANY else asked
 
 
 def headers(operation: Operation, whole: bool) -> Said:
@@ -41,7 +43,7 @@ def headers(operation: Operation, whole: bool) -> Said:
     received = operation.received()
     if not received:
         return (("cache-control", "private, max-age=0"),)
-    return lifetime(max(answer.age for answer in received), min(answer.fresh_for for answer in received))
+    return lifetime(max([answer.age for answer in received]), min([answer.fresh_for for answer in received]))
 
 
 def lifetime(age: float, fresh_for: float) -> Said:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +11,8 @@ from gateway.begun import Run
 from gateway.telemetry.identity import CURRENT, Identity
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.report import Exchange
-from gateway.web.replies import Head, Reply, Written, lined
+from gateway.web.heads import Plain
+from gateway.web.replies import Head, Reply, Written
 from gateway.web.short import Short
 
 logger = logging.getLogger("gateway.server")
@@ -28,16 +29,18 @@ class Identified:
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self.app, self.observer = app, observer
 
-    def short_way(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Written | Run[Written] | None":
+    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None":
         """The answer to a request that goes the short way, at once or when it is there; None for all others."""
         if not isinstance(self.app, Short) or self.observer.traces is not None:
             return None
-        identity = Identity.of(headers)
+        identity = Identity.of(plain.ids)
         token = CURRENT.set(identity)
         try:
-            reply = self.app.answer(headers, body)
-            if reply is None or isinstance(reply, Reply):
-                return None if reply is None else self._written(reply, identity)
+            reply = self.app.answer(plain, body)
+            if reply is None:
+                return None
+            if isinstance(reply, Reply):
+                return self._written(reply, identity)
             answer = Run(self._answered(reply, identity)).begin()
             return answer.result() if answer.done else answer
         except Exception:
@@ -55,8 +58,9 @@ class Identified:
             raise
 
     def _written(self, reply: Reply, identity: Identity) -> Written:
-        self.observer.exchanges.of[(reply.status,)] += 1
-        return Written(reply.status, reply.lines + lined(identity.headers), reply.body)
+        status, head, body = reply
+        self.observer.exchanges.of[status,] += 1
+        return status, head.lines + f"content-length: {len(body)}\r\n{identity.lines}".encode(), body
 
     def _failed(self, identity: Identity) -> Written:
         """The answer where the gateway fails."""

@@ -69,18 +69,9 @@ class Reply(NamedTuple):
     def headers(self) -> list[tuple[bytes, bytes]]:
         return [*self.head.headers, (b"content-length", b"%d" % len(self.body))]
 
-    @property
-    def lines(self) -> bytes:
-        """The same as they go over the wire."""
-        return b"%bcontent-length: %d\r\n" % (self.head.lines, len(self.body))
 
-
-class Written(NamedTuple):
-    """An answer that is all there: its status, the lines of its headers, and its body."""
-
-    status: int
-    lines: bytes
-    body: bytes
+Written = tuple[int, bytes, bytes]
+"""An answer that is all there: its status, the lines of its headers, and its body."""
 
 
 @lru_cache(HEADS)

@@ -6,43 +6,51 @@ Only for requests of nobody in particular, and without headers that ask for some
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.begun import Begun, first
+from gateway.begun import Begun, Run, first
 from gateway.web import replies
 from gateway.web.executor import Executor
+from gateway.web.heads import Plain, plainly
 from gateway.web.prepared import Prepared
-from gateway.web.replies import COMPRESSED, Reply, lasting, varied
+from gateway.web.replies import COMPRESSED, Head, Reply, Written, lasting, varied
 from gateway.web.scenes import Scene as Surroundings
-
-DECIDING: Final = frozenset(
-    {
-        b"authorization",
-        b"cache-control",
-        b"content-encoding",
-        b"expect",
-        b"origin",
-        b"x-api-key",
-        b"x-gateway-plan",
-    }
-)
-"""Headers by which the same body may be answered in another way; ``Accept`` and ``Content-Type`` name the way."""
 
 ROOM: Final = 64_000_000
 """Bytes that all remembered requests may take, about: each is a few objects, copies of what its client sent and a tree
 for its document, which those with the same document share."""
-EACH: Final = 2_000
+EACH: Final = 3_000
 TIMES: Final = 8
 TREE: Final = 200
+
+SHORT: Final = (b"POST", b"/graphql", "1.1")
+"""Method, target and version of requests that may go the short way of an application."""
 
 GZIP: Final = "gzip"
 
 Named = tuple[bytes, bytes, bytes]
-Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Application(Protocol):
+    """An ASGI application with a short way: by what the head of a request for `SHORT` says and its whole body, its
+    answer, as it is or when it comes; None for one that has to be asked as ASGI says."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None": ...
+
+
+class Answering:
+    """Stands where uvicorn has a request that the application is answering."""
+
+    message_event: Final = asyncio.Event()
+    """Nobody waits for it."""
+    response_complete = disconnected = False
+    keep_alive = True
 
 
 class Way(NamedTuple):
@@ -60,9 +68,7 @@ class Ways:
         self.room = room
         self._ways: OrderedDict[Named, Way] = OrderedDict()
         self._documents: Counter[int] = Counter()
-
-    def get(self, named: Named) -> Way | None:
-        return self._ways.get(named)
+        self.get = self._ways.get
 
     def learn(self, named: Named, way: Way) -> None:
         """Remember a way that may be gone again; those that were remembered first are forgotten first."""
@@ -101,8 +107,8 @@ class Short:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         posted = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/graphql"
-        headers = plainly(scope["headers"]) if posted else None
-        if headers is None:
+        plain = plainly(scope["headers"]) if posted else None
+        if plain is None:
             await self.app(scope, receive, send)
             return
         try:
@@ -112,65 +118,56 @@ class Short:
             return
         if message["type"] == "http.request" and not message.get("more_body"):
             body = message.get("body", b"")
-            answer = self.answer(scope["headers"], body)
+            answer = self.answer(plain, body)
             if answer is not None:
                 scope["endpoint"] = self  # as routes do
                 reply = answer if isinstance(answer, Reply) else await answer
                 await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
                 await send({"type": "http.response.body", "body": reply.body})
                 return
-            scope["learn"] = partial(self.ways.learn, named(headers, body))
+            scope["learn"] = partial(self.ways.learn, named(plain, body))
         await self.app(scope, replayed(message, receive), send)
 
-    def answer(self, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply] | None":
+    def answer(self, plain: Plain, body: bytes) -> "Reply | Coroutine[Any, Any, Reply] | None":
         """The answer to a request whose way is known, or how it comes; None for all others."""
-        said = plainly(headers)
-        way = None if said is None else self.ways.get(named(said, body))
-        if said is None or way is None:
+        way = self.ways.get(named(plain, body))
+        if way is None:
             return None
         prepared = way.prepared
         if prepared.registered is not None and not self.executor.persisted.use(prepared.registered):
             return None
-        zipped = takes_gzip(said)
         whole = self.executor.at_hand(prepared, way.scene)
         if whole is not None:
-            return sized(Reply(200, lasting(way.media_type, *whole.basis.moment), whole.body), zipped, whole.derived)
-        return None if prepared.question is None else self._executed(way, zipped)
+            head = lasting(way.media_type, *whole.basis.moment)
+            return sized(200, head, whole.body, plain.zipped, whole.derived)
+        return None if prepared.question is None else self._executed(way, plain.zipped)
 
     async def _executed(self, way: Way, zipped: bool) -> Reply:
         prepared = way.prepared
         result = await self.executor.answer(prepared, way.scene, prepared.report.anew())
-        reply = sized(replies.settled(way.media_type, result), zipped, {})
+        reply = sized(*replies.settled(way.media_type, result), zipped, {})
         return reply if isinstance(reply, Reply) else await reply
 
 
-def sized(plain: Reply, zipped: bool, derived: dict[Any, Any]) -> "Reply | Coroutine[Any, Any, Reply]":
+def sized(
+    status: int, head: Head, body: bytes, zipped: bool, derived: dict[Any, Any]
+) -> "Reply | Coroutine[Any, Any, Reply]":
     """A reply for who takes it ``zipped``, or not; its bytes are compressed unless that was ``derived`` from it."""
-    if len(plain.body) < COMPRESSED:
-        return plain
+    if len(body) < COMPRESSED:
+        return Reply(status, head, body)
     if zipped and GZIP not in derived:
-        return compressed(plain, derived)
-    return Reply(plain.status, varied(plain.head, zipped), derived[GZIP] if zipped else plain.body)
+        return compressed(status, head, body, derived)
+    return Reply(status, varied(head, zipped), derived[GZIP] if zipped else body)
 
 
-async def compressed(plain: Reply, derived: dict[Any, Any]) -> Reply:
-    derived[GZIP] = await replies.compress(plain.body)
-    return Reply(plain.status, varied(plain.head, zipped=True), derived[GZIP])
+async def compressed(status: int, head: Head, body: bytes, derived: dict[Any, Any]) -> Reply:
+    derived[GZIP] = await replies.compress(body)
+    return Reply(status, varied(head, zipped=True), derived[GZIP])
 
 
-def plainly(headers: Headers) -> Mapping[bytes, bytes] | None:
-    """Headers by name; None where they ask for something special, or say anything twice."""
-    said = dict(headers)
-    return said if len(said) == len(headers) and DECIDING.isdisjoint(said) else None
-
-
-def named(headers: Mapping[bytes, bytes], body: bytes) -> Named:
+def named(plain: Plain, body: bytes) -> Named:
     """All of a request that its way depends on."""
-    return body, headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
-
-
-def takes_gzip(headers: Mapping[bytes, bytes]) -> bool:
-    return b"gzip" in headers.get(b"accept-encoding", b"")
+    return body, plain.accept, plain.content_type
 
 
 async def received(receive: Receive, seconds: float) -> Message:
