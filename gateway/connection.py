@@ -6,7 +6,7 @@ head is known, it is not parsed.
 Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2 and 9; RFC 6585, section 5 (status 431).
 """
 
-from asyncio import BaseTransport, TimerHandle, Transport
+from asyncio import BaseTransport, Event, TimerHandle, Transport
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from gateway.begun import Run
 from gateway.settings import LimitsSettings
 from gateway.web.heads import Heads, Plain, plainly
 from gateway.web.replies import Written, lined
-from gateway.web.short import SHORT, Answering, Application
+from gateway.web.short import SHORT, Application
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a request is taken and thrown away that has its answer already."""
@@ -44,6 +44,15 @@ IDLE, HEAD, BODY = Stage
 
 HEADS: Final = Heads()
 """Heads of requests that went the short way, on any connection."""
+
+
+class Answering:
+    """Stands where uvicorn has a request that the application is answering."""
+
+    message_event: Final = Event()
+    """Nobody waits for it."""
+    response_complete = disconnected = False
+    keep_alive = True
 
 
 class Connection(HttpToolsProtocol):
@@ -217,8 +226,7 @@ class Connection(HttpToolsProtocol):
     @property
     def _idle(self) -> bool:
         """Whether what is asked now can be answered now."""
-        free = self.cycle is None or self.cycle.response_complete
-        return free and not (self.flow.write_paused or self.transport.is_closing())
+        return not (self.answering or self.flow.write_paused or self.transport.is_closing())
 
     def _may_go_short(self) -> bool:
         """Whether a request may: it is held back until all that was received with it is read."""

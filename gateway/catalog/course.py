@@ -43,7 +43,7 @@ class Course:
 
     tellings: Sequence[Telling]
     owner: tuple[Ask, Reading] | None
-    _steps: dict[int, "Steps | None"] = field(default_factory=dict)
+    _steps: dict[int, "Steps | None"] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, kind: Kind, entity: str, selection: Selection) -> "Course | None":
@@ -131,8 +131,8 @@ def planned(kind: Kind, entity: str, selection: Selection) -> Course | None:
     calls, left = sure(kind, entity, beforehand.untold)
     if left or not calls or any(ask.field not in OWNER for ask in beforehand.rest):
         return None
-    open = beforehand.untold.keys() | beforehand.rest.keys()
-    known = {ask: below for ask, below in selection.items() if ask not in open}
+    unknown = beforehand.untold.keys() | beforehand.rest.keys()
+    known = {ask: below for ask, below in selection.items() if ask not in unknown}
     (first, group), *others = calls
     calls = [(first, selection.part({**known, **group})), *others]
     tellings = [telling(kind, entity, call, group) for call, group in calls]

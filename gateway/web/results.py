@@ -79,6 +79,5 @@ def outcome(data: Any, errors: Any, context: Context, extensions: Mapping[str, A
 
 def made(body: Mapping[str, Any], codes: tuple[str, ...], context: Context) -> Result:
     """A response, or a part of one, with what it was made of."""
-    data = body.get("data") or {}
-    answered = [*data.values()].count(None) < len(data)
+    answered = any(value is not None for value in (body.get("data") or {}).values())
     return Result(orjson.dumps(body), codes, context.operation, None, answered)

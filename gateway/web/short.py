@@ -44,15 +44,6 @@ class Application(Protocol):
     def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None": ...
 
 
-class Answering:
-    """Stands where uvicorn has a request that the application is answering."""
-
-    message_event: Final = asyncio.Event()
-    """Nobody waits for it."""
-    response_complete = disconnected = False
-    keep_alive = True
-
-
 class Way(NamedTuple):
     """How a request is answered: the operation that it asks for, for whom, and the media type of its answer."""
 
