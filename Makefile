@@ -53,7 +53,7 @@ released: schema
 clean:
 	@echo "Removing .venv and caches"
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
-	@rm -rf gateway/web/playground/fetched tests/*/build tests/*/node_modules
+	@rm -rf gateway/http/playground/fetched tests/*/build tests/*/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -62,12 +62,12 @@ clean:
 	@echo "Creating .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: is the venv module of $(PYTHON) installed?" >&2; exit 1; }
 
-.venv/run: pyproject.toml gateway/web/playground/assets.py | .venv/bin/python
+.venv/run: pyproject.toml gateway/http/playground/assets.py | .venv/bin/python
 	@echo "Installing the gateway into .venv"
 	@$(PIP) --editable .
 	@touch $@
 
-.venv/dev: pyproject.toml gateway/web/playground/assets.py | .venv/bin/python
+.venv/dev: pyproject.toml gateway/http/playground/assets.py | .venv/bin/python
 	@echo "Installing the gateway and the development tools into .venv"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ .venv/run

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.commands import DEFAULT_CONFIG, assets, cache, check, demo, key, schema, serve, told, twins
+from gateway.cli import DEFAULT_CONFIG, assets, cache, check, demo, key, schema, serve, told, twins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,40 +16,47 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 
-from gateway.access.admission import Access
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
+from gateway.catalog.polling import VersionPollers
 from gateway.catalog.registry import Fetcher, Registry
-from gateway.catalog.watching import Watches
+from gateway.config.settings import (
+    CacheSettings,
+    CatalogSettings,
+    LimitsSettings,
+    Settings,
+    SettingsError,
+    TelemetrySettings,
+)
 from gateway.errors import RegistryError
-from gateway.graph.documents import Documents
-from gateway.graph.findings import Findings
-from gateway.graph.schema import CORE, SCHEMA
-from gateway.graph.wholes import Wholes
+from gateway.execution.documents import Documents
+from gateway.execution.findings import Findings
+from gateway.execution.persisted_queries import PersistedQueries
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.request_context import RequestContext
+from gateway.execution.response_cache import ResponseCache
+from gateway.execution.warm_up import names, warm
+from gateway.http import health, playground
+from gateway.http.admin import CacheEndpoint
+from gateway.http.authentication import RequestAuthenticator
+from gateway.http.graphql import GraphQLEndpoint
+from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.prepared_requests import PreparedRequests
+from gateway.http.request_ids import RequestIds
+from gateway.http.websocket import WebSocketEndpoint
 from gateway.registries import KINDS
-from gateway.settings import CacheSettings, CatalogSettings, LimitsSettings, Settings, SettingsError, TelemetrySettings
-from gateway.telemetry.facts import Facts
+from gateway.schema.schema import CORE, SCHEMA
+from gateway.telemetry.events import Events
 from gateway.telemetry.observer import Observer
-from gateway.upstream.breaker import State as Circuit
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.guard import Guard
-from gateway.upstream.health import Watch
-from gateway.upstream.shared import Shared
-from gateway.upstream.source import ANY, Direct, Lifetimes, Source
-from gateway.upstream.transport import Transport
-from gateway.web import health, playground
-from gateway.web.cache import CacheDoor
-from gateway.web.entrance import Entrance
-from gateway.web.executor import Executor
-from gateway.web.gate import Gate
-from gateway.web.graphql import Door
-from gateway.web.identified import Identified
-from gateway.web.metrics import MetricsDoor, metrics_port
-from gateway.web.persisted import Persisted
-from gateway.web.scenes import Scene
-from gateway.web.short import Short
-from gateway.web.sockets import Sockets
-from gateway.web.warming import names, warm
+from gateway.upstream.caching_client import ANY, CachingClient, Lifetimes, UncachedClient
+from gateway.upstream.circuit_breaker import BreakerState as Circuit
+from gateway.upstream.health import HealthMonitor
+from gateway.upstream.http_client import HttpClient
+from gateway.upstream.redis_cache import SharedCache
+from gateway.upstream.resilient_client import ResilientClient
 
 OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
     "development": frozenset({"read", "raw", "explain"}),
@@ -62,7 +69,7 @@ EXPOSED = ("Age", "ETag", "Retry-After", "X-Request-Id")
 """Headers that pages of other origins may read."""
 
 
-class State(TypedDict):
+class BreakerState(TypedDict):
     """What the application hands to every request."""
 
     registries: Mapping[str, Registry]
@@ -105,14 +112,14 @@ class Kept:
 
 @asynccontextmanager
 async def cached(
-    settings: CacheSettings, now: Callable[[], float], facts: Facts, kept: Kept
+    settings: CacheSettings, now: Callable[[], float], facts: Events, kept: Kept
 ) -> AsyncIterator[Cache | None]:
     """The cache that the settings ask for, listening to other replicas as long as it is open."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
-    shared = Shared(url, settings.redis_timeout, time.monotonic, facts) if url else None
+    shared = SharedCache(url, settings.redis_timeout, time.monotonic, facts) if url else None
     cache = Cache(kept.memory_for(settings), shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
@@ -151,7 +158,7 @@ async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, observer.close)
         if settings.metrics == "port":
-            door = MetricsDoor(observer)
+            door = MetricsEndpoint(observer)
             await stack.enter_async_context(metrics_port(door, settings.metrics_host, settings.metrics_port))
         yield
 
@@ -164,7 +171,7 @@ def cross_origin(origins: list[str]) -> list[Middleware]:
     return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
 
 
-def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> Identified:
+def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> RequestIds:
     """The gateway as an ASGI application; its upstream session lives as long as the application.
 
     ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
@@ -172,33 +179,35 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     """
     document, named = warm_up(settings.cache.warm_up)
     anyone = OPEN_TO_ALL[settings.server.profile]
-    access = Access(settings.access, settings.cache.admin_token, anyone, now)
-    entrance = Entrance(access)
+    access = Authenticator(settings.access, settings.cache.admin_token, anyone, now)
+    entrance = RequestAuthenticator(access)
     documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
     observer = Observer(settings.telemetry)
-    watches = Watches(settings.subscriptions, bounds(settings.catalog, settings.limits))
-    wholes = Wholes(made_bytes(settings.cache) if settings.cache.answers else 0)
+    watches = VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits))
+    wholes = ResponseCache(made_bytes(settings.cache) if settings.cache.answers else 0)
     findings = Findings(made_bytes(settings.cache))
-    persisted, gate = Persisted(settings.documents), Gate(settings.limits)
-    executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, wholes, findings)
-    door = Door(executor, settings.limits, entrance)
-    doors = health.Doors(entrance)
-    metrics = MetricsDoor(observer, entrance if access.asks else None)
+    persisted, gate = PersistedQueries(settings.documents), CallerRateLimiter(settings.limits)
+    executor = Pipeline(SCHEMA, documents, persisted, gate, observer, watches, wholes, findings)
+    door = GraphQLEndpoint(executor, settings.limits, entrance)
+    doors = health.HealthEndpoints(entrance)
+    metrics = MetricsEndpoint(observer, entrance if access.asks else None)
     origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
-    sockets = Sockets(executor, entrance, settings.limits, most, origins)
+    sockets = WebSocketEndpoint(executor, entrance, settings.limits, most, origins)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        watch = Watch()
+    async def lifespan(app: Starlette) -> AsyncIterator[BreakerState]:
+        watch = HealthMonitor()
         async with (
             told(settings.telemetry, observer),
-            Transport(facts=observer, watch=watch) as transport,
+            HttpClient(facts=observer, watch=watch) as transport,
             cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
-            guard = Guard(transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer)
-            source: Direct | Source = Direct(guard, observer)
+            guard = ResilientClient(
+                transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer
+            )
+            source: UncachedClient | CachingClient = UncachedClient(guard, observer)
             if cache is not None:
-                source = Source(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                source = CachingClient(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
@@ -209,7 +218,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             for name in opened:
                 observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
             limits = bounds(settings.catalog, settings.limits)
-            scene = Scene(opened, limits, ANY, frozenset({"read", "raw"}))
+            scene = RequestContext(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
             yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
@@ -219,7 +228,11 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     app = Starlette(
         routes=[
             *(playground.routes() if settings.server.profile == "development" else []),
-            *([Route("/cache", CacheDoor(entrance).answer, methods=["GET", "DELETE"])] if access.knows_admins else []),
+            *(
+                [Route("/cache", CacheEndpoint(entrance).answer, methods=["GET", "DELETE"])]
+                if access.knows_admins
+                else []
+            ),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             WebSocketRoute("/graphql", sockets.answer),
             Route("/healthz", health.healthz),
@@ -232,8 +245,8 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     )
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
     if access.asks:  # everybody must show first who they are
-        return Identified(app, observer)
-    return Identified(Short(app, executor, settings.limits.body_seconds), observer)
+        return RequestIds(app, observer)
+    return RequestIds(PreparedRequests(app, executor, settings.limits.body_seconds), observer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +261,8 @@ class Probe:
 async def probe(settings: Settings) -> list[Probe]:
     """Ask every configured registry one cheap call."""
     probes = []
-    async with Transport() as transport:
-        for registry in registries(settings, Direct(transport)).values():
+    async with HttpClient() as transport:
+        for registry in registries(settings, UncachedClient(transport)).values():
             started = perf_counter()
             try:
                 await registry.ask(Bound(registry.name, registry.kind.probe))

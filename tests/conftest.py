@@ -17,10 +17,7 @@ import uvicorn
 
 from gateway import twins
 from gateway.app import create_app
-from gateway.connection import Connection
-from gateway.registries.pai import PaiSettings
-from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import (
+from gateway.config.settings import (
     CacheSettings,
     QuotaSettings,
     RegistrySettings,
@@ -29,9 +26,12 @@ from gateway.settings import (
     ServerSettings,
     Settings,
 )
+from gateway.http.requests import InvalidRequest
+from gateway.http.websocket import LARGEST_MESSAGE
+from gateway.registries.pai import PaiSettings
+from gateway.registries.qianfan import QianfanSettings
+from gateway.server.connection_limits import Connection
 from gateway.twins import Twins
-from gateway.web.requests import Refused
-from gateway.web.sockets import LARGEST_MESSAGE
 
 
 @dataclass
@@ -172,6 +172,6 @@ def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From then on, whatever is parsed is refused with 418."""
 
     async def parsed(*_: object) -> None:
-        raise Refused(418, "It was parsed.")
+        raise InvalidRequest(418, "It was parsed.")
 
-    return lambda: monkeypatch.setattr("gateway.web.graphql.read", parsed)
+    return lambda: monkeypatch.setattr("gateway.http.graphql.read", parsed)

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from gateway.settings import CacheSettings
+from gateway.config.settings import CacheSettings
 from tests.conftest import World, two_clouds
 
 QUERIES = {

@@ -18,9 +18,9 @@ from gateway.catalog.registry import Registry
 from gateway.errors import RegistryUnavailable
 from gateway.registries.pai import GET_MODEL, PAI
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.shared import Shared
-from gateway.upstream.source import Freshness, Lifetimes, Source
-from gateway.upstream.wire import Destination, Request
+from gateway.upstream.caching_client import CachingClient, Freshness, Lifetimes
+from gateway.upstream.messages import Destination, Request
+from gateway.upstream.redis_cache import SharedCache
 from tests.conftest import pai
 
 ACCOUNTS = {"alice": "key-a", "bob": "key-b", "carol": "key-c", "alice-again": "key-a"}
@@ -55,10 +55,10 @@ class Accounts(RuleBasedStateMachine):
         self.replicas = [self.runner.run(self.replica()) for _ in range(2)]
 
     async def replica(self) -> dict[str, Registry]:
-        shared = Shared(self.redis, 1.0, time.monotonic) if self.redis else None
+        shared = SharedCache(self.redis, 1.0, time.monotonic) if self.redis else None
         cache = Cache(BoundedMemory(3, 10_000), shared, 1000.0, lambda: self.seconds)
         lifetimes = Lifetimes({"objects": 10.0}, 5.0, 10.0, 0.1)
-        source = Source(self.cloud, cache, lifetimes, 1.0)
+        source = CachingClient(self.cloud, cache, lifetimes, 1.0)
         self.caches = [*getattr(self, "caches", []), cache]
         return {
             name: Registry(PAI, pai("http://127.0.0.1:9", name, access_key_id=key), source)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import CacheSettings, TelemetrySettings
+from gateway.config.settings import CacheSettings, TelemetrySettings
 from tests.conftest import World, two_clouds
 from tests.telemetry.figures import scrape
 
@@ -44,7 +44,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Any:
     async def heard(*_: object) -> None:
         raise AssertionError("the application heard of a request")
 
-    return lambda: monkeypatch.setattr("gateway.web.identified.Identified.__call__", heard)
+    return lambda: monkeypatch.setattr("gateway.http.request_ids.RequestIds.__call__", heard)
 
 
 def request(first: int = 20, version: bytes = b"1.1", *lines: bytes) -> bytes:
@@ -257,7 +257,7 @@ async def test_what_breaks_on_the_way_is_told_to_the_log_alone(
         raise ValueError("hunter2")
 
     await wire.ask(request())
-    monkeypatch.setattr("gateway.web.short.sized", broken)
+    monkeypatch.setattr("gateway.http.prepared_requests.sized", broken)
     status, headers, body = await wire.ask(request())
     assert (status, body) == (b"HTTP/1.1 500 Internal Server Error", b"Internal Server Error")
     assert headers.keys() >= {b"x-request-id", b"traceparent"}

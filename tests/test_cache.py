@@ -11,16 +11,16 @@ import pytest
 from gateway import twins
 from gateway.app import create_app, registries
 from gateway.catalog.operation import Operation
-from gateway.graph.context import Context
-from gateway.graph.documents import Documents
-from gateway.graph.schema import CORE, SCHEMA
-from gateway.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
-from gateway.upstream import source
+from gateway.config.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
+from gateway.execution.context import OperationContext
+from gateway.execution.documents import Documents
+from gateway.http import caching_headers as freshness
+from gateway.schema.schema import CORE, SCHEMA
+from gateway.upstream import caching_client as source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
-from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
-from gateway.upstream.transport import Transport
-from gateway.upstream.wire import Destination, Key, Request, Scope, Standing
-from gateway.web import freshness
+from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
+from gateway.upstream.http_client import HttpClient
+from gateway.upstream.messages import Destination, Key, Request, Scope, StaticCredentials
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -192,13 +192,13 @@ async def test_a_waiter_that_leaves_harms_nobody() -> None:
 
 
 REQUEST = Request("GetModel", "models", "GET", "/api/v1/models/m")
-NO_KEY = Standing(Credentials("", Secret("")))
+NO_KEY = StaticCredentials(Credentials("", Secret("")))
 DESTINATION = Destination("pai", Scope.of("a"), {}, 1.0, 1000, lambda *_: {}, lambda _: None, NO_KEY)
 
 
-def source_over(sender: source.Sender, now: Time | None = None) -> Source:
+def source_over(sender: source.Sender, now: Time | None = None) -> CachingClient:
     lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
-    return Source(sender, Cache(BoundedMemory(100, 100_000), None, 3600.0, now or Time()), lifetimes, 1.0)
+    return CachingClient(sender, Cache(BoundedMemory(100, 100_000), None, 3600.0, now or Time()), lifetimes, 1.0)
 
 
 async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it() -> None:
@@ -315,14 +315,14 @@ EVERYTHING = """{
 
 
 async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
-    async with twins.serving() as twin, Transport() as transport:
+    async with twins.serving() as twin, HttpClient() as transport:
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
-        kept = registries(settings(pai(twin.url), qianfan(twin.url)), Source(transport, cache, lifetimes, 1.0))
+        kept = registries(settings(pai(twin.url), qianfan(twin.url)), CachingClient(transport, cache, lifetimes, 1.0))
         everything = Documents(CORE, LimitsSettings(), suggestions=True).read(EVERYTHING).node
         contents = []
         for _ in range(2):
-            result = await SCHEMA.execute(None, context_value=Context(everything, Operation(kept)))
+            result = await SCHEMA.execute(None, context_value=OperationContext(everything, Operation(kept)))
             assert result.errors is None
             contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
     assert len(contents[0]) > 10

@@ -142,7 +142,7 @@ def test_the_version_is_told_without_importing_a_server() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     version, modules = out.splitlines()
     assert re.fullmatch(r"gateway \d+\.\d+\.\d+", version)
-    heavy = {"asyncio", "aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "gateway.settings"}
+    heavy = {"asyncio", "aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "gateway.config.settings"}
     assert not heavy & set(modules.split())
 
 

@@ -7,11 +7,11 @@ import pytest
 from graphql import GraphQLEnumType, is_specified_scalar_type
 
 from gateway import errors
-from gateway.access.callers import ROLES, ROUTER
-from gateway.access.keys import parse
-from gateway.configuration import table
-from gateway.graph.schema import SCHEMA, printed
+from gateway.auth.api_keys import parse
+from gateway.auth.principals import ROLES, ROUTER
+from gateway.config.loading import table
 from gateway.registries import KINDS
+from gateway.schema.schema import SCHEMA, printed
 from tests.test_generations import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.app import create_app
-from gateway.graph.documents import Documents
-from gateway.graph.schema import CORE
-from gateway.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
+from gateway.config.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
+from gateway.execution.documents import Documents
+from gateway.schema.schema import CORE
 from tests.conftest import Client, World, served, settings, two_clouds
 
 SMALL = LimitsSettings(

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from gateway import twins
-from gateway.settings import BreakerSettings, CacheSettings, QuotaSettings, RetrySettings, Secret
+from gateway.config.settings import BreakerSettings, CacheSettings, QuotaSettings, RetrySettings, Secret
 from gateway.twins import Twins
 from tests.conftest import Answer, World, pai, qianfan, served, settings
 from tests.test_cache import Time

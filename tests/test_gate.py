@@ -2,9 +2,9 @@
 
 import pytest
 
+from gateway.auth.rate_limits import MOST_CALLERS, CallerRateLimiter
+from gateway.config.settings import LimitsSettings
 from gateway.errors import TooManyRequests
-from gateway.settings import LimitsSettings
-from gateway.web.gate import MOST_CALLERS, Gate
 
 
 class Clock:
@@ -14,7 +14,7 @@ class Clock:
         return self.now
 
 
-def asks(gate: Gate, caller: str | None, times: int = 1) -> None:
+def asks(gate: CallerRateLimiter, caller: str | None, times: int = 1) -> None:
     for _ in range(times):
         with gate.let_in(caller):
             pass
@@ -26,11 +26,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(clock: Clock) -> Gate:
-    return Gate(LimitsSettings(requests_per_second=10, in_flight=3), clock)
+def gate(clock: Clock) -> CallerRateLimiter:
+    return CallerRateLimiter(LimitsSettings(requests_per_second=10, in_flight=3), clock)
 
 
-def test_a_caller_asks_as_often_as_allowed_and_is_told_when_it_may_again(gate: Gate, clock: Clock) -> None:
+def test_a_caller_asks_as_often_as_allowed_and_is_told_when_it_may_again(gate: CallerRateLimiter, clock: Clock) -> None:
     asks(gate, "a", 10)
     with pytest.raises(TooManyRequests, match="10 operations a second") as refused:
         asks(gate, "a")
@@ -45,7 +45,7 @@ def test_a_caller_asks_as_often_as_allowed_and_is_told_when_it_may_again(gate: G
         asks(gate, "a")
 
 
-def test_only_so_many_run_at_once_and_each_that_ends_makes_room_even_when_it_fails(gate: Gate) -> None:
+def test_only_so_many_run_at_once_and_each_that_ends_makes_room_even_when_it_fails(gate: CallerRateLimiter) -> None:
     with gate.let_in("a"), gate.let_in("a"), gate.let_in("a"):
         with pytest.raises(TooManyRequests, match="3 operations of this caller are running"):
             asks(gate, "a")
@@ -55,13 +55,15 @@ def test_only_so_many_run_at_once_and_each_that_ends_makes_room_even_when_it_fai
     asks(gate, "a")
 
 
-def test_callers_do_not_use_up_each_others_share_and_the_nameless_have_none(gate: Gate) -> None:
+def test_callers_do_not_use_up_each_others_share_and_the_nameless_have_none(gate: CallerRateLimiter) -> None:
     asks(gate, "a", 10)
     asks(gate, "b", 10)
     asks(gate, None, 100)
 
 
-def test_callers_that_were_not_seen_for_long_are_forgotten_but_none_that_asks_now(gate: Gate, clock: Clock) -> None:
+def test_callers_that_were_not_seen_for_long_are_forgotten_but_none_that_asks_now(
+    gate: CallerRateLimiter, clock: Clock
+) -> None:
     asks(gate, "a", 10)
     for number in range(MOST_CALLERS):
         clock.now += 1e-6

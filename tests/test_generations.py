@@ -19,13 +19,13 @@ from gateway import twins
 from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
-from gateway.graph.schema import SCHEMA
+from gateway.catalog.selection import FieldRequest, Selection
+from gateway.config.settings import LimitsSettings, QuotaSettings
 from gateway.registries.qianfan import QIANFAN_V2
-from gateway.settings import LimitsSettings, QuotaSettings
+from gateway.schema.schema import SCHEMA
 from gateway.twins import Twins
-from gateway.upstream.source import Direct
-from gateway.upstream.wire import Destination, Request
+from gateway.upstream.caching_client import UncachedClient
+from gateway.upstream.messages import Destination, Request
 from tests.conftest import Client, qianfan, served, settings
 
 Json = dict[str, Any]
@@ -421,9 +421,9 @@ class Together:
 
 
 async def test_an_algorithm_that_comes_for_one_version_is_there_for_another() -> None:
-    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), Direct(Together()))
+    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), UncachedClient(Together()))
     operation = Operation({"qianfan": registry})
-    wanted = Selection.of({Ask("trained_with"): {Ask("algorithm"): {Ask("id"): {}}}})
+    wanted = Selection.of({FieldRequest("trained_with"): {FieldRequest("algorithm"): {FieldRequest("id"): {}}}})
     versions = [Ref("qianfan", "ModelVersion", ("am-1", f"amv-{number}")) for number in (1, 2)]
     records = await asyncio.gather(*(operation.entity(version, wanted) for version in versions))
     found = [record and record["trained_with"][0]["algorithm"] for record in records]

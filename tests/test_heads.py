@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.web.heads import LONGEST, Heads, Plain, plainly
+from gateway.http.heads import LONGEST, Heads, Plain, plainly
 
 HEAD = b"POST /graphql HTTP/1.1\r\nhost: gateway\r\ncontent-length: 4\r\n\r\n"
 BODY = b"body"

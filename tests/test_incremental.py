@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import BreakerSettings, RetrySettings
+from gateway.config.settings import BreakerSettings, RetrySettings
 from tests.conftest import World, two_clouds
 
 PARTS = "multipart/mixed, application/graphql-response+json, application/json"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import CatalogSettings, LimitsSettings
+from gateway.config.settings import CatalogSettings, LimitsSettings
 from gateway.twins import Corpus
 from tests.conftest import Client, World, pai, qianfan, served, settings, two_clouds
 

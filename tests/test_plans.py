@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import CatalogSettings, LimitsSettings, ServerSettings
+from gateway.config.settings import CatalogSettings, LimitsSettings, ServerSettings
 from tests.conftest import Answer, World, pai, qianfan, served, settings, two_clouds
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

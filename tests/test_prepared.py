@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import AccessSettings, CacheSettings, DocumentsSettings
+from gateway.config.settings import AccessSettings, CacheSettings, DocumentsSettings
 from tests.conftest import Answer, World, two_clouds
 
 JSON = "application/json"
@@ -111,7 +111,9 @@ async def test_what_was_refused_is_refused_again(world: World) -> None:
         assert b"QUERY_TOO_EXPENSIVE" in short[2]
 
 
-@pytest.mark.parametrize("place", ["gateway.web.gate.Gate.let_in", "gateway.catalog.operation.Operation.entity"])
+@pytest.mark.parametrize(
+    "place", ["gateway.auth.rate_limits.CallerRateLimiter.let_in", "gateway.catalog.operation.Operation.entity"]
+)
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
 async def test_what_breaks_is_masked(
     monkeypatch: pytest.MonkeyPatch, unparsed: Any, place: str, accept: str, caplog: pytest.LogCaptureFixture
@@ -202,7 +204,7 @@ def registering(text: str | None, hashed: str) -> bytes:
 
 async def test_a_registered_document_is_used_and_forgotten_as_on_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["{ a: __typename }", "{ b: __typename }", "{ c: __typename }"]
-    monkeypatch.setattr("gateway.web.persisted.ROOM", len(texts[0] + texts[1]))
+    monkeypatch.setattr("gateway.execution.persisted_queries.ROOM", len(texts[0] + texts[1]))
     sections = {"documents": DocumentsSettings(automatic=True)}
     named = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
     async with two_clouds(models=1, sections=sections) as world:
@@ -229,7 +231,7 @@ async def test_a_registered_document_is_used_and_forgotten_as_on_the_long_way(mo
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, unparsed: Any) -> None:
-    monkeypatch.setattr("gateway.web.short.ROOM", 20_000)
+    monkeypatch.setattr("gateway.http.prepared_requests.ROOM", 20_000)
     async with two_clouds(models=1) as world:
         asked = [body("{ __typename }") + b" " * number for number in range(9)]
         other = body("{ registries { name } }")

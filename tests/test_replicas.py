@@ -16,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway import twins
-from gateway.settings import CacheSettings, Secret
+from gateway.config.settings import CacheSettings, Secret
 from gateway.twins import Twins
 from tests.conftest import Client, pai, served, settings
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.configuration import _Reading, describe, load, table
+from gateway.config.loading import _Reading, describe, load, table
+from gateway.config.settings import RegistrySettings, Secret, ServerSettings, Settings, SettingsError, setting
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import RegistrySettings, Secret, ServerSettings, Settings, SettingsError, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from gateway.settings import CacheSettings, LimitsSettings
+from gateway.config.settings import CacheSettings, LimitsSettings
 from tests.conftest import Answer, World, two_clouds
 
 QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt } } }"

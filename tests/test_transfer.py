@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.settings import LimitsSettings, ServerSettings
+from gateway.config.settings import LimitsSettings, ServerSettings
 from tests.conftest import Client, World, served, settings
 
 QUERY = {"query": "{ models(first: 50) { nodes { id name } } }"}

@@ -8,11 +8,11 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
 from gateway.catalog.registry import Registry
 from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
-from gateway.telemetry.facts import CURRENT, Call, State
-from gateway.upstream.source import Answer, Freshness
+from gateway.telemetry.events import CURRENT, Call, State
+from gateway.upstream.caching_client import Answer, Freshness
 
 if TYPE_CHECKING:
-    from gateway.catalog.basis import Basis
+    from gateway.catalog.cache_dependencies import CacheDependencies
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
@@ -27,7 +27,7 @@ class Calls:
     ) -> None:
         self.registries, self.bounds, self.wanted = registries, bounds, wanted
         self.answers: Answers = {} if answers is None else answers
-        self.reused: list[Basis] = []
+        self.reused: list[CacheDependencies] = []
         self.calls: list[Call] = []
         self._ends = asyncio.get_running_loop().time() + bounds.seconds
         self._under_way: dict[asyncio.Future[Answer], str] = {}
@@ -45,7 +45,7 @@ class Calls:
             self.answers[bound] = sent = self._sent(bound)
         return sent
 
-    def reuse(self, basis: "Basis") -> None:
+    def reuse(self, basis: "CacheDependencies") -> None:
         """Note that something is given again that was made of answers before."""
         if basis not in self.reused:
             self.reused.append(basis)

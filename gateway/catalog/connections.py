@@ -9,27 +9,27 @@ from operator import lt
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.order import Key, Order
-from gateway.catalog.readers import Asked, follows, stream_reader, teller, versions_reader
-from gateway.catalog.reading import Reading, Record
+from gateway.catalog.list_readers import Asked, follows, stream_reader, teller, versions_reader
+from gateway.catalog.merge import Reader, merge
+from gateway.catalog.orders import Key, Order
+from gateway.catalog.record_readers import Reading, Record
 from gateway.catalog.registry import Registry, error_record
-from gateway.catalog.selection import Ask, Selection, rows_now, under
-from gateway.catalog.streams import Reader, merge
+from gateway.catalog.selection import FieldRequest, Selection, rows_now, under
 from gateway.catalog.told import Told, keep
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError
-from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind
-from gateway.upstream.source import Answer
+from gateway.upstream.caching_client import Answer
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation
 
-TOLD_WHOLE: Final = {Ask("nodes"), Ask("page_info"), Ask("total_count")}
+TOLD_WHOLE: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldRequest("total_count")}
 """Fields of a connection that the rows of one answer tell."""
 
 
 async def listing(
-    operation: "Operation", entity: str, ask: Ask, selection: Selection
+    operation: "Operation", entity: str, ask: FieldRequest, selection: Selection
 ) -> tuple[Record, list[RegistryError]]:
     """One merged page of all registries' objects of a type, and what failed on the way.
 
@@ -62,7 +62,13 @@ def takes_part(registry: Registry, wanted: Mapping[str, Any]) -> bool:
 
 
 async def put_versions(
-    operation: "Operation", record: Record, ask: Ask, ref: Ref, field: Field, first: Rows | None, selection: Selection
+    operation: "Operation",
+    record: Record,
+    ask: FieldRequest,
+    ref: Ref,
+    field: Field,
+    first: Rows | None,
+    selection: Selection,
 ) -> None:
     """Put a page of an object's versions into its record; ``first`` are those that an answer told, unfiltered."""
     try:
@@ -90,7 +96,7 @@ class InOne:
     order: Order
     reading: Reading
     kind: Kind
-    shape: Shape
+    shape: EntityLayout
     call: Call
     native: bool
     key: Callable[[Raw, str], Key]
@@ -124,7 +130,7 @@ class Connection:
         return Told.of(how.kind, how.shape, how.order, self.items, partial(version, how.shape, self.ref))
 
 
-def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+def in_one(operation: "Operation", kind: Kind, field: Field, ask: FieldRequest, selection: Selection) -> InOne | None:
     """How a page of a list of versions is made of the answer in whose field it stands; None where that cannot tell all
     that is asked."""
     most = operation.bounds.page_rows
@@ -138,7 +144,7 @@ def in_one(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection
     return found
 
 
-def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selection: Selection) -> InOne | None:
+def planned(operation: "Operation", kind: Kind, field: Field, ask: FieldRequest, selection: Selection) -> InOne | None:
     shape = field.shape
     if selection.keys() - TOLD_WHOLE or asks_cursors(selection) or shape is None or shape.owner is not None:
         return None
@@ -157,7 +163,7 @@ def planned(operation: "Operation", kind: Kind, field: Field, ask: Ask, selectio
 def told_versions(
     operation: "Operation",
     ref: Ref,
-    ask: Ask,
+    ask: FieldRequest,
     selection: Selection,
     field: Field,
     rows: Rows,
@@ -212,7 +218,7 @@ def fill_whole(operation: "Operation", found: Connection, rows: Rows) -> bool:
     return True
 
 
-def version(shape: Shape, ref: Ref, raw: Raw) -> Ref | None:
+def version(shape: EntityLayout, ref: Ref, raw: Raw) -> Ref | None:
     """The reference of a version that an answer about its owner holds; None when it has no key."""
     key = shape.key(raw)
     return None if key is None else ref.version(key)
@@ -237,14 +243,14 @@ async def page(operation: "Operation", readers: Mapping[str, list[Reader]], aske
         },
         "total_count": counted(flat),
     }
-    if Ask("nodes") in asked.selection:
+    if FieldRequest("nodes") in asked.selection:
         first, each = rows_now(under(asked.selection, "nodes"))
         record["nodes"] = await filled(operation, refs, each, first)
-    if Ask("edges") in asked.selection:
+    if FieldRequest("edges") in asked.selection:
         first, each = rows_now(under(asked.selection, "edges"))
-        ends = await filled(operation, refs, each.get(Ask("node")), first)
+        ends = await filled(operation, refs, each.get(FieldRequest("node")), first)
         record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(ends, spelled)]
-    if Ask("coverage") in asked.selection:
+    if FieldRequest("coverage") in asked.selection:
         record["coverage"] = [
             {"registry": operation.registries[name].record(), **coverage(own, operation.received(name))}
             for name, own in readers.items()
@@ -274,7 +280,10 @@ async def one_filled(operation: "Operation", row: "tuple[Record, Ref, Selection]
 
 def asks_cursors(selection: Selection) -> bool:
     info = under(selection, "page_info")
-    return bool({Ask("start_cursor"), Ask("end_cursor")} & info.keys() or Ask("cursor") in under(selection, "edges"))
+    return bool(
+        {FieldRequest("start_cursor"), FieldRequest("end_cursor")} & info.keys()
+        or FieldRequest("cursor") in under(selection, "edges")
+    )
 
 
 def counted(readers: Sequence[Reader]) -> int | None:

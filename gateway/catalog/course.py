@@ -12,13 +12,13 @@ from gateway.catalog.connections import InOne, in_one, page_in_one
 from gateway.catalog.ids import OWNERS, Ref
 from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.plan import Bound, keys_of, says, sure
-from gateway.catalog.reading import Reading, Record
-from gateway.catalog.selection import EXISTS, Ask, Selection
+from gateway.catalog.record_readers import Reading, Record
+from gateway.catalog.selection import EXISTS, FieldRequest, Selection
 from gateway.catalog.told import keep
 from gateway.errors import RegistryError
-from gateway.registries.fields import UNSAID, Field
-from gateway.registries.kind import Call, Kind, Part
-from gateway.upstream.source import Answer
+from gateway.registries.fields import NOT_PROVIDED, Field
+from gateway.registries.kind import Call, EntityInAnswer, Kind
+from gateway.upstream.caching_client import Answer
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation
@@ -31,9 +31,9 @@ class Telling:
     """What one call's answer has to tell: the object itself, as far as it stands there, and pages of its versions."""
 
     call: Call
-    part: Part
+    part: EntityInAnswer
     reading: Reading
-    versions: Sequence[tuple[Ask, Selection, Field]]
+    versions: Sequence[tuple[FieldRequest, Selection, Field]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class Course:
     read from the answer. What is known of the object beforehand is read with the first answer."""
 
     tellings: Sequence[Telling]
-    owner: tuple[Ask, Reading] | None
+    owner: tuple[FieldRequest, Reading] | None
     _steps: dict[int, "Steps | None"] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -67,7 +67,7 @@ class Course:
         return self._steps[most]
 
 
-Steps = Sequence[tuple[Telling, Sequence[tuple[Ask, Field, InOne]]]]
+Steps = Sequence[tuple[Telling, Sequence[tuple[FieldRequest, Field, InOne]]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +115,7 @@ class Trip:
             record |= one.reading.read(raw, ref)
             for ask, listed, how in pages:
                 rows = listed.read(raw)
-                page = None if rows is UNSAID else page_in_one(operation, ref, how, rows, answer.derived)
+                page = None if rows is NOT_PROVIDED else page_in_one(operation, ref, how, rows, answer.derived)
                 if page is None:
                     return None
                 record[ask.key] = page

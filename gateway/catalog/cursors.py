@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.catalog.order import Key, Order
+from gateway.catalog.orders import Key, Order
 from gateway.errors import InvalidCursor
 
 VERSION = 1

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.catalog.cost import Cost
 from gateway.catalog.operation import Operation
 from gateway.catalog.plan import Bound
-from gateway.telemetry.facts import Call
+from gateway.telemetry.events import Call
 
 
 def planned(cost: Cost, allowed: int) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.catalog.ids import spoken
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import BadInput
 from gateway.registries.fields import MOST_TIMES
 from gateway.registries.kind import Call, Kind
@@ -198,11 +198,11 @@ class Sieve:
 @lru_cache
 def needs_of(tests: tuple[Test, ...]) -> Selection:
     """The fields that tests look at."""
-    needs: dict[Ask, dict[Ask, Any]] = {}
+    needs: dict[FieldRequest, dict[FieldRequest, Any]] = {}
     for test in tests:
         for first, *rest in test.paths:
-            below = needs.setdefault(Ask(first), {})
-            below |= {Ask(name): {} for name in rest}
+            below = needs.setdefault(FieldRequest(first), {})
+            below |= {FieldRequest(name): {} for name in rest}
     return Selection.of(needs)
 
 

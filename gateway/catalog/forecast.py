@@ -20,12 +20,12 @@ from gateway.catalog.cost import Cost, Line
 from gateway.catalog.filters import Sieve, camel, sieve
 from gateway.catalog.ids import Ref
 from gateway.catalog.indirect import CREATED
+from gateway.catalog.list_readers import Asked, Reach, first_call, reach_of, teller
 from gateway.catalog.plan import Bound, Want, candidates, filtering, plan, supplies
-from gateway.catalog.readers import Asked, Reach, first_call, reach_of, teller
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, LATER, Ask, Selection, rows_now, under
+from gateway.catalog.selection import DEFERRED, EXISTS, FieldRequest, Selection, rows_now, under
 from gateway.errors import BadInput
-from gateway.registries.fields import UNSAID, Field, Rows, Shape
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
 from gateway.registries.kind import Call, Keys
 
 UNCOUNTED = 4
@@ -33,7 +33,7 @@ UNCOUNTED = 4
 call; and how many algorithms a version was trained with."""
 
 
-Known = Mapping[Ref, tuple[tuple[Shape, bool], ...]]
+Known = Mapping[Ref, tuple[tuple[EntityLayout, bool], ...]]
 """The forms in which objects are known, and whether it is sure that they are."""
 
 Sink = dict[Bound, Line]
@@ -69,13 +69,13 @@ class Forecast:
         """Add one object that the client names; ``path`` is the response key it is answered under."""
         self._object(path, ref, selection, {}, exists=True)
 
-    def listing(self, path: str, entity: str, ask: Ask, selection: Selection) -> None:
+    def listing(self, path: str, entity: str, ask: FieldRequest, selection: Selection) -> None:
         """Add one merged page of all registries' objects of a type; one that will be refused costs nothing."""
         try:
             asked = Asked.of(entity, ask, selection, self.registries, self.bounds.page_rows)
         except BadInput:
             return
-        forms: dict[tuple[str, Shape], Sink] = {}
+        forms: dict[tuple[str, EntityLayout], Sink] = {}
         for registry in self.registries.values() if asked.needs_rows else ():
             for stream in registry.kind.streams if takes_part(registry, asked.wanted) else ():
                 call, rows = stream.call, stream.call.rows
@@ -111,7 +111,7 @@ class Forecast:
         self._seen[state] = selection
         kind, listed = self.registries[ref.registry].kind, ref in known
         tried: set[Bound] = set()
-        pending: Mapping[Ask, Selection] = selection.existing if exists else selection
+        pending: Mapping[FieldRequest, Selection] = selection.existing if exists else selection
         while pending:
             pending = {ask: below for ask, below in pending.items() if not self._settled(path, ref, ask, below, known)}
             options = {ask: candidates(kind, ref, ask, below, tried) for ask, below in pending.items()}
@@ -143,14 +143,14 @@ class Forecast:
         plans = plan(wants), dict(zip(wants, plan(wide).values(), strict=True))
         return min(plans, key=lambda chosen: sum(map(times, set(chosen.values()))))
 
-    def _settled(self, path: str, ref: Ref, ask: Ask, below: Selection, known: Known) -> bool:
+    def _settled(self, path: str, ref: Ref, ask: FieldRequest, below: Selection, known: Known) -> bool:
         """Add what is asked below a field, and tell whether the field itself is known for sure."""
         kind, name = self.registries[ref.registry].kind, ask.field
         if name == EXISTS.field:
             return is_whole(ref, known)
         if name in ("id", "native_id"):
             return kind.is_canonical(ref.entity, ref.keys) or is_whole(ref, known)
-        if ask == LATER:
+        if ask == DEFERRED:
             self._object(path, ref, below, known)
         elif name in ("model", "algorithm"):
             self._object(step(path, ask), ref.owner, below, known, exists=True)
@@ -164,10 +164,12 @@ class Forecast:
             return any(self._told(path, ref, ask, below, known, *form) for form in known.get(ref, ()))
         return True
 
-    def _told(self, path: str, ref: Ref, ask: Ask, below: Selection, known: Known, shape: Shape, sure: bool) -> bool:
+    def _told(
+        self, path: str, ref: Ref, ask: FieldRequest, below: Selection, known: Known, shape: EntityLayout, sure: bool
+    ) -> bool:
         """The same for a field that a form of the object may tell."""
         name = "versions" if ask.field == "version" else ask.field
-        if not supplies(shape.fields, Ask(name), below):
+        if not supplies(shape.fields, FieldRequest(name), below):
             return False
         field = shape.fields[name]
         if field.shape is None:
@@ -180,7 +182,7 @@ class Forecast:
             child = ref.version(self._part(ref, str(ask), UNCOUNTED if several else 1))
             for selection in (CREATED, below) if several else (below,):
                 self._object(step(path, ask), child, selection, {**known, child: ((field.shape, True),)})
-        return sure and field.instead is not UNSAID
+        return sure and field.instead is not NOT_PROVIDED
 
     def _value(self, path: str, ref: Ref, field: Field, selection: Selection) -> None:
         """Add what is asked of other objects that a value names."""
@@ -203,7 +205,7 @@ class Forecast:
     # Lists
 
     def _versions(
-        self, path: str, ref: Ref, ask: Ask, field: Field, told: bool, below: Selection, known: Known
+        self, path: str, ref: Ref, ask: FieldRequest, field: Field, told: bool, below: Selection, known: Known
     ) -> None:
         """Add a page of an object's versions; with ``told`` the first page of their list is there already."""
         try:
@@ -238,7 +240,7 @@ class Forecast:
         self._object(f"{path}.nodes", row, nodes[1], known)
         self._object(f"{path}.edges.node", row, under(edges[1], "node"), known)
 
-    def _resumable(self, ref: Ref, ask: Ask) -> Ask:
+    def _resumable(self, ref: Ref, ask: FieldRequest) -> FieldRequest:
         """The ask, without its cursor where the object stands for many: it belongs to one of them."""
         if not any(key in self.many for key in ref.keys):
             return ask
@@ -279,7 +281,7 @@ def is_whole(ref: Ref, known: Known) -> bool:
     return any(shape.whole and sure for shape, sure in known.get(ref, ()))
 
 
-def step(path: str, ask: Ask) -> str:
+def step(path: str, ask: FieldRequest) -> str:
     return f"{path}.{camel(ask.field)}"
 
 

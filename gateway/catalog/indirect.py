@@ -5,20 +5,26 @@ from typing import TYPE_CHECKING, Final
 from gateway.catalog.ids import Ref
 from gateway.catalog.pending import Pending, Putting
 from gateway.catalog.plan import Bound
-from gateway.catalog.reading import Record
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.record_readers import Record
+from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import NotFound, RegistryError
-from gateway.registries.fields import Rows, Shape, as_moment
+from gateway.registries.fields import EntityLayout, Rows, as_moment
 from gateway.registries.kind import Keys
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation
 
-CREATED: Final = Selection.of({Ask("created_at"): {}})
+CREATED: Final = Selection.of({FieldRequest("created_at"): {}})
 
 
 async def put_newest(
-    operation: "Operation", record: Record, ask: Ask, ref: Ref, shape: Shape, rows: Rows, selection: Selection
+    operation: "Operation",
+    record: Record,
+    ask: FieldRequest,
+    ref: Ref,
+    shape: EntityLayout,
+    rows: Rows,
+    selection: Selection,
 ) -> None:
     """Put the version that was created last into a record; when each was is asked first."""
     versions: list[tuple[Record, Ref, Selection]] = [
@@ -36,7 +42,13 @@ async def put_newest(
 
 
 async def look_up(
-    operation: "Operation", record: Record, ask: Ask, registry: str, name: str, keys: Keys, selection: Selection
+    operation: "Operation",
+    record: Record,
+    ask: FieldRequest,
+    registry: str,
+    name: str,
+    keys: Keys,
+    selection: Selection,
 ) -> None:
     """Put the object into a record that another one names by something else than its keys."""
     lookup = operation.registries[registry].kind.lookups[name]

@@ -7,14 +7,14 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan import Bound, keys_of
 from gateway.catalog.registry import Registry
 from gateway.catalog.told import Told, row
-from gateway.registries.fields import Raw, Shape
+from gateway.registries.fields import EntityLayout, Raw
 from gateway.registries.kind import Kind
-from gateway.upstream.source import Answer
+from gateway.upstream.caching_client import Answer
 
 Derived = dict[Any, Any]
 """What was worked out from an answer, for all who share it."""
 
-Said = tuple[Shape, Raw, Derived | None]
+Said = tuple[EntityLayout, Raw, Derived | None]
 """What an answer said of an object: in which form, and what was worked out from the answer, if it is about this object.
 """
 
@@ -45,7 +45,7 @@ class Knowledge:
         self._knows_versions = False
         self._known: dict[Ref, list[Said]] = {}
 
-    def learn(self, ref: Ref, shape: Shape, raw: Raw, derived: Derived | None = None) -> None:
+    def learn(self, ref: Ref, shape: EntityLayout, raw: Raw, derived: Derived | None = None) -> None:
         """Remember what an answer said of an object; ``derived`` is what was worked out from the answer, if it is
         about this object."""
         known = self.said(ref)
@@ -74,7 +74,7 @@ class Knowledge:
         """Remember what a list said of an object's versions, of which nothing was known but that."""
         self._lists[owner] = telling
 
-    def learn_child(self, ref: Ref, shape: Shape, raw: Raw) -> Ref | None:
+    def learn_child(self, ref: Ref, shape: EntityLayout, raw: Raw) -> Ref | None:
         """Remember a version that an answer about its owner described; None when it has no key."""
         key = shape.key(raw)
         if key is None:
@@ -83,7 +83,7 @@ class Knowledge:
         self.learn(child, shape, raw)
         return child
 
-    def learn_row(self, registry: str, shape: Shape, raw: Raw) -> None:
+    def learn_row(self, registry: str, shape: EntityLayout, raw: Raw) -> None:
         """Remember an object that a list described, if it has a key."""
         ref = row(registry, shape, raw)
         if ref is not None:

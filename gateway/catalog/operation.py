@@ -17,12 +17,12 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.knowledge import Knowledge
 from gateway.catalog.pending import Missing, Pending, Putting, Taking
 from gateway.catalog.plan import Bound, Want, keys_of, options, plan, sure
-from gateway.catalog.reading import Record
+from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, Ask, Selection
+from gateway.catalog.selection import EXISTS, FieldRequest, Selection
 from gateway.catalog.settlement import field, settle
 from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
-from gateway.upstream.source import ANY, Answer, Freshness
+from gateway.upstream.caching_client import ANY, Answer, Freshness
 
 
 class Operation(Knowledge, Calls):
@@ -139,7 +139,7 @@ class Operation(Knowledge, Calls):
                 if not asks:
                     continue
             own: list[Want] = []
-            made: dict[Bound, dict[Ask, Selection]] = {}
+            made: dict[Bound, dict[FieldRequest, Selection]] = {}
             tried, versions = self.tried(ref), self.versions.get(ref, ())
             for alike, bounds in options(kind, ref, asks, tried, versions):
                 able = () if ref in self._missing else bounds
@@ -163,7 +163,7 @@ class Operation(Knowledge, Calls):
         chosen = await self._choose(wants)
         left = Pending()
         for (record, ref, asks, _), own in asked:
-            groups: dict[Bound, dict[Ask, Selection]] = {}
+            groups: dict[Bound, dict[FieldRequest, Selection]] = {}
             for want in own:
                 groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
             for bound, group in groups.items():
@@ -244,7 +244,7 @@ class Operation(Knowledge, Calls):
             record[ask.key] = concluded(nested)
 
 
-def put_when_it_came(_: Pending, putting: tuple[Record, Ask, Record], failure: BaseException | None) -> None:
+def put_when_it_came(_: Pending, putting: tuple[Record, FieldRequest, Record], failure: BaseException | None) -> None:
     """Put another object into a record, or the failure that kept it from being had."""
     record, ask, nested = putting
     if failure is None:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import Bound
-from gateway.catalog.reading import Record
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.record_readers import Record
+from gateway.catalog.selection import FieldRequest, Selection
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -37,7 +37,7 @@ class Putting(NamedTuple):
     """Another object that belongs into a record."""
 
     record: Record
-    ask: Ask
+    ask: FieldRequest
     ref: Ref
     asks: Selection
 

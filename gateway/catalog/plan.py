@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.ids import VERSIONS, Ref
-from gateway.catalog.selection import EXISTS, LATER, ROWS_LATER, Ask, Selection
-from gateway.registries.fields import ABSENT, Field, Shape, Table
+from gateway.catalog.selection import DEFERRED, EXISTS, STREAMED_ROWS, FieldRequest, Selection
+from gateway.registries.fields import ABSENT, EntityLayout, Field, Table
 from gateway.registries.kind import Call, Keys, Kind
 
 ALL: Final = ((), (0,), (0, 1))
@@ -37,11 +37,11 @@ class Want(NamedTuple):
     """One field wanted of one object, and the calls that can supply it, preferred ones first."""
 
     ref: Ref
-    ask: Ask
+    ask: FieldRequest
     candidates: tuple[Bound, ...]
 
 
-def supplies(table: Table, ask: Ask, selection: Selection) -> bool:
+def supplies(table: Table, ask: FieldRequest, selection: Selection) -> bool:
     """Whether a table tells everything that is asked of one of its fields."""
     field: Field | None = table.get(ask.field)
     return field is not None and says(field, selection)
@@ -54,20 +54,20 @@ def says(field: Field, selection: Selection) -> bool:
     return all(supplies(field.table, inner, below) for inner, below in selection.items())
 
 
-def tells(shape: Shape, ask: Ask, selection: Selection) -> bool:
+def tells(shape: EntityLayout, ask: FieldRequest, selection: Selection) -> bool:
     """Whether a form of an object tells what is asked of it."""
     if ask == EXISTS:
         return True
     if ask.field in ("id", "native_id"):
         return shape.whole
     if ask.field == "version":
-        return supplies(shape.fields, Ask("versions"), selection)
+        return supplies(shape.fields, FieldRequest("versions"), selection)
     return supplies(shape.fields, ask, selection)
 
 
-def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
+def told(kind: Kind, shape: EntityLayout, ask: FieldRequest, selection: Selection) -> bool:
     """Whether a row of this form tells what is asked of it, without a further call."""
-    if ask.field in (LATER.field, ROWS_LATER) or ask.field in kind.absent[shape.entity]:
+    if ask.field in (DEFERRED.field, STREAMED_ROWS) or ask.field in kind.absent[shape.entity]:
         return True
     field = shape.fields.get(ask.field)
     if field is None or field.shape is None:
@@ -75,7 +75,7 @@ def told(kind: Kind, shape: Shape, ask: Ask, selection: Selection) -> bool:
     return field.instead is None and all(told(kind, field.shape, inner, below) for inner, below in selection.items())
 
 
-def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
+def filtering(kind: Kind, entity: str, ask: FieldRequest) -> Field | None:
     """The list of versions of a call that applies some of what is asked for itself, if there is one."""
     wanted = ask.argument("filter")
     if not wanted:
@@ -88,7 +88,9 @@ def filtering(kind: Kind, entity: str, ask: Ask) -> Field | None:
     return None
 
 
-def candidates(kind: Kind, ref: Ref, ask: Ask, selection: Selection, tried: Collection[Bound]) -> tuple[Bound, ...]:
+def candidates(
+    kind: Kind, ref: Ref, ask: FieldRequest, selection: Selection, tried: Collection[Bound]
+) -> tuple[Bound, ...]:
     """The calls that can supply a field of this object and were not tried for it yet."""
     return bounds(ref, tellers(kind, ref.entity, ask.field, selection), (), (), tried)
 
@@ -103,13 +105,13 @@ def bounds(
     return tuple([one for one in found if one not in tried]) if tried else tuple(found)
 
 
-Alike = tuple[Mapping[Ask, Selection], Sequence[Call], Sequence[Call]]
+Alike = tuple[Mapping[FieldRequest, Selection], Sequence[Call], Sequence[Call]]
 """Asks that the same calls tell: of the object itself, and of its versions."""
 
 
 def options(
     kind: Kind, ref: Ref, selection: Selection, tried: Collection[Bound], versions: Iterable[Ref]
-) -> list[tuple[Mapping[Ask, Selection], tuple[Bound, ...]]]:
+) -> list[tuple[Mapping[FieldRequest, Selection], tuple[Bound, ...]]]:
     """What is asked of an object, in parts, each with the calls that can supply it and were not tried for the object
     yet: its own, and those of its ``versions`` that the operation asks for, where their forms tell of their owner."""
     name = kind, ref.entity, "alike", bool(versions)
@@ -120,7 +122,7 @@ def options(
 
 
 def alike(kind: Kind, entity: str, selection: Selection, with_versions: bool) -> Sequence[Alike]:
-    parts: dict[tuple[tuple[Call, ...], tuple[Call, ...]], dict[Ask, Selection]] = {}
+    parts: dict[tuple[tuple[Call, ...], tuple[Call, ...]], dict[FieldRequest, Selection]] = {}
     for ask, below in selection.items():
         own = tuple(tellers(kind, entity, ask.field, below))
         of_owner = tellers(kind, VERSIONS[entity], ask.field, below, of_owner=True) if with_versions else ()
@@ -134,7 +136,9 @@ def tellers(kind: Kind, entity: str, field: str, selection: Selection, of_owner:
     found: Sequence[Call] | None = selection.known.get(name)
     if found is None:
         describing = (kind.describing_owners if of_owner else kind.describing)[entity]
-        found = [call for call, forms in describing if any(tells(form, Ask(field), selection) for form in forms)]
+        found = [
+            call for call, forms in describing if any(tells(form, FieldRequest(field), selection) for form in forms)
+        ]
         selection.known[name] = found
     return found
 
@@ -151,8 +155,8 @@ def sure(kind: Kind, entity: str, selection: Selection) -> Sure:
     if found is None:
         options = {ask: tellers(kind, entity, ask.field, below) for ask, below in selection.items()}
         alone = {calls[0] for calls in options.values() if len(calls) == 1}
-        groups: dict[Call, dict[Ask, Selection]] = {}
-        left: dict[Ask, Selection] = {}
+        groups: dict[Call, dict[FieldRequest, Selection]] = {}
+        left: dict[FieldRequest, Selection] = {}
         for ask, calls in options.items():
             call = next((call for call in calls if call in alone), None)
             (left if call is None else groups.setdefault(call, {}))[ask] = selection[ask]

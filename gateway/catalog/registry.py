@@ -10,13 +10,13 @@ from typing import Any, Final, Protocol
 
 from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
+from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
 from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
-from gateway.settings import CREDENTIALS, RegistrySettings, Secret
+from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.credentials import keyring
 from gateway.upstream.health import Health
-from gateway.upstream.source import ANY, Answer, Freshness
-from gateway.upstream.wire import Destination, Key, Request, Scope
+from gateway.upstream.messages import Destination, Key, Request, Scope
 
 MOST_ASKED: Final = 10_000
 """Calls whose requests and keys a registry remembers, since they cost more than what they find."""

@@ -11,14 +11,14 @@ LONGEST: Final = 10_000
 """Characters that the arguments in a selection may have for it to be kept: they are what a client sends."""
 
 
-class Ask(NamedTuple):
+class FieldRequest(NamedTuple):
     """One field asked for, and its arguments (name and value pairs, sorted by name, hashable)."""
 
     field: str
     arguments: tuple[tuple[str, Hashable], ...] = ()
 
     @property
-    def key(self) -> "str | Ask":
+    def key(self) -> "str | FieldRequest":
         """Where a record holds the answer: plain fields under their name, fields with arguments under the ask."""
         return self if self.arguments else self.field
 
@@ -33,22 +33,22 @@ class Ask(NamedTuple):
                 return value
         return None
 
-    def without(self, name: str) -> "Ask":
+    def without(self, name: str) -> "FieldRequest":
         """The same without an argument."""
         return self._replace(arguments=tuple([one for one in self.arguments if one[0] != name]))
 
 
-EXISTS = Ask("__exists")
+EXISTS = FieldRequest("__exists")
 """Asks whether the object is there at all."""
 
-LATER = Ask("__later")
+DEFERRED = FieldRequest("__later")
 """Below it stands what is asked of an object but may come after the rest of it."""
 
-ROWS_LATER = "__rows_later"
+STREAMED_ROWS = "__rows_later"
 """Field of the ask, below a list, whose argument ``first`` tells how many rows must come before the rest."""
 
 
-class Frozen(tuple[tuple[Ask, Any], ...]):
+class Frozen(tuple[tuple[FieldRequest, Any], ...]):
     """A selection as a value that can be looked up, in one order: its hash is worked out once."""
 
     @cached_property
@@ -67,14 +67,14 @@ class Frozen(tuple[tuple[Ask, Any], ...]):
         return self is other or super().__eq__(other)
 
 
-class Selection(dict[Ask, "Selection"]):
+class Selection(dict[FieldRequest, "Selection"]):
     """Asked fields, each with what is asked of its value; empty for leaves and where only ``__typename`` is asked.
 
     Not to be changed once it is made: it remembers what is worked out from it, for all who ask with it.
     """
 
     @classmethod
-    def of(cls, asked: Mapping[Ask, Any]) -> "Selection":
+    def of(cls, asked: Mapping[FieldRequest, Any]) -> "Selection":
         """From mappings in each other."""
         return cls({ask: cls.of(below) for ask, below in asked.items()})
 
@@ -86,9 +86,9 @@ class Selection(dict[Ask, "Selection"]):
     @cached_property
     def existing(self) -> "Selection":
         """The same, and whether the object is there."""
-        return Selection({EXISTS: NOTHING, **self})
+        return Selection({EXISTS: NO_FIELDS, **self})
 
-    def part(self, asks: "Mapping[Ask, Selection]") -> "Selection":
+    def part(self, asks: "Mapping[FieldRequest, Selection]") -> "Selection":
         """Some of what is asked, in the same order; where it is all, this very selection."""
         if len(asks) == len(self):
             return self
@@ -104,7 +104,7 @@ class Selection(dict[Ask, "Selection"]):
         return {}
 
 
-NOTHING = Selection()
+NO_FIELDS = Selection()
 
 
 def shared(selection: Selection) -> Selection:
@@ -115,19 +115,19 @@ def shared(selection: Selection) -> Selection:
 
 @lru_cache(MOST)
 def thawed(frozen: Frozen) -> Selection:
-    return Selection({ask: thawed(below) if below else NOTHING for ask, below in frozen})
+    return Selection({ask: thawed(below) if below else NO_FIELDS for ask, below in frozen})
 
 
 def under(selection: Selection, *path: str) -> Selection:
     """The selection below a path of fields without arguments; empty where it was not asked for."""
     for name in path:
-        selection = selection.get(Ask(name), NOTHING)
+        selection = selection.get(FieldRequest(name), NO_FIELDS)
     return selection
 
 
 def rows_now(selection: Selection) -> tuple[int | None, Selection]:
     """How many rows of a list must come before the rest, None for all of them; and what is asked of each row."""
     for ask in selection:
-        if ask.field == ROWS_LATER:
+        if ask.field == STREAMED_ROWS:
             return ask.argument("first"), Selection({one: below for one, below in selection.items() if one is not ask})
     return None, selection

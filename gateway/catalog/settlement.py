@@ -8,9 +8,9 @@ from gateway.catalog.indirect import look_up, put_newest
 from gateway.catalog.knowledge import is_canonical
 from gateway.catalog.pending import Missing, Pending, Putting
 from gateway.catalog.plan import filtering, says
-from gateway.catalog.reading import Reading, Record
-from gateway.catalog.selection import EXISTS, LATER, Ask, Selection
-from gateway.registries.fields import UNSAID, Field, Raw, Rows, Shape
+from gateway.catalog.record_readers import Reading, Record
+from gateway.catalog.selection import DEFERRED, EXISTS, FieldRequest, Selection
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 
 if TYPE_CHECKING:
     from gateway.catalog.operation import Operation
@@ -39,7 +39,9 @@ def settle(operation: "Operation", record: Record, ref: Ref, selection: Selectio
         left.missing.append(Missing(record, ref, missing, len(said)))
 
 
-def field(operation: "Operation", record: Record, ref: Ref, ask: Ask, selection: Selection, left: Pending) -> bool:
+def field(
+    operation: "Operation", record: Record, ref: Ref, ask: FieldRequest, selection: Selection, left: Pending
+) -> bool:
     """Put one field into the record if all that it needs is known; nested objects are ``left``."""
     registry = operation.registries[ref.registry]
     name = ask.field
@@ -62,7 +64,7 @@ def field(operation: "Operation", record: Record, ref: Ref, ask: Ask, selection:
         left.waits.append(connections.put_versions(operation, record, ask, ref, listed, None, selection))
     elif ask == EXISTS:
         return existence(operation, record, ref)
-    elif ask == LATER:
+    elif ask == DEFERRED:
         record[name] = operation.later(record, ref, selection)
     else:
         return from_sources(operation, record, ref, ask, selection, left)
@@ -79,7 +81,7 @@ def existence(operation: "Operation", record: Record, ref: Ref) -> bool:
 
 
 def from_sources(
-    operation: "Operation", record: Record, ref: Ref, ask: Ask, selection: Selection, left: Pending
+    operation: "Operation", record: Record, ref: Ref, ask: FieldRequest, selection: Selection, left: Pending
 ) -> bool:
     name = "versions" if ask.field == "version" else ask.field
     for shape, raw, derived in operation.said(ref):
@@ -87,7 +89,7 @@ def from_sources(
         if field is None or not says(field, selection):
             continue
         value = field.read(raw)
-        if value is UNSAID:
+        if value is NOT_PROVIDED:
             continue
         if field.shape is None:
             record[ask.key] = projected(operation, ref, field, value, selection, left)
@@ -112,9 +114,9 @@ def from_sources(
 def child(
     operation: "Operation",
     record: Record,
-    ask: Ask,
+    ask: FieldRequest,
     ref: Ref,
-    shape: Shape,
+    shape: EntityLayout,
     raw: Raw | None,
     selection: Selection,
     left: Pending,

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.order import Key, Order
-from gateway.catalog.reading import Reading, Record
+from gateway.catalog.orders import Key, Order
+from gateway.catalog.record_readers import Reading, Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Frozen, Selection
-from gateway.registries.fields import Field, Raw, Rows, Shape
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Kind
-from gateway.upstream.source import Answer
+from gateway.upstream.caching_client import Answer
 
 MOST: Final = 8
 """Readings of one answer, and selections of one reading, that are kept."""
@@ -29,14 +29,14 @@ class Told:
     """
 
     kind: Kind
-    shape: Shape
+    shape: EntityLayout
     rows: tuple[tuple[Key, Ref], ...]
     raws: Mapping[Ref, Raw]
     _filled: dict[Frozen, Filled | None] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, kind: Kind, shape: Shape, order: Order, items: Iterable[Raw], name: Callable[[Raw], Ref | None]
+        cls, kind: Kind, shape: EntityLayout, order: Order, items: Iterable[Raw], name: Callable[[Raw], Ref | None]
     ) -> "Told":
         """From the raw rows of a page; ``name`` gives a row's reference, None for one without a key."""
         rows: list[tuple[Key, Ref]] = []
@@ -50,7 +50,9 @@ class Told:
         return cls(kind, shape, tuple(rows), raws)
 
     @classmethod
-    def by(cls, answer: Answer, registry: Registry, field: Field, shape: Shape, order: Order) -> tuple[Rows, "Told"]:
+    def by(
+        cls, answer: Answer, registry: Registry, field: Field, shape: EntityLayout, order: Order
+    ) -> tuple[Rows, "Told"]:
         """The page that an answer holds in a field, as a registry lists it: what it is, and what it tells."""
         kept = answer.derived
         found: tuple[Rows, Told] | None = kept.get((registry.name, field, order))
@@ -77,7 +79,7 @@ def keep(kept: dict[Any, Any], name: Hashable, value: Any) -> None:
     kept[name] = value
 
 
-def row(registry: str, shape: Shape, raw: Raw) -> Ref | None:
+def row(registry: str, shape: EntityLayout, raw: Raw) -> Ref | None:
     """The reference of an object that a list holds; None when it has no key."""
     key = shape.key(raw)
     return None if key is None else Ref(registry, shape.entity, (key,))

@@ -18,14 +18,14 @@ Raw = Mapping[str, Any]
 Table = Mapping[str, "Field"]
 
 
-class Unsaid:
+class NotProvided:
     """This answer does not tell, another call may."""
 
     def __repr__(self) -> str:
-        return "UNSAID"
+        return "NOT_PROVIDED"
 
 
-UNSAID: Final = Unsaid()
+NOT_PROVIDED: Final = NotProvided()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +42,9 @@ class Field:
     keys: tuple[str, ...]
     read: Callable[[Raw], Any]
     table: Table | None = None
-    shape: "Shape | None" = None
+    shape: "EntityLayout | None" = None
     lookup: str | None = None
-    instead: "Unsaid | type[Rows] | None" = None
+    instead: "NotProvided | type[Rows] | None" = None
     convert: Callable[[Any], Any] | None = None
 
     @property
@@ -54,7 +54,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
+class EntityLayout:
     """One form in which a registry sends an entity: its type, where its own key stands, and its fields.
 
     ``parent`` reads the key of the owning entity where the form carries it. A form that is not ``whole`` only lists
@@ -67,7 +67,7 @@ class Shape:
     fields: Table
     parent: Callable[[Raw], str | None] = lambda raw: None
     whole: bool = True
-    owner: "Shape | None" = None
+    owner: "EntityLayout | None" = None
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Remembering:
+class MemoizedConversion:
     """A conversion that remembers what it made of each ``text``; ``other`` is for all that is none."""
 
     text: Callable[[str], str | None]
@@ -208,7 +208,7 @@ def in_utc(value: str) -> str | None:
         return None
 
 
-as_time: Final = Remembering(in_utc)
+as_time: Final = MemoizedConversion(in_utc)
 """ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
 
 
@@ -252,7 +252,7 @@ def term(key: str, words: Mapping[str, str]) -> Field:
     def word(said: str) -> str | None:
         return as_term(said, words)
 
-    return field(key, Remembering(word, lambda value: as_term(value, words)))
+    return field(key, MemoizedConversion(word, lambda value: as_term(value, words)))
 
 
 def as_term(value: Any, words: Mapping[str, str]) -> str | None:

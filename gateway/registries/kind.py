@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
+from gateway.config.settings import Credentials, RegistrySettings
 from gateway.errors import RegistryError
-from gateway.registries.fields import Field, Raw, Shape, as_text, at
+from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
 from gateway.registries.signatures import encode
-from gateway.settings import Credentials, RegistrySettings
-from gateway.upstream.wire import Request, Response
+from gateway.upstream.messages import Request, Response
 
 Keys = tuple[str, ...]
 
@@ -28,23 +28,23 @@ KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class EntityInAnswer:
     """An entity that one call's answer describes: its form, and where to find it given the keys asked for; ``sure``
     says that every answer has it, whatever the keys."""
 
-    shape: Shape
+    shape: EntityLayout
     locate: Callable[[Any, Keys], Raw | None]
     sure: bool = False
 
 
-def whole(shape: Shape, *path: str) -> Part:
+def whole(shape: EntityLayout, *path: str) -> EntityInAnswer:
     """The entity is the object at a path of the answer."""
 
     def locate(document: Any, keys: Keys) -> Raw | None:
         found = at(document, path)
         return found if type(found) is dict or isinstance(found, Mapping) else None
 
-    return Part(shape, locate, sure=True)
+    return EntityInAnswer(shape, locate, sure=True)
 
 
 def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
@@ -58,7 +58,7 @@ def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
+class FilterPushdown:
     """A filter that a list call applies itself: its parameters for a wanted value, None when it cannot say that.
 
     ``exact`` says that just the wanted rows come, so that the answer's count can be trusted.
@@ -68,14 +68,14 @@ class Push:
     exact: bool = True
 
 
-def equal(name: str) -> Push:
+def equal(name: str) -> FilterPushdown:
     """The parameter takes the value as it is."""
-    return Push(lambda value: {name: value})
+    return FilterPushdown(lambda value: {name: value})
 
 
-def spelled(name: str, words: Mapping[str, str]) -> Push:
+def spelled(name: str, words: Mapping[str, str]) -> FilterPushdown:
     """The parameter takes the registry's own word; a unified word with several spellings cannot be said."""
-    return Push(lambda value: {name: words[value]} if value in words else None)
+    return FilterPushdown(lambda value: {name: words[value]} if value in words else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,13 @@ class Call:
     takes: tuple[int, ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
-    parts: tuple[Part, ...] = ()
+    parts: tuple[EntityInAnswer, ...] = ()
     rows: Field | None = None
     paging: Paging | None = None
     promise: Callable[[Any], bool] = lambda document: True
     lifetime: str = ""
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
-    filters: Mapping[str, Push] = field(default_factory=dict)
+    filters: Mapping[str, FilterPushdown] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -203,17 +203,19 @@ class Kind:
         return patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, keys, strict=True))
 
     @cached_property
-    def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
+    def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
         """The calls whose answers describe an entity, by its name, with the forms in which they do."""
         return self._calls(lambda part: part.shape)
 
     @cached_property
-    def describing_owners(self) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
+    def describing_owners(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
         """The calls that describe an entity and its owner, too, with the owner's forms."""
         return self._calls(lambda part: part.shape.owner)
 
-    def _calls(self, form: Callable[[Part], Shape | None]) -> Mapping[str, Sequence[tuple[Call, tuple[Shape, ...]]]]:
-        found: dict[str, list[tuple[Call, tuple[Shape, ...]]]] = {entity: [] for entity in self.keys}
+    def _calls(
+        self, form: Callable[[EntityInAnswer], EntityLayout | None]
+    ) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
+        found: dict[str, list[tuple[Call, tuple[EntityLayout, ...]]]] = {entity: [] for entity in self.keys}
         for call in self.calls:
             for entity, calls in found.items():
                 forms = tuple(shape for part in call.parts if part.shape.entity == entity if (shape := form(part)))

@@ -12,15 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 from gateway import errors
-from gateway.registries.fields import UNSAID, Field, as_integer, as_objects, as_text, at
+from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.registries.fields import NOT_PROVIDED, Field, as_integer, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
+    FilterPushdown,
     Keys,
     Kind,
     Lookup,
     Paging,
-    Push,
     Stream,
     equal,
     holds_list,
@@ -45,8 +46,7 @@ from gateway.registries.pai_tables import (
     rows,
 )
 from gateway.registries.signatures import REMEMBERED, acs3_form, acs3_signature, timestamp
-from gateway.settings import Credentials, RegistrySettings, Secret, setting
-from gateway.upstream.wire import Request, Response
+from gateway.upstream.messages import Request, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,8 @@ FRAMEWORK_WORDS = one_spelling(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink",
 APPROVAL_WORDS = one_spelling(APPROVALS, "Pending", "Approved", "Rejected")
 SOURCE_WORDS = one_spelling(SOURCES, "Custom", "PAIFlow", "TrainingService")
 ALGORITHM_FILTERS = {
-    "name_contains": Push(lambda value: {"AlgorithmName": value}, exact=False),
-    "name_equals": Push(lambda value: {"AlgorithmName": value}, exact=False),
+    "name_contains": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
+    "name_equals": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
     "provider": equal("AlgorithmProvider"),
     "workspace_id": equal("WorkspaceId"),
 }
@@ -105,16 +105,16 @@ LIST_MODELS = Call(
     paging=PAGED,
     orders=BY_CREATION,
     filters={
-        "search": Push(lambda value: {"Query": value}, exact=False),
-        "name_contains": Push(lambda value: {"ModelName": value}, exact=False),
-        "name_equals": Push(lambda value: {"ModelName": f'"{value}"'}, exact=False),
+        "search": FilterPushdown(lambda value: {"Query": value}, exact=False),
+        "name_contains": FilterPushdown(lambda value: {"ModelName": value}, exact=False),
+        "name_equals": FilterPushdown(lambda value: {"ModelName": f'"{value}"'}, exact=False),
         "type": equal("ModelType"),
         "domain": equal("Domain"),
         "task": equal("Task"),
         "origin": equal("Origin"),
         "provider": equal("Provider"),
         "workspace_id": equal("WorkspaceId"),
-        "label": Push(lambda value: {"Label": value["key"]}, exact=False),
+        "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
 GET_MODEL = Call(
@@ -140,7 +140,7 @@ LIST_MODEL_VERSIONS = Call(
         "framework": spelled("FrameworkType", FRAMEWORK_WORDS),
         "approval": spelled("ApprovalStatus", APPROVAL_WORDS),
         "source_type": spelled("SourceType", SOURCE_WORDS),
-        "label": Push(lambda value: {"Label": value["key"]}, exact=False),
+        "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
 GET_MODEL_VERSION = Call(
@@ -179,7 +179,7 @@ LIST_ALGORITHM_VERSIONS = Call(
             listed(
                 "Algorithm",
                 ("versions", rows("AlgorithmVersions", ALGORITHM_VERSION_ITEM)),
-                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM, instead=UNSAID)),
+                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM, instead=NOT_PROVIDED)),
             )
         ),
     ),

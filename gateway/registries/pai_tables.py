@@ -8,11 +8,11 @@ from typing import Any
 
 from gateway.registries.fields import (
     ABSENT,
-    UNSAID,
+    NOT_PROVIDED,
+    EntityLayout,
     Field,
     Raw,
     Rows,
-    Shape,
     as_integer,
     as_json,
     as_moment,
@@ -276,7 +276,7 @@ VERSION_FIELDS = {
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
 }
-VERSION = Shape(
+VERSION = EntityLayout(
     "ModelVersion",
     lambda raw: as_text(raw.get("VersionName")),
     {**VERSION_FIELDS, **extra(VERSION_FIELDS, "RequestId")},
@@ -300,7 +300,7 @@ MODEL_FIELDS = {
     "updated_at": time("GmtModifiedTime"),
     "latest_version": Field(("LatestVersion",), lambda raw: as_object(raw.get("LatestVersion")) or None, shape=VERSION),
 }
-MODEL = Shape(
+MODEL = EntityLayout(
     "Model",
     lambda raw: as_text(raw.get("ModelId")),
     {**MODEL_FIELDS, **extra(MODEL_FIELDS, "RequestId", "ModelId")},
@@ -319,18 +319,18 @@ ALGORITHM_VERSION_ITEM_FIELDS = {
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
 }
-ITS_ALGORITHM = Shape(
+ITS_ALGORITHM = EntityLayout(
     "Algorithm",
     lambda raw: as_text(raw.get("AlgorithmId")),
     {"name": text("AlgorithmName"), "provider": text("AlgorithmProvider")},
 )
-ALGORITHM_VERSION_ITEM = Shape(
+ALGORITHM_VERSION_ITEM = EntityLayout(
     "AlgorithmVersion",
     lambda raw: as_text(raw.get("AlgorithmVersion")),
     ALGORITHM_VERSION_ITEM_FIELDS,
     owner=ITS_ALGORITHM,
 )
-ALGORITHM_VERSION = Shape(
+ALGORITHM_VERSION = EntityLayout(
     "AlgorithmVersion",
     ALGORITHM_VERSION_ITEM.key,
     {
@@ -351,8 +351,8 @@ ALGORITHM_ITEM_FIELDS = {
     "updated_at": time("GmtModifiedTime"),
     "raw": Field((), lambda raw: raw),
 }
-ALGORITHM_ITEM = Shape("Algorithm", lambda raw: as_text(raw.get("AlgorithmId")), ALGORITHM_ITEM_FIELDS)
-ALGORITHM = Shape(
+ALGORITHM_ITEM = EntityLayout("Algorithm", lambda raw: as_text(raw.get("AlgorithmId")), ALGORITHM_ITEM_FIELDS)
+ALGORITHM = EntityLayout(
     "Algorithm",
     ALGORITHM_ITEM.key,
     {**ALGORITHM_ITEM_FIELDS, "owner": ALGORITHM_VERSION_ITEM_FIELDS["owner"]},
@@ -362,7 +362,7 @@ ALGORITHM = Shape(
 # Lists
 
 
-def rows(key: str, shape: Shape) -> Field:
+def rows(key: str, shape: EntityLayout) -> Field:
     """The rows of a list answer."""
     return Field(
         (key,),
@@ -375,11 +375,11 @@ def newest(raw: Raw) -> Any:
     """The newest version of a list that is whole, whatever its order; UNSAID when there are more pages."""
     versions = as_objects(raw.get("AlgorithmVersions")) or []
     if (as_integer(raw.get("TotalCount")) or 0) > len(versions):
-        return UNSAID
+        return NOT_PROVIDED
     latest_last = sorted(versions, key=lambda version: as_moment(version.get("GmtCreateTime")))
     return next(reversed(latest_last), None)
 
 
-def listed(entity: str, *fields: tuple[str, Field]) -> Shape:
+def listed(entity: str, *fields: tuple[str, Field]) -> EntityLayout:
     """A list of versions as what it says of the object that they belong to."""
-    return Shape(entity, lambda raw: None, dict(fields), whole=False)
+    return EntityLayout(entity, lambda raw: None, dict(fields), whole=False)

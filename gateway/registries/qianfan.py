@@ -10,17 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
+from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.registries import qianfan_v2
-from gateway.registries.fields import Field, Raw, Rows, Shape, as_integer, as_object, as_objects, as_text, at
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
+    EntityInAnswer,
+    FilterPushdown,
     Keys,
     Kind,
     Lookup,
     Paging,
-    Part,
-    Push,
     Stream,
     holds_list,
     holds_object,
@@ -43,8 +44,7 @@ from gateway.registries.qianfan_tables import (
     versions,
 )
 from gateway.registries.signatures import bce_auth_v1, bce_prefix, timestamp
-from gateway.settings import Credentials, RegistrySettings, Secret, setting
-from gateway.upstream.wire import Request, Response
+from gateway.upstream.messages import Request, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class QianfanSettings(RegistrySettings):
 PAGED = Paging("pageNo", "pageSize")
 
 
-def rows(shape: Shape) -> Field:
+def rows(shape: EntityLayout) -> Field:
     """The rows of a list answer."""
     return Field(
         (),
@@ -96,12 +96,12 @@ def version_detail(document: Any, keys: Keys) -> Raw | None:
     return raw if nameless or same(raw, ("modelIdStr", "modelId"), keys[0]) else None
 
 
-def list_filters(types: Mapping[int, str]) -> Mapping[str, Push]:
+def list_filters(types: Mapping[int, str]) -> Mapping[str, FilterPushdown]:
     """What both lists filter by themselves: a part of the name, and the numbers of a type."""
     return {
-        "name_contains": Push(lambda value: {"nameFilter": value}, exact=False),
-        "name_equals": Push(lambda value: {"nameFilter": value}, exact=False),
-        "type": Push(
+        "name_contains": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
+        "name_equals": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
+        "type": FilterPushdown(
             lambda value: (
                 {"modelType": numbers}
                 if (numbers := tuple(number for number, word in types.items() if word == value))
@@ -120,7 +120,7 @@ MODEL_DETAIL = Call(
     path=f"{REPOSITORY}/modelDetail",
     takes=(0,),
     parameters=lambda keys: {"modelId": id_value(keys[0])},
-    parts=(whole(MODEL, "result"), Part(VERSION, version_of_model)),
+    parts=(whole(MODEL, "result"), EntityInAnswer(VERSION, version_of_model)),
     promise=holds_object("result", key="modelId"),
 )
 MODEL_VERSION_DETAIL = Call(
@@ -130,7 +130,7 @@ MODEL_VERSION_DETAIL = Call(
     path=f"{REPOSITORY}/modelVersionDetail",
     takes=(1,),
     parameters=lambda keys: {"modelVersionId": id_value(keys[0])},
-    parts=(Part(VERSION_DETAIL, version_detail),),
+    parts=(EntityInAnswer(VERSION_DETAIL, version_detail),),
     promise=holds_object("result", key="modelVersionId"),
 )
 USER_LIST = Call(
@@ -163,7 +163,7 @@ FINE_TUNING_CATALOGUE = Call(
     method="POST",
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningSupportModels"},
-    parts=(Part(ALGORITHM, entry), Part(ALGORITHM_VERSION, entry_version)),
+    parts=(EntityInAnswer(ALGORITHM, entry), EntityInAnswer(ALGORITHM_VERSION, entry_version)),
     rows=Field((), lambda raw: Rows(entries(raw), len(entries(raw))), shape=ALGORITHM),
     promise=holds_list("result"),
     lifetime="catalogues",

@@ -8,11 +8,11 @@ from typing import Any
 
 from gateway.registries.fields import (
     ABSENT,
-    UNSAID,
+    NOT_PROVIDED,
+    EntityLayout,
     Field,
     Raw,
     Rows,
-    Shape,
     as_integer,
     as_list,
     as_moment,
@@ -168,7 +168,7 @@ VERSION_FIELDS = {
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
 }
-VERSION = Shape(
+VERSION = EntityLayout(
     "ModelVersion",
     either(*VERSION_KEYS),
     {**VERSION_FIELDS, **extra(VERSION_FIELDS, *MODEL_KEYS, "modelName", *VERSION_KEYS)},
@@ -179,18 +179,18 @@ DETAIL_FIELDS = {
     "input_schema": Field((), lambda raw: at(as_object(raw.get("params")), ("input",))),
     "output_schema": Field((), lambda raw: at(as_object(raw.get("params")), ("output",))),
 }
-VERSION_DETAIL = Shape(
+VERSION_DETAIL = EntityLayout(
     "ModelVersion",
     VERSION.key,
     {**DETAIL_FIELDS, **extra(DETAIL_FIELDS, *MODEL_KEYS, "modelName", *VERSION_KEYS, "params")},
     VERSION.parent,
 )
-LATEST_VERSION = Shape(
+LATEST_VERSION = EntityLayout(
     "ModelVersion",
     either(*LISTED_VERSION_KEYS),
     {"name": text("version"), "readiness": term("state", STATES), "source": SOURCE},
 )
-VERSION_SUMMARY = Shape(
+VERSION_SUMMARY = EntityLayout(
     "ModelVersion",
     either(*LISTED_VERSION_KEYS),
     {
@@ -222,13 +222,13 @@ def newest(raw: Raw) -> Raw | None:
 
 def none_or_unsaid(raw: Raw) -> Any:
     """A listed model without versions says so; one with versions does not list them."""
-    return Rows([], 0) if raw.get("versionCount") == 0 else UNSAID
+    return Rows([], 0) if raw.get("versionCount") == 0 else NOT_PROVIDED
 
 
 def only_summary(raw: Raw) -> Any:
     """A preset's list item has its versions in no stated order: the newest is known when there is but one."""
     summaries = as_objects(raw.get("versionSummaries")) or []
-    return UNSAID if len(summaries) > 1 else next(iter(summaries), None)
+    return NOT_PROVIDED if len(summaries) > 1 else next(iter(summaries), None)
 
 
 def summaries(raw: Raw) -> Rows:
@@ -257,7 +257,7 @@ MODEL_FIELDS = {
     "latest_version": Field((), newest, shape=VERSION),
     "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), shape=VERSION),
 }
-MODEL = Shape("Model", either(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
+MODEL = EntityLayout("Model", either(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
 USER_FIELDS = {
     "name": text("modelName"),
     "ownership": fixed("OWN"),
@@ -267,19 +267,19 @@ USER_FIELDS = {
     "latest_version": Field(
         ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), shape=LATEST_VERSION
     ),
-    "versions": Field((), none_or_unsaid, shape=VERSION, instead=UNSAID),
+    "versions": Field((), none_or_unsaid, shape=VERSION, instead=NOT_PROVIDED),
 }
-USER_MODEL = Shape("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
+USER_MODEL = EntityLayout("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
 PRESET_FIELDS = {
     "name": text("modelName"),
     "description": text("description"),
     "ownership": fixed("PLATFORM"),
     "type": model_type(PRESET_TYPES),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY, instead=UNSAID),
+    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY, instead=NOT_PROVIDED),
     "versions": Field((), summaries, shape=VERSION_SUMMARY),
 }
-PRESET_MODEL = Shape("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})
+PRESET_MODEL = EntityLayout("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})
 
 
 # Algorithms: one for each (model, train mode, parameter scale) of the fine-tuning catalogue
@@ -376,7 +376,7 @@ SPEC: dict[str, Field] = dict.fromkeys(
         },
     )
 }
-ALGORITHM_VERSION = Shape(
+ALGORITHM_VERSION = EntityLayout(
     "AlgorithmVersion",
     lambda raw: "1",
     {
@@ -386,7 +386,7 @@ ALGORITHM_VERSION = Shape(
     },
     entry_key,
 )
-ALGORITHM = Shape(
+ALGORITHM = EntityLayout(
     "Algorithm",
     entry_key,
     {

@@ -8,10 +8,10 @@ from typing import Any
 
 from gateway.registries.fields import (
     ABSENT,
+    EntityLayout,
     Field,
     Raw,
     Rows,
-    Shape,
     as_list,
     as_object,
     as_objects,
@@ -26,7 +26,7 @@ from gateway.registries.fields import (
     text,
     time,
 )
-from gateway.registries.kind import Call, Keys, Paging, Part, Stream, holds_list, holds_object, whole
+from gateway.registries.kind import Call, EntityInAnswer, Keys, Paging, Stream, holds_list, holds_object, whole
 from gateway.registries.qianfan_tables import OWNERSHIPS, SOURCES, STATES, task_keys
 
 OPERATIONS = {"isSupportDeploy": "Deploy", "isSupportEvaluation": "Evaluation", "isSupportModelComp": "Acceleration"}
@@ -96,13 +96,13 @@ VERSION_FIELDS = {
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
 }
-VERSION = Shape(
+VERSION = EntityLayout(
     "ModelVersion",
     lambda raw: as_text(raw.get("modelId")),
     {**VERSION_FIELDS, **extra(VERSION_FIELDS, "modelId", "modelSetId")},
     lambda raw: as_text(raw.get("modelSetId")),
 )
-VERSION_NAME = Shape("ModelVersion", VERSION.key, {"name": text("modelName")})
+VERSION_NAME = EntityLayout("ModelVersion", VERSION.key, {"name": text("modelName")})
 
 
 # Models
@@ -130,9 +130,9 @@ LISTED_FIELDS = {
 }
 
 
-def model(fields: dict[str, Field]) -> Shape:
+def model(fields: dict[str, Field]) -> EntityLayout:
     merged = {**LISTED_FIELDS, **fields}
-    return Shape("Model", lambda raw: as_text(raw.get("modelSetId")), {**merged, **extra(merged, "modelSetId")})
+    return EntityLayout("Model", lambda raw: as_text(raw.get("modelSetId")), {**merged, **extra(merged, "modelSetId")})
 
 
 CUSTOM_MODEL = model({"ownership": fixed("OWN"), "labels": LABELS, "created_at": time("createTime")})
@@ -150,7 +150,7 @@ MODEL = model(
 # Calls
 
 
-def rows(key: str, shape: Shape) -> Field:
+def rows(key: str, shape: EntityLayout) -> Field:
     """The rows of a list answer, with the marker of the next page."""
 
     def read(document: Any) -> Rows:
@@ -184,7 +184,7 @@ DESCRIBE_MODEL = action(
     "DescribeModel",
     takes=(1,),
     parameters=lambda keys: {"modelId": keys[0]},
-    parts=(Part(VERSION, version_of_model),),
+    parts=(EntityInAnswer(VERSION, version_of_model),),
     promise=holds_object("result", key="modelId"),
 )
 CUSTOM_MODEL_SETS = action(

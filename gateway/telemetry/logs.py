@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Final, TextIO
 
 import orjson
 
-from gateway.settings import TelemetrySettings
-from gateway.telemetry.facts import Tally
-from gateway.telemetry.identity import CURRENT, Identity
-from gateway.telemetry.report import LONGEST, Report, asked, counted, given
+from gateway.config.settings import TelemetrySettings
+from gateway.telemetry.events import Tally
+from gateway.telemetry.operation_log import LONGEST, OperationReport, asked, counted, given
+from gateway.telemetry.request_ids import CURRENT, Identity
 
 UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -41,9 +41,9 @@ BLANK: Final = vars(logging.LogRecord("gateway.operations", logging.INFO, __file
 class Line(logging.LogRecord):
     """The record of an operation, made without looking where it comes from."""
 
-    report: Report
+    report: OperationReport
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: OperationReport) -> None:
         self.__dict__ = own = BLANK.copy()
         own["report"], own["msg"] = report, f"{report.type} {report.outcome}"
         own["created"] = now = time.time()
@@ -76,7 +76,7 @@ class Ended:
 
     at: float
     identity: Identity
-    report: Report
+    report: OperationReport
     tally: Tally
 
 
@@ -218,7 +218,7 @@ class Gathered(logging.StreamHandler[TextIO]):
             return ""
 
 
-def tell(logger: logging.Logger, report: Report) -> None:
+def tell(logger: logging.Logger, report: OperationReport) -> None:
     """Log an operation at level info, as ``logger.handle(Line(report))`` does, with a record only for who needs it."""
     identity = CURRENT.get()
     at: logging.Logger | None = logger

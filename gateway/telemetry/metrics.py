@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.errors import NotFound, RegistryError, RegistryThrottled
-from gateway.telemetry.facts import Attempt, Facts, State
+from gateway.telemetry.events import Attempt, Events, State
 from gateway.telemetry.series import Counts, Times
 
 OPERATIONS = ("query", "mutation", "subscription")
@@ -32,7 +32,7 @@ class Described(NamedTuple):
     help: str
 
 
-class Metrics(Facts):
+class Metrics(Events):
     """Counts facts, in a registry of collectors of its own: applications of one process do not share figures."""
 
     def __init__(self) -> None:

@@ -5,12 +5,12 @@ import logging
 from time import perf_counter
 from types import TracebackType
 
-from gateway.settings import TelemetrySettings
-from gateway.telemetry.facts import Attempt
+from gateway.config.settings import TelemetrySettings
+from gateway.telemetry.events import Attempt
 from gateway.telemetry.logs import tell
 from gateway.telemetry.metrics import OPERATIONS, Metrics
-from gateway.telemetry.report import Report
-from gateway.telemetry.traces import Traces
+from gateway.telemetry.operation_log import OperationReport
+from gateway.telemetry.tracing import Tracing
 
 logger = logging.getLogger("gateway.operations")
 
@@ -20,13 +20,13 @@ class Observer(Metrics):
 
     def __init__(self, settings: TelemetrySettings) -> None:
         super().__init__()
-        self.traces = Traces(settings.traces) if settings.traces else None
+        self.traces = Tracing(settings.traces) if settings.traces else None
 
-    def operation(self, report: Report) -> "Told":
+    def operation(self, report: OperationReport) -> "Told":
         """Around one operation, which counts and is logged as its report says when it ends."""
         return Told(self, report)
 
-    def at_once(self, report: Report) -> None:
+    def at_once(self, report: OperationReport) -> None:
         """An operation has ended, as its report says, in the moment in which it began."""
         if self.traces is None:
             self.ended(report)
@@ -34,7 +34,7 @@ class Observer(Metrics):
         with self.operation(report):
             pass
 
-    def ended(self, report: Report) -> None:
+    def ended(self, report: OperationReport) -> None:
         """An operation has ended as its report says."""
         report.seconds = seconds = perf_counter() - report.started
         kind = report.type if report.type in OPERATIONS else "unknown"
@@ -63,7 +63,7 @@ class Told:
 
     __slots__ = ("observer", "report", "span")
 
-    def __init__(self, observer: Observer, report: Report) -> None:
+    def __init__(self, observer: Observer, report: OperationReport) -> None:
         self.observer, self.report = observer, report
 
     def __enter__(self) -> None:

@@ -8,7 +8,9 @@ The same from outside: ``GET`` and ``DELETE /_twin/calls``, ``PUT /_twin/faults`
 """
 
 from gateway.twins.corpus import Corpus
-from gateway.twins.gatekeeper import (
+from gateway.twins.rows import Algorithm, PaiModel, QianfanModel
+from gateway.twins.server import CALLS, Twins, serving
+from gateway.twins.signature_check import (
     PAI_KEY_ID,
     PAI_SECRET,
     PAI_STS_TOKEN,
@@ -16,8 +18,6 @@ from gateway.twins.gatekeeper import (
     QIANFAN_SECRET_KEY,
     QIANFAN_STS_TOKEN,
 )
-from gateway.twins.rows import Algorithm, PaiModel, QianfanModel
-from gateway.twins.server import CALLS, Twins, serving
 
 CREDENTIALS = (
     "PAI_KEY_ID",

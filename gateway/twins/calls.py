@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.twins.corpus import Corpus
-from gateway.twins.dialects import Dialect, Refused
 from gateway.twins.rows import Json
+from gateway.twins.wire_formats import Dialect, Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import orjson
 
 from gateway.twins import finetuning, pai_algorithms
 from gateway.twins import references as examples
+from gateway.twins.lazy_rows import Key, Row, Table
 from gateway.twins.pai_models import PaiModels
 from gateway.twins.qianfan_models import PRESET, USER, QianfanModels
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json, PaiModel, QianfanModel
-from gateway.twins.shelves import Key, Row, Table
 
 R = TypeVar("R", bound=Row)
 

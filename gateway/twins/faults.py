@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from gateway.twins.dialects import Answer, Dialect, Refused, by_status, refused
+from gateway.twins.wire_formats import Answer, Dialect, Refused, by_status, refused
 
 CHUNK = 1 << 20
 DRIPS_PER_SECOND = 20

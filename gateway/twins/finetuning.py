@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from gateway.twins.dice import Dice
 from gateway.twins.rows import UTC, Json
+from gateway.twins.seeded_random import Dice
 
 NEVER = "0000-00-00T00:00:00Z"
 RUN_STATUS = {"Ready": "Done", "Creating": "Running", "Fail": "Failed", "Failed": "Failed"}

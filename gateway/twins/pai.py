@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gateway.twins.calls import Ask, Call, cut, whole
-from gateway.twins.dialects import Refused
 from gateway.twins.pai_filters import (
     ALGORITHM_FILTERS,
     MODEL_FILTERS,
@@ -14,6 +13,7 @@ from gateway.twins.pai_filters import (
     invalid,
 )
 from gateway.twins.rows import Algorithm, Json, PaiModel, instant
+from gateway.twins.wire_formats import Refused
 
 T = TypeVar("T")
 

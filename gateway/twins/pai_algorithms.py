@@ -3,9 +3,9 @@
 import json
 from datetime import timedelta
 
-from gateway.twins.dice import ABSENT, Dice, Ids, known
 from gateway.twins.pai_models import written
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json
+from gateway.twins.seeded_random import ABSENT, Dice, Ids, known
 
 SALT = 0xA190
 IDS = Ids("algo-", 11)

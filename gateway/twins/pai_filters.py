@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from gateway.twins.dialects import Refused
 from gateway.twins.rows import Json, PaiModel
+from gateway.twins.wire_formats import Refused
 
 T = TypeVar("T")
 Test = Callable[[T], bool]

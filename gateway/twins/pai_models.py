@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from gateway.twins.dice import ABSENT, Dice, Ids, known
+from gateway.twins.lazy_rows import Key
 from gateway.twins.pai_specs import evaluation, inference, metrics, training
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json, Made, PaiModel, step
-from gateway.twins.shelves import Key
+from gateway.twins.seeded_random import ABSENT, Dice, Ids, known
 
 SALT = 0x9A1
 OWN, PAI, HUGGINGFACE = "", "pai", "huggingface"

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.twins.dice import ABSENT, Dice
 from gateway.twins.rows import Algorithm, Json
+from gateway.twins.seeded_random import ABSENT, Dice
 
 IMAGE = "registry.cn-shanghai.aliyuncs.com/pai-training/llm:v1.0.0"
 RESOURCES = (

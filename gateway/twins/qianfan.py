@@ -5,9 +5,9 @@ from typing import Any
 
 from gateway.twins import references
 from gateway.twins.calls import Ask, Call, cut
-from gateway.twins.dialects import Refused
 from gateway.twins.qianfan_models import PRESET, USER
 from gateway.twins.rows import Json, QianfanModel
+from gateway.twins.wire_formats import Refused
 
 INVALID, NOT_FOUND = "336003", "500004"
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100

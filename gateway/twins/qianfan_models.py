@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gateway.twins import finetuning
-from gateway.twins.dice import ABSENT, Dice, Ids, known
 from gateway.twins.finetuning import Recipe
+from gateway.twins.lazy_rows import Key
 from gateway.twins.rows import CHINA, FIRST_DAY, Json, Made, QianfanModel, step
-from gateway.twins.shelves import Key
+from gateway.twins.seeded_random import ABSENT, Dice, Ids, known
 
 SALT = 0xBCE
 USER, PRESET = "UserCreate", "PlatformPreset"

@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 
 from gateway.twins.calls import Ask, Call
-from gateway.twins.dialects import V2_CODES, Refused
-from gateway.twins.dice import ABSENT, known
 from gateway.twins.qianfan_models import PRESET, USER
 from gateway.twins.rows import Json, QianfanModel
+from gateway.twins.seeded_random import ABSENT, known
+from gateway.twins.wire_formats import V2_CODES, Refused
 
 DEFAULT_KEYS, MOST_KEYS = 10, 100
 MODEL_TYPES = {

@@ -14,10 +14,10 @@ from aiohttp import web
 from gateway.twins import faults, pai, qianfan, qianfan_v2
 from gateway.twins.calls import Ask, Call
 from gateway.twins.corpus import Corpus
-from gateway.twins.dialects import Answer, Dialect, Refused, answered, is_pai, refused
 from gateway.twins.faults import Fault, Faults
-from gateway.twins.gatekeeper import PaiGatekeeper, QianfanGatekeeper, Received
 from gateway.twins.rows import UTC
+from gateway.twins.signature_check import PaiGatekeeper, QianfanGatekeeper, Received
+from gateway.twins.wire_formats import Answer, Dialect, Refused, answered, is_pai, refused
 
 CALLS: tuple[Call, ...] = tuple(sorted(pai.CALLS + qianfan.CALLS + qianfan_v2.CALLS, key=lambda call: call.name))
 PAI_ROUTES = [(call.pattern, call) for call in CALLS if is_pai(call.dialect)]

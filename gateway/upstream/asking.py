@@ -6,12 +6,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from gateway.errors import NotFound, RegistryError, RegistryForbidden, RegistryRejected, RegistryUnauthenticated
-from gateway.telemetry.facts import CURRENT, Facts, State
+from gateway.telemetry.events import CURRENT, Events, State
 from gateway.upstream.cache import Cache
-from gateway.upstream.wire import Destination, Request
+from gateway.upstream.messages import Destination, Request
 
 if TYPE_CHECKING:
-    from gateway.upstream.source import Answer, Freshness
+    from gateway.upstream.caching_client import Answer, Freshness
 
 FINAL = (RegistryUnauthenticated, RegistryForbidden, RegistryRejected)
 """Errors that an old answer must not hide: the account may not, or may no longer, see it."""
@@ -23,7 +23,7 @@ class Asking:
 
     __slots__ = ("call", "facts", "joined", "question", "registry", "sent", "started")
 
-    def __init__(self, registry: str, call: str, facts: Facts) -> None:
+    def __init__(self, registry: str, call: str, facts: Events) -> None:
         self.registry, self.call, self.facts, self.joined = registry, call, facts, False
         self.question, self.started = CURRENT.get(), perf_counter()
         self.sent: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -76,7 +76,7 @@ class Seeking(Asking):
     __slots__ = ("at", "counts", "destination", "family", "kept", "key", "request", "wanted")
 
     def __init__(
-        self, destination: Destination, request: Request, family: str, wanted: "Freshness", cache: Cache, facts: Facts
+        self, destination: Destination, request: Request, family: str, wanted: "Freshness", cache: Cache, facts: Events
     ) -> None:
         super().__init__(destination.registry, request.call, facts)
         self.destination, self.request, self.family, self.wanted = destination, request, family, wanted

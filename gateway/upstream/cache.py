@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 from aiocache import SimpleMemoryCache
 
-from gateway.upstream.shared import Shared
-from gateway.upstream.wire import Key
+from gateway.upstream.messages import Key
+from gateway.upstream.redis_cache import SharedCache
 
 
 @dataclass(slots=True)  # frozen ones cost twice as much to make
@@ -119,7 +119,9 @@ class Cache:
     counts purges, so that what was asked for before one is not kept after it.
     """
 
-    def __init__(self, memory: BoundedMemory, shared: Shared | None, lifetime: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, memory: BoundedMemory, shared: SharedCache | None, lifetime: float, now: Callable[[], float]
+    ) -> None:
         self.memory, self.shared, self.lifetime, self.now = memory, shared, lifetime, now
         self.counts: Counter[str] = Counter()
         self._recalls: dict[Key, asyncio.Task[Entry | None]] = {}

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from gateway.config.settings import Credentials, RegistrySettings, Secret
 from gateway.errors import RegistryKeyless
-from gateway.settings import Credentials, RegistrySettings, Secret
-from gateway.upstream.wire import Keyring, Standing
+from gateway.upstream.messages import CredentialProvider, StaticCredentials
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -46,13 +46,13 @@ class Origin(Protocol):
     async def read(self) -> bytes: ...
 
 
-def keyring(settings: RegistrySettings, standing: Credentials, now: Callable[[], float]) -> Keyring:
+def keyring(settings: RegistrySettings, standing: Credentials, now: Callable[[], float]) -> CredentialProvider:
     """Where a registry's credentials come from by its settings; ``now`` gives seconds since 1970."""
     if settings.credentials_file:
         return Renewing(settings.name, InFile(Path(settings.credentials_file), now), now)
     if settings.credentials_command:
         return Renewing(settings.name, FromCommand(settings.credentials_command), now)
-    return Standing(standing)
+    return StaticCredentials(standing)
 
 
 class Renewing:

@@ -36,7 +36,7 @@ class Health:
         return "UNKNOWN" if self.answered_at is None else "AVAILABLE"
 
 
-class Watch:
+class HealthMonitor:
     """Hears how calls end, and notes it by the registry's name."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gateway.config.settings import RetrySettings
 from gateway.errors import (
     RegistryError,
     RegistryThrottled,
@@ -9,7 +10,6 @@ from gateway.errors import (
     RegistryUnavailable,
     RegistryUnreachable,
 )
-from gateway.settings import RetrySettings
 
 PASSING = {RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled}
 """Errors that the next attempt may not meet. Not their subclasses: a registry at rest is not asked again."""

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway import twins
-from gateway.access.keys import as_entry, new_key
-from gateway.settings import AccessSettings
+from gateway.auth.api_keys import as_entry, new_key
+from gateway.config.settings import AccessSettings
 from tests.conftest import Answer, Client, pai, qianfan, served, settings
 
 NAMES = "{ registries { name } }"

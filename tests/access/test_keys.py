@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.__main__ import main
-from gateway.access import files
-from gateway.access.keys import as_entry, new_key, parse
 from gateway.app import create_app
-from gateway.settings import AccessSettings, CacheSettings, Secret, SettingsError, TelemetrySettings
+from gateway.auth import watched_files as files
+from gateway.auth.api_keys import as_entry, new_key, parse
+from gateway.config.settings import AccessSettings, CacheSettings, Secret, SettingsError, TelemetrySettings
 from tests.access.doors import NAMES, Clock, Ring, ask, bearing, guarded, names
 from tests.conftest import Client, qianfan, settings
 

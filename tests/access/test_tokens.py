@@ -16,9 +16,10 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.access import files, jwks
 from gateway.app import create_app
-from gateway.settings import AccessSettings, SettingsError
+from gateway.auth import jwks
+from gateway.auth import watched_files as files
+from gateway.config.settings import AccessSettings, SettingsError
 from tests.access.doors import (
     EC,
     ED,

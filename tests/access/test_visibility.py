@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from gateway import twins
 from gateway.catalog.ids import parse
-from gateway.settings import AccessSettings, CacheSettings, LimitsSettings
+from gateway.config.settings import AccessSettings, CacheSettings, LimitsSettings
 from tests.access.doors import NAMES, Clock, Ring
 from tests.conftest import Answer, Client, pai, qianfan, served
 from tests.conftest import settings as plain

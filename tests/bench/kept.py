@@ -14,12 +14,12 @@ from typing import Any
 
 from gateway.app import lifetimes
 from gateway.catalog.registry import Registry
+from gateway.config.settings import CacheSettings, Secret
 from gateway.registries import KINDS
 from gateway.registries.pai import PaiSettings
-from gateway.settings import CacheSettings, Secret
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.source import Source
-from gateway.upstream.wire import Destination, Request
+from gateway.upstream.caching_client import CachingClient
+from gateway.upstream.messages import Destination, Request
 from tests.bench.cloud import model
 
 LOOKS = 20_000
@@ -40,7 +40,7 @@ async def kept(entries: int, small: bool = False) -> dict[str, float]:
     """Keep models, and ask for some of them again."""
     document = (lambda row: {"ModelId": f"model-{row:06}"}) if small else model
     cache = Cache(BoundedMemory(entries, sys.maxsize), None, 1e9, time.time)
-    source = Source(Nobody(), cache, lifetimes(CacheSettings()), 0.0)
+    source = CachingClient(Nobody(), cache, lifetimes(CacheSettings()), 0.0)
     account = PaiSettings(
         name="pai", kind="pai", region="cn-hangzhou", access_key_id="key", access_key_secret=Secret("secret")
     )

@@ -10,15 +10,15 @@ import orjson
 
 from gateway.app import registries
 from gateway.catalog.operation import Operation
+from gateway.config.settings import LimitsSettings, Secret, Settings
 from gateway.errors import NotFound, RegistryUnavailable
-from gateway.graph.context import Context
-from gateway.graph.documents import Documents
-from gateway.graph.schema import CORE, SCHEMA
+from gateway.execution.context import OperationContext
+from gateway.execution.documents import Documents
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import LimitsSettings, Secret, Settings
-from gateway.upstream.source import Direct
-from gateway.upstream.wire import Destination, Request
+from gateway.schema.schema import CORE, SCHEMA
+from gateway.upstream.caching_client import UncachedClient
+from gateway.upstream.messages import Destination, Request
 
 DOCUMENTS = Documents(
     CORE, LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000), suggestions=True
@@ -192,7 +192,7 @@ class Clouds:
         self.held: dict[str, asyncio.Event] = {}
         self.arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.failing: set[str] = set()
-        self.registries = registries(SETTINGS, Direct(self))
+        self.registries = registries(SETTINGS, UncachedClient(self))
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         call = spelled(destination.registry, request)
@@ -219,7 +219,7 @@ class Clouds:
     async def execute(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
         read = DOCUMENTS.read(document)
         assert not read.errors, read.errors
-        context = Context(read.node, Operation(self.registries))
+        context = OperationContext(read.node, Operation(self.registries))
         return await SCHEMA.execute(None, dict(variables or {}), context)
 
 

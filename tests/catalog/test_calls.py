@@ -9,7 +9,7 @@ import pytest
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import RegistryTimeout
 from tests.catalog.clouds import Clouds
 
@@ -372,7 +372,7 @@ async def test_no_call_leaves_after_the_time_of_its_operation() -> None:
     clouds = Clouds()
     operation = Operation(clouds.registries, replace(DEFAULT_BOUNDS, seconds=0))
     with pytest.raises(RegistryTimeout):
-        await operation.entity(Ref("pai", "Model", ("model-a",)), Selection.of({Ask("name"): {}}))
+        await operation.entity(Ref("pai", "Model", ("model-a",)), Selection.of({FieldRequest("name"): {}}))
     assert clouds.calls == []
 
 

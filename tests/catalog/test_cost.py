@@ -15,9 +15,9 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.cost import Cost, Line
 from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
-from gateway.graph.context import Context
-from gateway.graph.forecast import Forecasts, forecast
-from gateway.graph.schema import CORE, SCHEMA
+from gateway.execution.context import OperationContext
+from gateway.execution.forecast import Forecasts, forecast
+from gateway.schema.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
 from tests.catalog.test_selection_property import GRAPH, Question, plain, questions, slow, two_spellings
@@ -229,7 +229,7 @@ async def test_an_operation_makes_no_more_calls_than_it_may() -> None:
     clouds = Clouds()
     document = DOCUMENTS.read("{ models(first: 9) { nodes { name versions { totalCount } } } registries { name } }")
     bounds = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=6)
-    result = await SCHEMA.execute(None, {}, Context(document.node, Operation(clouds.registries, bounds)))
+    result = await SCHEMA.execute(None, {}, OperationContext(document.node, Operation(clouds.registries, bounds)))
     assert len(clouds.calls) == 6
     assert result.data == {"models": None, "registries": [{"name": "pai"}, {"name": "qianfan"}]}
     [error] = list(result.errors or ())

@@ -12,7 +12,7 @@ from gateway.catalog.course import Course
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.operation import Operation
-from gateway.catalog.selection import Ask, Selection
+from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import GatewayError
 from gateway.registries import KINDS
 from gateway.registries.kind import Kind
@@ -54,8 +54,10 @@ def test_an_object_is_told_alone_as_beside_another(asked: list[tuple[str, str, Q
 
 
 def asking(*names: str, **below: Sequence[str]) -> Selection:
-    asked = {Ask(name): {} for name in names}
-    return Selection.of(asked | {Ask(name): {Ask(one): {} for one in ones} for name, ones in below.items()})
+    asked = {FieldRequest(name): {} for name in names}
+    return Selection.of(
+        asked | {FieldRequest(name): {FieldRequest(one): {} for one in ones} for name, ones in below.items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,9 @@ async def test_what_was_told_alone_is_known_to_whoever_asks_next() -> None:
 async def test_the_newest_version_that_was_told_alone_is_not_asked_for() -> None:
     clouds = Clouds()
     operation = Operation(clouds.registries)
-    model, newest = Ref("pai", "Model", ("model-a",)), Ask("version", (("name", "0.2.0"),))
+    model, newest = Ref("pai", "Model", ("model-a",)), FieldRequest("version", (("name", "0.2.0"),))
     await operation.entity(model, asking("name"))
-    found = await operation.entity(model, Selection.of({newest: {Ask("uri"): {}}}))
+    found = await operation.entity(model, Selection.of({newest: {FieldRequest("uri"): {}}}))
     assert (found or {})[newest]["uri"] == "oss://bucket/0.2.0"
     assert clouds.calls == ["pai GetModel model-a"]
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from gateway.app import lifetimes, registries
 from gateway.catalog.operation import Operation
-from gateway.graph.compiled import compiled
-from gateway.graph.context import Context
-from gateway.graph.findings import Findings
-from gateway.graph.schema import CORE, SCHEMA
-from gateway.settings import CacheSettings
+from gateway.config.settings import CacheSettings
+from gateway.execution.compiler import compiled
+from gateway.execution.context import OperationContext
+from gateway.execution.findings import Findings
+from gateway.schema.schema import CORE, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.source import Source
+from gateway.upstream.caching_client import CachingClient
 from tests.catalog.clouds import DOCUMENTS, SETTINGS, Clouds
 from tests.catalog.test_selection_property import ROOTS, asked_objects, plain, questions, slow
 
@@ -26,7 +26,7 @@ def kept() -> Clouds:
     """Clouds whose answers are kept, at a time that stands still."""
     clouds = Clouds()
     cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
-    clouds.registries = registries(SETTINGS, Source(clouds, cache, lifetimes(CacheSettings()), 0))
+    clouds.registries = registries(SETTINGS, CachingClient(clouds, cache, lifetimes(CacheSettings()), 0))
     return clouds
 
 
@@ -35,7 +35,7 @@ async def said(
 ) -> tuple[Any, Any, set[tuple[str, str]]]:
     """An operation's data and errors, and the calls that it stands on; compiled, where there are findings to use."""
     operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
-    context = Context(read.node, operation, findings=findings)
+    context = OperationContext(read.node, operation, findings=findings)
     ready = None if findings is None else compiled(CORE, read, read.operation(None))
     result: Any = await (
         ready.posed(VariableValues({}, {})).answer(context)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.order import LOWEST_WITHOUT_VALUE, Falling, Key, Order
-from gateway.registries.fields import ABSENT, Shape, text, time
+from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Falling, Key, Order
+from gateway.registries.fields import ABSENT, EntityLayout, text, time
 
 NEWEST_FIRST, OLDEST_FIRST = Order("created_at", True), Order("created_at", False)
 A_TO_Z, Z_TO_A = Order("name", False), Order("name", True)
@@ -121,7 +121,7 @@ def test_falling_text_compares_the_other_way_round(one: str, other: str) -> None
 # The key of a row
 
 REF = Ref("r", "Model", ("m",))
-SHAPE = Shape(
+SHAPE = EntityLayout(
     "Model", lambda raw: raw["id"], {"name": text("Name"), "created_at": time("Created"), "updated_at": ABSENT}
 )
 RAW = {"id": "m", "Name": "模型", "Created": "2024-05-01 08:00:00.5"}
@@ -151,7 +151,7 @@ def test_a_row_that_does_not_say_stands_among_those_without_a_value(order: Order
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_a_list_whose_rows_never_say_stands_among_those_without_a_value(order: Order) -> None:
-    assert order.keys(Shape("Model", lambda raw: None, {}))(RAW, str(REF)) == (1, 0, "r:model/m")
+    assert order.keys(EntityLayout("Model", lambda raw: None, {}))(RAW, str(REF)) == (1, 0, "r:model/m")
 
 
 # Keys as JSON

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan import Bound, Want, candidates, plan
-from gateway.catalog.selection import EXISTS, NOTHING, Ask, Selection
+from gateway.catalog.selection import EXISTS, NO_FIELDS, FieldRequest, Selection
 from gateway.registries import KINDS
-from gateway.registries.fields import Shape, Table
+from gateway.registries.fields import EntityLayout, Table
 
 MODEL, VERSION = Ref("pai", "Model", ("m",)), Ref("pai", "ModelVersion", ("m", "1"))
 SET = Ref("qianfan", "Model", ("am-1",))
@@ -21,8 +21,8 @@ ALGORITHM = Ref("pai", "Algorithm", ("a",))
 
 
 def want(ref: Ref, name: str, *below: str, tried: Collection[Bound] = ()) -> Want:
-    ask = EXISTS if name == "exists" else Ask(name)
-    selection = Selection.of({Ask(name): {} for name in below})
+    ask = EXISTS if name == "exists" else FieldRequest(name)
+    selection = Selection.of({FieldRequest(name): {} for name in below})
     return Want(ref, ask, candidates(KINDS[ref.registry], ref, ask, selection, tried))
 
 
@@ -127,17 +127,17 @@ def smallest(wants: Sequence[Want], made: Collection[Bound]) -> int:
 
 def selections(table: Table) -> st.SearchStrategy[Selection]:
     """What may be asked of a value object."""
-    return st.dictionaries(st.sampled_from([Ask(name) for name in table]), st.just({}), min_size=1).flatmap(
+    return st.dictionaries(st.sampled_from([FieldRequest(name) for name in table]), st.just({}), min_size=1).flatmap(
         lambda chosen: st.fixed_dictionaries(
             {
-                ask: st.just(NOTHING) if (below := table[ask.field].table) is None else selections(below)
+                ask: st.just(NO_FIELDS) if (below := table[ask.field].table) is None else selections(below)
                 for ask in chosen
             }
         ).map(Selection.of)
     )
 
 
-def forms(kind: str, entity: str) -> list[Shape]:
+def forms(kind: str, entity: str) -> list[EntityLayout]:
     return [part.shape for call in KINDS[kind].calls for part in call.parts if part.shape.entity == entity]
 
 
@@ -147,10 +147,11 @@ def asked(draw: st.DrawFn, ref: Ref) -> Want:
     tables = [shape.fields for shape in forms(ref.registry, ref.entity)]
     ask = draw(
         st.sampled_from(
-            [EXISTS, Ask("id")] + [Ask(name) for name in sorted({name for table in tables for name in table})]
+            [EXISTS, FieldRequest("id")]
+            + [FieldRequest(name) for name in sorted({name for table in tables for name in table})]
         )
     )
-    below = NOTHING
+    below = NO_FIELDS
     holding = [table[ask.field].table for table in tables if ask.field in table]
     if nested := [table for table in holding if table is not None]:
         below = draw(selections(nested[0]))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.plan import Bound, supplies
-from gateway.catalog.selection import Ask
-from gateway.graph.schema import SCHEMA
-from gateway.graph.selected import python_name
+from gateway.catalog.selection import FieldRequest
+from gateway.execution.selection import python_name
 from gateway.registries import KINDS
-from gateway.registries.fields import UNSAID, Raw, Rows, Shape
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
+from gateway.schema.schema import SCHEMA
 from tests.catalog.clouds import Clouds, from_pai, from_qianfan
 
 GRAPH = SCHEMA._schema
@@ -224,7 +224,7 @@ def test_lists_and_all_below_them_make_no_call_twice(models: Question, algorithm
 
 # No smaller set of calls answers the question
 
-Facts = Sequence[tuple[Shape, Raw]]
+Facts = Sequence[tuple[EntityLayout, Raw]]
 
 
 class Oracle:
@@ -236,7 +236,7 @@ class Oracle:
     def __init__(self, bounds: Sequence[Bound]) -> None:
         self.bounds = bounds
 
-    def facts(self, ref: Ref) -> Iterator[tuple[Shape, Raw]]:
+    def facts(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
         for bound in self.bounds:
             if bound.keys == tuple(ref.keys[i] for i in bound.call.takes if i < len(ref.keys)):
                 for part in bound.call.parts:
@@ -248,7 +248,7 @@ class Oracle:
         facts = [*known, *self.facts(ref)]
         entity = GRAPH.type_map[ref.entity]
         return self.proves(facts) and all(
-            self.tells(ref, facts, Ask(python_name(entity.fields[name])), entity.fields[name], below)
+            self.tells(ref, facts, FieldRequest(python_name(entity.fields[name])), entity.fields[name], below)
             for (name, _), below in question.items()
         )
 
@@ -257,7 +257,7 @@ class Oracle:
         lists = (field.read(raw) for shape, raw in facts for field in shape.fields.values() if not shape.whole)
         return any(shape.whole for shape, _ in facts) or any(isinstance(rows, Rows) and rows.items for rows in lists)
 
-    def tells(self, ref: Ref, facts: Facts, ask: Ask, field: GraphQLField, below: Question) -> bool:
+    def tells(self, ref: Ref, facts: Facts, ask: FieldRequest, field: GraphQLField, below: Question) -> bool:
         kind = KINDS[ref.registry]
         if ask.field in ("id", "native_id", "registry", "registry_name") or ask.field in kind.absent[ref.entity]:
             return True
@@ -267,11 +267,12 @@ class Oracle:
         telling = [
             (shape.fields[ask.field], value)
             for shape, raw in facts
-            if supplies(shape.fields, ask, selection) and (value := shape.fields[ask.field].read(raw)) is not UNSAID
+            if supplies(shape.fields, ask, selection)
+            and (value := shape.fields[ask.field].read(raw)) is not NOT_PROVIDED
         ]
         return any(inner.shape is None or self.answers_all(ref, inner.shape, value, below) for inner, value in telling)
 
-    def answers_all(self, ref: Ref, shape: Shape, value: Any, below: Question) -> bool:
+    def answers_all(self, ref: Ref, shape: EntityLayout, value: Any, below: Question) -> bool:
         """An entity within an entity, or a connection of them."""
         if not isinstance(value, Rows):
             return value is None or self.answers(ref.version(shape.key(value)), below, [(shape, value)])
@@ -288,10 +289,10 @@ class Oracle:
         )
 
 
-def as_selection(field: GraphQLField, question: Question) -> Mapping[Ask, Any]:
+def as_selection(field: GraphQLField, question: Question) -> Mapping[FieldRequest, Any]:
     value_type = object_type(field)
     return {
-        Ask(python_name(value_type.fields[name])): as_selection(value_type.fields[name], below)
+        FieldRequest(python_name(value_type.fields[name])): as_selection(value_type.fields[name], below)
         for (name, _), below in question.items()
     }
 

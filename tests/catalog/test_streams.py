@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from gateway.catalog.cursors import VERSION, Cursor, Question, in_base64
 from gateway.catalog.ids import Ref
-from gateway.catalog.order import Key, Order
-from gateway.catalog.streams import Page, Reader, Row, merge
+from gateway.catalog.merge import Page, Reader, Row, merge
+from gateway.catalog.orders import Key, Order
 from gateway.errors import InvalidCursor, RegistryError, RegistryUnavailable
 
 SORTED, UNSORTED, KEYLESS = "sorted", "unsorted", "keyless"

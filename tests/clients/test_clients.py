@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import BreakerSettings, RetrySettings
+from gateway.config.settings import BreakerSettings, RetrySettings
 from tests import npm
 from tests.conftest import World, two_clouds
 from tests.contract.api import PRINTED, api

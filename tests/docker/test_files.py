@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.access import keys
-from gateway.configuration import load
+from gateway.auth import api_keys as keys
+from gateway.config.loading import load
 from gateway.registries import KINDS
 from tests.docker.tools import tool
 

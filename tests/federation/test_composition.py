@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from graphql import GraphQLObjectType, build_schema
 
-from gateway.graph.schema import printed
+from gateway.schema.schema import printed
 from tests.federation.supergraph import HERE, REVIEWS
 from tests.npm import installed, node
 

@@ -11,7 +11,7 @@ from graphql import (
     validate_schema,
 )
 
-from gateway.settings import LimitsSettings
+from gateway.config.settings import LimitsSettings
 from tests.conftest import Answer, World
 
 INTROSPECTION = get_introspection_query(specified_by_url=True, directive_is_repeatable=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.settings import CacheSettings
+from gateway.config.settings import CacheSettings
 from tests.federation.supergraph import ROUTERS, Supergraph, supergraph
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

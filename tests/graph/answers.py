@@ -19,10 +19,10 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryUnavailable
-from gateway.graph.compiled import Compiled, Question, compiled
-from gateway.graph.context import Context
-from gateway.graph.roots import ROOTS, Asking
-from gateway.graph.schema import CORE, SCHEMA
+from gateway.execution.compiler import BoundOperation, CompiledOperation, compiled
+from gateway.execution.context import OperationContext
+from gateway.execution.root_fields import ROOTS, Asking
+from gateway.schema.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 
 Variables = Mapping[str, Any]
@@ -41,7 +41,7 @@ class Outcome:
     failures: list[Any]
 
     @classmethod
-    def of(cls, data: Any, errors: list[GraphQLError] | None, context: Context) -> "Outcome":
+    def of(cls, data: Any, errors: list[GraphQLError] | None, context: OperationContext) -> "Outcome":
         formatted = [orjson.loads(without_ids(orjson.dumps(error.formatted))) for error in errors or ()]
         failures = [[path.as_list(), str(failure)] for path, failure in context.failures]
         formatted.sort(key=lambda error: str(error.get("path", [""])[0]))
@@ -60,7 +60,7 @@ def without_ids(text: bytes) -> bytes:
     return re.sub(rb"[0-9a-f]{32}", b"some id", text)
 
 
-def compile_document(text: str, name: str | None = None) -> Compiled | None:
+def compile_document(text: str, name: str | None = None) -> CompiledOperation | None:
     document = DOCUMENTS.read(text)
     assert not document.errors, document.errors
     return compiled(CORE, document, document.operation(name))
@@ -68,7 +68,7 @@ def compile_document(text: str, name: str | None = None) -> Compiled | None:
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
     """As graphql-core and Strawberry alone do it: what everything else must agree with."""
-    context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries))
+    context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
     with patch.object(SCHEMA, "execution_context_class", StrawberryGraphQLCoreExecutionContext):
         result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
@@ -77,20 +77,20 @@ async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
 async def over_records(clouds: Clouds, text: str, variables: Variables) -> Outcome:
     """As the gateway executes what is not compiled, with what the document remembers of it."""
     document = DOCUMENTS.read(text)
-    context = Context(document.node, Operation(clouds.registries), ways=document.ways)
+    context = OperationContext(document.node, Operation(clouds.registries), ways=document.ways)
     result = await SCHEMA.answer(context, dict(variables), None)
     return Outcome.of(result.data, result.errors, context)
 
 
-def posed(text: str, one: Compiled, variables: Variables) -> Question:
+def posed(text: str, one: CompiledOperation, variables: Variables) -> BoundOperation:
     definitions = DOCUMENTS.read(text).operation(None).variable_definitions or ()
     coerced = get_variable_values(CORE, definitions, dict(variables))
     assert not isinstance(coerced, list), coerced
     return one.posed(coerced)
 
 
-async def answered(clouds: Clouds, text: str, question: Question, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
-    context = Context(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
+async def answered(clouds: Clouds, text: str, question: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
+    context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
     result = await question.answer(context)
     return Outcome.of(result.data, result.errors, context)
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
-from gateway.graph.roots import ROOTS, Asking
+from gateway.execution.root_fields import ROOTS, Asking
 from tests.catalog.clouds import Clouds
 from tests.graph.answers import answered, both, compile_document, posed
 

@@ -38,8 +38,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
-from gateway.graph.roots import ROOTS
-from gateway.graph.schema import CORE
+from gateway.execution.root_fields import ROOTS
+from gateway.schema.schema import CORE
 from tests.catalog.test_selection_property import IDS
 from tests.graph.answers import both, recorded, spoiling
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query, get_operation_ast, get_variable_values, parse
 
-from gateway.graph.documents import Document
-from gateway.graph.schema import CORE
-from gateway.graph.ways import LONGEST, Way, shaping
+from gateway.execution.documents import Document
+from gateway.execution.ways import LONGEST, Way, shaping
+from gateway.schema.schema import CORE
 from tests.catalog.clouds import DOCUMENTS
 from tests.graph.answers import clouds, executed, over_records, recorded
 from tests.graph.test_compiled import FAILED, REFUSED, RULES

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gateway.errors import RegistryUnavailable
-from gateway.upstream.source import ANY, Freshness
+from gateway.upstream.caching_client import ANY, Freshness
 from tests.graph.test_wholes import World
 
 LIST = "query ($first: Int! = 2) { models(first: $first) { nodes { id name } totalCount } }"

@@ -8,25 +8,25 @@ import orjson
 import pytest
 
 from gateway.app import registries
+from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import DEFAULT_BOUNDS
-from gateway.catalog.watching import Watches
+from gateway.catalog.polling import VersionPollers
+from gateway.config.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.errors import RegistryUnavailable
-from gateway.graph.documents import Documents
-from gateway.graph.findings import Findings
-from gateway.graph.schema import CORE, SCHEMA
-from gateway.graph.wholes import Wholes
-from gateway.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
+from gateway.execution.documents import Documents
+from gateway.execution.findings import Findings
+from gateway.execution.persisted_queries import PersistedQueries
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.prepared import Prepared
+from gateway.execution.request_context import RequestContext
+from gateway.execution.response_cache import ResponseCache
+from gateway.execution.results import Result
+from gateway.http.requests import GraphQLRequest
+from gateway.schema.schema import CORE, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
-from gateway.upstream.source import ANY, Freshness, Lifetimes, Source
-from gateway.upstream.wire import Destination, Request
-from gateway.web.executor import Executor
-from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted
-from gateway.web.prepared import Prepared
-from gateway.web.requests import Asked
-from gateway.web.results import Result
-from gateway.web.scenes import Scene
+from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
+from gateway.upstream.messages import Destination, Request
 from tests.catalog.clouds import SETTINGS, Clouds
 
 MODEL = '{ model(id: "pai:model/model-a") { name versions(first: 1) { nodes { name } } } }'
@@ -44,13 +44,17 @@ class World:
         self.open.set()
         self.cache = Cache(BoundedMemory(entries, 1_000_000), None, 3600.0, lambda: self.now)
         lifetimes = Lifetimes({"lists": 60.0, "objects": 60.0, "catalogues": 60.0}, 60.0, stale=0.0, jitter=0.0)
-        self.registries = registries(SETTINGS, Source(self, self.cache, lifetimes, wait=1.0))
+        self.registries = registries(SETTINGS, CachingClient(self, self.cache, lifetimes, wait=1.0))
         limits = LimitsSettings()
         documents = Documents(CORE, limits, suggestions=True)
-        self.wholes = Wholes(room)
-        persisted, gate, observer = Persisted(DocumentsSettings()), Gate(limits), Observer(TelemetrySettings())
-        watches = Watches(SubscriptionSettings())
-        self.executor = Executor(SCHEMA, documents, persisted, gate, observer, watches, self.wholes, Findings(findings))
+        self.wholes = ResponseCache(room)
+        persisted, gate, observer = (
+            PersistedQueries(DocumentsSettings()),
+            CallerRateLimiter(limits),
+            Observer(TelemetrySettings()),
+        )
+        watches = VersionPollers(SubscriptionSettings())
+        self.executor = Pipeline(SCHEMA, documents, persisted, gate, observer, watches, self.wholes, Findings(findings))
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         await self.open.wait()
@@ -62,8 +66,8 @@ class World:
 
     async def ask(self, text: str, wanted: Freshness = ANY, only: str = "", **variables: Any) -> Result:
         chosen = {name: one for name, one in self.registries.items() if only in name}
-        scene = Scene(chosen, DEFAULT_BOUNDS, wanted, frozenset({"read", "explain"}))
-        prepared = self.executor.prepare(Asked(text, variables=variables), scene)
+        scene = RequestContext(chosen, DEFAULT_BOUNDS, wanted, frozenset({"read", "explain"}))
+        prepared = self.executor.prepare(GraphQLRequest(text, variables=variables), scene)
         assert isinstance(prepared, Prepared), prepared
         return await self.executor.answer(prepared, scene)
 

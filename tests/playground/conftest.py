@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gateway.web.playground.assets import AssetsError, fetch
+from gateway.http.playground.assets import AssetsError, fetch
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from gateway.web.playground.assets import ASSETS, AssetsError, fetch
+from gateway.http.playground.assets import ASSETS, AssetsError, fetch
 from tests.test_command_line import ENVIRON
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,7 +51,7 @@ def wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
     assert done.returncode == 0, done.stderr
     (built,) = (copy / "built").iterdir()
     with ZipFile(built) as archive:
-        folder = "gateway/web/playground/fetched/"
+        folder = "gateway/http/playground/fetched/"
         return done.stdout + done.stderr, {name[len(folder) :] for name in archive.namelist() if folder in name}
 
 

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from graphql import OperationDefinitionNode, parse
 
-from gateway.settings import ServerSettings
-from gateway.web.playground import EXAMPLES
+from gateway.config.settings import ServerSettings
+from gateway.http.playground import EXAMPLES
 from tests.conftest import World, served, settings
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}

@@ -18,18 +18,18 @@ from graphql import GraphQLObjectType, get_named_type
 from hypothesis import strategies as st
 
 from gateway.catalog.filters import sieve
-from gateway.catalog.order import Order
-from gateway.catalog.readers import order_parameters
+from gateway.catalog.list_readers import order_parameters
+from gateway.catalog.orders import Order
 from gateway.catalog.registry import Registry
-from gateway.graph.schema import SCHEMA
-from gateway.graph.selected import python_name
+from gateway.config.settings import Credentials, RegistrySettings, Secret
+from gateway.execution.selection import python_name
 from gateway.registries import KINDS
-from gateway.registries.fields import ABSENT, UNSAID, Field, Raw, Rows, Shape, Table
+from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Raw, Rows, Table
 from gateway.registries.kind import Call, Kind
 from gateway.registries.qianfan import QIANFAN_V2
-from gateway.settings import Credentials, RegistrySettings, Secret
-from gateway.upstream.source import Direct
-from gateway.upstream.wire import Request, Response
+from gateway.schema.schema import SCHEMA
+from gateway.upstream.caching_client import UncachedClient
+from gateway.upstream.messages import Request, Response
 
 FOLDER = Path(__file__).parent.parent / "fixtures"
 ENTITIES = ("Model", "ModelVersion", "Algorithm", "AlgorithmVersion")
@@ -114,7 +114,7 @@ def credentials(kind: str) -> Credentials:
 
 def registry(kind: str, sender: Any = None) -> Registry:
     """A registry that sends nothing, or what a sender sends."""
-    return Registry(TABLES[kind], settings(kind), Direct(sender))
+    return Registry(TABLES[kind], settings(kind), UncachedClient(sender))
 
 
 def calls(kind: Kind) -> list[Call]:
@@ -161,11 +161,11 @@ def listed(call: Call) -> str | None:
     return next((field.shape.entity for field in lists if field and field.shape), None)
 
 
-def shapes(kind: Kind) -> list[Shape]:
+def shapes(kind: Kind) -> list[EntityLayout]:
     """Every form of an entity that a kind's calls can give, those inside others too."""
-    found: dict[Shape, None] = {}
+    found: dict[EntityLayout, None] = {}
 
-    def visit(shape: Shape) -> None:
+    def visit(shape: EntityLayout) -> None:
         if shape not in found:
             found[shape] = None
             for field in shape.fields.values():
@@ -204,7 +204,7 @@ def walk(name: str, table: Table, path: tuple[str, ...] = ()) -> Iterator[tuple[
 # Projection
 
 
-def project(shape: Shape, raw: Raw) -> dict[str, Any]:
+def project(shape: EntityLayout, raw: Raw) -> dict[str, Any]:
     """Everything that a form tells of an entity, without ``raw``: its key, and each field that the form knows."""
     return {"key": shape.key(raw)} | project_table({k: v for k, v in shape.fields.items() if k != "raw"}, raw)
 
@@ -215,8 +215,8 @@ def project_table(table: Table, raw: Raw) -> dict[str, Any]:
 
 def project_field(field: Field, raw: Raw) -> Any:
     value = field.read(raw)
-    if value is UNSAID:
-        return "UNSAID"
+    if value is NOT_PROVIDED:
+        return "NOT_PROVIDED"
     if field.lookup is not None:
         return None if value is None else {"lookup": field.lookup, "keys": list(value)}
     if field.shape is not None:
@@ -228,7 +228,7 @@ def project_field(field: Field, raw: Raw) -> Any:
     return project_table(field.table, value)
 
 
-def project_children(shape: Shape, value: Any) -> Any:
+def project_children(shape: EntityLayout, value: Any) -> Any:
     if isinstance(value, Rows):
         marker = {} if value.next is None else {"next": value.next}
         return {"total": value.total, **marker, "rows": [project(shape, item) for item in value.items]}

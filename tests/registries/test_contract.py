@@ -21,12 +21,12 @@ from gateway import errors
 from gateway.catalog.filters import TESTS
 from gateway.catalog.ids import Ref
 from gateway.errors import InvalidId
-from gateway.graph.enums import Capability, RegistryKind
-from gateway.graph.suppliers import supplied
 from gateway.registries import KINDS
-from gateway.registries.fields import ABSENT, UNSAID, Rows, Shape
+from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Rows
 from gateway.registries.signatures import query_string
-from gateway.upstream.wire import Response
+from gateway.schema.enums import Capability, RegistryKind
+from gateway.schema.field_sources import supplied
+from gateway.upstream.messages import Response
 from tests.registries import samples
 from tests.registries.samples import (
     ENTITIES,
@@ -91,13 +91,13 @@ def test_every_service_that_a_call_goes_to_has_an_address(kind: str) -> None:
 
 
 @every_shape
-def test_every_field_of_a_form_is_in_the_graph(kind: str, shape: Shape) -> None:
+def test_every_field_of_a_form_is_in_the_graph(kind: str, shape: EntityLayout) -> None:
     unknown = [".".join(path) for path, _, _, declared in walk(shape.entity, shape.fields) if declared is None]
     assert unknown == []
 
 
 @every_shape
-def test_a_field_has_a_table_exactly_where_the_graph_has_a_value_object(kind: str, shape: Shape) -> None:
+def test_a_field_has_a_table_exactly_where_the_graph_has_a_value_object(kind: str, shape: EntityLayout) -> None:
     for path, _, field, declared in walk(shape.entity, shape.fields):
         inner = get_named_type(declared.type)
         if field is ABSENT:
@@ -295,7 +295,7 @@ def misfits(name: str, table: Any, raw: Any) -> Iterator[str]:
     """The fields of a table, and of all inside it, whose value the graph could not send."""
     for key, field in table.items():
         value, declared = field.read(raw), graph_fields(name)[key].type
-        if value is UNSAID or field.lookup is not None:
+        if value is NOT_PROVIDED or field.lookup is not None:
             continue
         if value is None:
             if isinstance(declared, GraphQLNonNull):
@@ -321,7 +321,9 @@ def natives(kind: str) -> list[str]:
 @every_shape
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_any_json_in_any_key_becomes_a_record_that_fits_the_graph(kind: str, shape: Shape, data: st.DataObject) -> None:
+def test_any_json_in_any_key_becomes_a_record_that_fits_the_graph(
+    kind: str, shape: EntityLayout, data: st.DataObject
+) -> None:
     raw = data.draw(st.dictionaries(st.sampled_from(natives(kind)), JSON, max_size=8))
     assert shape.parent(raw) is None or isinstance(shape.parent(raw), str)
     assert project(shape, raw).keys() >= shape.fields.keys() - {"raw"} - {
@@ -330,7 +332,7 @@ def test_any_json_in_any_key_becomes_a_record_that_fits_the_graph(kind: str, sha
     assert set(misfits(shape.entity, shape.fields, raw)) == set()
     for name, field in shape.fields.items():
         value = field.read(raw)
-        assert value is not UNSAID or field.instead is UNSAID, name
+        assert value is not NOT_PROVIDED or field.instead is NOT_PROVIDED, name
         assert not isinstance(value, Rows) or name == "versions" or field.instead is Rows, name
 
 

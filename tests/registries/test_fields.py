@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.registries import pai_tables as pai
 from gateway.registries import qianfan_tables as qianfan
 from gateway.registries.fields import (
-    UNSAID,
+    NOT_PROVIDED,
     Rows,
     as_boolean,
     as_integer,
@@ -343,7 +343,7 @@ def test_the_newest_algorithm_version_is_known_when_the_list_is_whole() -> None:
     old, new = ({"AlgorithmVersion": f"v{n}", "GmtCreateTime": f"2024-0{n}-01T00:00:00Z"} for n in (1, 2))
     for order in ([old, new], [new, old]):
         assert pai.newest({"AlgorithmVersions": order, "TotalCount": 2}) is new
-        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 3}) is UNSAID
+        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 3}) is NOT_PROVIDED
     assert pai.newest({"AlgorithmVersions": [], "TotalCount": 0}) is None
 
 
@@ -416,14 +416,14 @@ def test_a_text_id_is_preferred_to_a_number(raw: Any, key: str | None) -> None:
 def test_a_user_model_without_versions_says_so_and_one_with_versions_does_not_tell_them() -> None:
     read = qianfan.USER_MODEL.fields["versions"].read
     assert read({"versionCount": 0}) == Rows([], 0)
-    assert read({"versionCount": 3}) is read({}) is read({"versionCount": None}) is UNSAID
+    assert read({"versionCount": 3}) is read({}) is read({"versionCount": None}) is NOT_PROVIDED
 
 
 def test_the_latest_version_of_a_preset_is_known_only_when_it_is_the_only_one() -> None:
     latest, listed = (qianfan.PRESET_MODEL.fields[name].read for name in ("latest_version", "versions"))
     one, two = {"versionIdStr": "amv-1"}, {"versionIdStr": "amv-2"}
     assert latest({"versionSummaries": [one]}) is one
-    assert latest({"versionSummaries": [one, two]}) is UNSAID
+    assert latest({"versionSummaries": [one, two]}) is NOT_PROVIDED
     assert latest({"versionSummaries": []}) is latest({"versionSummaries": None}) is latest({}) is None
     assert listed({"versionSummaries": [one, two]}) == Rows([one, two], 2)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.registries import pai_tables, qianfan_tables
-from gateway.registries.fields import Shape
+from gateway.registries.fields import EntityLayout
 from tests.registries.samples import project, sample
 
 
@@ -21,7 +21,7 @@ class Page(NamedTuple):
 
     name: str
     raw: Callable[[], Any]
-    shape: Shape
+    shape: EntityLayout
     identity: frozenset[str]
 
 

@@ -16,11 +16,11 @@ from baidubce.auth.bce_credentials import BceCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
 from gateway.registries.signatures import acs3, acs3_signature, bce_auth_v1, bce_prefix, encode, query_string
-from gateway.settings import Credentials, Secret
-from gateway.upstream.wire import Request
+from gateway.upstream.messages import Request
 from tests.registries.samples import FOLDER
 
 VECTORS = json.loads((FOLDER / "vectors.json").read_text())["vectors"]

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.catalog.cursors import CHECK_BYTES, Question, in_base64
-from gateway.catalog.order import Order
+from gateway.catalog.orders import Order
 from gateway.twins import Twins
 from tests.conftest import Answer, World, two_clouds
 

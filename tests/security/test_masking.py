@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.access import keys
-from gateway.access.callers import Caller
-from gateway.settings import LimitsSettings, ServerSettings
+from gateway.auth import api_keys as keys
+from gateway.auth.principals import Principal
+from gateway.config.settings import LimitsSettings, ServerSettings
 from tests.conftest import World, two_clouds
 from tests.security.attacks import Attack
 from tests.security.test_attacks import TRANSPORTS, Session
@@ -16,11 +16,11 @@ SECRET = "password=hunter2 at 10.0.0.7"
 ASKED = Attack('{ model(id: "pai:model/m") { id } models { nodes { id } } }', "INTERNAL_SERVER_ERROR")
 
 PLACES = [
-    "gateway.web.persisted.Persisted.text",
-    "gateway.graph.documents.Documents.read",
-    "gateway.graph.documents.Document.operation",
-    "gateway.graph.forecast.Forecasts.of",
-    "gateway.web.gate.Gate.let_in",
+    "gateway.execution.persisted_queries.PersistedQueries.text",
+    "gateway.execution.documents.Documents.read",
+    "gateway.execution.documents.Document.operation",
+    "gateway.execution.forecast.Forecasts.of",
+    "gateway.auth.rate_limits.CallerRateLimiter.let_in",
     "gateway.catalog.operation.Operation.entity",
     "gateway.upstream.guard.Guard.send",
     "gateway.upstream.transport.Transport._exchange",
@@ -121,7 +121,7 @@ def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pyt
 
     monkeypatch.setattr(keys.hmac, "compare_digest", compare_digest)
     known = [f"gwk_{number}" for number in range(5)]
-    entries = [keys.Entry(keys.digest(key), Caller(key, ("*",), frozenset()), None) for key in known]
+    entries = [keys.Entry(keys.digest(key), Principal(key, ("*",), frozenset()), None) for key in known]
     for key in (*known, "gwk_unknown"):
         compared.clear()
         found = keys.find(entries, key)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import AccessSettings, CacheSettings
+from gateway.config.settings import AccessSettings, CacheSettings
 from tests.access.doors import Ring
 from tests.conftest import Answer, World, pai, served, settings, two_clouds
 

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes, queries
 
 from gateway import errors
-from gateway.graph.directives import KEYS
-from gateway.graph.schema import CORE
-from gateway.settings import BreakerSettings, RetrySettings
+from gateway.config.settings import BreakerSettings, RetrySettings
+from gateway.schema.directives import KEYS
+from gateway.schema.schema import CORE
 from tests.conftest import World, two_clouds
 
 EXAMPLES = int(os.environ.get("SECURITY_EXAMPLES", "100"))

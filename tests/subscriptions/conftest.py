@@ -11,8 +11,8 @@ import pytest
 
 from gateway import app, twins
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.watching import Watches
-from gateway.settings import SubscriptionSettings
+from gateway.catalog.polling import VersionPollers
+from gateway.config.settings import SubscriptionSettings
 from gateway.twins import Twins
 from tests.conftest import Client, pai, served, settings
 
@@ -51,7 +51,7 @@ class Scene:
 
     cloud: Twins
     gateway: Client
-    watches: Watches
+    watches: VersionPollers
     pauses: Pauses
     version: dict[str, Any]
 
@@ -75,13 +75,13 @@ async def watching(
 ) -> AsyncIterator[Scene]:
     """The scene with these settings of subscriptions, and of other sections."""
     pauses = Pauses()
-    made: list[Watches] = []
+    made: list[VersionPollers] = []
 
-    def watches(settings: SubscriptionSettings, bounds: Bounds) -> Watches:
-        made.append(Watches(settings, bounds, pauses.sleep))
+    def watches(settings: SubscriptionSettings, bounds: Bounds) -> VersionPollers:
+        made.append(VersionPollers(settings, bounds, pauses.sleep))
         return made[0]
 
-    monkeypatch.setattr(app, "Watches", watches)
+    monkeypatch.setattr(app, "VersionPollers", watches)
     version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending", "FrameworkType": "PyTorch"}
     async with twins.serving(models=0) as cloud:
         cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})

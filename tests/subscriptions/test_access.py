@@ -8,25 +8,31 @@ from typing import Any
 
 import pytest
 
+from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import DEFAULT_BOUNDS
-from gateway.catalog.watching import Watches
+from gateway.catalog.polling import VersionPollers
+from gateway.config.settings import (
+    AccessSettings,
+    DocumentsSettings,
+    LimitsSettings,
+    SubscriptionSettings,
+    TelemetrySettings,
+)
 from gateway.errors import Unauthenticated
-from gateway.graph.documents import Documents
-from gateway.graph.findings import Findings
-from gateway.graph.schema import CORE, SCHEMA
-from gateway.graph.wholes import Wholes
-from gateway.settings import AccessSettings, DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
+from gateway.execution.documents import Documents
+from gateway.execution.findings import Findings
+from gateway.execution.persisted_queries import PersistedQueries
+from gateway.execution.pipeline import Pipeline
+from gateway.execution.prepared import Prepared
+from gateway.execution.request_context import RequestContext
+from gateway.execution.response_cache import ResponseCache
+from gateway.http.requests import GraphQLRequest
+from gateway.schema.schema import CORE, SCHEMA
 from gateway.telemetry.observer import Observer
-from gateway.upstream.source import ANY
-from gateway.web.executor import Executor
-from gateway.web.gate import Gate
-from gateway.web.persisted import Persisted
-from gateway.web.prepared import Prepared
-from gateway.web.requests import Asked
-from gateway.web.scenes import Scene
+from gateway.upstream.caching_client import ANY
 from tests.access.doors import Clock, Ring
 from tests.subscriptions.conftest import WATCH, eventually, watching
-from tests.subscriptions.conftest import Scene as Guarded
+from tests.subscriptions.conftest import RequestContext as Guarded
 from tests.subscriptions.test_sockets import done, talk, told
 from tests.subscriptions.test_watching import document, registry
 from tests.upstream.simulated import in_turn, now, simulate
@@ -34,30 +40,32 @@ from tests.upstream.simulated import in_turn, now, simulate
 LIMITS = LimitsSettings()
 
 
-def watched(afterwards: Callable[[Scene], Scene]) -> tuple[list[Any], int]:
+def watched(afterwards: Callable[[RequestContext], RequestContext]) -> tuple[list[Any], int]:
     """The results of a subscription of a caller who has another scene after seven seconds, and how many still watch
     when it has ended."""
-    watches = Watches(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
-    documents, persisted = Documents(CORE, LIMITS, True), Persisted(DocumentsSettings())
+    watches = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
+    documents, persisted = Documents(CORE, LIMITS, True), PersistedQueries(DocumentsSettings())
     observer = Observer(TelemetrySettings())
-    executor = Executor(SCHEMA, documents, persisted, Gate(LIMITS), observer, watches, Wholes(0), Findings(0))
+    executor = Pipeline(
+        SCHEMA, documents, persisted, CallerRateLimiter(LIMITS), observer, watches, ResponseCache(0), Findings(0)
+    )
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
-        scene = Scene({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
+        scene = RequestContext({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
 
-        async def enter() -> Scene:
+        async def enter() -> RequestContext:
             return scene if now() < 7 else afterwards(scene)
 
         query = WATCH.replace("model-watched", "model-1").replace("approval", "approval raw")
-        prepared = executor.prepare(Asked(query), scene)
+        prepared = executor.prepare(GraphQLRequest(query), scene)
         assert isinstance(prepared, Prepared)
         return [json.loads(result.body) async for result in executor.stream(prepared, scene, enter)]
 
     return simulate(main()), watches.size
 
 
-def expired(scene: Scene) -> Scene:
+def expired(scene: RequestContext) -> RequestContext:
     raise Unauthenticated("a key that has expired")
 
 
@@ -71,7 +79,7 @@ def expired(scene: Scene) -> Scene:
     ids=["key expired", "registry no longer visible", "no longer allowed to see `raw`"],
 )
 def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
-    afterwards: Callable[[Scene], Scene], code: str
+    afterwards: Callable[[RequestContext], RequestContext], code: str
 ) -> None:
     results, left = watched(afterwards)
     assert results[0]["data"]["modelVersionChanged"]["approval"] == "PENDING"

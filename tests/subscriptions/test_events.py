@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.web import events
+from gateway.http import sse as events
 from tests.conftest import Client
 from tests.subscriptions.conftest import WATCH, Scene, eventually, watching
 

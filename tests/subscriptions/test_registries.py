@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import SubscriptionSettings
+from gateway.config.settings import SubscriptionSettings
 from gateway.twins import QianfanModel, Twins
 from tests.conftest import qianfan, served, settings
 from tests.subscriptions.conftest import eventually

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from gateway.settings import CacheSettings, ServerSettings
-from gateway.web import sockets
+from gateway.config.settings import CacheSettings, ServerSettings
+from gateway.http import websocket as sockets
 from tests.conftest import Client
 from tests.subscriptions.conftest import ID, WATCH, Scene, eventually, watching
 

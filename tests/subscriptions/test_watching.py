@@ -9,9 +9,10 @@ import pytest
 
 from gateway.catalog.ids import Ref, parse
 from gateway.catalog.operation import Operation
+from gateway.catalog.polling import Look, VersionPollers
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import Ask, Selection
-from gateway.catalog.watching import Look, Watches
+from gateway.catalog.selection import FieldRequest, Selection
+from gateway.config.settings import BreakerSettings, RetrySettings, SubscriptionSettings
 from gateway.errors import (
     NotFound,
     RegistryForbidden,
@@ -20,13 +21,12 @@ from gateway.errors import (
     TooManySubscriptions,
 )
 from gateway.registries import KINDS
-from gateway.settings import BreakerSettings, RetrySettings, SubscriptionSettings
-from gateway.upstream.source import Direct
+from gateway.upstream.caching_client import UncachedClient
 from tests.conftest import pai
 from tests.upstream.simulated import Scripted, guard, in_turn, now, simulate
 
 VERSION = parse("pai:model/model-1/version/0.1.0")
-SELECTION = Selection.of({Ask("approval"): {}, Ask("description"): {}})
+SELECTION = Selection.of({FieldRequest("approval"): {}, FieldRequest("description"): {}})
 
 Record = dict[Any, Any] | None
 
@@ -38,11 +38,11 @@ def document(approval: str = "Pending", **more: Any) -> dict[str, Any]:
 def registry(cloud: Scripted) -> Registry:
     settings = pai("http://127.0.0.1:9")
     one_try, patient = RetrySettings(attempts=1), BreakerSettings(failures=20)
-    return Registry(KINDS["pai"].of(settings), settings, Direct(guard(cloud, retry=one_try, breaker=patient)))
+    return Registry(KINDS["pai"].of(settings), settings, UncachedClient(guard(cloud, retry=one_try, breaker=patient)))
 
 
-def watches(**options: Any) -> Watches:
-    return Watches(SubscriptionSettings(**{"interval": 5.0, **options}), random=lambda: 0.5)
+def watches(**options: Any) -> VersionPollers:
+    return VersionPollers(SubscriptionSettings(**{"interval": 5.0, **options}), random=lambda: 0.5)
 
 
 async def told(registry: Registry, look: Look) -> Record:
@@ -50,7 +50,7 @@ async def told(registry: Registry, look: Look) -> Record:
     return await Operation({"pai": registry}, answers=look.answers).entity(VERSION, SELECTION)
 
 
-async def watch(watches: Watches, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
+async def watch(watches: VersionPollers, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
     """Everything that one watcher sees, and when."""
     async with aclosing(watches.watch(registry, ref)) as looks:
         return [(now(), await told(registry, look)) async for look in looks]
@@ -238,7 +238,7 @@ def test_pauses_vary_by_a_tenth_to_either_side() -> None:
         pauses.append(seconds)
 
     def look(chance: Callable[[], float]) -> Coroutine[Any, Any, Any]:
-        every = Watches(SubscriptionSettings(interval=5.0), sleep=sleep, random=chance)
+        every = VersionPollers(SubscriptionSettings(interval=5.0), sleep=sleep, random=chance)
         return watch(every, registry(in_turn(document(), document("Approved"))))
 
     async def main() -> None:
@@ -252,7 +252,7 @@ def test_pauses_vary_by_a_tenth_to_either_side() -> None:
 def test_looks_after_the_first_let_other_calls_go_first() -> None:
     waits: list[bool] = []
 
-    class Noting(Direct):
+    class Noting(UncachedClient):
         def fetch(self, destination: Any, request: Any, family: str, wanted: Any = None) -> Any:
             waits.append(wanted.background)
             return super().fetch(destination, request, family, wanted)

@@ -13,9 +13,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from gateway.settings import TelemetrySettings
+from gateway.config.settings import TelemetrySettings
+from gateway.http.request_ids import RequestIds
 from gateway.telemetry.observer import Observer
-from gateway.web.identified import Identified
 from tests.conftest import World, pai, served, settings
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -92,7 +92,7 @@ def test_no_two_processes_give_the_same_ids() -> None:
     """Also those that are forked after ids were made."""
     code = """
 import os
-from gateway.telemetry.identity import Identity
+from gateway.telemetry.request_ids import Identity
 def say():
     new = [Identity.of([]) for _ in range(100)]
     print(*(id for one in new for id in (one.request_id, one.trace_id, one.span_id)), flush=True)
@@ -131,7 +131,7 @@ async def test_an_answer_to_what_was_not_foreseen_has_its_ids() -> None:
     async def broken(request: Request) -> Response:
         raise LookupError("inside")
 
-    app = Identified(Starlette(routes=[Route("/", broken)]), observer := Observer(TelemetrySettings()))
+    app = RequestIds(Starlette(routes=[Route("/", broken)]), observer := Observer(TelemetrySettings()))
     said: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -150,7 +150,7 @@ async def test_a_websocket_is_told_its_ids_when_it_is_accepted() -> None:
         await websocket.accept()
         await websocket.close()
 
-    app = Identified(Starlette(routes=[WebSocketRoute("/", hello)]), Observer(TelemetrySettings()))
+    app = RequestIds(Starlette(routes=[WebSocketRoute("/", hello)]), Observer(TelemetrySettings()))
     said: list[Message] = []
 
     async def send(message: Message) -> None:

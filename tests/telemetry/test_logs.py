@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.settings import BreakerSettings, CacheSettings, LimitsSettings, RetrySettings
-from gateway.settings import TelemetrySettings as Telemetry
-from gateway.telemetry.facts import Call, State
-from gateway.telemetry.identity import CURRENT, Identity
+from gateway.config.settings import BreakerSettings, CacheSettings, LimitsSettings, RetrySettings
+from gateway.config.settings import TelemetrySettings as Telemetry
+from gateway.telemetry.events import Call, State
 from gateway.telemetry.logs import FORMATS, configure
 from gateway.telemetry.observer import Observer
-from gateway.telemetry.report import Report
+from gateway.telemetry.operation_log import OperationReport
+from gateway.telemetry.request_ids import CURRENT, Identity
 from tests.conftest import World, two_clouds
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -140,7 +140,7 @@ def without_times(line: str) -> str:
 
 
 async def test_a_caller_with_an_odd_name_is_told_on_one_line() -> None:
-    report = Report("query", caller='"odd"\n\u2028')
+    report = OperationReport("query", caller='"odd"\n\u2028')
     with written() as text:
         token = CURRENT.set(Identity.of([]))
         with Observer(Telemetry()).operation(report):
@@ -154,7 +154,7 @@ async def test_a_line_that_cannot_be_written_takes_no_other_along() -> None:
     with written() as text:
         token = CURRENT.set(Identity.of([]))
         for caller in ("one", "\ud800", "another"):
-            with Observer(Telemetry()).operation(Report(caller=caller)):
+            with Observer(Telemetry()).operation(OperationReport(caller=caller)):
                 pass
         CURRENT.reset(token)
         told = [line for line in text.getvalue().splitlines() if line.startswith("{")]
@@ -166,7 +166,7 @@ async def test_the_line_of_an_operation_says_what_it_was_when_it_ended() -> None
     call = Call("pai", "GetModel")
     with written() as text:
         token = CURRENT.set(Identity.of([(b"x-request-id", b"mine")]))
-        with Observer(Telemetry()).operation(Report(calls=[call])):
+        with Observer(Telemetry()).operation(OperationReport(calls=[call])):
             pass
         CURRENT.reset(token)
         call.state, call.attempts = State.MISS, 3

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway import twins
-from gateway.settings import BreakerSettings, CacheSettings, RetrySettings, Secret
-from gateway.settings import TelemetrySettings as Telemetry
+from gateway.config.settings import BreakerSettings, CacheSettings, RetrySettings, Secret
+from gateway.config.settings import TelemetrySettings as Telemetry
 from gateway.telemetry.metrics import Metrics, table
 from tests.conftest import Client, pai, served, settings, two_clouds
 from tests.telemetry.figures import Figures, scrape
@@ -188,7 +188,7 @@ async def test_applications_of_one_process_have_their_own_figures() -> None:
 
 
 async def test_metrics_have_a_port_of_their_own_and_are_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "gateway.web")
+    caplog.set_level(logging.INFO, "gateway.http")
     async with two_clouds(sections={"telemetry": Telemetry(metrics="port", metrics_port=0)}) as world:
         await world.gateway.query(MODEL)
         (port,) = re.findall(r"Metrics are on port (\d+)", caplog.text)

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, enable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
-from gateway.telemetry.facts import State
+from gateway.telemetry.events import State
 from gateway.telemetry.series import BUCKETS, Counts, Times
 
 HELP = 'Its "help", with a \\ in it.'

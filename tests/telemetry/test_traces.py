@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.settings import CacheSettings, RetrySettings
-from gateway.settings import TelemetrySettings as Telemetry
+from gateway.config.settings import CacheSettings, RetrySettings
+from gateway.config.settings import TelemetrySettings as Telemetry
 from tests.conftest import World, two_clouds
 
 otlp = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
@@ -181,7 +181,7 @@ WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None
 from gateway.app import create_app
-from gateway.settings import Settings, SettingsError, TelemetrySettings
+from gateway.config.settings import Settings, SettingsError, TelemetrySettings
 create_app(Settings())
 try:
     create_app(Settings(telemetry=TelemetrySettings(traces="http://collector:4318")))

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gateway.settings import BreakerSettings, Credentials, HedgingSettings, QuotaSettings, RetrySettings, Secret
-from gateway.upstream.guard import Guard
-from gateway.upstream.wire import Destination, Request, Scope, Standing
+from gateway.config.settings import BreakerSettings, Credentials, HedgingSettings, QuotaSettings, RetrySettings, Secret
+from gateway.upstream.messages import Destination, Request, Scope, StaticCredentials
+from gateway.upstream.resilient_client import ResilientClient
 
 T = TypeVar("T")
 
@@ -58,7 +58,14 @@ def now() -> float:
 
 def destination(registry: str = "pai", timeout: float = 8.0, account: str = "account") -> Destination:
     return Destination(
-        registry, Scope(account), {}, timeout, 0, lambda *_: {}, lambda _: None, Standing(Credentials("", Secret("")))
+        registry,
+        Scope(account),
+        {},
+        timeout,
+        0,
+        lambda *_: {},
+        lambda _: None,
+        StaticCredentials(Credentials("", Secret(""))),
     )
 
 
@@ -104,9 +111,9 @@ def guard(
     breaker: BreakerSettings | None = None,
     hedging: bool = False,
     random: Callable[[], float] = lambda: 0.5,
-) -> Guard:
+) -> ResilientClient:
     """A guard with the defaults but for what is given; by default chance is always a half."""
-    return Guard(
+    return ResilientClient(
         sender,
         retry or RetrySettings(),
         quota or QuotaSettings(),

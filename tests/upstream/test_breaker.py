@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway import errors
+from gateway.config.settings import BreakerSettings, QuotaSettings, RetrySettings
 from gateway.errors import RegistryError, RegistryResting, RegistryThrottled, RegistryUnavailable
-from gateway.settings import BreakerSettings, QuotaSettings, RetrySettings
-from gateway.upstream.breaker import Breaker, State
+from gateway.upstream.circuit_breaker import Breaker, BreakerState
 from tests.upstream.simulated import Scripted, destination, guard, in_turn, now, request, simulate
 
 FAILURES: list[type[RegistryError]] = [
@@ -55,10 +55,10 @@ class Machine(RuleBasedStateMachine):
         self.opened, self.rest = -1.0, 0.0
 
     @property
-    def expected(self) -> State:
+    def expected(self) -> BreakerState:
         if not self.rest:
-            return State.CLOSED
-        return State.OPEN if self.time < self.opened + self.rest else State.HALF_OPEN
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if self.time < self.opened + self.rest else BreakerState.HALF_OPEN
 
     @rule(seconds=st.sampled_from([0.1, 1, 5, 10, 29, 60]))
     def time_passes(self, seconds: float) -> None:
@@ -66,9 +66,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def a_call_begins(self) -> None:
-        if self.expected is State.CLOSED:
+        if self.expected is BreakerState.CLOSED:
             self.running.append(Call(self.breaker))
-        elif self.expected is State.HALF_OPEN and self.probe is None:
+        elif self.expected is BreakerState.HALF_OPEN and self.probe is None:
             self.probe = Call(self.breaker)
         else:
             with pytest.raises(RegistryResting) as caught:
@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
     def calls_end(self, data: st.DataObject, error: RegistryError | None, times: int) -> None:
         for _ in range(min(times, len(self.running))):
             self.running.pop(data.draw(st.integers(0, len(self.running) - 1))).end(error)
-            if self.expected is not State.CLOSED:
+            if self.expected is not BreakerState.CLOSED:
                 continue
             self.recent = [*self.recent, (self.time, type(error) in FAILURES)][-20:]
             counted = [failed for at, failed in self.recent if at > self.time - 30]
@@ -129,14 +129,14 @@ def test_an_answer_never_counts_however_unwelcome(kind: type[RegistryError]) -> 
     breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
     for _ in range(100):
         Call(breaker).end(kind("pai"))
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_few_failures_among_many_answers_do_not_open_it() -> None:
     breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
     for number in range(100):
         Call(breaker).end(RegistryUnavailable("pai") if number % 5 in (1, 3) else None)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
@@ -147,7 +147,7 @@ def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
     Call(breaker).end(ZeroDivisionError())
     states = [breaker.state]
     Call(breaker).end(None)
-    assert [*states, breaker.state] == [State.HALF_OPEN, State.CLOSED]
+    assert [*states, breaker.state] == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
 
 def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back() -> None:
@@ -158,8 +158,8 @@ def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back
         for _ in range(5):
             with pytest.raises(RegistryUnavailable):
                 await way.send(destination(), request())
-        assert way.state("pai") is State.OPEN
-        assert way.state("qianfan") is State.CLOSED
+        assert way.state("pai") is BreakerState.OPEN
+        assert way.state("qianfan") is BreakerState.CLOSED
         await asyncio.sleep(4 - now())
         with pytest.raises(RegistryResting) as caught:
             await way.send(destination(), request())
@@ -172,8 +172,10 @@ def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back
     assert error.retry_after == pytest.approx(6, abs=0.1)
 
 
-@pytest.mark.parametrize(("probe", "state"), [({}, State.CLOSED), (RegistryUnavailable("pai"), State.OPEN)])
-def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: State) -> None:
+@pytest.mark.parametrize(
+    ("probe", "state"), [({}, BreakerState.CLOSED), (RegistryUnavailable("pai"), BreakerState.OPEN)]
+)
+def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: BreakerState) -> None:
     well: list[Any] = []
 
     async def answering(destination: Any, request: Any) -> Any:
@@ -192,7 +194,7 @@ def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: St
                 await way.send(destination(), request())
         await asyncio.sleep(11)
         well.append(True)
-        assert way.state("pai") is State.HALF_OPEN
+        assert way.state("pai") is BreakerState.HALF_OPEN
         outcomes = await asyncio.gather(
             *(way.send(destination(), request()) for _ in range(50)), return_exceptions=True
         )
@@ -225,7 +227,7 @@ def test_a_cancelled_probe_leaves_its_place_to_the_next() -> None:
         probe.cancel()
         await asyncio.wait((probe,))
         assert await way.send(destination(), request()) == {}
-        assert way.state("pai") is State.CLOSED
+        assert way.state("pai") is BreakerState.CLOSED
 
     simulate(run())
 
@@ -235,7 +237,7 @@ def test_being_throttled_opens_it_only_when_slowing_down_has_not_helped() -> Non
 
     async def run() -> float:
         way = guard(sender, retry=ONCE)
-        while way.state("pai") is State.CLOSED:
+        while way.state("pai") is BreakerState.CLOSED:
             with pytest.raises(RegistryThrottled):
                 await way.send(destination(), request())
             await asyncio.sleep(0.5)

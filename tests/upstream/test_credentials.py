@@ -13,16 +13,16 @@ import pytest
 
 from gateway import twins
 from gateway.catalog.registry import Registry
-from gateway.configuration import load
+from gateway.config.loading import load
+from gateway.config.settings import Credentials, RegistrySettings, Secret, SettingsError
 from gateway.errors import RegistryKeyless
 from gateway.registries import KINDS
 from gateway.registries.qianfan import QianfanSettings
-from gateway.settings import Credentials, RegistrySettings, Secret, SettingsError
 from gateway.twins import Twins
-from gateway.twins.gatekeeper import PAI_EXPIRED_STS_TOKEN
+from gateway.twins.signature_check import PAI_EXPIRED_STS_TOKEN
 from gateway.upstream import credentials
+from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.credentials import FromCommand, Renewing, parse
-from gateway.upstream.source import Direct
 from tests.conftest import Client, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -237,7 +237,7 @@ async def test_qianfan_takes_temporary_keys_too(clock: Clock, tmp_path: Path) ->
 
 def scope(**options: Any) -> str:
     one: RegistrySettings = pai("http://127.0.0.1:9", **options)
-    return Registry(KINDS["pai"], one, Direct(None)).destination.scope.digest  # type: ignore[arg-type]
+    return Registry(KINDS["pai"], one, UncachedClient(None)).destination.scope.digest  # type: ignore[arg-type]
 
 
 def test_what_is_kept_belongs_to_the_account_where_it_is_said_and_else_to_the_key() -> None:

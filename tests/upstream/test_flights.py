@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.errors import RegistryError, RegistryRejected, RegistryResting
-from gateway.telemetry.facts import CURRENT, SILENT, Call, State
-from gateway.upstream.flights import Flights
-from gateway.upstream.source import Direct
-from gateway.upstream.wire import Destination, Request
+from gateway.telemetry.events import CURRENT, NO_EVENTS, Call, State
+from gateway.upstream.caching_client import UncachedClient
+from gateway.upstream.messages import Destination, Request
+from gateway.upstream.single_flight import SingleFlight
 from tests.upstream.simulated import destination, request
 
 
@@ -39,7 +39,7 @@ class Registry:
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         self.asked.append(request.call)
-        with SILENT.attempt(destination.registry, request.call, request.method):
+        with NO_EVENTS.attempt(destination.registry, request.call, request.method):
             await self.go.wait()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -48,7 +48,7 @@ class Registry:
 
 async def test_fifty_calls_have_left_before_whoever_asks_goes_on() -> None:
     registry = Registry()
-    direct = Direct(registry)
+    direct = UncachedClient(registry)
     calls = [f"Get{number}" for number in range(50)]
     sent = [direct.fetch(destination(), request(call), "objects") for call in calls]
     assert registry.asked == calls
@@ -65,7 +65,7 @@ async def test_a_call_that_fails_before_it_waits_has_failed_when_it_is_asked_for
             raise RegistryResting(destination.registry)
 
     resting = Resting()
-    direct = Direct(resting)
+    direct = UncachedClient(resting)
     for times in (1, 2):
         sent = direct.fetch(destination(), request(), "objects")
         assert isinstance(sent.exception(), RegistryResting)
@@ -75,7 +75,7 @@ async def test_a_call_that_fails_before_it_waits_has_failed_when_it_is_asked_for
 @pytest.mark.parametrize("error", [RegistryRejected("pai"), ZeroDivisionError()])
 async def test_all_who_share_a_call_hear_of_its_failure_but_those_who_left(error: Exception) -> None:
     registry = Registry(error)
-    direct = Direct(registry)
+    direct = UncachedClient(registry)
     first, *others = [direct.fetch(destination(), request(), "objects") for _ in range(4)]
     first.cancel()
     registry.go.set()
@@ -86,7 +86,7 @@ async def test_all_who_share_a_call_hear_of_its_failure_but_those_who_left(error
 
 async def test_requests_count_for_the_question_that_caused_them_and_each_question_says_how_it_was_answered() -> None:
     registry = Registry()
-    direct = Direct(registry)
+    direct = UncachedClient(registry)
     questions = [Call("pai", "ListModels") for _ in range(3)]
     sent = []
     for question in questions:
@@ -104,7 +104,7 @@ async def test_a_question_whose_registry_fails_says_why() -> None:
     registry = Registry(RegistryRejected("pai"))
     question = Call("pai", "ListModels")
     before = CURRENT.set(question)
-    sent = Direct(registry).fetch(destination(), request(), "objects")
+    sent = UncachedClient(registry).fetch(destination(), request(), "objects")
     CURRENT.reset(before)
     assert question.state is None, "not yet"
     registry.go.set()
@@ -121,7 +121,7 @@ async def test_a_call_has_a_task_of_its_own_from_when_it_wants_one() -> None:
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
 
-    waiting, flights = Waiting(), Flights[None]()
+    waiting, flights = Waiting(), SingleFlight[None]()
     flights.start("call", call(), waiting)
     with pytest.raises(TimeoutError):
         await waiting.end
@@ -137,7 +137,7 @@ async def test_all_steps_of_a_call_have_one_context_which_is_nobody_elses() -> N
         said.reset(token)  # which can only be done where it was set
         return heard
 
-    flights = Flights[str]()
+    flights = SingleFlight[str]()
     said.set("mine")
     waiting = [Waiting(), Waiting()]
     later: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,7 +158,7 @@ async def test_who_waits_for_a_call_that_is_given_up_waits_no_longer(pause: bool
             await asyncio.sleep(0)
         await never
 
-    waiting, flights = Waiting(), Flights[None]()
+    waiting, flights = Waiting(), SingleFlight[None]()
     flights.start("call", call(), waiting)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -171,7 +171,7 @@ async def test_who_waits_for_a_call_that_is_given_up_waits_no_longer(pause: bool
 async def test_what_is_under_way_ends_with_the_source_of_answers() -> None:
     """Also what nobody waits for, such as a refresh."""
     registry = Registry()
-    direct = Direct(registry)
+    direct = UncachedClient(registry)
     sent = [direct.fetch(destination(), request(call), "objects") for call in ("GetA", "GetB")]
     sent[1].cancel()
     direct.close()

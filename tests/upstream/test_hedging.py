@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.config.settings import RetrySettings
 from gateway.errors import RegistryUnavailable
-from gateway.settings import RetrySettings
 from tests.upstream.simulated import Scripted, destination, guard, now, request, simulate
 
 PLAIN = 0.1

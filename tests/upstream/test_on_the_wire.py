@@ -11,14 +11,14 @@ import pytest
 
 from gateway import twins
 from gateway.app import registries
+from gateway.config.settings import Credentials, RetrySettings
 from gateway.errors import RegistryForbidden, RegistryThrottled, RegistryUnavailable, RegistryUnreachable
 from gateway.registries import KINDS
-from gateway.settings import Credentials, RetrySettings
-from gateway.telemetry.facts import State
+from gateway.telemetry.events import State
 from gateway.twins import Twins
-from gateway.upstream.source import Direct
-from gateway.upstream.transport import Transport
-from gateway.upstream.wire import Destination, Request
+from gateway.upstream.caching_client import UncachedClient
+from gateway.upstream.http_client import HttpClient
+from gateway.upstream.messages import Destination, Request
 from tests.conftest import pai, qianfan, settings
 from tests.upstream.simulated import guard
 
@@ -29,10 +29,10 @@ AT_ONCE = RetrySettings(backoff=0)
 class Cloud:
     """The twins, and a guarded way to ask a registry's list of models; keeps the nonces that went out."""
 
-    def __init__(self, served: Twins, transport: Transport) -> None:
+    def __init__(self, served: Twins, transport: HttpClient) -> None:
         self.twins, self.nonces = served, list[str]()
         self.guard = guard(transport, retry=AT_ONCE)
-        ways = registries(settings(pai(served.url), qianfan(served.url)), Direct(transport))
+        ways = registries(settings(pai(served.url), qianfan(served.url)), UncachedClient(transport))
         self.destinations = {name: self.noting(way.destination) for name, way in ways.items()}
 
     def noting(self, destination: Destination) -> Destination:
@@ -55,7 +55,7 @@ class Cloud:
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Cloud]:
-    async with twins.serving(models=20) as served, Transport() as transport:
+    async with twins.serving(models=20) as served, HttpClient() as transport:
         yield Cloud(served, transport)
 
 
@@ -124,7 +124,7 @@ async def test_one_registry_that_fails_leaves_the_other_alone(cloud: Cloud) -> N
 async def test_without_a_cache_those_who_ask_the_same_at_once_share_a_call_and_none_depends_on_another(
     cloud: Cloud,
 ) -> None:
-    direct, destination = Direct(cloud.guard), cloud.destinations["pai"]
+    direct, destination = UncachedClient(cloud.guard), cloud.destinations["pai"]
     call = next(one.call for one in KINDS["pai"].streams if one.call.name == PROBES["pai"])
     first, *others = [direct.fetch(destination, call.request(()), "lists") for _ in range(4)]
     await asyncio.sleep(0)

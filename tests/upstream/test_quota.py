@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
-from gateway.settings import QuotaSettings, RetrySettings
-from gateway.upstream.quota import CALM, FALL, Clock, Governor
+from gateway.upstream.rate_limiter import CALM, FALL, Clock, RateLimiter
 from tests.upstream.simulated import Scripted, destination, guard, now, request, simulate
 
 Limit = Callable[[], bool]
 
 
-def governor(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> Governor:
-    return Governor(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
+def governor(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
+    return RateLimiter(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
 
 
 @asynccontextmanager
-async def place(quota: Governor, *, refresh: bool = False, patience: float = 1000) -> AsyncIterator[None]:
+async def place(quota: RateLimiter, *, refresh: bool = False, patience: float = 1000) -> AsyncIterator[None]:
     """Around one call, as the guard makes it."""
     if not quota.enter(now(), refresh=refresh):
         await quota.wait("pai", refresh=refresh, patience=patience)
@@ -36,7 +36,7 @@ async def place(quota: Governor, *, refresh: bool = False, patience: float = 100
     quota.leave(None)
 
 
-async def use(quota: Governor, seconds: float = 0, *, refresh: bool = False, patience: float = 1000) -> float:
+async def use(quota: RateLimiter, seconds: float = 0, *, refresh: bool = False, patience: float = 1000) -> float:
     """Take a place for some seconds; the time when it was got."""
     async with place(quota, refresh=refresh, patience=patience):
         got = now()
@@ -44,7 +44,7 @@ async def use(quota: Governor, seconds: float = 0, *, refresh: bool = False, pat
     return got
 
 
-async def throttle(quota: Governor) -> None:
+async def throttle(quota: RateLimiter) -> None:
     with pytest.raises(RegistryThrottled):
         async with place(quota):
             raise RegistryThrottled("pai")
@@ -138,7 +138,7 @@ Step = tuple[float, float, float | None, bool, bool]
     )
 )
 def test_whoever_leaves_and_however_no_place_is_lost(steps: list[Step]) -> None:
-    async def one(quota: Governor, start: float, length: float, refresh: bool, fails: bool) -> None:
+    async def one(quota: RateLimiter, start: float, length: float, refresh: bool, fails: bool) -> None:
         await asyncio.sleep(start)
         async with place(quota, refresh=refresh, patience=5):
             assert quota.in_flight <= 2

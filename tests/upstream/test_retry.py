@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import errors
+from gateway.config.settings import BreakerSettings, QuotaSettings, RetrySettings
 from gateway.errors import (
     RegistryError,
     RegistryResting,
@@ -15,7 +16,6 @@ from gateway.errors import (
     RegistryUnavailable,
     RegistryUnreachable,
 )
-from gateway.settings import BreakerSettings, QuotaSettings, RetrySettings
 from gateway.upstream.retry import RESERVE, Retry
 from tests.upstream.simulated import Scripted, destination, guard, in_turn, now, request, simulate
 

@@ -1,0 +1,40 @@
+"""What is kept, for operators: `GET /cache` shows it, `DELETE /cache` forgets it on every replica."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.catalog.ids import parse
+from gateway.errors import Forbidden, InvalidId, Unauthenticated
+from gateway.http.authentication import RequestAuthenticator, denied
+
+
+class CacheEndpoint:
+    """The endpoint, open to callers with the role ``admin``.
+
+    ``DELETE`` takes ``registry`` (all of its answers) or ``id`` (those that may tell of one object), or neither for
+    all of this gateway's registries, and answers how many this process forgot.
+    """
+
+    def __init__(self, entrance: RequestAuthenticator) -> None:
+        self.entrance = entrance
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            await self.entrance.caller(request, "admin")
+        except (Unauthenticated, Forbidden) as refusal:
+            return denied(refusal)
+        cache, registries = request.state.cache, request.state.registries
+        if cache is None:
+            return JSONResponse({"error": "Nothing is kept: the cache is not enabled."}, 404)
+        if request.method == "GET":
+            return JSONResponse(cache.stats())
+        name, text = request.query_params.get("registry"), request.query_params.get("id")
+        try:
+            ref = None if text is None else parse(text)
+        except InvalidId as error:
+            return JSONResponse({"error": str(error)}, 400)
+        names = list(registries) if ref is None and name is None else [name if ref is None else ref.registry]
+        if any(one not in registries for one in names):
+            return JSONResponse({"error": "There is no such registry."}, 400)
+        prefixes = [prefix for one in names for prefix in registries[one].prefixes(ref)]
+        return JSONResponse({"purged": sum([await cache.purge(prefix) for prefix in prefixes])})

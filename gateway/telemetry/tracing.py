@@ -1,0 +1,145 @@
+"""Spans for OpenTelemetry: one for each HTTP request, for each operation, and for each request to a registry.
+
+Sources: OpenTelemetry's semantic conventions for HTTP spans and for GraphQL server spans. Left out on purpose are
+``server.address`` and ``url.full`` of registries, ``graphql.document``, and texts of exceptions; the document's hash
+stands in ``graphql.document.hash``. Nothing of a trace is sent to registries.
+
+The library is an optional extra, and is imported only when traces are asked for.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway import __version__
+from gateway.config.settings import SettingsError
+from gateway.errors import NotFound, RegistryError
+from gateway.telemetry.events import Attempt
+from gateway.telemetry.operation_log import Exchange, OperationReport
+from gateway.telemetry.request_ids import Identity
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+EXPORT = 2.0
+"""Seconds that sending some spans may take, with all attempts: as long may the end of the gateway wait for it."""
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+
+
+class Tracing:
+    """Sends spans by OTLP over HTTP to a collector at ``url``; what else OpenTelemetry can be told, such as a sampler,
+    is read by it from its own ``OTEL_`` variables. Raises `SettingsError` where the extra is not installed."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            from opentelemetry import trace
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ImportError:
+            reason = "telemetry.traces: OpenTelemetry is not installed: pip install 'registry-gateway[otel]'"
+            raise SettingsError((reason,)) from None
+        self.trace = trace
+        resource = Resource.create({"service.name": "registry-gateway", "service.version": __version__})
+        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT)))
+        self.tracer = self.provider.get_tracer("gateway", __version__)
+
+    @contextmanager
+    def span(
+        self, name: str, kind: str, attributes: Mapping[str, Any], parent: "Context | None" = None
+    ) -> "Iterator[Span]":
+        """A span around what is done, within the one before it if no other ``parent`` is given."""
+        with self.tracer.start_as_current_span(
+            name,
+            parent,
+            self.trace.SpanKind[kind],
+            {name: value for name, value in attributes.items() if value is not None},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            yield span
+
+    def fail(self, span: "Span", code: str) -> None:
+        span.set_attribute("error.type", code)
+        span.set_status(self.trace.StatusCode.ERROR)
+
+    @contextmanager
+    def request(self, exchange: Exchange) -> Iterator[None]:
+        """Around an HTTP request; its identity takes on that of the span."""
+        method = exchange.method if exchange.method in METHODS else "_OTHER"
+        attributes = {"http.request.method": method}
+        with self.span(method, "SERVER", attributes, self.parent(exchange.identity)) as span:
+            of = span.get_span_context()
+            ids = {"trace_id": f"{of.trace_id:032x}", "span_id": f"{of.span_id:016x}"}
+            exchange.identity = replace(exchange.identity, **ids, sampled=of.trace_flags.sampled)
+            try:
+                yield
+            finally:
+                if exchange.path is not None:
+                    span.update_name(f"{method} {exchange.path}")
+                    span.set_attribute("http.route", exchange.path)
+                if exchange.status is not None:
+                    span.set_attribute("http.response.status_code", exchange.status)
+                if exchange.status is None or exchange.status >= 500:
+                    self.fail(span, str(exchange.status or "no answer"))
+
+    def parent(self, identity: Identity) -> "Context":
+        """The caller's part of the trace; none where it did not say."""
+        from opentelemetry.context import Context
+
+        if identity.parent_id is None:
+            return Context()
+        flags = self.trace.TraceFlags(identity.sampled)
+        ids = int(identity.trace_id, 16), int(identity.parent_id, 16)
+        remote = self.trace.SpanContext(*ids, is_remote=True, trace_flags=flags)
+        return self.trace.set_span_in_context(self.trace.NonRecordingSpan(remote), Context())
+
+    @contextmanager
+    def operation(self, report: OperationReport) -> Iterator[None]:
+        """Around an operation."""
+        with self.span("GraphQL operation", "INTERNAL", {}) as span:
+            try:
+                yield
+            finally:
+                told = report.told()
+                if report.type != "unknown":
+                    span.update_name(report.type)
+                    span.set_attribute("graphql.operation.type", report.type)
+                for name, value in (
+                    ("graphql.operation.name", told["operation_name"]),
+                    ("graphql.document.hash", report.document),
+                    ("gateway.caller", report.caller),
+                ):
+                    if value is not None:
+                        span.set_attribute(name, value)
+                if report.codes:
+                    self.fail(span, next(iter(report.codes)))
+
+    @contextmanager
+    def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> Iterator[None]:
+        """Around one request to a registry."""
+        attributes = {
+            "http.request.method": method,
+            "http.request.resend_count": attempt.earlier or None,
+            "gateway.registry": registry,
+            "gateway.call": call,
+        }
+        with self.span(f"{method} {call}", "CLIENT", attributes) as span:
+            try:
+                yield
+            except RegistryError as error:
+                if not isinstance(error, NotFound):
+                    self.fail(span, error.code)
+                raise
+            finally:
+                if attempt.status is not None:
+                    span.set_attribute("http.response.status_code", attempt.status)
+
+    def close(self) -> None:
+        """Send what is left to send; this may block."""
+        self.provider.shutdown()
