@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from gateway.catalog.plan import Bound
+from gateway.catalog.query_plan import Bound
 from gateway.catalog.registry import Registry
 from gateway.errors import RegistryUnavailable
 from gateway.registries.pai import GET_MODEL, PAI
@@ -91,7 +91,7 @@ class Accounts(RuleBasedStateMachine):
     @rule(replica=st.sampled_from([0, 1]), name=NAMES)
     def purge(self, replica: int, name: str) -> None:
         async def run() -> None:
-            for prefix in self.replicas[replica][name].prefixes():
+            for prefix in self.replicas[replica][name].cache_prefixes():
                 await self.caches[replica].purge(prefix)
 
         self.runner.run(run())

@@ -1,13 +1,13 @@
-"""How far one operation may go."""
+"""Limits of one operation."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far lists are read that have to be sorted or filtered here: rows of one list for one page, and rows that
-    cost a call of their own each; how many seconds an operation may take, and how many calls it may make; and how much
-    may be asked at once: rows of a page, ids, and references of other subgraphs."""
+    """Limits of one operation: ``rows`` of one list that are read for one page where the gateway sorts or filters it,
+    ``detail_rows`` where each of them costs a call; ``seconds`` until its deadline; upstream ``calls``; and the sizes
+    of a page, of a list of ids, and of a list of references from other subgraphs."""
 
     rows: int
     detail_rows: int

@@ -1,12 +1,63 @@
-"""What an operation costs, in upstream calls: a sum that can be compared with a limit, and lines that can be read."""
+"""The cost of an operation in upstream calls, computed from its query plan before any call is made.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+Each plan is walked with references that stand for many: one row for all rows of a page, one version for the versions of
+each row. The cost is an upper bound: an answer that may leave a field open does, an id names nothing, a filter lets
+hardly a row pass. Cached answers and retries are not considered.
+
+What nobody can know is assumed: pages are as long as requested, few rows of a list share one value to sort by, and
+`UNCOUNTED` stands for lists inside an object. An operation that meets worse ends with an error at its limit of calls.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.fetch import Calls
+from gateway.catalog.filters import ListFilter, camel, plan_filter
+from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.lists import (
+    ListArguments,
+    Reach,
+    first_call,
+    is_canonical,
+    needs_rows,
+    reach_of,
+    takes_part,
+)
+from gateway.catalog.query_plan import (
+    CREATED_AT,
+    BoundCall,
+    ChildResolver,
+    Choice,
+    DeferredResolver,
+    EntityPlan,
+    Fetch,
+    ListedVersionResolver,
+    NamedVersionResolver,
+    OwnerResolver,
+    Resolver,
+    Sources,
+    ValueResolver,
+    VersionList,
+    Versions,
+    bind,
+    choose_calls,
+)
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection, initial_rows, sub_selection
+from gateway.errors import BadInput
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
+from gateway.registries.kind import Call, Keys
+from gateway.telemetry.events import Call as CallRecord
+
+UNCOUNTED: Final = 4
+"""The assumed number of versions of a model whose registry sends them all at once, and of algorithms that a version was
+trained with."""
 
 
 class Line(NamedTuple):
-    """One call of a plan: where in the answer it is first needed, what is called, how many times at most, and why."""
+    """One call of a plan: the path in the answer that needs it first, the call, how many times at most, and why."""
 
     path: str
     registry: str
@@ -19,8 +70,8 @@ class Line(NamedTuple):
 class Cost:
     """The calls of an operation.
 
-    All of ``lines`` may be made. ``rows`` has, for each list, what its rows cost in each form that they may come in: a
-    page has only so many rows, so that the dearest form counts.
+    All of ``lines`` may be made. ``rows`` has, for each list, the cost of its rows in each layout that they may have: a
+    page has only so many rows, so that the most expensive layout counts.
     """
 
     lines: tuple[Line, ...] = ()
@@ -30,11 +81,326 @@ class Cost:
     def calls(self) -> int:
         """How many calls are made at most."""
         return sum(line.times for line in self.lines) + sum(
-            max((form.calls for form in forms), default=0) for forms in self.rows
+            max((layout.calls for layout in layouts), default=0) for layouts in self.rows
         )
 
     def __iter__(self) -> Iterator[Line]:
         yield from self.lines
-        for forms in self.rows:
-            for form in forms:
-                yield from form
+        for layouts in self.rows:
+            for layout in layouts:
+                yield from layout
+
+
+Lines = dict[BoundCall, Line]
+
+
+@dataclass(slots=True)
+class CostEstimate:
+    """The cost of an operation, added up root field by root field.
+
+    ``many`` is the number of objects for which a placeholder key stands. A call without placeholders among its keys is
+    made once in the whole operation.
+    """
+
+    registries: Mapping[str, Registry]
+    bounds: Bounds
+    bindings: Bindings = field(default_factory=dict)
+    many: dict[str, int] = field(default_factory=dict)
+    _once: Lines = field(default_factory=dict)
+    _layouts: list[tuple[Lines, ...]] = field(default_factory=list)
+    _lines: Lines = field(default_factory=dict)
+    _apart: set[Ref] = field(default_factory=set)
+    _seen: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._lines = self._once
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of everything that was added."""
+        rows = tuple(tuple(Cost(sorted_lines(lines)) for lines in layouts) for layouts in self._layouts)
+        return Cost(sorted_lines(self._once), rows)
+
+    def add_entity(self, path: str, ref: Ref, selection: Selection) -> None:
+        """Add one object that the client names; ``path`` is its response key."""
+        kind = self.registries[ref.registry].kind
+        plan = EntityPlan.of(kind, ref.entity, selection.with_existence)
+        self._plan(path, ref, plan.variant(is_canonical(kind, ref)))
+
+    def add_list(self, path: str, entity: str, request: FieldRequest, selection: Selection) -> None:
+        """Add one merged page of all registries' objects of a type; one that will be refused costs nothing."""
+        try:
+            arguments = ListArguments.of(entity, request, self.registries, self.bounds.page_rows)
+        except BadInput:
+            return
+        layouts: dict[tuple[str, EntityLayout], Lines] = {}
+        for registry in self.registries.values() if needs_rows(selection) else ():
+            for stream in registry.kind.streams if takes_part(registry, arguments.filter) else ():
+                call, rows = stream.call, stream.call.rows
+                if stream.entity != entity or rows is None or rows.shape is None:
+                    continue
+                applied = plan_filter(registry.kind, entity, call, stream.facts, arguments.filter)
+                if applied.impossible:
+                    continue
+                name, layout = f"{registry.name}/{stream.name}", rows.shape
+                reach = reach_of(self.bounds, registry.kind, layout, call, applied, arguments.scope.order)
+                start, pages = pages_read(name, call, reach, applied, arguments)
+                first = first_call(registry.name, stream, applied, arguments.scope.order)._replace(page=start)
+                self._count(path, first, f"list {stream.name}", pages)
+                read = Ref(registry.name, entity, (self._placeholder(f"{path} read of {name}", pages * length(call)),))
+                self._plan(path, read, EntityPlan.of(registry.kind, entity, applied.needs, (layout,)))
+                if (registry.name, layout) not in layouts:
+                    self._lines = layouts[registry.name, layout] = {}
+                    row = Ref(registry.name, entity, (self._placeholder(f"{path} of {name}", arguments.size),))
+                    self._rows(path, row, (layout,), (), selection)
+                    self._lines = self._once
+        self._layouts.append(tuple(layouts.values()))
+
+    # Plans
+
+    def _plan(self, path: str, ref: Ref, plan: EntityPlan, version: Ref | None = None) -> None:
+        """Add what a plan costs: its resolvers, then the calls for what is, or may be, missing."""
+        state = id(self._lines), ref, id(plan), version
+        if state in self._seen:
+            return
+        self._seen.add(state)
+        for resolver in plan.resolvers:
+            self._resolver(path, ref, plan, resolver)
+        missing = plan.still_missing([one.request for one in plan.resolvers if not one.certain])
+        if not missing:
+            return
+        step = plan.step(missing)
+        fetches = [
+            (one, bind(ref if version is None or not one.through_version else version, one.call))
+            for one in step.fetches
+        ]
+        fetches += self._chosen(ref, version, plan, step.choices, [bound for _, bound in fetches])
+        reasons: dict[BoundCall, list[str]] = {}
+        for fetch, bound in fetches:
+            reasons.setdefault(bound, []).extend(map(reason_of, fetch.fields))
+        for bound, fields in reasons.items():
+            self._count(path, bound, ", ".join(fields))
+        for fetch, _ in fetches:
+            self._plan(path, ref, fetch.then, version)
+            if not fetch.certain:
+                self._plan(path, ref, fetch.otherwise, version)
+
+    def _chosen(
+        self, ref: Ref, version: Ref | None, plan: EntityPlan, choices: tuple[Choice, ...], made: list[BoundCall]
+    ) -> list[tuple[Fetch, BoundCall]]:
+        """The calls for an object's choices. Where it stands for many, these are chosen together, unless they come one
+        by one: one call may be about all of them."""
+        if not choices:
+            return []
+
+        def target(through_version: bool) -> Ref:
+            return version if through_version and version is not None else ref
+
+        def times(bound: BoundCall) -> int:
+            return self._objects(bound.keys)
+
+        alternatives = [[bind(target(through), call) for call, through in choice.calls] for choice in choices]
+        wide = [[one for one in calls if times(one) == min(map(times, calls))] for calls in alternatives]
+        plans = [choose_calls(alternatives, made)]
+        if ref not in self._apart:
+            plans.append(choose_calls(wide, made))
+        chosen = min(plans, key=lambda calls: sum(map(times, set(calls))))
+        return [
+            (plan.fetch(*choice.calls[calls.index(bound)], choice.fields), bound)
+            for choice, calls, bound in zip(choices, alternatives, chosen, strict=True)
+        ]
+
+    def _resolver(self, path: str, ref: Ref, plan: EntityPlan, resolver: Resolver) -> None:
+        request, below = resolver.request, resolver.below
+        inner = f"{path}.{camel(request.field)}"
+        match resolver:
+            case DeferredResolver():
+                deferred = EntityPlan.of(
+                    plan.kind, plan.entity, below, plan.sources, owner=plan.owner, canonical=plan.canonical
+                )
+                self._plan(path, ref, deferred)
+            case OwnerResolver():
+                self._plan(inner, ref.owner, resolver.plan, ref)
+            case NamedVersionResolver():
+                self._plan(inner, ref.version(self._bound(request).argument("name")), resolver.plan)
+            case ListedVersionResolver():
+                for _, found, child_plan in resolver.lists:
+                    self._plan(inner, ref.version(self._part(ref, str(request), 1)), child_plan)
+                    if found.instead is not NOT_PROVIDED:
+                        break
+            case ChildResolver():
+                for _, found, child_plan in resolver.children:
+                    several = found.instead is Rows
+                    child = ref.version(self._part(ref, str(request), UNCOUNTED if several else 1))
+                    for one in (plan.child(found, CREATED_AT), child_plan) if several else (child_plan,):
+                        self._plan(inner, child, one)
+                    if found.instead is not NOT_PROVIDED:
+                        break
+            case Versions() if resolver.filtered is not None:
+                self._versions(inner, ref, request, resolver.filtered, below, listed=False)
+            case Versions():
+                for _, versions in resolver.lists:
+                    self._versions(inner, ref, request, versions, below, listed=True)
+                    if versions.field.instead is not NOT_PROVIDED:
+                        break
+            case ValueResolver():
+                for _, found in resolver.fields:
+                    self._value(inner, ref, found, below)
+                    if found.instead is not NOT_PROVIDED:
+                        break
+
+    def _value(self, path: str, ref: Ref, found: Field, selection: Selection) -> None:
+        """Add the objects that a value refers to."""
+        table = found.table or {}
+        for request, below in selection.items() if table else ():
+            inner = table[request.field]
+            if inner.lookup is None:
+                self._value(path, ref, inner, below)
+                continue
+            kind = self.registries[ref.registry].kind
+            lookup = kind.lookups[inner.lookup]
+            key = self._part(ref, path, UNCOUNTED)
+            bound = BoundCall(ref.registry, lookup.call, tuple(key for _ in lookup.call.takes))
+            self._count(path, bound, camel(inner.lookup))
+            rows = lookup.call.rows
+            sources: Sources = () if rows is None or rows.shape is None else (rows.shape,)
+            one, is_owner = Ref(ref.registry, "Algorithm", (key,)), lookup.entity == "Algorithm"
+            plan = EntityPlan.of(
+                kind,
+                lookup.entity,
+                below.with_existence,
+                sources if is_owner else (),
+                owner=() if is_owner else sources,
+            )
+            self._plan(f"{path}.{camel(request.field)}", one if is_owner else one.version(key), plan)
+
+    # Lists
+
+    def _versions(
+        self, path: str, ref: Ref, request: FieldRequest, versions: VersionList, below: Selection, *, listed: bool
+    ) -> None:
+        """Add a page of an object's versions; ``listed`` says that the first page of their list is available."""
+        bound_request = self._bound(request)
+        stands_for_many = any(key in self.many for key in ref.keys)  # then a cursor belongs to one of them
+        try:
+            arguments = ListArguments.of(
+                f"versions of {ref}",
+                bound_request.without("after") if stands_for_many else bound_request,
+                self.registries,
+                self.bounds.page_rows,
+            )
+        except BadInput:
+            return
+        kind, call, layout = versions.kind, versions.call, versions.layout
+        applied = plan_filter(kind, VERSIONS[ref.entity], call, {}, arguments.filter)
+        if applied.impossible or not needs_rows(below):
+            return
+        reach = reach_of(self.bounds, kind, layout, call, applied, arguments.scope.order)
+        resumed = bound_request.argument("after") is not None
+        start, pages = pages_read(ref.registry, call, reach, applied, arguments, resumed)
+        if call is not None:
+            bound = BoundCall(ref.registry, call, call.keys(ref.keys), () if listed else applied.parameters)
+            if listed and start == 1:
+                self._count(path, bound._replace(page=2), "further pages", pages - 1)
+            else:
+                self._count(path, bound._replace(page=start), "list", pages)
+        read = ref.version(self._part(ref, f"read for {request}", pages * length(call)))
+        self._plan(path, read, EntityPlan.of(kind, layout.entity, applied.needs, (layout,), owner=versions.owner))
+        row = ref.version(self._part(ref, str(request), arguments.size))
+        self._rows(path, row, (layout,), versions.owner, below)
+
+    def _rows(self, path: str, row: Ref, sources: Sources, owner: Sources, selection: Selection) -> None:
+        """Add the rows of a page: ForEach."""
+        kind = self.registries[row.registry].kind
+        nodes, edges = (initial_rows(sub_selection(selection, name)) for name in ("nodes", "edges"))
+        if nodes[0] is not None or edges[0] is not None:
+            self._apart.add(row)
+        node = sub_selection(edges[1], "node")
+        self._plan(f"{path}.nodes", row, EntityPlan.of(kind, row.entity, nodes[1], sources, owner=owner))
+        self._plan(f"{path}.edges.node", row, EntityPlan.of(kind, row.entity, node, sources, owner=owner))
+
+    def _bound(self, request: FieldRequest) -> FieldRequest:
+        return self.bindings[request] if request.is_template else request
+
+    # Counting
+
+    def _placeholder(self, key: str, times: int) -> str:
+        """A key that stands for so many."""
+        self.many[key] = times
+        return key
+
+    def _part(self, ref: Ref, name: str, times: int) -> str:
+        """A key that stands for some objects of each for which a reference stands."""
+        return self._placeholder(f"{'/'.join(ref.keys)} {name}", times * self._objects(ref.keys))
+
+    def _objects(self, keys: Keys) -> int:
+        return max((self.many.get(key, 1) for key in keys), default=1)
+
+    def _count(self, path: str, bound: BoundCall, why: str, pages: int = 1) -> None:
+        objects = self._objects(bound.keys)
+        lines = self._lines if any(key in self.many for key in bound.keys) else self._once
+        if pages and (bound not in lines or lines[bound].times < pages * objects):
+            multiples = [f"{pages} pages"] if pages > 1 else []
+            multiples += [f"for each of {objects}"] if objects > 1 else []
+            multiples += [f"if all rows are of {bound.registry}"] if lines is not self._once else []
+            reason = ", ".join([why, *multiples])
+            lines[bound] = Line(path, bound.registry, bound.call.name, pages * objects, reason)
+
+
+def sorted_lines(lines: Lines) -> tuple[Line, ...]:
+    """The lines from the root fields downwards."""
+    return tuple(sorted(lines.values(), key=lambda line: line.path.count(".")))
+
+
+def reason_of(request: FieldRequest) -> str:
+    return "existence" if request == EXISTS else camel(request.field)
+
+
+def length(call: Call | None) -> int:
+    """How many rows a page of a list has."""
+    return UNCOUNTED if call is None or call.paging is None else call.paging.rows
+
+
+def pages_read(
+    name: str,
+    call: Call | None,
+    reach: Reach,
+    applied: ListFilter,
+    arguments: ListArguments,
+    resumed: bool = False,
+) -> tuple[int, int]:
+    """The page from which a list is read, and how many pages are read at most.
+
+    The last row of a page is held back until the next page is read. A list that continues after a cursor may have
+    delivered most of its first page, and reads the page before when its first row was the last one delivered.
+    """
+    if call is None or call.paging is None:
+        return 1, 1
+    start = 1 if arguments.start is None or not reach.native else arguments.start.pages.get(name, 1)
+    resumed = resumed or arguments.start is not None
+    if reach.native and not applied.tests:
+        return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start > 1)
+    return start, -(-reach.rows // call.paging.rows) + (start > 1)
+
+
+# As data: no addresses, credentials or raw answers
+
+
+def planned_calls(cost: Cost, allowed: int) -> Mapping[str, Any]:
+    """The plan of an operation before it is executed, and its cost."""
+    return {"plan": [line._asdict() for line in cost], "cost": {"forecast": cost.calls, "allowed": allowed}}
+
+
+def made_calls(operation: Calls, cost: Cost) -> Mapping[str, Any]:
+    """The calls of an executed operation, in the order in which they left; times in milliseconds."""
+    calls = [call_record(*pair) for pair in zip(operation.answers, operation.calls, strict=False)]
+    return {
+        "calls": calls,
+        "cost": {"calls": len(calls), "forecast": cost.calls, "allowed": operation.bounds.calls},
+    }
+
+
+def call_record(bound: BoundCall, call: CallRecord) -> Mapping[str, Any]:
+    outcome = {"state": call.state, "milliseconds": round(call.seconds * 1000, 3), "attempts": call.attempts}
+    code = {} if call.code is None else {"code": call.code}
+    return {"registry": call.registry, "call": call.name, "keys": list(bound.keys), **outcome, **code}

@@ -1,7 +1,7 @@
-"""Cursors: opaque text that says where in a merged list a row stands, bound to the question that was asked.
+"""Cursors: opaque text for the position of a row in a merged list, bound to the list, its filter and its order.
 
-A cursor holds the last key given out and, for each stream, the page to go on reading from; a stream that failed or
-stopped at its bound keeps its own last key, so that it loses nothing. It holds no state of this process.
+A cursor holds the last key delivered and, for each stream, the page to continue reading from; a stream that failed or
+stopped at its row limit keeps its own last key, so that no row is lost. It refers to no state of this process.
 """
 
 import hashlib
@@ -21,47 +21,47 @@ CHECK_BYTES = 8
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """``last`` is the key of the row; ``pages`` the page of each stream to read from; ``own`` the last keys of streams
-    that are elsewhere than the row, None for one that gave nothing yet."""
+    at another position than the row, None for one that delivered nothing yet."""
 
     last: Key
     pages: Mapping[str, int] = field(default_factory=dict)
     own: Mapping[str, Key | None] = field(default_factory=dict)
 
     def after(self, stream: str) -> Key | None:
-        """The key after which a stream goes on."""
+        """The key after which a stream continues."""
         return self.own.get(stream, self.last)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a cursor belongs to: a list, its filter in one spelling, and its order."""
+class CursorScope:
+    """What a cursor is bound to: a list with its filter in one spelling, and an order."""
 
-    listed: str
+    list_name: str
     order: Order
 
     def encode(self, cursor: Cursor) -> str:
-        """The text of a cursor, valid for this question only."""
-        own = {name: self.order.stored(key) for name, key in cursor.own.items()}
-        body = bytes([VERSION]) + orjson.dumps([self.order.stored(cursor.last), dict(cursor.pages), own])
+        """The text of a cursor, valid in this scope only."""
+        own = {name: self.order.to_json(key) for name, key in cursor.own.items()}
+        body = bytes([VERSION]) + orjson.dumps([self.order.to_json(cursor.last), dict(cursor.pages), own])
         return in_base64(self._check(body) + body)
 
     def decode(self, text: str) -> Cursor:
-        """The cursor of a text. Raises `InvalidCursor` for one that was not made by `encode` for this question."""
+        """The cursor of a text. Raises `InvalidCursor` for one that `encode` did not make in this scope."""
         try:
             content = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
             digest, body = content[:CHECK_BYTES], content[CHECK_BYTES:]
             if digest == self._check(body) and body[0] == VERSION and in_base64(content) == text:
                 last, pages, own = orjson.loads(body[1:])
-                key = self.order.restored(last)
+                key = self.order.from_json(last)
                 if key is not None and all(type(page) is int and page > 0 for page in pages.values()):
-                    return Cursor(key, pages, {name: self.order.restored(stored) for name, stored in own.items()})
+                    return Cursor(key, pages, {name: self.order.from_json(stored) for name, stored in own.items()})
         except (ValueError, IndexError, TypeError, AttributeError):
             pass
         raise InvalidCursor("The cursor in `after` does not belong to this list with this filter and order.")
 
     def _check(self, body: bytes) -> bytes:
-        question = hashlib.sha256(f"{self.listed}\n{self.order}".encode()).digest()
-        return hashlib.blake2b(body, digest_size=CHECK_BYTES, key=question).digest()
+        scope = hashlib.sha256(f"{self.list_name}\n{self.order.field} {self.order.descending}".encode()).digest()
+        return hashlib.blake2b(body, digest_size=CHECK_BYTES, key=scope).digest()
 
 
 def in_base64(content: bytes) -> str:

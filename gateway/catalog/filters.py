@@ -1,7 +1,7 @@
-"""Which rows a list is asked for: every filter as a test over unified fields, and the question it asks of a stream.
+"""Filters of lists: each is a predicate over unified fields, and a list may push it down to its registry.
 
-A registry's list may apply a filter itself (`Call.filters`); every row is tested again all the same, since upstream
-matching is fuzzy.
+A registry's list may apply a filter itself (`Call.filters`); the gateway tests every row again, since upstream matching
+is fuzzy.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -10,14 +10,14 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from gateway.catalog.ids import spoken
+from gateway.catalog.ids import quoted
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import BadInput
 from gateway.registries.fields import MOST_TIMES
 from gateway.registries.kind import Call, Kind
 
 Filter = Mapping[str, Any]
-"""Filters that are set, by name: text, words, `Filter`s of their own for labels and ranges."""
+"""Filters that are set, by name: text, enum values, and nested filters for labels and ranges."""
 
 
 Path = tuple[str, ...]
@@ -26,15 +26,14 @@ Passes = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A filter as a test: the fields of a row that it looks at, and for a wanted value what says whether a record
-    passes."""
+    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate."""
 
     paths: tuple[Path, ...]
-    wants: Callable[[Any], Passes]
+    predicate: Callable[[Any], Passes]
 
 
 def equals(*path: str) -> Test:
-    """The field is exactly the wanted value."""
+    """The field equals the wanted value."""
     if len(path) == 1:
         [name] = path
         return Test((path,), lambda wanted: lambda record: bool(record[name] == wanted))
@@ -42,32 +41,32 @@ def equals(*path: str) -> Test:
 
 
 def within(name: str) -> Test:
-    """The field is a moment in the wanted range: ``from`` is part of it, ``to`` is not."""
+    """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
 
-    def wants(wanted: Filter) -> Passes:
-        start, end = moments(wanted)
+    def predicate(wanted: Filter) -> Passes:
+        start, end = time_range(wanted)
 
         def passes(record: Any) -> bool:
             if record[name] is None:
                 return False
-            moment = instant(record[name])
-            return (start is None or moment >= start) and (end is None or moment < end)
+            time = parse_time(record[name])
+            return (start is None or time >= start) and (end is None or time < end)
 
         return passes
 
-    return Test(((name,),), wants)
+    return Test(((name,),), predicate)
 
 
-def moments(wanted: Filter) -> tuple[datetime | None, datetime | None]:
+def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
     """The ends of a range."""
     start, end = wanted.get("from"), wanted.get("to")
     return (
-        None if start is None else instant(start),
-        None if end is None else instant(end),
+        None if start is None else parse_time(start),
+        None if end is None else parse_time(end),
     )
 
 
-instant = lru_cache(MOST_TIMES)(datetime.fromisoformat)
+parse_time = lru_cache(MOST_TIMES)(datetime.fromisoformat)
 
 
 def value_at(record: Any, path: tuple[str, ...]) -> Any:
@@ -82,17 +81,17 @@ def contains(text: str | None, part: str) -> bool:
     return text is not None and part.casefold() in text.casefold()
 
 
-def found(wanted: str) -> Passes:
-    """Full text as PAI defines it: name, domain, task, and keys and values of labels."""
+def full_text(wanted: str) -> Passes:
+    """Full-text search as PAI defines it: in name, domain, task, and keys and values of labels."""
 
     def passes(record: Any) -> bool:
-        labels = [said for label in record["labels"] or () for said in (label["key"], label["value"])]
-        return any(contains(said, wanted) for said in (record["name"], record["domain"], record["task"], *labels))
+        labels = [text for label in record["labels"] or () for text in (label["key"], label["value"])]
+        return any(contains(text, wanted) for text in (record["name"], record["domain"], record["task"], *labels))
 
     return passes
 
 
-def labelled(wanted: Filter) -> Passes:
+def has_label(wanted: Filter) -> Passes:
     return lambda record: any(
         label["key"] == wanted["key"] and wanted.get("value") in (None, label["value"])
         for label in record["labels"] or ()
@@ -105,7 +104,7 @@ NAME_CONTAINS = Test((("name",),), lambda wanted: lambda record: contains(record
 TESTS: Mapping[str, Mapping[str, Test]] = {
     "Model": {
         "ownership": equals("ownership"),
-        "search": Test((("name",), ("domain",), ("task",), *LABELS), found),
+        "search": Test((("name",), ("domain",), ("task",), *LABELS), full_text),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
         "type": equals("type"),
@@ -114,7 +113,7 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
         "origin": equals("origin"),
         "provider": equals("provider"),
         "workspace_id": equals("workspace_id"),
-        "label": Test(LABELS, labelled),
+        "label": Test(LABELS, has_label),
         "owner": equals("owner", "native_id"),
         "created_at": within("created_at"),
         "updated_at": within("updated_at"),
@@ -129,7 +128,7 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
         "source_type": equals("source", "type"),
         "approval": equals("approval"),
         "readiness": equals("readiness"),
-        "label": Test(LABELS, labelled),
+        "label": Test(LABELS, has_label),
     },
     "Algorithm": {
         "name_contains": NAME_CONTAINS,
@@ -139,18 +138,18 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
     },
     "AlgorithmVersion": {},
 }
-"""Every filter of every list. Which registries take part is not a test: `registries` and `kinds` choose streams."""
+"""Every filter of every list but `REGISTRY_FILTERS`, which choose the registries that take part."""
 
 LONGEST_TEXT = 256
-"""Characters of a text to filter by: upstream it is a part of an address."""
+"""Characters of a text to filter by: upstream it is part of a URL."""
 
-CHOOSING = ("registries", "kinds")
+REGISTRY_FILTERS = ("registries", "kinds")
 STRUCTURED = ("label", "created_at", "updated_at")
 
 
-def checked(frozen: Iterable[tuple[str, Any]], registries: Container[str]) -> Filter:
-    """The filter of an argument. Raises `BadInput` where it makes no sense."""
-    wanted = {name: dict(value) if name in STRUCTURED else value for name, value in frozen}
+def parse_filter(arguments: Iterable[tuple[str, Any]], registries: Container[str]) -> Filter:
+    """The filter of an argument. Raises `BadInput` for a value that is empty, too long or contradictory."""
+    wanted = {name: dict(value) if name in STRUCTURED else value for name, value in arguments}
     for name, value in wanted.items():
         if value in ("", (), {}):
             raise BadInput(f"`filter.{camel(name)}` is empty; leave it out to not filter by it.")
@@ -159,9 +158,9 @@ def checked(frozen: Iterable[tuple[str, Any]], registries: Container[str]) -> Fi
             raise BadInput(f"`filter.{camel(name)}` is longer than {LONGEST_TEXT} characters.")
     for name in wanted.get("registries", ()):
         if name not in registries:
-            raise BadInput(f"`filter.registries`: there is no registry {spoken(name)}.")
+            raise BadInput(f"`filter.registries`: there is no registry {quoted(name)}.")
     for name in ("created_at", "updated_at"):
-        start, end = moments(wanted.get(name, {}))
+        start, end = time_range(wanted.get(name, {}))
         if start is not None and end is not None and start >= end:
             raise BadInput(f"`filter.{camel(name)}`: `from` must be before `to`.")
     return wanted
@@ -173,10 +172,10 @@ def camel(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sieve:
-    """A filter as one list applies it: what its call is asked for, and what is tested here.
+class ListFilter:
+    """A filter as one list applies it: the ``parameters`` that push it down, and the ``tests`` made by the gateway.
 
-    ``exact`` says that the upstream's count counts just the rows that pass, ``impossible`` that none can.
+    ``exact`` says that the upstream's count counts just the rows that pass, ``impossible`` that no row can.
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
@@ -186,18 +185,18 @@ class Sieve:
 
     @property
     def needs(self) -> Selection:
-        """The fields of a row that the tests look at."""
-        return needs_of(tuple(test for test, _ in self.tests))
+        """The fields of a row that the tests read."""
+        return needed_fields(tuple(test for test, _ in self.tests))
 
-    def passing(self) -> Passes:
-        """What says whether a record passes."""
-        tests = [test.wants(wanted) for test, wanted in self.tests]
+    def predicate(self) -> Passes:
+        """Whether a record passes all tests."""
+        tests = [test.predicate(wanted) for test, wanted in self.tests]
         return tests[0] if len(tests) == 1 else lambda record: all(passes(record) for passes in tests)
 
 
 @lru_cache
-def needs_of(tests: tuple[Test, ...]) -> Selection:
-    """The fields that tests look at."""
+def needed_fields(tests: tuple[Test, ...]) -> Selection:
+    """The fields that tests read."""
     needs: dict[FieldRequest, dict[FieldRequest, Any]] = {}
     for test in tests:
         for first, *rest in test.paths:
@@ -206,32 +205,33 @@ def needs_of(tests: tuple[Test, ...]) -> Selection:
     return Selection.of(needs)
 
 
-def sieve(kind: Kind, entity: str, call: Call, facts: Mapping[str, Any], wanted: Filter) -> Sieve:
-    """How a list of a registry applies a filter; ``facts`` are what all of its rows have in common."""
+def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[str, Any], wanted: Filter) -> ListFilter:
+    """How a list of a registry applies a filter; ``constants`` are the values that all of its rows have in common."""
+    pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
     tests: list[tuple[Test, Any]] = []
     exact, impossible = True, False
     for name, value in wanted.items():
-        if name in CHOOSING:
+        if name in REGISTRY_FILTERS:
             continue
         test = TESTS[entity][name]
-        if name in facts:
-            impossible = impossible or facts[name] != value
-        elif all(never_said(kind, entity, path) for path in test.paths):
+        if name in constants:
+            impossible = impossible or constants[name] != value
+        elif all(never_supplied(kind, entity, path) for path in test.paths):
             impossible = True
         else:
-            push = call.filters.get(name)
-            pushed = None if push is None else push.parameters(value)
-            if push is None or pushed is None:
+            pushdown = pushdowns.get(name)
+            pushed = None if pushdown is None else pushdown.parameters(value)
+            if pushdown is None or pushed is None:
                 exact = False
             else:
                 parameters |= pushed
-                exact = exact and push.exact
+                exact = exact and pushdown.exact
             tests.append((test, value))
-    return Sieve(tuple(sorted(parameters.items())), tuple(tests), exact, impossible)
+    return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact, impossible)
 
 
-def never_said(kind: Kind, entity: str, path: Path) -> bool:
+def never_supplied(kind: Kind, entity: str, path: Path) -> bool:
     """Whether a kind of registry never supplies a field."""
     if path[0] == "latest_version":
         return path[1] in kind.absent["ModelVersion"]

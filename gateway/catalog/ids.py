@@ -1,4 +1,4 @@
-"""Global ids: one readable, canonical spelling for every object of every registry.
+"""Global ids: one readable, canonical text for every object of every registry.
 
 ``<registry>:model/<key>``, ``<registry>:model/<key>/version/<key>``, and the same with ``algorithm``; native keys
 are percent-encoded.
@@ -11,23 +11,23 @@ from urllib.parse import quote, unquote
 
 from gateway.errors import InvalidId
 
-LONGEST = 1024
-MOST: Final = 5_000
-"""Ids that are remembered with what they mean."""
-SAFE = "-._~:"
-plain = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
+LONGEST: Final = 1024
+"""Characters of an id."""
+CACHED_IDS: Final = 5_000
+SAFE: Final = "-._~:"
+is_safe = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
 
-class Named(NamedTuple):
+class RefParts(NamedTuple):
     registry: str
     entity: str
     keys: tuple[str, ...]
 
 
-class Ref(Named):
+class Ref(RefParts):
     """A reference to one object: its registry's configured name, its type, and its native keys from outside in.
 
-    As text it is the object's global id, which is spelled once.
+    ``str(ref)`` is the object's global id; it is encoded once.
     """
 
     @property
@@ -43,28 +43,28 @@ class Ref(Named):
         text: str | None = self.__dict__.get("text")
         if text is None:
             registry, entity, keys = self
-            segments = "/version/".join(map(spelled, keys)) if len(keys) > 1 else spelled(keys[0])
-            text = self.__dict__["text"] = f"{registry}:{WORDS[entity]}/{segments}"
+            segments = "/version/".join(map(encoded, keys)) if len(keys) > 1 else encoded(keys[0])
+            text = self.__dict__["text"] = f"{registry}:{SEGMENTS[entity]}/{segments}"
         return text
 
 
-def spelled(key: str) -> str:
-    """A native key as it stands in a global id."""
-    return key if plain(key) else quote(key, safe=SAFE, errors="replace")
+def encoded(key: str) -> str:
+    """A native key as a segment of a global id."""
+    return key if is_safe(key) else quote(key, safe=SAFE, errors="replace")
 
 
-WORDS = {"Model": "model", "ModelVersion": "model", "Algorithm": "algorithm", "AlgorithmVersion": "algorithm"}
-VERSIONS = {"Model": "ModelVersion", "Algorithm": "AlgorithmVersion"}
-OWNERS = {version: owner for owner, version in VERSIONS.items()}
-OBJECTS = {"model": "Model", "algorithm": "Algorithm"}
+SEGMENTS: Final = {"Model": "model", "ModelVersion": "model", "Algorithm": "algorithm", "AlgorithmVersion": "algorithm"}
+VERSIONS: Final = {"Model": "ModelVersion", "Algorithm": "AlgorithmVersion"}
+OWNERS: Final = {version: owner for owner, version in VERSIONS.items()}
+OBJECTS: Final = {"model": "Model", "algorithm": "Algorithm"}
 
 
-@lru_cache(MOST)
+@lru_cache(CACHED_IDS)
 def parse(text: str) -> Ref:
-    """The reference that a global id spells.
+    """The reference of a global id.
 
     Raises `InvalidId` for any text that `str` of a reference cannot have produced. Whether the registry exists and
-    knows such keys is not checked here.
+    can have such keys is not checked here.
     """
     registry, colon, rest = text.partition(":")
     segments = rest.split("/")
@@ -80,10 +80,10 @@ def parse(text: str) -> Ref:
         ref = Ref(registry, entity if len(keys) == 1 else VERSIONS[entity], keys)
         if str(ref) == text:
             return ref
-    raise InvalidId(f"{spoken(text)} is not an id of this graph.")
+    raise InvalidId(f"{quoted(text)} is not an id of this graph.")
 
 
-def spoken(text: str) -> str:
-    """Text of a caller as it may be repeated in a message: quoted, escaped, shortened."""
+def quoted(text: str) -> str:
+    """Text of a client as it may be repeated in a message: quoted, escaped, shortened."""
     shown = text if len(text) <= 80 else f"{text[:80]}…"
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown) + '"'

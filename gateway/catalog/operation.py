@@ -1,277 +1,586 @@
-"""One operation over the catalog: plans what is wanted, asks for it once, and fills records with what came back.
+"""One operation over the catalog: runs query plans and fills records with what the registries answer.
 
-What one call alone can tell is asked at once; where there is a choice, everything wanted at the same moment, from any
-root field, is planned together. Each call is made at most once; it leaves as soon as its keys are known and waits for
-none that it does not need. What is at hand is taken at once.
+Plans of many entities, such as the rows of a page, are run together: readers and cached answers in plain loops, and one
+`gather` for what has to be awaited. A call leaves as soon as its keys are known.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.calls import Answers, Calls, at_once
-from gateway.catalog.course import Trip
+from gateway.catalog.entity import Entity
+from gateway.catalog.fetch import Answers, Calls, gather
 from gateway.catalog.ids import Ref
-from gateway.catalog.knowledge import Knowledge
-from gateway.catalog.pending import Missing, Pending, Putting, Taking
-from gateway.catalog.plan import Bound, Want, keys_of, options, plan, sure
+from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
+from gateway.catalog.query_plan import (
+    CREATED_AT,
+    BoundCall,
+    ChildResolver,
+    Choice,
+    DeferredResolver,
+    EntityPlan,
+    ExistenceResolver,
+    Fetch,
+    IdResolver,
+    ListedVersionResolver,
+    NamedVersionResolver,
+    NullResolver,
+    OwnerResolver,
+    RegistryResolver,
+    Resolver,
+    ValueResolver,
+    VersionList,
+    Versions,
+    bind,
+    choose_calls,
+)
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, FieldRequest, Selection
-from gateway.catalog.settlement import field, settle
-from gateway.errors import GatewayError, InvalidId, NotFound, RegistryError
+from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
+from gateway.errors import InvalidId, NotFound, RegistryError
+from gateway.registries.fields import NOT_PROVIDED, Field, Rows, as_moment
+from gateway.registries.kind import Keys
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 
+Outcome = Answer | RegistryError
+Waits = list[Awaitable[None]]
+Continue = Callable[[Waits], None]
 
-class Operation(Knowledge, Calls):
-    """The state of one operation: calls made, what is known of each object, and whether a page is ``partial``.
 
-    Operations that are given the same ``answers`` share their calls. ``versions`` are those of each object that are
-    asked for beside it: their answers may tell of it.
+class Operation(Calls):
+    """One operation: its calls and the state of its plans. ``bindings`` hold the arguments that depend on variables.
+
+    Operations that share ``answers`` share their calls.
     """
 
     def __init__(
         self,
         registries: Mapping[str, Registry],
         bounds: Bounds = DEFAULT_BOUNDS,
-        wanted: Freshness = ANY,
+        freshness: Freshness = ANY,
         answers: Answers | None = None,
     ) -> None:
-        Knowledge.__init__(self, registries)
-        Calls.__init__(self, registries, bounds, wanted, answers)
-        self.partial = False
-        self.versions: dict[Ref, dict[Ref, None]] = {}
-        self._missing: set[Ref] = set()
-        self._wanted: list[tuple[list[Want], asyncio.Future[Mapping[Want, Bound]]]] = []
+        super().__init__(registries, bounds, freshness, answers)
+        self.bindings: Bindings = {}
+        self._absent: set[Ref] = set()
+        self._choices: list[tuple[Sequence[Sequence[BoundCall]], asyncio.Future[dict[BoundCall, None]]]] = []
 
-    # Objects
+    # Root fields
 
-    async def entity(self, ref: Ref, selection: Selection, trip: Trip | None = None) -> Record | None:
-        """The object as a record; None when its registry has no such object. Raises the `RegistryError` otherwise.
-
-        ``trip`` is the short course to it, where that was found before.
-        """
-        if not self.answers and not self.versions:
-            trip = trip or Trip.of(self, ref, selection)
-            read = None if trip is None else await trip.run(self)
-            if read is not None:
-                return read
-        record, left = Record(), Pending()
-        settle(self, record, ref, selection.existing, left)
-        if left:
-            self._advance(left)
-            await left.close()
-        found = concluded(record)
+    async def entity(self, ref: Ref, selection: Selection) -> Record | None:
+        """An object's record; None when its registry has no such object. Raises `RegistryError`."""
+        registry = self.registries[ref.registry]
+        plan = EntityPlan.of(registry.kind, ref.entity, selection.with_existence)
+        one, waits = Entity(ref, {}), Waits()
+        self.resolve(plan.variant(is_canonical(registry.kind, ref)), [one], waits)
+        await gather(waits)
+        found = existing(one.record)
         if isinstance(found, RegistryError):
             raise found
         return found
 
-    async def fill(self, asked: Sequence[tuple[Record, Ref, Selection]]) -> bool:
-        """Put everything that is asked of several objects into their records; whether all of it was known before."""
-        left = Pending()
-        for record, ref, selection in asked:
-            settle(self, record, ref, selection, left)
-        if not left:
-            return True
-        self._advance(left)
-        await left.close()
-        return False
+    async def entities(self, requests: Sequence[tuple[Ref, Selection]]) -> list[Record | Exception | None]:
+        """The records of several objects, in their order: None where there is none, its error where it has one."""
+        found: Record = {}
+        waits = Waits()
+        for at, (ref, selection) in enumerate(requests):
+            plan = EntityPlan.of(self.registries[ref.registry].kind, ref.entity, selection.with_existence)
+            self._put(found, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
+        await gather(waits)
+        return [found[str(at)] for at in range(len(requests))]
 
-    async def records(self, refs: Sequence[Ref], selection: Selection) -> tuple[list[Record], bool]:
-        """What is asked of several objects, as records that must not be changed, and whether it was known before.
+    async def page(
+        self, entity: str, request: FieldRequest, selection: Selection
+    ) -> tuple[Record, list[RegistryError]]:
+        """One merged page of all registries' objects of a type, and the failures of registries.
 
-        Where a page tells it all and nothing else is known of an object, its record is shared by all who read it.
+        Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
         """
-        found: list[Record] = []
-        asked: list[tuple[Record, Ref, Selection]] = []
-        page, filled = None, None
-        record: Record | None
-        for ref in refs:
-            told = self._unread.get(ref)
-            if told is not page:
-                page, filled = told, None if told is None else told.filled(selection)
-            if told is None or filled is None:
-                record = Record()
-                asked.append((record, ref, selection))
-            else:
-                records, read = filled
-                record = records.get(ref)
-                if record is None:
-                    record = records[ref] = read(told.raws[ref], ref)
-            found.append(record)
-        return found, not asked or await self.fill(asked)
+        return await merged_page(self, self.resolve, entity, request, selection)
 
-    def later(self, record: Record, ref: Ref, selection: Selection) -> "Later":
-        """What is asked of an object, and loaded into its record when it is read."""
-        return Later(self, record, ref, selection)
+    # Plans
 
-    # What is left
+    def resolve(self, plan: EntityPlan, entities: Sequence[Entity], waits: Waits) -> None:
+        """Run a plan for several entities as far as that is possible without waiting; ``waits`` gets the rest."""
+        groups: dict[int, tuple[Selection, list[Entity]]] = {}
+        related: list[Continue] = []
+        children: dict[EntityPlan, list[Entity]] = {}
+        read, resolvers = plan.reader.read, plan.resolvers
+        for one in entities:
+            one.record.update(read(one.sources[0][0] if one.sources else {}, one.ref))
+            missing = plan.missing
+            if resolvers:
+                unresolved = [
+                    resolver.request
+                    for resolver in resolvers
+                    if not self._resolve_field(plan, resolver, one, children, related)
+                ]
+                missing = plan.still_missing(unresolved)
+            if missing:
+                groups.setdefault(id(missing), (missing, []))[1].append(one)
+        for missing, members in groups.values():
+            self._fetch_missing(plan, missing, members, waits)
+        for child_plan, members in children.items():
+            self.resolve(child_plan, members, waits)
+        for start in related:
+            start(waits)
 
-    def _advance(self, left: Pending) -> None:
-        """Go as far as it can be gone without waiting: ask for what is missing, and put what is known then."""
-        while left.missing or left.put:
-            if left.missing:
-                missing, left.missing = left.missing, []
-                self._fetch(missing, left)
-            if left.put:
-                put, left.put = left.put, []
-                for one in put:
-                    self.put(one, left)
+    def _fetch_missing(self, plan: EntityPlan, missing: Selection, entities: Sequence[Entity], waits: Waits) -> None:
+        """Take the step for fields that are missing of some entities."""
+        present = [one for one in entities if one.ref not in self._absent] if self._absent else entities
+        if len(present) < len(entities):
+            for one in entities:
+                if one.ref in self._absent:
+                    one.record.update(unavailable(missing))
+        step = plan.step(missing)
+        for one in present if step.unavailable else ():
+            one.record.update(unavailable(step.unavailable))
+        if step.fetches:
+            self._send(step.fetches, present, waits)
+        if step.choices:
+            self._choose(plan, step.choices, present, waits)
 
-    def _fetch(self, missing: Sequence[Missing], left: Pending) -> None:
-        """Ask for what is missing of several objects: at once where there is but one call that may tell it, or one that
-        is made already; of others, together with all others who want something now."""
-        wants: list[Want] = []
-        asked: list[tuple[Missing, list[Want]]] = []
-        for one in missing:
-            record, ref, asks, told = one
-            if len(self.said(ref)) > told:
-                asks = asks.part(
-                    {ask: below for ask, below in asks.items() if not field(self, record, ref, ask, below, left)}
-                )
-            kind = self.registries[ref.registry].kind
-            if not (ref in self._tried or ref in self.versions or ref in self._missing):
-                calls, asks = sure(kind, ref.entity, asks)
-                for call, group in calls:
-                    self._take_from(Taking(record, ref, Bound(ref.registry, call, keys_of(ref, call)), group), left)
-                if not asks:
-                    continue
-            own: list[Want] = []
-            made: dict[Bound, dict[FieldRequest, Selection]] = {}
-            tried, versions = self.tried(ref), self.versions.get(ref, ())
-            for alike, bounds in options(kind, ref, asks, tried, versions):
-                able = () if ref in self._missing else bounds
-                bound = able[0] if len(able) == 1 else next((b for b in able if b in self.answers), None)
-                if bound is not None:
-                    made.setdefault(bound, {}).update(alike)
-                elif able:
-                    own += [Want(ref, ask, able) for ask in alike]
+    def _send(self, fetches: Sequence[Fetch], entities: Sequence[Entity], waits: Waits) -> None:
+        """Make the calls for some entities, and go on with those that have an outcome already."""
+        ready: dict[Fetch, list[tuple[Entity, Outcome]]] = {}
+        for one in entities:
+            pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
+            for fetch in fetches:
+                found = self.start(bind(target(one, fetch.through_version), fetch.call))
+                if isinstance(found, asyncio.Future):
+                    pending.append((fetch, found))
                 else:
-                    record |= {ask.key: False if ask == EXISTS else None for ask in alike}
-            for bound, group_made in made.items():
-                self._take_from(Taking(record, ref, bound, asks.part(group_made)), left)
-            if own:
-                wants += own
-                asked.append((one, own))
-        if wants:
-            left.waits.append(self._take_chosen(wants, asked))
+                    ready.setdefault(fetch, []).append((one, found))
+            waits.extend([self._receive_later(fetch, one, task) for fetch, task in pending])
+        for fetch, received in ready.items():
+            self._receive(fetch, received, waits)
 
-    async def _take_chosen(self, wants: list[Want], asked: Sequence[tuple[Missing, list[Want]]]) -> None:
-        """Wait for the plan, and take each field from the call that was chosen for it."""
-        chosen = await self._choose(wants)
-        left = Pending()
-        for (record, ref, asks, _), own in asked:
-            groups: dict[Bound, dict[FieldRequest, Selection]] = {}
-            for want in own:
-                groups.setdefault(chosen[want], {})[want.ask] = asks[want.ask]
-            for bound, group in groups.items():
-                self._take_from(Taking(record, ref, bound, asks.part(group)), left)
-        self._advance(left)
-        await left.close()
+    async def _receive_later(self, fetch: Fetch, one: Entity, task: "asyncio.Future[Answer]") -> None:
+        found: Outcome
+        try:
+            found = await task
+        except RegistryError as error:
+            found = error
+        waits = Waits()
+        self._receive(fetch, [(one, found)], waits)
+        await gather(waits)
 
-    def _choose(self, wants: list[Want]) -> asyncio.Future[Mapping[Want, Bound]]:
+    def _receive(self, fetch: Fetch, received: Sequence[tuple[Entity, Outcome]], waits: Waits) -> None:
+        """Go on with entities whose call has an outcome."""
+        located: list[Entity] = []
+        absent: list[Entity] = []
+        for one, found in received:
+            if isinstance(found, Answer):
+                raw = fetch.part.locate(found.document, target(one, fetch.through_version).keys)
+                if raw is not None:
+                    located.append(one.with_source(raw, found.derived))
+                    continue
+            elif not isinstance(found, NotFound):
+                one.record.update(dict.fromkeys([request.key for request in fetch.fields], found))
+                continue
+            elif fetch.whole:
+                self._absent.add(one.ref)
+            absent.append(one)
+        if located:
+            self.resolve(fetch.then, located, waits)
+        if absent:
+            self.resolve(fetch.otherwise, absent, waits)
+
+    def _choose(self, plan: EntityPlan, choices: Sequence[Choice], entities: Sequence[Entity], waits: Waits) -> None:
+        """Choose among calls that could supply some fields: one that is made already, else together with everything
+        that waits for such a choice at this moment."""
+        open_choices: list[tuple[Entity, Choice, list[BoundCall]]] = []
+        for one in entities:
+            for choice in choices:
+                calls = [bind(target(one, through_version), call) for call, through_version in choice.calls]
+                made = next((at for at, bound in enumerate(calls) if bound in self.answers), None)
+                if made is None:
+                    open_choices.append((one, choice, calls))
+                else:
+                    self._send([plan.fetch(*choice.calls[made], choice.fields)], [one], waits)
+        if open_choices:
+            waits.append(self._send_chosen(plan, open_choices))
+
+    async def _send_chosen(self, plan: EntityPlan, choices: Sequence[tuple[Entity, Choice, list[BoundCall]]]) -> None:
+        chosen = await self._choice([calls for _, _, calls in choices])
+        waits = Waits()
+        for one, choice, calls in choices:
+            at = next(at for at, bound in enumerate(calls) if bound in chosen)
+            self._send([plan.fetch(*choice.calls[at], choice.fields)], [one], waits)
+        await gather(waits)
+
+    def _choice(self, wants: Sequence[Sequence[BoundCall]]) -> "asyncio.Future[dict[BoundCall, None]]":
+        """The calls to make for these wants and those of everybody else in this turn of the event loop."""
         loop = asyncio.get_running_loop()
-        if not self._wanted:
-            loop.call_soon(self._dispatch)
-        future: asyncio.Future[Mapping[Want, Bound]] = loop.create_future()
-        self._wanted.append((wants, future))
+        if not self._choices:
+            loop.call_soon(self._decide)
+        future: asyncio.Future[dict[BoundCall, None]] = loop.create_future()
+        self._choices.append((wants, future))
         return future
 
-    def _dispatch(self) -> None:
-        """Plan everything wanted since the last time, and send."""
-        wanted, self._wanted = self._wanted, []
-        chosen = plan([want for wants, _ in wanted for want in wants], self.answers.keys())
-        for bound in dict.fromkeys(chosen.values()):
-            self.send(bound)
-        for _, future in wanted:
+    def _decide(self) -> None:
+        choices, self._choices = self._choices, []
+        chosen = dict.fromkeys(choose_calls([want for wants, _ in choices for want in wants], self.answers.keys()))
+        for _, future in choices:
             if not future.done():
                 future.set_result(chosen)
 
-    # What comes
+    # Fields
 
-    def _take_from(self, taking: Taking, left: Pending) -> None:
-        """Take fields from a call's answer: now, if it is at hand, or when it comes."""
-        sent = self.send(taking.bound)
-        answer = at_once(sent) if sent.done() else None
-        if answer is None:
-            left.expect(sent, self._take_when_it_came, taking)
-        else:
-            self._take(taking, answer, left)
+    def _resolve_field(
+        self,
+        plan: EntityPlan,
+        resolver: Resolver,
+        one: Entity,
+        children: dict[EntityPlan, list[Entity]],
+        related: list[Continue],
+    ) -> bool:
+        """Resolve a field of an entity from its sources or its reference; False where a call is needed. Entities in it
+        are added to ``children``; what may have to wait, and must follow the entity's own calls, to ``related``."""
+        request, record = resolver.request, one.record
+        match resolver:
+            case RegistryResolver():
+                record[request.key] = self.registries[one.ref.registry].record()
+            case IdResolver():
+                ref = self._canonical(plan, one)
+                record[request.key] = str(ref) if request.field == "id" else ref.keys[-1]
+            case NullResolver():
+                record[request.key] = None
+            case ExistenceResolver():
+                if not exists(plan, one):
+                    return False
+                record[request.key] = True
+            case DeferredResolver():
+                record[request.key] = Deferred(self, plan, one, resolver.below)
+            case OwnerResolver():
+                described = [raw for layout, raw in zip(plan.sources, one.sources, strict=True) if layout.owner]
+                owner = Entity(one.ref.owner, {}, (*one.owner, *described), version=one.ref)
+                related.append(lambda waits: self._put(record, request, resolver.plan, owner, waits))
+            case NamedVersionResolver():
+                version, version_plan = self._named_version(plan, resolver, one)
+                related.append(lambda waits: self._put(record, request, version_plan, version, waits))
+            case ListedVersionResolver():
+                return self._listed_version(plan, resolver, one, children)
+            case ChildResolver():
+                return self._child(plan, resolver, one, children, related)
+            case Versions():
+                return self._versions(plan, resolver, one, related)
+            case ValueResolver():
+                return self._value(resolver, one, related)
+        return True
 
-    def _take_when_it_came(self, left: Pending, taking: Taking, sent: asyncio.Future[Answer]) -> None:
-        answer = at_once(sent)
-        self._take(taking, sent.result() if answer is None else answer, left)
-        if left.missing or left.put:
-            self._advance(left)
-        if left.waits:
-            left.start()
+    def _canonical(self, plan: EntityPlan, one: Entity) -> Ref:
+        """The reference that the registry uses for an entity; its own as long as no source holds it."""
+        if plan.canonical:
+            return one.ref
+        ref = one.ref
+        for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
+            if layout.whole:
+                owner = layout.parent(raw)
+                keys: Keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
+                return Ref(ref.registry, ref.entity, (*keys, layout.key(raw) or ref.keys[-1]))
+        return ref
 
-    def _take(self, taking: Taking, answer: Answer | RegistryError, left: Pending) -> None:
-        """Settle some fields of an object from one call's answer, and look elsewhere for what it did not tell."""
-        record, ref, bound, asks = taking
-        tried = self.tried(ref)
-        if isinstance(answer, NotFound):
-            if any(part.shape.whole and part.shape.entity == ref.entity for part in bound.call.parts):
-                self._missing.add(ref)
-        elif isinstance(answer, RegistryError):
-            record |= {ask.key: answer for ask in asks}
-            self._tried.setdefault(ref, set())
-            return
-        elif bound not in tried:
-            self.learn_answer(ref, bound, answer)
-            for version in self.versions.get(ref, ()):
-                self.learn_answer(version, bound, answer)
-        self._tried.setdefault(ref, set()).add(bound)
-        settle(self, record, ref, asks, left)
-
-    def put(self, putting: Putting, left: Pending) -> None:
-        """Put another object into a record, None when it does not or cannot exist, its error when it was not had."""
-        record, ask, ref, selection = putting
+    def _put(self, record: Record, request: FieldRequest, plan: EntityPlan, one: Entity, waits: Waits) -> None:
+        """Put an entity into a record that may not exist: None then, its error where that is not known."""
+        registry = self.registries[one.ref.registry]
         try:
-            self.registries[ref.registry].admit(ref)
+            registry.validate(one.ref)
         except InvalidId:
-            record[ask.key] = None
+            record[request.key] = None
             return
-        nested, below = Record(), Pending(left)
-        settle(self, nested, ref, selection.existing, below)
-        self._advance(below)
-        below.start()
-        if below.coming:
-            left.expect_part(below, put_when_it_came, (record, ask, nested))
+        inner = Waits()
+        self.resolve(plan.variant(is_canonical(registry.kind, one.ref)), [one], inner)
+        if inner:
+            waits.append(self._put_later(record, request, one, inner))
         else:
-            record[ask.key] = concluded(nested)
+            record[request.key] = existing(one.record)
+
+    async def _put_later(self, record: Record, request: FieldRequest, one: Entity, inner: Waits) -> None:
+        try:
+            await gather(inner)
+        except Exception as error:
+            record[request.key] = error
+        else:
+            record[request.key] = existing(one.record)
+
+    def _named_version(
+        self, plan: EntityPlan, resolver: NamedVersionResolver, one: Entity
+    ) -> tuple[Entity, EntityPlan]:
+        """The version of a name: from a source that holds it as the latest one, where there is one."""
+        name = self._bound(resolver.request).argument("name")
+        ref = one.ref.version(name)
+        for at, latest, version_plan in resolver.latest:
+            raw = latest.read(one.sources[at][0])
+            if isinstance(raw, Mapping) and latest.shape is not None and latest.shape.key(raw) == name:
+                return Entity(ref, {}, ((raw, None),), one.sources), version_plan
+        return Entity(ref, {}, (), one.sources), resolver.plan
+
+    def _listed_version(
+        self,
+        plan: EntityPlan,
+        resolver: ListedVersionResolver,
+        one: Entity,
+        children: dict[EntityPlan, list[Entity]],
+    ) -> bool:
+        name = self._bound(resolver.request).argument("name")
+        for at, listed, child_plan in resolver.lists:
+            rows = listed.read(one.sources[at][0])
+            if rows is not NOT_PROVIDED:
+                assert listed.shape is not None
+                name_of = listed.shape.fields["name"].read
+                raw = next((row for row in rows.items if name_of(row) == name), None)
+                self._add_child(plan, resolver.request, one, listed, raw, child_plan, children)
+                return True
+        return False
+
+    def _child(
+        self,
+        plan: EntityPlan,
+        resolver: ChildResolver,
+        one: Entity,
+        children: dict[EntityPlan, list[Entity]],
+        related: list[Continue],
+    ) -> bool:
+        for at, found, child_plan in resolver.children:
+            raw = found.read(one.sources[at][0])
+            if raw is NOT_PROVIDED:
+                continue
+            if isinstance(raw, Rows):
+                related.append(after_calls(self._newest, plan, resolver, one, found, child_plan, raw))
+            else:
+                self._add_child(plan, resolver.request, one, found, raw, child_plan, children)
+            return True
+        return False
+
+    def _add_child(
+        self,
+        plan: EntityPlan,
+        request: FieldRequest,
+        one: Entity,
+        found: Field,
+        raw: Any,
+        child_plan: EntityPlan,
+        children: dict[EntityPlan, list[Entity]],
+    ) -> Entity | None:
+        """Put a version into the record that a source holds; None where it holds none."""
+        assert found.shape is not None
+        key = None if raw is None else found.shape.key(raw)
+        if key is None:
+            one.record[request.key] = None
+            return None
+        child = Entity(self._canonical(plan, one).version(key), {}, ((raw, None),), one.sources)
+        one.record[request.key] = child.record
+        children.setdefault(child_plan.variant(is_canonical(plan.kind, child.ref)), []).append(child)
+        return child
+
+    async def _newest(
+        self,
+        plan: EntityPlan,
+        resolver: ChildResolver,
+        one: Entity,
+        found: Field,
+        child_plan: EntityPlan,
+        rows: Rows,
+    ) -> None:
+        """Put the version that was created last into the record, after finding out when each was created."""
+        request, record = resolver.request, one.record
+        versions: list[Entity] = []
+        groups: dict[EntityPlan, list[Entity]] = {}
+        for raw in rows.items:
+            holder = Entity(one.ref, {}, one.sources, one.owner)
+            child = self._add_child(plan, request, holder, found, raw, plan.child(found, CREATED_AT), groups)
+            versions += [] if child is None else [child]
+        await self._run(groups)
+        times = [(child.record["created_at"], child) for child in versions]
+        failed = next((time for time, _ in times if isinstance(time, RegistryError)), None)
+        if failed is not None or not times:
+            record[request.key] = failed
+            return
+        newest = max(times, key=lambda row: (as_moment(row[0]), row[1].ref))[1]
+        chosen = Entity(newest.ref, {}, newest.sources, newest.owner)
+        record[request.key] = chosen.record
+        await self._run({child_plan.variant(is_canonical(plan.kind, chosen.ref)): [chosen]})
+
+    async def _run(self, groups: Mapping[EntityPlan, Sequence[Entity]]) -> None:
+        waits = Waits()
+        for plan, entities in groups.items():
+            self.resolve(plan, entities, waits)
+        await gather(waits)
+
+    def _versions(self, plan: EntityPlan, resolver: Versions, one: Entity, related: list[Continue]) -> bool:
+        request, record = self._bound(resolver.request), one.record
+        key = resolver.request.key
+        if resolver.filtered is not None:
+            versions, first = resolver.filtered, None
+        else:
+            for at, versions in resolver.lists:
+                raw, derived = one.sources[at]
+                rows = versions.field.read(raw)
+                if rows is NOT_PROVIDED:
+                    continue
+                page = self._first_page(plan, resolver, request, one, versions, rows, derived)
+                if page is not None:
+                    record[key] = page
+                    return True
+                first = rows
+                break
+            else:
+                return False
+        canonical = self._canonical(plan, one)
+
+        async def put_page() -> None:
+            record[key] = await versions_page(
+                self, self.resolve, one, canonical, request, resolver.below, versions, first
+            )
+
+        related.append(after_calls(put_page))
+        return True
+
+    def _first_page(
+        self,
+        plan: EntityPlan,
+        resolver: Versions,
+        request: FieldRequest,
+        one: Entity,
+        versions: VersionList,
+        rows: Rows,
+        derived: dict[Any, Any] | None,
+    ) -> Record | None:
+        """The page, where one answer holds all of it."""
+        if derived is None or not plan.canonical:
+            return None
+        first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
+        return None if first is None else first.record(one.ref, rows, derived)
+
+    def _value(self, resolver: ValueResolver, one: Entity, related: list[Continue]) -> bool:
+        for at, found in resolver.fields:
+            value = found.read(one.sources[at][0])
+            if value is not NOT_PROVIDED:
+                one.record[resolver.request.key] = self._project(
+                    one.ref.registry, found, value, resolver.below, related
+                )
+                return True
+        return False
+
+    def _project(self, registry: str, found: Field, value: Any, selection: Selection, related: list[Continue]) -> Any:
+        """A value reduced to its sub-selection; fields that need a further call are looked up."""
+        if found.table is None or value is None:
+            return value
+        if isinstance(value, list):
+            return [self._project(registry, found, item, selection, related) for item in value]
+        record: Record = {}
+        for request, below in selection.items():
+            inner = found.table[request.field]
+            read = inner.read(value)
+            if inner.lookup is not None and read is not None:
+                related.append(after_calls(self._look_up, record, request, registry, inner.lookup, read, below))
+            else:
+                record[request.key] = self._project(registry, inner, read, below, related)
+        return record
+
+    async def _look_up(
+        self, record: Record, request: FieldRequest, registry: str, name: str, keys: Keys, selection: Selection
+    ) -> None:
+        """Put an entity into a record that a value names by something else than its keys."""
+        kind = self.registries[registry].kind
+        lookup = kind.lookups[name]
+        try:
+            document = (await self.call(BoundCall(registry, lookup.call, lookup.call.keys(keys)))).document
+        except NotFound:
+            record[request.key] = None
+            return
+        except RegistryError as error:
+            record[request.key] = error
+            return
+        found = lookup.find(document, keys)
+        if found is None:
+            record[request.key] = None
+            return
+        rows = lookup.call.rows
+        layout = None if rows is None else rows.shape
+        raw = None
+        if rows is not None and layout is not None:
+            raw = next((row for row in rows.read(document).items if layout.key(row) == found[0]), None)
+        sources = () if raw is None or layout is None else (layout,)
+        raws = () if raw is None else ((raw, None),)
+        ref, is_owner = Ref(registry, lookup.entity, found), len(found) == 1
+        plan = EntityPlan.of(
+            kind,
+            lookup.entity,
+            selection.with_existence,
+            sources if is_owner else (),
+            owner=() if is_owner else sources,
+        )
+        one = Entity(ref, {}, raws if is_owner else (), () if is_owner else raws)
+        waits = Waits()
+        self._put(record, request, plan, one, waits)
+        await gather(waits)
+
+    def _bound(self, request: FieldRequest) -> FieldRequest:
+        """A request with the values of the operation's variables."""
+        return self.bindings[request] if request.is_template else request
 
 
-def put_when_it_came(_: Pending, putting: tuple[Record, FieldRequest, Record], failure: BaseException | None) -> None:
-    """Put another object into a record, or the failure that kept it from being had."""
-    record, ask, nested = putting
-    if failure is None:
-        record[ask.key] = concluded(nested)
-    elif isinstance(failure, GatewayError):
-        record[ask.key] = failure
-    else:
-        raise failure
+def after_calls(function: Callable[..., Awaitable[None]], *arguments: Any) -> Continue:
+    """Call a coroutine function once the calls of its entity have left."""
+    return lambda waits: waits.append(function(*arguments))
 
 
-def concluded(record: Record) -> Record | RegistryError | None:
-    """A record that says whether its object is there: None where not, the failure where that is not known."""
-    exists = record.pop(EXISTS.field)
-    return exists if isinstance(exists, RegistryError) else record if exists else None
+def target(one: Entity, through_version: bool) -> Ref:
+    """What a call is about: the entity, or the version through which it was requested."""
+    if not through_version:
+        return one.ref
+    assert one.version is not None
+    return one.version
+
+
+def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
+    """The values of fields that no call supplies."""
+    return {request.key: False if request == EXISTS else None for request in requests}
+
+
+def exists(plan: EntityPlan, one: Entity) -> bool:
+    """Whether an entity certainly exists: a source holds it, or lists one of its versions."""
+    for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
+        lists = [] if layout.whole else [listed.read(raw) for listed in layout.fields.values()]
+        if layout.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
+            return True
+    return False
+
+
+def existing(record: Record) -> Record | RegistryError | None:
+    """A record with `EXISTS`: None where its entity does not exist, the failure where that is not known."""
+    found = record.pop(EXISTS.field)
+    return found if isinstance(found, RegistryError) else record if found else None
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
-    """What an object was asked for that may come later: a field is loaded when it is first read."""
+class Deferred:
+    """Deferred fields of an entity: each is fetched when it is first read."""
 
     operation: Operation
-    record: Record
-    ref: Ref
+    plan: EntityPlan
+    one: Entity
     selection: Selection
 
     async def load(self, key: Any) -> Any:
-        """The value that the record then holds under the key. Raises KeyError for what was not asked for."""
-        asked = {ask.key: ask for ask in self.selection}[key]
-        await self.operation.fill([(self.record, self.ref, Selection({asked: self.selection[asked]}))])
-        return self.record[key]
+        """The value of a field by its record key. Raises KeyError for a field that was not requested."""
+        request = {request.key: request for request in self.selection}[key]
+        plan, one = self.plan, self.one
+        part = EntityPlan.of(
+            plan.kind,
+            plan.entity,
+            self.selection.part({request: self.selection[request]}),
+            plan.sources,
+            owner=plan.owner,
+            canonical=plan.canonical,
+            listed=plan.listed,
+            of_version=plan.of_version,
+        )
+        waits = Waits()
+        self.operation.resolve(part, [Entity(one.ref, one.record, one.sources, one.owner, one.version)], waits)
+        await gather(waits)
+        return one.record[key]

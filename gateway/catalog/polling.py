@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.calls import Answers
+from gateway.catalog.fetch import Answers
 from gateway.catalog.ids import Ref
-from gateway.catalog.list_readers import raise_failure
+from gateway.catalog.lists import raise_failure
 from gateway.catalog.operation import Operation
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry

@@ -1,15 +1,14 @@
-"""A configured registry: its kind, its settings, the way to it, and how it has been answering."""
+"""A configured registry: its kind, its settings, the client that calls it, and its health."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol
 
-from gateway.catalog.ids import Ref, spoken
-from gateway.catalog.plan import Bound
+from gateway.catalog.ids import Ref, quoted
+from gateway.catalog.query_plan import BoundCall
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
 from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
@@ -18,33 +17,33 @@ from gateway.upstream.credentials import keyring
 from gateway.upstream.health import Health
 from gateway.upstream.messages import Destination, Key, Request, Scope
 
-MOST_ASKED: Final = 10_000
-"""Calls whose requests and keys a registry remembers, since they cost more than what they find."""
+CACHED_REQUESTS: Final = 10_000
+"""Calls for which a registry caches the prepared request and the key of its answer."""
 
 
-class Fetcher(Protocol):
-    """The way out: the answer of an unsigned request, as fresh as wanted, in a future that is the caller's own, to end
-    as he likes; ``at_hand`` without waiting, if it can."""
+class Client(Protocol):
+    """Fetches the answer of an unsigned request, as fresh as requested; ``cached`` is the answer that needs no I/O."""
 
     def fetch(
-        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
-    ) -> asyncio.Future[Answer]: ...
+        self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
+    ) -> Awaitable[Answer]: ...
 
-    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None: ...
+    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None: ...
 
 
 @dataclass(slots=True)
 class Registry:
-    """One configured registry; ``circuit`` tells the state of its breaker, ``now`` the seconds since 1970."""
+    """One configured registry; ``circuit`` returns the state of its circuit breaker, ``now`` the time in seconds since
+    1970."""
 
     kind: Kind
     settings: RegistrySettings
-    source: Fetcher
+    client: Client
     health: Health = field(default_factory=Health)
     circuit: Callable[[], Enum] | None = None
     now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
-    _asked: dict[Bound, tuple[Request, Key, str]] = field(default_factory=dict, init=False, repr=False)
+    _requests: dict[BoundCall, tuple[Request, Key, str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
@@ -63,26 +62,26 @@ class Registry:
     def name(self) -> str:
         return self.settings.name
 
-    def ask(self, bound: Bound, wanted: Freshness = ANY) -> asyncio.Future[Answer]:
-        """The answer of a call, which leaves at once. Fails with `RegistryError`."""
-        request, _, family = self._asked.get(bound) or self._as_asked(bound)
-        return self.source.fetch(self.destination, request, family, wanted)
+    async def fetch(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer:
+        """The answer of a call. Raises `RegistryError`."""
+        request, _, family = self._requests.get(bound) or self._prepare(bound)
+        return await self.client.fetch(self.destination, request, family, freshness)
 
-    def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
-        """The answer of a call that needs no waiting, if there is one."""
-        _, key, family = self._asked.get(bound) or self._as_asked(bound)
-        return self.source.at_hand(self.settings.name, key, family, wanted)
+    def cached(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer | None:
+        """The cached answer of a call, if it is fresh enough and in memory."""
+        _, key, family = self._requests.get(bound) or self._prepare(bound)
+        return self.client.cached(self.settings.name, key, family, freshness)
 
-    def _as_asked(self, bound: Bound) -> tuple[Request, Key, str]:
-        """A call's request, the key of its answer, and its family of lifetimes: they are remembered."""
-        if len(self._asked) == MOST_ASKED:
-            self._asked.clear()
+    def _prepare(self, bound: BoundCall) -> tuple[Request, Key, str]:
+        """A call's request, the cache key of its answer, and its family of lifetimes."""
+        if len(self._requests) == CACHED_REQUESTS:
+            self._requests.clear()
         request = bound.call.request(bound.keys, bound.fixed, bound.page)
-        asked = self._asked[bound] = request, self.destination.scope.key(request), bound.call.family
-        return asked
+        prepared = self._requests[bound] = request, self.destination.scope.key(request), bound.call.family
+        return prepared
 
-    def prefixes(self, ref: Ref | None = None) -> Iterator[str]:
-        """Beginnings of the cache keys of all its answers; or of those that may tell of one object: its own, and
+    def cache_prefixes(self, ref: Ref | None = None) -> Iterator[str]:
+        """Prefixes of the cache keys of all its answers; or of those that may hold one object: the object's own, and
         every page of a list."""
         scope = self.destination.scope
         if ref is None:
@@ -94,11 +93,11 @@ class Registry:
             elif any(part.shape.entity == ref.entity for part in call.parts):
                 yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.takes))))
 
-    def admit(self, ref: Ref) -> None:
-        """Check a reference before anything of it reaches a request. Raises `InvalidId`."""
+    def validate(self, ref: Ref) -> None:
+        """Check that a reference can exist before any of it reaches a request. Raises `InvalidId`."""
         for pattern, key in zip(self.kind.keys[ref.entity], ref.keys, strict=True):
             if pattern.fullmatch(key) is None or not key.strip(". "):
-                raise InvalidId(f"{spoken(str(ref))} is not an id of this graph.")
+                raise InvalidId(f"{quoted(str(ref))} is not an id of this graph.")
 
     def record(self) -> Mapping[str, Any]:
         """The registry as the graph shows it."""
@@ -120,10 +119,10 @@ class Registry:
 
 
 def identity(settings: RegistrySettings) -> Iterator[str]:
-    """What decides whose data a registry answers: all of its settings but its name, its limits and its secrets.
+    """The settings that decide whose data a registry returns: all but its name, its limits and its secrets.
 
-    An ``account``, where it is said, stands in place of the key's id, so that a key may change without what is kept;
-    beside it, where its key comes from: registries that call two accounts the same share nothing for that.
+    Where an ``account`` is configured, it replaces the id of the key, so that a key may be rotated without losing the
+    cache; the source of the key counts, too: two registries that give two accounts the same name share nothing.
     """
     common = {declared.name for declared in fields(RegistrySettings)}
     if settings.account:

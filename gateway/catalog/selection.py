@@ -1,26 +1,37 @@
-"""What an operation asks of one object, free of GraphQL's spelling: no aliases, fragments or directives."""
+"""What an operation selects of one object, without GraphQL's spelling: no aliases, fragments or directives."""
 
 from collections.abc import Hashable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
-MOST: Final = 1_000
-"""Selections that are kept, those below others among them."""
+CACHED_SELECTIONS: Final = 1_000
+"""Interned selections, nested ones included."""
 
-LONGEST: Final = 10_000
-"""Characters that the arguments in a selection may have for it to be kept: they are what a client sends."""
+LONGEST_ARGUMENTS: Final = 10_000
+"""Characters that the arguments of an interned selection may have: clients choose their length."""
+
+TEMPLATE: Final = "$"
+"""Name of the only argument of a request whose arguments depend on variables; its value is their source text."""
 
 
 class FieldRequest(NamedTuple):
-    """One field asked for, and its arguments (name and value pairs, sorted by name, hashable)."""
+    """One requested field with its arguments: name and value pairs, sorted by name, hashable.
+
+    Where the arguments depend on variables, the request is a *template*: plans and records use it as it is, and
+    `Bindings` gives the values for one operation.
+    """
 
     field: str
     arguments: tuple[tuple[str, Hashable], ...] = ()
 
     @property
     def key(self) -> "str | FieldRequest":
-        """Where a record holds the answer: plain fields under their name, fields with arguments under the ask."""
+        """Where a record holds the value: plain fields under their name, fields with arguments under the request."""
         return self if self.arguments else self.field
+
+    @property
+    def is_template(self) -> bool:
+        return bool(self.arguments) and self.arguments[0][0] == TEMPLATE
 
     @property
     def length(self) -> int:
@@ -34,22 +45,25 @@ class FieldRequest(NamedTuple):
         return None
 
     def without(self, name: str) -> "FieldRequest":
-        """The same without an argument."""
+        """The same request without one argument."""
         return self._replace(arguments=tuple([one for one in self.arguments if one[0] != name]))
 
 
+Bindings = Mapping[FieldRequest, FieldRequest]
+"""For each template of an operation the request with the values of the operation's variables."""
+
 EXISTS = FieldRequest("__exists")
-"""Asks whether the object is there at all."""
+"""Requests whether the object exists."""
 
-DEFERRED = FieldRequest("__later")
-"""Below it stands what is asked of an object but may come after the rest of it."""
+DEFERRED = FieldRequest("__deferred")
+"""Its sub-selection is what ``@defer`` lets come after the rest of the object."""
 
-STREAMED_ROWS = "__rows_later"
-"""Field of the ask, below a list, whose argument ``first`` tells how many rows must come before the rest."""
+STREAMED_ROWS = "__streamed_rows"
+"""Field of the request, below a list, whose argument ``first`` is the number of rows to deliver before the rest."""
 
 
 class Frozen(tuple[tuple[FieldRequest, Any], ...]):
-    """A selection as a value that can be looked up, in one order: its hash is worked out once."""
+    """A selection as a hashable value in one order; it computes its hash once."""
 
     @cached_property
     def hash(self) -> int:
@@ -58,7 +72,7 @@ class Frozen(tuple[tuple[FieldRequest, Any], ...]):
     @cached_property
     def length(self) -> int:
         """Characters of all arguments in it."""
-        return sum(ask.length + below.length for ask, below in self)
+        return sum(request.length + below.length for request, below in self)
 
     def __hash__(self) -> int:
         return self.hash
@@ -68,66 +82,67 @@ class Frozen(tuple[tuple[FieldRequest, Any], ...]):
 
 
 class Selection(dict[FieldRequest, "Selection"]):
-    """Asked fields, each with what is asked of its value; empty for leaves and where only ``__typename`` is asked.
+    """Requested fields, each with its sub-selection; empty for leaves and where only ``__typename`` is requested.
 
-    Not to be changed once it is made: it remembers what is worked out from it, for all who ask with it.
+    Immutable by convention. Plans that were made for it are cached in ``plans``.
     """
 
     @classmethod
-    def of(cls, asked: Mapping[FieldRequest, Any]) -> "Selection":
-        """From mappings in each other."""
-        return cls({ask: cls.of(below) for ask, below in asked.items()})
+    def of(cls, requests: Mapping[FieldRequest, Any]) -> "Selection":
+        """From nested mappings."""
+        return cls({request: cls.of(below) for request, below in requests.items()})
 
     @cached_property
     def frozen(self) -> Frozen:
-        asks = sorted(self, key=lambda ask: (ask.field, repr(ask.arguments)))
-        return Frozen((ask, self[ask].frozen) for ask in asks)
+        requests = sorted(self, key=lambda request: (request.field, repr(request.arguments)))
+        return Frozen((request, self[request].frozen) for request in requests)
 
     @cached_property
-    def existing(self) -> "Selection":
-        """The same, and whether the object is there."""
+    def with_existence(self) -> "Selection":
+        """The same fields, and whether the object exists."""
         return Selection({EXISTS: NO_FIELDS, **self})
 
-    def part(self, asks: "Mapping[FieldRequest, Selection]") -> "Selection":
-        """Some of what is asked, in the same order; where it is all, this very selection."""
-        if len(asks) == len(self):
+    def part(self, requests: "Mapping[FieldRequest, Selection]") -> "Selection":
+        """Some of the fields, in the same order; this very selection where these are all."""
+        if len(requests) == len(self):
             return self
-        names = tuple(asks)
-        found: Selection | None = self.known.get(names)
+        names = tuple(requests)
+        found: Selection | None = self.plans.get(names)
         if found is None:
-            found = self.known[names] = Selection(asks)
+            found = self.plans[names] = Selection(requests)
         return found
 
     @cached_property
-    def known(self) -> dict[Hashable, Any]:
-        """What was worked out from it, by names."""
+    def plans(self) -> dict[Hashable, Any]:
+        """Plans and readers made for this selection, by what else they depend on."""
         return {}
 
 
 NO_FIELDS = Selection()
 
 
-def shared(selection: Selection) -> Selection:
-    """The one selection of this value, for those who make theirs anew each time that they ask; one with long arguments
-    is nobody else's."""
-    return thawed(selection.frozen) if selection.frozen.length <= LONGEST else selection
+def intern(selection: Selection) -> Selection:
+    """The one selection of this value, so that documents that select the same share plans and readers."""
+    return interned(selection.frozen) if selection.frozen.length <= LONGEST_ARGUMENTS else selection
 
 
-@lru_cache(MOST)
-def thawed(frozen: Frozen) -> Selection:
-    return Selection({ask: thawed(below) if below else NO_FIELDS for ask, below in frozen})
+@lru_cache(CACHED_SELECTIONS)
+def interned(frozen: Frozen) -> Selection:
+    return Selection({request: interned(below) if below else NO_FIELDS for request, below in frozen})
 
 
-def under(selection: Selection, *path: str) -> Selection:
-    """The selection below a path of fields without arguments; empty where it was not asked for."""
+def sub_selection(selection: Selection, *path: str) -> Selection:
+    """The selection below a path of fields without arguments; empty where it was not requested."""
     for name in path:
         selection = selection.get(FieldRequest(name), NO_FIELDS)
     return selection
 
 
-def rows_now(selection: Selection) -> tuple[int | None, Selection]:
-    """How many rows of a list must come before the rest, None for all of them; and what is asked of each row."""
-    for ask in selection:
-        if ask.field == STREAMED_ROWS:
-            return ask.argument("first"), Selection({one: below for one, below in selection.items() if one is not ask})
+def initial_rows(selection: Selection) -> tuple[int | None, Selection]:
+    """How many rows of a list to deliver before the rest, None for all of them; and the selection of each row."""
+    for request in selection:
+        if request.field == STREAMED_ROWS:
+            return request.argument("first"), Selection(
+                {one: below for one, below in selection.items() if one is not request}
+            )
     return None, selection

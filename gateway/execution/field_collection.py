@@ -1,7 +1,7 @@
-"""The fields of an answer as a document chooses them: fragments opened, ``@skip`` and ``@include`` applied, and the
-fields with one key merged.
+"""The fields of an answer as a document selects them: fragments expanded, ``@skip`` and ``@include`` applied, fields
+with one response key merged.
 
-Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, as graphql-core has them.
+Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, by graphql-core.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +15,10 @@ from graphql import (
     GraphQLField,
     GraphQLObjectType,
     GraphQLSchema,
-    ListValueNode,
-    ObjectValueNode,
+    GraphQLStreamDirective,
     OperationDefinitionNode,
-    ValueNode,
-    VariableNode,
     get_argument_values,
+    get_directive_values,
     get_named_type,
     is_abstract_type,
 )
@@ -33,49 +31,54 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 
-from gateway.catalog.selection import FieldRequest, Selection, shared
-from gateway.execution.selection import Scope, ask, collect
+from gateway.catalog.selection import DEFERRED, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection, intern
+from gateway.execution.selection import bound_request, field_request, is_varying
 
 TYPE_NAME = "__typename"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldCollector:
-    """How an operation chooses; of the variables, those that its directives name count."""
+    """Collects the fields of one operation, with the variables that its directives and planned arguments name."""
 
     schema: GraphQLSchema
-    fragments: Mapping[str, FragmentDefinitionNode]
-    details: dict[str, FragmentDetails]
+    fragments: dict[str, FragmentDetails]
     operation: OperationDefinitionNode
     variables: VariableValues
 
-    def roots(self, parent: GraphQLObjectType) -> list["CollectedField"]:
+    @classmethod
+    def of(
+        cls,
+        schema: GraphQLSchema,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        operation: OperationDefinitionNode,
+        variables: VariableValues,
+    ) -> "FieldCollector":
+        details = {name: FragmentDetails(definition) for name, definition in fragments.items()}
+        return cls(schema, details, operation, variables)
+
+    def root_fields(self, parent: GraphQLObjectType) -> "list[CollectedField]":
         """The fields at the root. Raises `GraphQLError` for a directive whose variable has no value."""
-        found = collect_fields(self.schema, self.details, self.variables, parent, self.operation)
-        return self._chosen(parent, found.grouped_field_set)
+        found = collect_fields(self.schema, self.fragments, self.variables, parent, self.operation)
+        return self._fields(parent, found.grouped_field_set)
 
-    def below(self, parent: GraphQLObjectType, details: FieldDetailsList) -> list["CollectedField"]:
-        """The fields of an object that stands at some fields. Raises as `roots`."""
-        found = collect_subfields(self.schema, self.details, self.variables, self.operation, parent, details)
-        return self._chosen(parent, found.grouped_field_set)
+    def sub_fields(self, parent: GraphQLObjectType, details: FieldDetailsList) -> "list[CollectedField]":
+        """The fields of an object that is the value of some fields. Raises as `root_fields`."""
+        found = collect_subfields(self.schema, self.fragments, self.variables, self.operation, parent, details)
+        return self._fields(parent, found.grouped_field_set)
 
-    def _chosen(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> list["CollectedField"]:
-        return [
-            CollectedField(
-                self, key, details, parent, cast(GraphQLField, self.schema.get_field(parent, name_of(details)))
-            )
-            for key, details in grouped.items()
-        ]
+    def _fields(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> "list[CollectedField]":
+        def definition(details: FieldDetailsList) -> GraphQLField:
+            return cast(GraphQLField, self.schema.get_field(parent, details[0].node.name.value))
 
-    def scope(self, variables: VariableValues) -> Scope:
-        return Scope(self.schema, self.fragments, variables)
+        return [CollectedField(self, key, details, parent, definition(details)) for key, details in grouped.items()]
 
 
 @dataclass(eq=False)
 class CollectedField:
-    """One field of an answer: its key there, all that the document says of it, its parent type and definition."""
+    """One field of an answer: its response key, its nodes in the document, its parent type and its definition."""
 
-    choice: FieldCollector
+    collector: FieldCollector
     key: str
     details: FieldDetailsList
     parent: GraphQLObjectType
@@ -85,7 +88,7 @@ class CollectedField:
 
     @cached_property
     def name(self) -> str:
-        return name_of(self.details)
+        return self.details[0].node.name.value
 
     @property
     def nodes(self) -> list[FieldNode]:
@@ -97,66 +100,94 @@ class CollectedField:
         named = get_named_type(self.definition.type)
         if isinstance(named, GraphQLObjectType):
             return [named]
-        return self.choice.schema.get_possible_types(named) if is_abstract_type(named) else []
+        return self.collector.schema.get_possible_types(named) if is_abstract_type(named) else []
 
     def below(self, type_name: str) -> Sequence["CollectedField"]:
-        """The fields of its value, when that is an object of this type. Raises as `FieldCollector.roots`."""
+        """The fields of its value where that is an object of this type. Raises as `FieldCollector.root_fields`."""
         if type_name not in self._below:
-            self._below[type_name] = self.choice.below(self._object(type_name), self.details)
+            self._below[type_name] = self.collector.sub_fields(self._object(type_name), self.details)
         return self._below[type_name]
 
     @cached_property
-    def varies(self) -> bool:
-        """Whether its arguments depend on variables."""
-        return any(names_variable(argument.value) for argument in self.details[0].node.arguments or ())
+    def request(self) -> FieldRequest:
+        """What it requests of the catalog, a template where its arguments depend on variables.
 
-    @cached_property
-    def fixed(self) -> FieldRequest:
-        """What it asks, whatever the variables are."""
-        return ask(self.choice.scope(self.choice.variables), self.parent, self.details[0].node)
+        Raises `GraphQLError` for an argument whose variable does not fit.
+        """
+        return field_request(self.definition, self.details[0].node, self.collector.variables)
 
-    def ask(self, variables: VariableValues) -> FieldRequest:
-        """What it asks. Raises `GraphQLError` for an argument that its variable gives no fitting value."""
-        return ask(self.choice.scope(variables), self.parent, self.details[0].node) if self.varies else self.fixed
+    def bound_request(self, variables: VariableValues) -> FieldRequest:
+        """The request with the values of variables. Raises as `request`."""
+        return bound_request(self.definition, self.details[0].node, variables)
 
     def arguments(self, variables: VariableValues) -> Mapping[str, Any]:
-        """Its arguments as they were sent. Raises as `ask`."""
+        """Its arguments as they were sent. Raises as `request`."""
         return get_argument_values(self.definition, self.details[0].node, variables)
 
-    def selection(self, variables: VariableValues, type_name: str | None = None) -> Selection:
-        """What is asked of its value; of an interface's value, as far as it concerns one type. Raises as `ask`."""
+    def templates(self) -> "Iterator[CollectedField]":
+        """The fields below whose requests are templates."""
+        for runtime in self.types:
+            for one in self.below(runtime.name):
+                if is_varying(one.details[0].node):
+                    yield one
+                yield from one.templates()
+
+    def selection(self, type_name: str | None = None) -> Selection:
+        """The selection of its value; of an interface's value, as far as it concerns one type. Raises as `request`."""
         [name] = [type_name] if type_name else [one.name for one in self.types]
         if name not in self._selections:
-            selection_sets = (node.selection_set for node in self.nodes)
-            selection = shared(collect(self.choice.scope(variables), self._object(name), selection_sets))
-            if any(True for _ in varying(self.below(name))):
-                return selection
-            self._selections[name] = selection
+            self._selections[name] = intern(selection_of([self], self._object(name)))
         return self._selections[name]
 
     def _object(self, type_name: str) -> GraphQLObjectType:
-        named = self.choice.schema.type_map[type_name]
+        named = self.collector.schema.type_map[type_name]
         assert isinstance(named, GraphQLObjectType)
         return named
 
 
-def varying(fields: Iterable[CollectedField]) -> Iterator[CollectedField]:
-    """Of some fields and all below them those whose arguments depend on variables."""
-    for one in fields:
-        if one.varies:
-            yield one
-        for runtime in one.types:
-            yield from varying(one.below(runtime.name))
+def selection_of(fields: Sequence[CollectedField], runtime: GraphQLObjectType) -> Selection:
+    """The merged selection of some fields with one request, where their value is an object of a type.
+
+    What only deferred fragments select of an object with an id is nested below `DEFERRED`.
+    """
+    requests: dict[FieldRequest, list[CollectedField]] = {}
+    deferred: dict[FieldRequest, bool] = {}
+    has_id = any(interface.name == "Node" for interface in runtime.interfaces)
+    for parent in fields:
+        for one in parent.below(runtime.name):
+            if one.name != TYPE_NAME:
+                requests.setdefault(one.request, []).append(one)
+                later = has_id and is_deferred(one, parent)
+                deferred[one.request] = deferred.get(one.request, True) and later
+    below = {request: value_selection(found) for request, found in requests.items()}
+    now = {request: selection for request, selection in below.items() if not deferred[request]}
+    later_fields = {request: selection for request, selection in below.items() if deferred[request]}
+    return Selection({**now, DEFERRED: Selection(later_fields)} if later_fields else now)
 
 
-def name_of(details: FieldDetailsList) -> str:
-    return details[0].node.name.value
+def is_deferred(one: CollectedField, parent: CollectedField) -> bool:
+    """Whether a field may come later than the object that it is a field of."""
+    usages = [detail.defer_usage for detail in parent.details]
+    initial = [None] if None in usages else usages
+    return all(detail.defer_usage not in initial for detail in one.details)
 
 
-def names_variable(node: ValueNode) -> bool:
-    """Whether a value in a document holds a variable."""
-    if isinstance(node, ListValueNode):
-        return any(names_variable(item) for item in node.values)
-    if isinstance(node, ObjectValueNode):
-        return any(names_variable(item.value) for item in node.fields)
-    return isinstance(node, VariableNode)
+def value_selection(fields: Sequence[CollectedField]) -> Selection:
+    """The selection of the value of some fields with one request."""
+    first = fields[0]
+    named = get_named_type(first.definition.type)
+    if not isinstance(named, GraphQLObjectType):
+        return NO_FIELDS
+    selection = selection_of(fields, named)
+    for node in (node for one in fields for node in one.nodes):
+        variables = first.collector.variables
+        streamed = get_directive_values(GraphQLStreamDirective, node, variables) if node.directives else None
+        if streamed and streamed["if"]:
+            rows = FieldRequest(STREAMED_ROWS, (("first", streamed["initialCount"]),))
+            return Selection({**selection, rows: NO_FIELDS})
+    return selection
+
+
+def unique_templates(fields: Iterable[CollectedField]) -> dict[FieldRequest, CollectedField]:
+    """The templates below some fields, each with one field that gives its values."""
+    return {one.request: one for root in fields for one in root.templates()}

@@ -1,11 +1,11 @@
-"""Projection: Python functions, written for one selection, from records to answers that have no error in them.
+"""Projection: Python functions compiled for one selection, from records to answers without errors.
 
-A function gives either exactly what executing the selection field by field gives, or raises; then
-`gateway.execution.completion` tells what is wrong. Nothing of a client's document stands in the source but the keys of
-its answer, as constants.
+A function returns exactly what executing the selection field by field returns, or raises; then
+`gateway.execution.completion` finds the errors. Nothing of a client's document is in the source but the response keys,
+as constants.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from graphql import (
@@ -24,107 +24,111 @@ from graphql import (
 
 from gateway.catalog.code_generation import CodeBuilder
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
-from gateway.schema.scalars import as_it_is
-from gateway.schema.types import Node
 
-Projector = Callable[[Any, Sequence[Any]], Any]
-"""From the value of a field, and the record keys of fields whose arguments vary, to its answer."""
+Projector = Callable[[Any], Any]
+"""From the value of a field to its part of the answer."""
 
 UNCHANGED: Final = {"Boolean": "bool", "DateTime": "str", "ID": "str", "Long": "int", "String": "str"}
-"""Scalars, and the Python type whose values they leave as they are, if it is what `leaves_unchanged` says."""
+"""Scalars that serialize values of one Python type unchanged, and that type; see `serializes_unchanged`."""
 
 
-class Unforeseen(Exception):
-    """A value that is not as projection assumes."""
+def unchanged(value: Any) -> Any:
+    """The serializer of scalars whose values are stored as they are sent."""
+    return value
 
 
-def unforeseen(value: Any) -> NoReturn:
-    raise Unforeseen
+def is_of_named_type(cls: type, record: Any, info: Any) -> bool:
+    """The ``is_type_of`` of types whose records hold their type name."""
+    return bool(record[TYPE_NAME] == cls.__name__)
 
 
-def projector(chosen: CollectedField, varying: Sequence[CollectedField]) -> Projector:
-    """The function that answers a field; ``varying`` are the fields below whose keys it is given."""
-    source = Answers(varying)
-    function: Projector = source.function(
-        "value, keys", f"return {source.value(chosen.definition.type, chosen, 'value')}"
-    )
+class UnexpectedValue(Exception):
+    """A value that projection does not handle."""
+
+
+def unexpected(value: Any) -> NoReturn:
+    raise UnexpectedValue
+
+
+def projector(field: CollectedField) -> Projector:
+    """The function that projects the value of a field."""
+    builder = ProjectionBuilder()
+    function: Projector = builder.function("value", f"return {builder.value(field.definition.type, field, 'value')}")
     return function
 
 
-class Answers(CodeBuilder):
+class ProjectionBuilder(CodeBuilder):
     """Source code of functions from records to answers."""
 
-    def __init__(self, varying: Sequence[CollectedField]) -> None:
-        super().__init__(unforeseen=unforeseen)
-        self.varying = {id(one): place for place, one in enumerate(varying)}
+    def __init__(self) -> None:
+        super().__init__(unexpected=unexpected)
 
-    def value(self, expected: GraphQLOutputType, chosen: CollectedField, code: str, null: str = "None") -> str:
-        """An expression for the answer of the value that ``code`` gives; ``null`` for what stands for None."""
+    def value(self, expected: GraphQLOutputType, field: CollectedField, code: str, null: str = "None") -> str:
+        """An expression for the answer of the value of ``code``; ``null`` is the expression for None."""
         if is_non_null_type(expected):
-            return self.value(expected.of_type, chosen, code, "unforeseen(None)")
+            return self.value(expected.of_type, field, code, "unexpected(None)")
         value = code if code.isidentifier() else self.name()
-        said = code if value == code else f"({value} := {code})"
-        otherwise = f"{null} if {value} is None else unforeseen({value})"
+        read = code if value == code else f"({value} := {code})"
+        otherwise = f"{null} if {value} is None else unexpected({value})"
         if is_leaf_type(expected):
-            return self.leaf(expected, value, said, null)
+            return self.leaf(expected, value, read, null)
         if is_list_type(expected):
             item = self.name()
-            inner = self.value(expected.of_type, chosen, item)
-            return f"([{inner} for {item} in {value}] if type({said}) is list else {otherwise})"
+            inner = self.value(expected.of_type, field, item)
+            return f"([{inner} for {item} in {value}] if type({read}) is list else {otherwise})"
         if is_object_type(expected):
-            function = self.object(expected, chosen)
-            return f"({function}({value}, keys) if type({said}) is dict else {otherwise})"
-        functions = ", ".join(f"{one.name!r}: {self.object(one, chosen)}" for one in chosen.types)
+            function = self.object(expected, field)
+            return f"({function}({value}) if type({read}) is dict else {otherwise})"
+        functions = ", ".join(f"{one.name!r}: {self.object(one, field)}" for one in field.types)
         table = self.name()
         self.lines.append(f"{table} = {{{functions}}}")
-        return f"({table}[{value}[{TYPE_NAME!r}]]({value}, keys) if type({said}) is dict else {otherwise})"
+        return f"({table}[{value}[{TYPE_NAME!r}]]({value}) if type({read}) is dict else {otherwise})"
 
-    def object(self, runtime: GraphQLObjectType, chosen: CollectedField) -> str:
+    def object(self, runtime: GraphQLObjectType, field: CollectedField) -> str:
         """The name of the function for an object of a type."""
-        pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in chosen.below(runtime.name))
+        pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in field.below(runtime.name))
         check = ""
-        if tells_by_name(runtime):
-            check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unforeseen(record)\n    "
+        if is_named(runtime):
+            check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    "
         elif runtime.is_type_of is not None:
-            check = f"{self.constant(runtime.is_type_of)}(record, None) or unforeseen(record)\n    "
-        return self.define("record, keys", f"{check}return {{{pairs}}}")
+            check = f"{self.constant(runtime.is_type_of)}(record, None) or unexpected(record)\n    "
+        return self.define("record", f"{check}return {{{pairs}}}")
 
-    def field(self, chosen: CollectedField) -> str:
-        if chosen.name == TYPE_NAME:
-            return repr(chosen.parent.name)
-        place = self.varying.get(id(chosen))
-        key = chosen.fixed.key if place is None else None
-        said = f"keys[{place}]" if key is None else repr(key) if isinstance(key, str) else self.constant(key)
-        return self.value(chosen.definition.type, chosen, f"record[{said}]")
+    def field(self, field: CollectedField) -> str:
+        if field.name == TYPE_NAME:
+            return repr(field.parent.name)
+        key = field.request.key
+        name = repr(key) if isinstance(key, str) else self.constant(key)
+        return self.value(field.definition.type, field, f"record[{name}]")
 
-    def leaf(self, expected: GraphQLLeafType, value: str, said: str, null: str) -> str:
+    def leaf(self, expected: GraphQLLeafType, value: str, read: str, null: str) -> str:
         if isinstance(expected, GraphQLEnumType):
             words = {word.value: expected.coerce_output_value(word.value) for word in expected.values.values()}
-            return f"({null} if {said} is None else {self.constant(words)}[{value}])"
+            return f"({null} if {read} is None else {self.constant(words)}[{value}])"
         coerced = f"{null} if {value} is None else {self.constant(strict(expected))}({value})"
-        if leaves_unchanged(expected):
-            return f"({value} if type({said}) is {UNCHANGED[expected.name]} else {coerced})"
-        return f"({null} if {said} is None else {self.constant(strict(expected))}({value}))"
+        if serializes_unchanged(expected):
+            return f"({value} if type({read}) is {UNCHANGED[expected.name]} else {coerced})"
+        return f"({null} if {read} is None else {self.constant(strict(expected))}({value}))"
 
 
-def tells_by_name(runtime: GraphQLObjectType) -> bool:
-    """Whether records are of a type when they say so, which is known of the graph's own types."""
-    return getattr(runtime.is_type_of, "__func__", None) is Node.is_type_of.__func__  # type: ignore[attr-defined]
+def is_named(runtime: GraphQLObjectType) -> bool:
+    """Whether records are of a type when they hold its name, as those of the graph's own types do."""
+    return getattr(runtime.is_type_of, "__func__", None) is is_of_named_type
 
 
-def leaves_unchanged(expected: GraphQLLeafType) -> bool:
-    """Whether a scalar is known to leave values of one Python type as they are."""
-    own = expected.coerce_output_value is as_it_is and expected.name in UNCHANGED
+def serializes_unchanged(expected: GraphQLLeafType) -> bool:
+    """Whether a scalar is known to serialize values of one Python type unchanged."""
+    own = expected.coerce_output_value is unchanged and expected.name in UNCHANGED
     return own or any(expected is one for one in (GraphQLBoolean, GraphQLID, GraphQLString))
 
 
 def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:
-    """The scalar's own coercion, which takes no error for a value and none for an answer."""
+    """The scalar's own serialization, which raises errors in the place of values, and for null."""
 
     def coerced(value: Any) -> Any:
         if isinstance(value, Exception):
             raise value
         answer = expected.coerce_output_value(value)
-        return unforeseen(value) if answer is None else answer
+        return unexpected(value) if answer is None else answer
 
     return coerced

@@ -1,209 +1,112 @@
-"""The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
+"""The root fields: how each one reads the catalog, for Strawberry's resolvers and for the compiled projection."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol
 
-import strawberry
-from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type, is_abstract_type
 from graphql.pyutils import Path
 
-from gateway.begun import together
-from gateway.catalog.bounds import Bounds
-from gateway.catalog.cache_dependencies import CacheDependencies, Key
-from gateway.catalog.connections import listing
-from gateway.catalog.course import Trip
-from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
-from gateway.catalog.registry import Registry
-from gateway.catalog.selection import FieldRequest, Selection, shared, under
-from gateway.errors import BadInput, GatewayError
+from gateway.catalog.selection import FieldRequest, Selection, sub_selection
+from gateway.errors import BadInput
 from gateway.execution.context import OperationContext
-from gateway.execution.entity_references import admitted, entities
-from gateway.execution.findings import Finding, Findings
-from gateway.execution.selection import arguments, asked, selection
-from gateway.execution.ways import Way
-from gateway.schema.directives import KEYS
+from gateway.execution.entity_references import entities_or_errors, ref_or_error, reference_or_error, validated_ref
+
+OBJECTS: Final[Mapping[str, str | None]] = {
+    "node": None,
+    "model": "Model",
+    "modelVersion": "ModelVersion",
+    "modelVersionChanged": "ModelVersion",
+    "algorithm": "Algorithm",
+    "algorithmVersion": "AlgorithmVersion",
+}
+"""Root fields that return the object of an id, and its type where only one is allowed."""
+
+LISTS: Final[Mapping[str, str]] = {"models": "Model", "algorithms": "Algorithm"}
+"""Root fields that return a merged page, and the type of its objects."""
 
 
-class Sought(NamedTuple):
-    """The object of a global id, what is asked of it, and the short course to it, if there is one."""
-
-    ref: Ref
-    selection: Selection
-    trip: Trip | None
-
-
-class Posed(Protocol):
-    """What is asked at one root field: the field with its arguments, the arguments as they were sent, and what is asked
-    of its value (of an interface's or union's value as far as it concerns one type). Each raises `GraphQLError` where
-    something does not fit. ``sought`` is the object of the global id among the arguments, of a type if one is expected;
-    it raises `InvalidId`, too."""
+class RequestedField(Protocol):
+    """A root field as it was requested: its request, its arguments as they were sent, and the selection of its value
+    (of an interface's or union's value as far as it concerns one type). Each raises `GraphQLError` for an argument
+    whose variable does not fit."""
 
     @property
-    def ask(self) -> FieldRequest: ...
+    def request(self) -> FieldRequest: ...
 
     @property
     def arguments(self) -> Mapping[str, Any]: ...
 
     def selection(self, type_name: str | None = None) -> Selection: ...
 
-    def sought(self, operation: Operation, entity: str | None) -> Sought: ...
 
-
-class Asking(NamedTuple):
-    """One root field of one operation: where it stands in the answer, and what it asks."""
+class RootFieldContext(NamedTuple):
+    """One root field of one operation, and its path in the answer."""
 
     context: OperationContext
     path: Path
-    posed: Posed
+    field: RequestedField
 
     @property
     def operation(self) -> Operation:
         return self.context.operation
 
 
-@dataclass(frozen=True, slots=True)
-class Resolving:
-    """What is asked at the field that a resolver stands for; what was worked out for it before is known in the ``way``
-    of its operation."""
-
-    info: strawberry.Info[Any, Any]
-    way: Way
-
-    @property
-    def ask(self) -> FieldRequest:
-        return asked(self.info)
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        return arguments(self.info)
-
-    def selection(self, type_name: str | None = None) -> Selection:
-        known, key = self.way.selections, (id(self.info._raw_info.field_nodes[0]), type_name)
-        if key not in known:
-            known[key] = shared(selection(self.info, type_name))
-        return known[key]
-
-    def sought(self, operation: Operation, entity: str | None) -> Sought:
-        return sought(self, operation, entity)
-
-
-async def answer(info: strawberry.Info[Any, Any]) -> Any:
-    """The value of the root field that a resolver stands for."""
-    context: OperationContext = info.context
-    raw = info._raw_info
-    way = context.ways.of(raw.operation, raw.fragments, cast(dict[str, Any], raw.variable_values))
-    asking = Asking(context, info.path, Resolving(info, way))
-    key = (
-        None
-        if context.findings is None
-        else key_of(raw.field_name, asking.posed, types(raw), asking.operation.registries, asking.operation.bounds)
-    )
-    return await find(raw.field_name, asking, key, alone=way.alone)
-
-
-def types(info: GraphQLResolveInfo[Any]) -> Sequence[GraphQLObjectType]:
-    """The types of object that the value of a root field can have."""
-    named = get_named_type(info.return_type)
-    return info.schema.get_possible_types(named) if is_abstract_type(named) else [cast(GraphQLObjectType, named)]
-
-
-def key_of(
-    name: str, posed: Posed, types: Iterable[GraphQLObjectType], registries: Mapping[str, Registry], bounds: Bounds
-) -> Key:
-    """Names what a root field finds: what is asked, and of whom. Registries are told apart by identity."""
-    asked = tuple([posed.selection(one.name).frozen for one in types])
-    return Key(name, posed.ask, asked, tuple(map(id, registries.values())), bounds)
-
-
-def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> Awaitable[Any]:
-    """The value of a root field: what was found before under the ``key``, or what the catalog finds now. Raises what
-    keeps it from being found. ``alone`` says that the operation asks the catalog nothing else."""
-    findings = asking.context.findings
-    return ROOTS[name](asking) if findings is None or key is None else kept(name, asking, findings, key, alone)
-
-
-async def kept(name: str, asking: Asking, findings: Findings, key: Key, alone: bool) -> Any:
-    """What is found again, and what may be."""
-    operation = asking.operation
-    before = findings.find(key, operation.wanted)
-    if before is not None:
-        operation.reuse(before.basis)
-        return before.value
-    value = await ROOTS[name](asking)
-    if alone and not operation.partial:
-        basis = CacheDependencies.of(operation)
-        if basis is not None:
-            findings.keep(key, Finding(value, basis))
-    return value
-
-
-def one(asking: Asking, entity: str | None = None) -> Awaitable[Any]:
+async def resolve_object(root: RootFieldContext, entity: str | None = None) -> Any:
     """The object of a global id, null when there is none."""
-    return asking.operation.entity(*asking.posed.sought(asking.operation, entity))
+    ref = validated_ref(root.operation.registries, root.field.request.argument("id"), entity)
+    return await root.operation.entity(ref, root.field.selection(ref.entity))
 
 
-def sought(posed: Posed, operation: Operation, entity: str | None) -> Sought:
-    """The object of the global id that is asked for, checked before anything of it reaches a registry."""
-    ref = admitted(operation.registries, posed.ask.argument("id"), entity)
-    selection = posed.selection(ref.entity)
-    return Sought(ref, selection, Trip.of(operation, ref, selection))
-
-
-async def several(asking: Asking) -> Any:
+async def resolve_nodes(root: RootFieldContext) -> Any:
     """The objects of several global ids; an error takes the place of its own object only."""
-    ids = asking.posed.ask.argument("ids")
-    most = asking.operation.bounds.ids
+    ids = root.field.request.argument("ids")
+    most = root.operation.bounds.ids
     if len(ids) > most:
         raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
-    return await together(found_or_error(asking, text) for text in ids)
+    references = [ref_or_error(root.operation.registries, text) for text in ids]
+    return await entities_or_errors(root.operation, references, root.field.selection)
 
 
-async def found_or_error(asking: Asking, text: str) -> Any:
-    try:
-        ref = admitted(asking.operation.registries, text)
-        return await asking.operation.entity(ref, asking.posed.selection(ref.entity))
-    except GatewayError as error:
-        return error
-
-
-async def many(asking: Asking, entity: str) -> Any:
-    """A merged page of all registries. A failure that the client cannot see in its coverage becomes an error."""
-    wanted = asking.posed.selection()
-    record, failures = await listing(asking.operation, entity, asking.posed.ask, wanted)
-    if not shows_state(wanted):
-        asking.context.failures += [(asking.path, failure) for failure in failures]
+async def resolve_list(root: RootFieldContext, entity: str) -> Any:
+    """A merged page of all registries. A failure that its coverage does not show becomes an error beside it."""
+    selection = root.field.selection()
+    record, failures = await root.operation.page(entity, root.field.request, selection)
+    if not shows_coverage(selection):
+        root.context.failures += [(root.path, failure) for failure in failures]
     return record
 
 
-def shows_state(wanted: Selection) -> bool:
-    """Whether the client sees which registries a connection stands on."""
-    return not wanted or FieldRequest("state") in under(wanted, "coverage")
+def shows_coverage(selection: Selection) -> bool:
+    """Whether the client sees how complete a connection is."""
+    return not selection or FieldRequest("state") in sub_selection(selection, "coverage")
 
 
-async def configured(asking: Asking) -> Any:
+async def resolve_registries(root: RootFieldContext) -> Any:
     """The configured registries."""
-    return [registry.record() for registry in asking.operation.registries.values()]
+    return [registry.record() for registry in root.operation.registries.values()]
 
 
-async def referred(asking: Asking) -> Any:
+async def resolve_entities(root: RootFieldContext) -> Any:
     """The objects that other subgraphs refer to."""
-    selections = {name: asking.posed.selection(name) for name in KEYS}
-    return await entities(asking.operation, asking.posed.arguments["representations"], selections)
+    representations = root.field.arguments["representations"]
+    most = root.operation.bounds.references
+    if len(representations) > most:
+        raise BadInput(f"`representations` may hold at most {most}, not {len(representations)}.")
+    references = [reference_or_error(root.operation.registries, one) for one in representations]
+    return await entities_or_errors(root.operation, references, root.field.selection)
 
 
-ROOTS: Mapping[str, Callable[[Asking], Awaitable[Any]]] = {
-    "_entities": referred,
-    "algorithm": partial(one, entity="Algorithm"),
-    "algorithmVersion": partial(one, entity="AlgorithmVersion"),
-    "algorithms": partial(many, entity="Algorithm"),
-    "model": partial(one, entity="Model"),
-    "modelVersion": partial(one, entity="ModelVersion"),
-    "models": partial(many, entity="Model"),
-    "node": one,
-    "nodes": several,
-    "registries": configured,
+ROOT_FIELDS: dict[str, Callable[[RootFieldContext], Awaitable[Any]]] = {
+    "_entities": resolve_entities,
+    "algorithm": partial(resolve_object, entity="Algorithm"),
+    "algorithmVersion": partial(resolve_object, entity="AlgorithmVersion"),
+    "algorithms": partial(resolve_list, entity="Algorithm"),
+    "model": partial(resolve_object, entity="Model"),
+    "modelVersion": partial(resolve_object, entity="ModelVersion"),
+    "models": partial(resolve_list, entity="Model"),
+    "node": resolve_object,
+    "nodes": resolve_nodes,
+    "registries": resolve_registries,
 }
-"""What gives the value of each root field, once it is awaited: a record, or records."""
+"""The resolver of each root field: it returns a record, or records."""

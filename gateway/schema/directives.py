@@ -29,15 +29,6 @@ from gateway.schema.enums import word
 FEDERATION: Final = "2.9"
 """The newest version that every composer knows."""
 
-BY_ID, BY_NATIVE_ID = "id", "registryName nativeId"
-KEYS = {
-    "Model": (BY_ID, BY_NATIVE_ID),
-    "ModelVersion": (BY_ID,),
-    "Algorithm": (BY_ID, BY_NATIVE_ID),
-    "AlgorithmVersion": (BY_ID,),
-}
-"""The entities, and by which fields another subgraph may refer to one."""
-
 
 @strawberry.federation.enum(description="For whom an answer may be kept.", inaccessible=True)
 class CacheControlScope(Enum):

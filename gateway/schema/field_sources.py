@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from strawberry.types.base import get_object_definition
 
-from gateway.catalog.filters import CHOOSING, TESTS, needs_of, never_said
-from gateway.catalog.plan import told
+from gateway.catalog.filters import REGISTRY_FILTERS, TESTS, needed_fields, never_supplied
+from gateway.catalog.query_plan import row_supplies
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, EntityLayout
 from gateway.registries.kind import Call, Kind
@@ -44,13 +44,13 @@ def lists(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, Iterabl
 def applied(kind: Kind, entity: str, name: str) -> str:
     """Where a kind of registry has a filter applied."""
     test = TESTS[entity][name]
-    if all(never_said(kind, entity, path) for path in test.paths):
+    if all(never_supplied(kind, entity, path) for path in test.paths):
         return "never matches"
     here = [(call, shape) for call, shape, facts in lists(kind, entity) if name not in facts]
     if all(name in call.filters for call, _ in here):
         return "filters itself"
-    needs = needs_of((test,))
-    if all(told(kind, shape, ask, below) for _, shape in here for ask, below in needs.items()):
+    needs = needed_fields((test,))
+    if all(row_supplies(kind, shape, ask, below) for _, shape in here for ask, below in needs.items()):
         return "is filtered by the gateway, over the rows read"
     return "is filtered by the gateway, with a further call for some rows read"
 
@@ -65,6 +65,6 @@ def describe() -> None:
                 field.description = f"{field.description} Supplied by {' and '.join(titles)} only."
     for name, filters in FILTERS.items():
         for field in get_object_definition(filters, strict=True).fields:
-            if field.python_name not in CHOOSING:
+            if field.python_name not in REGISTRY_FILTERS:
                 said = [f"{kind.title} {applied(kind, name, field.python_name)}" for kind in KINDS.values()]
                 field.description = f"{field.description} {'; '.join(said)}."

@@ -9,17 +9,14 @@ from strawberry.federation.schema import FederationAny
 from strawberry.federation.types import FieldSet
 from strawberry.scalars import JSON
 
+from gateway.execution.projection import unchanged
+
 DateTime = NewType("DateTime", str)
 Long = NewType("Long", int)
 
 __all__ = ["FEDERATION_SCALARS", "JSON", "SCALARS", "DateTime", "FederationAny", "Long"]
 
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def as_it_is(value: Any) -> Any:
-    """Records hold values as they are answered."""
-    return value
 
 
 def parse_time(value: Any) -> str:
@@ -44,14 +41,14 @@ SCALARS: dict[object, Any] = {
     DateTime: strawberry.scalar(
         name="DateTime",
         description="A moment as ISO 8601 text in UTC, such as 2024-05-20T08:30:45Z; fractions where they are known.",
-        serialize=as_it_is,
+        serialize=unchanged,
         parse_value=parse_time,
         specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
     ),
     Long: strawberry.scalar(
         name="Long",
         description="A whole number of up to 64 bits, for counts that exceed Int.",
-        serialize=as_it_is,
+        serialize=unchanged,
         parse_value=parse_long,
     ),
 }

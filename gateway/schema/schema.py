@@ -2,24 +2,20 @@
 
 from collections.abc import Iterator
 from functools import cache
-from inspect import isawaitable
 from typing import Annotated, Any
 
 import strawberry
-from graphql import ExecutionResult, GraphQLError
-from strawberry.execution.is_awaitable import optimized_is_awaitable
+from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from gateway.catalog.list_readers import DEFAULT_SIZE
-from gateway.execution.context import OperationContext
+from gateway.catalog.lists import DEFAULT_SIZE
 from gateway.execution.error_codes import assign_error_code
-from gateway.execution.executor import Execution
-from gateway.execution.root_fields import answer
+from gateway.execution.field_metadata import read_record
+from gateway.execution.operation_plan import resolve_root_field
 from gateway.schema import field_sources as suppliers
 from gateway.schema.directives import CALL, FEDERATION, PAGE, defined
-from gateway.schema.fields import read
 from gateway.schema.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.schema.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.schema.subscription import Subscription
@@ -51,27 +47,27 @@ REPRESENTATIONS = Annotated[
 class Query:
     @strawberry.field(description="The object of a global id; null when there is none.", directives=[CALL])
     async def node(self, info: Info, id: ID) -> Node | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The objects of several global ids, in their order; null where there is none.")
     async def nodes(self, info: Info, ids: IDS) -> list[Node | None]:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The model of a global id; null when there is none.", directives=[CALL])
     async def model(self, info: Info, id: ID) -> Model | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The model version of a global id; null when there is none.", directives=[CALL])
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The algorithm of a global id; null when there is none.", directives=[CALL])
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The algorithm version of a global id; null when there is none.", directives=[CALL])
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(
         description="The models of all registries as one list; newest first, if no other order is asked for.",
@@ -85,7 +81,7 @@ class Query:
         filter: Annotated[ModelFilter | None, strawberry.argument(description="Which models.")] = None,
         order_by: Annotated[ModelOrder | None, strawberry.argument(description="In what order.")] = None,
     ) -> ModelConnection | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(
         description="The algorithms of all registries as one list, newest first; those without a creation time last.",
@@ -98,11 +94,11 @@ class Query:
         after: AFTER = None,
         filter: Annotated[AlgorithmFilter | None, strawberry.argument(description="Which algorithms.")] = None,
     ) -> AlgorithmConnection | None:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(description="The configured registries. Asking them makes no upstream call.")
     async def registries(self, info: Info) -> list[Registry]:
-        return await answer(info)
+        return await resolve_root_field(info)
 
     @strawberry.field(name="_service", description="This graph as a part of a supergraph. Asking it makes no call.")
     def service(self) -> Service:
@@ -114,7 +110,7 @@ class Query:
         description="The objects that other subgraphs refer to, in their order; null where there is none.",
     )
     async def entities(self, info: Info, representations: REPRESENTATIONS) -> list[Entity | None]:
-        return await answer(info)
+        return await resolve_root_field(info)
 
 
 class Prepared(SchemaExtension):
@@ -129,20 +125,6 @@ class Prepared(SchemaExtension):
 class Schema(strawberry.federation.Schema):
     """The schema, with every error either meant for the caller or masked."""
 
-    async def answer(
-        self, context: OperationContext, variables: dict[str, Any], operation_name: str | None
-    ) -> ExecutionResult:
-        """The answer of a query of the context's document: as `execute` gives it, which is there for extensions too."""
-        awaits: Any = optimized_is_awaitable
-        made = Execution.build(
-            self._schema, context.document, None, context, variables, operation_name, is_awaitable=awaits
-        )
-        result: Any = ExecutionResult(None, made) if isinstance(made, list) else made.execute_operation()
-        if isawaitable(result):
-            result = await result
-        self.process_errors(result.errors or [])
-        return result
-
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         for error in errors:
             assign_error_code(error)
@@ -155,8 +137,9 @@ SCHEMA = Schema(
     subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
-    execution_context_class=Execution,
-    config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
+    config=StrawberryConfig(
+        scalar_map=SCALARS, default_resolver=read_record, enable_experimental_incremental_execution=True
+    ),
     scalar_overrides=FEDERATION_SCALARS,
     federation_version=FEDERATION,
 )

@@ -7,11 +7,10 @@ from typing import Any
 import strawberry
 
 from gateway.catalog.polling import Look
-from gateway.catalog.selection import Selection
 from gateway.errors import GatewayError
 from gateway.execution.context import SubscriptionContext
-from gateway.execution.entity_references import admitted
-from gateway.execution.selection import selection
+from gateway.execution.entity_references import validated_ref
+from gateway.execution.operation_plan import BoundOperation, bound_operation
 from gateway.schema.directives import CALL
 from gateway.schema.types import ID, Info, ModelVersion
 
@@ -27,13 +26,13 @@ class Subscription:
     )
     def model_version_changed(self, info: Info, id: ID) -> AsyncGenerator[ModelVersion | None, None]:
         context: SubscriptionContext = info.context
-        ref = admitted(context.operation.registries, id, "ModelVersion")
+        ref = validated_ref(context.operation.registries, id, "ModelVersion")
         looks = context.watches.watch(context.operation.registries[ref.registry], ref)
-        return states(context, id, selection(info, ref.entity), looks)
+        return states(context, id, bound_operation(info), str(info.path.key), looks)
 
 
 async def states(
-    context: SubscriptionContext, id: str, wanted: Selection, looks: AsyncGenerator[Look, None]
+    context: SubscriptionContext, id: str, bound: BoundOperation, key: str, looks: AsyncGenerator[Look, None]
 ) -> AsyncGenerator[Any, None]:
     """The states of a version as this client asked for them; a failure is the last of them.
 
@@ -43,6 +42,8 @@ async def states(
         async with aclosing(looks):
             async for look in looks:
                 operation = await context.renew(look.answers)
-                yield await operation.entity(admitted(operation.registries, id, "ModelVersion"), wanted)
+                operation.bindings = bound.bindings
+                ref = validated_ref(operation.registries, id, "ModelVersion")
+                yield await operation.entity(ref, bound.by_key[key].selection("ModelVersion"))
     except GatewayError as error:
         yield error

@@ -4,12 +4,14 @@ The classes only declare the schema: at run time a value is a record (`gateway.c
 fields are read by name. Reading what was not fetched raises, so that no field can lie.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import strawberry
 
-from gateway.catalog.list_readers import DEFAULT_SIZE
-from gateway.schema.directives import CALL, KEYS, LIST, OBJECT, PAGE, VENDOR
+from gateway.catalog.lists import DEFAULT_SIZE
+from gateway.execution.entity_references import ENTITY_KEYS
+from gateway.execution.projection import is_of_named_type
+from gateway.schema.directives import CALL, LIST, OBJECT, PAGE, VENDOR
 from gateway.schema.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
 from gateway.schema.fields import field, field_with_arguments, resolve_from_record
 from gateway.schema.inputs import ModelVersionFilter
@@ -31,14 +33,13 @@ NAME = Annotated[str, strawberry.argument(description="Exactly this name.")]
 class Node:
     id: strawberry.ID = field("Global id: the registry's name, the type, and the native keys.")
 
-    @classmethod
-    def is_type_of(cls, record: Any, info: Any) -> bool:
-        """Whether a record is of this type."""
-        return bool(record["__typename"] == cls.__name__)
+    is_type_of: ClassVar[Any] = classmethod(is_of_named_type)
 
 
 @strawberry.federation.type(
-    description="A family of trained models under one name, in versions.", keys=KEYS["Model"], directives=[OBJECT]
+    description="A family of trained models under one name, in versions.",
+    keys=ENTITY_KEYS["Model"],
+    directives=[OBJECT],
 )
 class Model(Node):
     registry: Registry = field("The registry that holds it.")
@@ -94,7 +95,7 @@ class Training:
 
 @strawberry.federation.type(
     description="One version of a model: the files, and all that is known of them.",
-    keys=KEYS["ModelVersion"],
+    keys=ENTITY_KEYS["ModelVersion"],
     directives=[OBJECT],
 )
 class ModelVersion(Node):
@@ -140,7 +141,7 @@ class ModelVersion(Node):
 
 
 @strawberry.federation.type(
-    description="A training algorithm that models are made with.", keys=KEYS["Algorithm"], directives=[OBJECT]
+    description="A training algorithm that models are made with.", keys=ENTITY_KEYS["Algorithm"], directives=[OBJECT]
 )
 class Algorithm(Node):
     registry: Registry = field("The registry that holds it.")
@@ -169,7 +170,7 @@ class Algorithm(Node):
 
 
 @strawberry.federation.type(
-    description="One version of an algorithm.", keys=KEYS["AlgorithmVersion"], directives=[OBJECT]
+    description="One version of an algorithm.", keys=ENTITY_KEYS["AlgorithmVersion"], directives=[OBJECT]
 )
 class AlgorithmVersion(Node):
     registry: Registry = field("The registry that holds it.")

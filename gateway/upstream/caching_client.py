@@ -123,7 +123,7 @@ class UncachedClient:
             self._flights.start(asked, call, asking)
         return asking.sent
 
-    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+    def cached(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """Nothing is."""
         return None
 
@@ -194,7 +194,7 @@ class CachingClient:
         seeking.kept = kept
         self._fly(seeking, seeking, refresh=wanted.background)
 
-    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
+    def cached(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
         """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
         entry = self.cache.at_hand(key)
         answer = None if entry is None or entry.document is None else self._answer(key, family, entry, State.HIT)

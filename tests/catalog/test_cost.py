@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from graphql import GraphQLError, get_operation_ast, get_variable_values, parse, validate
-from graphql.execution.values import VariableValues
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from gateway.catalog.cost import Cost, Line
 from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
 from gateway.execution.context import OperationContext
-from gateway.execution.forecast import Forecasts, forecast
+from gateway.execution.operation_plan import PlannedOperation
 from gateway.schema.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
@@ -30,7 +29,7 @@ def foreseen(query: str, bounds: Bounds = DEFAULT_BOUNDS, **variables: Any) -> C
     assert operation is not None
     coerced = get_variable_values(CORE, operation.variable_definitions or (), variables)
     assert not isinstance(coerced, list), coerced
-    return forecast(document, None, coerced, Clouds().registries, bounds)
+    return PlannedOperation(CORE, document, operation).bind(coerced).cost(Clouds().registries, bounds)
 
 
 def made(document: str) -> int:
@@ -236,22 +235,3 @@ async def test_an_operation_makes_no_more_calls_than_it_may() -> None:
     assert isinstance(error, GraphQLError)
     assert isinstance(error.original_error, QueryTooExpensive)
     assert error.original_error.allowed == 6
-
-
-# Kept forecasts
-
-
-def test_a_forecast_is_kept_for_its_question_only_and_the_oldest_goes_first() -> None:
-    forecasts, registries = Forecasts(lines=9), Clouds().registries
-    document = DOCUMENTS.read("query ($n: Int) { models(first: $n) { nodes { versions { totalCount } } } }")
-
-    def of(coerced: dict[str, Any], kinds: tuple[str, ...] = ("pai", "qianfan")) -> Cost:
-        seen = {name: registries[name] for name in kinds}
-        return forecasts.of(document, None, VariableValues(sources={}, coerced=coerced), seen, DEFAULT_BOUNDS)
-
-    first = of({"n": 7})
-    assert of({"n": 7}) is first
-    assert [of({"n": 8}).calls, of({"n": 7}, ("pai",)).calls, of({}).calls] == [LISTS + 8, 2 + 7, LISTS + 20]
-    assert of({"n": None}).calls == 0
-    assert of({"n": 7}) is not first
-    assert of({"n": 7}) == first

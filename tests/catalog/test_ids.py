@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.catalog.ids import LONGEST, VERSIONS, Ref, parse, spoken
+from gateway.catalog.ids import LONGEST, VERSIONS, Ref, parse, quoted
 from gateway.errors import InvalidId
 
 registries = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
@@ -175,11 +175,11 @@ def test_any_text_is_an_id_in_its_one_spelling_or_refused(text: str) -> None:
 
 @given(st.text(st.characters() | st.characters(categories=["Cs", "Cc"])))
 def test_what_a_caller_sent_is_repeated_in_printable_characters_only(text: str) -> None:
-    shown = spoken(text)
+    shown = quoted(text)
     assert shown.isprintable()
     assert len(shown) <= 81 * 6 + 2
 
 
 def test_a_long_id_is_repeated_in_part() -> None:
-    assert spoken("x" * 81) == f'"{"x" * 80}…"'
-    assert spoken('a\n\x00"\u202e') == r'"a\u000a\u0000"\u202e"'
+    assert quoted("x" * 81) == f'"{"x" * 80}…"'
+    assert quoted('a\n\x00"\u202e') == r'"a\u000a\u0000"\u202e"'

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.plan import Bound, Want, candidates, plan
+from gateway.catalog.query_plan import Bound, Want, candidates, plan
 from gateway.catalog.selection import EXISTS, NO_FIELDS, FieldRequest, Selection
 from gateway.registries import KINDS
 from gateway.registries.fields import EntityLayout, Table

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
-from gateway.catalog.plan import Bound, supplies
+from gateway.catalog.query_plan import BoundCall, supplies
 from gateway.catalog.selection import FieldRequest
 from gateway.execution.selection import python_name
 from gateway.registries import KINDS
@@ -233,7 +233,7 @@ class Oracle:
     It knows the tables and the documents, and nothing of how the catalog goes about it.
     """
 
-    def __init__(self, bounds: Sequence[Bound]) -> None:
+    def __init__(self, bounds: Sequence[BoundCall]) -> None:
         self.bounds = bounds
 
     def facts(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
@@ -297,18 +297,18 @@ def as_selection(field: GraphQLField, question: Question) -> Mapping[FieldReques
     }
 
 
-def said(bound: Bound) -> Any:
+def said(bound: BoundCall) -> Any:
     request = bound.call.request(bound.keys, bound.fixed, bound.page)
     return (from_pai if bound.registry == "pai" else from_qianfan)(request)
 
 
-def family(ref: Ref) -> list[Bound]:
+def family(ref: Ref) -> list[BoundCall]:
     """All calls about a model or algorithm and about its versions."""
     owner = ref if len(ref.keys) == 1 else ref.owner
     versions = [parse_id(text) for text in FAMILIES.get(str(owner), ())]
     return list(
         dict.fromkeys(
-            Bound(ref.registry, call, tuple(one.keys[i] for i in call.takes))
+            BoundCall(ref.registry, call, tuple(one.keys[i] for i in call.takes))
             for one in (owner, *versions)
             for call in KINDS[ref.registry].calls
             if any(part.shape.entity == one.entity for part in call.parts)

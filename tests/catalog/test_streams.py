@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.catalog.cursors import VERSION, Cursor, Question, in_base64
+from gateway.catalog.cursors import VERSION, Cursor, CursorScope, in_base64
 from gateway.catalog.ids import Ref
-from gateway.catalog.merge import Page, Reader, Row, merge
+from gateway.catalog.merge import Page, StreamReader, Row, merge
 from gateway.catalog.orders import Key, Order
 from gateway.errors import InvalidCursor, RegistryError, RegistryUnavailable
 
@@ -103,8 +103,8 @@ class Upstream:
         more = end < len(rows) if self.counts else len(found) == self.size
         return Page([*filter(self.passes, found)], ends, len(found), len(rows) if self.counts else None, more)
 
-    def reader(self, start: Cursor | None = None) -> Reader:
-        reader = Reader(
+    def reader(self, start: Cursor | None = None) -> StreamReader:
+        reader = StreamReader(
             "r",
             self.name,
             self.ask,
@@ -128,8 +128,8 @@ class World:
     passes: Passes = all_pass
 
     @property
-    def question(self) -> Question:
-        return Question("Model", self.order)
+    def question(self) -> CursorScope:
+        return CursorScope("Model", self.order)
 
     @property
     def passing(self) -> list[str]:
@@ -528,7 +528,7 @@ def test_lists_are_read_at_the_same_time() -> None:
 
             return one
 
-        readers = [Reader("r", name, ask(name), sorted=True, bound=NO_BOUND) for name in ("a", "b", "c")]
+        readers = [StreamReader("r", name, ask(name), sorted=True, bound=NO_BOUND) for name in ("a", "b", "c")]
         async with asyncio.timeout(5):
             rows, more = await merge(readers, 3)
         assert names(one for one, _ in rows) == ["a", "b", "c"]
@@ -740,7 +740,7 @@ def test_lists_that_count_what_passes_and_lists_that_were_read_whole_have_a_tota
 # Cursors
 
 moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(datetime.isoformat)
-questions = st.builds(Question, st.text(), st.sampled_from(ORDERS))
+questions = st.builds(CursorScope, st.text(), st.sampled_from(ORDERS))
 
 
 def keys(order: Order) -> st.SearchStrategy[Key]:
@@ -758,7 +758,7 @@ asked = questions.flatmap(lambda question: st.tuples(st.just(question), cursors(
 
 
 @given(asked)
-def test_a_cursor_survives_its_travel_as_text(asked: tuple[Question, Cursor]) -> None:
+def test_a_cursor_survives_its_travel_as_text(asked: tuple[CursorScope, Cursor]) -> None:
     question, cursor = asked
     text = question.encode(cursor)
     assert question.decode(text) == cursor
@@ -766,7 +766,7 @@ def test_a_cursor_survives_its_travel_as_text(asked: tuple[Question, Cursor]) ->
 
 
 @given(asked, questions)
-def test_a_cursor_of_another_question_is_refused(asked: tuple[Question, Cursor], other: Question) -> None:
+def test_a_cursor_of_another_question_is_refused(asked: tuple[CursorScope, Cursor], other: CursorScope) -> None:
     question, cursor = asked
     if question != other:
         with pytest.raises(InvalidCursor):
@@ -776,13 +776,13 @@ def test_a_cursor_of_another_question_is_refused(asked: tuple[Question, Cursor],
 @pytest.mark.parametrize("other", ORDERS[1:], ids=str)
 def test_a_cursor_of_another_order_is_refused_even_if_no_row_has_a_value(other: Order) -> None:
     """The keys alone look the same."""
-    text = Question("Model", NEWEST_FIRST).encode(Cursor(row("x", None)[0]))
+    text = CursorScope("Model", NEWEST_FIRST).encode(Cursor(row("x", None)[0]))
     with pytest.raises(InvalidCursor):
-        Question("Model", other).decode(text)
+        CursorScope("Model", other).decode(text)
 
 
 @given(asked, st.data())
-def test_a_cursor_that_was_cut_short_is_refused(asked: tuple[Question, Cursor], data: st.DataObject) -> None:
+def test_a_cursor_that_was_cut_short_is_refused(asked: tuple[CursorScope, Cursor], data: st.DataObject) -> None:
     question, cursor = asked
     text = question.encode(cursor)
     with pytest.raises(InvalidCursor):
@@ -791,7 +791,7 @@ def test_a_cursor_that_was_cut_short_is_refused(asked: tuple[Question, Cursor], 
 
 @given(asked, st.data())
 def test_a_cursor_with_another_character_anywhere_is_refused(
-    asked: tuple[Question, Cursor], data: st.DataObject
+    asked: tuple[CursorScope, Cursor], data: st.DataObject
 ) -> None:
     question, cursor = asked
     text = question.encode(cursor)
@@ -802,17 +802,17 @@ def test_a_cursor_with_another_character_anywhere_is_refused(
 
 
 @given(questions, st.text() | st.text("ABCabc012-_=", max_size=40))
-@example(Question("Model", NEWEST_FIRST), "")
-@example(Question("Model", NEWEST_FIRST), "=")
-@example(Question("Model", NEWEST_FIRST), "\ud800")
-@example(Question("Model", NEWEST_FIRST), "A" * 10_000)
-def test_text_that_never_was_a_cursor_is_refused(question: Question, text: str) -> None:
+@example(CursorScope("Model", NEWEST_FIRST), "")
+@example(CursorScope("Model", NEWEST_FIRST), "=")
+@example(CursorScope("Model", NEWEST_FIRST), "\ud800")
+@example(CursorScope("Model", NEWEST_FIRST), "A" * 10_000)
+def test_text_that_never_was_a_cursor_is_refused(question: CursorScope, text: str) -> None:
     with pytest.raises(InvalidCursor, match=r"^The cursor in `after` does not belong to this list"):
         question.decode(text)
 
 
 @given(asked, st.sampled_from(["=", "==", " ", "\n"]))
-def test_a_cursor_has_one_spelling(asked: tuple[Question, Cursor], appended: str) -> None:
+def test_a_cursor_has_one_spelling(asked: tuple[CursorScope, Cursor], appended: str) -> None:
     question, cursor = asked
     with pytest.raises(InvalidCursor):
         question.decode(question.encode(cursor) + appended)
@@ -839,7 +839,7 @@ KEY = [0, 1, "x"]
 )
 def test_a_forged_cursor_is_refused_even_if_its_check_is_right(forged: Any) -> None:
     """The check is no secret: whoever reads the source can make one."""
-    question = Question("Model", NEWEST_FIRST)
+    question = CursorScope("Model", NEWEST_FIRST)
     body = bytes([VERSION]) + orjson.dumps(forged)
     with pytest.raises(InvalidCursor):
         question.decode(in_base64(question._check(body) + body))

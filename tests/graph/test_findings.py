@@ -73,7 +73,7 @@ async def test_it_says_its_age(world: World) -> None:
 async def test_what_was_purged_is_found_anew(world: World) -> None:
     await found(world, LIST)
     world.edition = 2
-    for prefix in world.registries["pai"].prefixes():
+    for prefix in world.registries["pai"].cache_prefixes():
         await world.cache.purge(prefix)
     data, before = await found(world, LIST)
     assert not before

@@ -113,7 +113,7 @@ async def test_what_was_purged_is_asked_again() -> None:
     world = World()
     await world.data(LIST)
     world.edition = 2
-    for prefix in world.registries["pai"].prefixes():
+    for prefix in world.registries["pai"].cache_prefixes():
         await world.cache.purge(prefix)
     assert {node["name"][-1] for node in (await world.data(LIST))["models"]["nodes"]} >= {"2"}
 

@@ -156,8 +156,8 @@ def test_every_entity_that_is_listed_can_be_asked_for_again(kind: str) -> None:
 @every_kind
 def test_every_word_of_the_vendor_has_a_word_of_the_graph(kind: str) -> None:
     fields, words = words_of(kind), samples.expected(kind, "words")
-    spoken = {path for path, entries in fields.items() if any(field.keys for field, _ in entries)}
-    assert set(words) == spoken
+    quoted = {path for path, entries in fields.items() if any(field.keys for field, _ in entries)}
+    assert set(words) == quoted
     for path, table in words.items():
         for field, enum in fields[path]:
             if field.keys:
@@ -491,7 +491,7 @@ def good_keys(kind: str) -> list[Any]:
 def test_good_keys_are_admitted(kind: str) -> None:
     assert {entity for entity, _ in good_keys(kind)} == set(TABLES[kind].keys)
     for entity, keys in good_keys(kind):
-        samples.registry(kind).admit(Ref("test", entity, keys))
+        samples.registry(kind).validate(Ref("test", entity, keys))
 
 
 @every_kind
@@ -502,7 +502,7 @@ def test_a_hostile_key_is_refused_in_every_place(kind: str, hostile: str) -> Non
         for place in range(len(keys)):
             bad = (*keys[:place], hostile, *keys[place + 1 :])
             with pytest.raises(InvalidId):
-                registry.admit(Ref("test", entity, bad))
+                registry.validate(Ref("test", entity, bad))
 
 
 @every_kind
@@ -513,7 +513,7 @@ def test_a_good_key_with_something_hostile_added_is_refused(kind: str, added: st
         for place, key in enumerate(keys):
             for bad in (key + added, added + key):
                 with pytest.raises(InvalidId):
-                    registry.admit(Ref("test", entity, (*keys[:place], bad, *keys[place + 1 :])))
+                    registry.validate(Ref("test", entity, (*keys[:place], bad, *keys[place + 1 :])))
 
 
 @every_kind
@@ -524,7 +524,7 @@ def test_no_admitted_key_leaves_its_place_in_the_request(kind: str, key: str) ->
     for entity, keys in good_keys(kind):
         asked = (*keys[:-1], key)
         try:
-            registry.admit(Ref("test", entity, asked))
+            registry.validate(Ref("test", entity, asked))
         except InvalidId:
             continue
         for call in TABLES[kind].calls:

@@ -165,7 +165,7 @@ async def test_a_body_that_is_no_request_is_refused(session: Session, name: str)
 # Bytes
 
 
-async def spoken(target: Target, said: bytes) -> bytes:
+async def quoted(target: Target, said: bytes) -> bytes:
     """All that is answered to some bytes, until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection(target.host, target.port)
     try:
@@ -185,7 +185,7 @@ async def test_what_is_no_http_is_refused_and_nothing_in_it_is_executed(
     session: Session, target: Target, name: str
 ) -> None:
     attack = SPOKEN[name]
-    answers = await spoken(target, attack.said)
+    answers = await quoted(target, attack.said)
     assert statuses(answers) == attack.statuses
     assert b"directive @" not in answers, "the request within the request was answered"
 
@@ -204,7 +204,7 @@ async def test_what_a_header_says_stands_in_no_header_of_the_answer(
 ) -> None:
     host = "" if header == "host" else "Host: gateway"
     said = request("GET /graphql?query={__typename} HTTP/1.1", f"{header}: {value}", "Connection: close", host=host)
-    head, _, _ = (await spoken(target, said)).partition(b"\r\n\r\n")
+    head, _, _ = (await quoted(target, said)).partition(b"\r\n\r\n")
     assert value.encode("latin-1") not in head
     assert b"set-cookie" not in head.lower()
 
@@ -212,7 +212,7 @@ async def test_what_a_header_says_stands_in_no_header_of_the_answer(
 async def test_no_path_is_redirected_to_the_host_of_a_request(session: Session, target: Target) -> None:
     for path in ("/graphql/", "/healthz/", "//evil.example/..", "/"):
         said = request(f"GET {path} HTTP/1.1", "Accept: text/html", "Connection: close", host="Host: evil.example")
-        assert b"evil.example" not in await spoken(target, said)
+        assert b"evil.example" not in await quoted(target, said)
 
 
 # Slowness
@@ -229,7 +229,7 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 async def test_who_asks_nothing_is_not_waited_for(session: Session, target: Target, name: str) -> None:
-    assert set(statuses(await spoken(target, SLOW[name]))) <= {200}
+    assert set(statuses(await quoted(target, SLOW[name]))) <= {200}
 
 
 async def test_a_websocket_may_be_silent_for_longer_than_a_head_may_take(session: Session, target: Target) -> None:
@@ -237,7 +237,7 @@ async def test_a_websocket_may_be_silent_for_longer_than_a_head_may_take(session
         await socket.send_json({"type": "connection_init"})
         assert (await socket.receive_json())["type"] == "connection_ack"
         for _ in range(3):
-            assert await spoken(target, b"") == b"", "the gateway was not the one to close it"
+            assert await quoted(target, b"") == b"", "the gateway was not the one to close it"
         await socket.send_json({"type": "ping"})
         assert (await socket.receive_json())["type"] == "pong"
 
@@ -304,4 +304,4 @@ async def test_half_open_sockets_make_room_for_others(session: Session, target: 
 async def test_requests_in_a_row_are_answered_in_their_order(session: Session, target: Target) -> None:
     paths = ("/healthz", "/nowhere", "/healthz", "/graphql?query={__typename}", "/nowhere")
     said = b"".join(request(f"GET {path} HTTP/1.1") for path in paths) + request("GET /x HTTP/1.1", "Connection: close")
-    assert statuses(await spoken(target, said)) == (200, 404, 200, 200, 404, 404)
+    assert statuses(await quoted(target, said)) == (200, 404, 200, 200, 404, 404)

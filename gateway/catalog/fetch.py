@@ -1,0 +1,123 @@
+"""The upstream calls of one operation: each is made once, before its deadline and within its limit of calls."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.query_plan import BoundCall
+from gateway.catalog.registry import Registry
+from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
+from gateway.telemetry.events import CURRENT, Call, State
+from gateway.upstream.caching_client import Answer, Freshness
+
+Outcome = Answer | RegistryError
+Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
+"""Calls that were made: with what they brought, or with the future of the task that fetches it."""
+
+
+class Calls:
+    """The calls of one operation. Operations that share ``answers`` share their calls; ``calls`` records how each went,
+    in the same order. ``partial`` says that a list is incomplete."""
+
+    def __init__(
+        self, registries: Mapping[str, Registry], bounds: Bounds, freshness: Freshness, answers: Answers | None
+    ) -> None:
+        self.registries, self.bounds, self.freshness = registries, bounds, freshness
+        self.answers: Answers = {} if answers is None else answers
+        self.calls: list[Call] = []
+        self.partial = False
+        self.deadline = asyncio.get_running_loop().time() + bounds.seconds
+
+    def start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
+        """Make a call unless it was made before: its outcome where that is there already, else its future, which fails
+        with `QueryTooExpensive` above the limit of calls."""
+        found = self.answers.get(bound)
+        if found is None:
+            found = self._start(bound)
+        elif isinstance(found, asyncio.Future) and found.done() and not found.cancelled():
+            found = self.answers[bound] = outcome(found)
+        return found
+
+    async def call(self, bound: BoundCall) -> Answer:
+        """The answer of a call. Raises `RegistryError`, and `QueryTooExpensive` above the limit of calls."""
+        found = self.start(bound)
+        if isinstance(found, asyncio.Future):
+            return await found
+        if isinstance(found, RegistryError):
+            raise found
+        return found
+
+    def received(self, registry: str | None = None) -> list[Answer]:
+        """The answers that were received, of one registry or of all."""
+        answers = []
+        for bound, found in self.answers.items():
+            if registry in (None, bound.registry):
+                if isinstance(found, asyncio.Future) and found.done() and not found.cancelled():
+                    found = outcome(found)
+                if isinstance(found, Answer):
+                    answers.append(found)
+        return answers
+
+    def _start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
+        if len(self.answers) >= self.bounds.calls:
+            return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
+        call = Call(bound.registry, bound.call.name)
+        found: Outcome | asyncio.Future[Answer] | None = self.registries[bound.registry].cached(bound, self.freshness)
+        if found is not None:
+            call.state = State.HIT
+        elif asyncio.get_running_loop().time() >= self.deadline:
+            found = RegistryTimeout(bound.registry)
+            call.ended(0.0, found)
+        else:
+            found = asyncio.create_task(self._fetch(bound, call))
+            found.add_done_callback(retrieve)
+        self.calls.append(call)
+        self.answers[bound] = found
+        return found
+
+    async def _fetch(self, bound: BoundCall, call: Call) -> Answer:
+        CURRENT.set(call)
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                return await self.registries[bound.registry].fetch(bound, self.freshness)
+        except TimeoutError:
+            raise RegistryTimeout(bound.registry) from None
+
+
+def failed(error: Exception) -> "asyncio.Future[Answer]":
+    """A future that failed already."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    future.exception()
+    return future
+
+
+def outcome(task: "asyncio.Future[Answer]") -> Outcome:
+    """What a finished call brought. Raises any other exception than `RegistryError`."""
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, RegistryError):
+        return error
+    raise error
+
+
+def retrieve(task: "asyncio.Future[Answer]") -> None:
+    """Mark an exception as retrieved: an operation that was given up awaits nothing."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def gather(waits: Sequence[Awaitable[None]]) -> None:
+    """Await all. The first failure is raised at once and cancels the rest."""
+    if len(waits) == 1:
+        await waits[0]
+    elif waits:
+        tasks = [asyncio.ensure_future(one) for one in waits]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise

@@ -1,0 +1,605 @@
+"""Pages of lists as Relay connections: arguments, the streams that take part, the merged page, and its coverage."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import zip_longest
+from operator import lt
+from typing import Any, Final, NamedTuple
+
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.cursors import Cursor, CursorScope
+from gateway.catalog.entity import Derived, Entity
+from gateway.catalog.fetch import Calls, gather
+from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
+from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.merge import Page, Row, StreamReader, merge
+from gateway.catalog.orders import Key, Order
+from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
+from gateway.catalog.record_readers import Record
+from gateway.catalog.registry import Registry, error_record
+from gateway.catalog.selection import (
+    LONGEST_ARGUMENTS,
+    FieldRequest,
+    Selection,
+    initial_rows,
+    sub_selection,
+)
+from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows
+from gateway.registries.kind import Call, Kind, Stream
+from gateway.upstream.caching_client import Answer
+
+FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
+"""Fields of a connection that need its rows; of others only ``__typename`` may be selected."""
+
+DEFAULT_SIZE: Final = 20
+LARGEST_SIZE: Final = 100
+
+CACHED_ARGUMENTS: Final = 1000
+"""Arguments of lists that are cached in parsed form."""
+
+CACHED_PER_ANSWER: Final = 8
+"""Pages that are cached with one answer, and sets of records with one page."""
+
+Resolve = Callable[[EntityPlan, Sequence[Entity], list[Awaitable[None]]], None]
+"""Resolves the fields of entities; appends to the list whatever has to be awaited for that."""
+
+
+# Arguments
+
+
+@dataclass(frozen=True, slots=True)
+class ListArguments:
+    """The arguments of a connection: the scope of its cursors, its size, where it starts, and its filter."""
+
+    scope: CursorScope
+    size: int
+    start: Cursor | None
+    filter: Filter
+
+    @classmethod
+    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], most: int) -> "ListArguments":
+        """From the request of a list called ``name``. Raises `BadInput` for a size of more rows than ``most`` and for a
+        filter or order that makes no sense, and `InvalidCursor`."""
+        after = request.argument("after")
+        lasting = request if after is None else request.without("after")  # cursors are long and rarely repeat
+        parse = parse_arguments if lasting.length <= LONGEST_ARGUMENTS else parse_arguments.__wrapped__
+        size, filter_text, wanted, order = parse(lasting, tuple(registries), most)
+        scope = CursorScope(f"{name} {filter_text}", order)
+        return cls(scope, size, None if after is None else scope.decode(after), wanted)
+
+
+@lru_cache(CACHED_ARGUMENTS)
+def parse_arguments(request: FieldRequest, registries: tuple[str, ...], most: int) -> tuple[int, str, Filter, Order]:
+    """The arguments of a list but its cursor: size, filter as text and as values, and order. Raises `BadInput`."""
+    size = request.argument("first")
+    if not 1 <= size <= most:
+        raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
+    frozen = request.argument("filter") or ()
+    by = dict(request.argument("order_by") or ())
+    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
+    return size, repr(frozen), parse_filter(frozen, registries), order
+
+
+def needs_rows(selection: Selection) -> bool:
+    """Whether a connection's selection needs any row: not if it consists of type names."""
+    return any(below or request.field in FIELDS_OF_ROWS for request, below in selection.items())
+
+
+def empty(selection: Selection) -> Record:
+    """A connection of which only type names are selected."""
+    return {request.key: {} for request in selection}
+
+
+def selects_cursors(selection: Selection) -> bool:
+    info = sub_selection(selection, "page_info")
+    edges = sub_selection(selection, "edges")
+    return bool(
+        {FieldRequest("start_cursor"), FieldRequest("end_cursor")} & info.keys() or FieldRequest("cursor") in edges
+    )
+
+
+# How far lists are read
+
+
+class Reach(NamedTuple):
+    """How far a list is read: whether it comes in the requested order, whether a row costs a call before it is known to
+    pass the filter, and how many rows are read at most."""
+
+    native: bool
+    costly: bool
+    rows: int
+
+
+def reach_of(
+    bounds: Bounds, kind: Kind, layout: EntityLayout, call: Call | None, applied: ListFilter, order: Order
+) -> Reach:
+    """How far a list of rows in this layout is read."""
+    native = call is not None and (order.field, order.descending) in call.orders
+    costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
+    scanned = bool(applied.tests) or not native
+    most = bounds.detail_rows if costly else bounds.rows
+    return Reach(native, costly, most if scanned else max(most, 2 * LARGEST_SIZE))
+
+
+def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
+    """The parameters that make a list come in an order, or in any of those it can."""
+    native = call.orders.get((order.field, order.descending))
+    return native if native is not None else next(iter(call.orders.values()), {})
+
+
+def has_next(call: Call | None, rows: Rows, number: int) -> bool:
+    """Whether another page follows."""
+    if call is None or call.paging is None:
+        return False
+    if call.paging.marked:
+        return rows.next is not None
+    if rows.total is None:
+        return len(rows.items) >= call.paging.rows
+    return number * call.paging.rows < rows.total
+
+
+def is_beyond(last: Sequence[tuple[Key, Ref]], arguments: ListArguments, native: bool) -> bool:
+    """Whether a list in the order of creation has left the requested range of time."""
+    order = arguments.scope.order
+    if not native or order.field != "created_at" or "created_at" not in arguments.filter or not last:
+        return False
+    start, end = time_range(arguments.filter["created_at"])
+    limit = start if order.descending else end
+    return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
+
+
+def takes_part(registry: Registry, wanted: Filter) -> bool:
+    """Whether a filter lets a registry take part."""
+    return registry.name in wanted.get("registries", (registry.name,)) and registry.kind.name in wanted.get(
+        "kinds", (registry.kind.name,)
+    )
+
+
+def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order) -> BoundCall:
+    """The call for a stream's first page."""
+    parameters = {**dict(stream.fixed), **order_parameters(stream.call, order), **dict(applied.parameters)}
+    return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
+
+
+# Pages of one list
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListPage:
+    """The rows of one page: their keys and references in the page's order, and the raw objects by reference. Records
+    that its rows alone fill are cached with it; they are shared and must not be changed."""
+
+    kind: Kind
+    layout: EntityLayout
+    rows: tuple[tuple[Key, Ref], ...]
+    raws: Mapping[Ref, Raw]
+    _records: dict[EntityPlan, dict[Ref, Record]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        layout: EntityLayout,
+        order: Order,
+        items: Iterable[Raw],
+        reference: Callable[[Raw], Ref | None],
+    ) -> "ListPage":
+        """From raw rows; ``reference`` returns a row's reference, None for one without a key."""
+        rows: list[tuple[Key, Ref]] = []
+        raws: dict[Ref, Raw] = {}
+        key = order.keys(layout)
+        for raw in items:
+            ref = reference(raw)
+            if ref is not None:
+                rows.append((key(raw, str(ref)), ref))
+                raws.setdefault(ref, raw)
+        return cls(kind, layout, tuple(rows), raws)
+
+    @classmethod
+    def from_answer(cls, answer: Answer, registry: Registry, rows: Field, order: Order) -> tuple[Rows, "ListPage"]:
+        """The page in an answer of a registry's list, cached with the answer."""
+        key = registry.name, rows, order
+        found: tuple[Rows, ListPage] | None = answer.derived.get(key)
+        if found is None:
+            layout = rows.shape
+            assert layout is not None
+            page: Rows = rows.read(answer.document)
+            reference = partial(row_reference, registry.name, layout)
+            found = page, cls.of(registry.kind, layout, order, page.items, reference)
+            cache(answer.derived, key, found)
+        return found
+
+    def records(self, plan: EntityPlan) -> dict[Ref, Record]:
+        """The records of a plan that needs nothing but the rows: those made so far, by reference."""
+        found = self._records.get(plan)
+        if found is None:
+            found = {}
+            cache(self._records, plan, found)
+        return found
+
+
+def cache(values: dict[Any, Any], key: Hashable, value: Any) -> None:
+    """Store a derived value; where there are too many, all are dropped."""
+    if len(values) >= CACHED_PER_ANSWER:
+        values.clear()
+    values[key] = value
+
+
+def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
+    """The reference of an object in a list; None when it has no key."""
+    key = layout.key(raw)
+    return None if key is None else Ref(registry, layout.entity, (key,))
+
+
+def version_reference(layout: EntityLayout, owner: Ref, raw: Raw) -> Ref | None:
+    """The reference of a version in a list of its owner's versions; None when it has no key."""
+    key = layout.key(raw)
+    return None if key is None else owner.version(key)
+
+
+FetchRows = Callable[[int], Awaitable[tuple[Rows, ListPage]]]
+"""Returns a page of a list by its number: what its answer holds, and its rows."""
+
+
+class MergedList:
+    """One merged page while it is put together: its streams' readers, and the page that holds each row."""
+
+    def __init__(self, calls: Calls, resolve: Resolve, arguments: ListArguments, selection: Selection) -> None:
+        self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
+        self.readers: dict[str, list[StreamReader]] = {}
+        self.owner: Entity | None = None
+        self.owner_sources: Sources = ()
+        self._pages: dict[Ref, ListPage] = {}
+
+    def add_stream(self, registry: Registry, stream: Stream) -> None:
+        """Let a list of a registry take part, unless no row of it can pass the filter."""
+        arguments, call = self.arguments, stream.call
+        readers = self.readers.setdefault(registry.name, [])
+        applied = plan_filter(registry.kind, stream.entity, call, stream.facts, arguments.filter)
+        if applied.impossible:
+            return
+        rows, order = call.rows, arguments.scope.order
+        assert rows is not None
+        bound = first_call(registry.name, stream, applied, order)
+        marked = call.paging is not None and call.paging.marked
+        markers: dict[int, int | str | None] = {1: 1}
+
+        async def fetch_rows(number: int) -> tuple[Rows, ListPage]:
+            try:
+                answer = await self.calls.call(bound._replace(page=markers[number] if marked else number))
+            except NotFound as error:  # an object may not exist, a list always does
+                raise RegistryRejected(
+                    registry.name, vendor_code=error.vendor_code, request_id=error.request_id
+                ) from None
+            found, page = ListPage.from_answer(answer, registry, rows, order)
+            markers[number + 1] = found.next
+            return found, page
+
+        readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
+
+    def add_versions(
+        self, registry: Registry, owner: Entity, canonical: Ref, versions: VersionList, first: Rows | None
+    ) -> None:
+        """Let the versions of an object take part, whose ids begin with its ``canonical`` reference; ``first`` are the
+        rows that are available already, unfiltered."""
+        self.owner, self.owner_sources = owner, versions.owner
+        arguments, call, layout = self.arguments, versions.call, versions.layout
+        readers = self.readers.setdefault(registry.name, [])
+        ref = owner.ref
+        applied = plan_filter(registry.kind, VERSIONS[ref.entity], call, {}, arguments.filter)
+        if applied.impossible:
+            return
+        parameters = applied.parameters if first is None else ()
+
+        async def fetch_rows(number: int) -> tuple[Rows, ListPage]:
+            rows = first if number == 1 and first is not None else await further_rows(number)
+            reference = partial(version_reference, layout, canonical)
+            return rows, ListPage.of(registry.kind, layout, arguments.scope.order, rows.items, reference)
+
+        async def further_rows(number: int) -> Rows:
+            if call is None or versions.part is None:
+                return Rows([], 0)
+            answer = await self.calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, number))
+            located = versions.part.locate(answer.document, ref.keys)
+            return Rows([], 0) if located is None else versions.field.read(located)
+
+        readers.append(self._reader(registry, registry.name, call, versions.field, fetch_rows, applied))
+
+    def _reader(
+        self, registry: Registry, name: str, call: Call | None, rows: Field, fetch_rows: FetchRows, applied: ListFilter
+    ) -> StreamReader:
+        """The reader of a list: pages with keys and references, filtered where the filter needs the gateway."""
+        arguments, layout, needs = self.arguments, rows.shape, applied.needs
+        assert layout is not None
+        reach = reach_of(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
+
+        async def fetch_page(number: int) -> Page:
+            found, page = await fetch_rows(number)
+            for ref in page.raws:
+                self._pages.setdefault(ref, page)
+            keyed = page.rows
+            more = (
+                bool(found.items)
+                and has_next(call, found, number)
+                and not is_beyond(keyed[-1:], arguments, reach.native)
+            )
+            passing: Sequence[Row] = keyed
+            if needs:
+                records = await self._records([ref for _, ref in keyed], needs)
+                for record in records if reach.costly else ():
+                    raise_failure(record)
+                passes = applied.predicate()
+                passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
+            ends = (keyed[0][0], keyed[-1][0]) if keyed else None
+            return Page(passing, ends, len(found.items), found.total, more and ends is not None)
+
+        return StreamReader(
+            registry.name,
+            name,
+            fetch_page,
+            sorted=reach.native,
+            bound=reach.rows,
+            keyless=arguments.scope.order.field not in layout.fields,
+            lazy=reach.costly,
+            exact=applied.exact,
+        )
+
+    async def record(self) -> Record:
+        """The connection's record."""
+        arguments, selection = self.arguments, self.selection
+        readers = [reader for own in self.readers.values() for reader in own]
+        if arguments.start is not None:
+            for one in readers:
+                one.start(arguments.start)
+        rows, more = await merge(readers, arguments.size, selects_cursors(selection))
+        self.calls.partial |= any(one.error is not None or one.cut for one in readers)
+        refs = [ref for (_, ref), _ in rows]
+        cursors = [arguments.scope.encode(cursor) for _, cursor in rows if cursor is not None]
+        record: Record = {
+            "page_info": {
+                "has_next_page": more,
+                "has_previous_page": arguments.start is not None,
+                "start_cursor": cursors[0] if cursors else None,
+                "end_cursor": cursors[-1] if cursors else None,
+            },
+            "total_count": total_count(readers),
+        }
+        if FieldRequest("nodes") in selection:
+            first, each = initial_rows(sub_selection(selection, "nodes"))
+            record["nodes"] = await self._nodes(refs, each, first)
+        if FieldRequest("edges") in selection:
+            first, each = initial_rows(sub_selection(selection, "edges"))
+            node = each.get(FieldRequest("node"))
+            nodes = [{} for _ in refs] if node is None else await self._nodes(refs, node, first)
+            record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(nodes, cursors)]
+        if FieldRequest("coverage") in selection:
+            record["coverage"] = [
+                {"registry": self.calls.registries[name].record(), **coverage(own, self.calls.received(name))}
+                for name, own in self.readers.items()
+            ]
+        return record
+
+    def failures(self) -> dict[str, RegistryError]:
+        """The registries that failed, by name. Raises `NoRegistryAnswered` when none answered."""
+        readers = [reader for own in self.readers.values() for reader in own]
+        failures = {reader.registry: reader.error for reader in readers if reader.error is not None}
+        if readers and all(reader.error is not None for reader in readers):
+            raise NoRegistryAnswered(failures)
+        return failures
+
+    async def _nodes(
+        self, refs: Sequence[Ref], selection: Selection, first: int | None
+    ) -> "list[Record | asyncio.Future[Record]]":
+        """The records of rows; of those after the ``first``, if they may come later, the futures of their records."""
+        if first is None:
+            return [*await self._records(refs, selection)]
+        later = [asyncio.ensure_future(self._node(ref, selection)) for ref in refs[first:]]
+        return [*await self._records(refs[:first], selection), *later]
+
+    async def _node(self, ref: Ref, selection: Selection) -> Record:
+        [record] = await self._records([ref], selection)
+        return record
+
+    async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
+        """The records of rows. Those that need nothing but their page are shared and must not be changed."""
+        records: list[Record] = []
+        entities: dict[EntityPlan, list[Entity]] = {}
+        current, plan, cached = None, None, None
+        for ref in refs:
+            page = self._pages[ref]
+            if page is not current:
+                plan = self._row_plan(page, selection)
+                current, cached = page, page.records(plan) if plan.is_read else None
+            assert plan is not None
+            canonical = is_canonical(page.kind, ref)
+            if cached is not None and canonical:
+                record = cached.get(ref)
+                if record is None:
+                    record = cached[ref] = plan.reader.read(page.raws[ref], ref)
+            else:
+                record = {}
+                owner = () if self.owner is None else self.owner.sources
+                one = Entity(ref, record, ((page.raws[ref], None),), owner)
+                entities.setdefault(plan.variant(canonical), []).append(one)
+            records.append(record)
+        waits: list[Awaitable[None]] = []
+        for row_plan, rows in entities.items():
+            self.resolve(row_plan, rows, waits)
+        await gather(waits)
+        return records
+
+    def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
+        return EntityPlan.of(page.kind, page.layout.entity, selection, (page.layout,), owner=self.owner_sources)
+
+
+def is_canonical(kind: Kind, ref: Ref) -> bool:
+    """Whether a reference is surely the one that its registry uses for the object."""
+    return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
+
+
+def raise_failure(record: Record) -> None:
+    """Raise the failure that left a field of a row unknown."""
+    for value in record.values():
+        if isinstance(value, RegistryError):
+            raise value
+        if isinstance(value, dict):
+            raise_failure(value)
+
+
+def total_count(readers: Sequence[StreamReader]) -> int | None:
+    """The number of rows in all streams; None unless every stream counts exactly."""
+    counts = [reader.total for reader in readers]
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Mapping[str, Any]:
+    """How much of a registry's lists a page is based on, and how old its answers are."""
+    failed = [reader.error for reader in readers if reader.error is not None]
+    state = "COMPLETE"
+    if failed or any(reader.cut for reader in readers):
+        state = "UNAVAILABLE" if len(failed) == len(readers) else "PARTIAL"
+    elif any(answer.stale for answer in received):
+        state = "STALE"
+    return {
+        "state": state,
+        "total_count": total_count(readers),
+        "rows_read": sum(reader.read for reader in readers),
+        "age": max((answer.age for answer in received), default=None),
+        "error": error_record(failed[0]) if failed else None,
+    }
+
+
+async def merged_page(
+    calls: Calls, resolve: Resolve, entity: str, request: FieldRequest, selection: Selection
+) -> tuple[Record, list[RegistryError]]:
+    """One merged page of all registries' objects of a type, and the failures of registries.
+
+    Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
+    """
+    arguments = ListArguments.of(entity, request, calls.registries, calls.bounds.page_rows)
+    if not needs_rows(selection):
+        return empty(selection), []
+    merged = MergedList(calls, resolve, arguments, selection)
+    for registry in calls.registries.values():
+        if takes_part(registry, arguments.filter):
+            for stream in registry.kind.streams:
+                if stream.entity == entity:
+                    merged.add_stream(registry, stream)
+    record = await merged.record()
+    return record, [*merged.failures().values()]
+
+
+# Versions of one object
+
+
+async def versions_page(
+    calls: Calls,
+    resolve: Resolve,
+    owner: Entity,
+    canonical: Ref,
+    request: FieldRequest,
+    selection: Selection,
+    versions: VersionList,
+    first: Rows | None,
+) -> "Record | BadInput | RegistryError | None":
+    """A page of an object's versions: see `MergedList.add_versions`. An error is returned in its place; None where the
+    object does not exist."""
+    try:
+        arguments = ListArguments.of(f"versions of {owner.ref}", request, calls.registries, calls.bounds.page_rows)
+    except BadInput as error:
+        return error
+    if not needs_rows(selection):
+        return empty(selection)
+    merged = MergedList(calls, resolve, arguments, selection)
+    merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
+    record = await merged.record()
+    failed = next((one.error for own in merged.readers.values() for one in own if one.error is not None), None)
+    return record if failed is None else None if isinstance(failed, NotFound) else failed
+
+
+SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldRequest("total_count")}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstPage:
+    """How a first page of versions without filter and cursors is made of the one answer that holds them: its size and
+    order, the plan of its rows, and whether the list comes in that order."""
+
+    size: int
+    order: Order
+    plan: EntityPlan
+    native: bool
+    key: Callable[[Raw, str], Key]
+    versions: VersionList
+
+    @classmethod
+    def of(cls, versions: VersionList, request: FieldRequest, selection: Selection, most: int) -> "FirstPage | None":
+        """None where a page needs more than the rows of one answer. It is cached with the selection."""
+        if not 1 <= request.argument("first") <= most or request.argument("after") or request.argument("filter"):
+            return None  # checked first, so that few requests are cached
+        key = "first page", versions, request
+        if key not in selection.plans:
+            selection.plans[key] = cls._plan(versions, request, selection, most)
+        found: FirstPage | None = selection.plans[key]
+        return found
+
+    @classmethod
+    def _plan(cls, versions: VersionList, request: FieldRequest, selection: Selection, most: int) -> "FirstPage | None":
+        if selection.keys() - SIMPLE_FIELDS or selects_cursors(selection) or not needs_rows(selection):
+            return None
+        layout = versions.layout
+        rows, nodes = initial_rows(sub_selection(selection, "nodes"))
+        plan = EntityPlan.of(versions.kind, layout.entity, nodes, (layout,), owner=versions.owner)
+        if rows is not None or not plan.is_read:
+            return None
+        arguments = ListArguments.of("", request, (), most)
+        order = arguments.scope.order
+        native = versions.call is not None and (order.field, order.descending) in versions.call.orders
+        return cls(arguments.size, order, plan, native, order.keys(layout), versions)
+
+    def record(self, owner: Ref, rows: Rows, derived: Derived) -> Record | None:
+        """The connection's record, cached with the answer and shared; None where these rows are not all that the page
+        needs."""
+        key = owner, self
+        if key not in derived:
+            found = self._record(owner, rows)
+            if found is None:
+                return None
+            cache(derived, key, found)
+        record: Record = derived[key]
+        return record
+
+    def _record(self, owner: Ref, rows: Rows) -> Record | None:
+        ready = self._in_order(owner, rows.items)
+        if ready is None:
+            return None
+        raws, refs = ready
+        more = bool(raws) and has_next(self.versions.call, rows, 1)
+        if more:
+            last = self.key(rows.items[-1], "")
+            if not self.native or sum(self.key(raw, "") < last for raw in raws) < self.size:
+                return None  # rows of a later page could stand before the last of these
+        return {
+            "nodes": [*map(self.plan.reader.read, raws[: self.size], refs)],
+            "page_info": {"has_next_page": len(raws) > self.size, "has_previous_page": False},
+            "total_count": len(raws) if rows.total is None and not more else rows.total,
+        }
+
+    def _in_order(self, owner: Ref, items: Sequence[Raw]) -> tuple[Sequence[Raw], Sequence[Ref]] | None:
+        """The rows in the requested order, with their references; None where two have one key, or where a key may not
+        be canonical."""
+        kind, layout = self.versions.kind, self.versions.layout
+        if layout.entity not in kind.canonical:
+            names = [name for raw in items if (name := layout.key(raw)) is not None]
+            keys = [self.key(raw, "") for raw in items]
+            if len({*names}) == len(items) and all(map(lt, keys, keys[1:])):
+                uses_ref = self.plan.reader.uses_ref
+                return items, [owner.version(name) for name in names] if uses_ref else [owner] * len(items)
+        page = ListPage.of(kind, layout, self.order, items, partial(version_reference, layout, owner))
+        if len(page.raws) != len(page.rows) or not all(is_canonical(kind, ref) for ref in page.raws):
+            return None
+        refs = [ref for _, ref in sorted(page.rows)]
+        return [page.raws[ref] for ref in refs], refs

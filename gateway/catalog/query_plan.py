@@ -1,0 +1,542 @@
+"""The query plan: which upstream calls supply a selection, in which order, and how each field is resolved.
+
+A plan depends on the selection, the kind of registry and the layouts in which an entity is already available, never on
+argument values. It is made once, cached with the selection, and used for the cost, the dry run and the execution.
+
+    EntityPlan   the fields of one entity: what its reader reads, `Resolver`s for the rest, and what is missing
+    FetchStep    Parallel(Fetch ...) for missing fields, and Choice where several calls could supply them
+    Fetch        one call, the fields it supplies, and Sequence: the plan to go on with when its answer is there
+    Versions     ForEach row of a page of versions; the rows of a root list are a ForEach, too
+
+A field that a call may leave open (`NOT_PROVIDED`, an entity that is not in the answer) is resolved by the step for
+what is still missing then: IfMissing.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, NamedTuple, TypeVar
+
+from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.record_readers import RecordReader
+from gateway.catalog.selection import DEFERRED, EXISTS, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection
+from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Rows, Table
+from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind
+
+ALL_KEYS: Final = ((), (0,), (0, 1))
+"""``Call.takes`` of a call that needs all keys of an entity, by their number."""
+
+C = TypeVar("C", bound=Hashable)
+
+
+class BoundCall(NamedTuple):
+    """One upstream request: a call with its registry, keys, the fixed parameters of a list, and the page."""
+
+    registry: str
+    call: Call
+    keys: Keys = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
+    page: int | str | None = 1
+
+    def __str__(self) -> str:
+        arguments = [*self.keys, *(f"{name}={value}" for name, value in self.fixed)]
+        page = f" page {self.page}" if self.page != 1 else ""
+        return f"{self.registry} {self.call.name}({', '.join(arguments)}{page})"
+
+
+def keys_of(ref: Ref, call: Call) -> Keys:
+    """The keys with which a call about an entity is made."""
+    keys = ref.keys
+    return keys if call.takes == ALL_KEYS[len(keys)] else call.keys(keys)
+
+
+def bind(ref: Ref, call: Call) -> BoundCall:
+    """A call about an entity."""
+    return BoundCall(ref.registry, call, keys_of(ref, call))
+
+
+# What calls and layouts supply
+
+
+def supplies(table: Table, request: FieldRequest, selection: Selection) -> bool:
+    """Whether a table supplies a field with everything selected below it."""
+    found: Field | None = table.get(request.field)
+    return found is not None and supplies_value(found, selection)
+
+
+def supplies_value(one: Field, selection: Selection) -> bool:
+    """Whether a field supplies everything selected below it."""
+    if one is ABSENT or one.table is None:
+        return True
+    return all(supplies(one.table, inner, below) for inner, below in selection.items())
+
+
+def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
+    """Whether a layout of an entity can supply a field of it."""
+    if request == EXISTS:
+        return True
+    if request.field in ("id", "native_id"):
+        return layout.whole
+    if request.field == "version":
+        return supplies(layout.fields, FieldRequest("versions"), selection)
+    return supplies(layout.fields, request, selection)
+
+
+def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
+    """Whether a list row in this layout supplies a field for certain, without a further call."""
+    if request.field in (DEFERRED.field, STREAMED_ROWS) or request.field in kind.absent[layout.entity]:
+        return True
+    found = layout.fields.get(request.field)
+    if found is None or found.shape is None:
+        return supplies(layout.fields, request, selection)
+    return found.instead is None and all(
+        row_supplies(kind, found.shape, inner, below) for inner, below in selection.items()
+    )
+
+
+def filtered_list(kind: Kind, entity: str, request: FieldRequest) -> Field | None:
+    """The list of versions of a call that applies some of the requested filter itself, if there is one."""
+    wanted = request.argument("filter")
+    if not wanted:
+        return None
+    names = {name for name, _ in wanted}
+    for call in kind.calls:
+        for part in call.parts:
+            if part.shape.entity == entity and names & call.filters.keys():
+                return part.shape.fields.get("versions")
+    return None
+
+
+def list_call(kind: Kind, versions: Field) -> tuple[Call, EntityInAnswer] | None:
+    """The call whose answer holds this list of versions, and where; None for a list inside a row."""
+    for call in kind.calls:
+        for part in call.parts:
+            if part.shape.fields.get("versions") is versions:
+                return call, part
+    return None
+
+
+def suppliers(
+    kind: Kind, entity: str, request: FieldRequest, selection: Selection, of_owner: bool = False
+) -> Sequence[Call]:
+    """The calls that can supply a field of an entity; with ``of_owner`` those of the entity's owner whose answers
+    describe a version and, beside it, its owner."""
+    describing = (kind.describing_owners if of_owner else kind.describing)[entity]
+    return [call for call, layouts in describing if any(layout_supplies(one, request, selection) for one in layouts)]
+
+
+def choose_calls(wants: Sequence[Sequence[C]], made: Collection[C] = ()) -> list[C]:
+    """Choose a call for every want, as few calls as possible; a want lists its alternatives, preferred ones first, and
+    calls that are ``made`` already cost nothing.
+
+    Calls without an alternative come first, then those that serve most of what is left: with the tables of one
+    registry (a version is supplied by its own call or by its model's) that is the minimum.
+    """
+    chosen: dict[C, None] = dict.fromkeys(made)
+    chosen |= dict.fromkeys(want[0] for want in wants if len(want) == 1)
+    while True:
+        left = [want for want in wants if not any(call in chosen for call in want)]
+        if not left:
+            break
+        served = Counter(call for want in left for call in want)
+        best = max(served.values())
+        chosen[next(call for want in left for call in want if served[call] == best)] = None
+    return [next(call for call in want if call in chosen) for want in wants]
+
+
+# Nodes
+
+
+Sources = tuple[EntityLayout, ...]
+"""The layouts in which an entity is available, the one to read first in front."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """How a field is resolved that its reader does not read; ``certain`` where it always has a value or an error of
+    its own, so that no further call is needed for the field."""
+
+    request: FieldRequest
+    below: Selection
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryResolver(Resolver):
+    """The configured registry, with its current status."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdResolver(Resolver):
+    """The id of an entity that was requested by another spelling of its key, from a layout that holds its own key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExistenceResolver(Resolver):
+    """Whether an entity exists of which only lists of its versions are available: it does if one has a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredResolver(Resolver):
+    """What is fetched when it is first read: ``@defer``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullResolver(Resolver):
+    """A related object that a kind of registry never has."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerResolver(Resolver):
+    """The model or algorithm that a version belongs to."""
+
+    plan: "EntityPlan"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVersionResolver(Resolver):
+    """The version of a name, where names are keys; ``latest`` are the sources that may hold it as the latest one."""
+
+    plan: "EntityPlan"
+    latest: Sequence[tuple[int, Field, "EntityPlan"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersionResolver(Resolver):
+    """The version of a name among the versions that sources list; ``lists`` with the plan for the row."""
+
+    lists: Sequence[tuple[int, Field, "EntityPlan"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueResolver(Resolver):
+    """A value in which fields are looked up by a further call, or that a source may leave open."""
+
+    fields: Sequence[tuple[int, Field]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResolver(Resolver):
+    """An entity inside the entity, such as a latest version. With ``newest`` a source may hold a list instead, of
+    which the row created last is meant: that plan reads when each was created."""
+
+    children: Sequence[tuple[int, Field, "EntityPlan"]]
+    newest: Sequence["EntityPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions(Resolver):
+    """A page of versions: ForEach row, the plan of its node. ``lists`` are the sources that hold the first rows; with
+    ``filtered`` the call of that list applies the filter and is made instead."""
+
+    lists: Sequence[tuple[int, "VersionList"]]
+    filtered: "VersionList | None"
+
+
+@dataclass(frozen=True, eq=False)
+class VersionList:
+    """A list of versions in a field of a layout: its call and where that call's answer holds it (None for a list
+    inside a row of another list), and the plans for nodes and for edges' nodes."""
+
+    kind: Kind
+    field: Field
+    layout: EntityLayout
+    call: Call | None
+    part: EntityInAnswer | None
+    owner: Sources
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch:
+    """One call and the ``fields`` that its answer supplies of an entity: ``then`` goes on when the entity is in the
+    answer, ``otherwise`` when it is not, which is impossible where it is ``certain``. With ``through_version`` the call
+    is about a version and describes its owner beside it; ``whole`` says that "not found" means that the entity itself
+    does not exist."""
+
+    call: Call
+    part: EntityInAnswer
+    fields: Selection
+    through_version: bool
+    certain: bool
+    then: "EntityPlan"
+    otherwise: "EntityPlan"
+
+    @property
+    def whole(self) -> bool:
+        return self.part.shape.whole and not self.through_version
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Fields that each of several calls can supply, preferred ones first; ``through_version`` as in `Fetch`."""
+
+    fields: Selection
+    calls: tuple[tuple[Call, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStep:
+    """What is done for missing fields: ``fetches`` in parallel, a call for each of the ``choices``; ``unavailable``
+    are the fields that no call is left for."""
+
+    fetches: tuple[Fetch, ...]
+    choices: tuple[Choice, ...]
+    unavailable: tuple[FieldRequest, ...]
+
+
+@dataclass(eq=False)
+class EntityPlan:
+    """How the selected fields of one entity are resolved when it is available in some ``sources``.
+
+    ``owner`` are the layouts in which its owner is available, ``tried`` the calls that were made for these fields
+    already; ``canonical`` says that its reference is surely the one that its registry uses, ``listed`` that it is
+    known to exist, ``of_version`` that it is the owner of a version that was requested.
+    """
+
+    kind: Kind
+    entity: str
+    selection: Selection
+    sources: Sources
+    owner: Sources
+    tried: frozenset[Call]
+    canonical: bool
+    listed: bool
+    of_version: bool
+    _steps: dict[tuple[FieldRequest, ...], FetchStep] = field(default_factory=dict)
+    _fetches: dict[tuple[Call, bool, tuple[FieldRequest, ...]], Fetch] = field(default_factory=dict)
+
+    def variant(self, canonical: bool) -> "EntityPlan":
+        """The same plan for references that are canonical, or that may not be."""
+        if canonical == self.canonical:
+            return self
+        return EntityPlan.of(
+            self.kind,
+            self.entity,
+            self.selection,
+            self.sources,
+            owner=self.owner,
+            tried=self.tried,
+            canonical=canonical,
+            listed=self.listed,
+            of_version=self.of_version,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        entity: str,
+        selection: Selection,
+        sources: Sources = (),
+        *,
+        owner: Sources = (),
+        tried: frozenset[Call] = frozenset(),
+        canonical: bool = True,
+        listed: bool | None = None,
+        of_version: bool = False,
+    ) -> "EntityPlan":
+        """The plan, cached with the selection."""
+        known = bool(sources) if listed is None else listed
+        key = "plan", kind, entity, sources, owner, tried, canonical, known, of_version
+        found: EntityPlan | None = selection.plans.get(key)
+        if found is None:
+            found = selection.plans[key] = cls(
+                kind, entity, selection, sources, owner, tried, canonical, known, of_version
+            )
+        return found
+
+    @cached_property
+    def reader(self) -> RecordReader:
+        """Reads the first source; later ones are for fields that it does not hold."""
+        layout = self.sources[0] if self.sources else None
+        return RecordReader.of(self.selection, self.kind, self.entity, layout, self.canonical)
+
+    @cached_property
+    def resolvers(self) -> tuple[Resolver, ...]:
+        """For each field that the reader leaves and a source or a reference can resolve."""
+        found = (self._resolver(request, below) for request, below in self.reader.rest.items())
+        return tuple(one for one in found if one is not None)
+
+    @cached_property
+    def missing(self) -> Selection:
+        """The fields that need a call in any case."""
+        resolved = {one.request for one in self.resolvers}
+        return self.selection.part(
+            {request: below for request, below in self.reader.rest.items() if request not in resolved}
+        )
+
+    @cached_property
+    def is_read(self) -> bool:
+        """Whether the reader alone resolves everything."""
+        return not self.reader.rest
+
+    def still_missing(self, unresolved: Sequence[FieldRequest]) -> Selection:
+        """The fields that need a call when these resolvers found nothing."""
+        if not unresolved:
+            return self.missing
+        names = {*unresolved, *self.missing}
+        return self.selection.part({one: below for one, below in self.selection.items() if one in names})
+
+    def step(self, missing: Selection) -> FetchStep:
+        """The step for missing fields."""
+        names = tuple(missing)
+        found = self._steps.get(names)
+        if found is None:
+            found = self._steps[names] = self._plan_step(missing)
+        return found
+
+    def fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
+        """The node for a call that was chosen for some fields."""
+        key = call, through_version, tuple(fields)
+        found = self._fetches.get(key)
+        if found is None:
+            found = self._fetches[key] = self._plan_fetch(call, through_version, fields)
+        return found
+
+    def _plan_fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
+        entity = VERSIONS[self.entity] if through_version else self.entity
+        part = next(part for part in call.parts if part.shape.entity == entity)
+        layout = part.shape.owner if through_version else part.shape
+        assert layout is not None
+        tried = self.tried | {call}
+        then, otherwise = (self._with(fields, sources, tried) for sources in ((layout, *self.sources), self.sources))
+        return Fetch(call, part, fields, through_version, self.listed or part.sure, then, otherwise)
+
+    def _with(self, selection: Selection, sources: Sources, tried: frozenset[Call]) -> "EntityPlan":
+        """The plan for some of the fields after a call."""
+        return EntityPlan.of(
+            self.kind,
+            self.entity,
+            selection,
+            sources,
+            owner=self.owner,
+            tried=tried,
+            canonical=self.canonical,
+            listed=self.listed,
+            of_version=self.of_version,
+        )
+
+    def _plan_step(self, missing: Selection) -> FetchStep:
+        alternatives: dict[FieldRequest, tuple[tuple[Call, bool], ...]] = {}
+        for request, below in missing.items():
+            found = [(call, False) for call in suppliers(self.kind, self.entity, request, below)]
+            if self.of_version:
+                version = VERSIONS[self.entity]
+                found += [(call, True) for call in suppliers(self.kind, version, request, below, of_owner=True)]
+            alternatives[request] = tuple(one for one in found if one[0] not in self.tried)
+        certain = {calls[0] for calls in alternatives.values() if len(calls) == 1}
+        fetches: dict[tuple[Call, bool], dict[FieldRequest, Selection]] = {}
+        choices: dict[tuple[tuple[Call, bool], ...], dict[FieldRequest, Selection]] = {}
+        unavailable = []
+        for request, calls in alternatives.items():
+            call = next((one for one in calls if one in certain), None)
+            if call is not None:
+                fetches.setdefault(call, {})[request] = missing[request]
+            elif calls:
+                choices.setdefault(calls, {})[request] = missing[request]
+            else:
+                unavailable.append(request)
+        return FetchStep(
+            tuple(self.fetch(*call, missing.part(fields)) for call, fields in fetches.items()),
+            tuple(Choice(missing.part(fields), calls) for calls, fields in choices.items()),
+            tuple(unavailable),
+        )
+
+    # Resolvers
+
+    def _resolver(self, request: FieldRequest, below: Selection) -> Resolver | None:
+        """None for a field that only a call can supply."""
+        name = request.field
+        if name == "registry":
+            return RegistryResolver(request, below, True)
+        if name in ("id", "native_id"):
+            return IdResolver(request, below, True) if any(one.whole for one in self.sources) else None
+        if name in ("model", "algorithm"):
+            return OwnerResolver(request, below, True, self._owner_plan(below))
+        if name == "version" and VERSIONS[self.entity] in self.kind.named:
+            return self._named_version(request, below)
+        if name in self.kind.absent[self.entity]:
+            return NullResolver(request, below, True)
+        if request == EXISTS:
+            return self._existence(request)
+        if request == DEFERRED:
+            return DeferredResolver(request, below, True)
+        if name == "versions":
+            return self._versions(request, below)
+        field_name = "versions" if name == "version" else name
+        found = [
+            (at, one)
+            for at, layout in enumerate(self.sources)
+            if (one := layout.fields.get(field_name)) is not None and supplies_value(one, below)
+        ]
+        if not found:
+            return None
+        certain = any(one.instead is not NOT_PROVIDED for _, one in found)
+        if found[0][1].shape is None:
+            return ValueResolver(request, below, certain, found)
+        children = [(at, one, self.child(one, below)) for at, one in found]
+        if name == "version":
+            return ListedVersionResolver(request, below, certain, children)
+        newest = [self.child(one, CREATED_AT) for _, one, _ in children if one.instead is Rows]
+        return ChildResolver(request, below, certain, children, newest)
+
+    def _existence(self, request: FieldRequest) -> Resolver | None:
+        whole = any(one.whole for one in self.sources)
+        return ExistenceResolver(request, NO_FIELDS, whole) if self.sources else None
+
+    def _owner_plan(self, below: Selection) -> "EntityPlan":
+        described = tuple([one.owner for one in self.sources if one.owner is not None])
+        owner = next(name for name, version in VERSIONS.items() if version == self.entity)
+        return EntityPlan.of(
+            self.kind,
+            owner,
+            below.with_existence,
+            self.owner + described,
+            of_version=True,
+        )
+
+    def _named_version(self, request: FieldRequest, below: Selection) -> Resolver:
+        selection = below.with_existence
+        latest = [
+            (at, one, self._version_plan(selection, (one.shape,)))
+            for at, layout in enumerate(self.sources)
+            if (one := layout.fields.get("latest_version")) is not None and one.shape is not None
+        ]
+        return NamedVersionResolver(request, below, True, self._version_plan(selection, ()), latest)
+
+    def _version_plan(self, selection: Selection, sources: Sources) -> "EntityPlan":
+        return EntityPlan.of(
+            self.kind,
+            VERSIONS[self.entity],
+            selection,
+            sources,
+            owner=self.sources,
+        )
+
+    def child(self, one: Field, selection: Selection) -> "EntityPlan":
+        """The plan for a version that stands in a field of one of the sources."""
+        assert one.shape is not None
+        return self._version_plan(selection, (one.shape,))
+
+    def _versions(self, request: FieldRequest, below: Selection) -> Resolver | None:
+        filtered = filtered_list(self.kind, self.entity, request)
+        if filtered is not None:
+            return Versions(request, below, True, (), self._version_list(filtered))
+        lists = [
+            (at, self._version_list(one), one.instead is not NOT_PROVIDED)
+            for at, layout in enumerate(self.sources)
+            if (one := layout.fields.get("versions")) is not None
+        ]
+        if not lists:
+            return None
+        certain = any(sure for _, _, sure in lists)
+        return Versions(request, below, certain, [(at, one) for at, one, _ in lists], None)
+
+    def _version_list(self, one: Field) -> VersionList:
+        assert one.shape is not None
+        call, part = list_call(self.kind, one) or (None, None)
+        return VersionList(self.kind, one, one.shape, call, part, self.sources)
+
+
+CREATED_AT: Final = Selection.of({FieldRequest("created_at"): {}})

@@ -1,0 +1,311 @@
+"""The plan of an operation: its root fields with their selections, its cost, and its compiled projection.
+
+A plan is made once for a document's operation and the values of the variables on which its shape depends (in
+``@skip``, ``@include``, ``@defer``, ``@stream`` and filters of nested lists), and used for all values of the others.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any, Final, cast
+
+import strawberry
+from graphql import (
+    ArgumentNode,
+    DirectiveNode,
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    VariableNode,
+    Visitor,
+    visit,
+)
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, gather_with_cancel
+from strawberry.types.field import StrawberryField
+
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.cost import Cost, CostEstimate
+from gateway.catalog.ids import Ref
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Bindings, FieldRequest, Selection
+from gateway.errors import GatewayError
+from gateway.execution.completion import Completion
+from gateway.execution.context import OperationContext
+from gateway.execution.entity_references import reference_or_error, validated_ref
+from gateway.execution.error_codes import assign_error_code
+from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector, unique_templates
+from gateway.execution.field_metadata import VOLATILE, is_in_record
+from gateway.execution.projection import Projector, projector
+from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
+from gateway.execution.selection import PLANNED_ARGUMENT, declaration, freeze, names_variable
+
+CACHED_SHAPES: Final = 64
+"""Plans of one operation that are cached, for different values of the variables that shape it."""
+
+
+class PlannedOperation:
+    """One operation of a valid document, with its plans. ``projected`` says that the compiled projection answers it;
+    introspection, subscriptions and incremental delivery are left to Strawberry. The answer of a ``cacheable`` one
+    stays the same while the answers of the registries do."""
+
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+        self.schema, self.operation = schema, operation
+        self.fragments = {
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+        root = schema.get_root_type(operation.operation)
+        assert root is not None
+        self.root = root
+        reading = DocumentReader(schema)
+        for node in (operation, *self.fragments.values()):
+            visit(node, reading)
+        is_query = operation.operation is OperationType.QUERY
+        self.projected = is_query and not operation.directives and reading.supported
+        self.cacheable = is_query and not reading.volatile
+        self.shaping = sorted(reading.shaping)
+        self._plans: dict[tuple[Any, ...], OperationPlan] = {}
+
+    def plan(self, variables: VariableValues) -> "OperationPlan":
+        """The plan for coerced variables. Raises `GraphQLError` for a directive whose variable has no value."""
+        shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
+        found = self._plans.get(shape)
+        if found is None:
+            if len(self._plans) == CACHED_SHAPES:
+                self._plans.clear()
+            collector = FieldCollector.of(self.schema, self.fragments, self.operation, variables)
+            found = self._plans[shape] = OperationPlan(collector.root_fields(self.root))
+        return found
+
+    def bind(self, variables: VariableValues) -> "BoundOperation":
+        """The operation with coerced variables."""
+        return BoundOperation(self, variables)
+
+
+class DocumentReader(Visitor):
+    """Reads what a plan depends on: whether projection is ``supported``, whether a field is ``volatile``, and the
+    variables that shape the plan."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        super().__init__()
+        fields = declared_fields(schema)
+        resolved = {name for name, field in fields if not is_in_record(field)}
+        self.known = ROOT_FIELDS.keys() | {TYPE_NAME} | {name for name, _ in fields} - resolved
+        self.volatile_fields = volatile_fields(schema)
+        self.supported, self.volatile = True, False
+        self.shaping: set[str] = set()
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        self.supported &= node.name.value in self.known
+        self.volatile |= node.name.value in self.volatile_fields
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
+        self.supported &= not node.directives and not node.variable_definitions
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        self.supported &= node.name.value in ("include", "skip")
+        for argument in node.arguments or ():
+            self._add_variables(argument)
+
+    def enter_argument(self, node: ArgumentNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
+        fields = [one for one in ancestors if isinstance(one, FieldNode)]
+        nested = len(fields) > 1 or any(isinstance(one, FragmentDefinitionNode) for one in ancestors)
+        if node.name.value == PLANNED_ARGUMENT and nested and names_variable(node.value):
+            self._add_variables(node)
+
+    def _add_variables(self, node: ArgumentNode) -> None:
+        variables = Variables()
+        visit(node.value, variables)
+        self.shaping |= variables.names
+
+
+class Variables(Visitor):
+    """The names of variables in a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.names.add(node.name.value)
+
+
+def declared_fields(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
+    """All fields of object types but the root types', by name."""
+    roots = schema.query_type, schema.mutation_type, schema.subscription_type
+    return [
+        (name, declaration(field))
+        for one in schema.type_map.values()
+        if isinstance(one, GraphQLObjectType) and one not in roots and not one.name.startswith("__")
+        for name, field in one.fields.items()
+    ]
+
+
+def volatile_fields(schema: GraphQLSchema) -> set[str]:
+    """The names of fields whose values change while the answers of the registries stay the same."""
+    return {name for name, field in declared_fields(schema) if VOLATILE in field.metadata}
+
+
+class OperationPlan:
+    """The root fields of an operation, and the templates below them."""
+
+    def __init__(self, fields: Sequence[CollectedField]) -> None:
+        self.roots = [RootField(one) for one in fields]
+
+    @cached_property
+    def templates(self) -> Mapping[FieldRequest, CollectedField]:
+        """Raises `GraphQLError` for an argument whose variable does not fit."""
+        return unique_templates(root.field for root in self.roots)
+
+
+class RootField:
+    """One root field and its compiled projection."""
+
+    def __init__(self, field: CollectedField) -> None:
+        self.field = field
+        self.path = Path(None, field.key, field.parent.name)
+
+    @cached_property
+    def project(self) -> Projector:
+        return projector(self.field)
+
+
+class BoundOperation:
+    """An operation with the values of its variables."""
+
+    def __init__(self, planned: PlannedOperation, variables: VariableValues) -> None:
+        self.planned, self.variables = planned, variables
+
+    @cached_property
+    def plan(self) -> OperationPlan:
+        """Raises `GraphQLError` for a directive whose variable has no value."""
+        return self.planned.plan(self.variables)
+
+    @cached_property
+    def roots(self) -> "list[BoundField]":
+        return [BoundField(root, self) for root in self.plan.roots]
+
+    @cached_property
+    def by_key(self) -> "dict[str, BoundField]":
+        """The root fields by response key."""
+        return {one.field.key: one for one in self.roots}
+
+    @cached_property
+    def bindings(self) -> Bindings:
+        """Raises `GraphQLError` for an argument whose variable does not fit."""
+        return {template: one.bound_request(self.variables) for template, one in self.plan.templates.items()}
+
+    def cost(self, registries: Mapping[str, Registry], bounds: Bounds) -> Cost:
+        """The most that the operation costs. A field whose execution will be refused costs nothing."""
+        estimate = CostEstimate(registries, bounds)
+        with suppress(GraphQLError):
+            estimate.bindings = self.bindings
+            for one in self.roots:
+                with suppress(GraphQLError):
+                    one.add_cost(estimate)
+        return estimate.cost
+
+    async def execute(self, context: OperationContext) -> ExecutionResult:
+        """The answer by compiled projection, with errors as clients see them."""
+        errors: list[GraphQLError] = []
+        data = None
+        try:
+            if len(self.roots) == 1:
+                [only] = self.roots
+                data = {only.field.key: await only.execute(errors, context)}
+            else:
+                values = await gather_with_cancel(*(one.execute(errors, context) for one in self.roots))
+                data = {one.field.key: value for one, value in zip(self.roots, values, strict=True)}
+        except GraphQLError as error:
+            errors.append(error)
+        for failure in errors:
+            assign_error_code(failure)
+        return ExecutionResult(data, errors or None)
+
+
+async def resolve_root_field(info: strawberry.Info[Any, Any]) -> Any:
+    """The value of the root field that Strawberry resolves."""
+    context: OperationContext = info.context
+    return await bound_operation(info).by_key[str(info.path.key)].resolve(context)
+
+
+def bound_operation(info: strawberry.Info[Any, Any]) -> BoundOperation:
+    """The operation that Strawberry executes; its plan is made on first use, unless the context has it."""
+    context: OperationContext = info.context
+    if context.bound is None:
+        raw = info._raw_info
+        coerced = cast(dict[str, Any], raw.variable_values)  # Strawberry passes only the coerced values on
+        planned = PlannedOperation(raw.schema, context.document, raw.operation)
+        context.bound = planned.bind(VariableValues(sources={}, coerced=coerced))
+    bound: BoundOperation = context.bound
+    return bound
+
+
+class BoundField:
+    """One root field with the values of the operation's variables."""
+
+    def __init__(self, root: RootField, operation: BoundOperation) -> None:
+        self.root, self.field, self.operation = root, root.field, operation
+
+    @cached_property
+    def request(self) -> FieldRequest:
+        """Raises `GraphQLError`, as all that follow, for an argument whose variable does not fit."""
+        return self.field.bound_request(self.operation.variables)
+
+    @cached_property
+    def arguments(self) -> Mapping[str, Any]:
+        return self.field.arguments(self.operation.variables)
+
+    def selection(self, type_name: str | None = None) -> Selection:
+        """The selection of its value; of an interface's value, as far as it concerns one type."""
+        return self.field.selection(type_name)
+
+    async def resolve(self, context: OperationContext) -> Any:
+        """The value of the field. Raises what keeps it from having one."""
+        context.operation.bindings = self.operation.bindings
+        return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
+
+    async def execute(self, errors: list[GraphQLError], context: OperationContext) -> Any:
+        """Its part of the answer; appends its errors. Raises a located `GraphQLError` where it cannot be null."""
+        if self.field.name == TYPE_NAME:
+            return self.field.parent.name
+        value: Any
+        try:
+            value = await self.resolve(context)
+        except Exception as error:
+            value = error
+        try:
+            return self.root.project(value)
+        except Exception:  # whatever it is, completion reports it
+            completion = Completion(errors)
+        return completion.item(self.field.definition.type, self.field, value, (self.field.key,))
+
+    def add_cost(self, estimate: CostEstimate) -> None:
+        name, key = self.field.name, self.field.key
+        if name in LISTS:
+            estimate.add_list(key, LISTS[name], self.request, self.selection())
+        for ref in self._references(estimate.registries, estimate.bounds):
+            estimate.add_entity(key, ref, self.selection(ref.entity))
+
+    def _references(self, registries: Mapping[str, Registry], bounds: Bounds) -> Iterator[Ref]:
+        """The objects that the field names; what cannot name one is ignored."""
+        name = self.field.name
+        if name == "_entities":
+            representations = self.arguments["representations"]
+            for one in representations if len(representations) <= bounds.references else ():
+                ref = reference_or_error(registries, one)
+                if isinstance(ref, Ref):
+                    yield ref
+        elif name in OBJECTS or name == "nodes":
+            ids = self.arguments["ids"] if name == "nodes" else [self.arguments["id"]]
+            for text in ids if len(ids) <= bounds.ids else ():
+                with suppress(GatewayError):
+                    yield validated_ref(registries, text, OBJECTS.get(name))
