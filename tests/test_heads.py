@@ -1,7 +1,6 @@
 """Heads of requests that were read before are not read again: nothing else is taken for one of them."""
 
 import pytest
-
 from gateway.http.heads import LONGEST, Heads, Plain, plainly
 
 HEAD = b"POST /graphql HTTP/1.1\r\nhost: gateway\r\ncontent-length: 4\r\n\r\n"

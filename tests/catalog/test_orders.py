@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Falling, Key, Order
+from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Descending, Key, Order
 from gateway.registries.fields import ABSENT, EntityLayout, text, time
 
 NEWEST_FIRST, OLDEST_FIRST = Order("created_at", True), Order("created_at", False)
 A_TO_Z, Z_TO_A = Order("name", False), Order("name", True)
-ORDERS = [Order(field, falling) for field in ("created_at", "updated_at", "name") for falling in (True, False)]
+ORDERS = [Order(field, descending) for field in ("created_at", "updated_at", "name") for descending in (True, False)]
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2170, 1, 1), timezones=st.just(UTC)).map(datetime.isoformat)
 texts = st.text(min_size=1)
@@ -54,7 +54,7 @@ def test_rows_stand_by_value_then_by_id_and_without_a_value_last(
     by_id = sorted(rows, key=lambda row: row[1])
     by_value = [row for row in by_id if row[0] is not None]
     meant = str if order.field == "name" else datetime.fromisoformat
-    by_value.sort(key=lambda row: meant(str(row[0])), reverse=order.falling)  # ties stay as they are, either way
+    by_value.sort(key=lambda row: meant(str(row[0])), reverse=order.descending)  # ties stay as they are, either way
     assert sorted(rows, key=lambda row: order.key_of(*row)) == by_value + [row for row in by_id if row[0] is None]
 
 
@@ -110,12 +110,12 @@ def test_the_newest_stand_first_unless_asked_otherwise() -> None:
 
 
 @given(texts, texts)
-def test_falling_text_compares_the_other_way_round(one: str, other: str) -> None:
-    assert (Falling(one) < Falling(other)) == (one > other)
-    assert (Falling(one) <= Falling(other)) == (one >= other)
-    assert (Falling(one) > Falling(other)) == (one < other)
-    assert (Falling(one) >= Falling(other)) == (one <= other)
-    assert (Falling(one) == Falling(other)) == (one == other)
+def test_descending_text_compares_the_other_way_round(one: str, other: str) -> None:
+    assert (Descending(one) < Descending(other)) == (one > other)
+    assert (Descending(one) <= Descending(other)) == (one >= other)
+    assert (Descending(one) > Descending(other)) == (one < other)
+    assert (Descending(one) >= Descending(other)) == (one <= other)
+    assert (Descending(one) == Descending(other)) == (one == other)
 
 
 # The key of a row
@@ -134,7 +134,7 @@ MICROSECONDS = 1_714_521_600_500_000
         (OLDEST_FIRST, (0, MICROSECONDS, "r:model/m")),
         (NEWEST_FIRST, (0, -MICROSECONDS, "r:model/m")),
         (A_TO_Z, (0, "模型", "r:model/m")),
-        (Z_TO_A, (0, Falling("模型"), "r:model/m")),
+        (Z_TO_A, (0, Descending("模型"), "r:model/m")),
     ],
     ids=str,
 )
@@ -160,7 +160,7 @@ def test_a_list_whose_rows_never_say_stands_among_those_without_a_value(order: O
 @given(keyed)
 def test_a_key_survives_its_travel_as_json(asked: tuple[Order, Key]) -> None:
     order, key = asked
-    travelled = order.restored(orjson.loads(orjson.dumps(order.stored(key))))
+    travelled = order.from_json(orjson.loads(orjson.dumps(order.to_json(key))))
     assert travelled == key
     assert type(travelled[1]) is type(key[1])
 
@@ -168,14 +168,14 @@ def test_a_key_survives_its_travel_as_json(asked: tuple[Order, Key]) -> None:
 @given(orders.flatmap(lambda order: st.tuples(st.just(order), st.lists(keys(order), max_size=9))))
 def test_keys_that_travelled_sort_as_before(asked: tuple[Order, list[Key]]) -> None:
     order, some = asked
-    travelled = [order.restored(order.stored(key)) for key in some]
+    travelled = [order.from_json(order.to_json(key)) for key in some]
     assert sorted(travelled) == sorted(some)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_no_key_stays_no_key(order: Order) -> None:
-    assert order.stored(None) is None
-    assert order.restored(None) is None
+    assert order.to_json(None) is None
+    assert order.from_json(None) is None
 
 
 @given(keyed, orders)
@@ -183,7 +183,7 @@ def test_a_key_of_a_name_is_none_of_a_moment_and_the_other_way_round(asked: tupl
     order, key = asked
     if key[0] == 0 and (order.field == "name") != (other.field == "name"):
         with pytest.raises(ValueError, match="not a key of this order"):
-            other.restored(order.stored(key))
+            other.from_json(order.to_json(key))
 
 
 NONE_AT_ALL = {
@@ -213,10 +213,10 @@ LOOKS_LIKE_ONE = {
 @pytest.mark.parametrize("case", NONE_AT_ALL)
 def test_what_is_no_key_is_refused(case: str, order: Order) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        order.restored(NONE_AT_ALL[case])  # type: ignore[arg-type]
+        order.from_json(NONE_AT_ALL[case])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", LOOKS_LIKE_ONE)
 def test_what_only_resembles_a_key_is_refused(case: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        NEWEST_FIRST.restored(LOOKS_LIKE_ONE[case])  # type: ignore[arg-type]
+        NEWEST_FIRST.from_json(LOOKS_LIKE_ONE[case])  # type: ignore[arg-type]

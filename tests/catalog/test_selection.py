@@ -1,44 +1,41 @@
-"""What is remembered with a selection: the same for all who ask the same, and never more than has bounds."""
+"""Selections are interned by value, and cache plans only for what clients cannot vary without limit."""
 
 import pytest
 
-from gateway.catalog.connections import in_one
-from gateway.catalog.operation import Operation
-from gateway.catalog.selection import LONGEST, FieldRequest, Selection, shared
+from gateway.catalog.lists import FirstPage
+from gateway.catalog.query_plan import EntityPlan, Versions
+from gateway.catalog.selection import LONGEST_ARGUMENTS, FieldRequest, Selection, intern
 from gateway.registries import KINDS
-from tests.catalog.clouds import Clouds
 
 
-def asked(after: str) -> Selection:
+def selection(after: str) -> Selection:
     versions = FieldRequest("versions", (("after", after), ("first", 1)))
     return Selection.of({FieldRequest("name"): {}, versions: {FieldRequest("nodes"): {FieldRequest("name"): {}}}})
 
 
-def test_equal_selections_are_one_in_whatever_order() -> None:
-    other = Selection(reversed(asked("a").items()))
-    assert shared(other) is shared(asked("a"))
-    assert shared(other) == other
-    assert shared(asked("b")) is not shared(asked("a"))
+def test_equal_selections_are_interned_as_one_in_any_order() -> None:
+    other = Selection(reversed(selection("a").items()))
+    assert intern(other) is intern(selection("a"))
+    assert intern(other) == other
+    assert intern(selection("b")) is not intern(selection("a"))
 
 
-def test_long_arguments_are_not_remembered() -> None:
-    long = asked("a" * LONGEST)
-    assert shared(long) is long
+def test_a_selection_with_long_arguments_is_not_interned() -> None:
+    long = selection("a" * LONGEST_ARGUMENTS)
+    assert intern(long) is long
 
 
 @pytest.mark.parametrize("argument", [("after", "cursor"), ("filter", (("format", "ONNX"),)), ("first", 10**6)])
-async def test_what_any_client_may_vary_is_not_remembered_with_a_selection(argument: tuple[str, object]) -> None:
-    kind, selection = KINDS["pai"], Selection.of({FieldRequest("nodes"): {FieldRequest("name"): {}}})
-    field = next(
-        field
-        for call in kind.calls
-        for part in call.parts
-        if part.shape.entity == "Model" and (field := part.shape.fields.get("versions")) is not None
-    )
-    operation = Operation(Clouds().registries)
+def test_arguments_that_clients_vary_are_not_cached_with_a_selection(argument: tuple[str, object]) -> None:
+    kind, below = KINDS["pai"], Selection.of({FieldRequest("nodes"): {FieldRequest("name"): {}}})
     plain = FieldRequest("versions", (("first", 20),))
-    assert in_one(operation, kind, field, plain, selection) is not None
-    before = len(selection.known)
+    plan = EntityPlan.of(kind, "Model", Selection({plain: below}))
+    [fetch] = plan.step(plan.missing).fetches
+    [versions] = fetch.then.resolvers
+    assert isinstance(versions, Versions)
+    [(_, listed)] = versions.lists
+    assert FirstPage.of(listed, plain, below, 100) is not None
+    before = len(below.plans)
     varied = FieldRequest("versions", tuple(sorted({**dict(plain.arguments), **dict([argument])}.items())))
-    assert in_one(operation, kind, field, varied, selection) is None
-    assert len(selection.known) == before
+    assert FirstPage.of(listed, varied, below, 100) is None
+    assert len(below.plans) == before

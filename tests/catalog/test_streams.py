@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.catalog.cursors import VERSION, Cursor, CursorScope, in_base64
 from gateway.catalog.ids import Ref
-from gateway.catalog.merge import Page, StreamReader, Row, merge
+from gateway.catalog.merge import Page, Row, StreamReader, merge
 from gateway.catalog.orders import Key, Order
 from gateway.errors import InvalidCursor, RegistryError, RegistryUnavailable
 
@@ -23,7 +23,7 @@ SORTED, UNSORTED, KEYLESS = "sorted", "unsorted", "keyless"
 STYLES = (SORTED, UNSORTED, KEYLESS)
 
 NEWEST_FIRST = Order()
-ORDERS = [Order(name, falling) for name in ("created_at", "updated_at", "name") for falling in (True, False)]
+ORDERS = [Order(name, descending) for name in ("created_at", "updated_at", "name") for descending in (True, False)]
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 NO_BOUND = 10_000
 
@@ -35,8 +35,8 @@ Passes = Callable[[Row], bool]
 def row(name: str, value: int | None, order: Order = NEWEST_FIRST) -> Row:
     """A row of this name; what it is sorted by is so many seconds after an epoch, or a name of that number."""
     ref = Ref("r", "Model", (name,))
-    said = None if value is None else lettered(value) if order.field == "name" else timed(value)
-    return order.key_of(said, str(ref)), ref
+    text = None if value is None else lettered(value) if order.field == "name" else timed(value)
+    return order.key_of(text, str(ref)), ref
 
 
 def timed(number: int) -> str:
@@ -259,7 +259,7 @@ def test_every_order_is_kept_across_lists_and_pages(order: Order) -> None:
     none = [row(f"none-{i}", None, order) for i in range(3)]
     world = World([Upstream("s", SORTED, one), Upstream("u", UNSORTED, two), Upstream("k", KEYLESS, none)], order)
     rising = [1, 0, 2, 3, 4] if order.field == "name" else [0, 1, 2, 3, 4]
-    values = rising[::-1] if order.falling else rising
+    values = rising[::-1] if order.descending else rising
     with_value = [f"{value}-{said}" for value in values for said in ("one", "two")]
     assert told(pages(world, 3)) == [*with_value, "none-0", "none-1", "none-2"]
 
@@ -435,7 +435,7 @@ def test_a_failure_ends_its_own_list_only_and_says_why() -> None:
 def pages_needed(upstream: Upstream, given: Sequence[Row]) -> int:
     """The page of a sorted list that shows where its first row that passes and is not given out ends: rows of one
     value are sorted by id here, so all of them must be there, and the row after them says that they are."""
-    rows = sorted(upstream.listed())
+    rows = sorted(upstream.list_name())
     left = [one for one in upstream.passing if one not in given]
     if not left:
         return -(-len(rows) // upstream.size)
@@ -464,7 +464,7 @@ def test_an_unsorted_list_is_read_whole_once_and_a_list_without_values_only_when
     answer = read(world, size)
     all_have_values = all(key[0] == 0 for key, _ in answer.rows) and len(answer.rows) == size
     for upstream in world.lists:
-        whole = list(range(1, max(1, -(-len(upstream.listed()) // upstream.size)) + 1))
+        whole = list(range(1, max(1, -(-len(upstream.list_name()) // upstream.size)) + 1))
         if upstream.style == UNSORTED:
             assert sorted(upstream.asked) == whole
         if upstream.style == KEYLESS:
@@ -571,7 +571,7 @@ def test_what_lies_within_the_bound_of_a_scan_is_given_out_in_order(world: World
     world.change(bound=bound)
     within = []
     for upstream in world.lists:
-        listed = upstream.listed()[: -(-bound // upstream.size) * upstream.size]
+        listed = upstream.list_name()[: -(-bound // upstream.size) * upstream.size]
         within += filter(upstream.passes, listed)
     assert told(pages(world, size)) == names(sorted(within))
 

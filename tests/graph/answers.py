@@ -1,5 +1,4 @@
-"""The same operation answered over the same registries by graphql-core's executor, by the same over records, and
-compiled."""
+"""The same operation over the same registries, executed by Strawberry and graphql-core, and by compiled projection."""
 
 import asyncio
 import random
@@ -14,14 +13,13 @@ from unittest.mock import patch
 
 import orjson
 from graphql import GraphQLError, get_variable_values
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.operation import Operation
 from gateway.errors import RegistryUnavailable
-from gateway.execution.compiler import BoundOperation, CompiledOperation, compiled
 from gateway.execution.context import OperationContext
-from gateway.execution.root_fields import ROOTS, Asking
+from gateway.execution.operation_plan import BoundOperation, PlannedOperation
+from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from gateway.schema.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 
@@ -60,38 +58,31 @@ def without_ids(text: bytes) -> bytes:
     return re.sub(rb"[0-9a-f]{32}", b"some id", text)
 
 
-def compile_document(text: str, name: str | None = None) -> CompiledOperation | None:
+def compile_document(text: str, name: str | None = None) -> PlannedOperation | None:
+    """The planned operation, None where projection does not support it."""
     document = DOCUMENTS.read(text)
     assert not document.errors, document.errors
-    return compiled(CORE, document, document.operation(name))
+    planned = PlannedOperation(CORE, document.node, document.operation(name))
+    return planned if planned.projected else None
 
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
     """As graphql-core and Strawberry alone do it: what everything else must agree with."""
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
-    with patch.object(SCHEMA, "execution_context_class", StrawberryGraphQLCoreExecutionContext):
-        result = await SCHEMA.execute(None, dict(variables), context)
+    result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
 
-async def over_records(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    """As the gateway executes what is not compiled, with what the document remembers of it."""
-    document = DOCUMENTS.read(text)
-    context = OperationContext(document.node, Operation(clouds.registries), ways=document.ways)
-    result = await SCHEMA.answer(context, dict(variables), None)
-    return Outcome.of(result.data, result.errors, context)
-
-
-def posed(text: str, one: CompiledOperation, variables: Variables) -> BoundOperation:
+def bound(text: str, one: PlannedOperation, variables: Variables) -> BoundOperation:
     definitions = DOCUMENTS.read(text).operation(None).variable_definitions or ()
     coerced = get_variable_values(CORE, definitions, dict(variables))
     assert not isinstance(coerced, list), coerced
-    return one.posed(coerced)
+    return one.bind(coerced)
 
 
 async def answered(clouds: Clouds, text: str, question: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
-    result = await question.answer(context)
+    result = await question.execute(context)
     return Outcome.of(result.data, result.errors, context)
 
 
@@ -103,18 +94,9 @@ def both(text: str, variables: Variables | None = None, failing: frozenset[str] 
 
     async def run() -> tuple[Outcome, ...]:
         outcomes = [await executed(clouds(failing), text, variables or {})]
-        question, asked = posed(text, one, variables or {}), clouds(failing)
+        question, asked = bound(text, one, variables or {}), clouds(failing)
         outcomes += [await answered(asked, text, question) for _ in range(2)]
         return tuple(outcomes)
-
-    return asyncio.run(run())
-
-
-def recorded(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> list[Outcome]:
-    """What the executor over records answers; twice, since the second time it knows the way."""
-
-    async def run() -> list[Outcome]:
-        return [await over_records(clouds(failing), text, variables or {}) for _ in range(2)]
 
     return asyncio.run(run())
 
@@ -169,12 +151,12 @@ def spoiling(seed: int, share: float) -> Iterator[None]:
     """Root fields give records with bad values."""
 
     def spoils(root: Any) -> Any:
-        async def answer(asking: Asking) -> Any:
-            value = root(asking)
-            record = spoiled(await value if isawaitable(value) else value, seed, share, str(asking.path.key))
+        async def answer(root_field: RootFieldContext) -> Any:
+            value = root(root_field)
+            record = spoiled(await value if isawaitable(value) else value, seed, share, str(root_field.path.key))
             return None if record is GONE else record
 
         return answer
 
-    with patch.dict(ROOTS, {name: spoils(root) for name, root in ROOTS.items()}):
+    with patch.dict(ROOT_FIELDS, {name: spoils(root) for name, root in ROOT_FIELDS.items()}):
         yield

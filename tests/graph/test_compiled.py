@@ -9,9 +9,9 @@ import pytest
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
-from gateway.execution.root_fields import ROOTS, Asking
+from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from tests.catalog.clouds import Clouds
-from tests.graph.answers import answered, both, compile_document, posed
+from tests.graph.answers import answered, both, bound, compile_document
 
 MODEL = 'model(id: "pai:model/model-a")'
 RULES = {
@@ -212,20 +212,20 @@ SPOILS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_records_as_no_registry_makes_them(spoil: dict[str, Any]) -> None:
-    async def root(asking: Asking) -> Any:
+    async def root(root_field: RootFieldContext) -> Any:
         return {**WHOLE, **spoil}
 
-    with patch.dict(ROOTS, {"model": root}):
+    with patch.dict(ROOT_FIELDS, {"model": root}):
         expected, *compiled = both(SPOILED)
     assert b"secret" not in orjson.dumps(expected.errors)
     assert compiled == [expected, expected]
 
 
 def test_a_value_that_was_not_fetched_is_an_error_and_never_a_default() -> None:
-    async def root(asking: Asking) -> Any:
+    async def root(root_field: RootFieldContext) -> Any:
         return {name: value for name, value in WHOLE.items() if name != "owner"}
 
-    with patch.dict(ROOTS, {"model": root}):
+    with patch.dict(ROOT_FIELDS, {"model": root}):
         expected, *compiled = both(SPOILED)
     assert [error["path"] for error in expected.errors] == [["a", "owner"]]
     assert compiled == [expected, expected]
@@ -237,7 +237,7 @@ OBJECT = "query ($id: ID!) { model(id: $id) { name versions(first: 2) { nodes { 
 async def test_what_was_worked_out_for_an_object_is_for_the_same_registries_read_as_far() -> None:
     compiled = compile_document(OBJECT)
     assert compiled is not None
-    question = posed(OBJECT, compiled, {"id": "pai:model/model-a"})
+    question = bound(OBJECT, compiled, {"id": "pai:model/model-a"})
     before, after, fewer = Clouds(), Clouds(), Clouds()
     del fewer.registries["pai"]
     found = await answered(before, OBJECT, question)
@@ -254,10 +254,10 @@ async def test_an_operation_remembers_nothing_of_the_objects_that_it_is_asked_fo
     assert compiled is not None
     remembered = []
     for name in ("model-a", "model-b", "model-empty", "gone"):
-        question = posed(OBJECT, compiled, {"id": f"pai:model/{name}"})
+        question = bound(OBJECT, compiled, {"id": f"pai:model/{name}"})
         await answered(clouds, OBJECT, question)
         selection = question.roots[0].selection("Model")
-        remembered.append((len(selection.known), len(selection.existing.known)))
+        remembered.append((len(selection.plans), len(selection.with_existence.plans)))
     assert len(set(remembered[1:])) == 1
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
+from gateway.execution.findings import Findings
+from gateway.execution.prepared import Prepared
 
 from gateway.app import registries
 from gateway.auth.rate_limits import CallerRateLimiter
@@ -14,10 +16,8 @@ from gateway.catalog.polling import VersionPollers
 from gateway.config.settings import DocumentsSettings, LimitsSettings, SubscriptionSettings, TelemetrySettings
 from gateway.errors import RegistryUnavailable
 from gateway.execution.documents import Documents
-from gateway.execution.findings import Findings
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.prepared import Prepared
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.execution.results import Result

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway.execution.findings import Findings
+from gateway.execution.prepared import Prepared
 
 from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import DEFAULT_BOUNDS
@@ -20,10 +22,8 @@ from gateway.config.settings import (
 )
 from gateway.errors import Unauthenticated
 from gateway.execution.documents import Documents
-from gateway.execution.findings import Findings
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.prepared import Prepared
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.http.requests import GraphQLRequest

@@ -1,5 +1,5 @@
-"""What was worked out from answers and is kept with them changes nothing: operations over kept answers, one after the
-other, say what the first one would say, and stand on no other calls."""
+"""Values derived from answers and cached with them change nothing: operations over cached answers have the answers and
+use the calls of operations without a cache."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from gateway.app import lifetimes, registries
 from gateway.catalog.operation import Operation
 from gateway.config.settings import CacheSettings
-from gateway.execution.compiler import compiled
 from gateway.execution.context import OperationContext
-from gateway.execution.findings import Findings
+from gateway.execution.operation_plan import PlannedOperation
 from gateway.schema.schema import CORE, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
@@ -22,37 +21,35 @@ from tests.catalog.clouds import DOCUMENTS, SETTINGS, Clouds
 from tests.catalog.test_selection_property import ROOTS, asked_objects, plain, questions, slow
 
 
-def kept() -> Clouds:
-    """Clouds whose answers are kept, at a time that stands still."""
+def with_cache() -> Clouds:
+    """Clouds behind a cache whose clock stands still."""
     clouds = Clouds()
     cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
     clouds.registries = registries(SETTINGS, CachingClient(clouds, cache, lifetimes(CacheSettings()), 0))
     return clouds
 
 
-async def said(
-    clouds: Clouds, document: str, findings: Findings | None = None
-) -> tuple[Any, Any, set[tuple[str, str]]]:
-    """An operation's data and errors, and the calls that it stands on; compiled, where there are findings to use."""
+async def execute(clouds: Clouds, document: str, projected: bool = False) -> tuple[Any, Any, set[tuple[str, str]]]:
+    """An operation's data and errors, and the calls that it used; by projection where that is supported."""
     operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
-    context = OperationContext(read.node, operation, findings=findings)
-    ready = None if findings is None else compiled(CORE, read, read.operation(None))
+    context = OperationContext(read.node, operation)
+    planned = None if read.errors else PlannedOperation(CORE, read.node, read.operation(None))
     result: Any = await (
-        ready.posed(VariableValues({}, {})).answer(context)
-        if ready is not None and ready.lasting
+        planned.bind(VariableValues({}, {})).execute(context)
+        if projected and planned is not None and planned.projected
         else SCHEMA.execute(None, {}, context)
     )
     calls = {(call.registry, call.name) for call in operation.calls}
     return timeless(result.data), [error.formatted for error in result.errors or ()], calls
 
 
-def whole(said: tuple[Any, Any, set[tuple[str, str]]]) -> tuple[Any, set[tuple[str, str]]]:
-    data, errors, calls = said
+def split(result: tuple[Any, Any, set[tuple[str, str]]]) -> tuple[Any, set[tuple[str, str]]]:
+    data, errors, calls = result
     return (data, errors), calls
 
 
 def timeless(data: Any) -> Any:
-    """Data without the ages of lists, which stand on all that came until they were put together."""
+    """Data without the ages of lists, which depend on the answers received until the page was complete."""
     if isinstance(data, dict):
         return {key: timeless(value) for key, value in data.items() if key != "age"}
     return [timeless(value) for value in data] if isinstance(data, list) else data
@@ -81,13 +78,16 @@ OLDEST = "versions(orderBy: {field: CREATED_AT, direction: ASC}) { nodes { id na
 @example([f"{{ models {{ nodes {{ id {VERSIONS} oldest: {OLDEST} }} }} }}"] * 3)
 @example([f'{{ model(id: "pai:model/model-a") {{ a: {OLDEST} {VERSIONS} version(name: "0.1.0") {{ uri }} }} }}'] * 3)
 @example([f'{{ model(id: "qianfan:model/{key}") {{ id {VERSIONS} }} }}' for key in ("1", "am-1", "1", "am-1")])
-def test_kept_answers_say_the_same(asked: Sequence[str]) -> None:
+def test_cached_answers_lead_to_the_same_results(documents: Sequence[str]) -> None:
     async def run() -> None:
-        clouds, others, findings = kept(), kept(), Findings(10**8)
-        for document in asked:
-            anew, calls = whole(await said(Clouds(), document))
-            for again, made in (whole(await said(clouds, document)), whole(await said(others, document, findings))):
-                assert again == anew
-                assert made <= calls
+        executed, projected = with_cache(), with_cache()
+        for document in documents:
+            expected, calls = split(await execute(Clouds(), document))
+            for result, used in (
+                split(await execute(executed, document)),
+                split(await execute(projected, document, projected=True)),
+            ):
+                assert result == expected
+                assert used <= calls
 
     asyncio.run(run())

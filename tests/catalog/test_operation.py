@@ -1,4 +1,4 @@
-"""The short course of one object alone: it tells what the usual way tells, for the same calls."""
+"""One operation over the catalog: objects alone and beside others, failed calls, and operations that are cancelled."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,14 +8,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.catalog.course import Course
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.operation import Operation
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import GatewayError
-from gateway.registries import KINDS
-from gateway.registries.kind import Kind
 from tests.catalog import clouds as world
 from tests.catalog.clouds import Clouds, pai_model, pai_version
 from tests.catalog.test_selection_property import ROOTS, Question, asked_objects, plain, slow
@@ -24,14 +21,14 @@ OTHERS = {
     "pai": ("qianfan:model/am-2", "qianfan modelDetail am-2"),
     "qianfan": ("pai:model/model-empty", "pai GetModel model-empty"),
 }
-"""An object of another registry, and the call that tells of it."""
+"""An object of another registry, and the call that fetches it."""
 
 VERSION = 'modelVersion(id: "pai:model/model-a/version/0.1.0")'
 GET_VERSION = "pai GetModelVersion model-a 0.1.0"
 
 
-async def told(document: str, failing: Sequence[str] = ()) -> tuple[Any, list[Any], list[str]]:
-    """What a root field named ``y`` is told, its errors, and all calls."""
+async def executed(document: str, failing: Sequence[str] = ()) -> tuple[Any, list[Any], list[str]]:
+    """The data of the root field ``y``, its errors, and all calls."""
     clouds = Clouds()
     clouds.failing = {*failing}
     result = await clouds.execute(document)
@@ -41,77 +38,31 @@ async def told(document: str, failing: Sequence[str] = ()) -> tuple[Any, list[An
 
 @slow
 @given(asked_objects(1, without=("registry",)), st.data())
-def test_an_object_is_told_alone_as_beside_another(asked: list[tuple[str, str, Question]], data: st.DataObject) -> None:
+def test_an_object_has_the_same_answer_alone_and_beside_another(
+    asked: list[tuple[str, str, Question]], data: st.DataObject
+) -> None:
     [(entity, text, question)] = asked
     root = f'y: {ROOTS[entity]}(id: "{text}"){plain(question)}'
-    _, _, calls = asyncio.run(told(f"{{ {root} }}"))
+    _, _, calls = asyncio.run(executed(f"{{ {root} }}"))
     failing = data.draw(st.lists(st.sampled_from(calls), unique=True)) if calls else []
     other, call = OTHERS[parse_id(text).registry]
     assume(call not in calls)
-    alone = asyncio.run(told(f"{{ {root} }}", failing))
-    beside = asyncio.run(told(f'{{ x: model(id: "{other}") {{ name }} {root} }}', failing))
+    alone = asyncio.run(executed(f"{{ {root} }}", failing))
+    beside = asyncio.run(executed(f'{{ x: model(id: "{other}") {{ name }} {root} }}', failing))
     assert beside == (*alone[:2], sorted([*alone[2], call]))
 
 
-def asking(*names: str, **below: Sequence[str]) -> Selection:
-    asked = {FieldRequest(name): {} for name in names}
-    return Selection.of(
-        asked | {FieldRequest(name): {FieldRequest(one): {} for one in ones} for name, ones in below.items()}
-    )
+def selecting(*names: str) -> Selection:
+    return Selection.of({FieldRequest(name): {} for name in names})
 
 
-@pytest.mark.parametrize(
-    ("kind", "entity", "selection", "short"),
-    [
-        pytest.param("pai", "Model", asking("id", "name", "labels"), True, id="one call"),
-        pytest.param("pai", "AlgorithmVersion", asking("name", algorithm=["name"]), True, id="a version and its owner"),
-        pytest.param(
-            "pai", "ModelVersion", asking("name", model=["name"]), False, id="an owner that it does not tell of"
-        ),
-        pytest.param("qianfan", "ModelVersion", asking("name"), False, id="two calls to choose from"),
-        pytest.param("pai", "Model", asking("id", "registry_name"), False, id="whether it is there, by either call"),
-        pytest.param("pai", "Model", asking("name", "registry"), False, id="the registry of the moment"),
-    ],
-)
-def test_the_course_is_short_where_nothing_is_left_to_settle(
-    kind: str, entity: str, selection: Selection, short: bool
-) -> None:
-    found: Kind = KINDS[kind]
-    assert (Course.of(found, entity, selection.existing) is not None) is short
-
-
-async def test_what_was_told_alone_is_known_to_whoever_asks_next() -> None:
-    clouds = Clouds()
-    operation = Operation(clouds.registries)
-    version = Ref("pai", "AlgorithmVersion", ("algo-tune", "v1"))
-    alone = await operation.entity(version, asking("id", algorithm=["id", "name"]))
-    assert alone is not None
-    assert (alone["id"], alone["algorithm"]["id"]) == (str(version), str(version.owner))
-    assert alone["algorithm"]["name"] == "tune"
-    later = await operation.entity(version.owner, asking("name"))
-    again = await operation.entity(version, asking("name", "created_at"))
-    assert (later or {})["name"] == "tune"
-    assert (again or {})["created_at"] == "2024-04-10T09:00:00Z"
-    assert clouds.calls == ["pai GetAlgorithmVersion algo-tune v1"]
-
-
-async def test_the_newest_version_that_was_told_alone_is_not_asked_for() -> None:
-    clouds = Clouds()
-    operation = Operation(clouds.registries)
-    model, newest = Ref("pai", "Model", ("model-a",)), FieldRequest("version", (("name", "0.2.0"),))
-    await operation.entity(model, asking("name"))
-    found = await operation.entity(model, Selection.of({newest: {FieldRequest("uri"): {}}}))
-    assert (found or {})[newest]["uri"] == "oss://bucket/0.2.0"
-    assert clouds.calls == ["pai GetModel model-a"]
-
-
-async def test_an_object_that_failed_is_not_asked_for_again() -> None:
+async def test_a_failed_call_is_not_repeated_within_an_operation() -> None:
     clouds = Clouds()
     clouds.failing = {"pai GetModel model-a"}
     operation = Operation(clouds.registries)
     for _ in range(2):
         with pytest.raises(GatewayError):
-            await operation.entity(Ref("pai", "Model", ("model-a",)), asking("name"))
+            await operation.entity(Ref("pai", "Model", ("model-a",)), selecting("name"))
     assert clouds.calls == ["pai GetModel model-a"]
 
 
@@ -130,7 +81,9 @@ async def test_an_object_that_failed_is_not_asked_for_again() -> None:
         ),
     ],
 )
-async def test_what_is_given_up_asks_for_nothing_more(query: str, held: Sequence[str], calls: Sequence[str]) -> None:
+async def test_a_cancelled_operation_makes_no_further_calls(
+    query: str, held: Sequence[str], calls: Sequence[str]
+) -> None:
     clouds = Clouds()
     clouds.held = {call: asyncio.Event() for call in held}
     before = asyncio.all_tasks()
@@ -160,12 +113,12 @@ def test_a_page_of_versions_is_the_same_with_cursors_and_without(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(world, "PAI_MODELS", [pai_model("m", 1, *rows)])
         page, *_ = asyncio.run(
-            told(
+            executed(
                 f'{{ y: model(id: "pai:model/m") {{ versions(first: {first}) {{ totalCount nodes {{ id name }} }} }} }}'
             )
         )
         edges, *_ = asyncio.run(
-            told(
+            executed(
                 f'{{ y: model(id: "pai:model/m") {{ versions(first: {first}) '
                 "{ totalCount edges { cursor node { id name } } } } }"
             )

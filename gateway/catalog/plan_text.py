@@ -1,0 +1,176 @@
+"""Query plans as text: one line for each node, nested as the nodes are.
+
+    Fetch CALL: fields      one upstream call and the fields that it supplies
+    Fetch A or B: fields    either call; one that is made already is preferred, then the first
+    Parallel                calls that leave together
+    ForEach PATH            the plan for each row of a page
+    IfMissing fields        what is done where the answers so far leave a field open
+    Resolve PATH            the plan of a related object
+
+What is nested below a `Fetch` follows it: Sequence.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from gateway.catalog.filters import camel
+from gateway.catalog.query_plan import (
+    CREATED_AT,
+    ChildResolver,
+    DeferredResolver,
+    EntityPlan,
+    Fetch,
+    ListedVersionResolver,
+    NamedVersionResolver,
+    OwnerResolver,
+    Resolver,
+    ValueResolver,
+    VersionList,
+    Versions,
+)
+from gateway.catalog.registry import Registry
+from gateway.catalog.selection import EXISTS, FieldRequest, Selection, initial_rows, sub_selection
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
+from gateway.registries.kind import Kind
+
+INDENT = "  "
+
+
+def plan_text(plan: EntityPlan) -> str:
+    """The plan of one entity."""
+    return "\n".join(entity_lines(plan))
+
+
+def list_text(registries: Sequence[Registry], entity: str, selection: Selection) -> str:
+    """The plan of a merged page of all registries' objects of a type, without a filter."""
+    streams = [(one, stream) for one in registries for stream in one.kind.streams if stream.entity == entity]
+    lines = parallel([[f"Fetch {one.name} {stream.call.name} ({stream.name})"] for one, stream in streams])
+    lists: dict[tuple[str, Kind, EntityLayout], list[str]] = {}
+    for one, stream in streams:
+        if stream.call.rows is not None and stream.call.rows.shape is not None:
+            lists.setdefault((one.name, one.kind, stream.call.rows.shape), []).append(stream.name)
+    for path, nodes in row_selections(selection):
+        rows = [
+            line
+            for (name, kind, layout), streams_of_layout in lists.items()
+            for line in nested(
+                f"of {name} ({', '.join(streams_of_layout)})",
+                [*entity_lines(EntityPlan.of(kind, entity, nodes, (layout,)))],
+            )
+        ]
+        lines += nested(f"ForEach {path}", rows)
+    return "\n".join(lines)
+
+
+def entity_lines(plan: EntityPlan) -> Iterator[str]:
+    related = [one for one in plan.resolvers if isinstance(one, OwnerResolver | NamedVersionResolver)]
+    blocks = step_blocks(plan, plan.missing) if plan.missing else []
+    blocks += [nested(f"Resolve {camel(one.request.field)}", [*entity_lines(one.plan)]) for one in related]
+    yield from parallel([block for block in blocks if block])
+    for resolver in plan.resolvers:
+        yield from resolver_lines(plan, resolver)
+    uncertain = [one.request for one in plan.resolvers if not one.certain]
+    if uncertain:
+        left = plan.selection.part({one: plan.selection[one] for one in plan.selection if one in uncertain})
+        yield from nested(f"IfMissing {names(uncertain)}", parallel(step_blocks(plan, left)))
+
+
+def step_blocks(plan: EntityPlan, missing: Selection) -> list[list[str]]:
+    step = plan.step(missing)
+    blocks = [
+        nested(f"Fetch {one.call.name}: {names(one.fields)}", [*then_lines(one)], empty=True) for one in step.fetches
+    ]
+    for choice in step.choices:
+        calls = " or ".join(call.name for call, _ in choice.calls)
+        then = plan.fetch(*choice.calls[0], choice.fields)
+        blocks.append(nested(f"Fetch {calls}: {names(choice.fields)}", [*then_lines(then)], empty=True))
+    return blocks
+
+
+def then_lines(fetch: Fetch) -> Iterator[str]:
+    yield from entity_lines(fetch.then)
+    if not fetch.certain:
+        otherwise = step_blocks(fetch.otherwise, fetch.otherwise.still_missing([*fetch.fields]))
+        yield from nested(f"IfMissing {names(fetch.fields)}", parallel(otherwise))
+
+
+def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
+    path = camel(resolver.request.field)
+    match resolver:
+        case DeferredResolver():
+            deferred = EntityPlan.of(plan.kind, plan.entity, resolver.below, plan.sources, owner=plan.owner)
+            yield from nested("Deferred", [*entity_lines(deferred)])
+        case ListedVersionResolver():
+            yield from child_lines(plan, path, resolver.lists)
+        case ChildResolver():
+            yield from child_lines(plan, path, resolver.children)
+        case Versions():
+            if resolver.filtered is not None and resolver.filtered.call is not None:
+                yield f"Fetch {resolver.filtered.call.name}: {path}, filtered"
+                yield from version_lines(path, resolver.filtered, resolver.below)
+            for _, versions in resolver.lists:
+                yield from version_lines(path, versions, resolver.below)
+                if versions.field.instead is not NOT_PROVIDED:
+                    break
+        case ValueResolver():
+            for _, found in resolver.fields[:1]:
+                yield from lookup_lines(plan.kind, path, found, resolver.below)
+
+
+def child_lines(plan: EntityPlan, path: str, children: Sequence[tuple[int, Field, EntityPlan]]) -> Iterator[str]:
+    for _, found, child_plan in children:
+        if found.instead is Rows:
+            yield from nested(f"ForEach {path} candidate", [*entity_lines(plan.child(found, CREATED_AT))])
+        yield from nested(f"Resolve {path}", [*entity_lines(child_plan)])
+        if found.instead is not NOT_PROVIDED:
+            break
+
+
+def version_lines(path: str, versions: VersionList, selection: Selection) -> Iterator[str]:
+    for below, nodes in row_selections(selection):
+        plan = EntityPlan.of(versions.kind, versions.layout.entity, nodes, (versions.layout,), owner=versions.owner)
+        yield from nested(f"ForEach {path}.{below}", [*entity_lines(plan)])
+
+
+def lookup_lines(kind: Kind, path: str, found: Field, selection: Selection) -> Iterator[str]:
+    for request, below in selection.items() if found.table is not None else ():
+        inner = (found.table or {})[request.field]
+        name = f"{path}.{camel(request.field)}"
+        if inner.lookup is None:
+            yield from lookup_lines(kind, name, inner, below)
+            continue
+        lookup = kind.lookups[inner.lookup]
+        layout = None if lookup.call.rows is None else lookup.call.rows.shape
+        sources = () if layout is None else (layout,)
+        is_owner = lookup.entity == "Algorithm"
+        plan = EntityPlan.of(
+            kind,
+            lookup.entity,
+            below.with_existence,
+            sources if is_owner else (),
+            owner=() if is_owner else sources,
+        )
+        resolved = nested(f"Resolve {name}", [*entity_lines(plan)])
+        yield from nested(f"Fetch {lookup.call.name}: {name}", resolved, empty=True)
+
+
+def row_selections(selection: Selection) -> Iterator[tuple[str, Selection]]:
+    """The paths of rows that a connection selects, with their selections."""
+    _, nodes = initial_rows(sub_selection(selection, "nodes"))
+    _, edges = initial_rows(sub_selection(selection, "edges"))
+    for path, rows in (("nodes", nodes), ("edges.node", sub_selection(edges, "node"))):
+        if rows:
+            yield path, rows
+
+
+def names(requests: Sequence[FieldRequest] | Selection) -> str:
+    return ", ".join("existence" if one == EXISTS else camel(one.field) for one in requests)
+
+
+def nested(title: str, lines: list[str], empty: bool = False) -> list[str]:
+    """A node with its nested lines; nothing where it has none and is not to be shown ``empty``."""
+    return [title, *(INDENT + line for line in lines)] if lines or empty else []
+
+
+def parallel(blocks: list[list[str]]) -> list[str]:
+    lines = [line for block in blocks for line in block]
+    return nested("Parallel", lines) if len(blocks) > 1 else lines
