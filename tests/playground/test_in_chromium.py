@@ -109,8 +109,8 @@ async def test_the_docs_open_and_read_well(world: World, chromium: str) -> None:
         await page.get_by_label("Show Documentation Explorer").click()
         docs = page.locator(".graphiql-doc-explorer")
         await docs.get_by_role("link", name="Model", exact=True).click()
-        await expect(docs).to_contain_text("A family of trained models under one name, in versions.")
-        await expect(docs).to_contain_text("Whether it is the account's own or the platform's.")
+        await expect(docs).to_contain_text("A trained model under one name, with its versions.")
+        await expect(docs).to_contain_text("Whether the model belongs to your account or to the cloud platform.")
         await picture(page, "docs")
 
 
@@ -150,7 +150,7 @@ async def test_a_phone_has_room_for_all_of_it(world: World, chromium: str, schem
         await picture(page, f"phone-{scheme}")
         await page.get_by_label("Show Documentation Explorer").tap()
         await page.get_by_role("link", name="Model", exact=True).tap()
-        await expect(page.get_by_text("A family of trained models")).to_be_in_viewport(ratio=1)
+        await expect(page.get_by_text("A trained model under one name")).to_be_in_viewport(ratio=1)
         await picture(page, f"phone-docs-{scheme}")
         await page.get_by_label("Open settings dialog").tap()
         for theme in ("System", "Light", "Dark"):

@@ -25,7 +25,7 @@ from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Rows
 from gateway.registries.signatures import query_string
 from gateway.schema.enums import Capability, RegistryKind
-from gateway.schema.field_sources import supplied
+from gateway.schema.field_sources import supplied_fields
 from gateway.upstream.messages import Response
 from tests.registries import samples
 from tests.registries.samples import (
@@ -126,7 +126,7 @@ def test_every_value_object_is_told_whole_by_one_form(kind: str, entity: str) ->
 @every_kind
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_every_field_of_the_graph_is_supplied_computed_or_declared_absent(kind: str, entity: str) -> None:
-    by_calls, absent = supplied(TABLES[kind], entity), TABLES[kind].absent[entity]
+    by_calls, absent = supplied_fields(TABLES[kind], entity), TABLES[kind].absent[entity]
     assert by_calls & absent == set()
     assert by_calls | absent | COMPUTED | RELATIONS[entity] == set(graph_fields(entity))
     assert (by_calls | absent) & (COMPUTED | RELATIONS[entity]) == set()
