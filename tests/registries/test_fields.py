@@ -342,15 +342,15 @@ def test_metrics_of_another_shape_have_no_evaluations() -> None:
 def test_the_newest_algorithm_version_is_known_when_the_list_is_whole() -> None:
     old, new = ({"AlgorithmVersion": f"v{n}", "GmtCreateTime": f"2024-0{n}-01T00:00:00Z"} for n in (1, 2))
     for order in ([old, new], [new, old]):
-        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 2}) is new
-        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 3}) is NOT_PROVIDED
-    assert pai.newest({"AlgorithmVersions": [], "TotalCount": 0}) is None
+        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 2}) is new
+        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 3}) is NOT_PROVIDED
+    assert pai.newest_version({"AlgorithmVersions": [], "TotalCount": 0}) is None
 
 
 def test_the_newest_algorithm_version_is_newest_by_the_millisecond() -> None:
     old = {"AlgorithmVersion": "v1", "GmtCreateTime": "2024-03-01T00:00:00Z"}
     new = {"AlgorithmVersion": "v2", "GmtCreateTime": "2024-03-01T00:00:00.028Z"}
-    assert pai.newest({"AlgorithmVersions": [old, new], "TotalCount": 2}) is new
+    assert pai.newest_version({"AlgorithmVersions": [old, new], "TotalCount": 2}) is new
 
 
 def test_a_command_is_a_list_or_one_text() -> None:
@@ -433,9 +433,9 @@ def test_the_newest_version_of_a_model_is_by_time_then_number() -> None:
         return {"modelVersionId": number, "createTime": moment}
 
     early, late = "2023-09-22T22:41:11+08:00", "2023-10-01T00:00:00+08:00"
-    assert qianfan.newest({"modelVersionList": [version(2, early), version(1, late)]}) == version(1, late)
-    assert qianfan.newest({"modelVersionList": [version(2, late), version(1, late)]}) == version(2, late)
-    assert qianfan.newest({"modelVersionList": None}) is None
+    assert qianfan.newest_version({"modelVersionList": [version(2, early), version(1, late)]}) == version(1, late)
+    assert qianfan.newest_version({"modelVersionList": [version(2, late), version(1, late)]}) == version(2, late)
+    assert qianfan.newest_version({"modelVersionList": None}) is None
 
 
 TRAIN = {"trainSourceExtra": {"taskId": 8753, "taskName": "cmc_rlhf", "iterationVersion": 1, "runId": 4973}}
@@ -487,10 +487,10 @@ def test_a_catalogue_with_missing_lists_is_as_long_as_what_is_there() -> None:
             None,
         ]
     }
-    (entry,) = qianfan.entries(document)
+    (entry,) = qianfan.catalog_entries(document)
     assert qianfan.entry_key(entry) == "c:SFT:LoRA"
     assert project(qianfan.ALGORITHM, entry)["versions"]["rows"][0]["spec"] == {"hyper_parameters": None}
-    assert qianfan.entries({"result": None}) == qianfan.entries({}) == []
+    assert qianfan.catalog_entries({"result": None}) == qianfan.catalog_entries({}) == []
 
 
 @pytest.mark.parametrize(

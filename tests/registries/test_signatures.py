@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, acs3_signature, bce_auth_v1, bce_prefix, encode, query_string
+from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix, encode, query_string
 from gateway.upstream.messages import Request
 from tests.registries.samples import FOLDER
 
@@ -245,7 +245,7 @@ def test_headers_for_qianfan_hold_what_the_official_signer_accepts(
 @given(secret=st.text(st.characters(codec="ascii"), max_size=200), text=st.text(max_size=40))
 def test_a_key_of_any_length_signs_as_the_standard_library_does(secret: str, text: str) -> None:
     message = f"ACS3-HMAC-SHA256\n{hashlib.sha256(text.encode()).hexdigest()}"
-    assert acs3_signature(secret, text) == hmac.new(secret.encode(), message.encode(), "sha256").hexdigest()
+    assert acs3_sign(secret, text) == hmac.new(secret.encode(), message.encode(), "sha256").hexdigest()
 
 
 def test_what_is_remembered_of_a_request_is_not_the_key_nor_the_time() -> None:
