@@ -46,10 +46,12 @@ REPRESENTATIONS = Annotated[
     strawberry.argument(description="At most 2,000 references by type and key. Each one succeeds or fails on its own."),
 ]
 
+NULL = "Null if it does not exist, or with an error if its registry fails."
+
 
 @strawberry.type(description="The root of all queries.")
 class Query:
-    @strawberry.field(description="The object with a global id. Null if it does not exist.", directives=[CALL])
+    @strawberry.field(description=f"The object with a global id. {NULL}", directives=[CALL])
     async def node(self, info: Info, id: ID) -> Node | None:
         return await answer(info)
 
@@ -59,21 +61,19 @@ class Query:
     async def nodes(self, info: Info, ids: IDS) -> list[Node | None]:
         return await answer(info)
 
-    @strawberry.field(description="The model with a global id. Null if it does not exist.", directives=[CALL])
+    @strawberry.field(description=f"The model with a global id. {NULL}", directives=[CALL])
     async def model(self, info: Info, id: ID) -> Model | None:
         return await answer(info)
 
-    @strawberry.field(description="The model version with a global id. Null if it does not exist.", directives=[CALL])
+    @strawberry.field(description=f"The model version with a global id. {NULL}", directives=[CALL])
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
         return await answer(info)
 
-    @strawberry.field(description="The algorithm with a global id. Null if it does not exist.", directives=[CALL])
+    @strawberry.field(description=f"The algorithm with a global id. {NULL}", directives=[CALL])
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
         return await answer(info)
 
-    @strawberry.field(
-        description="The algorithm version with a global id. Null if it does not exist.", directives=[CALL]
-    )
+    @strawberry.field(description=f"The algorithm version with a global id. {NULL}", directives=[CALL])
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
         return await answer(info)
 
