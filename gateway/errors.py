@@ -1,60 +1,61 @@
-"""Everything that can go wrong on purpose, with the stable codes that clients see in ``extensions.code``.
+"""The errors that the gateway raises on purpose, with the stable codes that clients see in ``extensions.code``.
 
 GatewayError
-├── BadInput                     BAD_USER_INPUT             an argument has a value that cannot be used
-│   ├── InvalidCursor            INVALID_CURSOR             a cursor of another list, filter or order, or none at all
-│   └── InvalidId                INVALID_ID                 an id that this gateway never gave out
-├── Unauthenticated              UNAUTHENTICATED            no API key or bearer token, or one that is not accepted
-├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document has no such operation, or several
-├── QueryTooComplex              QUERY_TOO_COMPLEX          a document larger or deeper than allowed
-├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        an operation that may cost more upstream calls than allowed
-├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  no document of that hash is known here
-├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  documents are not remembered here
-├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   a hash that is not the one of the document beside it
-├── DocumentNotTrusted           DOCUMENT_NOT_TRUSTED       not one of the documents that this gateway executes
-├── Forbidden                    FORBIDDEN                  this caller may not do this
-├── TooManyRequests              TOO_MANY_REQUESTS          more at once, or more per second, than one caller may ask
-├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     as many subscriptions run as may
-├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry a list needs has failed
-└── RegistryError                                           one registry could not do its part
-    ├── RegistryTimeout          REGISTRY_TIMEOUT           no whole answer within the registry's time
-    ├── RegistryUnreachable      REGISTRY_UNREACHABLE       no connection, or it broke
-    ├── RegistryUnavailable      REGISTRY_UNAVAILABLE       the registry says that it failed
-    │   └── RegistryResting      REGISTRY_UNAVAILABLE       it failed so often that it is not asked for a while
+├── BadInput                     BAD_USER_INPUT             an argument has a value that the gateway cannot use
+│   ├── InvalidCursor            INVALID_CURSOR             a cursor is malformed, or of another list, filter or order
+│   └── InvalidId                INVALID_ID                 an id is not one that this gateway issued
+├── Unauthenticated              UNAUTHENTICATED            the API key or bearer token is missing or not valid
+├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document does not have exactly one such operation
+├── QueryTooComplex              QUERY_TOO_COMPLEX          the document is larger or deeper than allowed
+├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        the operation may need more upstream calls than allowed
+├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  the gateway has no document with this hash
+├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  the gateway does not store documents
+├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   the hash is not that of the document in the request
+├── DocumentNotTrusted           DOCUMENT_NOT_TRUSTED       the document is not on the gateway's list of documents
+├── Forbidden                    FORBIDDEN                  the caller does not have the permission
+├── TooManyRequests              TOO_MANY_REQUESTS          the caller exceeds its rate or its parallel requests
+├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     the limit on active subscriptions is reached
+├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry that a list needs failed
+└── RegistryError                                           a call to one registry failed
+    ├── RegistryTimeout          REGISTRY_TIMEOUT           the response was not complete within the timeout
+    ├── RegistryUnreachable      REGISTRY_UNREACHABLE       the connection failed or broke
+    ├── RegistryUnavailable      REGISTRY_UNAVAILABLE       the registry reported a failure of its own
+    │   └── RegistryResting      REGISTRY_UNAVAILABLE       the circuit breaker is open after repeated failures
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
-    ├── RegistryBusy             REGISTRY_BUSY              no place among the calls it permits came free in time
-    ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured key
-    │   └── RegistryKeyless      REGISTRY_UNAUTHENTICATED   the file or command of its key gives none that is good now
-    ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured key may not do this
-    ├── RegistryRejected         REGISTRY_REJECTED          the registry calls the request wrong
-    ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the answer is not what was promised
-    ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the answer is larger than allowed
-    ├── RegistryNotCached        REGISTRY_NOT_CACHED        only a kept answer was wanted, and there is none
-    └── NotFound                 (never seen by clients)    the registry has no such object: the field is null
+    ├── RegistryBusy             REGISTRY_BUSY              the gateway's quota of calls to the registry is in use
+    ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured credentials
+    │   └── RegistryKeyless      REGISTRY_UNAUTHENTICATED   the credential file or command supplies no valid credentials
+    ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured credentials lack the permission
+    ├── RegistryRejected         REGISTRY_REJECTED          the registry rejected the request as invalid
+    ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure
+    ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the response is larger than allowed
+    ├── RegistryNotCached        REGISTRY_NOT_CACHED        the client wanted a cached response, and there is none
+    └── NotFound                 (clients never see it)     the object does not exist in the registry: the field is null
 
-Documents that GraphQL itself refuses have GRAPHQL_PARSE_FAILED or GRAPHQL_VALIDATION_FAILED; HTTP requests that are
-none of GraphQL have BAD_REQUEST, NOT_ACCEPTABLE, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT,
-BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SERVER_ERROR.
+GraphQL itself refuses documents with GRAPHQL_PARSE_FAILED or GRAPHQL_VALIDATION_FAILED. Requests that do not follow
+GraphQL over HTTP fail with BAD_REQUEST, NOT_ACCEPTABLE, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT,
+BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SERVER_ERROR.
 """
 
 from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 400
+"""The maximum length of a message from graphql-core, in characters."""
 
 
 def shortened(message: str) -> str:
-    """A message of GraphQL's own, which repeats of the document whatever stands in it."""
+    """Truncate a message from graphql-core, which may quote any part of the document."""
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
 
 
 class GatewayError(Exception):
-    """Base of every error that is raised on purpose; its text is meant for the caller."""
+    """Base class of all errors that the gateway raises on purpose. The message is for the caller."""
 
     code: ClassVar[str]
 
     @property
     def extensions(self) -> dict[str, Any]:
-        """What goes into the error's ``extensions`` in a GraphQL answer."""
+        """The ``extensions`` of the error in a GraphQL response."""
         return {"code": self.code}
 
 
@@ -71,12 +72,12 @@ class InvalidId(BadInput):
 
 
 class Unauthenticated(GatewayError):
-    """``reason`` is for the audit log alone: who is not let in is not told why."""
+    """``reason`` is for the audit log only; the caller does not see it."""
 
     code = "UNAUTHENTICATED"
 
     def __init__(self, reason: str) -> None:
-        super().__init__("A valid API key or bearer token is needed.")
+        super().__init__("This request needs a valid API key or bearer token.")
         self.reason = reason
 
 
@@ -89,12 +90,12 @@ class QueryTooComplex(GatewayError):
 
 
 class QueryTooExpensive(GatewayError):
-    """``cost`` is how many upstream calls an operation may cost, ``allowed`` how many it may make."""
+    """``cost`` is the number of upstream calls that the operation may need, ``allowed`` the limit."""
 
     code = "QUERY_TOO_EXPENSIVE"
 
     def __init__(self, cost: int, allowed: int) -> None:
-        super().__init__(f"The query may cost {cost} upstream calls; {allowed} are allowed.")
+        super().__init__(f"This query may need {cost} upstream calls; the limit is {allowed}.")
         self.cost, self.allowed = cost, allowed
 
     @property
@@ -129,7 +130,7 @@ class Forbidden(GatewayError):
 
 
 class TooManyRequests(GatewayError):
-    """``retry_after`` is in seconds."""
+    """``retry_after`` is the time to wait, in seconds."""
 
     code = "TOO_MANY_REQUESTS"
 
@@ -150,7 +151,7 @@ class NoRegistryAnswered(GatewayError):
     code = "NO_REGISTRY_ANSWERED"
 
     def __init__(self, causes: "dict[str, RegistryError]") -> None:
-        super().__init__("No registry answered: " + "; ".join(str(cause) for cause in causes.values()))
+        super().__init__("All registries failed: " + "; ".join(str(cause) for cause in causes.values()))
         self.causes = causes
 
     @property
@@ -163,11 +164,12 @@ class NoRegistryAnswered(GatewayError):
 
 
 class RegistryError(GatewayError):
-    """One registry could not do its part.
+    """A call to one registry failed.
 
-    ``registry`` is its configured name; ``retryable`` says whether the same request may succeed later;
-    ``retry_after`` is in seconds where the registry named a time; ``request_id`` and ``vendor_code`` are the
-    vendor's own, for a support ticket. The vendor's message is never part of it: it may echo what was signed.
+    ``registry`` is the configured name of the registry. ``retryable`` is true if the same request can succeed later.
+    ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` come from the vendor, for
+    support requests. The vendor's message is left out, since it may repeat signed content. Subclasses set ``problem``:
+    the predicate of the message, whose subject is the registry.
     """
 
     problem: ClassVar[str]
@@ -194,32 +196,32 @@ class RegistryError(GatewayError):
             "requestId": self.request_id,
             "retryAfter": self.retry_after,
         }
-        said = {name: value for name, value in optional.items() if value is not None}
-        return {"code": self.code, "registry": self.registry, "retryable": self.retryable, **said}
+        known = {name: value for name, value in optional.items() if value is not None}
+        return {"code": self.code, "registry": self.registry, "retryable": self.retryable, **known}
 
 
 class RegistryTimeout(RegistryError):
-    code, problem, retryable = "REGISTRY_TIMEOUT", "did not answer in time", True
+    code, problem, retryable = "REGISTRY_TIMEOUT", "did not respond in time", True
 
 
 class RegistryUnreachable(RegistryError):
-    code, problem, retryable = "REGISTRY_UNREACHABLE", "cannot be reached", True
+    code, problem, retryable = "REGISTRY_UNREACHABLE", "is unreachable", True
 
 
 class RegistryUnavailable(RegistryError):
-    code, problem, retryable = "REGISTRY_UNAVAILABLE", "is not available", True
+    code, problem, retryable = "REGISTRY_UNAVAILABLE", "is unavailable", True
 
 
 class RegistryResting(RegistryUnavailable):
-    problem = "has failed too often and is left alone for a while"
+    problem = "failed repeatedly; the gateway has paused calls to it"
 
 
 class RegistryThrottled(RegistryError):
-    code, problem, retryable = "REGISTRY_THROTTLED", "limits the rate of calls", True
+    code, problem, retryable = "REGISTRY_THROTTLED", "is limiting the rate of calls", True
 
 
 class RegistryBusy(RegistryError):
-    code, problem, retryable = "REGISTRY_BUSY", "has its quota of calls in use", True
+    code, problem, retryable = "REGISTRY_BUSY", "already receives as many calls as the gateway may send", True
 
 
 class RegistryUnauthenticated(RegistryError):
@@ -227,11 +229,11 @@ class RegistryUnauthenticated(RegistryError):
 
 
 class RegistryKeyless(RegistryUnauthenticated):
-    problem, retryable = "has no credentials that are good now", True
+    problem, retryable = "has no valid credentials at the moment", True
 
 
 class RegistryForbidden(RegistryError):
-    code, problem = "REGISTRY_FORBIDDEN", "does not permit this to the configured credentials"
+    code, problem = "REGISTRY_FORBIDDEN", "denies the configured credentials access"
 
 
 class RegistryRejected(RegistryError):
@@ -239,15 +241,15 @@ class RegistryRejected(RegistryError):
 
 
 class RegistryBadAnswer(RegistryError):
-    code, problem = "REGISTRY_BAD_ANSWER", "sent an answer that cannot be understood"
+    code, problem = "REGISTRY_BAD_ANSWER", "sent a response that the gateway cannot read"
 
 
 class RegistryAnswerTooLarge(RegistryError):
-    code, problem = "REGISTRY_ANSWER_TOO_LARGE", "sent an answer that is larger than allowed"
+    code, problem = "REGISTRY_ANSWER_TOO_LARGE", "sent a response that is larger than the gateway allows"
 
 
 class RegistryNotCached(RegistryError):
-    code, problem = "REGISTRY_NOT_CACHED", "has no kept answer, and only such a one is wanted"
+    code, problem = "REGISTRY_NOT_CACHED", "has no cached response, and the request allows only cached ones"
 
 
 class NotFound(RegistryError):
@@ -255,12 +257,12 @@ class NotFound(RegistryError):
 
 
 def by_status(status: int) -> type[RegistryError]:
-    """The error that an HTTP status means where the vendor's own code does not tell more."""
-    by_number: dict[int, type[RegistryError]] = {
+    """Return the error type for an HTTP status of a registry, for responses without a known vendor code."""
+    by_status_code: dict[int, type[RegistryError]] = {
         401: RegistryUnauthenticated,
         403: RegistryForbidden,
         404: NotFound,
         408: RegistryTimeout,
         429: RegistryThrottled,
     }
-    return by_number.get(status, RegistryUnavailable if status >= 500 else RegistryRejected)
+    return by_status_code.get(status, RegistryUnavailable if status >= 500 else RegistryRejected)

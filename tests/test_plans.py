@@ -42,7 +42,7 @@ async def test_what_may_cost_too_much_is_refused_before_anything_is_sent(world: 
     assert error["extensions"]["code"] == "QUERY_TOO_EXPENSIVE"
     assert error["extensions"]["cost"] > error["extensions"]["allowed"] == 1000
     cost = error["extensions"]["cost"]
-    assert error["message"] == f"The query may cost {cost} upstream calls; 1000 are allowed."
+    assert error["message"] == f"This query may need {cost} upstream calls; the limit is 1000."
     assert world.calls() == {}
 
 

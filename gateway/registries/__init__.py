@@ -1,4 +1,4 @@
-"""The kinds of registry that can be configured, one module each."""
+"""The kinds of registry that a configuration can name."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,11 @@
-"""How a unified field is read from a registry's raw JSON: the words that the field tables are written in.
+"""Field tables: how the schema's fields are read from a registry's raw JSON.
 
-A table maps unified field names to `Field`s. Readers accept what the clouds really send: numbers where text is
-documented, text where an object is, ``""`` and null for "not set". What is not there is None, never a default.
+A table maps the names of unified fields (those of the schema, in snake case) to `Field`s. The first part of the module
+declares the types of the table format, the second the conversions of values (``as_…``), the third the functions that
+make `Field`s.
+
+Conversions accept what the clouds really send: numbers where text is documented, text where an object is, ``""`` and
+null for "not set". A missing or unusable value becomes None, never a default.
 """
 
 import json
@@ -15,73 +19,82 @@ from typing import Any, Final
 import orjson
 
 Raw = Mapping[str, Any]
+"""A JSON object as the registry sent it."""
 Table = Mapping[str, "Field"]
+"""The fields of an entity or value object, by their unified names."""
 
 
 class NotProvided:
-    """This answer does not tell, another call may."""
+    """The type of `NOT_PROVIDED`."""
 
     def __repr__(self) -> str:
         return "NOT_PROVIDED"
 
 
 NOT_PROVIDED: Final = NotProvided()
+"""The value of a field that this response leaves open: another call must supply it. Differs from None, "not set"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One unified field: ``read`` gives its value from the raw object, or UNSAID.
+    """How one unified field is read from a raw object.
 
-    ``keys`` are the native keys that it represents whole (what no field represents ends up in ``extra``).
-    With ``table`` the value is a raw object (or a list of them) that is projected further; with ``shape`` it is an
-    entity of its own (`Rows` when there are many); with ``lookup`` it is the key tuple of that lookup. ``instead`` is
-    what ``read`` may give where the answer holds no value: UNSAID, or for one entity the `Rows` to find it among.
-    Where ``read`` does no more than to ``convert`` what stands under the one native key, that is said, too.
+    The value is a scalar, unless ``table``, ``shape`` or ``lookup`` is set; at most one of them is.
     """
 
     keys: tuple[str, ...]
+    """The native keys that the field represents completely. Keys that no field represents become part of ``extra``."""
     read: Callable[[Raw], Any]
+    """Returns the value for a raw object: None if it is not set, or what ``instead`` allows."""
     table: Table | None = None
+    """For a value object: the table of its fields. ``read`` returns a raw object or a list of them."""
     shape: "EntityLayout | None" = None
+    """For another entity: its layout. ``read`` returns a raw object or, for a list, `Rows`."""
     lookup: str | None = None
+    """For an entity that another call finds: the name of the `Lookup`. ``read`` returns its keys."""
     instead: "NotProvided | type[Rows] | None" = None
+    """What ``read`` may return instead of a value: `NOT_PROVIDED` or, for one entity, the `Rows` that contain it."""
     convert: Callable[[Any], Any] | None = None
+    """The conversion, if ``read`` only converts the value under the single key in ``keys``. Readers then inline it."""
 
     @property
     def stands(self) -> bool:
-        """Whether the value, or all that it is made of, stands in the raw object itself."""
+        """Whether the raw object always contains the complete value."""
         return self.shape is None and self.lookup is None and self.instead is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EntityLayout:
-    """One form in which a registry sends an entity: its type, where its own key stands, and its fields.
-
-    ``parent`` reads the key of the owning entity where the form carries it. A form that is not ``whole`` only lists
-    what belongs to the entity: it proves that the entity exists when the list is not empty. ``owner`` is what a
-    version's form tells of the model or algorithm that it belongs to.
-    """
+    """One form in which a registry sends an entity, such as a list row or a single object."""
 
     entity: str
+    """The type name in the schema, such as ``Model``."""
     key: Callable[[Raw], str | None]
+    """Returns the entity's own native key: for a version, without that of its model or algorithm."""
     fields: Table
+    """The fields that this layout supplies. Another call supplies the others."""
     parent: Callable[[Raw], str | None] = lambda raw: None
+    """For a version: returns the native key of its model or algorithm, None if the layout does not contain it."""
     whole: bool = True
+    """False for a list of versions in place of the entity: it proves that the entity exists only if it has rows."""
     owner: "EntityLayout | None" = None
+    """For a version: the fields of its model or algorithm that the same raw object supplies."""
 
 
 @dataclass(slots=True)
 class Rows:
-    """Entities of one answer: this page's raw rows, how many there are in all where the registry says, and the marker
-    of the next page where pages have markers."""
+    """The rows of one page of a list."""
 
     items: Sequence[Raw]
+    """The raw objects of this page."""
     total: int | None
+    """The number of rows on all pages, None if the registry does not supply it."""
     next: str | None = None
+    """The marker of the next page, for lists that are paged by marker. None on the last page."""
 
 
 def at(raw: Any, path: tuple[str, ...]) -> Any:
-    """The value under nested keys, None where a step is missing."""
+    """Return the value at a path of nested keys, None if a key is missing."""
     for key in path:
         if type(raw) is not dict and not isinstance(raw, Mapping):
             return None
@@ -89,11 +102,11 @@ def at(raw: Any, path: tuple[str, ...]) -> Any:
     return raw
 
 
-# Values
+# Conversions of values
 
 
 def as_text(value: Any) -> str | None:
-    """Text as it is; numbers and booleans spelled as JSON does; empty text is None."""
+    """Convert to text: text unchanged, other values as compact JSON, None for empty text and null."""
     if isinstance(value, str):
         return value or None
     if value is None:
@@ -104,7 +117,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_integer(value: Any) -> int | None:
-    """Whole numbers of 64 bits, also written as text."""
+    """Convert to a signed 64-bit integer, also from text of at most 18 digits. None for other values."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -112,15 +125,17 @@ def as_integer(value: Any) -> int | None:
 
 
 def as_boolean(value: Any) -> bool | None:
+    """Return a boolean unchanged, None for other values."""
     return value if isinstance(value, bool) else None
 
 
 def as_list(value: Any) -> list[Any] | None:
+    """Return a list unchanged, None for other values."""
     return value if isinstance(value, list) else None
 
 
 def as_objects(value: Any) -> list[Raw] | None:
-    """The objects of a list, which is this very list if nothing else is in it; anything else is dropped."""
+    """Return the objects in a list and drop all other items; the same list if nothing is dropped."""
     if not isinstance(value, list):
         return None
     for item in value:
@@ -130,13 +145,16 @@ def as_objects(value: Any) -> list[Raw] | None:
 
 
 def as_object(value: Any) -> Raw | None:
-    """An object, or one written as JSON text; ``""`` is an empty object."""
+    """Convert to an object, also from JSON text; ``""`` is an empty object. None for other values."""
     decoded = value if type(value) is dict else as_json(value)
     return decoded if type(decoded) is dict or isinstance(decoded, Mapping) else None
 
 
 def as_json(value: Any) -> Any:
-    """Free JSON; text that holds a JSON object or list, even one escaped twice, is decoded; ``""`` is ``{}``."""
+    """Convert free JSON: decode text that contains a JSON object or list, also if it is escaped twice.
+
+    ``""`` becomes ``{}``. All other values stay unchanged.
+    """
     if not isinstance(value, str):
         return value
     if not value:
@@ -152,7 +170,7 @@ def as_json(value: Any) -> Any:
 
 
 def as_texts(value: Any) -> list[str] | None:
-    """A list of texts, which is this very list if nothing else is in it."""
+    """Convert to a list of texts: the same list if it contains only text. None for other values."""
     if not isinstance(value, list):
         return None
     for item in value:
@@ -162,29 +180,32 @@ def as_texts(value: Any) -> list[str] | None:
 
 
 def as_moment(value: Any) -> float:
-    """A time as seconds since 1970, for comparison; what is none is before all others."""
-    said = as_time(value)
-    return float("-inf") if said is None else datetime.fromisoformat(said).timestamp()
+    """Convert a time to seconds since 1970, for comparison. Other values become negative infinity."""
+    time = as_time(value)
+    return float("-inf") if time is None else datetime.fromisoformat(time).timestamp()
 
 
 def as_number(value: Any) -> float | None:
+    """Convert a number to a float. None for other values, booleans included."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 CHINA = timezone(timedelta(hours=8))
 MOST_TIMES: Final = 20_000
-"""Times that are remembered in a form that took work: the same rows are read again and again."""
+"""The number of converted times to cache. The same rows are read again and again."""
 MOST_WORDS: Final = 200
-"""Spellings of one enumeration's words that are remembered."""
+"""The number of converted values to cache for each enumeration."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoizedConversion:
-    """A conversion that remembers what it made of each ``text``; ``other`` is for all that is none."""
+    """A conversion that caches its results for text."""
 
     text: Callable[[str], str | None]
+    """The cached conversion of text."""
     other: Callable[[Any], str | None] = lambda value: None
+    """The conversion of all other values."""
 
     def __call__(self, value: Any) -> str | None:
         return self.text(value) if type(value) is str else self.other(value)
@@ -192,6 +213,7 @@ class MemoizedConversion:
 
 @lru_cache(MOST_TIMES)
 def in_utc(value: str) -> str | None:
+    """Convert ISO 8601 text to UTC, None if it is not a time."""
     if value.startswith("0000"):
         return None
     try:
@@ -209,17 +231,19 @@ def in_utc(value: str) -> str | None:
 
 
 as_time: Final = MemoizedConversion(in_utc)
-"""ISO 8601 in UTC with ``Z``; a time without a zone is China's; the all-zero time and nonsense are None."""
+"""Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for 0000-00-00 and other values."""
 
 
 # Fields
 
 
 def field(key: str, convert: Callable[[Any], Any], table: Table | None = None) -> Field:
+    """The converted value under a key."""
     return Field((key,), lambda raw: convert(raw.get(key)), table, convert=convert)
 
 
 def text(key: str) -> Field:
+    """Text."""
     return field(key, as_text)
 
 
@@ -229,71 +253,78 @@ def texts(key: str) -> Field:
 
 
 def integer(key: str) -> Field:
+    """A 64-bit integer."""
     return field(key, as_integer)
 
 
 def boolean(key: str) -> Field:
+    """A boolean."""
     return field(key, as_boolean)
 
 
 def time(key: str) -> Field:
+    """A time."""
     return field(key, as_time)
 
 
 def free(key: str) -> Field:
-    """Free JSON."""
+    """Free JSON, decoded if it is text."""
     return field(key, as_json)
 
 
 def term(key: str, words: Mapping[str, str]) -> Field:
-    """A word of an enumeration: spelling differences in case, space, ``-`` and ``_`` do not matter."""
+    """An enumeration value. ``words`` maps native values, as `as_term` normalizes them, to the schema's values."""
 
     @lru_cache(MOST_WORDS)
-    def word(said: str) -> str | None:
-        return as_term(said, words)
+    def convert_text(value: str) -> str | None:
+        return as_term(value, words)
 
-    return field(key, MemoizedConversion(word, lambda value: as_term(value, words)))
+    return field(key, MemoizedConversion(convert_text, lambda value: as_term(value, words)))
 
 
 def as_term(value: Any, words: Mapping[str, str]) -> str | None:
-    """The unified word; OTHER for one that is not known."""
-    said = as_text(value)
-    return None if said is None else words.get(re.sub(r"[\s_-]", "", said).lower(), "OTHER")
+    """Convert a native enumeration value to the schema's, to OTHER if ``words`` does not contain it.
+
+    Ignores case, whitespace, ``-`` and ``_``: the keys of ``words`` are lower case without them.
+    """
+    native = as_text(value)
+    return None if native is None else words.get(re.sub(r"[\s_-]", "", native).lower(), "OTHER")
 
 
 def fixed(value: Any) -> Field:
-    """A field that this form implies without saying it."""
+    """A constant that the layout implies."""
     return Field((), lambda raw: value)
 
 
 def computed(*keys: str, read: Callable[[Raw], Any]) -> Field:
+    """A value that ``read`` computes from the raw object. ``keys`` are the native keys that it represents."""
     return Field(keys, read)
 
 
 def nested(key: str, table: Table) -> Field:
-    """A value object of its own table."""
+    """A value object."""
     return field(key, as_object, table)
 
 
 def nested_list(key: str, table: Table) -> Field:
+    """A list of value objects."""
     return field(key, as_objects, table)
 
 
 def gathered(*keys: str, table: Table) -> Field:
-    """A value object whose parts stand beside each other in the raw object; None when all of them are absent."""
+    """A value object whose parts are keys of the raw object itself. None if all of them are unset."""
     return Field(keys, lambda raw: raw if any(raw.get(k) not in (None, "") for k in keys) else None, table)
 
 
-def absent(*names: str) -> Table:
-    """Fields that this registry never says."""
-    return dict.fromkeys(names, ABSENT)
-
-
 ABSENT: Final = Field((), lambda raw: None)
+"""A field that the registry does not have. Its value is None."""
 
 
 def extra(table: Table, *envelope: str) -> Table:
-    """``raw`` (the object verbatim) and ``extra`` (what no field of the table represents) for a table."""
+    """A table of ``raw`` and ``extra``, to add to ``table``.
+
+    ``raw`` is the raw object itself, ``extra`` its keys that neither ``table`` nor ``envelope`` represents.
+    """
     known = {key for entry in table.values() for key in entry.keys} | set(envelope)
     return {
         "raw": Field((), lambda raw: raw),

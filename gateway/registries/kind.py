@@ -1,7 +1,8 @@
-"""The contract between the catalog and a kind of registry: tables of calls, and a signature. No I/O.
+"""The table format of a kind of registry: its calls, lists and keys, its signature, and its errors. No I/O.
 
-To add a kind: write one module with its settings, field tables, calls and `Kind`, and name it in
-`gateway.registries.KINDS`. The catalog plans over what the calls supply; nothing else needs to know the vendor.
+To add a kind, write a module with its settings, field tables (see `gateway.registries.fields`), calls and `Kind`, and
+add it to `gateway.registries.KINDS`. The catalog derives its query plans from these tables; no other module depends on
+the vendor.
 """
 
 import re
@@ -20,25 +21,28 @@ from gateway.registries.signatures import encode
 from gateway.upstream.messages import Request, Response
 
 Keys = tuple[str, ...]
+"""The native keys of an object: one for a model or algorithm; for a version, its parent's key and its own."""
 
 CAPABILITIES = {"Model": "MODELS", "Algorithm": "ALGORITHMS"}
 
 KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
-"""The widest native key: it may stand in a path segment once percent-encoded."""
+"""The least restrictive pattern of a native key. A matching key is safe in a path segment once percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityInAnswer:
-    """An entity that one call's answer describes: its form, and where to find it given the keys asked for; ``sure``
-    says that every answer has it, whatever the keys."""
+    """A single entity in the response of a call."""
 
     shape: EntityLayout
+    """The layout of the entity in this response."""
     locate: Callable[[Any, Keys], Raw | None]
+    """Returns the entity's raw object for the decoded response and all keys of the entity, None if it is not there."""
     sure: bool = False
+    """Whether every valid response contains the entity, whatever its keys."""
 
 
 def whole(shape: EntityLayout, *path: str) -> EntityInAnswer:
-    """The entity is the object at a path of the answer."""
+    """The entity is the object at a path of the response."""
 
     def locate(document: Any, keys: Keys) -> Raw | None:
         found = at(document, path)
@@ -48,94 +52,108 @@ def whole(shape: EntityLayout, *path: str) -> EntityInAnswer:
 
 
 def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
-    """The answer has a list at a path; nothing at all will do when it counts none."""
+    """Return a response check: a list at ``path``, which may be missing if the number at ``total`` is 0."""
     return lambda document: isinstance(at(document, path), list) or (bool(total) and at(document, total) == 0)
 
 
 def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
-    """The answer has an object with this key at a path."""
+    """Return a response check: an object at ``path`` with a value under ``key``."""
     return lambda document: as_text(at(document, (*path, key))) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class FilterPushdown:
-    """A filter that a list call applies itself: its parameters for a wanted value, None when it cannot say that.
-
-    ``exact`` says that just the wanted rows come, so that the answer's count can be trusted.
-    """
+    """A filter that a list call applies itself. The gateway tests the rows again, since vendors match loosely."""
 
     parameters: Callable[[Any], Mapping[str, Any] | None]
+    """Returns the request parameters for a filter value, None if the call cannot express the value."""
     exact: bool = True
+    """Whether the call returns exactly the matching rows, so that its total count is valid."""
 
 
 def equal(name: str) -> FilterPushdown:
-    """The parameter takes the value as it is."""
+    """Return a filter whose parameter is the unchanged value."""
     return FilterPushdown(lambda value: {name: value})
 
 
 def spelled(name: str, words: Mapping[str, str]) -> FilterPushdown:
-    """The parameter takes the registry's own word; a unified word with several spellings cannot be said."""
+    """Return a filter whose parameter is a native enumeration value.
+
+    ``words`` maps the schema's values to native ones. It leaves out values with several native spellings, which the
+    call cannot express.
+    """
     return FilterPushdown(lambda value: {name: words[value]} if value in words else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Paging: the parameter names, and how many rows one call asks for.
-
-    By page number from 1; or, with ``marked``, by the marker that the previous page gave (none for the first).
-    """
+    """How a list call is paged."""
 
     number: str
+    """The parameter for the number or marker of the page."""
     size: str
+    """The parameter for the number of rows on a page."""
     rows: int = 50
+    """The number of rows to request for each page."""
     marked: bool = False
+    """False for page numbers from 1. True for markers: each page supplies that of the next, the first needs none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Call:
-    """One upstream operation.
-
-    ``takes`` says which of an object's keys it needs (by position); ``path`` may name those as ``{0}``, ``{1}``, and
-    ``parameters`` gives query (GET) or body (POST) parameters from them. ``parts`` are the entities whose keys lead
-    to this call and that its answer describes, ``rows`` the entities that it lists; ``promise`` tells an answer that
-    holds what it must from one that only looks like success. A list comes in any of its
-    ``orders`` (unified field and whether falling, with the parameters that ask for it) and applies ``filters``.
-    """
+    """One upstream operation: how to request it, and what its response contains."""
 
     name: str
+    """The vendor's name of the operation. PAI signs it."""
     service: str
+    """The service that the call goes to, a key of `Kind.services`."""
     path: str
+    """The path. ``{0}``, ``{1}`` stand for the keys that ``takes`` selects."""
     method: str = "GET"
+    """GET sends ``parameters`` in the query, POST in a JSON body."""
     takes: tuple[int, ...] = ()
+    """The positions of the object's keys that the call needs."""
     query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters that every request has."""
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
+    """Returns the parameters for the keys that ``takes`` selects."""
     parts: tuple[EntityInAnswer, ...] = ()
+    """The entities that the call can be made for, and that its response contains."""
     rows: Field | None = None
+    """The entities that the response lists. `Field.read` gets the decoded response and returns `Rows`."""
     paging: Paging | None = None
+    """How the list is paged. None for a list in one response."""
     promise: Callable[[Any], bool] = lambda document: True
+    """Returns whether a decoded response has the documented structure. Other responses are `RegistryBadAnswer`."""
     lifetime: str = ""
+    """The cache family, if it is not the one that ``family`` derives."""
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
+    """The orders of the list: (unified field, whether descending) and the parameters that request the order."""
     filters: Mapping[str, FilterPushdown] = field(default_factory=dict)
+    """The filters that the call applies itself, by their unified names."""
 
     @property
     def family(self) -> str:
-        """Which lifetime its answers have: ``catalogues``, ``lists`` or ``objects``."""
+        """The cache family, which determines the lifetime of responses: ``catalogues``, ``lists`` or ``objects``."""
         return self.lifetime or ("objects" if self.rows is None else "lists")
 
     def keys(self, keys: Keys) -> Keys:
-        """Those of an object's keys that it needs."""
+        """Select the keys that the call needs from all keys of an object."""
         return tuple([keys[i] for i in self.takes])
 
     def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int | str | None = 1) -> Request:
-        """The unsigned request for these keys; ``fixed`` are parameters of a list, ``page`` a number or marker."""
+        """Build the unsigned request.
+
+        ``keys`` are those that ``takes`` selects, ``fixed`` further parameters of a list, ``page`` its page number or
+        marker.
+        """
         parameters = {**self.parameters(keys), **dict(fixed)}
         if self.paging is not None:
             marker = {} if self.paging.marked and page == 1 else {self.paging.number: page}
             parameters |= {self.paging.size: self.paging.rows, **marker}
         path = self.path.format(*map(encode, keys))
         if self.method == "GET":
-            said = {**self.query, **{name: str(value) for name, value in parameters.items()}}
-            query = tuple(sorted(said.items()))
+            query = tuple(sorted({**self.query, **{name: str(value) for name, value in parameters.items()}}.items()))
             return Request(self.name, self.service, self.method, path, query, promise=self.promise)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
         return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.promise)
@@ -143,88 +161,105 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One list of a registry: a call, the parameters that make it this list, and what all its rows have in common."""
+    """One list of a registry. The catalog merges the streams of all registries into one list."""
 
     name: str
+    """The name of the list, unique among the kind's lists of the entity. Cursors contain it."""
     entity: str
+    """The type of the rows."""
     call: Call
+    """The call that returns the rows."""
     fixed: tuple[tuple[str, Any], ...] = ()
+    """The parameters that select this list."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """The unified fields that have the same value in all rows. A filter for another value skips the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A way from what one object says to another: a call on that, and the other's keys found in the answer."""
+    """How to find an entity that another object refers to by something other than its keys, such as its name."""
 
     call: Call
+    """The call that finds the entity. Its keys are what `Field.read` of the referring field returns."""
     entity: str
+    """The type of the entity."""
     find: Callable[[Any, Keys], Keys | None]
+    """Returns the entity's keys for the decoded response and the keys of the call, None if it is not there."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kind:
-    """One kind of registry.
-
-    ``services`` gives the address of each service; ``keys`` the patterns of an entity's native keys and
-    ``canonical`` the narrower ones of their canonical form, where there are several; ``named`` are the entities
-    whose own key is their name. ``envelope`` are the keys of an answer that stand among those of its object, and differ
-    from one answer to the next. ``calls`` stand in order of preference among equals; ``absent`` are the fields that
-    no call supplies. ``credentials`` gives the key in a registry's settings; ``sign`` returns the headers to send for
-    (request, host, credentials, now, nonce); ``check`` the error that a response means for the registry of that name,
-    if any. ``generation`` gives the table for a
-    registry's settings, where a product has several generations.
-    """
+    """One kind of registry: everything that the gateway knows about a vendor's product."""
 
     name: str
+    """The value of `RegistryKind` in the schema."""
     title: str
+    """The name for people."""
     settings: type[RegistrySettings]
+    """The settings of a registry of this kind."""
     services: Callable[[Any], Mapping[str, str]]
+    """Returns the URL of each service for a registry's settings."""
     keys: Mapping[str, tuple[re.Pattern[str], ...]]
+    """The patterns of the native keys of each entity. Other keys are `InvalidId` and never reach the registry."""
     calls: tuple[Call, ...]
+    """The calls for single entities. Of calls that supply the same fields, the first one is preferred."""
     streams: tuple[Stream, ...]
+    """The lists that are merged into those of the schema."""
     probe: Call
+    """A cheap call, to test the configuration of a registry."""
     absent: Mapping[str, frozenset[str]]
+    """The fields of each entity that no call supplies. They are null."""
     credentials: Callable[[Any], Credentials]
+    """Returns the static credentials in a registry's settings."""
     sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
+    """Returns the headers to send for (request, host, credentials, current time, nonce)."""
     check: Callable[[str, Response], RegistryError | None]
+    """Returns the error that a response reports to the registry with this name, None if it is a success."""
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    """The lookups, by the names that `Field.lookup` refers to."""
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
+    """The patterns of canonical keys, for entities that can have several keys."""
     named: frozenset[str] = frozenset()
+    """The entities whose own key is their name."""
     envelope: frozenset[str] = frozenset()
+    """The keys of a raw object that belong to the response, such as a request id, and change with every response."""
     generation: Callable[[Any], "Kind"] | None = None
+    """Returns the table for a registry's settings, for products whose API has several generations."""
 
     def of(self, settings: RegistrySettings) -> "Kind":
-        """The table for a registry with these settings."""
+        """Return the table for a registry with these settings."""
         return self if self.generation is None else self.generation(settings)
 
     def is_canonical(self, entity: str, keys: Keys) -> bool:
-        """Whether these keys are surely the canonical ones."""
+        """Return whether keys are certainly canonical."""
         patterns = self.canonical.get(entity)
         return patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, keys, strict=True))
 
     @cached_property
     def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
-        """The calls whose answers describe an entity, by its name, with the forms in which they do."""
+        """The calls that return each entity, with the layouts of the entity in the response."""
         return self._calls(lambda part: part.shape)
 
     @cached_property
     def describing_owners(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
-        """The calls that describe an entity and its owner, too, with the owner's forms."""
+        """The calls that return each entity together with its owner, with the layouts of the owner."""
         return self._calls(lambda part: part.shape.owner)
 
     def _calls(
-        self, form: Callable[[EntityInAnswer], EntityLayout | None]
+        self, layout_of: Callable[[EntityInAnswer], EntityLayout | None]
     ) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
         found: dict[str, list[tuple[Call, tuple[EntityLayout, ...]]]] = {entity: [] for entity in self.keys}
         for call in self.calls:
             for entity, calls in found.items():
-                forms = tuple(shape for part in call.parts if part.shape.entity == entity if (shape := form(part)))
-                if forms:
-                    calls.append((call, forms))
+                layouts = tuple(
+                    layout for part in call.parts if part.shape.entity == entity if (layout := layout_of(part))
+                )
+                if layouts:
+                    calls.append((call, layouts))
         return found
 
     @property
     def capabilities(self) -> list[str]:
-        """What can be listed, in the graph's words."""
+        """The values of `Capability` in the schema for the entities that the kind lists."""
         listed = {stream.entity for stream in self.streams}
-        return [word for entity, word in CAPABILITIES.items() if entity in listed]
+        return [capability for entity, capability in CAPABILITIES.items() if entity in listed]

@@ -1,6 +1,6 @@
-"""Alibaba PAI: models of AIWorkSpace 2021-02-04, algorithms of PaiStudio 2022-01-12.
+"""Alibaba PAI: settings, calls, signature and errors of AIWorkSpace (models) and PaiStudio (algorithms).
 
-Sources: the products' API references and the official Python SDKs' models.
+Sources: the API references of AIWorkSpace 2021-02-04 and PaiStudio 2022-01-12, and the official Python SDKs.
 """
 
 import hashlib
@@ -31,21 +31,21 @@ from gateway.registries.kind import (
 )
 from gateway.registries.pai_tables import (
     ALGORITHM,
-    ALGORITHM_ITEM,
     ALGORITHM_VERSION,
-    ALGORITHM_VERSION_ITEM,
     APPROVALS,
     FORMATS,
     FRAMEWORKS,
+    LISTED_ALGORITHM,
+    LISTED_ALGORITHM_VERSION,
     MODEL,
     SOURCES,
     VERSION,
-    listed,
-    newest,
-    one_spelling,
+    native_values,
+    newest_version,
     rows,
+    version_list,
 )
-from gateway.registries.signatures import REMEMBERED, acs3_form, acs3_signature, timestamp
+from gateway.registries.signatures import CACHE_SIZE, acs3_canonical_request, acs3_sign, timestamp
 from gateway.upstream.messages import Request, Response
 
 
@@ -76,19 +76,19 @@ class PaiSettings(RegistrySettings):
 
 # Calls
 
-PAGED = Paging("PageNumber", "PageSize")
+BY_NUMBER = Paging("PageNumber", "PageSize")
 
 
 BY_CREATION = {
     ("created_at", True): {"SortBy": "GmtCreateTime", "Order": "DESC"},
     ("created_at", False): {"SortBy": "GmtCreateTime", "Order": "ASC"},
 }
-FORMAT_WORDS = one_spelling(
+NATIVE_FORMATS = native_values(
     FORMATS, "OfflineModel", "SavedModel", "TorchScript", "XGBoost", "PMML", "AlinkModel", "ONNX"
 )
-FRAMEWORK_WORDS = one_spelling(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink", "Xflow", "TensorFlow")
-APPROVAL_WORDS = one_spelling(APPROVALS, "Pending", "Approved", "Rejected")
-SOURCE_WORDS = one_spelling(SOURCES, "Custom", "PAIFlow", "TrainingService")
+NATIVE_FRAMEWORKS = native_values(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink", "Xflow", "TensorFlow")
+NATIVE_APPROVALS = native_values(APPROVALS, "Pending", "Approved", "Rejected")
+NATIVE_SOURCES = native_values(SOURCES, "Custom", "PAIFlow", "TrainingService")
 ALGORITHM_FILTERS = {
     "name_contains": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
     "name_equals": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
@@ -102,7 +102,7 @@ LIST_MODELS = Call(
     path="/api/v1/models",
     rows=rows("Models", MODEL),
     promise=holds_list("Models", total=("TotalCount",)),
-    paging=PAGED,
+    paging=BY_NUMBER,
     orders=BY_CREATION,
     filters={
         "search": FilterPushdown(lambda value: {"Query": value}, exact=False),
@@ -131,15 +131,15 @@ LIST_MODEL_VERSIONS = Call(
     path="/api/v1/models/{0}/versions",
     takes=(0,),
     parameters=lambda keys: BY_CREATION["created_at", True],
-    parts=(whole(listed("Model", ("versions", rows("Versions", VERSION)))),),
+    parts=(whole(version_list("Model", ("versions", rows("Versions", VERSION)))),),
     promise=holds_list("Versions", total=("TotalCount",)),
-    paging=PAGED,
+    paging=BY_NUMBER,
     orders={("created_at", True): {}},
     filters={
-        "format": spelled("FormatType", FORMAT_WORDS),
-        "framework": spelled("FrameworkType", FRAMEWORK_WORDS),
-        "approval": spelled("ApprovalStatus", APPROVAL_WORDS),
-        "source_type": spelled("SourceType", SOURCE_WORDS),
+        "format": spelled("FormatType", NATIVE_FORMATS),
+        "framework": spelled("FrameworkType", NATIVE_FRAMEWORKS),
+        "approval": spelled("ApprovalStatus", NATIVE_APPROVALS),
+        "source_type": spelled("SourceType", NATIVE_SOURCES),
         "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
@@ -155,9 +155,9 @@ LIST_ALGORITHMS = Call(
     name="ListAlgorithms",
     service="algorithms",
     path="/api/v1/algorithms",
-    rows=rows("Algorithms", ALGORITHM_ITEM),
+    rows=rows("Algorithms", LISTED_ALGORITHM),
     promise=holds_list("Algorithms", total=("TotalCount",)),
-    paging=PAGED,
+    paging=BY_NUMBER,
     filters=ALGORITHM_FILTERS,
 )
 GET_ALGORITHM = Call(
@@ -176,14 +176,14 @@ LIST_ALGORITHM_VERSIONS = Call(
     takes=(0,),
     parts=(
         whole(
-            listed(
+            version_list(
                 "Algorithm",
-                ("versions", rows("AlgorithmVersions", ALGORITHM_VERSION_ITEM)),
-                ("latest_version", Field((), newest, shape=ALGORITHM_VERSION_ITEM, instead=NOT_PROVIDED)),
+                ("versions", rows("AlgorithmVersions", LISTED_ALGORITHM_VERSION)),
+                ("latest_version", Field((), newest_version, shape=LISTED_ALGORITHM_VERSION, instead=NOT_PROVIDED)),
             )
         ),
     ),
-    paging=PAGED,
+    paging=BY_NUMBER,
 )
 GET_ALGORITHM_VERSION = Call(
     name="GetAlgorithmVersion",
@@ -201,14 +201,17 @@ FIND_ALGORITHM = Call(
     parameters=lambda keys: (
         {"AlgorithmName": keys[0], "AlgorithmProvider": keys[1]} if keys[1] else {"AlgorithmName": keys[0]}
     ),
-    rows=rows("Algorithms", ALGORITHM_ITEM),
+    rows=rows("Algorithms", LISTED_ALGORITHM),
     promise=holds_list("Algorithms", total=("TotalCount",)),
-    paging=PAGED,
+    paging=BY_NUMBER,
 )
 
 
-def algorithm_named(document: Any, keys: Keys) -> Keys | None:
-    """The algorithm of exactly this name and provider (the upstream filter is fuzzy), and its version if asked."""
+def find_algorithm(document: Any, keys: Keys) -> Keys | None:
+    """Return the keys of the algorithm with this name and provider, and of its version if ``keys`` contain one.
+
+    The filter of ListAlgorithms matches loosely, so this compares name and provider exactly.
+    """
     for row in as_objects(at(document, ("Algorithms",))) or []:
         if (as_text(row.get("AlgorithmName")), as_text(row.get("AlgorithmProvider")) or "") == keys[:2]:
             key = as_text(row.get("AlgorithmId"))
@@ -219,47 +222,59 @@ def algorithm_named(document: Any, keys: Keys) -> Keys | None:
 # Signature and errors
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
+API_VERSIONS = {"models": "2021-02-04", "algorithms": "2022-01-12"}
 
 
-DATE, NONCE = "\0date", "\0nonce"
-"""Stand for what differs each time: nothing that is sent holds such a character."""
+DATE_PLACEHOLDER, NONCE_PLACEHOLDER = "\0date", "\0nonce"
+"""Placeholders for the values that differ in every request. No part of a request contains a null character."""
 
 
-@lru_cache(REMEMBERED)
-def form(request: Request, host: str, key: str, token: str) -> tuple[Mapping[str, str], str, tuple[str, str, str]]:
-    """What is the same each time that a request is signed: its headers, the beginning of its authorization, and its
-    canonical form before the date, from there to the nonce, and after that."""
+@lru_cache(CACHE_SIZE)
+def signing_parts(
+    request: Request, host: str, key: str, token: str
+) -> tuple[Mapping[str, str], str, tuple[str, str, str]]:
+    """Compute the parts of a signed request that do not depend on the time and the nonce.
+
+    Returns the headers, the start of the Authorization header, and the canonical request in three parts: before the
+    date, between date and nonce, and after the nonce.
+    """
     payload = hashlib.sha256(request.body).hexdigest() if request.body else EMPTY_SHA256
     signed = {
         "host": host,
         "x-acs-action": request.call,
-        "x-acs-version": VERSIONS[request.service],
-        "x-acs-date": DATE,
-        "x-acs-signature-nonce": NONCE,
+        "x-acs-version": API_VERSIONS[request.service],
+        "x-acs-date": DATE_PLACEHOLDER,
+        "x-acs-signature-nonce": NONCE_PLACEHOLDER,
         "x-acs-content-sha256": payload,
     }
     if token:
         signed |= {"x-acs-security-token": token, "x-acs-accesskey-id": key}
-    names, canonical = acs3_form(request.method, request.path, request.query, signed, payload)
-    before, _, rest = canonical.partition(DATE)
-    between, _, after = rest.partition(NONCE)
+    names, canonical = acs3_canonical_request(request.method, request.path, request.query, signed, payload)
+    before, _, rest = canonical.partition(DATE_PLACEHOLDER)
+    between, _, after = rest.partition(NONCE_PLACEHOLDER)
     authorization = f"ACS3-HMAC-SHA256 Credential={key},SignedHeaders={names},Signature="
     return {**signed, "accept": "application/json"}, authorization, (before, between, after)
 
 
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
-    """ACS3-HMAC-SHA256 headers; source: Alibaba Cloud, "V3 request body and signature mechanism"."""
+    """Return the headers of an ACS3-HMAC-SHA256 signature.
+
+    Source: Alibaba Cloud, "V3 request body and signature mechanism".
+    """
     token = credentials.token.reveal()
-    formed = form.__wrapped__ if token else form  # a token does not last: nothing with one is remembered
-    headers, authorization, (before, between, after) = formed(request, host, credentials.key, token)
+    parts_of = signing_parts.__wrapped__ if token else signing_parts  # security tokens expire soon: no use to cache
+    headers, authorization, (before, between, after) = parts_of(request, host, credentials.key, token)
     date = timestamp(now)
-    signature = acs3_signature(credentials.secret.reveal(), f"{before}{date}{between}{nonce}{after}")
-    changing = {"x-acs-date": date, "x-acs-signature-nonce": nonce, "Authorization": f"{authorization}{signature}"}
-    return {**headers, **changing}
+    signature = acs3_sign(credentials.secret.reveal(), f"{before}{date}{between}{nonce}{after}")
+    return {
+        **headers,
+        "x-acs-date": date,
+        "x-acs-signature-nonce": nonce,
+        "Authorization": f"{authorization}{signature}",
+    }
 
 
-CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
+ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"Throttling(\..+)?", errors.RegistryThrottled),
     (
         r"InvalidAccessKeyId\..+|InvalidSecurityToken\..+|SignatureDoesNotMatch",
@@ -273,17 +288,18 @@ CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"InvalidApi\.NotFound", errors.RegistryRejected),
     (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
 )
-"""Vendor codes as the product's error tables list them; what they leave open is decided by the status."""
+"""Patterns of vendor codes, from the products' error tables. The HTTP status decides about other codes."""
 
-MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
+NOT_FOUND_MESSAGE = re.compile(r"not (exist|found)", re.IGNORECASE)
+"""Matches messages that report a missing object under a numeric code."""
 
 
 def check(registry: str, response: Response) -> errors.RegistryError | None:
-    """The error of an answer: by its Code, else by its status. Business codes are nine digits."""
+    """Return the error that a response reports, by its code or else its HTTP status. None if it is successful."""
     document = response.document if isinstance(response.document, dict) else {}
     code = as_text(document.get("Code") or document.get("code"))
     if code is None and not document:
-        code = in_xml(response.body, "Code")
+        code = xml_text(response.body, "Code")
     if response.status < 400 and code is None:
         return None
     message = as_text(document.get("Message") or document.get("message")) or ""
@@ -291,23 +307,24 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         registry,
         vendor_code=code,
         request_id=as_text(document.get("RequestId") or document.get("requestId"))
-        or in_xml(response.body, "RequestId")
+        or xml_text(response.body, "RequestId")
         or response.headers.get("x-acs-request-id"),
         retry_after=retry_after(response),
     )
 
 
 def error_type(status: int, code: str, message: str) -> type[errors.RegistryError]:
-    for pattern, kind in CODES:
+    """Return the error type for a failed response. Business errors have codes of nine digits."""
+    for pattern, kind in ERROR_CODES:
         if re.fullmatch(pattern, code):
             return kind
-    if status == 404 or (re.fullmatch(r"\d{9}", code) and MISSING.search(message)):
+    if status == 404 or (re.fullmatch(r"\d{9}", code) and NOT_FOUND_MESSAGE.search(message)):
         return errors.NotFound
     return errors.by_status(status)
 
 
-def in_xml(body: bytes, element: str) -> str | None:
-    """The text of an element in the gateway's XML error form."""
+def xml_text(body: bytes, element: str) -> str | None:
+    """Return the text of an element of an XML error body, as the cloud's API gateway sends it."""
     if not body.startswith(b"<?xml"):
         return None
     found = re.search(rf"<{element}>([^<]*)</{element}>", body.decode(errors="replace"))
@@ -315,12 +332,12 @@ def in_xml(body: bytes, element: str) -> str | None:
 
 
 def retry_after(response: Response) -> float | None:
-    """``x-acs-retry-after`` is in milliseconds."""
+    """Return the time to wait in seconds. The header ``x-acs-retry-after`` is in milliseconds."""
     milliseconds = as_integer(response.headers.get("x-acs-retry-after"))
     return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
 
 
-MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 PAI = Kind(
     name="PAI",
@@ -331,10 +348,10 @@ PAI = Kind(
         "algorithms": settings.algorithms_endpoint,
     },
     keys={
-        "Model": (MODEL_KEY,),
-        "ModelVersion": (MODEL_KEY, KEY_TEXT),
-        "Algorithm": (MODEL_KEY,),
-        "AlgorithmVersion": (MODEL_KEY, KEY_TEXT),
+        "Model": (KEY,),
+        "ModelVersion": (KEY, KEY_TEXT),
+        "Algorithm": (KEY,),
+        "AlgorithmVersion": (KEY, KEY_TEXT),
     },
     calls=(
         GET_MODEL,
@@ -351,8 +368,8 @@ PAI = Kind(
         Stream("public", "Algorithm", LIST_ALGORITHMS, (("AlgorithmProvider", "pai"),)),
     ),
     lookups={
-        "algorithm": Lookup(FIND_ALGORITHM, "Algorithm", algorithm_named),
-        "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", algorithm_named),
+        "algorithm": Lookup(FIND_ALGORITHM, "Algorithm", find_algorithm),
+        "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", find_algorithm),
     },
     named=frozenset({"ModelVersion", "AlgorithmVersion"}),
     envelope=frozenset({"RequestId"}),

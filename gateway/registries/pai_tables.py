@@ -1,4 +1,4 @@
-"""Alibaba PAI's words and forms: how its raw JSON becomes unified fields.
+"""The field tables of Alibaba PAI: enumeration values, and the layouts of its entities.
 
 Sources: the API references of AIWorkSpace 2021-02-04 and PaiStudio 2022-01-12, and the official SDKs' models.
 """
@@ -38,7 +38,7 @@ from gateway.registries.fields import (
 )
 from gateway.registries.kind import Keys
 
-# Words
+# Enumeration values
 
 FORMATS = {
     "offlinemodel": "OFFLINE_MODEL",
@@ -71,70 +71,79 @@ SOURCES = {"custom": "CUSTOM", "paiflow": "PIPELINE", "trainingservice": "TRAINI
 VISIBILITIES = {"private": "PRIVATE", "public": "WORKSPACE"}
 
 
-def one_spelling(words: Mapping[str, str], *spellings: str) -> Mapping[str, str]:
-    """The registry's own spelling of unified words; for words that it spells in several ways there is none."""
+def native_values(words: Mapping[str, str], *spellings: str) -> Mapping[str, str]:
+    """Return the native values by the schema's. Pass only spellings that are unique for their schema value."""
     return {words[spelling.lower()]: spelling for spelling in spellings}
 
 
 # Models
 
 
-LARGEST = 2**63 - 1
+MAX_INT64 = 2**63 - 1
 
 
 def parameter_count(raw: Raw) -> int | None:
-    """ParameterSize is in millions of parameters."""
+    """Return the number of parameters. ParameterSize is in millions."""
     millions = as_integer(raw.get("ParameterSize"))
-    return None if millions is None or abs(millions) > LARGEST // 1_000_000 else millions * 1_000_000
+    return None if millions is None or abs(millions) > MAX_INT64 // 1_000_000 else millions * 1_000_000
 
 
 def source(raw: Raw) -> Raw | None:
-    """SourceType, and SourceId where it is ``region=…,workspaceId=…,kind=…,id=…``; free text is the id itself."""
-    said, origin = as_text(raw.get("SourceType")), as_text(raw.get("SourceId"))
-    if said is None and origin is None:
+    """Combine SourceType with the parts of SourceId.
+
+    A SourceId is ``region=…,workspaceId=…,kind=…,id=…`` or free text, which then is the id.
+    """
+    source_type, source_id = as_text(raw.get("SourceType")), as_text(raw.get("SourceId"))
+    if source_type is None and source_id is None:
         return None
-    parts = dict(part.strip().split("=", 1) for part in (origin or "").split(",") if "=" in part)
+    parts = dict(part.strip().split("=", 1) for part in (source_id or "").split(",") if "=" in part)
     if not {"kind", "id"} <= parts.keys():
-        parts = {"id": origin} if origin else {}
-    return {**parts, "SourceType": said}
+        parts = {"id": source_id} if source_id else {}
+    return {**parts, "SourceType": source_type}
 
 
 def evaluations(raw: Raw) -> list[Raw] | None:
-    """The conventional shape of Metrics; any other shape has no evaluations and stays in ``metrics``."""
+    """Return the evaluations in Metrics, None if Metrics has another structure than PAI's usual one."""
     return as_objects(at(as_object(raw.get("Metrics")), ("Results",)))
 
 
 def metric_values(raw: Raw) -> list[Raw] | None:
+    """Return the metrics of one evaluation as objects with name and value."""
     metrics = as_object(raw.get("Metrics"))
     return None if metrics is None else [{"name": name, "value": value} for name, value in metrics.items()]
 
 
 def trainings(raw: Raw) -> list[Raw] | None:
-    """TrainingSpec in its three shapes: by name, inline, or an object of methods, each by name or inline."""
+    """Return the uses of algorithms in TrainingSpec.
+
+    TrainingSpec names an algorithm, contains one, or is an object of training methods that each do one of both.
+    """
     spec = as_object(raw.get("TrainingSpec"))
     if spec is None:
         return None
     if "AlgorithmName" in spec or "AlgorithmSpec" in spec:
         return [spec]
     return [
-        {**one, "method": method}
-        for method, one in spec.items()
-        if isinstance(one, Mapping) and ("AlgorithmName" in one or "AlgorithmSpec" in one)
+        {**use, "method": method}
+        for method, use in spec.items()
+        if isinstance(use, Mapping) and ("AlgorithmName" in use or "AlgorithmSpec" in use)
     ]
 
 
 def policy_rules(raw: Raw) -> Any:
-    """The rules inside the policy's text, also where it is escaped twice; None when it holds none."""
+    """Return the rules in the text of a policy, also if it is escaped twice. None if the text is not a list."""
     rules = as_json(raw.get("Value"))
     return rules if isinstance(rules, list) else None
 
 
 def algorithm_key(raw: Raw) -> Keys | None:
+    """Return the keys of the algorithm lookup: name and provider. The provider is empty if it is not set."""
     name = as_text(raw.get("AlgorithmName"))
     return None if name is None else (name, as_text(raw.get("AlgorithmProvider")) or "")
 
 
 def algorithm_version_key(raw: Raw) -> Keys | None:
+    """Return the keys of the algorithm version lookup: name, provider and version."""
     algorithm, version = algorithm_key(raw), as_text(raw.get("AlgorithmVersion"))
     return None if algorithm is None or version is None else (*algorithm, version)
 
@@ -309,7 +318,7 @@ MODEL = EntityLayout(
 
 # Algorithms
 
-ALGORITHM_VERSION_ITEM_FIELDS = {
+LISTED_ALGORITHM_VERSION_FIELDS = {
     "name": text("AlgorithmVersion"),
     "owner": gathered(
         "UserId",
@@ -319,28 +328,28 @@ ALGORITHM_VERSION_ITEM_FIELDS = {
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
 }
-ITS_ALGORITHM = EntityLayout(
+PARENT_ALGORITHM = EntityLayout(
     "Algorithm",
     lambda raw: as_text(raw.get("AlgorithmId")),
     {"name": text("AlgorithmName"), "provider": text("AlgorithmProvider")},
 )
-ALGORITHM_VERSION_ITEM = EntityLayout(
+LISTED_ALGORITHM_VERSION = EntityLayout(
     "AlgorithmVersion",
     lambda raw: as_text(raw.get("AlgorithmVersion")),
-    ALGORITHM_VERSION_ITEM_FIELDS,
-    owner=ITS_ALGORITHM,
+    LISTED_ALGORITHM_VERSION_FIELDS,
+    owner=PARENT_ALGORITHM,
 )
 ALGORITHM_VERSION = EntityLayout(
     "AlgorithmVersion",
-    ALGORITHM_VERSION_ITEM.key,
+    LISTED_ALGORITHM_VERSION.key,
     {
-        **ALGORITHM_VERSION_ITEM_FIELDS,
+        **LISTED_ALGORITHM_VERSION_FIELDS,
         "spec": nested("AlgorithmSpec", ALGORITHM_SPEC),
         "raw": Field((), lambda raw: raw),
     },
-    owner=ITS_ALGORITHM,
+    owner=PARENT_ALGORITHM,
 )
-ALGORITHM_ITEM_FIELDS = {
+LISTED_ALGORITHM_FIELDS = {
     "name": text("AlgorithmName"),
     "display_name": text("DisplayName"),
     "description": text("AlgorithmDescription"),
@@ -351,11 +360,11 @@ ALGORITHM_ITEM_FIELDS = {
     "updated_at": time("GmtModifiedTime"),
     "raw": Field((), lambda raw: raw),
 }
-ALGORITHM_ITEM = EntityLayout("Algorithm", lambda raw: as_text(raw.get("AlgorithmId")), ALGORITHM_ITEM_FIELDS)
+LISTED_ALGORITHM = EntityLayout("Algorithm", lambda raw: as_text(raw.get("AlgorithmId")), LISTED_ALGORITHM_FIELDS)
 ALGORITHM = EntityLayout(
     "Algorithm",
-    ALGORITHM_ITEM.key,
-    {**ALGORITHM_ITEM_FIELDS, "owner": ALGORITHM_VERSION_ITEM_FIELDS["owner"]},
+    LISTED_ALGORITHM.key,
+    {**LISTED_ALGORITHM_FIELDS, "owner": LISTED_ALGORITHM_VERSION_FIELDS["owner"]},
 )
 
 
@@ -363,7 +372,7 @@ ALGORITHM = EntityLayout(
 
 
 def rows(key: str, shape: EntityLayout) -> Field:
-    """The rows of a list answer."""
+    """The rows of a list response."""
     return Field(
         (key,),
         lambda raw: Rows(as_objects(raw.get(key)) or [], as_integer(raw.get("TotalCount"))),
@@ -371,8 +380,8 @@ def rows(key: str, shape: EntityLayout) -> Field:
     )
 
 
-def newest(raw: Raw) -> Any:
-    """The newest version of a list that is whole, whatever its order; UNSAID when there are more pages."""
+def newest_version(raw: Raw) -> Any:
+    """Return the newest version in a list without a documented order, NOT_PROVIDED if the list has further pages."""
     versions = as_objects(raw.get("AlgorithmVersions")) or []
     if (as_integer(raw.get("TotalCount")) or 0) > len(versions):
         return NOT_PROVIDED
@@ -380,6 +389,6 @@ def newest(raw: Raw) -> Any:
     return next(reversed(latest_last), None)
 
 
-def listed(entity: str, *fields: tuple[str, Field]) -> EntityLayout:
-    """A list of versions as what it says of the object that they belong to."""
+def version_list(entity: str, *fields: tuple[str, Field]) -> EntityLayout:
+    """Return the layout of a list of versions, as fields of the model or algorithm that they belong to."""
     return EntityLayout(entity, lambda raw: None, dict(fields), whole=False)

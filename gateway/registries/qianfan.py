@@ -1,6 +1,7 @@
-"""Baidu Qianfan: the model repository in both generations, and the fine-tuning catalogue.
+"""Baidu Qianfan: settings, calls, signature and errors of the model repository and the fine-tuning catalog.
 
-Sources: the product's API pages, its error code tables, and the official SDK.
+The model repository has two generations of its API. This module contains v1 and the kinds of both; the tables and calls
+of v2 are in `gateway.registries.qianfan_v2`. Sources: the API pages, the error code tables, and the official SDK.
 """
 
 import re
@@ -37,10 +38,10 @@ from gateway.registries.qianfan_tables import (
     USER_TYPES,
     VERSION,
     VERSION_DETAIL,
-    entries,
-    entry,
+    catalog_entries,
     entry_key,
-    entry_version,
+    find_entry,
+    find_entry_version,
     versions,
 )
 from gateway.registries.signatures import bce_auth_v1, bce_prefix, timestamp
@@ -60,11 +61,11 @@ class QianfanSettings(RegistrySettings):
 
 # Calls
 
-PAGED = Paging("pageNo", "pageSize")
+BY_NUMBER = Paging("pageNo", "pageSize")
 
 
 def rows(shape: EntityLayout) -> Field:
-    """The rows of a list answer."""
+    """The rows of a list response."""
     return Field(
         (),
         lambda raw: Rows(as_objects(at(raw, ("result", "items"))) or [], as_integer(at(raw, ("result", "total")))),
@@ -73,38 +74,39 @@ def rows(shape: EntityLayout) -> Field:
 
 
 def id_value(key: str) -> int | str:
-    """Number ids travel as numbers, text ids as text."""
+    """Return an id as the API expects it: numeric ids as numbers, others as text."""
     return int(key) if key.isdigit() else key
 
 
-def same(raw: Raw, names: tuple[str, str], key: str) -> bool:
-    """Whether a raw object has this id, under its text id or its number."""
+def has_id(raw: Raw, names: tuple[str, str], key: str) -> bool:
+    """Return whether a raw object has this id as its text id or its numeric id."""
     return key in {as_text(raw.get(name)) for name in names}
 
 
-def version_of_model(document: Any, keys: Keys) -> Raw | None:
+def find_version(document: Any, keys: Keys) -> Raw | None:
+    """Return the version with this id from the details of its model."""
     listed = versions(as_object(at(document, ("result",))) or {})
-    return next((raw for raw in listed if same(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
+    return next((raw for raw in listed if has_id(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
 
 
-def version_detail(document: Any, keys: Keys) -> Raw | None:
-    """The version, if it belongs to the model that the id names."""
+def find_version_detail(document: Any, keys: Keys) -> Raw | None:
+    """Return the version, None if it belongs to another model than its key."""
     raw = at(document, ("result",))
     if not isinstance(raw, Mapping):
         return None
-    nameless = not keys[0].isdigit() and not raw.get("modelIdStr")
-    return raw if nameless or same(raw, ("modelIdStr", "modelId"), keys[0]) else None
+    lacks_text_id = not keys[0].isdigit() and not raw.get("modelIdStr")
+    return raw if lacks_text_id or has_id(raw, ("modelIdStr", "modelId"), keys[0]) else None
 
 
 def list_filters(types: Mapping[int, str]) -> Mapping[str, FilterPushdown]:
-    """What both lists filter by themselves: a part of the name, and the numbers of a type."""
+    """Return the filters of a list: part of the name, and type. A type can have several numbers."""
     return {
         "name_contains": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
         "name_equals": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
         "type": FilterPushdown(
             lambda value: (
                 {"modelType": numbers}
-                if (numbers := tuple(number for number, word in types.items() if word == value))
+                if (numbers := tuple(number for number, name in types.items() if name == value))
                 else None
             )
         ),
@@ -120,7 +122,7 @@ MODEL_DETAIL = Call(
     path=f"{REPOSITORY}/modelDetail",
     takes=(0,),
     parameters=lambda keys: {"modelId": id_value(keys[0])},
-    parts=(whole(MODEL, "result"), EntityInAnswer(VERSION, version_of_model)),
+    parts=(whole(MODEL, "result"), EntityInAnswer(VERSION, find_version)),
     promise=holds_object("result", key="modelId"),
 )
 MODEL_VERSION_DETAIL = Call(
@@ -130,7 +132,7 @@ MODEL_VERSION_DETAIL = Call(
     path=f"{REPOSITORY}/modelVersionDetail",
     takes=(1,),
     parameters=lambda keys: {"modelVersionId": id_value(keys[0])},
-    parts=(EntityInAnswer(VERSION_DETAIL, version_detail),),
+    parts=(EntityInAnswer(VERSION_DETAIL, find_version_detail),),
     promise=holds_object("result", key="modelVersionId"),
 )
 USER_LIST = Call(
@@ -140,7 +142,7 @@ USER_LIST = Call(
     path=f"{REPOSITORY}/model/user/list",
     rows=rows(USER_MODEL),
     promise=holds_list("result", "items", total=("result", "total")),
-    paging=PAGED,
+    paging=BY_NUMBER,
     orders={
         ("created_at", True): {"orderBy": "create_time", "order": "desc"},
         ("created_at", False): {"orderBy": "create_time", "order": "asc"},
@@ -154,7 +156,7 @@ PRESET_LIST = Call(
     path=f"{REPOSITORY}/model/preset/list",
     rows=rows(PRESET_MODEL),
     promise=holds_list("result", "items", total=("result", "total")),
-    paging=PAGED,
+    paging=BY_NUMBER,
     filters=list_filters(PRESET_TYPES),
 )
 FINE_TUNING_CATALOGUE = Call(
@@ -163,8 +165,8 @@ FINE_TUNING_CATALOGUE = Call(
     method="POST",
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningSupportModels"},
-    parts=(EntityInAnswer(ALGORITHM, entry), EntityInAnswer(ALGORITHM_VERSION, entry_version)),
-    rows=Field((), lambda raw: Rows(entries(raw), len(entries(raw))), shape=ALGORITHM),
+    parts=(EntityInAnswer(ALGORITHM, find_entry), EntityInAnswer(ALGORITHM_VERSION, find_entry_version)),
+    rows=Field((), lambda raw: Rows(catalog_entries(raw), len(catalog_entries(raw))), shape=ALGORITHM),
     promise=holds_list("result"),
     lifetime="catalogues",
 )
@@ -180,26 +182,30 @@ FINE_TUNING_TASK = Call(
 )
 
 
-def task_algorithm(document: Any, keys: Keys) -> Keys | None:
-    """The catalogue entry that a training task used."""
+def find_task_algorithm(document: Any, keys: Keys) -> Keys | None:
+    """Return the key of the catalog entry that a training task used."""
     task = at(document, ("result",))
     key = entry_key(task) if isinstance(task, Mapping) else None
     return None if key is None else (key,)
 
 
-def task_algorithm_version(document: Any, keys: Keys) -> Keys | None:
-    entry_keys = task_algorithm(document, keys)
+def find_task_algorithm_version(document: Any, keys: Keys) -> Keys | None:
+    """Return the keys of the only version of the catalog entry that a training task used."""
+    entry_keys = find_task_algorithm(document, keys)
     return None if entry_keys is None else (*entry_keys, "1")
 
 
 # Signature and errors
 
 SIGNATURE_SECONDS = 300
+"""The validity of a signature, in seconds."""
 
 
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
-    """bce-auth-v1 headers over content-type, host, x-bce-date and the STS token; source: Baidu AI Cloud,
-    authentication V1."""
+    """Return the headers of a bce-auth-v1 signature over content-type, host, x-bce-date and the STS token.
+
+    Source: Baidu AI Cloud, authentication V1.
+    """
     date = timestamp(now)
     signed = {"content-type": "application/json", "host": host, "x-bce-date": date}
     if credentials.token:
@@ -211,16 +217,16 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
     return {**signed, "Authorization": f"{prefix}/{names}/{signature}"}
 
 
-NUMBERS: Mapping[int, type[errors.RegistryError]] = {
+ERROR_NUMBERS: Mapping[int, type[errors.RegistryError]] = {
     **dict.fromkeys((13, 14, 15, 110, 111), errors.RegistryUnauthenticated),
     **dict.fromkeys((6, 336004), errors.RegistryForbidden),
     **dict.fromkeys((4, 17, 18, 19, 336501, 336502), errors.RegistryThrottled),
     **dict.fromkeys((1, 2, 336000, 336100, 500000), errors.RegistryUnavailable),
     **dict.fromkeys((3, 100, 336001, 336002, 336003, 336005, 336101, 336104, 336105), errors.RegistryRejected),
 }
-"""error_code of the first generation, which comes with status 200."""
+"""The errors by ``error_code`` of v1, which the API sends with HTTP status 200."""
 
-CODES: Mapping[str, type[errors.RegistryError]] = {
+ERROR_CODES: Mapping[str, type[errors.RegistryError]] = {
     "AccessDenied": errors.RegistryForbidden,
     "InternalError": errors.RegistryUnavailable,
     "InvalidAccessKeyId": errors.RegistryUnauthenticated,
@@ -232,22 +238,26 @@ CODES: Mapping[str, type[errors.RegistryError]] = {
     "SignatureDoesNotMatch": errors.RegistryUnauthenticated,
     "429": errors.RegistryThrottled,
 }
-"""code of the second generation and of the front gate; others are decided by the status."""
+"""The errors by ``code`` of v2 and of the cloud's API gateway. The HTTP status decides about other codes."""
 
-MISSING = re.compile(r"not (exist|found)", re.IGNORECASE)
+NOT_FOUND_MESSAGE = re.compile(r"not (exist|found)", re.IGNORECASE)
+"""Matches messages of v1 that report a missing object."""
 
 
 def check(registry: str, response: Response) -> errors.RegistryError | None:
-    """The error of an answer: an error_code even in a 200, a code without a result, else the status."""
+    """Return the error that a response reports, None if it is successful.
+
+    v1 reports errors by ``error_code``, also with status 200; v2 by ``code`` without ``result``; others by HTTP status.
+    """
     document = response.document if isinstance(response.document, dict) else {}
     number = as_integer(document.get("error_code")) or None
     code = as_text(document.get("code")) or response.headers.get("x-bce-error-code")
     kind: type[errors.RegistryError]
     if number is not None:
-        missing = MISSING.search(as_text(document.get("error_msg")) or "")
-        kind = NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
+        missing = NOT_FOUND_MESSAGE.search(as_text(document.get("error_msg")) or "")
+        kind = ERROR_NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
     elif response.status >= 400 or (code is not None and "result" not in document):
-        kind = CODES.get(code or "") or errors.by_status(response.status)
+        kind = ERROR_CODES.get(code or "") or errors.by_status(response.status)
     else:
         return None
     return kind(
@@ -264,6 +274,7 @@ ENTRY_KEY = re.compile(rf"(?=.+:.+:.+){KEY_TEXT.pattern}")
 
 
 def or_number(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """Return a pattern that also matches numeric ids."""
     return re.compile(rf"{pattern.pattern}|[1-9][0-9]{{0,17}}")
 
 
@@ -287,8 +298,8 @@ QIANFAN: Kind = Kind(
         Stream("catalogue", "Algorithm", FINE_TUNING_CATALOGUE),
     ),
     lookups={
-        "algorithm": Lookup(FINE_TUNING_TASK, "Algorithm", task_algorithm),
-        "algorithm_version": Lookup(FINE_TUNING_TASK, "AlgorithmVersion", task_algorithm_version),
+        "algorithm": Lookup(FINE_TUNING_TASK, "Algorithm", find_task_algorithm),
+        "algorithm_version": Lookup(FINE_TUNING_TASK, "AlgorithmVersion", find_task_algorithm_version),
     },
     probe=USER_LIST,
     absent={

@@ -1,4 +1,4 @@
-"""Baidu Qianfan's words and forms: how its raw JSON becomes unified fields.
+"""The field tables of Baidu Qianfan: enumeration values, and the layouts of its entities.
 
 Sources: the model repository's API pages (v1), the fine-tuning API pages (v2) and the official SDK.
 """
@@ -60,26 +60,28 @@ USER_TYPES = {
     4: "TextRepresentation",
     5: "ImageUnderstanding",
 }
-"""The model types' numbers mean other things in the two lists; the words are those of the second generation."""
+"""The names of the numeric model types. Numbers mean different types in the two lists. The names are those of v2."""
 
 
-def either(*keys: str) -> Callable[[Raw], str | None]:
-    """The first of several native keys that is set, as text: a text id before a number."""
-    return lambda raw: next((said for key in keys if (said := as_text(raw.get(key)))), None)
+def first_set(*keys: str) -> Callable[[Raw], str | None]:
+    """Return a reader of the first key that is set, as text. For ids: the text id, then the numeric id."""
+    return lambda raw: next((value for key in keys if (value := as_text(raw.get(key)))), None)
 
 
-def model_type(numbers: Mapping[int, str]) -> Field:
+def model_type(names: Mapping[int, str]) -> Field:
+    """The type of a model: its name, or the number if it has no name."""
+
     def read(raw: Raw) -> str | None:
-        said = as_integer(raw.get("modelType"))
-        return as_text(raw.get("modelType")) if said is None else numbers.get(said, str(said))
+        number = as_integer(raw.get("modelType"))
+        return as_text(raw.get("modelType")) if number is None else names.get(number, str(number))
 
     return computed("modelType", read=read)
 
 
-def detail_type(raw: Raw) -> str | None:
-    """The list that a model stands in decides what its number means."""
-    numbers = PRESET_TYPES if as_term(raw.get("source"), OWNERSHIPS) == "PLATFORM" else USER_TYPES
-    value: str | None = model_type(numbers).read(raw)
+def model_type_by_source(raw: Raw) -> str | None:
+    """Return the type of a model from its details, whose source determines the meaning of the number."""
+    names = PRESET_TYPES if as_term(raw.get("source"), OWNERSHIPS) == "PLATFORM" else USER_TYPES
+    value: str | None = model_type(names).read(raw)
     return value
 
 
@@ -94,24 +96,27 @@ TAGS = Field(
 
 
 def training(raw: Raw) -> Raw:
-    """What a version says of the run that made it."""
+    """Return the training run that produced a version, empty if there is none."""
     return as_object(at(as_object(raw.get("sourceExtra")), ("trainSourceExtra",))) or {}
 
 
 def version_source(raw: Raw) -> Raw | None:
-    said = as_text(raw.get("sourceType"))
-    if said is None and not raw.get("sourceExtra"):
+    """Combine the source type with the properties of the training run."""
+    source_type = as_text(raw.get("sourceType"))
+    if source_type is None and not raw.get("sourceExtra"):
         return None
-    return {**training(raw), "sourceType": said, "sourceExtra": raw.get("sourceExtra")}
+    return {**training(raw), "sourceType": source_type, "sourceExtra": raw.get("sourceExtra")}
 
 
 def trainings(raw: Raw) -> list[Raw] | None:
+    """Return the use of an algorithm, None if the version was not trained."""
     if as_term(raw.get("sourceType"), SOURCES) != "TRAINING":
         return None
-    return [{"algorithm": raw.get("algorithm"), **{"task": training(raw).get("runIdStr")}}]
+    return [{"algorithm": raw.get("algorithm"), "task": training(raw).get("runIdStr")}]
 
 
 def task_keys(raw: Raw) -> Keys | None:
+    """Return the key of the algorithm lookups: the id of the training task."""
     task = as_text(raw.get("task"))
     return None if task is None else (task,)
 
@@ -126,9 +131,9 @@ SOURCE = Field(
         "region": ABSENT,
         "workspace_id": ABSENT,
         "kind": ABSENT,
-        "task_id": computed(read=either("taskIdStr", "taskId")),
+        "task_id": computed(read=first_set("taskIdStr", "taskId")),
         "task_name": text("taskName"),
-        "run_id": computed(read=either("runIdStr", "runId")),
+        "run_id": computed(read=first_set("runIdStr", "runId")),
         "iteration": integer("iterationVersion"),
         "details": free("sourceExtra"),
     },
@@ -148,7 +153,7 @@ TRAINED_WITH = Field(
 )
 MODEL_KEYS = ("modelIdStr", "modelId")
 VERSION_KEYS = ("modelVersionIdStr", "modelVersionId")
-LISTED_VERSION_KEYS = ("versionIdStr", "versionId")
+SUMMARY_KEYS = ("versionIdStr", "versionId")
 VERSION_FIELDS = {
     "name": text("version"),
     "description": text("description"),
@@ -157,7 +162,7 @@ VERSION_FIELDS = {
     "readiness": term("state", STATES),
     "source": SOURCE,
     "trained_with": TRAINED_WITH,
-    "base_model": computed(read=either("trainType", "modelNet")),
+    "base_model": computed(read=first_set("trainType", "modelNet")),
     "io_mode": text("ioMode"),
     "io_length": text("ioLength"),
     "license": text("license"),
@@ -170,9 +175,9 @@ VERSION_FIELDS = {
 }
 VERSION = EntityLayout(
     "ModelVersion",
-    either(*VERSION_KEYS),
+    first_set(*VERSION_KEYS),
     {**VERSION_FIELDS, **extra(VERSION_FIELDS, *MODEL_KEYS, "modelName", *VERSION_KEYS)},
-    either(*MODEL_KEYS),
+    first_set(*MODEL_KEYS),
 )
 DETAIL_FIELDS = {
     **VERSION_FIELDS,
@@ -187,12 +192,12 @@ VERSION_DETAIL = EntityLayout(
 )
 LATEST_VERSION = EntityLayout(
     "ModelVersion",
-    either(*LISTED_VERSION_KEYS),
+    first_set(*SUMMARY_KEYS),
     {"name": text("version"), "readiness": term("state", STATES), "source": SOURCE},
 )
 VERSION_SUMMARY = EntityLayout(
     "ModelVersion",
-    either(*LISTED_VERSION_KEYS),
+    first_set(*SUMMARY_KEYS),
     {
         "name": text("version"),
         "framework": term("framework", FRAMEWORKS),
@@ -206,10 +211,12 @@ VERSION_SUMMARY = EntityLayout(
 
 
 def versions(raw: Raw) -> list[Raw]:
+    """Return the versions in the details of a model."""
     return as_objects(raw.get("modelVersionList")) or []
 
 
-def newest(raw: Raw) -> Raw | None:
+def newest_version(raw: Raw) -> Raw | None:
+    """Return the newest version in the details of a model, by creation time and then numeric id."""
     return max(
         versions(raw),
         key=lambda version: (
@@ -220,18 +227,19 @@ def newest(raw: Raw) -> Raw | None:
     )
 
 
-def none_or_unsaid(raw: Raw) -> Any:
-    """A listed model without versions says so; one with versions does not list them."""
+def no_versions(raw: Raw) -> Any:
+    """Return no rows for a list item without versions, else NOT_PROVIDED: the item only counts its versions."""
     return Rows([], 0) if raw.get("versionCount") == 0 else NOT_PROVIDED
 
 
-def only_summary(raw: Raw) -> Any:
-    """A preset's list item has its versions in no stated order: the newest is known when there is but one."""
+def single_version(raw: Raw) -> Any:
+    """Return the only version of a list item, NOT_PROVIDED if it has several: their order is not documented."""
     summaries = as_objects(raw.get("versionSummaries")) or []
     return NOT_PROVIDED if len(summaries) > 1 else next(iter(summaries), None)
 
 
 def summaries(raw: Raw) -> Rows:
+    """Return the versions in a list item of a platform model."""
     items = as_objects(raw.get("versionSummaries")) or []
     return Rows(items, len(items))
 
@@ -240,7 +248,7 @@ MODEL_FIELDS = {
     "name": text("modelName"),
     "description": text("description"),
     "ownership": term("source", OWNERSHIPS),
-    "type": computed("modelType", read=detail_type),
+    "type": computed("modelType", read=model_type_by_source),
     "labels": TAGS,
     "owner": gathered(
         "createUserId",
@@ -254,10 +262,10 @@ MODEL_FIELDS = {
     ),
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest, shape=VERSION),
+    "latest_version": Field((), newest_version, shape=VERSION),
     "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), shape=VERSION),
 }
-MODEL = EntityLayout("Model", either(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
+MODEL = EntityLayout("Model", first_set(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
 USER_FIELDS = {
     "name": text("modelName"),
     "ownership": fixed("OWN"),
@@ -267,7 +275,7 @@ USER_FIELDS = {
     "latest_version": Field(
         ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), shape=LATEST_VERSION
     ),
-    "versions": Field((), none_or_unsaid, shape=VERSION, instead=NOT_PROVIDED),
+    "versions": Field((), no_versions, shape=VERSION, instead=NOT_PROVIDED),
 }
 USER_MODEL = EntityLayout("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
 PRESET_FIELDS = {
@@ -276,26 +284,27 @@ PRESET_FIELDS = {
     "ownership": fixed("PLATFORM"),
     "type": model_type(PRESET_TYPES),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), only_summary, shape=VERSION_SUMMARY, instead=NOT_PROVIDED),
+    "latest_version": Field((), single_version, shape=VERSION_SUMMARY, instead=NOT_PROVIDED),
     "versions": Field((), summaries, shape=VERSION_SUMMARY),
 }
 PRESET_MODEL = EntityLayout("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})
 
 
-# Algorithms: one for each (model, train mode, parameter scale) of the fine-tuning catalogue
+# Algorithms: one for each model, training mode and parameter scale in the fine-tuning catalog
 
 
-def allowed(kind: str, index: int) -> Field:
-    """One end of a ``range`` check."""
+def range_end(index: int) -> Field:
+    """The minimum (``index`` 0) or maximum (1) of a hyperparameter with a ``range`` check."""
 
     def read(raw: Raw) -> str | None:
         ends = as_list(raw.get("checkValue"))
-        return as_text(ends[index]) if raw.get("checkType") == kind and ends and len(ends) == 2 else None
+        return as_text(ends[index]) if raw.get("checkType") == "range" and ends and len(ends) == 2 else None
 
     return computed(read=read)
 
 
 def choices(raw: Raw) -> list[str] | None:
+    """Return the allowed values of a hyperparameter with a ``choice`` or ``mult_choice`` check."""
     options = as_list(raw.get("checkValue"))
     if raw.get("checkType") not in ("choice", "mult_choice") or options is None:
         return None
@@ -303,13 +312,13 @@ def choices(raw: Raw) -> list[str] | None:
 
 
 def entry_key(raw: Raw) -> str | None:
-    """Model, train mode and parameter scale joined; None when one of them is missing."""
+    """Return the key of an entry: model, training mode and parameter scale, joined. None if one of them is missing."""
     parts = [as_text(raw.get(part)) for part in ("model", "trainMode", "parameterScale")]
     return None if None in parts else ":".join(part for part in parts if part is not None)
 
 
-def entries(document: Any) -> list[Raw]:
-    """The catalogue, flat: one raw object for each model, train mode and parameter scale."""
+def catalog_entries(document: Any) -> list[Raw]:
+    """Flatten the catalog: one raw object for each model, training mode and parameter scale."""
     return [
         {
             **{key: model.get(key) for key in ("model", "baseModel", "modelType")},
@@ -322,13 +331,14 @@ def entries(document: Any) -> list[Raw]:
     ]
 
 
-def entry(document: Any, keys: Keys) -> Raw | None:
-    return next((raw for raw in entries(document) if entry_key(raw) == keys[0]), None)
+def find_entry(document: Any, keys: Keys) -> Raw | None:
+    """Return the entry with this key."""
+    return next((raw for raw in catalog_entries(document) if entry_key(raw) == keys[0]), None)
 
 
-def entry_version(document: Any, keys: Keys) -> Raw | None:
-    """An entry is its own only version."""
-    return entry(document, keys) if keys[1] == "1" else None
+def find_entry_version(document: Any, keys: Keys) -> Raw | None:
+    """Return the only version of the entry with this key: the entry itself, under the name "1"."""
+    return find_entry(document, keys) if keys[1] == "1" else None
 
 
 SPEC: dict[str, Field] = dict.fromkeys(
@@ -363,8 +373,8 @@ SPEC: dict[str, Field] = dict.fromkeys(
                 lambda raw: raw if raw.get("checkType") else None,
                 {
                     "enum": computed(read=choices),
-                    "minimum": allowed("range", 0),
-                    "maximum": allowed("range", 1),
+                    "minimum": range_end(0),
+                    "maximum": range_end(1),
                     "exclusive_minimum": ABSENT,
                     "exclusive_maximum": ABSENT,
                     "min_length": ABSENT,

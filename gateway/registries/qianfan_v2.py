@@ -1,7 +1,8 @@
-"""Baidu Qianfan's second generation of the model repository: its words, forms, calls and lists.
+"""Version 2 of Baidu Qianfan's model repository API: field tables, calls and lists.
 
-A "model set" of this API is a model of the graph, a "model" of it a version. Lists are walked by marker, in no stated
-order and without a count; a version is told by a call of its own. Sources: the API pages of version 2, the SDK.
+A "model set" of this API is a model of the schema, a "model" is a version. Lists are paged by marker. Their order is
+not documented, and they have no total count. Each version needs a call of its own. Sources: the API pages of version
+2, and the official SDK.
 """
 
 from typing import Any
@@ -30,7 +31,7 @@ from gateway.registries.kind import Call, EntityInAnswer, Keys, Paging, Stream, 
 from gateway.registries.qianfan_tables import OWNERSHIPS, SOURCES, STATES, task_keys
 
 OPERATIONS = {"isSupportDeploy": "Deploy", "isSupportEvaluation": "Evaluation", "isSupportModelComp": "Acceleration"}
-"""Flags, as the first generation calls them."""
+"""The flags of supported operations, with the names that v1 uses."""
 
 LABELS = Field(
     ("labels",),
@@ -43,17 +44,20 @@ LABELS = Field(
 
 
 def version_source(raw: Raw) -> Raw | None:
+    """Return the source of a version, together with its complete ``sourceInfo``."""
     info = as_object(raw.get("sourceInfo"))
     return None if not info else {**info, "sourceInfo": info}
 
 
 def trainings(raw: Raw) -> list[Raw] | None:
+    """Return the training task of a version, None if the version was not trained."""
     info = as_object(raw.get("sourceInfo")) or {}
     return [{"task": info.get("trainTaskId")}] if as_term(info.get("sourceType"), SOURCES) == "TRAINING" else None
 
 
 def operations(raw: Raw) -> list[str]:
-    return [word for flag, word in OPERATIONS.items() if raw.get(flag) is True]
+    """Return the supported operations of a version."""
+    return [operation for flag, operation in OPERATIONS.items() if raw.get(flag) is True]
 
 
 VERSION_FIELDS = {
@@ -102,36 +106,37 @@ VERSION = EntityLayout(
     {**VERSION_FIELDS, **extra(VERSION_FIELDS, "modelId", "modelSetId")},
     lambda raw: as_text(raw.get("modelSetId")),
 )
-VERSION_NAME = EntityLayout("ModelVersion", VERSION.key, {"name": text("modelName")})
+LISTED_VERSION = EntityLayout("ModelVersion", VERSION.key, {"name": text("modelName")})
 
 
 # Models
 
 
 def versions(raw: Raw) -> Rows:
-    """Ids and names stand in two lists side by side."""
+    """Return the versions of a model, whose ids and names are two parallel lists."""
     ids, names = as_list(raw.get("modelIds")) or [], as_list(raw.get("modelNames")) or []
     items = [{"modelId": key, "modelName": names[i] if i < len(names) else None} for i, key in enumerate(ids)]
     return Rows(items, len(items))
 
 
-def newest(raw: Raw) -> Raw | Rows | None:
-    """The only version; of several, those among which the newest is to be found, since they come in no stated order."""
+def newest_version(raw: Raw) -> Raw | Rows | None:
+    """Return the only version, or all rows if there are several: their order is not documented."""
     rows = versions(raw)
     return rows if len(rows.items) > 1 else next(iter(rows.items), None)
 
 
-LISTED_FIELDS = {
+LIST_FIELDS = {
     "name": text("modelSetName"),
     "type": text("modelType"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest, shape=VERSION_NAME, instead=Rows),
-    "versions": Field(("modelIds", "modelNames"), versions, shape=VERSION_NAME),
+    "latest_version": Field((), newest_version, shape=LISTED_VERSION, instead=Rows),
+    "versions": Field(("modelIds", "modelNames"), versions, shape=LISTED_VERSION),
 }
 
 
 def model(fields: dict[str, Field]) -> EntityLayout:
-    merged = {**LISTED_FIELDS, **fields}
+    """Return a layout of a model with these fields in addition to those of every list item."""
+    merged = {**LIST_FIELDS, **fields}
     return EntityLayout("Model", lambda raw: as_text(raw.get("modelSetId")), {**merged, **extra(merged, "modelSetId")})
 
 
@@ -151,7 +156,7 @@ MODEL = model(
 
 
 def rows(key: str, shape: EntityLayout) -> Field:
-    """The rows of a list answer, with the marker of the next page."""
+    """The rows of a list response, with the marker of the next page."""
 
     def read(document: Any) -> Rows:
         info = as_object(at(document, ("result", "pageInfo"))) or {}
@@ -161,39 +166,40 @@ def rows(key: str, shape: EntityLayout) -> Field:
     return Field((), read, shape=shape)
 
 
-def action(name: str, **options: Any) -> Call:
+def action_call(name: str, **options: Any) -> Call:
+    """Return a call of this API, which selects operations by the query parameter ``Action``."""
     return Call(name=name, service="console", method="POST", path="/v2/model", query={"Action": name}, **options)
 
 
-def version_of_model(document: Any, keys: Keys) -> Raw | None:
-    """The version, if it belongs to the model that the id names."""
+def find_version(document: Any, keys: Keys) -> Raw | None:
+    """Return the version, None if it belongs to another model than its key."""
     raw = as_object(at(document, ("result",)))
     return raw if raw is not None and raw.get("modelSetId") == keys[0] else None
 
 
 BY_MARKER = Paging("marker", "maxKeys", rows=100, marked=True)
 
-DESCRIBE_MODEL_SET = action(
+DESCRIBE_MODEL_SET = action_call(
     "DescribeModelSet",
     takes=(0,),
     parameters=lambda keys: {"modelSetId": keys[0]},
     parts=(whole(MODEL, "result"),),
     promise=holds_object("result", key="modelSetId"),
 )
-DESCRIBE_MODEL = action(
+DESCRIBE_MODEL = action_call(
     "DescribeModel",
     takes=(1,),
     parameters=lambda keys: {"modelId": keys[0]},
-    parts=(EntityInAnswer(VERSION, version_of_model),),
+    parts=(EntityInAnswer(VERSION, find_version),),
     promise=holds_object("result", key="modelId"),
 )
-CUSTOM_MODEL_SETS = action(
+CUSTOM_MODEL_SETS = action_call(
     "DescribeCustomModelSets",
     rows=rows("customModelSetList", CUSTOM_MODEL),
     promise=holds_list("result", "customModelSetList"),
     paging=BY_MARKER,
 )
-SYSTEM_MODEL_SETS = action(
+SYSTEM_MODEL_SETS = action_call(
     "DescribeSystemModelSets",
     rows=rows("systemModelSetList", SYSTEM_MODEL),
     promise=holds_list("result", "systemModelSetList"),
@@ -218,4 +224,4 @@ VERSION_ABSENT = frozenset(
         "output_schema",
     }
 )
-"""What the first generation says and the second does not."""
+"""The fields that v1 supplies and v2 does not."""

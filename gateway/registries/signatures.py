@@ -1,7 +1,7 @@
-"""The two clouds' request signatures as functions from values to text.
+"""The request signatures of the two clouds: ACS3-HMAC-SHA256 and bce-auth-v1.
 
-ACS3-HMAC-SHA256 (Alibaba Cloud API signature V3) and bce-auth-v1 (Baidu AI Cloud authentication V1). Both sign a
-canonical form of the request; a server that verifies one builds the same form from what it received.
+ACS3-HMAC-SHA256 is Alibaba Cloud's API signature V3, bce-auth-v1 is Baidu AI Cloud's authentication V1. Both sign a
+canonical form of the request, which the server rebuilds from the request that it receives. All functions are pure.
 """
 
 import hashlib
@@ -14,33 +14,33 @@ from urllib.parse import quote
 
 Pairs = Iterable[tuple[str, str]]
 
-REMEMBERED: Final = 4096
-"""Texts and queries that need not be encoded again, since many calls have the same."""
+CACHE_SIZE: Final = 4096
+"""The number of encoded texts, queries and signing parts to cache. Many calls share them."""
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def encode(text: str) -> str:
-    """Percent-encode UTF-8 bytes, keeping only letters, digits and ``-_.~`` (both vendors' rule, RFC 3986)."""
+    """Percent-encode all UTF-8 bytes except letters, digits and ``-_.~``, as both vendors do. Source: RFC 3986."""
     return quote(text, safe="-_.~")
 
 
 def query_string(query: Pairs) -> str:
-    """The query as it goes on the wire and, for ACS3, into the canonical request: sorted by name, encoded."""
+    """Return the encoded query, sorted by name. It is the query of the URL and of the canonical ACS3 request."""
     return _query_string(tuple(query))
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def _query_string(query: tuple[tuple[str, str], ...]) -> str:
     return "&".join([f"{encode(name)}={encode(value)}" for name, value in sorted(query, key=lambda pair: pair[0])])
 
 
 @lru_cache(maxsize=2)
 def timestamp(now: datetime) -> str:
-    """A time as both vendors sign it: in UTC, ``yyyy-MM-ddTHH:mm:ssZ``."""
+    """Format a time as both vendors sign it: in UTC, ``yyyy-MM-ddTHH:mm:ssZ``."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _hmac(key: str, text: str) -> str:
+def _hmac_sha256(key: str, text: str) -> str:
     return hmac.digest(key.encode(), text.encode(), "sha256").hex()
 
 
@@ -53,25 +53,30 @@ def acs3(
     ``payload_sha256`` is the lower-case hex digest of the body. Returns (signed header names joined by ``;``,
     signature in hex). Source: Alibaba Cloud, "V3 request body and signature mechanism".
     """
-    signed, canonical = acs3_form(method, path, query, headers, payload_sha256)
-    return signed, acs3_signature(secret, canonical)
+    signed, canonical = acs3_canonical_request(method, path, query, headers, payload_sha256)
+    return signed, acs3_sign(secret, canonical)
 
 
-def acs3_form(method: str, path: str, query: Pairs, headers: Mapping[str, str], payload_sha256: str) -> tuple[str, str]:
-    """The signed header names, and the canonical form of a request."""
+def acs3_canonical_request(
+    method: str, path: str, query: Pairs, headers: Mapping[str, str], payload_sha256: str
+) -> tuple[str, str]:
+    """Return the names of the signed headers, joined by ``;``, and the canonical request."""
     names = sorted(headers)
     signed = ";".join(names)
     block = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
     return signed, "\n".join((method, path or "/", query_string(query), block, signed, payload_sha256))
 
 
-def acs3_signature(secret: str, canonical: str) -> str:
-    """The signature of a canonical form."""
-    return _hmac(secret, f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}")
+def acs3_sign(secret: str, canonical: str) -> str:
+    """Sign a canonical request. Returns the signature in hex."""
+    return _hmac_sha256(secret, f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}")
 
 
 def bce_prefix(access_key: str, timestamp: str, seconds: int) -> str:
-    """The part of a bce-auth-v1 authorization that names key, time (UTC, ``yyyy-MM-ddTHH:mm:ssZ``) and validity."""
+    """Return the start of a bce-auth-v1 authorization.
+
+    ``timestamp`` is in UTC, ``yyyy-MM-ddTHH:mm:ssZ``; ``seconds`` is the validity of the signature.
+    """
     return f"bce-auth-v1/{access_key}/{timestamp}/{seconds}"
 
 
@@ -84,26 +89,27 @@ def bce_auth_v1(
     empty ones are left out. Returns (signed header names joined by ``;``, signature in hex). The body is not
     covered. Source: Baidu AI Cloud, "Generating an authentication string".
     """
-    signed, lines = _bce_lines(tuple(headers.items()))
-    canonical = f"{method}\n{path}\n{_bce_query(tuple(query))}\n{lines}"
-    return signed, _hmac(_signing_key(secret, prefix), canonical)
+    signed, lines = _bce_headers(tuple(headers.items()))
+    canonical = f"{method}\n{path}\n{_bce_canonical_query(tuple(query))}\n{lines}"
+    return signed, _hmac_sha256(_bce_signing_key(secret, prefix), canonical)
 
 
-@lru_cache(REMEMBERED)
-def _bce_query(query: tuple[tuple[str, str], ...]) -> str:
+@lru_cache(CACHE_SIZE)
+def _bce_canonical_query(query: tuple[tuple[str, str], ...]) -> str:
+    """Return the canonical query: sorted after encoding, without ``authorization``."""
     return "&".join(
         sorted([f"{encode(name)}={encode(value)}" for name, value in query if name.lower() != "authorization"])
     )
 
 
 @lru_cache(maxsize=64)
-def _bce_lines(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-    """The signed names, and the canonical lines; all calls of one second have the same."""
+def _bce_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """Return the signed names and the canonical header lines. All calls of one second share them."""
     lines = sorted([f"{name}:{encode(value.strip())}" for name, value in headers if value.strip()])
     return ";".join([line.partition(":")[0] for line in lines]), "\n".join(lines)
 
 
 @lru_cache(maxsize=8)
-def _signing_key(secret: str, prefix: str) -> str:
-    """The key of one second, with which everything is signed that has its time."""
-    return _hmac(secret, prefix)
+def _bce_signing_key(secret: str, prefix: str) -> str:
+    """Return the signing key for a prefix. All calls of one second share it."""
+    return _hmac_sha256(secret, prefix)

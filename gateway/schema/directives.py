@@ -1,7 +1,7 @@
-"""What the schema tells routers: keys, how long an answer may be kept, what is dear, what is the vendors' own.
+"""The directives of the schema: entity keys, cache lifetimes, costs and tags for routers.
 
 Source: Apollo Federation v2.9 (``@key``, ``@shareable``, ``@tag``, ``@cost``, ``@listSize``); Apollo's cache control
-directive, which is no part of Federation and ends at this subgraph.
+directive, which is not part of Federation and is not passed on to a supergraph.
 """
 
 from enum import Enum
@@ -24,39 +24,42 @@ from strawberry.federation.schema_directives import Cost, ListSize, Tag
 from strawberry.schema_directive import Location
 
 from gateway.config.settings import CacheSettings
-from gateway.schema.enums import word
+from gateway.schema.enums import value
 
 FEDERATION: Final = "2.9"
-"""The newest version that every composer knows."""
+"""The newest Federation version that all common composers support."""
 
 
-@strawberry.federation.enum(description="For whom an answer may be kept.", inaccessible=True)
+@strawberry.federation.enum(description="Which caches may store a response.", inaccessible=True)
 class CacheControlScope(Enum):
-    PUBLIC = word("PUBLIC", "For everyone.")
-    PRIVATE = word("PRIVATE", "For the client that asked.")
+    PUBLIC = value("PUBLIC", "Any cache, including shared ones.")
+    PRIVATE = value("PRIVATE", "Only the cache of the client that sent the request.")
 
 
 @strawberry.schema_directive(
     locations=[Location.OBJECT],
     name="cacheControl",
-    description="How long an object is fresh by default; the Cache-Control header of an answer says how long it is.",
+    description=(
+        "The default cache lifetime of an object, in seconds. "
+        "The `Cache-Control` header of a response gives the actual lifetime of that response."
+    ),
 )
 class CacheControl:
     max_age: int = strawberry.directive_field(name="maxAge")
     scope: CacheControlScope
 
 
-def kept(family: str) -> CacheControl:
-    """The hint on types whose answers have the lifetime of a call family."""
+def cache_control(family: str) -> CacheControl:
+    """Return the directive for types whose upstream calls belong to ``family``, a field of `CacheSettings`."""
     return CacheControl(max_age=int(getattr(CacheSettings(), family)), scope=CacheControlScope.PRIVATE)
 
 
-OBJECT = kept("objects")
-LIST = kept("lists")
+OBJECT = cache_control("objects")
+LIST = cache_control("lists")
 NOW = CacheControl(max_age=0, scope=CacheControlScope.PRIVATE)
 
 CALL = Cost(weight=10)
-"""Of a field that may cost an upstream call for each object: as much as ten objects at hand."""
+"""The cost of a field that may need an upstream call for each object: ten times that of an ordinary object."""
 
 PAGE = ListSize(
     assumed_size=UNSET,
@@ -66,23 +69,27 @@ PAGE = ListSize(
 )
 
 VENDOR = Tag(name="vendor")
-"""Of fields in a registry's own words, so that a contract can leave them out."""
+"""The tag of fields in a registry's own format, so that a contract can exclude them."""
 
 
-def defined(sdl: str, schema: GraphQLSchema) -> str:
-    """Add to SDL the definitions of Federation's directives that the schema uses, and of the types of their arguments:
-    composers know them, other tools refuse what they do not know."""
-    known = {
+def with_definitions(sdl: str, schema: GraphQLSchema) -> str:
+    """Add the definitions of Federation's directives and of their argument types to SDL.
+
+    Composers know these definitions, but other tools reject SDL without them.
+    """
+    defined = {
         node.name.value
         for node in parse(sdl).definitions
         if isinstance(node, DirectiveDefinitionNode | TypeDefinitionNode)
     }
     missing = [
-        print_directive(one) for one in schema.directives if one.name not in known and not is_specified_directive(one)
+        print_directive(directive)
+        for directive in schema.directives
+        if directive.name not in defined and not is_specified_directive(directive)
     ]
     missing += [
-        print_type(one)
-        for name, one in schema.type_map.items()
-        if name not in known and not is_introspection_type(one) and not is_specified_scalar_type(one)
+        print_type(type_)
+        for name, type_ in schema.type_map.items()
+        if name not in defined and not is_introspection_type(type_) and not is_specified_scalar_type(type_)
     ]
     return "\n\n".join([sdl, *missing])

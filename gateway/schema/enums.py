@@ -1,4 +1,7 @@
-"""The words of the graph. A registry's own word that none of them covers is OTHER, and stands beside it as text."""
+"""The enumerations of the schema.
+
+A registry value that no member covers becomes ``OTHER``; a text field or ``raw`` holds the original.
+"""
 
 from enum import Enum
 from typing import Any
@@ -6,117 +9,123 @@ from typing import Any
 import strawberry
 
 
-def word(name: str, description: str) -> Any:
-    """An enumeration value: the same text in records, in code and on the wire."""
+def value(name: str, description: str) -> Any:
+    """Declare a member: records, code and responses all use its name."""
     return strawberry.enum_value(name, description=description)
 
 
-OTHER = "A word that this graph does not know; the text beside it is the registry's own."
+def other(field: str) -> Any:
+    """Declare ``OTHER``; ``field`` is the schema's field that holds the registry's own value."""
+    return value("OTHER", f"A registry value that this schema does not define. `{field}` holds the original value.")
 
 
-@strawberry.enum(description="The product that a registry is an account of.")
+@strawberry.enum(description="The product that a registry belongs to.")
 class RegistryKind(Enum):
-    PAI = word("PAI", "Alibaba Cloud PAI: AIWorkSpace for models, PaiStudio for algorithms.")
-    QIANFAN = word("QIANFAN", "Baidu AI Cloud Qianfan: the model repository and the fine-tuning catalogue.")
+    PAI = value("PAI", "Alibaba Cloud PAI: models from AIWorkSpace, algorithms from PaiStudio.")
+    QIANFAN = value(
+        "QIANFAN", "Baidu AI Cloud Qianfan: models from the model repository, algorithms from the fine-tuning catalog."
+    )
 
 
-@strawberry.enum(description="Whose a model is.")
+@strawberry.enum(description="Whether a model belongs to your account or to the cloud platform.")
 class Ownership(Enum):
-    OWN = word("OWN", "The account's own.")
-    PLATFORM = word("PLATFORM", "Offered by the platform to every account.")
-    OTHER = word("OTHER", OTHER)
+    OWN = value("OWN", "The model belongs to the account that the registry is configured with.")
+    PLATFORM = value("PLATFORM", "The cloud platform offers the model to every account.")
+    OTHER = other("raw")
 
 
-@strawberry.enum(description="Who may see a model, as its registry says.")
+@strawberry.enum(description="Who can see a model in its registry.")
 class Visibility(Enum):
-    PRIVATE = word("PRIVATE", "Its owner and the administrators of its workspace.")
-    WORKSPACE = word("WORKSPACE", "Every member of its workspace.")
-    OTHER = word("OTHER", OTHER)
+    PRIVATE = value("PRIVATE", "The owner and the administrators of the workspace.")
+    WORKSPACE = value("WORKSPACE", "All members of the workspace.")
+    OTHER = other("raw")
 
 
 @strawberry.enum(description="The file format of a model version.")
 class ModelFormat(Enum):
-    OFFLINE_MODEL = word("OFFLINE_MODEL", "OfflineModel, of PAI's designer.")
-    SAVED_MODEL = word("SAVED_MODEL", "TensorFlow SavedModel.")
-    KERAS_H5 = word("KERAS_H5", "Keras HDF5.")
-    FROZEN_PB = word("FROZEN_PB", "TensorFlow frozen graph.")
-    CAFFE_PROTOTXT = word("CAFFE_PROTOTXT", "Caffe prototxt.")
-    TORCH_SCRIPT = word("TORCH_SCRIPT", "TorchScript.")
-    XGBOOST = word("XGBOOST", "XGBoost's own.")
-    PMML = word("PMML", "Predictive Model Markup Language.")
-    ALINK_MODEL = word("ALINK_MODEL", "AlinkModel.")
-    ONNX = word("ONNX", "Open Neural Network Exchange.")
-    BLADE_MODEL = word("BLADE_MODEL", "PAI-Blade.")
-    TFLITE = word("TFLITE", "TensorFlow Lite.")
-    OTHER = word("OTHER", OTHER)
+    OFFLINE_MODEL = value("OFFLINE_MODEL", "OfflineModel, the format of PAI Designer.")
+    SAVED_MODEL = value("SAVED_MODEL", "TensorFlow SavedModel.")
+    KERAS_H5 = value("KERAS_H5", "Keras HDF5.")
+    FROZEN_PB = value("FROZEN_PB", "TensorFlow frozen graph.")
+    CAFFE_PROTOTXT = value("CAFFE_PROTOTXT", "Caffe prototxt.")
+    TORCH_SCRIPT = value("TORCH_SCRIPT", "TorchScript.")
+    XGBOOST = value("XGBOOST", "The native format of XGBoost.")
+    PMML = value("PMML", "Predictive Model Markup Language.")
+    ALINK_MODEL = value("ALINK_MODEL", "AlinkModel, the format of Alink.")
+    ONNX = value("ONNX", "Open Neural Network Exchange.")
+    BLADE_MODEL = value("BLADE_MODEL", "The format of PAI-Blade.")
+    TFLITE = value("TFLITE", "TensorFlow Lite.")
+    OTHER = other("formatName")
 
 
-@strawberry.enum(description="The framework of a model version.")
+@strawberry.enum(description="The machine learning framework of a model version.")
 class ModelFramework(Enum):
-    PYTORCH = word("PYTORCH", "PyTorch.")
-    TENSORFLOW = word("TENSORFLOW", "TensorFlow.")
-    PADDLE = word("PADDLE", "PaddlePaddle.")
-    KERAS = word("KERAS", "Keras.")
-    XGBOOST = word("XGBOOST", "XGBoost.")
-    CAFFE = word("CAFFE", "Caffe.")
-    ALINK = word("ALINK", "Alink.")
-    XFLOW = word("XFLOW", "Xflow.")
-    TFLITE = word("TFLITE", "TensorFlow Lite.")
-    BLADE = word("BLADE", "PAI-Blade.")
-    OTHER = word("OTHER", OTHER)
+    PYTORCH = value("PYTORCH", "PyTorch.")
+    TENSORFLOW = value("TENSORFLOW", "TensorFlow.")
+    PADDLE = value("PADDLE", "PaddlePaddle.")
+    KERAS = value("KERAS", "Keras.")
+    XGBOOST = value("XGBOOST", "XGBoost.")
+    CAFFE = value("CAFFE", "Caffe.")
+    ALINK = value("ALINK", "Alink.")
+    XFLOW = value("XFLOW", "XFlow.")
+    TFLITE = value("TFLITE", "TensorFlow Lite.")
+    BLADE = value("BLADE", "PAI-Blade.")
+    OTHER = other("frameworkName")
 
 
-@strawberry.enum(description="Whether the files of a version can be used. Another fact than its approval.")
+@strawberry.enum(description="Whether the files of a model version are ready for use. Independent of `Approval`.")
 class Readiness(Enum):
-    CREATING = word("CREATING", "Being made.")
-    READY = word("READY", "Ready for use.")
-    FAILED = word("FAILED", "Could not be made.")
-    OTHER = word("OTHER", OTHER)
+    CREATING = value("CREATING", "The registry is still creating the version.")
+    READY = value("READY", "The version is ready for use.")
+    FAILED = value("FAILED", "The registry could not create the version.")
+    OTHER = other("raw")
 
 
-@strawberry.enum(description="Whether people approved a version. Another fact than its readiness.")
+@strawberry.enum(description="The result of the review of a model version. Independent of `Readiness`.")
 class Approval(Enum):
-    PENDING = word("PENDING", "Not decided.")
-    APPROVED = word("APPROVED", "Approved.")
-    REJECTED = word("REJECTED", "Rejected.")
-    OTHER = word("OTHER", OTHER)
+    PENDING = value("PENDING", "Not reviewed yet.")
+    APPROVED = value("APPROVED", "Approved.")
+    REJECTED = value("REJECTED", "Rejected.")
+    OTHER = other("raw")
 
 
-@strawberry.enum(description="Where a version came from.")
+@strawberry.enum(description="How a model version was created.")
 class SourceType(Enum):
-    CUSTOM = word("CUSTOM", "Registered by hand.")
-    PIPELINE = word("PIPELINE", "A pipeline run.")
-    TRAINING_SERVICE = word("TRAINING_SERVICE", "A job of the training service.")
-    TRAINING = word("TRAINING", "A training or fine-tuning task.")
-    ACCELERATION = word("ACCELERATION", "Compression of another version.")
-    PLATFORM = word("PLATFORM", "Preset by the platform.")
-    IMPORT = word("IMPORT", "Imported from outside.")
-    OTHER = word("OTHER", OTHER)
+    CUSTOM = value("CUSTOM", "A user registered it manually.")
+    PIPELINE = value("PIPELINE", "A pipeline run produced it.")
+    TRAINING_SERVICE = value("TRAINING_SERVICE", "A job of the training service produced it.")
+    TRAINING = value("TRAINING", "A training or fine-tuning task produced it.")
+    ACCELERATION = value("ACCELERATION", "It is a compressed form of another version.")
+    PLATFORM = value("PLATFORM", "The cloud platform provides it.")
+    IMPORT = value("IMPORT", "It was imported from outside the registry.")
+    OTHER = other("typeName")
 
 
-@strawberry.enum(description="What a registry lists.")
+@strawberry.enum(description="A type of object that a registry can list.")
 class Capability(Enum):
-    MODELS = word("MODELS", "Models and their versions.")
-    ALGORITHMS = word("ALGORITHMS", "Algorithms and their versions.")
+    MODELS = value("MODELS", "Models and their versions.")
+    ALGORITHMS = value("ALGORITHMS", "Algorithms and their versions.")
 
 
-@strawberry.enum(description="How a registry has been answering this gateway.")
+@strawberry.enum(description="The outcome of the last call from this gateway process to a registry.")
 class RegistryState(Enum):
-    UNKNOWN = word("UNKNOWN", "Not asked yet.")
-    AVAILABLE = word("AVAILABLE", "Its last call succeeded.")
-    UNAVAILABLE = word("UNAVAILABLE", "Its last call failed.")
+    UNKNOWN = value("UNKNOWN", "The gateway has not called the registry yet.")
+    AVAILABLE = value("AVAILABLE", "The last call succeeded.")
+    UNAVAILABLE = value("UNAVAILABLE", "The last call failed.")
 
 
-@strawberry.enum(description="Whether calls to a registry go through.")
+@strawberry.enum(description="The state of the circuit breaker in front of a registry.")
 class CircuitState(Enum):
-    CLOSED = word("CLOSED", "They go through.")
-    OPEN = word("OPEN", "It kept failing, and is left alone for a while.")
-    HALF_OPEN = word("HALF_OPEN", "One call at a time tries whether it is back.")
+    CLOSED = value("CLOSED", "The gateway sends calls to the registry as usual.")
+    OPEN = value("OPEN", "The registry failed repeatedly. The gateway sends no calls until a pause is over.")
+    HALF_OPEN = value("HALF_OPEN", "The pause is over. The gateway sends one call at a time to test the registry.")
 
 
-@strawberry.enum(description="How much of a registry a list stands on.")
+@strawberry.enum(description="How much of a registry a list covers.")
 class CoverageState(Enum):
-    COMPLETE = word("COMPLETE", "All of it, as of now.")
-    STALE = word("STALE", "All of it, as of `age` seconds ago: older than wanted, and not renewed yet.")
-    PARTIAL = word("PARTIAL", "A part of it: `error` says what failed, or the scan stopped at its bound.")
-    UNAVAILABLE = word("UNAVAILABLE", "Nothing of it: `error` says why.")
+    COMPLETE = value("COMPLETE", "The whole list, from fresh responses.")
+    STALE = value("STALE", "The whole list, partly from cached responses past their lifetime. See `age`.")
+    PARTIAL = value(
+        "PARTIAL", "A part of the list: a call failed (see `error`), or the gateway reached its limit of rows to read."
+    )
+    UNAVAILABLE = value("UNAVAILABLE", "Nothing of the list, because every call failed. See `error`.")

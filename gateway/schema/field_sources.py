@@ -1,4 +1,7 @@
-"""Which registries supply a field and where a filter is applied: read off the registries' tables, for descriptions."""
+"""Additions to descriptions: the kinds of registry that supply a field, and where each filter is applied.
+
+Both are derived from the tables of the kinds.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,21 +19,21 @@ ENTITIES = (Model, ModelVersion, Algorithm, AlgorithmVersion)
 FILTERS = {"Model": ModelFilter, "ModelVersion": ModelVersionFilter, "Algorithm": AlgorithmFilter}
 
 
-def supplied(kind: Kind, entity: str) -> set[str]:
-    """The fields of an entity that some call of a kind supplies."""
-    shapes = [part.shape for call in kind.calls for part in call.parts]
-    shapes += [call.rows.shape for stream in kind.streams if (call := stream.call).rows and call.rows.shape]
+def supplied_fields(kind: Kind, entity: str) -> set[str]:
+    """Return the fields of an entity that at least one call of a kind supplies."""
+    layouts = [part.shape for call in kind.calls for part in call.parts]
+    layouts += [call.rows.shape for stream in kind.streams if (call := stream.call).rows and call.rows.shape]
     return {
         name
-        for shape in shapes
-        if shape.entity == entity
-        for name, field in shape.fields.items()
+        for layout in layouts
+        if layout.entity == entity
+        for name, field in layout.fields.items()
         if field is not ABSENT
     }
 
 
-def lists(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, Iterable[str]]]:
-    """The lists of an entity: the call, the form of its rows, and what its parameters fix already."""
+def list_calls(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, Iterable[str]]]:
+    """Yield the calls that list an entity, each with the layout of its rows and the fields that all rows share."""
     for stream in kind.streams:
         if stream.entity == entity and stream.call.rows is not None and stream.call.rows.shape is not None:
             yield stream.call, stream.call.rows.shape, stream.facts
@@ -41,30 +44,35 @@ def lists(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, Iterabl
                 yield call, field.shape, ()
 
 
-def applied(kind: Kind, entity: str, name: str) -> str:
-    """Where a kind of registry has a filter applied."""
+def filter_note(kind: Kind, entity: str, name: str) -> str | None:
+    """Return a sentence that says where a filter is applied for a kind of registry.
+
+    None if the value is fixed for each list, so that the filter only chooses lists.
+    """
     test = TESTS[entity][name]
     if all(never_supplied(kind, entity, path) for path in test.paths):
-        return "never matches"
-    here = [(call, shape) for call, shape, facts in lists(kind, entity) if name not in facts]
-    if all(name in call.filters for call, _ in here):
-        return "filters itself"
+        return f"Never matches {kind.title}, which does not supply this information."
+    calls = [(call, layout) for call, layout, shared in list_calls(kind, entity) if name not in shared]
+    if not calls:
+        return None
+    if all(name in call.filters for call, _ in calls):
+        return f"{kind.title} applies this filter itself."
     needs = needed_fields((test,))
-    if all(row_supplies(kind, shape, ask, below) for _, shape in here for ask, below in needs.items()):
-        return "is filtered by the gateway, over the rows read"
-    return "is filtered by the gateway, with a further call for some rows read"
+    if all(row_supplies(kind, layout, request, below) for _, layout in calls for request, below in needs.items()):
+        return f"For {kind.title}, the gateway filters the rows that it reads."
+    return f"For {kind.title}, the gateway filters the rows that it reads and needs another upstream call for some."
 
 
-def describe() -> None:
-    """Add to descriptions which registries supply a field, and where a filter is applied."""
+def add_to_descriptions() -> None:
+    """Append to the descriptions which kinds supply a field and where a filter is applied."""
     for entity in ENTITIES:
-        by_kind = {kind.title: supplied(kind, entity.__name__) for kind in KINDS.values()}
+        by_kind = {kind.title: supplied_fields(kind, entity.__name__) for kind in KINDS.values()}
         for field in get_object_definition(entity, strict=True).fields:
             titles = [title for title, names in by_kind.items() if field.python_name in names]
             if titles and len(titles) < len(by_kind):
-                field.description = f"{field.description} Supplied by {' and '.join(titles)} only."
+                field.description = f"{field.description} Supplied only by {' and '.join(titles)}; null otherwise."
     for name, filters in FILTERS.items():
         for field in get_object_definition(filters, strict=True).fields:
             if field.python_name not in REGISTRY_FILTERS:
-                said = [f"{kind.title} {applied(kind, name, field.python_name)}" for kind in KINDS.values()]
-                field.description = f"{field.description} {'; '.join(said)}."
+                notes = [filter_note(kind, name, field.python_name) for kind in KINDS.values()]
+                field.description = " ".join([str(field.description), *filter(None, notes)])

@@ -1,4 +1,7 @@
-"""How fields of the graph are declared: a description each, and no resolver where a record holds the value."""
+"""How the schema's fields are declared and read.
+
+Each declaration has a description. A field needs no resolver if the record holds its value.
+"""
 
 from typing import Any
 
@@ -9,25 +12,25 @@ from gateway.execution.selection import current_request
 
 
 def field(text: str, *directives: object) -> Any:
-    """A field whose value the record holds under the field's own name."""
+    """Declare a field that the record holds under the field's own name."""
     return strawberry.field(description=text, directives=directives)
 
 
 def volatile_field(text: str) -> Any:
-    """As `field`, for a value that changes while the answers that it is made of stay the same."""
+    """Declare a field as `field` does, for a value that can change while the upstream responses stay the same."""
     return strawberry.field(description=text, metadata={VOLATILE: True})
 
 
 def input_field(text: str, **options: Any) -> Any:
-    """A field of an input object, which may be left out when its type is nullable."""
+    """Declare an optional field of an input type."""
     return strawberry.field(description=text, default=None, **options)
 
 
 def field_with_arguments(text: str, *directives: object) -> Any:
-    """Declares a field with arguments, by a resolver that returns what is `resolve_from_record`."""
+    """Declare a field with arguments. Decorates a resolver that returns `resolve_from_record`."""
     return strawberry.field(description=text, directives=directives, metadata={FROM_RECORD: True})
 
 
 def resolve_from_record(record: Any, info: strawberry.Info[Any, Any]) -> Any:
-    """The value of a field with arguments, which the record holds under the field and its arguments."""
+    """Return the value that a record holds for a field and its arguments."""
     return read_record(record, current_request(info).key)

@@ -1,4 +1,4 @@
-"""What lists can be asked for: filters and orders. Each filter's description says where it is applied."""
+"""The input types of lists: filters and orders."""
 
 from enum import Enum
 
@@ -12,89 +12,102 @@ from gateway.schema.enums import (
     Readiness,
     RegistryKind,
     SourceType,
-    word,
+    value,
 )
 from gateway.schema.fields import field, input_field
 from gateway.schema.scalars import DateTime
 
+REGISTRIES = "Only objects of the registries with these configured names."
+KINDS = "Only objects of registries of these kinds."
+NAME_CONTAINS = "The name contains this text. Ignores case."
+NAME_EQUALS = "The name is exactly this text. Case-sensitive."
 
-@strawberry.input(description="A label to look for.")
+
+@strawberry.input(description="A label that an object must have.")
 class LabelFilter:
-    key: str = field("Exactly this key; for registries with plain tags, the tag.")
-    value: str | None = input_field("Exactly this value; any, if it is left out.")
+    key: str = field("The key of the label. In registries that have tags instead of labels, the tag.")
+    value: str | None = input_field("The value of the label. Omit it to match any value.")
 
 
-@strawberry.input(description="A range of time.")
+@strawberry.input(description="A range of time. Omit one end to leave the range open.")
 class TimeRange:
-    from_: DateTime | None = input_field("The first moment of it.", name="from")
-    to: DateTime | None = input_field("The first moment after it.")
+    from_: DateTime | None = input_field("The start of the range, inclusive.", name="from")
+    to: DateTime | None = input_field("The end of the range, exclusive.")
 
 
-@strawberry.input(description="Which models to list: those that pass every filter that is given.")
+@strawberry.input(description="Filters for models. A model must match all filters that are set.")
 class ModelFilter:
-    registries: list[str] | None = input_field("Only these registries, by their configured names.")
-    kinds: list[RegistryKind] | None = input_field("Only registries of these kinds.")
-    ownership: Ownership | None = input_field("Whose they are: decides which lists are read.")
+    registries: list[str] | None = input_field(REGISTRIES)
+    kinds: list[RegistryKind] | None = input_field(KINDS)
+    ownership: Ownership | None = input_field(
+        "The model has this ownership. The gateway reads only the lists that can contain such models."
+    )
     search: str | None = input_field(
-        "Text that is part of the name, domain, task, or a label's key or value, in any case."
+        "The name, the domain, the task, or the key or value of a label contains this text. Ignores case."
     )
-    name_contains: str | None = input_field("Text that is part of the name, in any case.")
-    name_equals: str | None = input_field("Exactly this name.")
-    type: str | None = input_field("Exactly this type.")
-    domain: str | None = input_field("Exactly this domain.")
-    task: str | None = input_field("Exactly this task.")
-    origin: str | None = input_field("Exactly this origin.")
-    provider: str | None = input_field("Exactly this provider, such as pai or huggingface.")
-    workspace_id: strawberry.ID | None = input_field("In this workspace.")
-    label: LabelFilter | None = input_field("With this label.")
-    owner: strawberry.ID | None = input_field("Owned by the user of this id.")
+    name_contains: str | None = input_field(NAME_CONTAINS)
+    name_equals: str | None = input_field(NAME_EQUALS)
+    type: str | None = input_field("The type is exactly this text.")
+    domain: str | None = input_field("The domain is exactly this text.")
+    task: str | None = input_field("The task is exactly this text.")
+    origin: str | None = input_field("The origin is exactly this text.")
+    provider: str | None = input_field("The provider is exactly this text, such as `pai` or `huggingface`.")
+    workspace_id: strawberry.ID | None = input_field("The model belongs to the workspace with this id.")
+    label: LabelFilter | None = input_field("The model has this label.")
+    owner: strawberry.ID | None = input_field("The model belongs to the user with this id.")
     created_at: TimeRange | None = input_field(
-        "Created in this range. In the order of creation, lists that come sorted are read no further than it reaches."
+        "The model was created in this range. "
+        "In lists sorted by creation time, the gateway stops reading at the end of the range."
     )
-    updated_at: TimeRange | None = input_field("Last changed in this range.")
-    framework: ModelFramework | None = input_field("Whose latest version has this framework.")
-    format: ModelFormat | None = input_field("Whose latest version has this format.")
-    readiness: Readiness | None = input_field("Whose latest version is this ready.")
-    approval: Approval | None = input_field("Whose latest version is approved or not.")
+    updated_at: TimeRange | None = input_field("The model was last changed in this range.")
+    framework: ModelFramework | None = input_field("The latest version has this framework.")
+    format: ModelFormat | None = input_field("The latest version has this format.")
+    readiness: Readiness | None = input_field("The latest version has this readiness.")
+    approval: Approval | None = input_field("The latest version has this approval.")
 
 
-@strawberry.input(description="Which versions to list: those that pass every filter that is given.")
+@strawberry.input(description="Filters for model versions. A version must match all filters that are set.")
 class ModelVersionFilter:
-    format: ModelFormat | None = input_field("With this format.")
-    framework: ModelFramework | None = input_field("With this framework.")
-    source_type: SourceType | None = input_field("From this kind of source.")
-    approval: Approval | None = input_field("Approved or not.")
-    readiness: Readiness | None = input_field("This ready.")
-    label: LabelFilter | None = input_field("With this label.")
+    format: ModelFormat | None = input_field("The version has this format.")
+    framework: ModelFramework | None = input_field("The version has this framework.")
+    source_type: SourceType | None = input_field("The version has this type of source.")
+    approval: Approval | None = input_field("The version has this approval.")
+    readiness: Readiness | None = input_field("The version has this readiness.")
+    label: LabelFilter | None = input_field("The version has this label.")
 
 
-@strawberry.input(description="Which algorithms to list: those that pass every filter that is given.")
+@strawberry.input(description="Filters for algorithms. An algorithm must match all filters that are set.")
 class AlgorithmFilter:
-    registries: list[str] | None = input_field("Only these registries, by their configured names.")
-    kinds: list[RegistryKind] | None = input_field("Only registries of these kinds.")
-    name_contains: str | None = input_field("Text that is part of the name, in any case.")
-    name_equals: str | None = input_field("Exactly this name.")
-    provider: str | None = input_field("Exactly this provider, such as pai.")
-    workspace_id: strawberry.ID | None = input_field("In this workspace.")
+    registries: list[str] | None = input_field(REGISTRIES)
+    kinds: list[RegistryKind] | None = input_field(KINDS)
+    name_contains: str | None = input_field(NAME_CONTAINS)
+    name_equals: str | None = input_field(NAME_EQUALS)
+    provider: str | None = input_field("The provider is exactly this text, such as `pai`.")
+    workspace_id: strawberry.ID | None = input_field("The algorithm belongs to the workspace with this id.")
 
 
-@strawberry.enum(description="What models are sorted by. Rows without a value stand last; ties are sorted by id.")
+@strawberry.enum(
+    description="The field to sort models by. Models without a value come last. Models with the same value are "
+    "sorted by id."
+)
 class ModelOrderField(Enum):
-    CREATED_AT = word("CREATED_AT", "When they were created. Qianfan's list of platform models does not tell.")
-    UPDATED_AT = word("UPDATED_AT", "When they were last changed. Qianfan's list of own models (v1) does not tell.")
-    NAME = word("NAME", "Their name, by code points.")
+    CREATED_AT = value("CREATED_AT", "The creation time. The Qianfan list of platform models does not contain it.")
+    UPDATED_AT = value(
+        "UPDATED_AT", "The time of the last change. The Qianfan v1 list of your own models does not contain it."
+    )
+    NAME = value("NAME", "The name, compared by Unicode code points.")
 
 
-@strawberry.enum(description="Rising or falling.")
+@strawberry.enum(description="The direction of a sort order.")
 class OrderDirection(Enum):
-    ASC = word("ASC", "Rising: oldest first, A to Z.")
-    DESC = word("DESC", "Falling: newest first, Z to A.")
+    ASC = value("ASC", "Ascending: oldest first, A to Z.")
+    DESC = value("DESC", "Descending: newest first, Z to A.")
 
 
 @strawberry.input(
-    description="In what order to list. Only the order of creation is known to registries; for others, and for lists "
-    "that come in no order, rows are read up to a bound and sorted by the gateway."
+    description="How to sort models. Registries can sort by creation time only. For other fields, and for lists that a "
+    "registry returns unsorted, the gateway reads rows up to a limit and sorts them itself."
 )
 class ModelOrder:
-    field: ModelOrderField = strawberry.field(description="What to sort by.")
-    direction: OrderDirection = strawberry.field(description="Rising or falling.")
+    field: ModelOrderField = strawberry.field(description="The field to sort by.")
+    direction: OrderDirection = strawberry.field(description="The direction to sort in.")

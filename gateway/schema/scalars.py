@@ -1,4 +1,4 @@
-"""The graph's own scalars: times, whole numbers of 64 bits, free JSON."""
+"""The scalars of the schema: times, 64-bit integers, free JSON, and those of Federation."""
 
 import re
 from datetime import datetime
@@ -20,34 +20,35 @@ ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 
 def parse_time(value: Any) -> str:
-    """A time with a zone, as text. Raises ValueError for anything else."""
+    """Validate ISO 8601 text with a time zone and return it unchanged. Raises ValueError for other values."""
     if not isinstance(value, str) or not ISO_8601.fullmatch(value):
-        raise ValueError("A DateTime is ISO 8601 text with a zone, such as 2024-05-20T08:30:45Z.")
+        raise ValueError("A DateTime must be ISO 8601 text with a time zone, such as 2024-05-20T08:30:45Z.")
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError("There is no such DateTime in the calendar or on the clock.") from None
+        raise ValueError("The DateTime does not exist: the date or the time of day is out of range.") from None
     return value
 
 
 def parse_long(value: Any) -> int:
-    """A whole number of 64 bits. Raises ValueError for anything else."""
+    """Validate a signed 64-bit integer. Raises ValueError for other values."""
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-        raise ValueError("A Long is a whole number of at most 64 bits.")
+        raise ValueError("A Long must be a whole number of at most 64 bits.")
     return value
 
 
 SCALARS: dict[object, Any] = {
     DateTime: strawberry.scalar(
         name="DateTime",
-        description="A moment as ISO 8601 text in UTC, such as 2024-05-20T08:30:45Z; fractions where they are known.",
+        description="An instant as ISO 8601 text, such as `2024-05-20T08:30:45Z`. Responses are in UTC, with fractions "
+        "of a second if the registry supplies them. Inputs need a time zone.",
         serialize=unchanged,
         parse_value=parse_time,
         specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
     ),
     Long: strawberry.scalar(
         name="Long",
-        description="A whole number of up to 64 bits, for counts that exceed Int.",
+        description="A signed 64-bit integer, for numbers that exceed `Int`.",
         serialize=unchanged,
         parse_value=parse_long,
     ),
@@ -56,15 +57,15 @@ SCALARS: dict[object, Any] = {
 FEDERATION_SCALARS: dict[object, Any] = {
     FederationAny: strawberry.scalar(
         name="_Any",
-        description="A reference to an object: an object with its __typename and the fields of one of its keys.",
+        description="A reference to an entity: an object with `__typename` and the fields of one of the entity's keys.",
         serialize=lambda value: value,
         parse_value=lambda value: value,
     ),
     FieldSet: strawberry.scalar(
         name="federation__FieldSet",
-        description="Fields of a type, written as a selection.",
+        description="A set of fields of a type, written as a selection.",
         serialize=lambda value: value,
         parse_value=str,
     ),
 }
-"""Federation's scalars as its specification names them."""
+"""The scalars of Federation under the names of its specification."""

@@ -1,4 +1,4 @@
-"""The published schema: the queries as they are declared."""
+"""The published schema: the query root type, and the executable schema with its SDL."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -14,8 +14,8 @@ from gateway.catalog.lists import DEFAULT_SIZE
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_metadata import read_record
 from gateway.execution.operation_plan import resolve_root_field
-from gateway.schema import field_sources as suppliers
-from gateway.schema.directives import CALL, FEDERATION, PAGE, defined
+from gateway.schema import field_sources
+from gateway.schema.directives import CALL, FEDERATION, PAGE, with_definitions
 from gateway.schema.inputs import AlgorithmFilter, ModelFilter, ModelOrder
 from gateway.schema.scalars import FEDERATION_SCALARS, SCALARS, FederationAny
 from gateway.schema.subscription import Subscription
@@ -36,41 +36,45 @@ from gateway.schema.types import (
 )
 from gateway.schema.values import Registry
 
-IDS = Annotated[list[strawberry.ID], strawberry.argument(description="Global ids, at most 100.")]
+IDS = Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 global ids.")]
 REPRESENTATIONS = Annotated[
     list[FederationAny],
-    strawberry.argument(description="References by type and key, at most 2000; each fails or succeeds alone."),
+    strawberry.argument(description="At most 2,000 references by type and key. Each one succeeds or fails on its own."),
 ]
 
+NULL = "Null if it does not exist, or with an error if its registry fails."
 
-@strawberry.type(description="Everything that can be asked.")
+
+@strawberry.type(description="The root of all queries.")
 class Query:
-    @strawberry.field(description="The object of a global id; null when there is none.", directives=[CALL])
+    @strawberry.field(description=f"The object with a global id. {NULL}", directives=[CALL])
     async def node(self, info: Info, id: ID) -> Node | None:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The objects of several global ids, in their order; null where there is none.")
+    @strawberry.field(
+        description="The objects with several global ids, in the order of the ids. Null for ids without an object."
+    )
     async def nodes(self, info: Info, ids: IDS) -> list[Node | None]:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The model of a global id; null when there is none.", directives=[CALL])
+    @strawberry.field(description=f"The model with a global id. {NULL}", directives=[CALL])
     async def model(self, info: Info, id: ID) -> Model | None:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The model version of a global id; null when there is none.", directives=[CALL])
+    @strawberry.field(description=f"The model version with a global id. {NULL}", directives=[CALL])
     async def model_version(self, info: Info, id: ID) -> ModelVersion | None:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The algorithm of a global id; null when there is none.", directives=[CALL])
+    @strawberry.field(description=f"The algorithm with a global id. {NULL}", directives=[CALL])
     async def algorithm(self, info: Info, id: ID) -> Algorithm | None:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The algorithm version of a global id; null when there is none.", directives=[CALL])
+    @strawberry.field(description=f"The algorithm version with a global id. {NULL}", directives=[CALL])
     async def algorithm_version(self, info: Info, id: ID) -> AlgorithmVersion | None:
         return await resolve_root_field(info)
 
     @strawberry.field(
-        description="The models of all registries as one list; newest first, if no other order is asked for.",
+        description="The models of all registries, merged into one list. Newest first by default.",
         directives=[CALL, PAGE],
     )
     async def models(
@@ -78,13 +82,16 @@ class Query:
         info: Info,
         first: FIRST = DEFAULT_SIZE,
         after: AFTER = None,
-        filter: Annotated[ModelFilter | None, strawberry.argument(description="Which models.")] = None,
-        order_by: Annotated[ModelOrder | None, strawberry.argument(description="In what order.")] = None,
+        filter: Annotated[
+            ModelFilter | None, strawberry.argument(description="Return only the models that match.")
+        ] = None,
+        order_by: Annotated[ModelOrder | None, strawberry.argument(description="How to sort the models.")] = None,
     ) -> ModelConnection | None:
         return await resolve_root_field(info)
 
     @strawberry.field(
-        description="The algorithms of all registries as one list, newest first; those without a creation time last.",
+        description="The algorithms of all registries, merged into one list. Newest first, those without a creation "
+        "time last.",
         directives=[CALL, PAGE],
     )
     async def algorithms(
@@ -92,29 +99,32 @@ class Query:
         info: Info,
         first: FIRST = DEFAULT_SIZE,
         after: AFTER = None,
-        filter: Annotated[AlgorithmFilter | None, strawberry.argument(description="Which algorithms.")] = None,
+        filter: Annotated[
+            AlgorithmFilter | None, strawberry.argument(description="Return only the algorithms that match.")
+        ] = None,
     ) -> AlgorithmConnection | None:
         return await resolve_root_field(info)
 
-    @strawberry.field(description="The configured registries. Asking them makes no upstream call.")
+    @strawberry.field(description="The configured registries. Needs no upstream call.")
     async def registries(self, info: Info) -> list[Registry]:
         return await resolve_root_field(info)
 
-    @strawberry.field(name="_service", description="This graph as a part of a supergraph. Asking it makes no call.")
+    @strawberry.field(name="_service", description="This graph as a subgraph of a supergraph. Needs no upstream call.")
     def service(self) -> Service:
-        said: Any = {"sdl": printed()}
-        return said
+        record: Any = {"sdl": printed()}
+        return record
 
     @strawberry.field(
         name="_entities",
-        description="The objects that other subgraphs refer to, in their order; null where there is none.",
+        description="The objects that other subgraphs refer to, in the order of the references. Null for references "
+        "without an object.",
     )
     async def entities(self, info: Info, representations: REPRESENTATIONS) -> list[Entity | None]:
         return await resolve_root_field(info)
 
 
 class Prepared(SchemaExtension):
-    """Gives the executor the document that was read before: it neither parses nor validates."""
+    """Supplies the document that the pipeline has already parsed and validated."""
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.graphql_document = self.execution_context.context.document
@@ -123,14 +133,14 @@ class Prepared(SchemaExtension):
 
 
 class Schema(strawberry.federation.Schema):
-    """The schema, with every error either meant for the caller or masked."""
+    """The schema. Every error in a result has a code and either a message for the caller or a masked one."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         for error in errors:
             assign_error_code(error)
 
 
-suppliers.describe()
+field_sources.add_to_descriptions()
 
 SCHEMA = Schema(
     Query,
@@ -145,10 +155,10 @@ SCHEMA = Schema(
 )
 
 CORE = SCHEMA._schema
-"""The schema as graphql-core knows it."""
+"""The schema as a graphql-core object."""
 
 
 @cache
 def printed() -> str:
-    """The schema in SDL, for composers of supergraphs as well as for tools that know nothing of Federation."""
-    return defined(SCHEMA.as_str(), CORE)
+    """Return the schema in SDL, complete for composers and for tools without support for Federation."""
+    return with_definitions(SCHEMA.as_str(), CORE)

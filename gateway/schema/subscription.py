@@ -1,4 +1,4 @@
-"""What can be watched, and how each watcher is told what it asked for."""
+"""The subscription root type."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,12 +15,13 @@ from gateway.schema.directives import CALL
 from gateway.schema.types import ID, Info, ModelVersion
 
 
-@strawberry.type(description="Everything that can be watched.")
+@strawberry.type(description="The root of all subscriptions.")
 class Subscription:
     @strawberry.subscription(
         description=(
-            "The version of a global id, at once and whenever it changes, until it is ready, failed, approved or"
-            " rejected; null when there is none, or no longer. Only the newest state is kept for a slow client."
+            "A model version: its state at the start, and again after each change. Ends when the version becomes ready,"
+            " failed, approved or rejected. Null if the version does not exist or was deleted."
+            " A client that reads slowly skips intermediate states."
         ),
         directives=[CALL],
     )
@@ -34,9 +35,9 @@ class Subscription:
 async def states(
     context: SubscriptionContext, id: str, bound: BoundOperation, key: str, looks: AsyncGenerator[Look, None]
 ) -> AsyncGenerator[Any, None]:
-    """The states of a version as this client asked for them; a failure is the last of them.
+    """Yield the record of a version for each state that the poller reports; a failure is the last item.
 
-    Each is told by an operation of its own, so that who may no longer see the version is told no more of it.
+    Each state is read by a new operation, so that a caller who loses access to the version receives no more of it.
     """
     try:
         async with aclosing(looks):

@@ -1,7 +1,7 @@
-"""The graph's entities and their connections.
+"""The entities of the schema and their connections.
 
-The classes only declare the schema: at run time a value is a record (`gateway.catalog.operation.Record`), from which
-fields are read by name. Reading what was not fetched raises, so that no field can lie.
+The classes only declare the schema. At run time, a value is a record, from which fields are read by name. Reading a
+field that was not fetched raises KeyError, so that a missing value never appears as null.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -20,149 +20,196 @@ from gateway.schema.values import AlgorithmSpec, Coverage, Evaluation, Label, Ow
 
 Info = strawberry.Info[Any, Any]
 
-RAW = "The object as the registry sent it, verbatim, in the call that this query needed; lists may hold less of it."
-EXTRA = "What the registry says of it beyond the fields of this graph, under the registry's own names."
-ENTRY = "Qianfan has no such object: it is put together from the parts of the catalogue that make one entry."
-ID = Annotated[strawberry.ID, strawberry.argument(description="A global id, as this graph gave it out.")]
-FIRST = Annotated[int, strawberry.argument(description="How many rows, 1 to 100.")]
-AFTER = Annotated[str | None, strawberry.argument(description="The cursor after which to go on.")]
-NAME = Annotated[str, strawberry.argument(description="Exactly this name.")]
+# Descriptions that several types share
+
+GLOBAL_ID = "The global id: the name of the registry, the type, and the native ids. Unique in this graph."
+REGISTRY = "The registry that contains the object."
+REGISTRY_NAME = "The configured name of the registry that contains the object."
+CREATED_AT = "The time at which the object was created."
+UPDATED_AT = "The time at which the object was last changed."
+RAW = (
+    "The object exactly as the registry sent it, from the call that this query needed. "
+    "A list may send fewer properties than a call for a single object. Requires the role `raw`."
+)
+RAW_ENTRY = f"{RAW} Qianfan has no such object: the gateway combines the parts of the catalog that belong to one entry."
+EXTRA = "Properties that the registry sent and that no other field represents, under the registry's own names."
+LATEST_VERSION = "The newest version. Null if there are no versions. May need an upstream call for each object."
+VERSION = "The version with this name. Null if there is none. May need an upstream call for each object."
+VERSIONS = (
+    "The versions, newest first. If the registry does not list creation times, the versions are sorted by id. "
+    "May need an upstream call for each object."
+)
+NODE = "The object."
+CURSOR = "The cursor of this edge. Pass it as `after` to continue behind the object."
+EDGES = "The objects of this page with their cursors."
+NODES = "The objects of this page."
+PAGE_INFO = "Whether further pages exist, and the cursors to reach them."
+TOTAL_COUNT = "The number of objects on all pages. Null unless every registry in the list supplies an exact count."
+COVERAGE = "How complete and how fresh the list is, for each registry."
+
+ID = Annotated[strawberry.ID, strawberry.argument(description="A global id from this graph.")]
+FIRST = Annotated[int, strawberry.argument(description="The number of objects to return, from 1 to 100.")]
+AFTER = Annotated[
+    str | None,
+    strawberry.argument(
+        description="The cursor to continue after, such as the `endCursor` of the previous page. "
+        "Valid only with the same filter and order."
+    ),
+]
+NAME = Annotated[str, strawberry.argument(description="The exact name of the version.")]
 
 
-@strawberry.interface(description="An object with an id that `node` finds again.")
+@strawberry.interface(description="An object with a global id.")
 class Node:
-    id: strawberry.ID = field("Global id: the registry's name, the type, and the native keys.")
+    id: strawberry.ID = field(GLOBAL_ID)
 
     is_type_of: ClassVar[Any] = classmethod(is_of_named_type)
 
 
 @strawberry.federation.type(
-    description="A family of trained models under one name, in versions.",
-    keys=ENTITY_KEYS["Model"],
-    directives=[OBJECT],
+    description="A trained model under one name, with its versions.", keys=ENTITY_KEYS["Model"], directives=[OBJECT]
 )
 class Model(Node):
-    registry: Registry = field("The registry that holds it.")
-    registry_name: str = field("The configured name of that registry.")
-    native_id: strawberry.ID = field("Its id in the registry.")
-    name: str | None = field("Its name.")
-    description: str | None = field("What it is.")
-    documentation_url: str | None = field("Address of its documentation.")
-    ownership: Ownership | None = field("Whether it is the account's own or the platform's.")
-    provider: str | None = field("Who offers a platform model, such as pai or huggingface.")
-    origin: str | None = field("Where it was first published, such as ModelScope or HuggingFace.")
-    type: str | None = field("The kind of model: Checkpoint, LoRA, Endpoint; Text2Text, Text2Image and such.")
-    domain: str | None = field("Its field, such as nlp or cv.")
-    task: str | None = field("What it is for, such as text-classification.")
-    visibility: Visibility | None = field("Who may see it.")
-    labels: list[Label] | None = field("Its labels or tags.")
-    owner: Owner | None = field("Who owns it.")
-    workspace_id: strawberry.ID | None = field("The workspace that it is in.")
-    parameter_count: Long | None = field("How many parameters it has.")
-    created_at: DateTime | None = field("When it was created. Qianfan's list of platform models does not tell.")
-    updated_at: DateTime | None = field("When it was last changed.")
-    latest_version: "ModelVersion | None" = field("Its newest version; null when it has none.", CALL)
+    registry: Registry = field(REGISTRY)
+    registry_name: str = field(REGISTRY_NAME)
+    native_id: strawberry.ID = field("The id of the model in its registry.")
+    name: str | None = field("The name of the model.")
+    description: str | None = field("A description of the model.")
+    documentation_url: str | None = field("The URL of the model's documentation.")
+    ownership: Ownership | None = field("Whether the model belongs to your account or to the cloud platform.")
+    provider: str | None = field("The provider of a platform model, such as `pai` or `huggingface`.")
+    origin: str | None = field("The community that first published the model, such as `ModelScope` or `HuggingFace`.")
+    type: str | None = field(
+        "The type of the model, in the registry's own words: for example `Checkpoint` or `LoRA` in PAI, "
+        "`Text2Text` or `Text2Image` in Qianfan."
+    )
+    domain: str | None = field("The domain of the model, such as `nlp` or `cv`.")
+    task: str | None = field("The task of the model, such as `text-classification`.")
+    visibility: Visibility | None = field("Who can see the model.")
+    labels: list[Label] | None = field("The labels or tags of the model.")
+    owner: Owner | None = field("The owner of the model.")
+    workspace_id: strawberry.ID | None = field("The id of the workspace that the model belongs to.")
+    parameter_count: Long | None = field("The number of parameters of the model.")
+    created_at: DateTime | None = field(
+        f"{CREATED_AT} In lists of Qianfan platform models, needs an upstream call for each object."
+    )
+    updated_at: DateTime | None = field(UPDATED_AT)
+    latest_version: "ModelVersion | None" = field(LATEST_VERSION, CALL)
     extra: JSON | None = field(EXTRA, VENDOR)
     raw: JSON | None = field(RAW, VENDOR)
 
-    @field_with_arguments("The version of this name; null when there is none.", CALL)
+    @field_with_arguments(VERSION, CALL)
     def version(self, info: Info, name: NAME) -> "ModelVersion | None":
         return resolve_from_record(self, info)
 
-    @field_with_arguments("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
+    @field_with_arguments(VERSIONS, CALL, PAGE)
     def versions(
         self,
         info: Info,
         first: FIRST = DEFAULT_SIZE,
         after: AFTER = None,
-        filter: Annotated[ModelVersionFilter | None, strawberry.argument(description="Which versions.")] = None,
+        filter: Annotated[
+            ModelVersionFilter | None, strawberry.argument(description="Return only the versions that match.")
+        ] = None,
     ) -> "ModelVersionConnection | None":
         return resolve_from_record(self, info)
 
 
-@strawberry.type(description="An algorithm that a version was trained with.")
+@strawberry.type(description="The use of an algorithm to train a model version.")
 class Training:
-    method: str | None = field("Name of the training method, where the version has several.")
-    name: str | None = field("Name of the algorithm, as the version says it.")
-    provider: str | None = field("Who provides the algorithm, such as pai.")
-    version: str | None = field("Version of the algorithm, as the version says it.")
-    spec: AlgorithmSpec | None = field("The algorithm itself, where the version holds it inline.")
-    algorithm: "Algorithm | None" = field(
-        "The algorithm in its registry; null when none of that name is there. Costs a call to find it.", CALL
+    method: str | None = field("The training method. Null if the version has a single one.")
+    name: str | None = field("The name of the algorithm, as stored with the version.")
+    provider: str | None = field("The provider of the algorithm, such as `pai`.")
+    version: str | None = field("The version of the algorithm, as stored with the model version.")
+    spec: AlgorithmSpec | None = field(
+        "The specification of the algorithm. Null unless it is stored with the model version."
     )
-    algorithm_version: "AlgorithmVersion | None" = field("That version of the algorithm in its registry.", CALL)
+    algorithm: "Algorithm | None" = field(
+        "The algorithm in its registry. Null if the registry does not have it. Needs an upstream call to find it.", CALL
+    )
+    algorithm_version: "AlgorithmVersion | None" = field(
+        "The version of the algorithm in its registry. Null if the registry does not have it. "
+        "Needs an upstream call to find it.",
+        CALL,
+    )
 
 
 @strawberry.federation.type(
-    description="One version of a model: the files, and all that is known of them.",
+    description="One version of a model, with the location and the properties of its files.",
     keys=ENTITY_KEYS["ModelVersion"],
     directives=[OBJECT],
 )
 class ModelVersion(Node):
-    registry: Registry = field("The registry that holds it.")
-    registry_name: str = field("The configured name of that registry.")
-    native_id: strawberry.ID = field("Its id in the registry; its name where names are ids.")
-    name: str | None = field("Its name, such as 0.1.0.")
-    model: Model | None = field("The model that it is a version of.")
-    description: str | None = field("What is special about it.")
-    uri: str | None = field("Where its files are: an oss:// or http(s):// address.")
-    format: ModelFormat | None = field("The format of its files.")
-    format_name: str | None = field("The format in the registry's own word.")
-    framework: ModelFramework | None = field("The framework that it was made with.")
-    framework_name: str | None = field("The framework in the registry's own word.")
-    readiness: Readiness | None = field("Whether its files can be used.")
-    approval: Approval | None = field("Whether people approved it.")
-    source: VersionSource | None = field("Where it came from.")
-    trained_with: list[Training] | None = field("The algorithms that it was trained with.")
-    base_model: str | None = field("The model that it was made from.")
-    io_mode: str | None = field("How it is talked to: chat or completion.")
-    io_length: str | None = field("How much it takes and gives, in thousands of tokens, such as 7K+1K.")
-    input_schema: JSON | None = field("JSON schema of its input. Costs a call for each version.", CALL)
-    output_schema: JSON | None = field("JSON schema of its output. Costs a call for each version.", CALL)
-    license: str | None = field("Its license.")
-    copyright: str | None = field("Its copyright notice.")
-    deploy_targets: list[str] | None = field("Where it can be deployed, such as Public or Private.")
-    supported_operations: list[str] | None = field("What can be done with it, such as Deploy or Evaluation.")
-    metrics: JSON | None = field("Its metrics as the registry holds them.")
-    evaluations: list[Evaluation] | None = field("Its metrics by dataset, where they have the usual shape.")
-    options: JSON | None = field("Further options.")
-    training_spec: JSON | None = field("How it was trained, and can be trained further.")
-    inference_spec: JSON | None = field("How it is served.")
-    evaluation_spec: JSON | None = field("How it is evaluated.")
-    compression_spec: JSON | None = field("How it is compressed.")
-    distillation_spec: JSON | None = field("How it is distilled.")
-    properties: JSON | None = field("Further properties.")
-    labels: list[Label] | None = field("Its labels.")
-    owner: Owner | None = field("Who owns it.")
-    created_at: DateTime | None = field("When it was created.")
-    updated_at: DateTime | None = field("When it was last changed.")
+    registry: Registry = field(REGISTRY)
+    registry_name: str = field(REGISTRY_NAME)
+    native_id: strawberry.ID = field(
+        "The id of the version in its registry. In registries that identify versions by name, the name."
+    )
+    name: str | None = field("The name of the version, such as `0.1.0`.")
+    model: Model | None = field("The model that the version belongs to.")
+    description: str | None = field("A description of the version.")
+    uri: str | None = field("The location of the files, as an `oss://`, `http://` or `https://` address.")
+    format: ModelFormat | None = field("The format of the files.")
+    format_name: str | None = field("The registry's own name for the format.")
+    framework: ModelFramework | None = field("The framework of the version.")
+    framework_name: str | None = field("The registry's own name for the framework.")
+    readiness: Readiness | None = field("Whether the version is ready for use.")
+    approval: Approval | None = field("The result of the review of the version.")
+    source: VersionSource | None = field("How and where the version was created.")
+    trained_with: list[Training] | None = field("The algorithms that the version was trained with.")
+    base_model: str | None = field("The name of the model that the version was trained from.")
+    io_mode: str | None = field("The mode of interaction: chat or completion.")
+    io_length: str | None = field("The limits of input and output in thousands of tokens, such as `7K+1K`.")
+    input_schema: JSON | None = field("The JSON schema of the input. Needs an upstream call for each version.", CALL)
+    output_schema: JSON | None = field("The JSON schema of the output. Needs an upstream call for each version.", CALL)
+    license: str | None = field("The license of the version.")
+    copyright: str | None = field("The copyright notice of the version.")
+    deploy_targets: list[str] | None = field("The resource pools to deploy to, such as `Public` or `Private`.")
+    supported_operations: list[str] | None = field("The supported operations, such as `Deploy` or `Evaluation`.")
+    metrics: JSON | None = field("The metrics in the registry's own format.")
+    evaluations: list[Evaluation] | None = field(
+        "The metrics by dataset. Null if `metrics` does not have the registry's usual structure."
+    )
+    options: JSON | None = field("Further options, in the registry's own format.")
+    training_spec: JSON | None = field("How the version was trained and can be trained further.")
+    inference_spec: JSON | None = field("The configuration to serve the version.")
+    evaluation_spec: JSON | None = field("The configuration to evaluate the version.")
+    compression_spec: JSON | None = field("The configuration to compress the version.")
+    distillation_spec: JSON | None = field("The configuration to distill the version.")
+    properties: JSON | None = field("Further properties, in the registry's own format.")
+    labels: list[Label] | None = field("The labels of the version.")
+    owner: Owner | None = field("The owner of the version.")
+    created_at: DateTime | None = field(CREATED_AT)
+    updated_at: DateTime | None = field(UPDATED_AT)
     extra: JSON | None = field(EXTRA, VENDOR)
     raw: JSON | None = field(RAW, VENDOR)
 
 
 @strawberry.federation.type(
-    description="A training algorithm that models are made with.", keys=ENTITY_KEYS["Algorithm"], directives=[OBJECT]
+    description="A training algorithm, with its versions.", keys=ENTITY_KEYS["Algorithm"], directives=[OBJECT]
 )
 class Algorithm(Node):
-    registry: Registry = field("The registry that holds it.")
-    registry_name: str = field("The configured name of that registry.")
-    native_id: strawberry.ID = field("Its id in the registry.")
-    name: str | None = field("Its name; for Qianfan base model, train mode and parameter scale.")
-    display_name: str | None = field("Its name for people.")
-    description: str | None = field("What it does.")
-    provider: str | None = field("Who provides it, such as pai; null for the account's own.")
-    workspace_id: strawberry.ID | None = field("The workspace that it is in.")
-    owner: Owner | None = field("Who owns it.")
-    created_at: DateTime | None = field("When it was created.")
-    updated_at: DateTime | None = field("When it was last changed.")
-    latest_version: "AlgorithmVersion | None" = field("Its newest version; null when it has none.", CALL)
-    raw: JSON | None = field(f"{RAW} {ENTRY}", VENDOR)
+    registry: Registry = field(REGISTRY)
+    registry_name: str = field(REGISTRY_NAME)
+    native_id: strawberry.ID = field("The id of the algorithm in its registry.")
+    name: str | None = field(
+        "The name of the algorithm. In Qianfan, the base model, training mode and parameter scale, joined by `/`."
+    )
+    display_name: str | None = field("The name to display to users.")
+    description: str | None = field("A description of the algorithm.")
+    provider: str | None = field("The provider of the algorithm, such as `pai`. Null for algorithms of your account.")
+    workspace_id: strawberry.ID | None = field("The id of the workspace that the algorithm belongs to.")
+    owner: Owner | None = field("The owner of the algorithm.")
+    created_at: DateTime | None = field(CREATED_AT)
+    updated_at: DateTime | None = field(UPDATED_AT)
+    latest_version: "AlgorithmVersion | None" = field(LATEST_VERSION, CALL)
+    raw: JSON | None = field(RAW_ENTRY, VENDOR)
 
-    @field_with_arguments("The version of this name; null when there is none.", CALL)
+    @field_with_arguments(VERSION, CALL)
     def version(self, info: Info, name: NAME) -> "AlgorithmVersion | None":
         return resolve_from_record(self, info)
 
-    @field_with_arguments("Its versions, newest first; those whose list tells no time by id.", CALL, PAGE)
+    @field_with_arguments(VERSIONS, CALL, PAGE)
     def versions(
         self, info: Info, first: FIRST = DEFAULT_SIZE, after: AFTER = None
     ) -> "AlgorithmVersionConnection | None":
@@ -173,84 +220,84 @@ class Algorithm(Node):
     description="One version of an algorithm.", keys=ENTITY_KEYS["AlgorithmVersion"], directives=[OBJECT]
 )
 class AlgorithmVersion(Node):
-    registry: Registry = field("The registry that holds it.")
-    registry_name: str = field("The configured name of that registry.")
-    native_id: strawberry.ID = field("Its id in the registry.")
-    name: str | None = field("Its name, such as v0.0.1.")
-    algorithm: Algorithm | None = field("The algorithm that it is a version of.")
-    spec: AlgorithmSpec | None = field("How it is run. Costs a call for each version in PAI.", CALL)
-    owner: Owner | None = field("Who owns it.")
-    created_at: DateTime | None = field("When it was created.")
-    updated_at: DateTime | None = field("When it was last changed.")
-    raw: JSON | None = field(f"{RAW} {ENTRY}", VENDOR)
+    registry: Registry = field(REGISTRY)
+    registry_name: str = field(REGISTRY_NAME)
+    native_id: strawberry.ID = field("The id of the version in its registry.")
+    name: str | None = field("The name of the version, such as `v0.0.1`.")
+    algorithm: Algorithm | None = field("The algorithm that the version belongs to.")
+    spec: AlgorithmSpec | None = field("How the algorithm runs. In PAI, needs an upstream call for each version.", CALL)
+    owner: Owner | None = field("The owner of the version.")
+    created_at: DateTime | None = field(CREATED_AT)
+    updated_at: DateTime | None = field(UPDATED_AT)
+    raw: JSON | None = field(RAW_ENTRY, VENDOR)
 
 
-@strawberry.type(description="A row of a page of models.")
+@strawberry.type(description="A model in a list, with its cursor.")
 class ModelEdge:
-    node: Model = field("The object.")
-    cursor: str = field("Where the row stands in the list.")
+    node: Model = field(NODE)
+    cursor: str = field(CURSOR)
 
 
-@strawberry.type(description="A page of models, and how complete it is.", directives=[LIST])
+@strawberry.type(description="A page of models.", directives=[LIST])
 class ModelConnection:
-    edges: list[ModelEdge] = field("The rows with their cursors.")
-    nodes: list[Model] = field("The rows.")
-    page_info: PageInfo = field("Where the page stands.")
-    total_count: int | None = field("How many rows all pages have; null unless every registry counts exactly.")
-    coverage: list[Coverage] = field("How complete and how fresh each registry's share is.")
+    edges: list[ModelEdge] = field(EDGES)
+    nodes: list[Model] = field(NODES)
+    page_info: PageInfo = field(PAGE_INFO)
+    total_count: int | None = field(TOTAL_COUNT)
+    coverage: list[Coverage] = field(COVERAGE)
 
 
-@strawberry.type(description="A row of a page of versions.")
+@strawberry.type(description="A model version in a list, with its cursor.")
 class ModelVersionEdge:
-    node: ModelVersion = field("The object.")
-    cursor: str = field("Where the row stands in the list.")
+    node: ModelVersion = field(NODE)
+    cursor: str = field(CURSOR)
 
 
-@strawberry.type(description="A page of versions, and how complete it is.", directives=[LIST])
+@strawberry.type(description="A page of model versions.", directives=[LIST])
 class ModelVersionConnection:
-    edges: list[ModelVersionEdge] = field("The rows with their cursors.")
-    nodes: list[ModelVersion] = field("The rows.")
-    page_info: PageInfo = field("Where the page stands.")
-    total_count: int | None = field("How many rows all pages have; null unless every registry counts exactly.")
-    coverage: list[Coverage] = field("How complete and how fresh each registry's share is.")
+    edges: list[ModelVersionEdge] = field(EDGES)
+    nodes: list[ModelVersion] = field(NODES)
+    page_info: PageInfo = field(PAGE_INFO)
+    total_count: int | None = field(TOTAL_COUNT)
+    coverage: list[Coverage] = field(COVERAGE)
 
 
-@strawberry.type(description="A row of a page of algorithms.")
+@strawberry.type(description="An algorithm in a list, with its cursor.")
 class AlgorithmEdge:
-    node: Algorithm = field("The object.")
-    cursor: str = field("Where the row stands in the list.")
+    node: Algorithm = field(NODE)
+    cursor: str = field(CURSOR)
 
 
-@strawberry.type(description="A page of algorithms, and how complete it is.", directives=[LIST])
+@strawberry.type(description="A page of algorithms.", directives=[LIST])
 class AlgorithmConnection:
-    edges: list[AlgorithmEdge] = field("The rows with their cursors.")
-    nodes: list[Algorithm] = field("The rows.")
-    page_info: PageInfo = field("Where the page stands.")
-    total_count: int | None = field("How many rows all pages have; null unless every registry counts exactly.")
-    coverage: list[Coverage] = field("How complete and how fresh each registry's share is.")
+    edges: list[AlgorithmEdge] = field(EDGES)
+    nodes: list[Algorithm] = field(NODES)
+    page_info: PageInfo = field(PAGE_INFO)
+    total_count: int | None = field(TOTAL_COUNT)
+    coverage: list[Coverage] = field(COVERAGE)
 
 
-@strawberry.type(description="A row of a page of versions.")
+@strawberry.type(description="An algorithm version in a list, with its cursor.")
 class AlgorithmVersionEdge:
-    node: AlgorithmVersion = field("The object.")
-    cursor: str = field("Where the row stands in the list.")
+    node: AlgorithmVersion = field(NODE)
+    cursor: str = field(CURSOR)
 
 
-@strawberry.type(description="A page of versions, and how complete it is.", directives=[LIST])
+@strawberry.type(description="A page of algorithm versions.", directives=[LIST])
 class AlgorithmVersionConnection:
-    edges: list[AlgorithmVersionEdge] = field("The rows with their cursors.")
-    nodes: list[AlgorithmVersion] = field("The rows.")
-    page_info: PageInfo = field("Where the page stands.")
-    total_count: int | None = field("How many rows all pages have; null unless every registry counts exactly.")
-    coverage: list[Coverage] = field("How complete and how fresh each registry's share is.")
+    edges: list[AlgorithmVersionEdge] = field(EDGES)
+    nodes: list[AlgorithmVersion] = field(NODES)
+    page_info: PageInfo = field(PAGE_INFO)
+    total_count: int | None = field(TOTAL_COUNT)
+    coverage: list[Coverage] = field(COVERAGE)
 
 
 Entity = Annotated[
     Model | ModelVersion | Algorithm | AlgorithmVersion,
-    strawberry.union("_Entity", description="Whatever other subgraphs can refer to."),
+    strawberry.union("_Entity", description="The types that other subgraphs can refer to."),
 ]
 
 
-@strawberry.type(name="_Service", description="What composers of supergraphs want to know of this graph.")
+@strawberry.type(name="_Service", description="This graph as a subgraph of a supergraph.")
 class Service:
-    sdl: str = field("The schema, with the directives of Federation.")
+    sdl: str = field("The schema in SDL, with the directives of Apollo Federation.")

@@ -1,4 +1,4 @@
-"""The graph's value objects: what has no id of its own."""
+"""The value types of the schema: objects without an id of their own."""
 
 import strawberry
 
@@ -8,188 +8,198 @@ from gateway.schema.fields import field, volatile_field
 from gateway.schema.scalars import JSON, DateTime, Long
 
 
-@strawberry.type(description="A label: a key, with or without a value.")
+@strawberry.type(description="A label: a key and, in some registries, a value.")
 class Label:
-    key: str | None = field("The key; for registries with plain tags, the tag.")
-    value: str | None = field("The value; null where the registry has plain tags.")
+    key: str | None = field("The key of the label. In registries that have tags instead of labels, the tag.")
+    value: str | None = field("The value of the label. Null in registries that have tags instead of labels.")
 
 
-@strawberry.type(description="Who owns an object. Ids of people and accounts are text: they exceed 53 bits.")
+@strawberry.type(description="The user or account that owns an object. All ids are the registry's own.")
 class Owner:
-    native_id: strawberry.ID | None = field("The user: an id of the registry's, not of this graph.")
-    name: str | None = field("The user's name.")
-    account_id: strawberry.ID | None = field("The main account that the user belongs to.")
-    tenant_id: strawberry.ID | None = field("The tenant.")
+    native_id: strawberry.ID | None = field("The id of the user.")
+    name: str | None = field("The name of the user.")
+    account_id: strawberry.ID | None = field("The id of the main account that the user belongs to.")
+    tenant_id: strawberry.ID | None = field("The id of the tenant.")
 
 
-@strawberry.type(description="Where a model version came from.")
+@strawberry.type(description="How and where a model version was created. All ids are the registry's own.")
 class VersionSource:
-    type: SourceType | None = field("The kind of source.")
-    type_name: str | None = field("The registry's own word for the kind of source.")
-    native_id: strawberry.ID | None = field("Its id in the registry; free text for versions registered by hand.")
-    region: str | None = field("Region of the source.")
-    workspace_id: strawberry.ID | None = field("Workspace of the source.")
-    kind: str | None = field("What its id names, such as PipelineRun or ServiceJob.")
-    task_id: strawberry.ID | None = field("The training task (a job, in Qianfan's newer ids).")
-    task_name: str | None = field("Name of the training task.")
-    run_id: strawberry.ID | None = field("The run of the training task.")
-    iteration: Long | None = field("Which iteration of the task it was, from 1.")
-    details: JSON | None = field("All that the registry says of the source, as it says it.", VENDOR)
+    type: SourceType | None = field("The type of the source.")
+    type_name: str | None = field("The registry's own name for the type of the source.")
+    native_id: strawberry.ID | None = field(
+        "The id of the source. Free text for versions that a user registered manually."
+    )
+    region: str | None = field("The region of the source.")
+    workspace_id: strawberry.ID | None = field("The id of the workspace of the source.")
+    kind: str | None = field("The kind of object that `nativeId` identifies, such as `PipelineRun` or `ServiceJob`.")
+    task_id: strawberry.ID | None = field("The id of the training task. Newer Qianfan ids call it a job.")
+    task_name: str | None = field("The name of the training task.")
+    run_id: strawberry.ID | None = field("The id of the run of the training task.")
+    iteration: Long | None = field("The number of the iteration of the training task, from 1.")
+    details: JSON | None = field("All properties of the source, in the registry's own format.", VENDOR)
 
 
-@strawberry.type(description="A dataset that a version was evaluated on.")
+@strawberry.type(description="A dataset that a model version was evaluated on.")
 class Dataset:
-    native_id: strawberry.ID | None = field("Its id in the registry, where it is registered there.")
-    uri: str | None = field("Address of the data.")
+    native_id: strawberry.ID | None = field("The id of the dataset. Null if it is not registered in the registry.")
+    uri: str | None = field("The location of the data.")
 
 
-@strawberry.type(description="One measured value.")
+@strawberry.type(description="A measured value.")
 class Metric:
-    name: str = field("Name of the metric, such as cer.")
-    value: float | None = field("The number; null when the registry has no number here.")
+    name: str = field("The name of the metric, such as `cer`.")
+    value: float | None = field("The value of the metric. Null if the registry did not send a number.")
 
 
-@strawberry.type(description="Metrics of a version on one dataset.")
+@strawberry.type(description="The metrics of a model version on one dataset.")
 class Evaluation:
-    dataset: Dataset | None = field("What it was measured on.")
-    metrics: list[Metric] | None = field("The values.")
+    dataset: Dataset | None = field("The dataset of the evaluation.")
+    metrics: list[Metric] | None = field("The measured values.")
 
 
-@strawberry.type(description="What values a hyperparameter may have.")
+@strawberry.type(description="The values that a hyperparameter can have. Fields without a limit are null.")
 class HyperParameterRange:
     enum: list[str] | None = field("The allowed values, as text.")
-    minimum: str | None = field("The smallest value, as text, so that no digit is lost.")
-    maximum: str | None = field("The largest value, as text.")
-    exclusive_minimum: bool | None = field("Whether the smallest value itself is not allowed.")
-    exclusive_maximum: bool | None = field("Whether the largest value itself is not allowed.")
-    min_length: Long | None = field("Fewest characters.")
-    max_length: Long | None = field("Most characters.")
-    pattern: str | None = field("Regular expression that the text must match.")
-    multiple: bool | None = field("Whether several of the allowed values may be given at once.")
+    minimum: str | None = field("The minimum, as text to preserve all digits.")
+    maximum: str | None = field("The maximum, as text to preserve all digits.")
+    exclusive_minimum: bool | None = field("Whether the minimum itself is not allowed.")
+    exclusive_maximum: bool | None = field("Whether the maximum itself is not allowed.")
+    min_length: Long | None = field("The minimum number of characters.")
+    max_length: Long | None = field("The maximum number of characters.")
+    pattern: str | None = field("The regular expression that the value must match.")
+    multiple: bool | None = field("Whether you can choose several of the allowed values.")
 
 
 @strawberry.type(description="A hyperparameter of a training algorithm.")
 class HyperParameter:
     name: str | None = field("The name that the algorithm reads.")
-    display_name: str | None = field("The name for people.")
-    description: str | None = field("What it does.")
-    type: str | None = field("Its type in the registry's words, such as Int, Float, String.")
-    required: bool | None = field("Whether it must be given.")
-    default_value: str | None = field("The default, as text; lists as JSON text.")
-    range: HyperParameterRange | None = field("What is allowed.")
+    display_name: str | None = field("The name to display to users.")
+    description: str | None = field("A description of the hyperparameter.")
+    type: str | None = field("The type, in the registry's own words, such as `Int`, `Float` or `String`.")
+    required: bool | None = field("Whether the hyperparameter must be set.")
+    default_value: str | None = field("The default value, as text. Lists are JSON text.")
+    range: HyperParameterRange | None = field("The allowed values.")
 
 
 @strawberry.type(description="An input or output of a training algorithm.")
 class Channel:
-    name: str | None = field("Name of the channel.")
-    description: str | None = field("What goes through it.")
-    required: bool | None = field("Whether it must be connected.")
-    properties: JSON | None = field("Further properties.")
-    supported_channel_types: list[str] | None = field("What it can be connected to, such as oss.")
+    name: str | None = field("The name of the channel.")
+    description: str | None = field("A description of the data in the channel.")
+    required: bool | None = field("Whether the channel must be connected.")
+    properties: JSON | None = field("Further properties, in the registry's own format.")
+    supported_channel_types: list[str] | None = field("The types of storage that can be connected, such as `oss`.")
 
 
-@strawberry.type(description="How a metric is read from a training log.")
+@strawberry.type(description="How to extract a metric from a training log.")
 class MetricDefinition:
-    name: str | None = field("Name of the metric.")
-    regex: str | None = field("Regular expression with the value as its group.")
-    description: str | None = field("What it measures.")
+    name: str | None = field("The name of the metric.")
+    regex: str | None = field("The regular expression that finds the metric. Its group is the value.")
+    description: str | None = field("A description of the metric.")
 
 
-@strawberry.type(description="How one kind of progress is read from a training log.")
+@strawberry.type(description="How to extract one measure of progress from a training log.")
 class ProgressDefinition:
-    description: str | None = field("What it tells.")
-    regex: str | None = field("Regular expression of the value.")
+    description: str | None = field("A description of the measure.")
+    regex: str | None = field("The regular expression that finds the measure.")
 
 
-@strawberry.type(description="How progress is read from a training log.")
+@strawberry.type(description="How to extract the progress of a training from its log.")
 class ProgressDefinitions:
-    overall_progress: ProgressDefinition | None = field("How far the training is.")
-    remaining_time: ProgressDefinition | None = field("How long it will take.")
+    overall_progress: ProgressDefinition | None = field("How to find the share of the training that is done.")
+    remaining_time: ProgressDefinition | None = field("How to find the remaining time of the training.")
 
 
-@strawberry.type(description="How instances are shared out over the roles of a distributed training.")
+@strawberry.type(description="How to distribute instances over the roles of a distributed training.")
 class ResourcePolicy:
-    version: str | None = field("Version of the policy's format.")
-    value: str | None = field("The policy as the registry holds it: JSON text.")
-    rules: JSON | None = field("The policy decoded: a list of rules; null when it cannot be decoded.")
+    version: str | None = field("The version of the format of the policy.")
+    value: str | None = field("The policy as the registry stores it, as JSON text.")
+    rules: JSON | None = field("The rules of the policy, decoded from `value`. Null if `value` is not a list.")
 
 
-@strawberry.type(description="What a training runs on.")
+@strawberry.type(description="The compute resources of a training.")
 class ComputeResource:
-    policy: ResourcePolicy | None = field("How instances are shared out over roles.")
+    policy: ResourcePolicy | None = field("How to distribute instances over roles.")
 
 
 @strawberry.type(description="A requirement on the machines of a training.")
 class ResourceRequirement:
-    key: str | None = field("What is required, such as SupportedMachineTypes.")
-    operator: str | None = field("How the values count, such as in.")
-    values: list[str] | None = field("The values.")
+    key: str | None = field("The required property, such as `SupportedMachineTypes`.")
+    operator: str | None = field("How to compare the property with the values, such as `in`.")
+    values: list[str] | None = field("The values to compare with.")
 
 
-@strawberry.type(description="Where a training's code is.")
+@strawberry.type(description="The location of the code of a training.")
 class CodeDir:
-    location_type: str | None = field("The kind of place, such as OSS or NAS.")
-    location: JSON | None = field("The place; for OSS its bucket, key and endpoint.")
+    location_type: str | None = field("The type of storage, such as `OSS` or `NAS`.")
+    location: JSON | None = field("The location in the storage. For OSS: bucket, key and endpoint.")
 
 
-@strawberry.type(description="How an algorithm is run: image, command, parameters, channels, resources.")
+@strawberry.type(description="How an algorithm runs: image, command, hyperparameters, channels and resources.")
 class AlgorithmSpec:
-    image: str | None = field("Container image.")
-    command: list[str] | None = field("Start command.")
-    job_type: str | None = field("The kind of job, such as PyTorchJob or TFJob.")
-    hyper_parameters: list[HyperParameter] | None = field("Its hyperparameters.")
-    input_channels: list[Channel] | None = field("Its inputs.")
-    output_channels: list[Channel] | None = field("Its outputs.")
-    metric_definitions: list[MetricDefinition] | None = field("The metrics that its log tells.")
-    progress_definitions: ProgressDefinitions | None = field("The progress that its log tells.")
-    compute_resource: ComputeResource | None = field("What it runs on.")
-    resource_requirements: list[ResourceRequirement] | None = field("What its machines must be.")
-    supported_instance_types: list[str] | None = field("Machine types that it can run on.")
-    supports_distributed_training: bool | None = field("Whether it can run on several machines.")
-    code_dir: CodeDir | None = field("Where its code is.")
-    customization: JSON | None = field("What a caller may replace.")
+    image: str | None = field("The container image.")
+    command: list[str] | None = field("The start command.")
+    job_type: str | None = field("The type of job, such as `PyTorchJob` or `TFJob`.")
+    hyper_parameters: list[HyperParameter] | None = field("The hyperparameters.")
+    input_channels: list[Channel] | None = field("The input channels.")
+    output_channels: list[Channel] | None = field("The output channels.")
+    metric_definitions: list[MetricDefinition] | None = field("How to extract metrics from the training log.")
+    progress_definitions: ProgressDefinitions | None = field("How to extract the progress from the training log.")
+    compute_resource: ComputeResource | None = field("The compute resources.")
+    resource_requirements: list[ResourceRequirement] | None = field("The requirements on the machines.")
+    supported_instance_types: list[str] | None = field("The supported types of machine.")
+    supports_distributed_training: bool | None = field("Whether the algorithm can run on several machines.")
+    code_dir: CodeDir | None = field("The location of the code.")
+    customization: JSON | None = field("The parts of the specification that users can change.")
 
 
-@strawberry.type(description="Why a registry could not do its part.")
+@strawberry.type(description="A failed call to a registry.")
 class RegistryFailure:
-    code: str = field("Stable code, as in the extensions of an error.")
-    message: str = field("The failure in words.")
-    retryable: bool = field("Whether the same request may succeed later.")
-    retry_after: float | None = field("Seconds after which to try again, where the registry said so.")
-    request_id: str | None = field("The vendor's id of the failed request, for its support.")
+    code: str = field("The error code, the same as in the `extensions` of an error. Stable across releases.")
+    message: str = field("The message for people. May change at any time.")
+    retryable: bool = field("Whether the same request can succeed later.")
+    retry_after: float | None = field(
+        "The number of seconds to wait before the next request. Null if the registry did not supply it."
+    )
+    request_id: str | None = field("The registry's own id of the failed request. Quote it to the vendor's support.")
 
 
-@strawberry.type(description="How a registry has been answering this gateway process.")
+@strawberry.type(description="The health of a registry, as seen by this gateway process.")
 class RegistryStatus:
-    state: RegistryState = field("Whether its last call succeeded.")
-    circuit: CircuitState = field("Whether calls to it go through now.")
-    latency: float | None = field("Seconds that its last successful call took.")
-    last_success: DateTime | None = field("When it last answered.")
-    error: RegistryFailure | None = field("Why its last call failed; null when it succeeded.")
+    state: RegistryState = field("Whether the last call succeeded.")
+    circuit: CircuitState = field("The state of the circuit breaker.")
+    latency: float | None = field("The duration of the last successful call, in seconds. Null before the first one.")
+    last_success: DateTime | None = field("The time of the last successful call. Null before the first one.")
+    error: RegistryFailure | None = field("Why the last call failed. Null if it did not fail.")
 
 
 @strawberry.type(description="A configured registry: one account and region of a cloud product.", directives=[NOW])
 class Registry:
-    name: str = field("Its configured name, the first part of every id.")
-    kind: RegistryKind = field("The product.")
-    region: str | None = field("The region; null for products that have one address for all.")
-    status: RegistryStatus = volatile_field("How it has been answering. Asking this makes no upstream call.")
-    capabilities: list[Capability] = field("What it lists.")
+    name: str = field("The configured name. Every global id of the registry's objects starts with it.")
+    kind: RegistryKind = field("The product that the registry belongs to.")
+    region: str | None = field("The region. Null for products without regional endpoints.")
+    status: RegistryStatus = volatile_field("The health of the registry. Reading it needs no upstream call.")
+    capabilities: list[Capability] = field("The types of object that the registry can list.")
 
 
-@strawberry.type(description="How much of one registry a list stands on, and how old that is.")
+@strawberry.type(description="How complete and how fresh a list is for one registry.")
 class Coverage:
     registry: Registry = field("The registry.")
-    state: CoverageState = field("How much of it the list stands on.")
-    total_count: int | None = field("How many objects it has for this list; null when it does not count.")
-    rows_read: int = field("How many of its rows were read to make this page.")
-    age: float | None = volatile_field("Seconds since the oldest answer used was received; null when nothing was.")
-    error: RegistryFailure | None = field("What failed.")
+    state: CoverageState = field("How much of the registry the list covers.")
+    total_count: int | None = field(
+        "The number of objects in this registry that match. Null if the registry does not supply an exact count."
+    )
+    rows_read: int = field("The number of rows that the gateway read from this registry for this page.")
+    age: float | None = volatile_field(
+        "The age of the oldest response in use, in seconds. Null if the registry supplied no response."
+    )
+    error: RegistryFailure | None = field("The first failed call. Null if no call failed.")
 
 
-@strawberry.federation.type(description="Where a page stands in its list.", shareable=True)
+@strawberry.federation.type(description="The position of a page in its list.", shareable=True)
 class PageInfo:
-    has_next_page: bool = field("Whether rows follow.")
-    has_previous_page: bool = field("Whether this page was reached with a cursor.")
-    start_cursor: str | None = field("Cursor of the first row.")
-    end_cursor: str | None = field("Cursor of the last row: `after` for the next page.")
+    has_next_page: bool = field("Whether the list continues after this page.")
+    has_previous_page: bool = field("Whether this page was requested with `after`.")
+    start_cursor: str | None = field("The cursor of the first object. Null if the page is empty.")
+    end_cursor: str | None = field(
+        "The cursor of the last object. Pass it as `after` to get the next page. Null if the page is empty."
+    )

@@ -77,7 +77,7 @@ async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(
             assert answer.body == {
                 "errors": [
                     {
-                        "message": "A valid API key or bearer token is needed.",
+                        "message": "This request needs a valid API key or bearer token.",
                         "extensions": {"code": "UNAUTHENTICATED"},
                     }
                 ]

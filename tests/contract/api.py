@@ -1,4 +1,4 @@
-"""The schema as clients use it: the printed one without what is said to gateways that put several graphs together."""
+"""The API schema: the printed schema as clients see it, without Federation."""
 
 import re
 from pathlib import Path
@@ -19,28 +19,37 @@ from graphql import (
 )
 
 PRINTED: Final = Path(__file__).parents[2] / "schema.graphql"
-OF_DOCUMENTS: Final = {"QUERY", "SUBSCRIPTION", "FIELD", "FRAGMENT_SPREAD", "INLINE_FRAGMENT", "VARIABLE_DEFINITION"}
-OF_GRAPHQL: Final = {"deprecated", "oneOf", "specifiedBy"}
-OF_FEDERATION: Final = re.compile(r"_|(federation|link)__")
+DOCUMENT_LOCATIONS: Final = {
+    "QUERY",
+    "SUBSCRIPTION",
+    "FIELD",
+    "FRAGMENT_SPREAD",
+    "INLINE_FRAGMENT",
+    "VARIABLE_DEFINITION",
+}
+SPECIFIED_DIRECTIVES: Final = {"deprecated", "oneOf", "specifiedBy"}
+FEDERATION_NAME: Final = re.compile(r"_|(federation|link)__")
 
 
 def api(sdl: str) -> str:
-    """This schema without the directives that it carries, and without Federation's own fields and types."""
-    return print_ast(visit(parse(sdl), Clients())) + "\n"
+    """Return a schema without the directives on its definitions and without the fields and types of Federation."""
+    return print_ast(visit(parse(sdl), ApiFilter())) + "\n"
 
 
-class Clients(Visitor):
-    """Removes what clients have no use for."""
+class ApiFilter(Visitor):
+    """Removes the definitions that are only for routers and composers."""
 
     def enter(self, node: Node, *_: Any) -> Any:
         match node:
             case SchemaDefinitionNode():
                 return REMOVE
-            case DirectiveDefinitionNode(locations=places) if OF_DOCUMENTS.isdisjoint(place.value for place in places):
+            case DirectiveDefinitionNode(locations=locations) if DOCUMENT_LOCATIONS.isdisjoint(
+                location.value for location in locations
+            ):
                 return REMOVE
-            case DirectiveNode(name=name) if name.value not in OF_GRAPHQL:
+            case DirectiveNode(name=name) if name.value not in SPECIFIED_DIRECTIVES:
                 return REMOVE
-            case TypeDefinitionNode(name=name) | FieldDefinitionNode(name=name) if OF_FEDERATION.match(name.value):
+            case TypeDefinitionNode(name=name) | FieldDefinitionNode(name=name) if FEDERATION_NAME.match(name.value):
                 return REMOVE
         if any(directive.name.value == "inaccessible" for directive in getattr(node, "directives", None) or ()):
             return REMOVE

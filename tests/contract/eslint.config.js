@@ -1,7 +1,7 @@
-// What the published schema keeps to: names, descriptions, and Relay's connections. Each rule with its options.
+// The rules of the published schema, with their options: names, descriptions, and Relay's connections.
 import graphql from "@graphql-eslint/eslint-plugin";
 
-// Types without a global id. Caches of clients keep them inside the object that they were asked of.
+// Types without a global id. Client caches store them as a part of their parent object.
 const VALUES = [
   ...["Coverage", "PageInfo", "Registry", "RegistryFailure", "RegistryStatus"],
   ...["Dataset", "Evaluation", "Label", "Metric", "Owner", "Training", "VersionSource"],
@@ -22,10 +22,10 @@ const RULES = {
     },
   ],
   "no-hashtag-description": [],
-  "no-root-type": [{ disallow: ["mutation"] }], // the gateway reads
+  "no-root-type": [{ disallow: ["mutation"] }], // the gateway is read-only
   "no-typename-prefix": [],
   "no-unreachable-types": [],
-  "relay-arguments": [{ includeBoth: false }], // lists go forward only
+  "relay-arguments": [{ includeBoth: false }], // lists are paged forward only
   "relay-connection-types": [],
   "relay-edge-types": [{ listTypeCanWrapOnlyEdgeType: false }], // connections have `nodes` beside `edges`
   "relay-page-info": [],

@@ -1,4 +1,4 @@
-// Lints one schema: prints the rule of each finding, its place, and what it says; one finding a line.
+// Lints a schema file. Prints one finding per line: rule, line number and message.
 import { ESLint } from "eslint";
 
 const [path] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-"""The published schema has descriptions everywhere, names of one kind, and connections as Relay wants them."""
+"""The published schema follows the linter's rules: descriptions, naming, and connections as Relay specifies them."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tests.contract.api import PRINTED, api
 
 HERE = Path(__file__).parent
 
-FAULTY = '''
-"""Everything that can be asked."""
+SCHEMA_WITH_FAULTS = '''
+"""The root of all queries."""
 type Query {
   """Things."""
   things(
@@ -22,9 +22,9 @@ type Query {
   # Something without a description
   undescribed: Float
 }
-"""What changes things."""
+"""The root of all mutations."""
 type Mutation {
-  """Lose a thing."""
+  """Delete a thing."""
   lose_thing: Boolean @deprecated
 }
 "A page."
@@ -42,20 +42,20 @@ type Thing {
   """Its name."""
   thingName: Size
 }
-"""How big."""
+"""The size of a thing."""
 enum Size {
   """Big."""
   BIG
   """Also big."""
   big
 }
-"""Where the page stands."""
+"""The position of a page."""
 type PageInfo {
-  """Whether rows follow."""
+  """Whether the list continues."""
   hasNextPage: Boolean
 }
 '''
-FOUND = {
+VIOLATED_RULES = {
     "description-style",
     "naming-convention",
     "no-hashtag-description",
@@ -72,26 +72,27 @@ FOUND = {
     "unique-enum-value-names",
 }
 
-pytestmark = pytest.mark.timeout(600)  # the first run installs what is locked
+pytestmark = pytest.mark.timeout(600)  # the first run installs the locked packages
 
 
 @pytest.fixture(scope="module")
 def linter() -> Path:
+    """Install the linter."""
     return npm.installed(HERE)
 
 
-async def linted(linter: Path, schema: str) -> list[str]:
-    """What the linter finds in a schema: rule, line and words."""
+async def lint(linter: Path, schema: str) -> list[str]:
+    """Return the linter's findings in a schema, each with rule, line and message."""
     file = linter / "build" / "schema.graphql"
     file.parent.mkdir(exist_ok=True)
     file.write_text(schema, encoding="utf-8")
     return (await npm.node(linter, "lint.js", str(file))).splitlines()
 
 
-async def test_the_published_schema_is_clean(linter: Path) -> None:
-    assert await linted(linter, api(PRINTED.read_text(encoding="utf-8"))) == []
+async def test_the_published_schema_follows_the_rules(linter: Path) -> None:
+    assert await lint(linter, api(PRINTED.read_text(encoding="utf-8"))) == []
 
 
-async def test_each_rule_finds_its_fault(linter: Path) -> None:
-    findings = await linted(linter, FAULTY)
-    assert {finding.split()[0].removeprefix("graphql/") for finding in findings} == FOUND
+async def test_each_rule_finds_a_violation(linter: Path) -> None:
+    findings = await lint(linter, SCHEMA_WITH_FAULTS)
+    assert {finding.split()[0].removeprefix("graphql/") for finding in findings} == VIOLATED_RULES

@@ -1,4 +1,4 @@
-"""The playground's files, for tests that need them; where npm cannot get them those skip, and on CI they fail."""
+"""Fixtures for the playground."""
 
 import os
 
@@ -9,8 +9,9 @@ from gateway.http.playground.assets import AssetsError, fetch
 
 @pytest.fixture
 def files() -> None:
+    """Download the playground's files. If that fails, skip the test, or fail it on CI."""
     try:
         fetch()
     except AssetsError as error:
-        reason = f"the playground's files cannot be had: {error}"
+        reason = f"cannot download the playground: {error}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""How the playground's files come: with npm, each by its hash, or not at all."""
+"""The download of the playground's files with npm, in the command, the wheel and the page."""
 
 import re
 import shutil
@@ -15,8 +15,8 @@ from gateway.http.playground.assets import ASSETS, AssetsError, fetch
 from tests.test_command_line import ENVIRON
 
 ROOT = Path(__file__).parent.parent.parent
-NOWHERE = ENVIRON | {"PATH": "/nowhere"}
-FORGER = f"""#!{sys.executable}
+WITHOUT_NPM = ENVIRON | {"PATH": "/nowhere"}
+FORGING_NPM = f"""#!{sys.executable}
 import io, sys, tarfile
 for package in sys.argv[2:]:
     if package.startswith("--"):
@@ -27,12 +27,12 @@ for package in sys.argv[2:]:
             member.size = 4
             written.addfile(member, io.BytesIO(b"evil"))
 """
-BROKEN = f"#!{sys.executable}\nraise SystemExit('npm error at a secret place')\n"
+BROKEN_NPM = f"#!{sys.executable}\nraise SystemExit('npm error at a secret place')\n"
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's sources, without the playground's files."""
+    """Copy the project's sources without the playground's files."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "gateway", copy / "gateway", ignore=shutil.ignore_patterns("fetched", "__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -45,8 +45,8 @@ def run(copy: Path, *arguments: str, environ: Mapping[str, str]) -> subprocess.C
     return subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, timeout=100, check=False)
 
 
-def wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
-    """What the build said, and the names of the playground's files in the wheel."""
+def build_wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
+    """Build a wheel. Returns the output of the build and the names of the playground's files in the wheel."""
     done = run(copy, "hatchling", "build", "-t", "wheel", "-d", "built", environ=environ)
     assert done.returncode == 0, done.stderr
     (built,) = (copy / "built").iterdir()
@@ -55,9 +55,9 @@ def wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
         return done.stdout + done.stderr, {name[len(folder) :] for name in archive.namelist() if folder in name}
 
 
-def test_without_its_files_the_page_says_in_one_line_how_to_get_them(copy: Path) -> None:
+def test_without_its_files_the_page_shows_how_to_install_them(copy: Path) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "--port", "0", "--models", "1"]
-    with subprocess.Popen(command, cwd=copy, env=NOWHERE, stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(command, cwd=copy, env=WITHOUT_NPM, stdout=subprocess.PIPE, text=True) as demo:
         try:
             assert demo.stdout
             address = re.search(r"http://\S+/", demo.stdout.readline().partition("browser")[2])
@@ -68,37 +68,37 @@ def test_without_its_files_the_page_says_in_one_line_how_to_get_them(copy: Path)
         finally:
             demo.kill()
     (line,) = re.findall(r"<p>(.*)</p>", page)
-    assert line == "The playground's files are not here: with npm installed, <code>gateway assets</code> gets them."
+    assert line == "The playground is not installed. Install npm, then run <code>gateway assets</code>."
     assert "<script" not in page
 
 
-def test_without_npm_the_command_says_so_in_one_line(copy: Path) -> None:
-    done = run(copy, "gateway", "assets", environ=NOWHERE)
-    told = "gateway: the playground's files cannot be had: npm is not installed\n"
-    assert (done.returncode, done.stderr) == (1, told)
+def test_without_npm_the_command_fails_with_one_line(copy: Path) -> None:
+    done = run(copy, "gateway", "assets", environ=WITHOUT_NPM)
+    message = "gateway: the playground's files cannot be had: npm is not installed\n"
+    assert (done.returncode, done.stderr) == (1, message)
 
 
-def test_without_npm_a_wheel_is_built_that_has_no_playground(copy: Path) -> None:
-    said, names = wheel(copy, NOWHERE)
-    assert "The playground's files are left out: npm is not installed." in said
+def test_without_npm_the_wheel_has_no_playground(copy: Path) -> None:
+    output, names = build_wheel(copy, WITHOUT_NPM)
+    assert "The build does not contain the playground: npm is not installed." in output
     assert names == set()
 
 
 @pytest.mark.usefixtures("files")
 def test_with_npm_the_wheel_has_every_file(copy: Path) -> None:
-    _, names = wheel(copy, ENVIRON)
+    _, names = build_wheel(copy, ENVIRON)
     assert names == {asset.file for asset in ASSETS}
 
 
 @pytest.mark.parametrize(
-    ("npm", "told"),
+    ("npm", "message"),
     [
-        (FORGER, "umd/react.production.min.js of react@18.3.1 is not the file that was expected"),
-        (BROKEN, "npm cannot get the packages from its registry"),
+        (FORGING_NPM, "umd/react.production.min.js of react@18.3.1 does not have the expected hash"),
+        (BROKEN_NPM, "npm could not download the packages"),
     ],
 )
-def test_what_is_not_the_pinned_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, npm: str, told: str
+def test_a_failed_download_or_another_hash_leaves_the_folder_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, npm: str, message: str
 ) -> None:
     (tmp_path / "npm").write_text(npm)
     (tmp_path / "npm").chmod(0o755)
@@ -106,13 +106,13 @@ def test_what_is_not_the_pinned_file_is_refused(
     folder.mkdir()
     (folder / "old").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AssetsError, match=told):
+    with pytest.raises(AssetsError, match=message):
         fetch(folder)
     assert [path.name for path in folder.iterdir()] == ["old"]
 
 
 @pytest.mark.usefixtures("files")
-def test_files_of_another_version_make_room(tmp_path: Path) -> None:
+def test_a_download_removes_the_files_of_other_versions(tmp_path: Path) -> None:
     folder = tmp_path / "fetched"
     folder.mkdir()
     (folder / "000000000000-graphiql.min.js").touch()

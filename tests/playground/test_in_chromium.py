@@ -1,6 +1,6 @@
-"""The playground as people meet it: in Chromium, over two clouds, with no way out of this machine.
+"""The playground in Chromium, with two simulated clouds and without access to other hosts.
 
-Pictures of what they see are written to `build/screenshots`.
+The tests write screenshots to `build/screenshots`.
 """
 
 import json
@@ -17,8 +17,8 @@ from playwright.async_api import BrowserContext, Locator, Page, async_playwright
 
 from tests.conftest import World
 
-PICTURES = Path(__file__).parent.parent.parent / "build" / "screenshots"
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
+SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 VIOLATIONS = "document.addEventListener('securitypolicyviolation', (e) => console.error('policy', e.blockedURI))"
 
@@ -34,150 +34,151 @@ def chromium() -> str:
     return found
 
 
-def watched(context: BrowserContext, origin: str) -> list[str]:
-    """What goes wrong from now on: errors on the console or of the page, and requests to anywhere else."""
-    wrong: list[str] = []
-    context.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    context.on("weberror", lambda raised: wrong.append(str(raised.error)))
-    context.on("request", lambda sent: None if sent.url.startswith(f"{origin}/") else wrong.append(sent.url))
-    return wrong
+def record_problems(context: BrowserContext, origin: str) -> list[str]:
+    """Return a list that fills with errors on the console, errors of the page, and requests to other origins."""
+    problems: list[str] = []
+    context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda raised: problems.append(str(raised.error)))
+    context.on(
+        "request", lambda request: None if request.url.startswith(f"{origin}/") else problems.append(request.url)
+    )
+    return problems
 
 
 @asynccontextmanager
-async def opened(chromium: str, url: str, **screen: Any) -> AsyncIterator[tuple[Page, list[str]]]:
-    """The page in a browser that knows no other host, and what goes wrong there."""
+async def open_page(chromium: str, url: str, **screen: Any) -> AsyncIterator[tuple[Page, list[str]]]:
+    """Open the page in a browser that resolves no other host. Yields the page and a list of its problems."""
     async with async_playwright() as tools:
         hosts = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
         browser = await tools.chromium.launch(executable_path=chromium, args=[hosts])
         context = await browser.new_context(**screen)
         await context.add_init_script(VIOLATIONS)
-        wrong = watched(context, url)
+        problems = record_problems(context, url)
         page = await context.new_page()
         await page.goto(f"{url}/graphql")
         await expect(page.get_by_role("button", name="Execute query")).to_be_visible()
-        yield page, wrong
+        yield page, problems
         await browser.close()
 
 
 @asynccontextmanager
-async def flawless(chromium: str, url: str, **screen: Any) -> AsyncIterator[Page]:
-    async with opened(chromium, url, **screen) as (page, wrong):
+async def open_without_problems(chromium: str, url: str, **screen: Any) -> AsyncIterator[Page]:
+    """Open the page and check on exit that it has no problems."""
+    async with open_page(chromium, url, **screen) as (page, problems):
         yield page
-        assert wrong == []
+        assert problems == []
 
 
-async def picture(page: Page, name: str) -> None:
-    await page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
+async def take_screenshot(page: Page, name: str) -> None:
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
 
-def answer(page: Page) -> Locator:
+def result(page: Page) -> Locator:
     return page.get_by_role("region", name="Result Window")
 
 
-async def names(world: World) -> list[str]:
-    """The names of the newest models, of which both clouds have some."""
+async def newest_names(world: World) -> list[str]:
+    """Return the names of the newest models, one of each cloud."""
     nodes = (await world.gateway.query("{ models(first: 2) { nodes { name registryName } } }")).data["models"]["nodes"]
     assert {node["registryName"] for node in nodes} == {"pai", "qianfan"}
     return [node["name"] for node in nodes]
 
 
-async def test_a_query_over_both_clouds_is_asked_with_the_keyboard_and_answered_on_the_page(
-    world: World, chromium: str
-) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK) as page:
+async def test_the_keyboard_runs_a_query_over_both_clouds(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
         assert page.url == f"{world.gateway.url}/"
         await page.get_by_role("region", name="Query Editor").get_by_text("Models", exact=True).click()
         await page.keyboard.press("Control+Enter")
-        for name in await names(world):
-            await expect(answer(page)).to_contain_text(name)
-        await picture(page, "query")
+        for name in await newest_names(world):
+            await expect(result(page)).to_contain_text(name)
+        await take_screenshot(page, "query")
 
 
-async def test_headers_are_sent_as_they_are_written(world: World, chromium: str) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK) as page:
+async def test_the_page_sends_the_headers_that_the_user_enters(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
         await page.get_by_role("button", name="Headers").click()
         await page.get_by_role("region", name="Headers").get_by_role("textbox").fill('{"Cache-Control": "no-cache"}')
-        async with page.expect_request("**/graphql") as asked:
+        async with page.expect_request("**/graphql") as sent:
             await page.get_by_role("button", name="Execute query").click()
-        request = await asked.value
+        request = await sent.value
         assert await request.header_value("cache-control") == "no-cache"
         assert json.loads(request.post_data or "")["operationName"] == "Models"
 
 
-async def test_the_docs_open_and_read_well(world: World, chromium: str) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK) as page:
+async def test_the_docs_show_descriptions(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
         await page.get_by_label("Show Documentation Explorer").click()
         docs = page.locator(".graphiql-doc-explorer")
         await docs.get_by_role("link", name="Model", exact=True).click()
-        await expect(docs).to_contain_text("A family of trained models under one name, in versions.")
-        await expect(docs).to_contain_text("Whether it is the account's own or the platform's.")
-        await picture(page, "docs")
+        await expect(docs).to_contain_text("A trained model under one name, with its versions.")
+        await expect(docs).to_contain_text("Whether the model belongs to your account or to the cloud platform.")
+        await take_screenshot(page, "docs")
 
 
 async def test_history_and_explorer_open(world: World, chromium: str) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK) as page:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
         await page.get_by_role("button", name="Execute query").click()
-        await expect(answer(page)).to_contain_text("totalCount")
+        await expect(result(page)).to_contain_text("totalCount")
         await page.get_by_label("Show History").click()
         await expect(page.get_by_role("region", name="History")).to_contain_text("Models")
         await page.get_by_label("Show GraphiQL Explorer").click()
         explorer = page.locator(".docExplorerWrap")
         await explorer.get_by_text("hasPreviousPage").click()
         await expect(page.get_by_role("region", name="Query Editor")).to_contain_text("hasPreviousPage")
-        await picture(page, "explorer")
+        await take_screenshot(page, "explorer")
 
 
-async def test_each_example_has_its_tab(world: World, chromium: str) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK) as page:
+async def test_each_example_has_a_tab(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
         for tab in ("Model", "ModelVersion", "Algorithms", "AlgorithmVersion", "Registries"):
             await page.get_by_role("tab", name=tab, exact=True).click()
-            named = "(tab) => localStorage.getItem('graphiql:operationName') === tab"
-            await page.wait_for_function(named, arg=tab)  # GraphiQL reads a tab's query a moment after it is shown
+            is_active = "(tab) => localStorage.getItem('graphiql:operationName') === tab"
+            await page.wait_for_function(is_active, arg=tab)  # GraphiQL loads the query of a tab with a delay
             await page.get_by_role("button", name="Execute query").click()
-            await expect(answer(page)).to_contain_text(f'"{tab[0].lower()}{tab[1:]}"')
+            await expect(result(page)).to_contain_text(f'"{tab[0].lower()}{tab[1:]}"')
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_phone_has_room_for_all_of_it(world: World, chromium: str, scheme: str) -> None:
-    async with flawless(chromium, world.gateway.url, **PHONE, color_scheme=scheme) as page:
+async def test_the_page_fits_on_a_phone(world: World, chromium: str, scheme: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **PHONE, color_scheme=scheme) as page:
         await page.get_by_role("button", name="Execute query").tap()
-        for name in await names(world):
-            await expect(answer(page)).to_contain_text(name)
-        await expect(answer(page)).to_be_in_viewport(ratio=1)
+        for name in await newest_names(world):
+            await expect(result(page)).to_contain_text(name)
+        await expect(result(page)).to_be_in_viewport(ratio=1)
         await expect(page.get_by_role("region", name="Query Editor")).to_be_in_viewport(ratio=1)
         await expect(page.get_by_role("button", name="Execute query")).to_be_in_viewport(ratio=1)
         assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
-        await picture(page, f"phone-{scheme}")
+        await take_screenshot(page, f"phone-{scheme}")
         await page.get_by_label("Show Documentation Explorer").tap()
         await page.get_by_role("link", name="Model", exact=True).tap()
-        await expect(page.get_by_text("A family of trained models")).to_be_in_viewport(ratio=1)
-        await picture(page, f"phone-docs-{scheme}")
+        await expect(page.get_by_text("A trained model under one name")).to_be_in_viewport(ratio=1)
+        await take_screenshot(page, f"phone-docs-{scheme}")
         await page.get_by_label("Open settings dialog").tap()
         for theme in ("System", "Light", "Dark"):
             await expect(page.get_by_role("button", name=theme)).to_be_in_viewport(ratio=1)
-        await picture(page, f"phone-settings-{scheme}")
+        await take_screenshot(page, f"phone-settings-{scheme}")
 
 
-async def test_dark_and_light_follow_the_system_and_can_be_chosen(world: World, chromium: str) -> None:
-    async with flawless(chromium, world.gateway.url, **DESK | {"color_scheme": "dark"}) as page:
+async def test_the_theme_follows_the_system_and_can_be_changed(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP | {"color_scheme": "dark"}) as page:
         assert await brightness(page) < 80
         await page.get_by_role("button", name="Execute query").click()
-        await expect(answer(page)).to_contain_text("totalCount")
-        await picture(page, "dark")
+        await expect(result(page)).to_contain_text("totalCount")
+        await take_screenshot(page, "dark")
         await page.get_by_label("Open settings dialog").click()
         await page.get_by_role("button", name="Light").click()
         assert await brightness(page) > 200
 
 
 async def brightness(page: Page) -> float:
-    """How bright the ground of the page is: 0 is black, 255 is white."""
-    ground = "getComputedStyle(document.querySelector('.graphiql-container')).backgroundColor"
-    red, green, blue = map(int, re.findall(r"\d+", await page.evaluate(ground))[:3])
+    """Return the brightness of the background, from 0 (black) to 255 (white)."""
+    background = "getComputedStyle(document.querySelector('.graphiql-container')).backgroundColor"
+    red, green, blue = map(int, re.findall(r"\d+", await page.evaluate(background))[:3])
     return (red + green + blue) / 3
 
 
 @pytest.mark.parametrize(
-    ("deed", "told"),
+    ("script", "problem"),
     [
         ("fetch('http://198.51.100.1/').catch(() => 0)", "http://198.51.100.1/"),
         ("document.body.append(Object.assign(new Image(), {src: 'http://192.0.2.1/i.png'}))", "http://192.0.2.1/i.png"),
@@ -186,8 +187,8 @@ async def brightness(page: Page) -> float:
         ("queueMicrotask(() => { throw new Error('a slip') })", "a slip"),
     ],
 )
-async def test_the_watch_sees_what_it_is_there_for(world: World, chromium: str, deed: str, told: str) -> None:
-    async with opened(chromium, world.gateway.url, **DESK) as (page, wrong):
-        await page.evaluate(f"{deed}; null")
+async def test_the_tests_detect_problems(world: World, chromium: str, script: str, problem: str) -> None:
+    async with open_page(chromium, world.gateway.url, **DESKTOP) as (page, problems):
+        await page.evaluate(f"{script}; null")
         await page.evaluate("new Promise(requestAnimationFrame)")
-        assert told in "\n".join(wrong)
+        assert problem in "\n".join(problems)

@@ -1,4 +1,4 @@
-"""The page at `/`, what it is made of, and who is sent there."""
+"""The playground's page, its assets and examples, and the redirect to it."""
 
 import re
 from base64 import b64encode
@@ -17,7 +17,7 @@ CURL = {"Accept": "*/*"}
 
 
 class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
+    """Collects every tag of a page with its attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.usefixtures("files")
-async def test_the_page_is_made_of_the_gateways_own_files_and_browsers_verify_them(world: World) -> None:
+async def test_the_page_loads_only_files_of_the_gateway_that_browsers_verify(world: World) -> None:
     page = await world.gateway.request("GET", "/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     tags = Tags(page.body).found
@@ -45,7 +45,7 @@ async def test_the_page_is_made_of_the_gateways_own_files_and_browsers_verify_th
 
 
 @pytest.mark.usefixtures("files")
-async def test_the_policy_is_strict_and_the_page_holds_to_it(world: World) -> None:
+async def test_the_page_follows_a_strict_content_security_policy(world: World) -> None:
     page = await world.gateway.request("GET", "/")
     policy = dict(rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; "))
     assert policy == {
@@ -62,12 +62,12 @@ async def test_the_policy_is_strict_and_the_page_holds_to_it(world: World) -> No
     assert page.headers["referrer-policy"] == "no-referrer"
     assert page.headers["x-content-type-options"] == "nosniff"
     for kind, tag in Tags(page.body).found:
-        assert kind != "script" or tag.get("src"), "no script stands in the page"
+        assert kind != "script" or tag.get("src"), "the page has no inline script"
         assert not [name for name in tag if name.startswith("on") or name == "style"]
 
 
 @pytest.mark.usefixtures("files")
-async def test_large_files_are_compressed_for_those_who_take_it(world: World) -> None:
+async def test_large_files_are_compressed_for_clients_that_accept_it(world: World) -> None:
     page = await world.gateway.request("GET", "/")
     path = re.search(r"assets/\w+-graphiql\.min\.js", page.body)
     assert path
@@ -82,23 +82,23 @@ async def test_no_other_file_is_served(world: World, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_browser_that_opens_graphql_is_sent_to_the_page(world: World, method: str) -> None:
+async def test_a_browser_that_opens_graphql_is_redirected_to_the_page(world: World, method: str) -> None:
     answer = await world.gateway.request(method, headers=BROWSER, allow_redirects=False)
     assert (answer.status, answer.headers["location"]) == (303, "./")
     assert answer.headers["vary"] == "Accept"
     assert (await world.gateway.request(method, headers=BROWSER)).headers["content-type"].startswith("text/html")
 
 
-async def test_whoever_asks_for_an_operation_gets_its_answer(world: World) -> None:
-    asked = {"query": "{ registries { name } }"}
-    told = {"registries": [{"name": "pai"}, {"name": "qianfan"}]}
-    assert (await world.gateway.request("GET", params=asked, headers=BROWSER)).data == told
-    assert (await world.gateway.request("POST", json=asked, headers=BROWSER)).data == told
+async def test_a_browser_that_sends_an_operation_gets_its_response(world: World) -> None:
+    params = {"query": "{ registries { name } }"}
+    data = {"registries": [{"name": "pai"}, {"name": "qianfan"}]}
+    assert (await world.gateway.request("GET", params=params, headers=BROWSER)).data == data
+    assert (await world.gateway.request("POST", json=params, headers=BROWSER)).data == data
     assert (await world.gateway.request("GET", params={"extensions": "{}"}, headers=BROWSER)).codes == ["BAD_REQUEST"]
     assert (await world.gateway.request("GET", headers=CURL, allow_redirects=False)).codes == ["BAD_REQUEST"]
 
 
-async def test_without_the_playground_graphql_is_all_there_is() -> None:
+async def test_in_production_there_is_no_playground() -> None:
     async with served(settings(server=ServerSettings(profile="production"))) as gateway:
         assert (await gateway.request("GET", "/")).status == 404
         assert (await gateway.request("GET", headers=BROWSER, allow_redirects=False)).codes == ["BAD_REQUEST"]
@@ -123,7 +123,7 @@ def name(example: str) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)
-async def test_every_example_is_explained_and_answered(world: World, example: str) -> None:
+async def test_every_example_has_a_comment_and_a_result(world: World, example: str) -> None:
     assert example.startswith("# ")
     (answer,) = (await world.gateway.query(example)).data.values()
     assert answer

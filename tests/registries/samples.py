@@ -1,10 +1,16 @@
-"""The folders of samples, one for each table of `TABLES`: what a registry answers, and what is expected of it.
+"""Samples of responses, and the results that the contract tests expect of them: one folder for each kind in `TABLES`.
 
-``tests/fixtures/<kind>/<case>.json`` is the body of an answer as the vendor documents it; an ``error_…`` one is a
-whole response: status, headers, and body or text. Beside them ``expected/`` holds six tables: ``records`` (what an
-answer becomes), ``requests`` (what a call sends), ``filters`` (what a filter adds to that), ``errors`` (what a failure
-means), ``words`` (how the vendor's words are spelled here) and ``keys`` (native keys that are good, and settings that
-choose this table and sign). A further kind, or generation of one, brings one entry and one folder.
+``tests/fixtures/<kind>/<case>.json`` is the body of a response as the vendor documents it. An ``error_…`` file is a
+complete response: status, headers, and body or text. The folder ``expected/`` contains six tables:
+
+- ``records``: the record that a response becomes
+- ``requests``: the request that a call sends
+- ``filters``: the parameters that a filter adds to a request
+- ``errors``: the error that a failed response becomes
+- ``words``: the schema's enumeration value for each native value
+- ``keys``: valid native keys, and settings that select the kind and sign requests
+
+A new kind, or a new generation of a kind, needs one entry in `TABLES` and one folder.
 """
 
 import json
@@ -35,7 +41,7 @@ FOLDER = Path(__file__).parent.parent / "fixtures"
 ENTITIES = ("Model", "ModelVersion", "Algorithm", "AlgorithmVersion")
 
 TABLES: Mapping[str, Kind] = {**KINDS, "qianfan_v2": QIANFAN_V2}
-"""Every kind, and every further generation of one, under the name of its folder."""
+"""Every kind and every further generation of a kind, by the name of its folder."""
 
 JSON = st.recursive(
     st.none()
@@ -46,86 +52,89 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-"""Any JSON that can come over the wire."""
+"""Generates any JSON value that a registry can send."""
 
 
 # Files
 
 
 @cache
-def text_of(kind: str, case: str) -> str:
+def read_sample(kind: str, case: str) -> str:
+    """Read the text of a sample."""
     return (FOLDER / kind / f"{case}.json").read_text()
 
 
 def sample(kind: str, case: str) -> Any:
-    """A sample, read anew: whoever changes it changes nobody else's."""
-    return json.loads(text_of(kind, case))
+    """Return a sample. Each call decodes it anew, so that tests can change it."""
+    return json.loads(read_sample(kind, case))
 
 
 def cases(kind: str) -> list[str]:
-    """The names of all samples of a kind."""
+    """Return the names of all samples of a kind."""
     return sorted(path.stem for path in (FOLDER / kind).glob("*.json"))
 
 
 def expected(kind: str, table: str) -> Any:
+    """Return a table of expected results."""
     return sample(kind, f"expected/{table}")
 
 
-NAMING = ("sample", "call", "stream", "lookup", "entity", "filter", "value")
+ID_KEYS = ("sample", "call", "stream", "lookup", "entity", "filter", "value")
 
 
-def rows(table: str, part: str | None = None) -> Any:
-    """Parametrise a test by (kind, row) over the rows of a table of every kind."""
+def each_row(table: str, part: str | None = None) -> Any:
+    """Parametrize a test by (kind, row) over the rows of a table of every kind."""
     params = []
     for kind in TABLES:
         document = expected(kind, table)
         for number, row in enumerate(document[part] if part else document):
-            said = [str(row[key]) for key in NAMING if key in row]
-            params.append(pytest.param(kind, row, id=f"{kind}-{number}-{'-'.join(said)}"))
+            values = [str(row[key]) for key in ID_KEYS if key in row]
+            params.append(pytest.param(kind, row, id=f"{kind}-{number}-{'-'.join(values)}"))
     return pytest.mark.parametrize(("kind", "row"), params)
 
 
 def response(kind: str, case: str) -> Response:
-    """The response of an error sample, as the transport would hand it over."""
+    """Return the response of an error sample, as the HTTP client returns it."""
     return as_response(sample(kind, case))
 
 
-def as_response(said: Any) -> Response:
-    headers = {name.lower(): value for name, value in said.get("headers", {}).items()}
-    body = said["text"].encode() if "text" in said else json.dumps(said["body"]).encode()
-    return Response(said["status"], headers, body, said.get("body"))
+def as_response(sample: Any) -> Response:
+    """Convert an error sample to a response."""
+    headers = {name.lower(): value for name, value in sample.get("headers", {}).items()}
+    body = sample["text"].encode() if "text" in sample else json.dumps(sample["body"]).encode()
+    return Response(sample["status"], headers, body, sample.get("body"))
 
 
 # Kinds
 
 
 def settings(kind: str) -> RegistrySettings:
-    """Made-up settings of a kind."""
-    said = expected(kind, "keys")["settings"]
+    """Return made-up settings of a kind."""
+    raw = expected(kind, "keys")["settings"]
     types = {name: item.type for name, item in TABLES[kind].settings.__dataclass_fields__.items()}
-    values = {name: Secret(value) if types[name] is Secret else value for name, value in said.items()}
+    values = {name: Secret(value) if types[name] is Secret else value for name, value in raw.items()}
     return TABLES[kind].settings(name="test", kind=TABLES[kind].name.lower(), **values)
 
 
 def credentials(kind: str) -> Credentials:
-    """The key in them."""
+    """Return the credentials in the made-up settings of a kind."""
     return TABLES[kind].credentials(settings(kind))
 
 
 def registry(kind: str, sender: Any = None) -> Registry:
-    """A registry that sends nothing, or what a sender sends."""
+    """Return a registry that sends its requests with ``sender``; without one, it cannot send any."""
     return Registry(TABLES[kind], settings(kind), UncachedClient(sender))
 
 
 def calls(kind: Kind) -> list[Call]:
-    """Every call of a kind, each once."""
-    listed = [stream.call for stream in kind.streams]
+    """Return every call of a kind, each once."""
+    list_calls = [stream.call for stream in kind.streams]
     looked_up = [lookup.call for lookup in kind.lookups.values()]
-    return list(dict.fromkeys([*kind.calls, *listed, *looked_up, kind.probe]))
+    return list(dict.fromkeys([*kind.calls, *list_calls, *looked_up, kind.probe]))
 
 
 def call_of(kind: Kind, row: Raw) -> Call:
-    """The call that a row of a table names: itself, by a stream of it, or by a lookup."""
+    """Return the call that a row of a table names: directly, by a stream, or by a lookup."""
     if "stream" in row:
         return stream_of(kind, row).call
     if "lookup" in row:
@@ -135,14 +144,15 @@ def call_of(kind: Kind, row: Raw) -> Call:
 
 
 def stream_of(kind: Kind, row: Raw) -> Any:
+    """Return the stream that a row of a table names."""
     return next(stream for stream in kind.streams if f"{stream.entity} {stream.name}" == row["stream"])
 
 
 def request_of(kind: Kind, row: Raw) -> Request:
-    """What a row of ``requests`` asks for: a list newest first, or in its ``order``, and filtered as it says."""
+    """Return the request that a row of ``requests`` describes. Lists are sorted newest first by default."""
     call, keys, page = call_of(kind, row), tuple(row.get("keys", ())), row.get("page", 1)
     fixed = dict(stream_of(kind, row).fixed) if "stream" in row else {}
-    if entity := listed(call):
+    if entity := listed_entity(call):
         facts = stream_of(kind, row).facts if "stream" in row else {}
         fixed |= order_parameters(call, order_of(row))
         fixed |= dict(sieve(kind, entity, call, facts, row.get("filter", {})).parameters)
@@ -150,25 +160,25 @@ def request_of(kind: Kind, row: Raw) -> Request:
 
 
 def order_of(row: Raw) -> Order:
-    """The order that a row asks for, such as ``created_at rising``."""
-    field, _, direction = row.get("order", "created_at falling").partition(" ")
-    return Order(field, direction == "falling")
+    """Return the order in a row, such as ``created_at ascending``."""
+    field, _, direction = row.get("order", "created_at descending").partition(" ")
+    return Order(field, direction == "descending")
 
 
-def listed(call: Call) -> str | None:
-    """The type of what a call lists, None for one that lists nothing."""
+def listed_entity(call: Call) -> str | None:
+    """Return the type of the rows of a call, None if the call is not a list."""
     lists = [call.rows] if call.rows else [part.shape.fields.get("versions") for part in call.parts]
     return next((field.shape.entity for field in lists if field and field.shape), None)
 
 
-def shapes(kind: Kind) -> list[EntityLayout]:
-    """Every form of an entity that a kind's calls can give, those inside others too."""
+def layouts(kind: Kind) -> list[EntityLayout]:
+    """Return every layout in the responses of a kind, including those inside others."""
     found: dict[EntityLayout, None] = {}
 
-    def visit(shape: EntityLayout) -> None:
-        if shape not in found:
-            found[shape] = None
-            for field in shape.fields.values():
+    def visit(layout: EntityLayout) -> None:
+        if layout not in found:
+            found[layout] = None
+            for field in layout.fields.values():
                 if field.shape is not None:
                     visit(field.shape)
 
@@ -180,40 +190,46 @@ def shapes(kind: Kind) -> list[EntityLayout]:
     return list(found)
 
 
-# The graph
+# Schema
 
 
 @cache
-def graph_fields(name: str) -> dict[str, Any]:
-    """The fields of a type of the graph, under the names that tables use."""
+def schema_fields(name: str) -> dict[str, Any]:
+    """Return the fields of a type of the schema, by the names that tables use."""
     declared = SCHEMA._schema.type_map[name]
     assert isinstance(declared, GraphQLObjectType)
     return {python_name(field): field for field in declared.fields.values()}
 
 
-def walk(name: str, table: Table, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, Field, Any]]:
-    """Every field of a table and of its nested tables: path, name of the type that it stands in, entry, graph's field
-    (None where the graph has no such field)."""
+def walk_fields(
+    name: str, table: Table, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str, Field, Any]]:
+    """Yield every field of a table and of its nested tables.
+
+    The items are (path, name of the type, field of the table, field of the schema or None if the schema has none).
+    """
     for key, field in table.items():
-        declared = graph_fields(name).get(key)
+        declared = schema_fields(name).get(key)
         yield (*path, key), name, field, declared
         if field.table is not None and declared is not None:
-            yield from walk(get_named_type(declared.type).name, field.table, (*path, key))
+            yield from walk_fields(get_named_type(declared.type).name, field.table, (*path, key))
 
 
 # Projection
 
 
-def project(shape: EntityLayout, raw: Raw) -> dict[str, Any]:
-    """Everything that a form tells of an entity, without ``raw``: its key, and each field that the form knows."""
-    return {"key": shape.key(raw)} | project_table({k: v for k, v in shape.fields.items() if k != "raw"}, raw)
+def project(layout: EntityLayout, raw: Raw) -> dict[str, Any]:
+    """Return the key of an entity and all fields of its layout except ``raw``."""
+    return {"key": layout.key(raw)} | project_table({k: v for k, v in layout.fields.items() if k != "raw"}, raw)
 
 
 def project_table(table: Table, raw: Raw) -> dict[str, Any]:
+    """Return all fields of a table."""
     return {name: project_field(field, raw) for name, field in table.items() if field is not ABSENT}
 
 
 def project_field(field: Field, raw: Raw) -> Any:
+    """Return the value of a field, with nested objects and rows."""
     value = field.read(raw)
     if value is NOT_PROVIDED:
         return "NOT_PROVIDED"
@@ -228,8 +244,9 @@ def project_field(field: Field, raw: Raw) -> Any:
     return project_table(field.table, value)
 
 
-def project_children(shape: EntityLayout, value: Any) -> Any:
+def project_children(layout: EntityLayout, value: Any) -> Any:
+    """Return the entity or rows that a field contains."""
     if isinstance(value, Rows):
         marker = {} if value.next is None else {"next": value.next}
-        return {"total": value.total, **marker, "rows": [project(shape, item) for item in value.items]}
-    return None if value is None else project(shape, value)
+        return {"total": value.total, **marker, "rows": [project(layout, item) for item in value.items]}
+    return None if value is None else project(layout, value)

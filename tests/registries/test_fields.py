@@ -1,4 +1,4 @@
-"""Conversions of what the clouds really send: the documented oddities one by one, then anything at all."""
+"""The conversions of field tables: values that the clouds really send, and arbitrary JSON."""
 
 import json
 import re
@@ -39,7 +39,7 @@ JSON_TEXT = JSON.map(json.dumps) | JSON.map(lambda value: json.dumps(json.dumps(
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "expected"),
     [
         ("2024-03-01T00:00:00Z", "2024-03-01T00:00:00Z"),
         ("2024-03-01T00:00:00.028Z", "2024-03-01T00:00:00.028Z"),
@@ -52,12 +52,12 @@ JSON_TEXT = JSON.map(json.dumps) | JSON.map(lambda value: json.dumps(json.dumps(
         ("2024-05-20T08:30:45.123456789Z", "2024-05-20T08:30:45.123456Z"),
     ],
 )
-def test_a_time_becomes_utc(said: str, meant: str) -> None:
-    assert as_time(said) == meant
+def test_a_time_is_converted_to_utc(value: str, expected: str) -> None:
+    assert as_time(value) == expected
 
 
 @pytest.mark.parametrize(
-    "said",
+    "value",
     [
         "0000-00-00T00:00:00Z",
         "0000-00-00 00:00:00",
@@ -78,13 +78,13 @@ def test_a_time_becomes_utc(said: str, meant: str) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_time_is_none(said: Any) -> None:
-    assert as_time(said) is None
+def test_a_value_that_is_not_a_time_is_none(value: Any) -> None:
+    assert as_time(value) is None
 
 
-@pytest.mark.parametrize("said", ["2024-05-20", "20240520"])
-def test_a_date_without_a_time_is_midnight_in_china(said: str) -> None:
-    assert as_time(said) == "2024-05-19T16:00:00Z"
+@pytest.mark.parametrize("value", ["2024-05-20", "20240520"])
+def test_a_date_without_a_time_is_midnight_in_china(value: str) -> None:
+    assert as_time(value) == "2024-05-19T16:00:00Z"
 
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -93,35 +93,35 @@ MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=ZONE
 
 @given(MOMENTS, st.sampled_from(["T", " "]), st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_a_time_keeps_its_instant(moment: datetime, separator: str, with_z: bool) -> None:
-    said = moment.isoformat(separator)
-    said = said.replace("+00:00", "Z") if with_z else said
-    meant = as_time(said)
-    assert meant is not None
-    assert UTC_TIME.fullmatch(meant)
-    assert datetime.fromisoformat(meant) == moment
+def test_a_converted_time_is_the_same_instant(moment: datetime, separator: str, with_z: bool) -> None:
+    value = moment.isoformat(separator)
+    value = value.replace("+00:00", "Z") if with_z else value
+    expected = as_time(value)
+    assert expected is not None
+    assert UTC_TIME.fullmatch(expected)
+    assert datetime.fromisoformat(expected) == moment
 
 
 @given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.sampled_from(["T", " "]))
 @settings(max_examples=200, deadline=None)
-def test_a_time_without_a_zone_is_chinas(moment: datetime, separator: str) -> None:
-    meant = as_time(moment.isoformat(separator))
-    assert meant is not None
-    assert datetime.fromisoformat(meant) == moment.replace(tzinfo=timezone(timedelta(hours=8)))
+def test_a_time_without_a_zone_is_in_the_zone_of_china(moment: datetime, separator: str) -> None:
+    expected = as_time(moment.isoformat(separator))
+    assert expected is not None
+    assert datetime.fromisoformat(expected) == moment.replace(tzinfo=timezone(timedelta(hours=8)))
 
 
 @given(JSON | st.from_regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?", fullmatch=True))
 @settings(max_examples=500, deadline=None)
-def test_whatever_is_read_as_a_time_has_the_form_of_one(said: Any) -> None:
-    meant = as_time(said)
-    assert meant is None or UTC_TIME.fullmatch(meant)
+def test_a_converted_time_is_always_valid(value: Any) -> None:
+    expected = as_time(value)
+    assert expected is None or UTC_TIME.fullmatch(expected)
 
 
 # Free JSON
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "expected"),
     [
         ("", {}),
         ("{}", {}),
@@ -133,7 +133,7 @@ def test_whatever_is_read_as_a_time_has_the_form_of_one(said: Any) -> None:
         ([1], [1]),
         (None, None),
         (7, 7),
-        ("free words", "free words"),
+        ("free text", "free text"),
         ("12", "12"),
         ("true", "true"),
         ('"quoted"', '"quoted"'),
@@ -141,13 +141,13 @@ def test_whatever_is_read_as_a_time_has_the_form_of_one(said: Any) -> None:
     ],
     ids=repr,
 )
-def test_free_json_is_decoded_where_it_is_text(said: Any, meant: Any) -> None:
-    assert as_json(said) == meant
+def test_json_text_is_decoded(value: Any, expected: Any) -> None:
+    assert as_json(value) == expected
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4) | st.lists(JSON, max_size=4))
 @settings(max_examples=200, deadline=None)
-def test_an_object_or_list_written_as_text_is_itself(value: Any) -> None:
+def test_an_object_or_list_as_json_text_is_decoded(value: Any) -> None:
     assert as_json(json.dumps(value)) == value
 
 
@@ -156,27 +156,27 @@ def test_text_escaped_twice_is_decoded() -> None:
     assert as_json(json.dumps(rules).replace('"', '\\"')) == rules
 
 
-def test_only_objects_are_objects() -> None:
+def test_only_objects_are_converted_to_objects() -> None:
     assert [as_object(value) for value in ("", "{}", '{"a":1}', {"a": 1})] == [{}, {}, {"a": 1}, {"a": 1}]
     assert [as_object(value) for value in ("[]", "x", [], 1, None, True)] == [None] * 6
 
 
-@pytest.mark.parametrize("said", ["[" * 100_000, '{"a":' * 100_000])
-def test_json_text_too_deep_to_decode_stays_text(said: str) -> None:
-    assert as_json(said) == said
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_text_that_is_nested_too_deeply_stays_text(value: str) -> None:
+    assert as_json(value) == value
 
 
-@pytest.mark.parametrize("said", ['{"a":"\\ud800"}', '{"a":123456789012345678901234567890}'])
-def test_decoded_json_can_be_sent_to_a_client(said: str) -> None:
+@pytest.mark.parametrize("value", ['{"a":"\\ud800"}', '{"a":123456789012345678901234567890}'])
+def test_decoded_json_can_be_sent_to_a_client(value: str) -> None:
     orjson = pytest.importorskip("orjson")
-    orjson.dumps(as_json(said))
+    orjson.dumps(as_json(value))
 
 
 # Plain values
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "expected"),
     [
         ("algo-1", "algo-1"),
         ("", None),
@@ -191,20 +191,20 @@ def test_decoded_json_can_be_sent_to_a_client(said: str) -> None:
     ],
     ids=repr,
 )
-def test_text_is_text_and_a_number_is_spelled(said: Any, meant: str | None) -> None:
-    assert as_text(said) == meant
+def test_text_is_unchanged_and_other_values_become_json_text(value: Any, expected: str | None) -> None:
+    assert as_text(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "expected"),
     [(12, 12), ("12", 12), ("-3", -3), (0, 0), (True, None), ("", None), ("1.5", None), (1.5, None), (None, None)],
     ids=repr,
 )
-def test_whole_numbers_are_also_read_from_text(said: Any, meant: int | None) -> None:
-    assert as_integer(said) == meant
+def test_integers_are_also_read_from_text(value: Any, expected: int | None) -> None:
+    assert as_integer(value) == expected
 
 
-def test_numbers_and_booleans_are_not_mixed_up() -> None:
+def test_booleans_are_not_numbers() -> None:
     assert [as_number(value) for value in (1, 0.175, "1", True, None)] == [1.0, 0.175, None, None, None]
     assert [as_boolean(value) for value in (True, False, 1, "true", None)] == [True, False, None, None, None]
 
@@ -212,7 +212,7 @@ def test_numbers_and_booleans_are_not_mixed_up() -> None:
 @pytest.mark.parametrize("convert", [as_text, as_integer, as_boolean, as_number, as_list, as_objects, as_object])
 @given(value=JSON | JSON_TEXT)
 @settings(max_examples=150, deadline=None)
-def test_a_conversion_gives_its_own_type_or_none(convert: Any, value: Any) -> None:
+def test_a_conversion_returns_its_type_or_none(convert: Any, value: Any) -> None:
     types = {as_text: str, as_integer: int, as_boolean: bool, as_number: float, as_object: dict}
     assert isinstance(convert(value), (types.get(convert, list), type(None)))
 
@@ -226,13 +226,13 @@ def test_no_conversion_raises(value: Any) -> None:
     assert at(value, ("no such key", "below")) is None
 
 
-@pytest.mark.parametrize("said", ["Pytorch", "PyTorch", "pytorch", "PYTORCH", "Py-Torch", "py torch", "py_torch"])
-def test_every_spelling_of_a_framework_is_one_word(said: str) -> None:
-    assert pai.VERSION_FIELDS["framework"].read({"FrameworkType": said}) == "PYTORCH"
-    assert qianfan.VERSION_FIELDS["framework"].read({"framework": said}) == "PYTORCH"
+@pytest.mark.parametrize("value", ["Pytorch", "PyTorch", "pytorch", "PYTORCH", "Py-Torch", "py torch", "py_torch"])
+def test_all_spellings_of_a_framework_become_one_value(value: str) -> None:
+    assert pai.VERSION_FIELDS["framework"].read({"FrameworkType": value}) == "PYTORCH"
+    assert qianfan.VERSION_FIELDS["framework"].read({"framework": value}) == "PYTORCH"
 
 
-def test_a_gathered_value_is_none_when_all_its_parts_are() -> None:
+def test_a_gathered_value_is_none_if_all_parts_are_unset() -> None:
     owner = gathered("UserId", "OwnerId", table={"id": text("UserId")})
     assert [owner.read(raw) for raw in ({}, {"UserId": ""}, {"UserId": None, "OwnerId": ""})] == [None, None, None]
     assert owner.read({"OwnerId": 0}) == {"OwnerId": 0}
@@ -245,9 +245,9 @@ def source(**raw: Any) -> Any:
     return project_field(pai.VERSION_FIELDS["source"], raw)
 
 
-def test_a_source_id_is_taken_apart() -> None:
-    said = source(SourceType="PAIFlow", SourceId="region=cn-shanghai, workspaceId=13,kind=PipelineRun,id=run=1")
-    assert said == {
+def test_a_source_id_is_split_into_its_parts() -> None:
+    value = source(SourceType="PAIFlow", SourceId="region=cn-shanghai, workspaceId=13,kind=PipelineRun,id=run=1")
+    assert value == {
         "type": "PIPELINE",
         "type_name": "PAIFlow",
         "native_id": "run=1",
@@ -258,12 +258,12 @@ def test_a_source_id_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize("free", ["by hand", "a=b", "id=1", "kind=x", "=,=", ",", "region=cn-shanghai"])
-def test_a_source_id_of_another_form_is_the_id_itself(free: str) -> None:
-    said = source(SourceType="Custom", SourceId=free)
-    assert (said["type"], said["native_id"], said["region"], said["kind"]) == ("CUSTOM", free, None, None)
+def test_a_source_id_of_another_format_is_the_id(free: str) -> None:
+    value = source(SourceType="Custom", SourceId=free)
+    assert (value["type"], value["native_id"], value["region"], value["kind"]) == ("CUSTOM", free, None, None)
 
 
-def test_no_source_is_none() -> None:
+def test_a_version_without_a_source_has_none() -> None:
     assert source() is source(SourceType="", SourceId="") is source(SourceType=None) is None
 
 
@@ -282,34 +282,34 @@ def test_a_training_by_name_is_looked_up() -> None:
     assert training["algorithm_version"] == {"lookup": "algorithm_version", "keys": ["llm", "pai", "v1"]}
 
 
-def test_a_training_by_name_without_provider_or_version_is_looked_up_as_far_as_it_goes() -> None:
+def test_a_training_by_name_needs_neither_provider_nor_version() -> None:
     (training,) = trained_with({"AlgorithmName": "llm"})
     assert training["algorithm"] == {"lookup": "algorithm", "keys": ["llm", ""]}
     assert training["algorithm_version"] is None
 
 
-def test_an_inline_training_holds_its_algorithm() -> None:
+def test_an_inline_training_contains_its_algorithm() -> None:
     (training,) = trained_with(INLINE)
     assert training["algorithm"] is training["algorithm_version"] is training["name"] is None
     assert (training["spec"]["image"], training["spec"]["command"]) == ("image:1", ["python train.py"])
 
 
-def test_trainings_of_several_methods_are_told_by_method() -> None:
+def test_trainings_with_several_methods_have_one_item_for_each_method() -> None:
     trainings = trained_with({"Standard": BY_NAME, "QLoRA_LLM": INLINE, "Scheduler": {"MaxRunningTimeInSeconds": 1}})
     assert [training["method"] for training in trainings] == ["Standard", "QLoRA_LLM"]
     assert [training["name"] for training in trainings] == ["llm", None]
 
 
-def test_a_training_may_be_written_as_text() -> None:
+def test_a_training_can_be_json_text() -> None:
     assert trained_with(json.dumps(BY_NAME)) == trained_with(BY_NAME)
 
 
-def test_no_training_is_none_and_an_empty_one_has_no_algorithms() -> None:
+def test_a_missing_training_is_none_and_an_empty_one_has_no_items() -> None:
     assert trained_with(None) is None
     assert trained_with({}) == trained_with("") == []
 
 
-def test_policy_rules_are_decoded_however_often_they_are_escaped() -> None:
+def test_policy_rules_are_decoded_even_if_they_are_escaped_twice() -> None:
     once = '[{"MinTotalCount":1}]'
     twice = once.replace('"', '\\"')
     assert [pai.policy_rules({"Value": value}) for value in (once, twice)] == [[{"MinTotalCount": 1}]] * 2
@@ -327,9 +327,9 @@ def test_the_parameter_size_is_in_millions() -> None:
     ]
 
 
-def test_metrics_of_another_shape_have_no_evaluations() -> None:
+def test_metrics_with_another_structure_have_no_evaluations() -> None:
     read = pai.VERSION_FIELDS["evaluations"]
-    assert [project_field(read, {"Metrics": said}) for said in ({}, {"cer": 1}, "text", None)] == [None] * 4
+    assert [project_field(read, {"Metrics": value}) for value in ({}, {"cer": 1}, "text", None)] == [None] * 4
     one = {"Results": [{"Dataset": {"Train": "oss://x"}, "Metrics": {"loss": "0.1", "cer": 1}}, "nonsense"]}
     assert project_field(read, {"Metrics": one}) == [
         {
@@ -339,21 +339,21 @@ def test_metrics_of_another_shape_have_no_evaluations() -> None:
     ]
 
 
-def test_the_newest_algorithm_version_is_known_when_the_list_is_whole() -> None:
+def test_the_newest_algorithm_version_is_provided_if_the_list_is_complete() -> None:
     old, new = ({"AlgorithmVersion": f"v{n}", "GmtCreateTime": f"2024-0{n}-01T00:00:00Z"} for n in (1, 2))
     for order in ([old, new], [new, old]):
-        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 2}) is new
-        assert pai.newest({"AlgorithmVersions": order, "TotalCount": 3}) is NOT_PROVIDED
-    assert pai.newest({"AlgorithmVersions": [], "TotalCount": 0}) is None
+        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 2}) is new
+        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 3}) is NOT_PROVIDED
+    assert pai.newest_version({"AlgorithmVersions": [], "TotalCount": 0}) is None
 
 
-def test_the_newest_algorithm_version_is_newest_by_the_millisecond() -> None:
+def test_the_newest_algorithm_version_is_found_by_milliseconds() -> None:
     old = {"AlgorithmVersion": "v1", "GmtCreateTime": "2024-03-01T00:00:00Z"}
     new = {"AlgorithmVersion": "v2", "GmtCreateTime": "2024-03-01T00:00:00.028Z"}
-    assert pai.newest({"AlgorithmVersions": [old, new], "TotalCount": 2}) is new
+    assert pai.newest_version({"AlgorithmVersions": [old, new], "TotalCount": 2}) is new
 
 
-def test_a_command_is_a_list_or_one_text() -> None:
+def test_a_command_is_a_list_or_text() -> None:
     read = pai.ALGORITHM_SPEC["command"].read
     assert [read(raw) for raw in ({"Command": ["sh", "-c"]}, {"Command": "sh -c"}, {})] == [
         ["sh", "-c"],
@@ -362,10 +362,10 @@ def test_a_command_is_a_list_or_one_text() -> None:
     ]
 
 
-def test_an_empty_default_of_a_hyperparameter_is_an_empty_text() -> None:
+def test_an_empty_default_of_a_hyperparameter_stays_empty_text() -> None:
     table = pai.ALGORITHM_SPEC["hyper_parameters"].table
     assert table is not None
-    assert [table["default_value"].read({"DefaultValue": said}) for said in ("", None, 0, False)] == [
+    assert [table["default_value"].read({"DefaultValue": value}) for value in ("", None, 0, False)] == [
         "",
         None,
         "0",
@@ -383,17 +383,17 @@ USER = ["Text2Text", "Text2Image", "IndustrySearch", "TextRepresentation", "Text
 @pytest.mark.parametrize(
     ("shape", "numbers"), [(qianfan.PRESET_MODEL, PRESET), (qianfan.USER_MODEL, USER)], ids=["preset", "user"]
 )
-def test_a_model_type_is_read_by_the_numbers_of_its_list(shape: Any, numbers: list[str]) -> None:
+def test_the_list_of_a_model_determines_the_meaning_of_its_type_number(shape: Any, numbers: list[str]) -> None:
     read = shape.fields["type"].read
     assert [read({"modelType": number}) for number in range(6)] == numbers
     assert [read({"modelType": str(number)}) for number in range(6)] == numbers
-    assert [read({"modelType": said}) for said in (99, "Text2Video", "", None)] == ["99", "Text2Video", None, None]
+    assert [read({"modelType": value}) for value in (99, "Text2Video", "", None)] == ["99", "Text2Video", None, None]
 
 
 @pytest.mark.parametrize(
     ("origin", "six"), [("PlatformPreset", "Industry"), ("System", "Industry"), ("UserCreate", "6"), (None, "6")]
 )
-def test_the_source_of_a_model_decides_what_its_type_number_means(origin: str | None, six: str) -> None:
+def test_the_source_of_a_model_determines_the_meaning_of_its_type_number(origin: str | None, six: str) -> None:
     assert qianfan.MODEL.fields["type"].read({"source": origin, "modelType": 6}) == six
 
 
@@ -409,17 +409,17 @@ def test_the_source_of_a_model_decides_what_its_type_number_means(origin: str | 
     ],
     ids=repr,
 )
-def test_a_text_id_is_preferred_to_a_number(raw: Any, key: str | None) -> None:
+def test_a_text_id_is_preferred_to_a_numeric_id(raw: Any, key: str | None) -> None:
     assert qianfan.MODEL.key(raw) == key
 
 
-def test_a_user_model_without_versions_says_so_and_one_with_versions_does_not_tell_them() -> None:
+def test_a_listed_user_model_provides_its_versions_only_if_it_has_none() -> None:
     read = qianfan.USER_MODEL.fields["versions"].read
     assert read({"versionCount": 0}) == Rows([], 0)
     assert read({"versionCount": 3}) is read({}) is read({"versionCount": None}) is NOT_PROVIDED
 
 
-def test_the_latest_version_of_a_preset_is_known_only_when_it_is_the_only_one() -> None:
+def test_a_listed_preset_model_provides_its_latest_version_only_if_it_has_one_version() -> None:
     latest, listed = (qianfan.PRESET_MODEL.fields[name].read for name in ("latest_version", "versions"))
     one, two = {"versionIdStr": "amv-1"}, {"versionIdStr": "amv-2"}
     assert latest({"versionSummaries": [one]}) is one
@@ -428,23 +428,23 @@ def test_the_latest_version_of_a_preset_is_known_only_when_it_is_the_only_one() 
     assert listed({"versionSummaries": [one, two]}) == Rows([one, two], 2)
 
 
-def test_the_newest_version_of_a_model_is_by_time_then_number() -> None:
+def test_the_newest_version_of_a_model_is_found_by_time_then_number() -> None:
     def version(number: int, moment: str) -> Any:
         return {"modelVersionId": number, "createTime": moment}
 
     early, late = "2023-09-22T22:41:11+08:00", "2023-10-01T00:00:00+08:00"
-    assert qianfan.newest({"modelVersionList": [version(2, early), version(1, late)]}) == version(1, late)
-    assert qianfan.newest({"modelVersionList": [version(2, late), version(1, late)]}) == version(2, late)
-    assert qianfan.newest({"modelVersionList": None}) is None
+    assert qianfan.newest_version({"modelVersionList": [version(2, early), version(1, late)]}) == version(1, late)
+    assert qianfan.newest_version({"modelVersionList": [version(2, late), version(1, late)]}) == version(2, late)
+    assert qianfan.newest_version({"modelVersionList": None}) is None
 
 
 TRAIN = {"trainSourceExtra": {"taskId": 8753, "taskName": "cmc_rlhf", "iterationVersion": 1, "runId": 4973}}
 
 
 @pytest.mark.parametrize("extra", [TRAIN, json.dumps(TRAIN)], ids=["object", "text"])
-def test_a_source_extra_is_read_as_object_or_text(extra: Any) -> None:
-    said = project_field(qianfan.SOURCE, {"sourceType": "Train", "sourceExtra": extra})
-    assert said == {
+def test_a_source_extra_is_an_object_or_json_text(extra: Any) -> None:
+    value = project_field(qianfan.SOURCE, {"sourceType": "Train", "sourceExtra": extra})
+    assert value == {
         "type": "TRAINING",
         "type_name": "Train",
         "task_id": "8753",
@@ -456,11 +456,11 @@ def test_a_source_extra_is_read_as_object_or_text(extra: Any) -> None:
 
 
 @pytest.mark.parametrize("extra", [None, "", {}])
-def test_a_version_that_says_no_source_has_none(extra: Any) -> None:
+def test_a_version_without_a_source_type_or_extra_has_no_source(extra: Any) -> None:
     assert qianfan.SOURCE.read({"sourceExtra": extra}) is None
 
 
-def test_only_a_version_that_was_trained_names_what_it_was_trained_with() -> None:
+def test_only_a_trained_version_has_trainings() -> None:
     task = {"trainSourceExtra": {"runIdStr": "task-1"}}
     (training,) = project_field(
         qianfan.TRAINED_WITH, {"sourceType": "Train", "algorithm": "bloomz", "sourceExtra": task}
@@ -477,7 +477,7 @@ def test_tags_are_labels_without_values() -> None:
     assert read == [[{"key": "demo"}], [], None, None]
 
 
-def test_a_catalogue_with_missing_lists_is_as_long_as_what_is_there() -> None:
+def test_a_catalog_with_missing_lists_contains_the_other_entries() -> None:
     scale = {"parameterScale": "LoRA"}
     document = {
         "result": [
@@ -487,14 +487,14 @@ def test_a_catalogue_with_missing_lists_is_as_long_as_what_is_there() -> None:
             None,
         ]
     }
-    (entry,) = qianfan.entries(document)
+    (entry,) = qianfan.catalog_entries(document)
     assert qianfan.entry_key(entry) == "c:SFT:LoRA"
     assert project(qianfan.ALGORITHM, entry)["versions"]["rows"][0]["spec"] == {"hyper_parameters": None}
-    assert qianfan.entries({"result": None}) == qianfan.entries({}) == []
+    assert qianfan.catalog_entries({"result": None}) == qianfan.catalog_entries({}) == []
 
 
 @pytest.mark.parametrize(
-    ("check", "meant"),
+    ("check", "expected"),
     [
         ({"checkType": "range", "checkValue": [1, 50]}, (None, "1", "50", False)),
         ({"checkType": "range", "checkValue": [1e-06, 4e-05]}, (None, "1e-06", "4e-05", False)),
@@ -504,9 +504,9 @@ def test_a_catalogue_with_missing_lists_is_as_long_as_what_is_there() -> None:
         ({"checkType": "choice", "checkValue": None}, (None, None, None, False)),
     ],
 )
-def test_a_check_is_a_range_or_a_choice(check: Any, meant: tuple[Any, ...]) -> None:
+def test_a_check_becomes_a_range_or_a_choice(check: Any, expected: tuple[Any, ...]) -> None:
     (parameter,) = project_field(
         qianfan.SPEC["hyper_parameters"], {"supportHyperParameterConfig": [{"key": "epoch", **check}]}
     )
     allowed = parameter["range"]
-    assert (allowed["enum"], allowed["minimum"], allowed["maximum"], allowed["multiple"]) == meant
+    assert (allowed["enum"], allowed["minimum"], allowed["maximum"], allowed["multiple"]) == expected

@@ -1,7 +1,8 @@
-"""The three reference pages, whole: every native key is a field or in ``extra``, and stands in ``raw`` verbatim.
+"""No property of the vendors' reference responses is lost: each is a field or part of ``extra``, and part of ``raw``.
 
-The pages: PAI's model version, PAI's GetAlgorithmVersion, Qianfan's model detail. Keys that name the object or its
-owner become ids and relations instead of fields; they are listed here, so that no other key can hide among them.
+The responses are those of PAI's GetModelVersion and GetAlgorithmVersion and of Qianfan's modelDetail. Keys that
+identify the object or its owner become ids and relations instead of fields. Each test page lists them, so that the
+tests find every other key that is lost.
 """
 
 import copy
@@ -17,11 +18,11 @@ from tests.registries.samples import project, sample
 
 
 class Page(NamedTuple):
-    """A reference page: how to get its object, the form that reads it, and the keys that are ids and relations."""
+    """A reference page: the object of its example, its layout, and the keys that become ids and relations."""
 
     name: str
     raw: Callable[[], Any]
-    shape: EntityLayout
+    layout: EntityLayout
     identity: frozenset[str]
 
 
@@ -44,7 +45,7 @@ QIANFAN_VERSION_KEYS = (
 
 
 def qianfan_model() -> Any:
-    """The page's example, and the parameters of its tables that the example leaves out."""
+    """Return the example of the page, completed with the parameters that only its tables contain."""
     model = sample("qianfan", "modelDetail_reference")["result"]
     version = model["modelVersionList"][0] | {"license": "Apache-2.0", "ioLength": "3K+1K"}
     return model | {"tags": ["demo"], "modelVersionList": [version]}
@@ -63,13 +64,13 @@ ALGORITHM_VERSION = Page(
     frozenset({"AlgorithmId", "AlgorithmName", "AlgorithmProvider"}),
 )
 MODEL = Page("qianfan-model", qianfan_model, qianfan_tables.MODEL, frozenset({"modelId"}))
-MODEL_S_VERSION = Page(
+QIANFAN_VERSION = Page(
     "qianfan-model-version",
     lambda: qianfan_model()["modelVersionList"][0],
     qianfan_tables.VERSION,
     frozenset({"modelId", "modelName", "modelVersionId"}),
 )
-PAGES = [MODEL_VERSION, ALGORITHM_VERSION, MODEL, MODEL_S_VERSION]
+PAGES = [MODEL_VERSION, ALGORITHM_VERSION, MODEL, QIANFAN_VERSION]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -80,7 +81,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
         (MODEL_VERSION, PAI_MODEL_VERSION_KEYS),
         (ALGORITHM_VERSION, PAI_ALGORITHM_VERSION_KEYS),
         (MODEL, QIANFAN_MODEL_KEYS),
-        (MODEL_S_VERSION, QIANFAN_VERSION_KEYS),
+        (QIANFAN_VERSION, QIANFAN_VERSION_KEYS),
     ],
     ids=lambda value: value.name if isinstance(value, Page) else "",
 )
@@ -91,8 +92,8 @@ def test_the_sample_has_every_parameter_of_the_page(page: Page, keys: str) -> No
 @every_page
 def test_every_native_key_is_a_field_or_in_extra(page: Page) -> None:
     raw = page.raw()
-    fields = {key for entry in page.shape.fields.values() for key in entry.keys}
-    extra = page.shape.fields["extra"].read(raw) if "extra" in page.shape.fields else {}
+    fields = {key for entry in page.layout.fields.values() for key in entry.keys}
+    extra = page.layout.fields["extra"].read(raw) if "extra" in page.layout.fields else {}
     assert set(raw) - fields - set(extra) - page.identity == set()
     assert fields & set(extra) == set()
     assert {key: raw[key] for key in extra} == extra
@@ -100,22 +101,23 @@ def test_every_native_key_is_a_field_or_in_extra(page: Page) -> None:
 
 @every_page
 def test_raw_is_the_object_verbatim(page: Page) -> None:
-    raw, kept = page.raw(), page.raw()
-    said = page.shape.fields["raw"].read(raw)
-    project(page.shape, raw)
-    assert said is raw
-    assert json.dumps(said) == json.dumps(kept)
+    raw, unchanged = page.raw(), page.raw()
+    value = page.layout.fields["raw"].read(raw)
+    project(page.layout, raw)
+    assert value is raw
+    assert json.dumps(value) == json.dumps(unchanged)
 
 
 @every_page
-def test_what_a_later_release_adds_is_not_dropped(page: Page) -> None:
-    raw = page.raw() | {"NewKey": {"of": "tomorrow"}}
-    if "extra" in page.shape.fields:
-        assert page.shape.fields["extra"].read(raw)["NewKey"] == {"of": "tomorrow"}
-    assert page.shape.fields["raw"].read(raw)["NewKey"] == {"of": "tomorrow"}
+def test_a_new_native_key_is_in_extra_and_raw(page: Page) -> None:
+    raw = page.raw() | {"NewKey": {"new": "value"}}
+    if "extra" in page.layout.fields:
+        assert page.layout.fields["extra"].read(raw)["NewKey"] == {"new": "value"}
+    assert page.layout.fields["raw"].read(raw)["NewKey"] == {"new": "value"}
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the paths of all values that are not objects or lists, and of empty ones."""
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     empty = True
     for step, inner in steps:
@@ -125,8 +127,8 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
-def another(value: Any) -> Any:
-    """Another value of the same kind."""
+def other_value(value: Any) -> Any:
+    """Return a different value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
@@ -144,15 +146,15 @@ def another(value: Any) -> Any:
         pytest.param(page, path, id=f"{page.name}-{'.'.join(map(str, path))}")
         for page in PAGES
         for path in leaves(page.raw())
-        if path[0] not in page.identity and not (page is MODEL and path[-1] in MODEL_S_VERSION.identity)
+        if path[0] not in page.identity and not (page is MODEL and path[-1] in QIANFAN_VERSION.identity)
     ],
 )
 def test_a_change_of_any_value_shows_in_the_record(page: Page, path: tuple[Any, ...]) -> None:
-    """However deep a value stands, some field beside ``raw`` tells it."""
+    """A field other than ``raw`` depends on every value, however deeply it is nested."""
     raw = page.raw()
     changed = copy.deepcopy(raw)
-    spot = changed
+    container = changed
     for step in path[:-1]:
-        spot = spot[step]
-    spot[path[-1]] = another(spot[path[-1]])
-    assert project(page.shape, changed) != project(page.shape, raw)
+        container = container[step]
+    container[path[-1]] = other_value(container[path[-1]])
+    assert project(page.layout, changed) != project(page.layout, raw)

@@ -1,4 +1,4 @@
-"""The two signatures against what the vendors' own packages signed, and against those packages themselves."""
+"""The request signatures, compared with recorded and live results of the vendors' own packages."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, acs3_signature, bce_auth_v1, bce_prefix, encode, query_string
+from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix, encode, query_string
 from gateway.upstream.messages import Request
 from tests.registries.samples import FOLDER
 
@@ -47,7 +47,7 @@ def pairs(vector: Any) -> list[tuple[str, str]]:
 # Vectors
 
 
-def test_there_are_vectors_of_both_schemes() -> None:
+def test_there_are_vectors_for_both_schemes() -> None:
     schemes = [vector["scheme"] for vector in VECTORS]
     assert (schemes.count("acs3-hmac-sha256"), schemes.count("bce-auth-v1")) == (32, 31)
 
@@ -67,13 +67,13 @@ def test_bce_auth_v1_signs_as_the_official_client(vector: Any) -> None:
     keys, expected, named = vector["credentials"], vector["expected"], vector["headers_to_sign"]
     prefix = bce_prefix(keys["access_key_id"], vector["timestamp"], vector["expiration_seconds"])
     headers = lower(vector["headers"])
-    chosen = {
+    to_sign = {
         name: value
         for name, value in headers.items()
         if (name in named if named else name in DEFAULT_SET or name.startswith("x-bce-"))
     }
     request = keys["access_key_secret"], prefix, vector["method"], vector["path"], pairs(vector)
-    names, signature = bce_auth_v1(*request, chosen)
+    names, signature = bce_auth_v1(*request, to_sign)
     assert prefix == expected["auth_prefix"]
     if vector.get("strict_verifier_accepts", True):
         assert signature == expected["signature"]
@@ -89,7 +89,7 @@ def test_the_two_schemes_sort_the_same_query_differently() -> None:
     assert acs["expected"]["canonical_request"].split("\n")[2] != bce["expected"]["canonical_request"].split("\n")[2]
 
 
-# The official signers, on requests of any kind
+# Comparison with the official signers for generated requests
 
 WORD = st.text(st.characters(codec="ascii", categories=["Lu", "Ll", "Nd"]), min_size=1, max_size=12)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -176,11 +176,11 @@ def test_bce_auth_v1_agrees_with_the_official_signer(
 
 
 @given(st.dictionaries(TEXT, TEXT, max_size=5))
-def test_a_query_on_the_wire_is_only_unreserved_characters(query: dict[str, str]) -> None:
+def test_an_encoded_query_contains_only_unreserved_characters(query: dict[str, str]) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._~%=&-]*", query_string(query.items()))
 
 
-# The kinds' whole headers
+# The complete headers of each kind
 
 pai_requests = st.builds(
     Request,
@@ -192,14 +192,15 @@ pai_requests = st.builds(
 )
 
 
-def key(token: str = "") -> Credentials:
+def credentials(token: str = "") -> Credentials:
+    """Return made-up credentials."""
     return Credentials("key", Secret(SECRET), Secret(token))
 
 
 @given(request=pai_requests, token=st.sampled_from(["", TOKEN]))
 @settings(max_examples=100, deadline=None)
-def test_headers_for_pai_hold_what_the_official_signer_accepts(request: Request, token: str) -> None:
-    headers = dict(PAI.sign(request, "127.0.0.1:8080", key(token), NOW, NONCE))
+def test_the_official_signer_agrees_with_the_headers_for_pai(request: Request, token: str) -> None:
+    headers = dict(PAI.sign(request, "127.0.0.1:8080", credentials(token), NOW, NONCE))
     authorization = headers.pop("Authorization")
     found = re.fullmatch(r"ACS3-HMAC-SHA256 Credential=key,SignedHeaders=([^,]+),Signature=[0-9a-f]{64}", authorization)
     assert found is not None
@@ -226,11 +227,11 @@ def test_headers_for_pai_hold_what_the_official_signer_accepts(request: Request,
     token=st.sampled_from(["", TOKEN]),
 )
 @settings(max_examples=100, deadline=None)
-def test_headers_for_qianfan_hold_what_the_official_signer_accepts(
+def test_the_official_signer_agrees_with_the_headers_for_qianfan(
     path: str, query: tuple[tuple[str, str], ...], body: bytes, token: str
 ) -> None:
     request = Request("modelDetail", "console", "POST", path, query, body)
-    headers = dict(QIANFAN.sign(request, "127.0.0.1:8080", key(token), NOW, NONCE))
+    headers = dict(QIANFAN.sign(request, "127.0.0.1:8080", credentials(token), NOW, NONCE))
     authorization = headers.pop("Authorization")
     assert authorization == official_bce("key", SECRET, "POST", path, dict(query), headers, NOW, 300)
     assert headers == {
@@ -243,24 +244,29 @@ def test_headers_for_qianfan_hold_what_the_official_signer_accepts(
 
 
 @given(secret=st.text(st.characters(codec="ascii"), max_size=200), text=st.text(max_size=40))
-def test_a_key_of_any_length_signs_as_the_standard_library_does(secret: str, text: str) -> None:
+def test_secrets_of_any_length_sign_like_the_standard_library(secret: str, text: str) -> None:
     message = f"ACS3-HMAC-SHA256\n{hashlib.sha256(text.encode()).hexdigest()}"
-    assert acs3_signature(secret, text) == hmac.new(secret.encode(), message.encode(), "sha256").hexdigest()
+    assert acs3_sign(secret, text) == hmac.new(secret.encode(), message.encode(), "sha256").hexdigest()
 
 
-def test_what_is_remembered_of_a_request_is_not_the_key_nor_the_time() -> None:
+def test_cached_signing_parts_do_not_mix_up_credentials_hosts_or_times() -> None:
     request = Request("ListModels", "models", "GET", "/api/v1/models")
     later = NOW.replace(year=2030)
-    ways = [(key(), NOW, "host"), (key(), later, "host"), (key(TOKEN), NOW, "host"), (key(), NOW, "other")]
-    ways.append((replace(key(), key="another"), NOW, "host"))
-    ways.append((replace(key(), secret=Secret("another")), NOW, "host"))
-    made = [PAI.sign(request, host, one, now, NONCE) for one, now, host in ways]
-    assert len({headers["Authorization"] for headers in made}) == len(ways)
-    assert made == [PAI.sign(request, host, one, now, NONCE) for one, now, host in ways]
-    assert [headers["x-acs-date"][:4] for headers in made] == ["2024", "2030", "2024", "2024", "2024", "2024"]
+    cases = [
+        (credentials(), NOW, "host"),
+        (credentials(), later, "host"),
+        (credentials(TOKEN), NOW, "host"),
+        (credentials(), NOW, "other"),
+        (replace(credentials(), key="another"), NOW, "host"),
+        (replace(credentials(), secret=Secret("another")), NOW, "host"),
+    ]
+    signed = [PAI.sign(request, host, keys, now, NONCE) for keys, now, host in cases]
+    assert len({headers["Authorization"] for headers in signed}) == len(cases)
+    assert signed == [PAI.sign(request, host, keys, now, NONCE) for keys, now, host in cases]
+    assert [headers["x-acs-date"][:4] for headers in signed] == ["2024", "2030", "2024", "2024", "2024", "2024"]
 
 
-def test_a_nonce_makes_another_signature_for_pai() -> None:
+def test_the_pai_signature_depends_on_the_nonce() -> None:
     request = Request("ListModels", "models", "GET", "/api/v1/models")
-    first, second = (PAI.sign(request, "host", key(), NOW, nonce) for nonce in ("a" * 32, "b" * 32))
+    first, second = (PAI.sign(request, "host", credentials(), NOW, nonce) for nonce in ("a" * 32, "b" * 32))
     assert first["Authorization"] != second["Authorization"]

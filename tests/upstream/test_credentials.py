@@ -192,7 +192,7 @@ async def test_a_command_that_gives_no_key_is_ended_and_told_without_what_it_sai
     keys = Renewing("pai", FromCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
     with (
         seconds_for_a_command(monkeypatch, 0.3 if "sleep" in script else 30),
-        pytest.raises(RegistryKeyless, match=r'^Registry "pai" has no credentials that are good now\.$'),
+        pytest.raises(RegistryKeyless, match=r'^Registry "pai" has no valid credentials at the moment\.$'),
     ):
         await keys.current()
     (line,) = caplog.messages

@@ -113,7 +113,7 @@ def test_who_waits_too_long_is_told_so_and_when_to_come_back() -> None:
     assert error.retry_after > 0
     assert error.extensions["code"] == "REGISTRY_BUSY"
     assert error.extensions["retryable"]
-    assert str(error) == 'Registry "pai" has its quota of calls in use.'
+    assert str(error) == 'Registry "pai" already receives as many calls as the gateway may send.'
 
 
 def test_nobody_waits_beyond_the_deadline() -> None:

@@ -1,4 +1,4 @@
-"""The playground: GraphiQL with explorer, history and headers at `/`, from the gateway's own files alone."""
+"""The playground: GraphiQL at `/`, with explorer, history and headers. The gateway serves all of its files."""
 
 import html
 import json
@@ -13,22 +13,24 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from gateway.http.playground.assets import ASSETS, FOLDER, Asset, present
+from gateway.http.playground.assets import ASSETS, FOLDER, Asset, is_installed
 
 HERE: Final = Path(__file__).parent
-OWN: Final = tuple(
+PAGE_ASSETS: Final = tuple(
     Asset("", name, sha256((HERE / "page" / name).read_bytes()).hexdigest())
     for name in ("page.css", "icon.svg", "start.js")
 )
+"""The gateway's own files. The first two are also part of the page without GraphiQL."""
 FILES: Final = {
     **{asset.file: FOLDER / asset.file for asset in ASSETS},
-    **{asset.file: HERE / "page" / asset.path for asset in OWN},
+    **{asset.file: HERE / "page" / asset.path for asset in PAGE_ASSETS},
 }
+"""The paths of all assets, by the file names in their URLs."""
 PAGE: Final = Template((HERE / "page" / "page.html").read_text(encoding="utf-8"))
 EXAMPLES: Final = [path.read_text(encoding="utf-8") for path in sorted((HERE / "examples").iterdir())]
-ABSENT: Final = "The playground's files are not here: with npm installed, <code>gateway assets</code> gets them."
+NOT_INSTALLED: Final = "The playground is not installed. Install npm, then run <code>gateway assets</code>."
 
-# GraphiQL's editor sets styles on elements; its fonts and icons are data: addresses in its style sheet.
+# GraphiQL's editor sets inline styles. Its style sheet contains fonts and icons as data: URLs.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -40,8 +42,8 @@ HEADERS: Final = {
 }
 
 
-class Visit(Route):
-    """The route of a browser that opens a page: it asks for HTML, and for nothing in particular."""
+class BrowserRoute(Route):
+    """A route that matches only browsers that open the URL: they accept HTML and send no query parameters."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
@@ -53,39 +55,43 @@ class Visit(Route):
 
 
 def routes() -> list[BaseRoute]:
-    """The page, its files, and the way to it from `/graphql`; they stand before the route that answers there."""
+    """Return the routes of the page, its assets, and the redirect from `/graphql`.
+
+    The redirect takes effect only if these routes come before the GraphQL endpoint.
+    """
     return [
-        Visit("/graphql", to_page),
+        BrowserRoute("/graphql", redirect_to_page),
         Route("/", page),
-        Route("/assets/{file}", asset),
+        Route("/assets/{file}", asset_file),
     ]
 
 
-async def to_page(request: Request) -> Response:
+async def redirect_to_page(request: Request) -> Response:
+    """Redirect a browser from `/graphql` to the page."""
     return RedirectResponse("./", 303, {"Vary": "Accept", "Cache-Control": "no-store"})
 
 
 async def page(request: Request) -> Response:
-    """GraphiQL; or how to get its files, where they are absent."""
-    body = f"<p>{ABSENT}</p>"
-    if there := present():
+    """Return GraphiQL or, if its files are missing, how to install them."""
+    body = f"<p>{NOT_INSTALLED}</p>"
+    if installed := is_installed():
         examples = html.escape(json.dumps(EXAMPLES, ensure_ascii=False))
         body = f'<div id="playground" data-examples="{examples}"></div>'
-    assets = (*ASSETS, *OWN) if there else OWN[:2]
-    head = "\n".join(tag for one in assets if (tag := _tag(one)))
+    assets = (*ASSETS, *PAGE_ASSETS) if installed else PAGE_ASSETS[:2]
+    head = "\n".join(tag for asset in assets if (tag := _tag(asset)))
     return HTMLResponse(PAGE.substitute(head=head, body=body), headers={**HEADERS, "Cache-Control": "no-cache"})
 
 
-async def asset(request: Request) -> Response:
-    """One file of the page. Its address tells its content, so that browsers need never ask for it again."""
+async def asset_file(request: Request) -> Response:
+    """Return an asset. Its URL contains a hash of its content, so that browsers can cache it forever."""
     path = FILES.get(request.path_params["file"])
     if path is None or not path.is_file():
-        return PlainTextResponse("There is no such file.", 404, HEADERS)
+        return PlainTextResponse("File not found.", 404, HEADERS)
     return FileResponse(path, headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"})
 
 
 def _tag(asset: Asset) -> str:
-    """How the page asks for a file; the browser refuses one with another hash."""
+    """Return the HTML element that loads an asset. The browser verifies the hash."""
     source, kind = f"assets/{asset.file}", Path(asset.path).suffix
     integrity = f'integrity="sha256-{b64encode(bytes.fromhex(asset.sha256)).decode()}"'
     tags = {

@@ -1,6 +1,6 @@
-"""The playground's files that others made: which they are, and how they come from the npm registry.
+"""The third-party files of the playground, and their download from npm.
 
-Run by the build too, where nothing of the gateway and none of its dependencies can be imported.
+The build runs this module on its own, so it imports only the standard library.
 """
 
 import shutil
@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).with_name("fetched")
-PATIENCE: Final = 60  # seconds
-
+TIMEOUT: Final = 60
+"""The time limit for npm, in seconds."""
 
 PACKAGES: Final = {
     "react@18.3.1": {
@@ -33,11 +33,11 @@ PACKAGES: Final = {
         "dist/index.umd.js": "50cf2c58e4b45daf722d8f39aba0a5874a45e2aa715fe4ce709e357e5102a81b",
     },
 }
-"""The files wanted of each package, in the order in which the page loads them, with their SHA-256."""
+"""The files of each package with their SHA-256, in the order in which the page loads them."""
 
 
 class Asset(NamedTuple):
-    """One file: its package with the version, its path in there, and its SHA-256."""
+    """A file: its package with the version, its path in the package, and its SHA-256 in hex."""
 
     package: str
     path: str
@@ -45,7 +45,7 @@ class Asset(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Its name on disk and in addresses: it tells the content, so that a file of another version is no file."""
+        """The file name on disk and in URLs. It contains a part of the hash, so that versions never mix."""
         return f"{self.sha256[:12]}-{Path(self.path).name}"
 
 
@@ -55,20 +55,21 @@ ASSETS: Final = tuple(
 
 
 class AssetsError(Exception):
-    """The files cannot be had; says why in one line."""
+    """The download failed. The message gives the reason in one line."""
 
 
-def present(folder: Path = FOLDER) -> bool:
+def is_installed(folder: Path = FOLDER) -> bool:
+    """Return whether the folder contains every file."""
     return all((folder / asset.file).is_file() for asset in ASSETS)
 
 
 def fetch(folder: Path = FOLDER) -> None:
-    """Fill the folder with every file, and nothing else, unless all are there.
+    """Download the files into the folder and remove all others, unless every file is there.
 
-    Raises `AssetsError`, and leaves the folder as it was, without npm or its registry, and when a file is not the one
-    whose hash is known.
+    Raises `AssetsError` and leaves the folder unchanged if npm is not installed, if the download fails, or if a file
+    does not have the expected hash.
     """
-    if present(folder):
+    if is_installed(folder):
         return
     npm = shutil.which("npm")
     if npm is None:
@@ -76,9 +77,9 @@ def fetch(folder: Path = FOLDER) -> None:
     with TemporaryDirectory() as packages:
         command = [npm, "pack", *PACKAGES, "--ignore-scripts", "--fetch-retries=0", "--loglevel=error"]
         try:
-            subprocess.run(command, cwd=packages, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603
+            subprocess.run(command, cwd=packages, check=True, capture_output=True, timeout=TIMEOUT)  # noqa: S603
         except (OSError, subprocess.SubprocessError):
-            raise AssetsError("npm cannot get the packages from its registry") from None
+            raise AssetsError("npm could not download the packages") from None
         contents = {asset.file: _content(asset, Path(packages)) for asset in ASSETS}
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
@@ -87,7 +88,7 @@ def fetch(folder: Path = FOLDER) -> None:
 
 
 def _content(asset: Asset, packages: Path) -> bytes:
-    """The file out of its package, as `npm pack` names and fills it."""
+    """Extract a file from the archive that `npm pack` wrote, and verify its hash."""
     name = asset.package.lstrip("@").replace("/", "-").replace("@", "-")
     try:
         with tarfile.open(packages / f"{name}.tgz") as package:
@@ -96,5 +97,5 @@ def _content(asset: Asset, packages: Path) -> bytes:
     except (OSError, tarfile.TarError, KeyError):
         content = b""
     if sha256(content).hexdigest() != asset.sha256:
-        raise AssetsError(f"{asset.path} of {asset.package} is not the file that was expected")
+        raise AssetsError(f"{asset.path} of {asset.package} does not have the expected hash")
     return content

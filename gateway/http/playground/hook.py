@@ -1,4 +1,4 @@
-"""Hatch's hook: the playground's files go into the wheel, or beside an editable install, where npm can get them."""
+"""The build hook for Hatch: downloads the files of the playground for a wheel or an editable install."""
 
 import runpy
 from pathlib import Path
@@ -9,9 +9,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class PlaygroundHook(BuildHookInterface[BuilderConfig]):
+    """Downloads the files of the playground. Without npm, the build goes on without them and shows a warning."""
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         assets = runpy.run_path(str(Path(self.root, "gateway/http/playground/assets.py")))
         try:
             assets["fetch"]()
         except assets["AssetsError"] as error:
-            self.app.display_warning(f"The playground's files are left out: {error}.")
+            self.app.display_warning(f"The build does not contain the playground: {error}.")

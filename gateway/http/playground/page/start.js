@@ -1,4 +1,4 @@
-// GraphiQL on the gateway that served this page, with a tab for each example.
+// Starts GraphiQL for the gateway that served this page, with one tab for each example.
 const root = document.getElementById('playground');
 const url = new URL('graphql', location.href).href;
 ReactDOM.createRoot(root).render(
