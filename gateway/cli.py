@@ -111,7 +111,7 @@ def serve(options: argparse.Namespace) -> int:
                 if number == 0 and not again:
                     print(f"Gateway  {url}/graphql", flush=True)
 
-            return told(lambda: _serve(lambda: _read(options.config).of_worker(number), listener, announce, remedy))
+            return told(lambda: _serve(lambda: _read(options.config).for_worker(number), listener, announce, remedy))
 
         if workers == 1:
             return work()
