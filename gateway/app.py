@@ -190,7 +190,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
     executor = Pipeline(SCHEMA, documents, persisted, gate, observer, watches, wholes, findings)
     door = GraphQLEndpoint(executor, settings.limits, entrance)
     doors = health.HealthEndpoints(entrance)
-    metrics = MetricsEndpoint(observer, entrance if access.asks else None)
+    metrics = MetricsEndpoint(observer, entrance if access.required else None)
     origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
     sockets = WebSocketEndpoint(executor, entrance, settings.limits, most, origins)
 
@@ -230,7 +230,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             *(playground.routes() if settings.server.profile == "development" else []),
             *(
                 [Route("/cache", CacheEndpoint(entrance).answer, methods=["GET", "DELETE"])]
-                if access.knows_admins
+                if access.admits_admins
                 else []
             ),
             Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
@@ -238,13 +238,13 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
             Route("/healthz", health.healthz),
             *([metrics.route] if settings.telemetry.metrics == "path" else []),
             Route("/readyz", doors.readyz),
-            *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
+            *([Route("/schema.graphql", doors.schema)] if access.required or "explain" in anyone else []),
         ],
         middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
-    if access.asks:  # everybody must show first who they are
+    if access.required:  # everybody must show first who they are
         return RequestIds(app, observer)
     return RequestIds(PreparedRequests(app, executor, settings.limits.body_seconds), observer)
 

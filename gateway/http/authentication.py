@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from gateway.auth.authenticator import REALM, Authenticator, note
+from gateway.auth.authenticator import REALM, Authenticator, log_denial
 from gateway.auth.principals import Principal, visible
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.execution.request_context import RequestContext
@@ -30,12 +30,12 @@ class RequestAuthenticator:
         """
         caller = None
         try:
-            caller = await self.access.caller(connection.headers if headers is None else headers)
-            if caller is self.access.anyone and role not in caller.roles:
+            caller = await self.access.authenticate(connection.headers if headers is None else headers)
+            if caller is self.access.anonymous and role not in caller.roles:
                 raise Unauthenticated(f"nobody in particular, without the role {role}")
             caller.require(role)
         except (Unauthenticated, Forbidden) as refusal:
-            note(refusal, None if caller is None else caller.name, *whence(connection))
+            log_denial(refusal, None if caller is None else caller.name, *whence(connection))
             raise
         return caller
 
@@ -48,8 +48,8 @@ class RequestAuthenticator:
             state.bounds,
             freshness.wanted(connection.headers.get("cache-control")),
             caller.roles,
-            caller.name if self.access.asks else None,
-            lambda refusal: note(refusal, caller.name, *address),
+            caller.name if self.access.required else None,
+            lambda refusal: log_denial(refusal, caller.name, *address),
             planned(connection.headers.get("x-gateway-plan")),
         )
 

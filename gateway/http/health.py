@@ -26,7 +26,7 @@ class HealthEndpoints:
         stop. Who may not ask is told of all together."""
         registries = request.state.registries
         try:
-            registries = visible(registries, await self.entrance.access.caller(request.headers))
+            registries = visible(registries, await self.entrance.access.authenticate(request.headers))
             told = True
         except Unauthenticated:
             told = False

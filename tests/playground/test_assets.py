@@ -74,7 +74,7 @@ def test_without_its_files_the_page_says_in_one_line_how_to_get_them(copy: Path)
 
 def test_without_npm_the_command_says_so_in_one_line(copy: Path) -> None:
     done = run(copy, "gateway", "assets", environ=NOWHERE)
-    told = "gateway: the playground's files cannot be had: npm is not installed\n"
+    told = "gateway: the playground's files cannot be downloaded: npm is not installed\n"
     assert (done.returncode, done.stderr) == (1, told)
 
 
