@@ -1,7 +1,7 @@
-"""Reviews of models: a second subgraph, which knows the gateway's models by `registryName nativeId` only.
+"""A second subgraph with reviews of models. It refers to the gateway's models by `registryName nativeId`.
 
 It owns `Review`, whose `model` refers to a model of the gateway, and adds `reviews` to `Model`. The reference is
-nullable: a model may be deleted where it lives, and must not take its reviews, or a whole list of them, with it.
+nullable, so that a model deleted from its registry does not null its reviews, or a whole list of them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ REVIEWED = (
     ("pai", "model-deleted"),
     ("qianfan", "5862"),
 )
-SAID = ((5, "Does what it says."), (4, "Good, but slow."), (2, "Gone before I could try it."), (3, "Fine."))
+RATINGS = ((5, "Does what it says."), (4, "Good, but slow."), (2, "Gone before I could try it."), (3, "Fine."))
 
 
 @strawberry.federation.type(keys=["registryName nativeId"])
@@ -52,7 +52,7 @@ REVIEWS = [
         text=text,
         model=Model(registry_name=registry, native_id=strawberry.ID(native_id)),
     )
-    for number, (registry, native_id), (stars, text) in zip(range(1_000), cycle(REVIEWED), cycle(SAID), strict=False)
+    for number, (registry, native_id), (stars, text) in zip(range(1_000), cycle(REVIEWED), cycle(RATINGS), strict=False)
 ]
 
 
