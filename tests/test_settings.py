@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.loading import _SettingsReader, describe, load, table
-from gateway.config.settings import RegistrySettings, Secret, ServerSettings, Settings, SettingsError, setting
+from gateway.config.settings import (
+    RegistrySettings,
+    Secret,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    TelemetrySettings,
+    setting,
+)
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 
@@ -422,6 +430,12 @@ def test_a_default_that_refers_to_another_setting_is_filled_in_for_settings_buil
     pai = PaiSettings(name="p", kind="pai", region="cn-x", access_key_id="{a}", access_key_secret=Secret("{b}"))
     assert pai.algorithms_endpoint == "https://pai.cn-x.aliyuncs.com"
     assert pai.access_key_id == "{a}"
+
+
+@pytest.mark.parametrize(("port", "ports"), [(9464, [9464, 9465, 9466]), (0, [0, 0, 0])])
+def test_each_worker_has_its_own_metrics_port(port: int, ports: list[int]) -> None:
+    settings = Settings(telemetry=TelemetrySettings(metrics_port=port))
+    assert [settings.for_worker(number).telemetry.metrics_port for number in range(3)] == ports
 
 
 def test_every_setting_is_described_once() -> None:

@@ -218,7 +218,7 @@ class LimitsSettings:
         "Directives in an operation, with fragments expanded.", default=50, minimum=0, maximum=10_000
     )
     root_fields: int = setting("Root fields in an operation.", default=20, minimum=1, maximum=1_000)
-    page_rows: int = setting("Largest page size (`first` or `last`) of a list.", default=100, minimum=20, maximum=100)
+    page_rows: int = setting("Largest page size (`first`) of a list.", default=100, minimum=20, maximum=100)
     ids: int = setting("Ids in one `nodes` field.", default=100, minimum=1, maximum=100)
     references: int = setting(
         "Entity representations in one `_entities` field.", default=2_000, minimum=1, maximum=2_000
@@ -325,7 +325,7 @@ class CacheSettings:
     lists: float = setting("Seconds for which a page of a list is fresh.", default=30.0, minimum=0, maximum=86_400)
     objects: float = setting("Seconds for which a single object is fresh.", default=120.0, minimum=0, maximum=86_400)
     catalogues: float = setting(
-        "Seconds for which a catalogue of a cloud platform is fresh, such as its list of workspaces or of base models.",
+        "Seconds for which a catalogue of a cloud platform is fresh, such as Qianfan's fine-tuning catalogue.",
         default=3600.0,
         minimum=0,
         maximum=604_800,
@@ -356,7 +356,7 @@ class CacheSettings:
     )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting(
-        "Memory for cached upstream responses, in MiB of JSON.", default=256, minimum=1, maximum=65_536
+        "Memory for cached upstream responses, in millions of bytes of JSON.", default=256, minimum=1, maximum=65_536
     )
     redis: Secret = setting(
         "URL of the Redis or Valkey cache that all replicas share. Empty: each process has only its own cache.",
@@ -387,7 +387,7 @@ class RetrySettings:
 
     attempts: int = setting("Attempts per upstream call, the first included.", default=3, minimum=1, maximum=10)
     backoff: float = setting(
-        "Longest pause before the first retry, in seconds. It doubles for each further retry.",
+        "Longest pause before the first retry, in seconds. It doubles for each further retry; the pause is random.",
         default=0.1,
         minimum=0,
         maximum=60,
@@ -530,5 +530,5 @@ class Settings:
 
     def for_worker(self, number: int) -> "Settings":
         """Return the settings of worker ``number``, counted from 0: each worker has its own metrics port."""
-        telemetry = replace(self.telemetry, metrics_port=self.telemetry.metrics_port + number)
-        return replace(self, telemetry=telemetry)
+        port = self.telemetry.metrics_port
+        return replace(self, telemetry=replace(self.telemetry, metrics_port=port and port + number))
