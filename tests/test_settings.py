@@ -125,7 +125,7 @@ def test_without_a_file_registries_come_from_the_vendors_variables() -> None:
 
 
 def test_one_vendor_alone_is_enough() -> None:
-    assert [one.kind for one in load(None, QIANFAN, KINDS).registries] == ["qianfan"]
+    assert [registry.kind for registry in load(None, QIANFAN, KINDS).registries] == ["qianfan"]
 
 
 def test_the_first_variable_that_is_set_and_not_empty_wins() -> None:

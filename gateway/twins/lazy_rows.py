@@ -72,9 +72,9 @@ class Partition(Generic[R]):
 
     def position(self, row: R) -> int:
         """Return the position of a row."""
-        for place, extra in enumerate(self._inserted):
-            if extra is row:
-                return self._ranks[place] + place
+        for number, inserted in enumerate(self._inserted):
+            if inserted is row:
+                return self._ranks[number] + number
         index = self._source.index(row.keys[0])
         if index is None:
             raise KeyError(row.keys[0])
@@ -87,8 +87,8 @@ class Partition(Generic[R]):
         self._sort_inserted()
 
     def remove(self, row: R) -> None:
-        if any(extra is row for extra in self._inserted):
-            self._inserted = [extra for extra in self._inserted if extra is not row]
+        if any(inserted is row for inserted in self._inserted):
+            self._inserted = [inserted for inserted in self._inserted if inserted is not row]
         elif (index := self._source.index(row.keys[0])) is not None:
             insort(self._removed_slots, self._slot(index))
         self._sort_inserted()
@@ -103,8 +103,8 @@ class Partition(Generic[R]):
             self._ranks.append(older - bisect_left(self._removed_slots, older))
 
     def _index(self, slot: int) -> int:
-        rounds, place = divmod(slot, len(self._residues))
-        return rounds * self._period + self._residues[place]
+        rounds, remainder = divmod(slot, len(self._residues))
+        return rounds * self._period + self._residues[remainder]
 
     def _slot(self, index: int) -> int:
         rounds, residue = divmod(index, self._period)

@@ -83,8 +83,8 @@ async def list_models(request: CallRequest) -> Json:
     found = (
         await request.corpus.pai_models.matching(provider, filters_set, match) if filters_set else range(len(partition))
     )
-    places = page_slice(found[::-1] if descending else found, number, size)
-    return {"Models": [partition.at(place).item for place in places], "TotalCount": len(found)}
+    positions = page_slice(found[::-1] if descending else found, number, size)
+    return {"Models": [partition.at(position).item for position in positions], "TotalCount": len(found)}
 
 
 async def get_model(request: CallRequest) -> Json:

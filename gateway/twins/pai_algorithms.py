@@ -68,13 +68,13 @@ def _algorithm(number: int) -> Algorithm:
         WorkspaceId=rng.pick(("12345", "23456", "88061")),
     )
     versions = []
-    for place in range(1 + rng.below(4)):
-        version_created = created + timedelta(days=20 * place)
+    for version in range(1 + rng.below(4)):
+        version_created = created + timedelta(days=20 * version)
         versions.append(
             shared
             | present_fields(
                 AlgorithmProvider=shared.get("AlgorithmProvider") or "",
-                AlgorithmVersion=f"v0.{place + 1}.0" if public else f"v0.0.{place + 1}",
+                AlgorithmVersion=f"v0.{version + 1}.0" if public else f"v0.0.{version + 1}",
                 GmtCreateTime=format_time(version_created, rng),
                 GmtModifiedTime=format_time(version_created + timedelta(hours=rng.below(200)), rng),
                 AlgorithmSpec=_minimal(stem) if rng.one_in(6) else _spec(rng, stem),

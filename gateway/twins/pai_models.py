@@ -260,8 +260,8 @@ def _training(rng: SeededRandom, algorithms: Sequence[Algorithm]) -> object:
     if kind == 7:
         return _inline(rng)
     return {
-        method: _inline(rng) if place % 2 else _by_name(rng, algorithms)
-        for place, method in enumerate(rng.pick(METHODS))
+        method: _inline(rng) if index % 2 else _by_name(rng, algorithms)
+        for index, method in enumerate(rng.pick(METHODS))
     }
 
 

@@ -102,9 +102,9 @@ async def _listed(request: CallRequest, source: str, item: Callable[[QianfanMode
     table, partition = request.corpus.qianfan_models, request.corpus.qianfan_models.partition(source)
     found: Sequence[int] = await table.matching(source, filters_set, match) if filters_set else range(len(partition))
     if order in ORDERS:
-        found = sorted(found, key=lambda place: ORDERS[order](partition.at(place)))
-    places = page_slice(found[::-1] if descending else found, number, size)
-    return {"total": len(found), "items": [item(partition.at(place)) for place in places]}
+        found = sorted(found, key=lambda position: ORDERS[order](partition.at(position)))
+    positions = page_slice(found[::-1] if descending else found, number, size)
+    return {"total": len(found), "items": [item(partition.at(position)) for position in positions]}
 
 
 def _filter(request: CallRequest, source: str) -> tuple[tuple[object, ...], Callable[[QianfanModel], bool]]:

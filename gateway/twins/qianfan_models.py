@@ -14,7 +14,7 @@ SALT = 0xBCE
 USER, PRESET = "UserCreate", "PlatformPreset"
 FIRST_MODEL = 20_000
 FIRST_VERSION = 1_000_000
-VERSIONS_ROOM = 16
+VERSION_IDS_PER_MODEL = 16
 
 USER_NAMES = (
     ("工单分类助手", 0),
@@ -72,7 +72,7 @@ class QianfanModels:
     def version_position(self, key: Key) -> tuple[int, int] | None:
         """Return the index of the model and the number of the version for a numeric or text version id."""
         number = self._versions.number(key) if isinstance(key, str) else key - FIRST_VERSION
-        return None if number is None or number < 0 else divmod(number, VERSIONS_ROOM)
+        return None if number is None or number < 0 else divmod(number, VERSION_IDS_PER_MODEL)
 
     def created(self, index: int) -> datetime:
         jitter = SeededRandom(SALT, index, 1).below(self._step - 1)
@@ -112,7 +112,7 @@ class QianfanModels:
         return QianfanModel(head["modelIdStr"], head, versions, listed if preset else {})  # type: ignore[arg-type]
 
     def version(self, index: int, number: int) -> Json:
-        place = index * VERSIONS_ROOM + number
+        serial = index * VERSION_IDS_PER_MODEL + number
         rng = SeededRandom(SALT, index, 2, number)
         preset = index % 5 == 0
         name, kind, _vendor = self._subject(index)
@@ -124,12 +124,12 @@ class QianfanModels:
             modelId=FIRST_MODEL + index,
             modelIdStr=self._sets.text(index),
             modelName=name,
-            modelVersionId=FIRST_VERSION + place,
-            modelVersionIdStr=self._versions.text(place),
+            modelVersionId=FIRST_VERSION + serial,
+            modelVersionIdStr=self._versions.text(serial),
             version=f"{name}-{('8K', '32K', '128K', '0725')[number]}" if preset else str(number + 1),
             description=rng.pick(DESCRIPTIONS),
             sourceType=source,
-            sourceExtra=self._source_extra(place, source, rng),
+            sourceExtra=self._source_extra(serial, source, rng),
             framework=rng.pick(FRAMEWORKS),
             algorithm=f"ERNIE_EB-{name}" if preset else f"opensource-{recipe.model.lower()}",
             modelNet=f"paddlepaddle-{name}" if preset else recipe.model.lower(),
@@ -148,10 +148,10 @@ class QianfanModels:
 
     def task(self, text: str) -> Json | None:
         """Return the fine-tuning task of a trained version, by the id of the task."""
-        place = self._tasks.number(text)
-        if place is None or not 0 <= place < self.count * VERSIONS_ROOM:
+        serial = self._tasks.number(text)
+        if serial is None or not 0 <= serial < self.count * VERSION_IDS_PER_MODEL:
             return None
-        index, number = divmod(place, VERSIONS_ROOM)
+        index, number = divmod(serial, VERSION_IDS_PER_MODEL)
         if number >= len(self.row(index).versions):
             return None
         version = self.version(index, number)
@@ -174,7 +174,7 @@ class QianfanModels:
     def _recipe(self, index: int) -> Recipe:
         return SeededRandom(SALT, index, 4).pick(self._recipes)
 
-    def _source_extra(self, place: int, source: str, rng: SeededRandom) -> object:
+    def _source_extra(self, serial: int, source: str, rng: SeededRandom) -> object:
         if source == PRESET:
             return {}
         if source != "Train":
@@ -182,15 +182,15 @@ class QianfanModels:
         extra = {
             "sourceType": "Train",
             "trainSourceExtra": {
-                "taskId": 30_000 + place,
+                "taskId": 30_000 + serial,
                 "taskName": rng.pick(("cmc_rlhf", "客服微调", "sft-run")),
                 "iterationVersion": 1 + rng.below(5),
-                "runId": 40_000 + place,
+                "runId": 40_000 + serial,
                 "devType": 1 + rng.below(3),
                 "modelType": 20,
                 "templateType": 2000,
-                "taskIdStr": self._jobs.text(place),
-                "runIdStr": self._tasks.text(place),
+                "taskIdStr": self._jobs.text(serial),
+                "runIdStr": self._tasks.text(serial),
             },
         }
         return json.dumps(extra, ensure_ascii=False) if rng.one_in(7) else extra

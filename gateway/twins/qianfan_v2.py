@@ -78,17 +78,17 @@ def _walk(request: CallRequest, source: str, name: str, item: Callable[[QianfanM
     if not isinstance(reverse, bool):
         raise _invalid("pageReverse")
     size = min(size, MOST_KEYS)
-    places = range(len(partition)) if reverse else range(len(partition))[::-1]
+    positions = range(len(partition)) if reverse else range(len(partition))[::-1]
     start = 0
     if marker:
         model = table.find(marker)
         if model is None or model.partition != source:
             raise _invalid("marker")
-        start = places.index(partition.position(model))
-    following = places[start + size : start + size + 1]
+        start = positions.index(partition.position(model))
+    following = positions[start + size : start + size + 1]
     more: Json = {"nextMarker": partition.at(following[0]).id} if following else {}
     return {
-        name: [item(partition.at(place)) for place in places[start : start + size]],
+        name: [item(partition.at(position)) for position in positions[start : start + size]],
         "pageInfo": {"marker": marker, "maxKeys": size, "isTruncated": bool(following), **more},
     }
 

@@ -151,9 +151,9 @@ async def test_each_role_permits_only_its_own_actions(
         assert await who_gets("/schema.graphql") == {"explain", "nothing"}
     denied = [json.loads(record.getMessage()) for record in caplog.records if record.name == "gateway.audit"]
     assert {"denied": "FORBIDDEN", "reason": "`raw` is not shown to this caller.", "caller": "reader"}.items() <= next(
-        one for one in denied if one["caller"] == "reader"
+        entry for entry in denied if entry["caller"] == "reader"
     ).items()
-    assert {one["path"] for one in denied} == {"/graphql", "/cache", "/schema.graphql"}
+    assert {entry["path"] for entry in denied} == {"/graphql", "/cache", "/schema.graphql"}
 
 
 async def test_an_admin_without_access_to_all_registries_cannot_use_the_cache_endpoint(

@@ -148,7 +148,7 @@ async def test_every_invalid_token_gets_the_same_401_and_a_line_in_the_audit_log
     answers = {name: await query_with_bearer(gateway, make()) for name, make in BAD.items()}
     assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(BAD, 401)
     assert len({json.dumps(answer.body) for answer in answers.values()}) == 1
-    reasons = [json.loads(one.getMessage())["reason"] for one in caplog.records if one.name == "gateway.audit"]
+    reasons = [json.loads(line.getMessage())["reason"] for line in caplog.records if line.name == "gateway.audit"]
     assert len(reasons) == len(BAD)
 
 

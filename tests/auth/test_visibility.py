@@ -262,6 +262,6 @@ def test_a_caller_sees_only_its_own_registries_in_the_configured_order(running: 
     async def run() -> None:
         for caller, names in TENANTS.items():
             shared, _ = await running.world.both(caller, NAMES, {})
-            assert tuple(one["name"] for one in shared.data["registries"]) == names
+            assert tuple(registry["name"] for registry in shared.data["registries"]) == names
 
     running.runner.run(run())

@@ -92,7 +92,7 @@ async def results(
 ) -> tuple[str, str]:
     """Run all measurements and return the tables as Markdown and the plots of growth as SVG."""
     figures = await compare(rounds, seconds)
-    grown = [one async for one in growth.series(seconds, {name: list(many) for name, many in sizes.items()})]
+    grown = [series async for series in growth.series(seconds, {name: list(many) for name, many in sizes.items()})]
     started = await start_time(rounds)
     size = (await cache_costs.measure(models))["bytes"]
     sections = [
@@ -101,8 +101,8 @@ async def results(
         + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         + f". Medians of {rounds} interleaved rounds of {seconds:g} s with 16 clients; CPU time of the server's "
         "process as reported by Linux.",
-        "\n".join(f"- {one.name}: {one.about}" for one in QUERIES),
-        report.costs([one.name for one in QUERIES], figures),
+        "\n".join(f"- {query.name}: {query.about}" for query in QUERIES),
+        report.costs([query.name for query in QUERIES], figures),
         report.growths(grown),
         f"A cached model takes {size:,.0f} bytes. From start to first response: {started:.2f} s.",
     ]

@@ -37,8 +37,10 @@ def compose_config(file: Path) -> dict[str, Any]:
 
 
 def manifest(kind: str, name: str = GATEWAY) -> dict[str, Any]:
-    documents = [one for file in MANIFESTS for one in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
-    found: dict[str, Any] = next(one for one in documents if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    documents = [document for file in MANIFESTS for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    found: dict[str, Any] = next(
+        document for document in documents if (document["kind"], document["metadata"]["name"]) == (kind, name)
+    )
     return found
 
 
@@ -66,7 +68,7 @@ def test_every_service_has_a_pinned_image_and_its_mounted_files_exist(file: Path
         image, _, version = service["image"].rpartition(":")
         assert service["image"] == GATEWAY or (image and version != "latest"), name
         assert service["image"] == GATEWAY or "healthcheck" in service or name == "router", name
-        mounted = [one["source"] for one in service.get("volumes", ()) if one["type"] == "bind"]
+        mounted = [volume["source"] for volume in service.get("volumes", ()) if volume["type"] == "bind"]
         assert all(os.path.exists(source) for source in mounted), mounted
 
 
@@ -76,7 +78,7 @@ def test_prometheus_scrapes_every_gateway_and_grafana_loads_the_dashboard() -> N
     targets = [target for group in job["static_configs"] for target in group["targets"]]
     assert targets == [f"{name}:9464" for name in sorted(services) if name.startswith("gateway-")]
     provided = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/registry-gateway.yaml").read_bytes())
-    mounted = [Path(one["target"]).parent for one in services["grafana"]["volumes"] if one["type"] == "bind"]
+    mounted = [Path(volume["target"]).parent for volume in services["grafana"]["volumes"] if volume["type"] == "bind"]
     assert Path(provided["providers"][0]["options"]["path"]) in mounted
 
 
@@ -118,7 +120,7 @@ def test_the_settings_in_the_manifests_are_valid(tmp_path: Path) -> None:
     file.write_text(manifest("ConfigMap")["data"]["gateway.toml"], encoding="utf-8")
     variables = dict.fromkeys(manifest("Secret")["stringData"], "redis://anything")
     settings = load(file, variables, {name: kind.settings for name, kind in KINDS.items()})
-    assert [one.name for one in settings.registries] == ["pai", "qianfan"]
+    assert [registry.name for registry in settings.registries] == ["pai", "qianfan"]
     assert (settings.access.mode, settings.access.keys) == ("callers", "/etc/gateway/keys.toml")
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     assert settings.server.drain + settings.server.grace < pod["terminationGracePeriodSeconds"]

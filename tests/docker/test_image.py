@@ -119,4 +119,7 @@ def test_the_image_contains_the_dependencies_but_no_build_or_test_tools(image: I
 
 def names(requirements: list[str]) -> set[str]:
     """Return the normalized project names of requirements."""
-    return {re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[]", one, maxsplit=1)[0]).lower() for one in requirements}
+    return {
+        re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[]", requirement, maxsplit=1)[0]).lower()
+        for requirement in requirements
+    }

@@ -20,10 +20,10 @@ def require_tools(*names: str, root: bool = False) -> list[str]:
     """Return the paths of programs. With ``root``, the tests also require root privileges."""
     path = f"{BESIDE_PYTHON}:{os.environ['PATH']}:/usr/sbin"
     found = [shutil.which(name, path=path) for name in names]
-    missing = [f"{name} is not installed" for name, place in zip(names, found, strict=True) if place is None]
+    missing = [f"{name} is not installed" for name, program in zip(names, found, strict=True) if program is None]
     if root and os.geteuid() != 0:
         missing.append("building an image needs root privileges")
     if missing:
         reason = ", ".join(missing)
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return [place for place in found if place]
+    return [program for program in found if program]

@@ -94,8 +94,8 @@ async def test_the_state_of_each_circuit_breaker_is_exported() -> None:
 
 
 def states(metrics: Scrape) -> dict[str, str]:
-    shown = [one for one in metrics.samples if one.name == "gateway_circuit_state" and one.value]
-    return {one.labels["registry"]: one.labels["state"] for one in shown}
+    current = [sample for sample in metrics.samples if sample.name == "gateway_circuit_state" and sample.value]
+    return {sample.labels["registry"]: sample.labels["state"] for sample in current}
 
 
 async def test_hits_stale_answers_misses_and_refreshes_are_counted() -> None:
@@ -128,11 +128,11 @@ async def test_operations_that_share_a_call_are_counted_as_shared() -> None:
     again = RetrySettings(attempts=2, backoff=0.001)
     async with two_clouds(sections=METRICS_ON | {"cache": CacheSettings(), "retry": again}) as world:
         world.pai.faults.replace({"GetModel": {"hang": True}})
-        asking = [asyncio.create_task(world.gateway.query(MODEL)) for _ in range(5)]
+        queries = [asyncio.create_task(world.gateway.query(MODEL)) for _ in range(5)]
         while (await scrape(world.gateway))("gateway_operations_in_progress") < 5 or not world.pai.calls:
             pass
         world.pai.faults.clear()
-        names = {(await one).data["model"]["name"] for one in asking}
+        names = {(await query).data["model"]["name"] for query in queries}
         metrics = await scrape(world.gateway)
     assert len(names) == 1
     assert metrics("gateway_cache_answers_total", state="miss") == 1
@@ -175,12 +175,12 @@ async def test_clients_cannot_create_series() -> None:
             assert (await world.gateway.request("POST", json=body, headers=headers)).status == 200
 
         await send_query(0)
-        before = {(one.name, *sorted(one.labels.items())) for one in (await scrape(world.gateway)).samples}
+        before = {(sample.name, *sorted(sample.labels.items())) for sample in (await scrape(world.gateway)).samples}
         for start in range(1, 1000, 100):
             await asyncio.gather(*(send_query(number) for number in range(start, start + 100)))
         metrics = await scrape(world.gateway)
     assert metrics("gateway_operations_total", type="query") == 1001
-    assert {(one.name, *sorted(one.labels.items())) for one in metrics.samples} == before
+    assert {(sample.name, *sorted(sample.labels.items())) for sample in metrics.samples} == before
 
 
 async def test_applications_in_one_process_have_separate_metrics() -> None:
@@ -211,11 +211,11 @@ async def test_the_readme_lists_every_metric() -> None:
     async with two_clouds(sections=METRICS_ON) as world:
         metrics = await scrape(world.gateway)
     shown = {name for name in metrics.families if name.startswith("gateway_")}
-    assert shown == {one.name.removesuffix("_total") for one in Metrics().descriptions}
+    assert shown == {metric.name.removesuffix("_total") for metric in Metrics().descriptions}
 
 
 async def test_every_sample_has_the_documented_labels() -> None:
-    labels = {one.name: set(one.labels) for one in Metrics().descriptions}
+    labels = {metric.name: set(metric.labels) for metric in Metrics().descriptions}
     async with two_clouds(sections=METRICS_ON | {"cache": CacheSettings()}) as world:
         world.qianfan.faults.replace({"*": {"status": 503}})
         await world.gateway.query(LIST)
@@ -230,16 +230,18 @@ async def test_every_sample_has_the_documented_labels() -> None:
 
 async def test_the_dashboard_queries_only_existing_metrics_and_labels() -> None:
     dashboard = json.loads((ROOT / "docker/grafana/dashboard.json").read_text(encoding="utf-8"))
-    known = {one.name: set(one.labels) for one in Metrics().descriptions}
-    for one in Metrics().descriptions:
-        if one.type == "histogram":
-            known |= {f"{one.name}_bucket": {*one.labels, "le"}}
-            known |= {f"{one.name}_{part}": set(one.labels) for part in ("sum", "count")}
+    known = {metric.name: set(metric.labels) for metric in Metrics().descriptions}
+    for metric in Metrics().descriptions:
+        if metric.type == "histogram":
+            known |= {f"{metric.name}_bucket": {*metric.labels, "le"}}
+            known |= {f"{metric.name}_{part}": set(metric.labels) for part in ("sum", "count")}
     async with two_clouds(sections=METRICS_ON) as world:
         samples = (await scrape(world.gateway)).samples
-    known |= {one.name: set() for one in samples if one.name.startswith("process_")}
+    known |= {sample.name: set() for sample in samples if sample.name.startswith("process_")}
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    queries += [one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]
+    queries += [
+        variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"
+    ]
     assert len(queries) > 12
     for query in queries:
         names = set(re.findall(r"\b(?:gateway|process)_\w+", query))

@@ -51,11 +51,13 @@ class Collector:
             body = gzip.decompress(body)
         message = otlp.ExportTraceServiceRequest.FromString(body)
         self.text += str(message)
-        for one in (span for of in message.resource_spans for scope in of.scope_spans for span in scope.spans):
-            kind = one.SpanKind.Name(one.kind).removeprefix("SPAN_KIND_")
-            attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in one.attributes}
-            ids = one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex()
-            self.spans.append(Span(one.name, kind, *ids, one.status.code == 2, attributes, len(one.events)))
+        for span in (
+            span for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans
+        ):
+            kind = span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_")
+            attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+            ids = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
+            self.spans.append(Span(span.name, kind, *ids, span.status.code == 2, attributes, len(span.events)))
         return web.Response()
 
     def of(self, kind: str) -> list[Span]:

@@ -41,8 +41,8 @@ def test_each_partition_is_ordered_by_creation_time(models: int) -> None:
     corpus = Corpus(models, references=False)
     pai = [corpus.pai_models.partition(provider) for provider in ("", "pai", "huggingface")]
     qianfan = [corpus.qianfan_models.partition(source) for source in ("UserCreate", "PlatformPreset")]
-    samples = [[partition.at(place).created for place in range(len(partition))[:200]] for partition in pai]
-    samples += [[partition.at(place).created for place in range(len(partition))[:200]] for partition in qianfan]
+    samples = [[partition.at(position).created for position in range(len(partition))[:200]] for partition in pai]
+    samples += [[partition.at(position).created for position in range(len(partition))[:200]] for partition in qianfan]
     assert all(before < after for sample in samples for before, after in pairwise(sample))
     assert len(corpus.pai_models) + len(corpus.qianfan_models) == models
     public = len(corpus.pai_models) - len(corpus.pai_models.partition(""))
@@ -53,8 +53,8 @@ def test_every_row_is_found_by_its_ids_and_its_position() -> None:
     corpus = Corpus(150)
     for name in ("", "pai", "huggingface"):
         partition = corpus.pai_models.partition(name)
-        for place, row in enumerate(partition):
-            assert partition.position(row) == place
+        for position, row in enumerate(partition):
+            assert partition.position(row) == position
             found = corpus.pai_models.find(row.keys[0])
             assert found is not None
             assert found.item == row.item
@@ -121,7 +121,7 @@ def test_rows_use_no_memory_until_they_are_read() -> None:
     try:
         corpus = Corpus(100_000)
         partition = corpus.pai_models.partition("")
-        deep = [partition.at(place).item for place in range(len(partition) - 100, len(partition))]
+        deep = [partition.at(position).item for position in range(len(partition) - 100, len(partition))]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -136,7 +136,7 @@ async def test_the_positions_of_matching_rows_are_cached_until_the_table_changes
     again = await corpus.pai_models.matching("", "bert", lambda row: False)
     assert named is again, "the same condition is scanned once"
     partition = corpus.pai_models.partition("")
-    assert all("bert" in partition.at(place).head["ModelName"] for place in named)
+    assert all("bert" in partition.at(position).head["ModelName"] for position in named)
     corpus.pai_models.remove(partition.at(named[0]).keys[0])
     after = await corpus.pai_models.matching("", "bert", lambda row: "bert" in row.head["ModelName"])
     assert len(after) == len(named) - 1
@@ -155,9 +155,9 @@ def test_inserting_and_removing_rows_preserves_the_order(inserted: list[int], re
         created = (FIRST_DAY + timedelta(minutes=minutes)).isoformat()
         table.insert({"ModelId": f"model-test{number}", "ModelName": "新", "GmtCreateTime": created})
         rows[f"model-test{number}"] = parse_time(created)
-    for place in removed:
+    for position in removed:
         partition = table.partition("")
-        key = partition.at(place % len(partition)).keys[0]
+        key = partition.at(position % len(partition)).keys[0]
         table.remove(key)
         del rows[key]
         assert table.find(key) is None

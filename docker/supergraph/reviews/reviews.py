@@ -33,8 +33,7 @@ class Model:
 
     @strawberry.field
     def reviews(self, first: int = 10) -> list["Review"]:
-        mine = (one for one in REVIEWS if one.model == self)
-        return list(islice(mine, first))
+        return list(islice((review for review in REVIEWS if review.model == self), first))
 
 
 @strawberry.federation.type(keys=["id"])
@@ -80,13 +79,13 @@ class Query:
     def reviews(self, first: int = 10, after: str | None = None) -> ReviewConnection:
         start = 0 if after is None else int(after) + 1
         page = REVIEWS[start : start + first]
-        stands = PageInfo(
+        page_info = PageInfo(
             has_next_page=start + first < len(REVIEWS),
             has_previous_page=start > 0,
             start_cursor=page[0].id if page else None,
             end_cursor=page[-1].id if page else None,
         )
-        return ReviewConnection(nodes=page, page_info=stands)
+        return ReviewConnection(nodes=page, page_info=page_info)
 
 
 SCHEMA = strawberry.federation.Schema(Query, types=[Model], federation_version="2.9")
