@@ -352,7 +352,9 @@ class CacheSettings:
         maximum=0.9,
     )
     answers: bool = setting(
-        "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh.", default=True
+        "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh. They take up "
+        "to a quarter of `cache.megabytes` in addition.",
+        default=True,
     )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting(

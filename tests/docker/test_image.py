@@ -16,8 +16,8 @@ import yaml
 from tests.docker.image import Image
 
 ROOT = Path(__file__).parent.parent.parent
-COMPOSED = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
-DEMO: list[str] = COMPOSED["services"]["gateway"]["command"]
+COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
+DEMO: list[str] = COMPOSE["services"]["gateway"]["command"]
 QUERY = "{ models(first: 1) { nodes { name } coverage { registry { name } state totalCount } } }"
 
 

@@ -12,5 +12,5 @@ def files() -> None:
     try:
         fetch()
     except AssetsError as error:
-        reason = f"the playground's files cannot be downloaded: {error}"
+        reason = f"the playground's files cannot be had: {error}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
