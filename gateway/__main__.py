@@ -1,4 +1,4 @@
-"""The command line: `gateway demo`, `twins`, `serve`, `schema`, `assets`, `cache`, `key` and `check`."""
+"""Argument parser of the command line. The commands themselves are in `gateway.cli`."""
 
 import argparse
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.cli import DEFAULT_CONFIG, assets, cache, check, demo, key, schema, serve, told, twins
+from gateway.cli import DEFAULT_CONFIG, assets, cache, check, demo, key, run_command, schema, serve, twins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    return told(lambda: options.run(options))
+    return run_command(lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,29 +33,29 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added.add_argument
 
-    host, free = "address to listen on (default: %(default)s)", "; 0 takes any free one (default: %(default)s)"
-    models = "models in the twins (default: %(default)s)"
-    config = f"settings file (default: the file GATEWAY_CONFIG names, else {DEFAULT_CONFIG}, else only the environment)"
+    host, free = "address to listen on (default: %(default)s)", "; 0 picks a free port (default: %(default)s)"
+    models = "number of models in the twins (default: %(default)s)"
+    config = f"settings file (default: $GATEWAY_CONFIG, else {DEFAULT_CONFIG} if it exists, else only the environment)"
 
     option = command(
         demo, "Run the gateway over offline twins of both clouds.", "gateway demo --port 9000 --models 500"
     )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
-    option("--open", action="store_true", help="let anybody ask, on any address (default: only on a loopback address)")
+    option("--open", action="store_true", help="serve anyone, on any address (default: only on a loopback address)")
     option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
     option("--models", type=_models, default=200, metavar="N", help=models)
 
-    option = command(twins, "Run only the twins: offline clouds to point an SDK at.", "gateway twins --port 8100")
+    option = command(twins, "Run only the twins, offline stand-ins for the clouds' APIs.", "gateway twins --port 8100")
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=0, help=f"port of the twins{free}")
     option("--models", type=_models, default=200, metavar="N", help=models)
 
     option = command(serve, "Run the gateway over the configured registries.", "gateway serve --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
-    option("--host", help="address to listen on (default: server.host of the settings, 127.0.0.1)")
-    option("--port", type=_port, help="port; 0 takes any free one (default: server.port of the settings, 8000)")
-    option("--workers", type=_workers, metavar="N", help="processes (default: server.workers of the settings, 1)")
+    option("--host", help="address to listen on (default: the setting server.host, 127.0.0.1)")
+    option("--port", type=_port, help="port; 0 picks a free port (default: the setting server.port, 8000)")
+    option("--workers", type=_workers, metavar="N", help="worker processes (default: the setting server.workers, 1)")
 
     option = command(schema, "Print the schema, or compare it with a file.", "gateway schema --check schema.graphql")
     compare = "compare with FILE; exit status 1 when it differs (default FILE: schema.graphql)"
@@ -63,42 +63,42 @@ def _parser() -> argparse.ArgumentParser:
 
     option = command(
         cache,
-        "Show or purge what a running gateway keeps.",
+        "Show or purge the cache of a running gateway.",
         "gateway cache purge --registry pai --config gateway.toml",
     )
-    option("action", choices=("stats", "purge"), help="show figures, or forget answers on every replica")
-    option("--registry", metavar="NAME", help="purge only the answers of this registry")
-    option("--id", help="purge only answers that may tell of the object of this global id")
-    option("--url", help="address of the gateway (default: server.host and server.port of the settings)")
+    option("action", choices=("stats", "purge"), help="show statistics, or delete entries on every replica")
+    option("--registry", metavar="NAME", help="purge only responses of this registry (default: all)")
+    option("--id", help="purge only responses that may contain the object with this global id (default: all)")
+    option("--url", help="URL of the gateway (default: from the settings server.host and server.port)")
     option("--config", type=Path, metavar="FILE", help=config)
 
-    option = command(
-        key, "Make an API key: its entry for the file of keys, and itself.", "gateway key reports >> keys.toml"
+    option = command(key, "Create an API key and its entry for the file of keys.", "gateway key reports >> keys.toml")
+    option("name", help="name of the caller")
+    option(
+        "--registries", nargs="+", default=["*"], metavar="PATTERN", help="registries the caller may read (default: *)"
     )
-    option("name", help="whose key it is")
-    option("--registries", nargs="+", default=["*"], metavar="PATTERN", help="registries to read (default: *)")
-    option("--roles", nargs="+", default=["read"], metavar="ROLE", help="what the holder may do (default: read)")
+    option("--roles", nargs="+", default=["read"], metavar="ROLE", help="roles of the caller (default: read)")
 
-    option = command(check, "Ask every configured registry for an answer.", "gateway check --config gateway.toml")
+    option = command(check, "Call every configured registry once.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
 
-    command(assets, "Get the playground's files with npm, unless they are here.", "gateway assets")
+    command(assets, "Download the playground's files with npm, unless they are present.", "gateway assets")
     return parser
 
 
 def _port(text: str) -> int:
-    return _whole(text, 0, 65535)
+    return _integer(text, 0, 65535)
 
 
 def _workers(text: str) -> int:
-    return _whole(text, 1, 256)
+    return _integer(text, 1, 256)
 
 
 def _models(text: str) -> int:
-    return _whole(text, 1, 1_000_000)
+    return _integer(text, 1, 1_000_000)
 
 
-def _whole(text: str, low: int, high: int) -> int:
+def _integer(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between {low} and {high}")
     return int(text)

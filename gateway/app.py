@@ -222,7 +222,7 @@ def create_app(
 
     app = Starlette(
         routes=list(routes(settings, pipeline, authenticator, observer)),
-        middleware=list(middleware(settings, pipeline, authenticated=access.asks)),
+        middleware=list(middleware(settings, pipeline, authenticated=access.required)),
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
@@ -236,7 +236,7 @@ def routes(
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
         yield from playground.routes()
-    if access.knows_admins:
+    if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
     graphql = GraphQLEndpoint(pipeline, settings.limits, authenticator)
     yield Route("/graphql", graphql.handle, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -245,10 +245,10 @@ def routes(
     yield WebSocketRoute("/graphql", websockets.handle)
     yield Route("/healthz", health.healthz)
     if settings.telemetry.metrics == "path":
-        yield MetricsEndpoint(observer, authenticator if access.asks else None).route
+        yield MetricsEndpoint(observer, authenticator if access.required else None).route
     endpoints = health.HealthEndpoints(authenticator)
     yield Route("/readyz", endpoints.readyz)
-    if access.asks or "explain" in ANONYMOUS_ROLES[profile]:
+    if access.required or "explain" in ANONYMOUS_ROLES[profile]:
         yield Route("/schema.graphql", endpoints.schema)
 
 

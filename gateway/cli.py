@@ -1,6 +1,6 @@
-"""The commands: what each does, and how it says that it cannot."""
+"""Commands of the command line."""
 
-# What a command needs is imported when it runs: `gateway --version` must not wait for a web server.
+# Each command imports what it needs when it runs, so that `gateway --version` does not load a web server.
 import argparse
 import gc
 import os
@@ -24,7 +24,7 @@ QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frame
 
 
 class CommandError(Exception):
-    """The command cannot go on: what to tell, a line each, and the exit status."""
+    """A command failed. ``lines`` are the messages for standard error; ``status`` is the exit status."""
 
     def __init__(self, *lines: str, status: int = 1) -> None:
         super().__init__(*lines)
@@ -32,11 +32,11 @@ class CommandError(Exception):
         self.status = status
 
 
-def told(work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
-    """The exit status of some work; what keeps it from going on is told in plain lines."""
+def run_command(command: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
+    """Run a command and return its exit status. Failures are printed without a traceback."""
     try:
-        answer = work()
-        status = answer if isinstance(answer, int) else _run(answer)
+        result = command()
+        status = result if isinstance(result, int) else _run(result)
         sys.stdout.flush()
     except CommandError as error:
         for line in error.lines:
@@ -45,22 +45,23 @@ def told(work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output left; the interpreter must not try to flush it again.
+        # The reader of standard output is gone. Without this the interpreter would flush it again at exit and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
 
 
-def _run(work: Coroutine[Any, Any, int]) -> int:
+def _run(main: Coroutine[Any, Any, int]) -> int:
     import asyncio
 
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return runner.run(main)
 
 
 async def demo(options: argparse.Namespace) -> int:
+    """Serve the gateway over its own twins until stopped."""
     with _listen(options.host, options.port) as listener:
         async with _running_twins(options.host, options.twins_port, options.models) as url:
 
@@ -71,58 +72,68 @@ async def demo(options: argparse.Namespace) -> int:
                 print(
                     f"  curl -s {gateway}/graphql -H 'Content-Type: application/json' -d '{{\"query\": \"{QUERY}\"}}'"
                 )
-                print('\nIt answers {"data": {"models": {"nodes": [...]}}}: three models, the newest first.')
+                print('\nIt returns {"data": {"models": {"nodes": [...]}}}: three models, newest first.')
                 print("\nCtrl-C stops both.", flush=True)
 
             settings = _twin_settings(url, "open" if options.open else "loopback")
-            return await _serve(lambda: settings, listener, announce, "let anybody ask with --open")
+            return await _serve(lambda: settings, listener, announce, "add --open to serve anyone")
 
 
 async def twins(options: argparse.Namespace) -> int:
+    """Serve the twins until stopped."""
     async with _stop_signal() as stopped, _running_twins(options.host, options.port, options.models) as url:
         from gateway import twins
 
         print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
-        print("\nCredentials, which only the twins know:\n")
+        print("\nCredentials, valid for the twins only:\n")
         for name in twins.CREDENTIALS:
             print(f"  {name} = {getattr(twins, name)}")
         print("\nControl:\n")
-        print(f"  GET    {url}/_twin/calls   how often each call was made; DELETE starts again from none")
-        print(f"  PUT    {url}/_twin/faults  how each call goes wrong from now on")
+        print(f"  GET    {url}/_twin/calls   number of requests by call; DELETE resets the counters")
+        print(f"  PUT    {url}/_twin/faults  faults to inject, by call")
         print("\nCtrl-C stops them.", flush=True)
         await stopped.wait()
     return 0
 
 
 def serve(options: argparse.Namespace) -> int:
+    """Serve the configured registries until stopped."""
     settings = _settings(options.config)
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
     workers = settings.server.workers if options.workers is None else options.workers
-    ways = '"callers" (with access.keys or access.issuer), or let anybody ask with access.mode = "open"'
+
     with _listen(host, port) as listener:
         if settings.telemetry.metrics == "port":
             _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
         elif settings.telemetry.metrics == "path" and workers > 1:
-            raise CommandError('telemetry.metrics = "path" shows one worker of several: make it "port"', status=2)
-        remedy = f"say who may ask with access.mode = {ways}"
+            raise CommandError(
+                'telemetry.metrics = "path" shows only one of several workers; set it to "port"', status=2
+            )
+        remedy = (
+            'set access.mode = "callers" and access.keys or access.issuer to authenticate callers, '
+            'or access.mode = "open" to serve anyone'
+        )
 
-        def work(number: int = 0, again: bool = False) -> int:
+        def run_worker(number: int = 0, replaced: bool = False) -> int:
             def announce(url: str) -> None:
-                if number == 0 and not again:
+                if number == 0 and not replaced:
                     print(f"Gateway  {url}/graphql", flush=True)
 
-            return told(lambda: _serve(lambda: _read(options.config).of_worker(number), listener, announce, remedy))
+            return run_command(
+                lambda: _serve(lambda: _load(options.config).for_worker(number), listener, announce, remedy)
+            )
 
         if workers == 1:
-            return work()
+            return run_worker()
         from gateway.server.workers import Workers
 
-        import_module("gateway.app")  # once, for all workers
-        return Workers(workers, work).run()
+        import_module("gateway.app")  # before the fork, so that the workers share its memory
+        return Workers(workers, run_worker).run()
 
 
 def schema(options: argparse.Namespace) -> int:
+    """Print the schema, or compare it with a file."""
     from gateway.schema.schema import printed
 
     text = printed().rstrip("\n") + "\n"
@@ -133,34 +144,37 @@ def schema(options: argparse.Namespace) -> int:
     try:
         same = path.read_bytes() == text.encode()
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {error.strerror}; write it: gateway schema > {path}") from None
+        raise CommandError(
+            f"{path}: cannot be read: {error.strerror}; create it with: gateway schema > {path}"
+        ) from None
     if not same:
-        raise CommandError(f"{path} is not the schema of the code; update it: gateway schema > {path}")
+        raise CommandError(f"{path} differs from the schema of the code; update it with: gateway schema > {path}")
     return 0
 
 
 def cache(options: argparse.Namespace) -> int:
+    """Show statistics of the cache of a running gateway, or purge it."""
     import json
     from urllib.error import HTTPError, URLError
     from urllib.parse import urlencode
     from urllib.request import Request, urlopen
 
     if options.registry and options.id:
-        raise CommandError("--registry and --id: only one of them at a time", status=2)
+        raise CommandError("--registry and --id cannot be combined", status=2)
     settings = _settings(options.config)
     token = settings.cache.admin_token.reveal()
     if not token:
-        raise CommandError("cache.admin_token is not set: the gateway has no door for this", status=2)
+        raise CommandError("cache.admin_token is not set; this command needs it to access /cache", status=2)
     url = options.url or f"http://{settings.server.host}:{settings.server.port}"
     if not url.startswith(("http://", "https://")):
-        raise CommandError(f"{url}: is not an http:// or https:// address", status=2)
-    named = {"registry": options.registry, "id": options.id}
-    query = urlencode({name: value for name, value in named.items() if value is not None})
+        raise CommandError(f"{url}: not an http:// or https:// URL", status=2)
+    parameters = {"registry": options.registry, "id": options.id}
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
     method = "GET" if options.action == "stats" else "DELETE"
     request = Request(f"{url}/cache?{query}", method=method, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310
-            said = json.load(response)
+            result = json.load(response)
     except HTTPError as error:
         try:
             reason = json.load(error)["error"]
@@ -168,47 +182,50 @@ def cache(options: argparse.Namespace) -> int:
             reason = f"status {error.code}"
         raise CommandError(f"{url}: {reason}") from None
     except (URLError, OSError):
-        raise CommandError(f"{url}: does not answer") from None
-    for name, value in said.items():
+        raise CommandError(f"{url}: no response from a gateway") from None
+    for name, value in result.items():
         print(f"{name:<16}{value}")
     return 0
 
 
 def key(options: argparse.Namespace) -> int:
-    from gateway.auth import api_keys as keys
+    """Create an API key: print its entry to standard output, and the key itself to standard error."""
+    from gateway.auth import api_keys
 
-    made = keys.new_key()
-    entry = keys.as_entry(made, options.name, options.registries, options.roles)
+    new_key = api_keys.new_key()
+    entry = api_keys.format_entry(new_key, options.name, options.registries, options.roles)
     try:
-        keys.parse(entry.encode())
+        api_keys.parse(entry.encode())
     except ValueError as error:
         raise CommandError(str(error).removeprefix("keys[1]: "), status=2) from None
-    print(f"The key of {options.name}, which is shown this once: {made}", file=sys.stderr)
+    print(f"API key of {options.name} (it cannot be shown again): {new_key}", file=sys.stderr)
     print(f"\n{entry}")
     return 0
 
 
 async def check(options: argparse.Namespace) -> int:
+    """Call every configured registry once and print the outcome."""
     settings = _settings(options.config)
     from gateway.app import probe
 
     probes = await probe(settings)
-    width = max(len(one.registry) for one in probes)
-    for one in probes:
-        print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
-    return 1 if any(one.problem for one in probes) else 0
+    width = max(len(result.registry) for result in probes)
+    for result in probes:
+        print(f"{result.registry:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
+    return 1 if any(result.problem for result in probes) else 0
 
 
 def assets(options: argparse.Namespace) -> int:
+    """Download the playground's files."""
     from gateway.http.playground.assets import FOLDER, AssetsError, fetch
 
     try:
         fetch()
     except AssetsError as error:
-        raise CommandError(f"the playground's files cannot be had: {error}") from None
+        raise CommandError(f"the playground's files cannot be downloaded: {error}") from None
     except OSError as error:
         raise CommandError(f"{FOLDER}: cannot be written: {error.strerror}") from None
-    print("The playground has its files.")
+    print("The playground's files are in place.")
     return 0
 
 
@@ -216,12 +233,12 @@ def _settings(path: Path | None) -> "Settings":
     from gateway.config.settings import SettingsError
 
     try:
-        return _read(path)
+        return _load(path)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
 
 
-def _read(path: Path | None) -> "Settings":
+def _load(path: Path | None) -> "Settings":
     from gateway.config.loading import load
     from gateway.registries import KINDS
 
@@ -270,13 +287,14 @@ async def _running_twins(host: str, port: int, models: int) -> AsyncIterator[str
 
 
 def _listen(host: str, port: int) -> "socket.socket":
-    """A listening socket: a port that is taken is told before anything else is started."""
+    """Open a listening socket, before anything else starts, so that a port in use is reported at once."""
     import socket
 
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)  # names TCP, or no server turns Nagle's algorithm off
+        # The explicit protocol (TCP) matters: servers turn off Nagle's algorithm only for sockets that name it.
+        listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -291,15 +309,19 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
-YOUNG: Final = 20_000
-"""Objects after which Python looks for circles among the new ones: some requests make thousands, and few circles."""
+GC_THRESHOLD: Final = 20_000
+"""New objects that trigger a garbage collection of the youngest generation. Some requests create thousands of objects
+and hardly any cycles, so the default threshold would collect too often."""
 
 
 async def _serve(
-    read: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
+    load: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
 ) -> int:
-    """Serve until told to stop, by the settings of the start and of each reload; ``remedy`` says how to let others
-    ask, where nothing says who may."""
+    """Serve until stopped. ``load`` loads the settings, at the start and at each reload.
+
+    ``remedy`` completes the error message for an address that other machines can reach, if authentication is not
+    configured.
+    """
     from ipaddress import ip_address
 
     from gateway.app import CacheMemory, create_app
@@ -311,20 +333,20 @@ async def _serve(
     cache_memory = CacheMemory()
 
     def build() -> "ASGIApp":
-        settings = read()
+        settings = load()
         configure(settings.telemetry)
         if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
-            raise SettingsError((f"{host} can be reached by others: {remedy}",))
+            raise SettingsError((f"refusing to listen on {host}, which other machines can reach: {remedy}",))
         return create_app(settings, cache_memory=cache_memory)
 
     try:
         app = ReloadableApp(build)
         await app.reload()
-        gc.freeze()  # what stands here stays: it is looked through no more
-        gc.set_threshold(YOUNG)
+        gc.freeze()  # the objects created so far live as long as the process; exclude them from collections
+        gc.set_threshold(GC_THRESHOLD)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(app, lambda: announce(url), read())
-        async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
+        server = Server(app, lambda: announce(url), load())
+        async with _stop_signal():  # uvicorn stops at the signal and then raises it again, which these handlers absorb
             return await server.run_on(listener)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
@@ -332,7 +354,7 @@ async def _serve(
 
 @asynccontextmanager
 async def _stop_signal() -> "AsyncIterator[asyncio.Event]":
-    """Ctrl-C and SIGTERM set the event instead of ending the process."""
+    """Make Ctrl-C and SIGTERM set the event instead of ending the process."""
     import asyncio
     import signal
 

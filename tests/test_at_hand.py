@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.settings import CacheSettings, TelemetrySettings
 from tests.conftest import World, two_clouds
-from tests.telemetry.figures import scrape
+from tests.telemetry.scraping import scrape
 
 QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt extra } } }"
 PASSING = (b"date", b"x-request-id", b"traceparent")

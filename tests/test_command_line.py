@@ -1,4 +1,4 @@
-"""The command `gateway`, run as its users run it."""
+"""The command `gateway`, run as a process."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def run(
 def running(
     *arguments: str, environ: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and all it said up to its last line; it must end well when told to stop."""
+    """A running gateway or twins: the process, and its output up to the last line of the start-up message."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway", *arguments],
         stdout=subprocess.PIPE,
@@ -55,54 +55,55 @@ def running(
     )
     assert process.stdout is not None
     last = "Gateway" if arguments[0] == "serve" else "Ctrl-C"
-    said = ""
+    output = ""
     try:
         for line in process.stdout:
-            said += line
+            output += line
             if line.startswith(last):
-                yield process, said
+                yield process, output
                 break
         else:
-            pytest.fail(f"ended early: {said}{process.communicate()[1]}")
+            pytest.fail(f"exited early: {output}{process.communicate()[1]}")
     finally:
         process.kill()
         process.communicate()
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals) -> list[str]:
-    """The lines that it logged."""
+    """Stop the process with a signal, check that it exits with status 0, and return its log lines."""
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     return errors.splitlines()
 
 
-def address(said: str, name: str) -> str:
-    found = re.search(rf"^{name} +(http://127\.0\.0\.1:\d+)", said, re.M)
-    assert found, said
+def address(output: str, name: str) -> str:
+    """The URL of the gateway or the twins in the start-up message."""
+    found = re.search(rf"^{name} +(http://127\.0\.0\.1:\d+)", output, re.M)
+    assert found, output
     return found[1]
 
 
-def ask(url: str, query: str) -> dict[str, object]:
+def send_query(url: str, query: str) -> dict[str, object]:
     request = urllib.request.Request(  # noqa: S310
         url, json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        answered: dict[str, object] = json.load(answer)
-        return answered
+        body: dict[str, object] = json.load(answer)
+        return body
 
 
 @pytest.fixture
-def taken() -> Iterator[str]:
+def port_in_use() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield str(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def twins() -> Iterator[tuple[str, dict[str, str]]]:
-    """The address of the twins and the credentials they tell."""
-    with running("twins", "--models", "20") as (process, said):
-        yield address(said, "Twins"), dict(re.findall(r"^  ([A-Z_]+) = (\S+)$", said, re.M))
+    """The URL of the twins and the credentials that they print."""
+    with running("twins", "--models", "20") as (process, output):
+        yield address(output, "Twins"), dict(re.findall(r"^  ([A-Z_]+) = (\S+)$", output, re.M))
         assert stop(process, signal.SIGTERM) == []
 
 
@@ -133,7 +134,7 @@ def config(tmp_path: Path, twins: tuple[str, dict[str, str]]) -> tuple[Path, dic
     return path, credentials
 
 
-def test_the_version_is_told_without_importing_a_server() -> None:
+def test_the_version_is_printed_without_importing_a_server() -> None:
     code = (
         "import sys, gateway.__main__ as command\n"
         "try: command.main(['--version'])\n"
@@ -147,12 +148,12 @@ def test_the_version_is_told_without_importing_a_server() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_every_option_its_default_and_an_example(command: str) -> None:
+def test_help_shows_an_example_and_the_default_of_every_option(command: str) -> None:
     out = run(command, "--help").stdout
     assert f"Example:\n  gateway {command}" in out
     options = out.partition("options:")[2].partition("Example:")[0]
-    told = re.split(r"\n  (?=-)", options)[1:]
-    assert all("default" in one for one in told if "--help" not in one), options
+    descriptions = re.split(r"\n  (?=-)", options)[1:]
+    assert all("default" in text for text in descriptions if "--help" not in text), options
 
 
 def test_help_lists_every_command() -> None:
@@ -173,12 +174,12 @@ def test_help_lists_every_command() -> None:
         ("schema", "--ch"),
     ],
 )
-def test_bad_usage_is_told_in_one_line_after_the_usage(arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_reported_in_one_line_after_the_usage(arguments: tuple[str, ...]) -> None:
     assert re.search(r"^gateway.*: error: .+\n\Z", run(*arguments, status=2).stderr, re.M)
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_every_problem_of_the_settings_is_a_line(command: str, tmp_path: Path) -> None:
+def test_every_problem_of_the_settings_is_reported_on_its_own_line(command: str, tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text("[server]\nport = -1\nhots = 'x'\n")
     assert run(command, "--config", str(path), status=2).stderr.splitlines() == [
@@ -188,31 +189,31 @@ def test_every_problem_of_the_settings_is_a_line(command: str, tmp_path: Path) -
     ]
 
 
-def test_a_missing_settings_file_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "none.toml"
-    told = f"gateway: {path}: cannot be read: No such file or directory\n"
-    assert run("serve", "--config", str(path), status=2).stderr == told
-    assert run("check", status=2, environ={"GATEWAY_CONFIG": str(path)}).stderr == told
+    message = f"gateway: {path}: cannot be read: No such file or directory\n"
+    assert run("serve", "--config", str(path), status=2).stderr == message
+    assert run("check", status=2, environ={"GATEWAY_CONFIG": str(path)}).stderr == message
 
 
 @pytest.mark.parametrize(
     "arguments", [("demo", "--twins-port", "0"), ("demo", "--port", "0", "--twins-port"), ("twins",), ("serve",)]
 )
-def test_a_taken_port_is_one_line(arguments: tuple[str, ...], taken: str) -> None:
+def test_a_port_in_use_is_reported_in_one_line(arguments: tuple[str, ...], port_in_use: str) -> None:
     option = () if arguments[-1] == "--twins-port" else ("--port",)
     environ = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
-    errors = run(*arguments, *option, taken, status=1, environ=environ).stderr
-    assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+    errors = run(*arguments, *option, port_in_use, status=1, environ=environ).stderr
+    assert errors == f"gateway: cannot listen on 127.0.0.1:{port_in_use}: Address already in use\n"
 
 
-def test_a_taken_port_for_metrics_is_one_line(taken: str) -> None:
+def test_a_metrics_port_in_use_is_reported_in_one_line(port_in_use: str) -> None:
     environ = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
-    environ |= {"GATEWAY_TELEMETRY_METRICS": "port", "GATEWAY_TELEMETRY_METRICS_PORT": taken}
+    environ |= {"GATEWAY_TELEMETRY_METRICS": "port", "GATEWAY_TELEMETRY_METRICS_PORT": port_in_use}
     errors = run("serve", "--port", "0", status=1, environ=environ).stderr
-    assert errors == f"gateway: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+    assert errors == f"gateway: cannot listen on 127.0.0.1:{port_in_use}: Address already in use\n"
 
 
-def test_a_host_that_does_not_exist_is_one_line() -> None:
+def test_an_unknown_host_is_reported_in_one_line() -> None:
     errors = run("twins", "--host", "no.such.host.invalid", status=1).stderr
     assert re.fullmatch(r"gateway: cannot listen on no\.such\.host\.invalid:0: .+\n", errors)
 
@@ -224,18 +225,18 @@ def test_the_schema_is_printed_and_compared(tmp_path: Path) -> None:
     path.write_text(printed)
     assert run("schema", "--check", str(path)).stdout == ""
     path.write_text(printed.replace("type Query", "type Qery"))
-    told = run("schema", "--check", str(path), status=1).stderr
-    assert told == f"gateway: {path} is not the schema of the code; update it: gateway schema > {path}\n"
+    message = run("schema", "--check", str(path), status=1).stderr
+    assert message == f"gateway: {path} differs from the schema of the code; update it with: gateway schema > {path}\n"
     path.unlink()
-    told = run("schema", "--check", str(path), status=1).stderr
-    assert told.startswith(f"gateway: {path}: cannot be read: No such file or directory")
+    message = run("schema", "--check", str(path), status=1).stderr
+    assert message.startswith(f"gateway: {path}: cannot be read: No such file or directory")
 
 
-def test_the_schema_in_the_repository_is_the_one_of_the_code() -> None:
+def test_the_schema_in_the_repository_matches_the_code() -> None:
     run("schema", "--check", str(Path(__file__).parent.parent / "schema.graphql"))
 
 
-def test_a_reader_that_leaves_early_makes_no_noise() -> None:
+def test_a_closed_standard_output_ends_the_command_without_a_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.Popen(
@@ -246,10 +247,10 @@ def test_a_reader_that_leaves_early_makes_no_noise() -> None:
     assert (process.returncode, errors) == (1, "")
 
 
-def test_a_server_that_stops_breaks_off_streams_of_events_at_once() -> None:
+def test_a_stopping_server_ends_event_streams_at_once() -> None:
     query = 'subscription { modelVersionChanged(id: "pai:model/model-rbvg5wzljzjhc9ks92/version/0.1.0") { approval } }'
-    with running("demo", "--port", "0", "--models", "20") as (process, said):
-        url = f"{address(said, 'Gateway')}/graphql?{urllib.parse.urlencode({'query': query})}"
+    with running("demo", "--port", "0", "--models", "20") as (process, output):
+        url = f"{address(output, 'Gateway')}/graphql?{urllib.parse.urlencode({'query': query})}"
         request = urllib.request.Request(url, headers={"Accept": "text/event-stream"})  # noqa: S310
         with urllib.request.urlopen(request) as response:  # noqa: S310
             assert [response.readline() for _ in range(3)] == [b":\n", b"\n", b"event: next\n"]
@@ -259,9 +260,9 @@ def test_a_server_that_stops_breaks_off_streams_of_events_at_once() -> None:
     assert b"complete" not in rest
 
 
-def test_a_server_that_stops_sends_the_clients_of_its_sockets_elsewhere() -> None:
-    with running("demo", "--port", "0", "--models", "20") as (process, said):
-        url = address(said, "Gateway").replace("http", "ws") + "/graphql"
+def test_a_stopping_server_closes_websockets_with_service_restart() -> None:
+    with running("demo", "--port", "0", "--models", "20") as (process, output):
+        url = address(output, "Gateway").replace("http", "ws") + "/graphql"
         with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as client:
             client.send('{"type": "connection_init"}')
             assert client.recv() == '{"type":"connection_ack"}'
@@ -273,25 +274,25 @@ def test_a_server_that_stops_sends_the_clients_of_its_sockets_elsewhere() -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_answers_its_own_first_query(number: signal.Signals) -> None:
-    with running("demo", "--port", "0", "--models", "20") as (process, said):
-        (line,) = [line for line in said.splitlines() if line.startswith("  curl ")]
+def test_the_demo_answers_the_query_that_it_prints(number: signal.Signals) -> None:
+    with running("demo", "--port", "0", "--models", "20") as (process, output):
+        (line,) = [line for line in output.splitlines() if line.startswith("  curl ")]
         _, _, url, _, header, _, body = shlex.split(line)
-        assert url == address(said, "Gateway") + "/graphql"
+        assert url == address(output, "Gateway") + "/graphql"
         assert header == "Content-Type: application/json"
-        answered = ask(url, json.loads(body)["query"])
-        assert "errors" not in answered
-        data = answered["data"]
+        answer = send_query(url, json.loads(body)["query"])
+        assert "errors" not in answer
+        data = answer["data"]
         assert isinstance(data, dict)
         assert len(data["models"]["nodes"]) == 3
-        assert address(said, "Twins") != address(said, "Gateway")
-        with urllib.request.urlopen(address(said, "Gateway") + "/metrics", timeout=30) as response:  # noqa: S310
+        assert address(output, "Twins") != address(output, "Gateway")
+        with urllib.request.urlopen(address(output, "Gateway") + "/metrics", timeout=30) as response:  # noqa: S310
             assert 'gateway_operations_total{outcome="ok",type="query"} 1.0' in response.read().decode()
         (logged,) = stop(process, number)
         assert " info    gateway.operations query ok request_id=" in logged
 
 
-def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
+def test_the_twins_print_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
     assert set(twins[1]) == {
         "PAI_KEY_ID",
         "PAI_SECRET",
@@ -306,21 +307,21 @@ def test_the_twins_tell_their_credentials(twins: tuple[str, dict[str, str]]) -> 
 def test_the_configured_registries_are_served(config: tuple[Path, dict[str, str]], number: signal.Signals) -> None:
     path, environ = config
     environ = environ | {"GATEWAY_TELEMETRY_LOG_FORMAT": "json"}
-    with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, said):
-        answered = ask(address(said, "Gateway") + "/graphql", "{ registries { name } }")
-        assert answered == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
+    with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, output):
+        answer = send_query(address(output, "Gateway") + "/graphql", "{ registries { name } }")
+        assert answer == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
         (logged,) = map(json.loads, stop(process, number))
         assert (logged["logger"], logged["outcome"]) == ("gateway.operations", "ok")
 
 
-def test_check_tells_how_each_registry_answers(config: tuple[Path, dict[str, str]]) -> None:
+def test_check_prints_the_outcome_for_each_registry(config: tuple[Path, dict[str, str]]) -> None:
     path, environ = config
     pai, qianfan = run("check", "--config", str(path), environ=environ).stdout.splitlines()
     assert re.fullmatch(r"pai-twin      +\d+\.\d ms  ok", pai)
     assert re.fullmatch(r"qianfan-twin  +\d+\.\d ms  ok", qianfan)
 
 
-def test_check_fails_for_a_registry_that_refuses(config: tuple[Path, dict[str, str]]) -> None:
+def test_check_fails_if_a_registry_refuses_the_credentials(config: tuple[Path, dict[str, str]]) -> None:
     path, environ = config
     wrong = environ | {"QIANFAN_SECRET_KEY": "not-the-key"}
     done = run("check", "--config", str(path), status=1, environ=wrong)

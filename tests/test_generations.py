@@ -350,7 +350,7 @@ async def test_a_list_is_walked_by_its_markers_a_hundred_rows_at_a_time() -> Non
     async with two_generations(models=600) as world:
         rows = await own_models(world, "id", first=5)
         assert len(rows) == 5
-        own = len(world.cloud.corpus.qianfan_models.shelf("UserCreate"))
+        own = len(world.cloud.corpus.qianfan_models.partition("UserCreate"))
         assert own > 200
         assert world.calls() == {"DescribeCustomModelSets": -(-own // 100)}
 

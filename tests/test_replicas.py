@@ -217,4 +217,4 @@ async def test_the_command_line_shows_and_purges_what_replicas_keep(redis: Serve
             f"gateway: {one.url}: There is no such registry.\n",
         )
         status, shown = await command("stats", "--url", "http://127.0.0.1:9")
-        assert (status, shown) == (1, "gateway: http://127.0.0.1:9: does not answer\n")
+        assert (status, shown) == (1, "gateway: http://127.0.0.1:9: no response from a gateway\n")

@@ -1,4 +1,4 @@
-"""Settings: what the file and the environment may say, and what is told when they say something else."""
+"""Settings from a file and from environment variables, and the messages for invalid ones."""
 
 import copy
 import pickle
@@ -10,22 +10,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.loading import _Reading, describe, load, table
-from gateway.config.settings import RegistrySettings, Secret, ServerSettings, Settings, SettingsError, setting
+from gateway.config.loading import _SettingsReader, describe, load, table
+from gateway.config.settings import (
+    RegistrySettings,
+    Secret,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    TelemetrySettings,
+    setting,
+)
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Odd(RegistrySettings):
-    """A kind with every type a setting can have, and a default of its own."""
+class ExampleSettings(RegistrySettings):
+    """A kind of registry with a setting of every type, and its own default for a common setting."""
 
-    timeout: float = setting("Longer here.", default=30.0, minimum=1, maximum=60)
-    wide: bool = setting("A switch.", default=False)
-    depth: int = setting("Without bounds.", default=3)
+    timeout: float = setting("A longer timeout.", default=30.0, minimum=1, maximum=60)
+    wide: bool = setting("A boolean.", default=False)
+    depth: int = setting("An unbounded number.", default=3)
 
 
-KINDS: Mapping[str, type[RegistrySettings]] = {"pai": PaiSettings, "qianfan": QianfanSettings, "odd": Odd}
+KINDS: Mapping[str, type[RegistrySettings]] = {"pai": PaiSettings, "qianfan": QianfanSettings, "odd": ExampleSettings}
 TABLES = ", ".join(declared.name for declared in fields(Settings))
 VENDORS = {name: KINDS[name] for name in ("pai", "qianfan")}
 PAI = {
@@ -55,7 +63,7 @@ access_key = "${QIANFAN_ACCESS_KEY}"
 secret_key = "${QIANFAN_SECRET_KEY}"
 endpoint = ""                      # default https://qianfan.baidubce.com
 """
-ODD = '[[registries]]\nname = "odd"\nkind = "odd"\n'
+EXAMPLE = '[[registries]]\nname = "odd"\nkind = "odd"\n'
 
 
 @pytest.fixture
@@ -71,14 +79,14 @@ def read(file: Path, text: str | bytes, environ: Mapping[str, str] = PAI | QIANF
 def problems(file: Path | None, text: str | bytes = "", environ: Mapping[str, str] = PAI | QIANFAN) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load(None, environ, KINDS) if file is None else read(file, text, environ)
-    told = list(caught.value.problems)
-    assert str(caught.value).splitlines() == told, "one problem, one line"
+    messages = list(caught.value.problems)
+    assert str(caught.value).splitlines() == messages, "each problem is one line"
     for value in environ.values():
         assert "hidden" not in value or value not in str(caught.value)
-    return told
+    return messages
 
 
-def test_the_published_example_is_read_as_it_says(file: Path) -> None:
+def test_the_published_example_is_loaded(file: Path) -> None:
     assert read(file, PUBLISHED) == Settings(
         server=ServerSettings(host="127.0.0.1", port=8000),
         registries=(
@@ -104,7 +112,7 @@ def test_the_published_example_is_read_as_it_says(file: Path) -> None:
     )
 
 
-def test_registries_come_from_the_vendors_variables_without_a_file() -> None:
+def test_without_a_file_registries_come_from_the_vendors_variables() -> None:
     settings = load(None, PAI | QIANFAN | {"ALIBABA_CLOUD_SECURITY_TOKEN": "sts"}, KINDS)
     pai, qianfan = settings.registries
     assert isinstance(pai, PaiSettings)
@@ -117,7 +125,7 @@ def test_registries_come_from_the_vendors_variables_without_a_file() -> None:
 
 
 def test_one_vendor_alone_is_enough() -> None:
-    assert [one.kind for one in load(None, QIANFAN, KINDS).registries] == ["qianfan"]
+    assert [registry.kind for registry in load(None, QIANFAN, KINDS).registries] == ["qianfan"]
 
 
 def test_the_first_variable_that_is_set_and_not_empty_wins() -> None:
@@ -130,7 +138,7 @@ def test_the_first_variable_that_is_set_and_not_empty_wins() -> None:
     assert region(ALIBABA_CLOUD_REGION="cn-beijing", ALIBABA_CLOUD_REGION_ID="") == "cn-beijing"
 
 
-def test_a_vendor_set_in_part_is_told_what_is_missing() -> None:
+def test_missing_variables_of_a_vendor_are_reported() -> None:
     given = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "pai-id"} | QIANFAN
     assert problems(None, environ=given) == [
         'registry "pai" (from ALIBABA_CLOUD_ACCESS_KEY_ID): '
@@ -140,24 +148,24 @@ def test_a_vendor_set_in_part_is_told_what_is_missing() -> None:
     ]
 
 
-def test_nothing_configured_tells_both_ways() -> None:
-    (only,) = problems(None, environ={})
-    assert only.startswith("no registry is configured: name a file with --config or GATEWAY_CONFIG, or set ")
-    assert "QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY" in only
+def test_without_any_registry_the_message_names_both_remedies() -> None:
+    (problem,) = problems(None, environ={})
+    assert problem.startswith("no registry is configured: name a file with --config or GATEWAY_CONFIG, or set ")
+    assert "QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY" in problem
 
 
-def test_the_file_is_named_by_a_variable_too(file: Path) -> None:
+def test_a_variable_can_name_the_file(file: Path) -> None:
     expected = read(file, PUBLISHED)
     assert load(None, PAI | QIANFAN | {"GATEWAY_CONFIG": str(file)}, KINDS) == expected
 
 
-def test_a_file_is_never_completed_by_the_vendors_variables(file: Path) -> None:
+def test_the_vendors_variables_do_not_complete_a_file(file: Path) -> None:
     text = '[[registries]]\nname = "b"\nkind = "qianfan"\naccess_key = "x"'
     assert problems(file, text) == ['registries[1] "b": secret_key is missing']
 
 
 @pytest.mark.parametrize("port", ["0", "9000", "65535"])
-def test_a_variable_goes_before_the_file(file: Path, port: str) -> None:
+def test_a_variable_overrides_the_file(file: Path, port: str) -> None:
     environ = PAI | QIANFAN | {"GATEWAY_SERVER_PORT": port, "GATEWAY_SERVER_HOST": ""}
     assert read(file, PUBLISHED, environ).server == ServerSettings(port=int(port))
 
@@ -170,7 +178,7 @@ def test_unknown_variables_are_refused_with_a_suggestion() -> None:
     ]
 
 
-def test_variables_that_kubernetes_makes_for_a_service_called_gateway_are_no_settings() -> None:
+def test_variables_that_kubernetes_sets_for_a_service_named_gateway_are_ignored() -> None:
     linked = {
         "GATEWAY_SERVICE_HOST": "10.0.0.1",
         "GATEWAY_SERVICE_PORT": "80",
@@ -185,7 +193,7 @@ def test_variables_that_kubernetes_makes_for_a_service_called_gateway_are_no_set
     assert load(None, QIANFAN | linked, KINDS) == load(None, QIANFAN, KINDS)
 
 
-def test_every_problem_is_told_at_once(file: Path) -> None:
+def test_all_problems_are_reported_at_once(file: Path) -> None:
     text = """
         [server]
         port = 99999
@@ -225,15 +233,15 @@ def test_every_problem_is_told_at_once(file: Path) -> None:
     ]
 
 
-def test_a_name_is_used_once(file: Path) -> None:
-    assert problems(file, ODD * 3) == [
+def test_two_registries_cannot_share_a_name(file: Path) -> None:
+    assert problems(file, EXAMPLE * 3) == [
         'registries[2] "odd": the name is taken by registries[1]',
         'registries[3] "odd": the name is taken by registries[1]',
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "registries: the file needs at least one [[registries]] table"),
         ("registries = 3", "registries: the file needs at least one [[registries]] table"),
@@ -244,29 +252,29 @@ def test_a_name_is_used_once(file: Path) -> None:
         ("[[registries]]\nkind = ['odd']", "registries[1]: kind: must be text, not a list"),
         ("[[registries]]\nkind = '${NOPE}'", "registries[1]: kind: the variable NOPE is not set"),
         ('[[registries]]\nkind = "odd"', "registries[1]: name is missing"),
-        (f"server = 3\n{ODD}", "server: must be a table, not a whole number"),
-        (f"port = 3\n{ODD}", f'unknown table "port" (known: {TABLES})'),
-        (f"{ODD}timeout = true", 'registries[1] "odd": timeout: must be a number, not true or false'),
-        (f"{ODD}timeout = nan", 'registries[1] "odd": timeout: nan is not between 1 and 60'),
-        (f"{ODD}timeout = inf", 'registries[1] "odd": timeout: inf is not between 1 and 60'),
-        (f"{ODD}timeout = '8'", 'registries[1] "odd": timeout: must be a number, not text'),
-        (f"{ODD}depth = 3.0", 'registries[1] "odd": depth: must be a whole number, not a number'),
-        (f"{ODD}depth = false", 'registries[1] "odd": depth: must be a whole number, not true or false'),
-        (f"{ODD}depth = 1979-05-27", 'registries[1] "odd": depth: must be a whole number, not a date or time'),
-        (f"{ODD}depth = {{}}", 'registries[1] "odd": depth: must be a whole number, not a table'),
-        (f"{ODD}wide = 1", 'registries[1] "odd": wide: must be true or false, not a whole number'),
-        (f"{ODD}max_answer_bytes = 1023", "max_answer_bytes: 1023 is not between 1024 and 1073741824"),
-        (f"{ODD}max_answer_bytes = 0x{'f' * 5000}", "max_answer_bytes: so large a number is not between"),
-        (f'{ODD}"a\\nb" = 1', r'registries[1] "odd": unknown key "a\nb"'),
+        (f"server = 3\n{EXAMPLE}", "server: must be a table, not a whole number"),
+        (f"port = 3\n{EXAMPLE}", f'unknown table "port" (known: {TABLES})'),
+        (f"{EXAMPLE}timeout = true", 'registries[1] "odd": timeout: must be a number, not true or false'),
+        (f"{EXAMPLE}timeout = nan", 'registries[1] "odd": timeout: nan is not between 1 and 60'),
+        (f"{EXAMPLE}timeout = inf", 'registries[1] "odd": timeout: inf is not between 1 and 60'),
+        (f"{EXAMPLE}timeout = '8'", 'registries[1] "odd": timeout: must be a number, not text'),
+        (f"{EXAMPLE}depth = 3.0", 'registries[1] "odd": depth: must be a whole number, not a number'),
+        (f"{EXAMPLE}depth = false", 'registries[1] "odd": depth: must be a whole number, not true or false'),
+        (f"{EXAMPLE}depth = 1979-05-27", 'registries[1] "odd": depth: must be a whole number, not a date or time'),
+        (f"{EXAMPLE}depth = {{}}", 'registries[1] "odd": depth: must be a whole number, not a table'),
+        (f"{EXAMPLE}wide = 1", 'registries[1] "odd": wide: must be true or false, not a whole number'),
+        (f"{EXAMPLE}max_answer_bytes = 1023", "max_answer_bytes: 1023 is not between 1024 and 1073741824"),
+        (f"{EXAMPLE}max_answer_bytes = 0x{'f' * 5000}", "max_answer_bytes: so large a number is not between"),
+        (f'{EXAMPLE}"a\\nb" = 1', r'registries[1] "odd": unknown key "a\nb"'),
     ],
 )
-def test_a_value_of_the_wrong_shape_is_told_in_plain_words(file: Path, text: str, told: str) -> None:
-    (only,) = problems(file, text)
-    assert told in only
+def test_a_value_of_the_wrong_type_or_range_is_refused(file: Path, text: str, message: str) -> None:
+    (problem,) = problems(file, text)
+    assert message in problem
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"[server\nport = 1", "not valid TOML: .*line 1"),
         (b"port = 1\nport = 2\n", "not valid TOML: .*line 2"),
@@ -275,29 +283,29 @@ def test_a_value_of_the_wrong_shape_is_told_in_plain_words(file: Path, text: str
         ("# ok\nname = 'é'".encode("latin-1"), "line 2 is not UTF-8 text"),
     ],
 )
-def test_a_file_that_cannot_be_read_as_toml_says_where(file: Path, text: bytes, told: str) -> None:
-    (only,) = problems(file, text)
-    assert only.startswith(f"{file}: ")
-    with pytest.raises(SettingsError, match=told):
+def test_invalid_toml_is_reported_with_its_line(file: Path, text: bytes, message: str) -> None:
+    (problem,) = problems(file, text)
+    assert problem.startswith(f"{file}: ")
+    with pytest.raises(SettingsError, match=message):
         load(file, {}, KINDS)
 
 
-def test_a_missing_file_and_a_folder_are_told_beside_the_environments_problems(tmp_path: Path) -> None:
-    for path, told in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
+def test_an_unreadable_file_is_reported_together_with_problems_of_the_environment(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(SettingsError) as caught:
             load(path, {"GATEWAY_SERVER_PROT": "1"}, KINDS)
         assert caught.value.problems == (
             'unknown variable "GATEWAY_SERVER_PROT" (did you mean "GATEWAY_SERVER_PORT"?)',
-            f"{path}: cannot be read: {told}",
+            f"{path}: cannot be read: {reason}",
         )
 
 
-def test_a_byte_order_mark_is_no_problem(file: Path) -> None:
-    assert read(file, b"\xef\xbb\xbf" + ODD.encode()).registries[0].name == "odd"
+def test_a_byte_order_mark_is_ignored(file: Path) -> None:
+    assert read(file, b"\xef\xbb\xbf" + EXAMPLE.encode()).registries[0].name == "odd"
 
 
 @pytest.mark.parametrize(
-    ("written", "key"),
+    ("value", "key"),
     [
         ("${KEY}", "v"),
         ("a-${KEY}-${KEY}-z", "a-v-v-z"),
@@ -306,41 +314,41 @@ def test_a_byte_order_mark_is_no_problem(file: Path) -> None:
         ("${NESTED}", "${KEY}"),
     ],
 )
-def test_variables_are_filled_into_texts(file: Path, written: str, key: str) -> None:
-    text = f'[[registries]]\nname = "b"\nkind = "qianfan"\naccess_key = "{written}"\nsecret_key = "${{KEY}}"'
+def test_texts_may_refer_to_variables(file: Path, value: str, key: str) -> None:
+    text = f'[[registries]]\nname = "b"\nkind = "qianfan"\naccess_key = "{value}"\nsecret_key = "${{KEY}}"'
     (registry,) = read(file, text, {"KEY": "v", "NESTED": "${KEY}"}).registries
     assert isinstance(registry, QianfanSettings)
     assert (registry.access_key, registry.secret_key.reveal()) == (key, "v")
 
 
-@pytest.mark.parametrize("written", ["${", "${}", "${KEY", "${KEY-x}", "${1}", "ok ${KEY} ${"])
-def test_a_broken_reference_is_refused(file: Path, written: str) -> None:
-    (only,) = problems(file, f'{ODD}depth = "{written}"', {"KEY": "1"})
-    assert 'depth: "${" needs the name of a variable' in only
+@pytest.mark.parametrize("value", ["${", "${}", "${KEY", "${KEY-x}", "${1}", "ok ${KEY} ${"])
+def test_an_invalid_reference_to_a_variable_is_refused(file: Path, value: str) -> None:
+    (problem,) = problems(file, f'{EXAMPLE}depth = "{value}"', {"KEY": "1"})
+    assert 'depth: "${" needs the name of a variable' in problem
 
 
-def test_numbers_and_switches_may_come_from_variables(file: Path) -> None:
-    text = f'[server]\nport = "${{P}}"\n{ODD}wide = "${{W}}"\ntimeout = "${{T}}"\ndepth = "${{D}}"'
+def test_numbers_and_booleans_may_refer_to_variables(file: Path) -> None:
+    text = f'[server]\nport = "${{P}}"\n{EXAMPLE}wide = "${{W}}"\ntimeout = "${{T}}"\ndepth = "${{D}}"'
     settings = read(file, text, {"P": "81", "W": "true", "T": "9", "D": ""})
     assert settings.server.port == 81
-    assert settings.registries == (Odd(name="odd", kind="odd", wide=True, timeout=9.0),)
+    assert settings.registries == (ExampleSettings(name="odd", kind="odd", wide=True, timeout=9.0),)
     assert isinstance(settings.registries[0].timeout, float)
 
 
 @pytest.mark.parametrize("key", ["name", "kind", "region", "timeout", "models_endpoint", "access_key_secret"])
 @pytest.mark.parametrize("secret", ["s3cr-hidden !", " hidden", "hidden\n", "https://u:hidden@h"])
-def test_a_problem_never_shows_what_a_variable_held(file: Path, key: str, secret: str) -> None:
+def test_a_message_never_shows_the_value_of_a_variable(file: Path, key: str, secret: str) -> None:
     keys = {"name": "p", "kind": "pai", "region": "cn-x", "access_key_id": "i", "access_key_secret": "s"}
     lines = [f'{name} = "{value}"' for name, value in (keys | {key: "${HIDDEN}"}).items()]
     text = "[[registries]]\n" + "\n".join(lines)
     if key == "access_key_secret" and secret.isprintable() and secret == secret.strip():
         assert secret not in repr(read(file, text, {"HIDDEN": secret}))
         return
-    assert all("hidden" not in told for told in problems(file, text, {"HIDDEN": secret}))
+    assert all("hidden" not in message for message in problems(file, text, {"HIDDEN": secret}))
 
 
 @pytest.mark.parametrize(
-    ("written", "url"),
+    ("value", "url"),
     [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
         ("https://Example.COM/", "https://example.com"),
@@ -348,15 +356,15 @@ def test_a_problem_never_shows_what_a_variable_held(file: Path, key: str, secret
         ("http://twin_1", "http://twin_1"),
     ],
 )
-def test_an_address_is_kept_in_one_spelling(file: Path, written: str, url: str) -> None:
-    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{written}" #')
+def test_an_endpoint_is_normalized(file: Path, value: str, url: str) -> None:
+    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{value}" #')
     registry = read(file, text).registries[1]
     assert isinstance(registry, QianfanSettings)
     assert registry.endpoint == url
 
 
 @pytest.mark.parametrize(
-    "written",
+    "value",
     [
         "example.com",
         "ftp://example.com",
@@ -374,14 +382,14 @@ def test_an_address_is_kept_in_one_spelling(file: Path, written: str, url: str) 
         "http://[::1",
     ],
 )
-def test_an_address_is_a_scheme_and_a_host(file: Path, written: str) -> None:
-    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{written}" #')
-    (only,) = problems(file, text)
-    assert only.startswith('registries[2] "qianfan": endpoint: must be http:// or https:// and a host')
+def test_an_endpoint_must_be_a_scheme_and_a_host(file: Path, value: str) -> None:
+    text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{value}" #')
+    (problem,) = problems(file, text)
+    assert problem.startswith('registries[2] "qianfan": endpoint: must be http:// or https:// and a host')
 
 
 @given(st.text(min_size=1).filter(lambda text: text not in "Secret(***)"))
-def test_a_secret_is_only_shown_on_request(text: str) -> None:
+def test_only_reveal_shows_a_secret(text: str) -> None:
     secret = Secret(text)
     assert secret.reveal() == text
     assert secret == Secret(text)
@@ -399,27 +407,35 @@ def test_an_empty_secret_is_false() -> None:
     assert not Secret("")
 
 
-@given(st.dictionaries(st.sampled_from([f.name for f in fields(Odd)]) | st.text(), st.text() | st.integers()))
-def test_any_entry_is_read_or_refused(entry: dict[str, object]) -> None:
-    reading = _Reading({"A": "1"})
-    tuple(reading.registries({"registries": [{"kind": "odd"} | entry]}, KINDS))
-    assert all(isinstance(told, str) and told.isprintable() for told in reading.problems)
+@given(
+    st.dictionaries(st.sampled_from([f.name for f in fields(ExampleSettings)]) | st.text(), st.text() | st.integers())
+)
+def test_any_registry_table_is_loaded_or_refused_with_a_printable_message(entry: dict[str, object]) -> None:
+    reader = _SettingsReader({"A": "1"})
+    tuple(reader.registries_of_file({"registries": [{"kind": "odd"} | entry]}, KINDS))
+    assert all(isinstance(message, str) and message.isprintable() for message in reader.problems)
 
 
 @given(st.integers() | st.floats())
-def test_a_port_is_read_from_a_variable_or_told(number: float) -> None:
+def test_a_port_in_a_variable_is_used_or_refused(number: float) -> None:
     environ = QIANFAN | {"GATEWAY_SERVER_PORT": str(number)}
     if isinstance(number, int) and 0 <= number <= 65535:
         assert load(None, environ, VENDORS).server.port == number
     else:
-        (only,) = problems(None, environ=environ)
-        assert only.startswith("GATEWAY_SERVER_PORT: ")
+        (problem,) = problems(None, environ=environ)
+        assert problem.startswith("GATEWAY_SERVER_PORT: ")
 
 
-def test_defaults_are_filled_in_for_settings_made_in_code() -> None:
+def test_a_default_that_refers_to_another_setting_is_filled_in_for_settings_built_in_code() -> None:
     pai = PaiSettings(name="p", kind="pai", region="cn-x", access_key_id="{a}", access_key_secret=Secret("{b}"))
     assert pai.algorithms_endpoint == "https://pai.cn-x.aliyuncs.com"
     assert pai.access_key_id == "{a}"
+
+
+@pytest.mark.parametrize(("port", "ports"), [(9464, [9464, 9465, 9466]), (0, [0, 0, 0])])
+def test_each_worker_has_its_own_metrics_port(port: int, ports: list[int]) -> None:
+    settings = Settings(telemetry=TelemetrySettings(metrics_port=port))
+    assert [settings.for_worker(number).telemetry.metrics_port for number in range(3)] == ports
 
 
 def test_every_setting_is_described_once() -> None:
@@ -439,7 +455,7 @@ def test_every_setting_is_described_once() -> None:
             assert f"registries.{item.name}" in by_key or f"registries.{item.name} ({kind})" in by_key
 
 
-def test_the_table_has_a_line_for_every_setting() -> None:
+def test_the_documentation_table_has_a_row_for_every_setting() -> None:
     lines = table(VENDORS).splitlines()
     assert len(lines) == 2 + len(describe(VENDORS))
     assert "| `server.port` | whole number | `8000` | `GATEWAY_SERVER_PORT` | " in lines[3]

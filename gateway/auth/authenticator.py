@@ -1,110 +1,107 @@
-"""Who is let in: from the headers of a request to its caller, and a line in the audit log for who is not."""
+"""Authentication of requests by API key or bearer token, and the audit log of denied requests."""
 
 import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from gateway.auth import api_keys as keys
+from gateway.auth import api_keys
 from gateway.auth.principals import PATTERN, ROLES, ROUTER, Principal
-from gateway.auth.tokens import Tokens, texts
-from gateway.auth.watched_files import Watched
+from gateway.auth.tokens import TokenVerifier, split_words
+from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import AccessSettings, Secret, SettingsError
 from gateway.errors import Forbidden, Unauthenticated
 
 audit = logging.getLogger("gateway.audit")
 
 REALM: Final = 'Bearer realm="gateway"'
-"""What `WWW-Authenticate` says where a credential is needed (RFC 6750, section 3)."""
+"""Value of `WWW-Authenticate` for requests without a valid credential (RFC 6750, section 3)."""
 
-OPERATOR: Final = "cache.admin_token"
+ADMIN_TOKEN: Final = "cache.admin_token"  # noqa: S105 - the name of the caller in the audit log
 
 
 class Authenticator:
-    """The door as the settings want it. Raises `SettingsError`.
+    """Finds the caller of each request from its headers.
 
-    ``admin_token`` is a key for `/cache` alone; ``anyone`` are the roles of all where nobody is asked who they are;
-    ``now`` gives seconds since 1970.
+    ``admin_token`` is a bearer token for `/cache` alone. ``anonymous_roles`` are the roles of every caller if
+    authentication is not required. ``now`` returns seconds since 1970.
+
+    Raises `SettingsError` for settings that contradict each other, and for a file that cannot be used.
     """
 
     def __init__(
-        self, settings: AccessSettings, admin_token: Secret, anyone: frozenset[str], now: Callable[[], float]
+        self, settings: AccessSettings, admin_token: Secret, anonymous_roles: frozenset[str], now: Callable[[], float]
     ) -> None:
-        ways = [name for name in ("keys", "issuer", "audience", "jwks") if getattr(settings, name)]
-        if settings.mode == "callers" and not ways:
+        methods = [name for name in ("keys", "issuer", "audience", "jwks") if getattr(settings, name)]
+        if settings.mode == "callers" and not methods:
             raise SettingsError(("access.mode: callers needs access.keys, or access.issuer, audience and jwks",))
-        if settings.mode != "callers" and ways:
-            raise SettingsError(tuple(f'access.{name}: needs access.mode = "callers"' for name in ways))
-        self.asks = settings.mode == "callers"
-        self.anyone = Principal("anyone", ("*",), anyone)
+        if settings.mode != "callers" and methods:
+            raise SettingsError(tuple(f'access.{name}: needs access.mode = "callers"' for name in methods))
+        self.required = settings.mode == "callers"
+        self.anonymous = Principal("anyone", ("*",), anonymous_roles)
         self.now = now
-        self.entries = Watched(settings.keys, keys.parse, now) if settings.keys else None
-        self.tokens = Tokens(settings, now) if ways and ways != ["keys"] else None
-        self.operator: keys.Entry | None = None
+        self.keys = WatchedFile(settings.keys, api_keys.parse, now) if settings.keys else None
+        self.tokens = TokenVerifier(settings, now) if methods and methods != ["keys"] else None
+        self.admin_key: api_keys.ApiKey | None = None
         if admin_token:
-            caller = Principal(OPERATOR, ("*",), frozenset({"admin"}))
-            self.operator = keys.Entry(keys.digest(admin_token.reveal()), caller, None)
+            caller = Principal(ADMIN_TOKEN, ("*",), frozenset({"admin"}))
+            self.admin_key = api_keys.ApiKey(api_keys.digest(admin_token.reveal()), caller, None)
 
     @property
-    def knows_admins(self) -> bool:
-        """Whether anybody can have the role ``admin``."""
-        return self.asks or self.operator is not None
+    def admits_admins(self) -> bool:
+        """Whether any caller can have the role ``admin``."""
+        return self.required or self.admin_key is not None
 
-    async def caller(self, headers: Mapping[str, str]) -> Principal:
-        """Who asks. ``headers`` have names in lower case, or are found by those.
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Return the caller of a request. Names of ``headers`` are in lower case, or their lookup ignores case.
 
-        Raises `Unauthenticated` without a credential that is accepted.
+        Raises `Unauthenticated` if authentication is required and the request has no valid credential.
         """
-        bearer = bearer_of(headers.get("authorization", ""))
+        bearer = bearer_credential(headers.get("authorization", ""))
         key = headers.get("x-api-key")
         credential = bearer or key
-        if self.operator is not None and credential and keys.find([self.operator], credential):
-            return self.operator.caller
-        if not self.asks:
-            return self.anyone
+        if self.admin_key is not None and credential and api_keys.find([self.admin_key], credential):
+            return self.admin_key.caller
+        if not self.required:
+            return self.anonymous
         if bearer and key:
             raise Unauthenticated("two credentials in one request")
         if not credential:
             raise Unauthenticated("no credential")
-        if keys.KEY.fullmatch(credential):
-            return self._holder(credential, headers)
+        if api_keys.KEY_FORMAT.fullmatch(credential):
+            return self._caller_of_key(credential, headers)
         if bearer and self.tokens is not None:
-            return await self.tokens.caller(bearer)
-        raise Unauthenticated("what is neither a key nor a token")
+            return await self.tokens.verify(bearer)
+        raise Unauthenticated("the credential is neither an API key nor a token")
 
-    def reload(self) -> None:
-        """Take up at once what has changed in the files and at the issuer."""
-        if self.entries is not None:
-            self.entries.look()
-        if self.tokens is not None:
-            self.tokens.keys.look()
-
-    def _holder(self, key: str, headers: Mapping[str, str]) -> Principal:
-        """The caller of a key; a router's key must come with whom it asks for."""
-        entry = keys.find(self.entries.said if self.entries else (), key)
-        if entry is None:
-            raise Unauthenticated("an unknown key")
-        if entry.expires is not None and entry.expires <= self.now():
-            raise Unauthenticated(f"a key of {entry.caller.name} that has expired")
-        if ROUTER not in entry.caller.roles:
-            return entry.caller
+    def _caller_of_key(self, key: str, headers: Mapping[str, str]) -> Principal:
+        """Return the caller of a key. For a router's key, return the caller that the router names in its headers."""
+        found = api_keys.find(self.keys.content if self.keys else (), key)
+        if found is None:
+            raise Unauthenticated("the API key is unknown")
+        if found.expires is not None and found.expires <= self.now():
+            raise Unauthenticated(f"the API key of {found.caller.name} has expired")
+        if ROUTER not in found.caller.roles:
+            return found.caller
         registries, roles = headers.get("x-gateway-registries"), headers.get("x-gateway-roles")
         if registries is None or roles is None:
-            raise Unauthenticated(f"the router {entry.caller.name} does not say for whom it asks")
+            raise Unauthenticated(
+                f"the router {found.caller.name} sent no X-Gateway-Registries or X-Gateway-Roles header"
+            )
         name = headers.get("x-gateway-caller") or "somebody"
-        patterns = tuple(filter(PATTERN.fullmatch, texts(registries)))
-        shared = frozenset(texts(roles)) & entry.caller.roles & ROLES.keys()
-        return Principal(f"{name} through {entry.caller.name}", patterns, shared, entry.caller.registries)
+        patterns = tuple(filter(PATTERN.fullmatch, split_words(registries)))
+        shared_roles = frozenset(split_words(roles)) & found.caller.roles & ROLES.keys()
+        return Principal(f"{name} through {found.caller.name}", patterns, shared_roles, found.caller.registries)
 
 
-def bearer_of(authorization: str) -> str | None:
-    """The credential of an `Authorization` header of the scheme Bearer."""
+def bearer_credential(authorization: str) -> str | None:
+    """Return the credential of an `Authorization` header with the scheme Bearer, else None."""
     scheme, _, credential = authorization.partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else None
 
 
-def note(refusal: Unauthenticated | Forbidden, caller: str | None, remote: str, path: str) -> None:
-    """One line of the audit log for a request that was denied; it never holds a credential."""
-    reason = refusal.reason if isinstance(refusal, Unauthenticated) else str(refusal)
-    said = {"denied": refusal.code, "reason": reason, "caller": caller, "remote": remote, "path": path[:200]}
-    audit.warning("%s", json.dumps(said))
+def log_denial(error: Unauthenticated | Forbidden, caller: str | None, remote: str, path: str) -> None:
+    """Write a denied request to the audit log, without its credential."""
+    reason = error.reason if isinstance(error, Unauthenticated) else str(error)
+    entry = {"denied": error.code, "reason": reason, "caller": caller, "remote": remote, "path": path[:200]}
+    audit.warning("%s", json.dumps(entry))

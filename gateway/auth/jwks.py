@@ -1,6 +1,6 @@
-"""The public keys of an issuer of tokens, from a file or an address. Source: RFC 7517 (JSON Web Key).
+"""Public keys of the token issuer, from a file or a URL. Source: RFC 7517 (JSON Web Key).
 
-The only address that is ever asked is the one in the settings: a token's own `jku`, `x5u` or `jwk` is not looked at.
+Keys are only fetched from the URL in the settings. The header fields `jku`, `x5u` and `jwk` of a token are ignored.
 """
 
 import asyncio
@@ -16,53 +16,52 @@ import aiohttp
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from gateway.auth.watched_files import Watched
+from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
 
 logger = logging.getLogger("gateway.auth")
 
 LARGEST: Final = 1 << 18
-"""Bytes of a set of keys that are read."""
+"""Largest response with a key set, in bytes."""
 SECONDS: Final = 5.0
-"""Seconds that asking for it may take."""
-FRESH: Final = 600.0
-"""Seconds after which it is asked for again, while the old keys are used."""
-PAUSE: Final = 30.0
-"""Seconds between two requests for it, however many unknown keys tokens name."""
+"""Timeout of a fetch, in seconds."""
+REFRESH_AFTER: Final = 600.0
+"""Seconds after which the key set is fetched again in the background."""
+MIN_FETCH_INTERVAL: Final = 30.0
+"""Seconds between two fetches, however many unknown keys the tokens name."""
 
 FAMILIES: Final = {
     "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     "EC": ("ES256", "ES384", "ES512"),
     "OKP": ("EdDSA",),
 }
-"""What a key of each type can verify. Symmetric keys (`oct`) verify nothing: their holders could sign themselves."""
+"""Algorithms of each key type. Symmetric keys (`oct`) are left out: whoever can verify with one can also sign."""
 CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519"}
-PUBLIC: Final = ("kty", "n", "e", "crv", "x", "y")
+PUBLIC_FIELDS: Final = ("kty", "n", "e", "crv", "x", "y")
 
 Keys = Mapping[tuple[str | None, str], PyJWK]
-"""Public keys by their id (`kid`) and the one algorithm each is used with."""
+"""Public keys by key id (`kid`) and algorithm."""
 
 
 class KeySet(Protocol):
-    """Where the issuer's keys come from; ``look`` has them looked at again."""
+    """The issuer's public keys."""
 
-    def look(self) -> None: ...
-
-    async def key(self, kid: str | None, algorithm: str) -> PyJWK | None: ...
-
-
-def key_set(place: str, algorithms: Collection[str], now: Callable[[], float]) -> KeySet:
-    """The keys of a file or an address. Raises `SettingsError`."""
-    read = partial(parse, algorithms=algorithms)
-    if "://" not in place:
-        return InFile(Watched(place, read, now))
-    url = urlsplit(place)
-    if url.scheme != "https" and not (url.scheme == "http" and on_loopback(url.hostname or "")):
-        raise SettingsError(("access.jwks: must be a file or an https:// address (http:// on loopback only)",))
-    return AtAddress(place, read, now)
+    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
+        """Return the key with an id for an algorithm, or None."""
 
 
-def on_loopback(host: str) -> bool:
+def key_set(location: str, algorithms: Collection[str], now: Callable[[], float]) -> KeySet:
+    """Return the key set in a file or at a URL. Raises `SettingsError` if the file or the URL cannot be used."""
+    parse_keys = partial(parse, algorithms=algorithms)
+    if "://" not in location:
+        return FileKeySet(WatchedFile(location, parse_keys, now))
+    url = urlsplit(location)
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+        raise SettingsError(("access.jwks: must be a file or an https:// URL (http:// on loopback only)",))
+    return RemoteKeySet(location, parse_keys, now)
+
+
+def is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -70,71 +69,70 @@ def on_loopback(host: str) -> bool:
 
 
 def parse(content: bytes, algorithms: Collection[str]) -> Keys:
-    """The keys of a JWK Set that can verify one of the algorithms. Raises ValueError when there is none."""
+    """Return the keys of a JWK Set that can verify one of the algorithms. Raises ValueError if there is none."""
     document = json.loads(content)
     entries = document.get("keys") if isinstance(document, dict) else None
     found: dict[tuple[str | None, str], PyJWK] = {}
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
-        public = {name: entry[name] for name in PUBLIC if name in entry}
+        public = {name: entry[name] for name in PUBLIC_FIELDS if name in entry}
         for algorithm in FAMILIES.get(entry.get("kty", ""), ()):
             curve = CURVES.get(algorithm, entry.get("crv"))
             if algorithm in algorithms and entry.get("alg", algorithm) == algorithm and entry.get("crv") == curve:
                 try:
                     found[entry.get("kid"), algorithm] = PyJWK(public, algorithm)
                 except PyJWTError:
-                    logger.warning("A key of the issuer cannot be used: %s", algorithm)
+                    logger.warning("The issuer's key set has an invalid key for %s, which is ignored.", algorithm)
     if not found:
         raise ValueError(f"holds no public key for {', '.join(algorithms)}")
     return found
 
 
-class InFile:
-    """Keys of a file, which is read again when it changes."""
+class FileKeySet:
+    """Keys in a file, which is reloaded when it changes."""
 
-    def __init__(self, file: Watched[Keys]) -> None:
+    def __init__(self, file: WatchedFile[Keys]) -> None:
         self.file = file
 
-    def look(self) -> None:
-        self.file.look()
-
-    async def key(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        return self.file.said.get((kid, algorithm))
+    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
+        return self.file.content.get((kid, algorithm))
 
 
-class AtAddress:
-    """Keys of an address: asked for when first needed, when an unknown key is named, and from time to time. The old
-    ones are used while it does not answer."""
+class RemoteKeySet:
+    """Keys at a URL, fetched on first use, when a token names an unknown key, and every `REFRESH_AFTER` seconds.
 
-    def __init__(self, url: str, read: Callable[[bytes], Keys], now: Callable[[], float]) -> None:
-        self.url, self.read, self.now = url, read, now
+    If a fetch fails, the previous keys stay in use.
+    """
+
+    def __init__(self, url: str, parse: Callable[[bytes], Keys], now: Callable[[], float]) -> None:
+        self.url, self.parse, self.now = url, parse, now
         self._keys: Keys = {}
-        self._asked = float("-inf")
-        self._flight: asyncio.Task[None] | None = None
+        self._fetched_at = float("-inf")
+        self._refresh: asyncio.Task[None] | None = None
 
-    def look(self) -> None:
-        self._asked = float("-inf")
-
-    async def key(self, kid: str | None, algorithm: str) -> PyJWK | None:
+    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
         found = self._keys.get((kid, algorithm))
-        since = self.now() - self._asked
-        if self._flight is None and since >= (PAUSE if found is None else FRESH):
-            self._asked = self.now()
-            self._flight = asyncio.ensure_future(self._renew())
-        if found is None and self._flight is not None:
-            await asyncio.shield(self._flight)
+        age = self.now() - self._fetched_at
+        if self._refresh is None and age >= (MIN_FETCH_INTERVAL if found is None else REFRESH_AFTER):
+            self._fetched_at = self.now()
+            self._refresh = asyncio.create_task(self._fetch())
+        if found is None and self._refresh is not None:
+            await asyncio.shield(self._refresh)
             found = self._keys.get((kid, algorithm))
         return found
 
-    async def _renew(self) -> None:
+    async def _fetch(self) -> None:
         try:
-            self._keys = self.read(await fetched(self.url))
+            self._keys = self.parse(await fetched(self.url))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            # Not the error's text: it may hold the address, and what stands in it.
-            logger.error("The issuer's keys cannot be had (%s); those of before go on holding.", type(error).__name__)
+            # The text of the error may contain the URL with its credentials; the type is enough.
+            logger.error(
+                "The issuer's keys (access.jwks) cannot be fetched: %s. The previous keys stay in use.",
+                type(error).__name__,
+            )
         finally:
-            self._flight = None
+            self._refresh = None
 
 
 async def fetched(url: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Who asks: the registries that exist for a caller, and what else a caller may do."""
+"""Principals: authenticated or anonymous callers, the registries they may read, and their roles."""
 
 import re
 from collections.abc import Mapping
@@ -9,41 +9,46 @@ from typing import Final, TypeVar
 from gateway.errors import Forbidden
 
 ROLES: Final = {
-    "read": "ask queries",
+    "read": "run queries",
     "raw": "select `raw`, the registry's own object",
-    "explain": "see how an operation was planned",
-    "admin": "see and purge what is kept",
+    "explain": "see the query plan and the schema",
+    "admin": "see and purge the cache",
 }
 ROUTER: Final = "router"
-"""The role of a supergraph's router, which asks for others and says in headers for whom."""
+"""Role of a federation router. It sends requests for other callers and names them in headers."""
 
 PATTERN: Final = re.compile(r"[a-z0-9*-]{1,64}")
-"""The name of a registry, in which ``*`` stands for any text."""
+"""Syntax of a pattern of registry names, in which ``*`` stands for any text."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who asks; ``registries`` and ``within`` are patterns of names, and a registry must be in both: who asks
-    through a router reads no more than that may."""
+    """The caller of a request.
+
+    ``registries`` are patterns of registry names that the caller may read. ``router_registries`` are the patterns of
+    the router that forwarded the request; a registry must match both.
+    """
 
     name: str
     registries: tuple[str, ...]
     roles: frozenset[str]
-    within: tuple[str, ...] = ("*",)
+    router_registries: tuple[str, ...] = ("*",)
 
     def may_read(self, registry: str) -> bool:
-        return all(any(fnmatchcase(registry, one) for one in patterns) for patterns in (self.registries, self.within))
+        return all(
+            any(fnmatchcase(registry, pattern) for pattern in patterns)
+            for patterns in (self.registries, self.router_registries)
+        )
 
     def require(self, role: str) -> None:
-        """Raises `Forbidden` when the caller has not the role; ``admin``, which concerns all registries at once, is
-        only for those who may read them all."""
-        everything = "*" in self.registries and "*" in self.within
-        if role not in self.roles or (role == "admin" and not everything):
+        """Raise `Forbidden` unless the caller has the role. ``admin`` also requires access to all registries."""
+        reads_all = "*" in self.registries and "*" in self.router_registries
+        if role not in self.roles or (role == "admin" and not reads_all):
             raise Forbidden(f"The role `{role}` is needed for this.")
 
 
 def visible(registries: Mapping[str, T], caller: Principal) -> dict[str, T]:
-    """The registries that exist for a caller, by name, in the configured order."""
-    return {name: one for name, one in registries.items() if caller.may_read(name)}
+    """Return the registries that the caller may read, by name, in the configured order."""
+    return {name: registry for name, registry in registries.items() if caller.may_read(name)}

@@ -10,14 +10,16 @@ from gateway.auth.principals import PATTERN, ROLES, Principal
 from gateway.config.settings import AccessSettings, SettingsError
 from gateway.errors import Unauthenticated
 
-LONGEST: Final = 16_384
-"""Characters of a token that is looked at."""
+MAX_TOKEN_CHARACTERS: Final = 16_384
 
-REQUIRED: Final = ("exp", "iss", "aud", "sub")
+REQUIRED_CLAIMS: Final = ("exp", "iss", "aud", "sub")
 
 
-class Tokens:
-    """Tokens of one issuer for one audience, signed with an allowed algorithm by one of the issuer's own keys."""
+class TokenVerifier:
+    """Verifies tokens of one issuer for one audience. Raises `SettingsError` if a setting is missing or invalid.
+
+    ``now`` returns seconds since 1970.
+    """
 
     def __init__(self, settings: AccessSettings, now: Callable[[], float]) -> None:
         names = ("issuer", "audience", "jwks")
@@ -27,18 +29,18 @@ class Tokens:
         self.settings = settings
         self.keys: KeySet = key_set(settings.jwks, settings.algorithms, now)
 
-    async def caller(self, token: str) -> Principal:
-        """The holder of a token. Raises `Unauthenticated`."""
-        if len(token) > LONGEST:
+    async def verify(self, token: str) -> Principal:
+        """Return the caller that a token names. Raises `Unauthenticated` if the token is invalid."""
+        if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated("the token is too long")
         try:
             header = jwt.get_unverified_header(token)
             algorithm, kid = header.get("alg"), header.get("kid")
             if algorithm not in self.settings.algorithms:
                 raise Unauthenticated("the token's algorithm is not allowed")
-            key = await self.keys.key(kid, algorithm)
+            key = await self.keys.find(kid, algorithm)
             if key is None:
-                raise Unauthenticated("the token's key is not the issuer's")
+                raise Unauthenticated("the token is signed with a key that the issuer does not publish")
             claims = jwt.decode(
                 token,
                 key,
@@ -46,19 +48,19 @@ class Tokens:
                 audience=self.settings.audience,
                 issuer=self.settings.issuer,
                 leeway=self.settings.leeway,
-                options={"require": list(REQUIRED), "enforce_minimum_key_length": True},
+                options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
             )
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            raise Unauthenticated(f"the token is refused: {type(error).__name__}") from None
+            raise Unauthenticated(f"the token is invalid: {type(error).__name__}") from None
         registries, roles = (
-            texts(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
+            split_words(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
         known = frozenset(roles) & ROLES.keys()
         name = f"{claims['sub']} of {self.settings.issuer}"
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 
 
-def texts(claim: Any) -> list[str]:
-    """The words of a claim: a list of texts, or one text with blanks between them (as OAuth's `scope`)."""
+def split_words(claim: Any) -> list[str]:
+    """Return the words of a claim: a list of texts, or one text separated by spaces, like OAuth's `scope`."""
     words = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
     return [word for word in words if isinstance(word, str)]

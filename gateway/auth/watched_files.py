@@ -1,4 +1,4 @@
-"""Files that are read again when they change."""
+"""Files that are reloaded when they change."""
 
 import logging
 from collections.abc import Callable
@@ -9,52 +9,54 @@ from gateway.config.settings import SettingsError
 
 logger = logging.getLogger("gateway.auth")
 
-LOOK_EVERY: Final = 2.0
-"""Seconds between looks at whether a file has changed."""
+CHECK_INTERVAL: Final = 2.0
+"""Seconds between checks for changes."""
 
 T = TypeVar("T")
 
 
-class Watched(Generic[T]):
-    """What a file says. ``parse`` raises ValueError for content that cannot be used; ``now`` gives seconds.
+class WatchedFile(Generic[T]):
+    """The parsed content of a file, reloaded when the file changes.
 
-    The first reading raises `SettingsError`; after that, a file that is gone or broken is logged and what it said
-    before goes on holding.
+    ``parse`` raises ValueError for invalid content. ``now`` returns seconds. If a later reload fails, the error is
+    logged and the previous content stays in use.
+
+    Raises `SettingsError` if the file cannot be read or parsed at first.
     """
 
     def __init__(self, path: str, parse: Callable[[bytes], T], now: Callable[[], float]) -> None:
         self.path, self.parse, self.now = Path(path), parse, now
-        self._looked = now()
+        self._checked = now()
         try:
-            self._seen = self._stamp()
-            self._said = parse(self.path.read_bytes())
+            self._version = self._read_version()
+            self._content = parse(self.path.read_bytes())
         except (OSError, ValueError) as error:
             raise SettingsError((f"{path}: {_reason(error)}",)) from None
 
     @property
-    def said(self) -> T:
-        """What the file says, at most `LOOK_EVERY` seconds ago."""
-        if not 0 <= self.now() - self._looked < LOOK_EVERY:
-            self.look()
-        return self._said
+    def content(self) -> T:
+        """The parsed content, at most `CHECK_INTERVAL` seconds old."""
+        if not 0 <= self.now() - self._checked < CHECK_INTERVAL:
+            self._reload()
+        return self._content
 
-    def look(self) -> None:
-        """Read the file again if it is another than last time."""
-        self._looked = self.now()
+    def _reload(self) -> None:
+        self._checked = self.now()
         try:
-            stamp = self._stamp()
-            if stamp == self._seen:
+            version = self._read_version()
+            if version == self._version:
                 return
-            self._seen = stamp
-            self._said = self.parse(self.path.read_bytes())
+            self._version = version
+            self._content = self.parse(self.path.read_bytes())
         except (OSError, ValueError) as error:
-            logger.error("%s: %s; what it said before goes on holding.", self.path, _reason(error))
+            logger.error("%s: cannot be reloaded: %s; the previous content stays in use.", self.path, _reason(error))
         else:
-            logger.warning("%s was read again.", self.path)
+            logger.warning("%s was reloaded.", self.path)
 
-    def _stamp(self) -> tuple[int, int, int]:
-        found = self.path.stat()
-        return found.st_ctime_ns, found.st_size, found.st_ino
+    def _read_version(self) -> tuple[int, int, int]:
+        """Return values that differ after the file was changed or replaced."""
+        status = self.path.stat()
+        return status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -1,4 +1,7 @@
-"""The settings of a TOML file and the environment, all problems told together, and the table of them."""
+"""Loading and validation of settings from a TOML file and environment variables, and their documentation table.
+
+All problems are collected and reported together.
+"""
 
 import json
 import re
@@ -19,25 +22,31 @@ Variables = Mapping[str, tuple[str, ...]]
 
 
 def load(path: Path | None, environ: Mapping[str, str], kinds: Kinds) -> Settings:
-    """The settings of the file and the environment, or a SettingsError with every problem."""
+    """Load settings from a TOML file and environment variables; a variable overrides the file.
+
+    Without ``path``, the variable ``GATEWAY_CONFIG`` names the file. Without a file, the registries come from the
+    vendors' own environment variables. ``kinds`` maps each kind of registry to its settings class.
+
+    Raises `SettingsError` with every problem found.
+    """
     if path is None and environ.get("GATEWAY_CONFIG"):
         path = Path(environ["GATEWAY_CONFIG"])
-    reading = _Reading(environ)
-    reading.check_variables()
+    reader = _SettingsReader(environ)
+    reader.check_variables()
     loaded: dict[str, Any] = {}
-    if (document := reading.document(path)) is not None:
-        reading.check_names("unknown table", document, [f.name for f in fields(Settings)])
+    if (document := reader.parse_file(path)) is not None:
+        reader.check_names("unknown table", document, [f.name for f in fields(Settings)])
         for name, cls, variables in _sections():
-            loaded[name] = reading.section(cls, document.get(name, {}), f"{name}.", variables)
-        found = reading.registries(document, kinds) if path else reading.registries_of_variables(kinds)
-        loaded["registries"] = tuple(found)
-    if reading.problems:
-        raise SettingsError(tuple(reading.problems))
+            loaded[name] = reader.read_table(cls, document.get(name, {}), f"{name}.", variables)
+        registries = reader.registries_of_file(document, kinds) if path else reader.registries_of_variables(kinds)
+        loaded["registries"] = tuple(registries)
+    if reader.problems:
+        raise SettingsError(tuple(reader.problems))
     return Settings(**loaded)
 
 
-class Row(NamedTuple):
-    """One setting, as people look it up."""
+class SettingRow(NamedTuple):
+    """One row of the documentation table."""
 
     key: str
     type: str
@@ -46,26 +55,29 @@ class Row(NamedTuple):
     help: str
 
 
-def describe(kinds: Kinds) -> list[Row]:
-    """Every setting there is."""
+def describe(kinds: Kinds) -> list[SettingRow]:
+    """Return a row for every setting, those of registries by ``kinds`` included."""
     common = fields(RegistrySettings)
     groups: list[tuple[str, Any, Variables]] = [(f"{name}.%s", fields(cls), v) for name, cls, v in _sections()]
     groups.append(("registries.%s", common, {}))
     for kind, cls in kinds.items():
-        groups.append((f"registries.%s ({kind})", [f for f in fields(cls) if f not in common], _vendor(cls)))
+        own = [f for f in fields(cls) if f not in common]
+        groups.append((f"registries.%s ({kind})", own, _vendor_variables(cls)))
     rows = []
     for key, items, variables in groups:
         for f in items:
-            default = "required" if _required(f) else "" if f.type is Secret else _spelled(f.default)
-            help = f.metadata["help"] + (" Not beside `credentials_…`." if f.metadata["key"] else "")
+            default = "required" if _required(f) else "" if f.type is Secret else _default_text(f.default)
+            help = f.metadata["help"] + (
+                " Leave it out with `credentials_file` or `credentials_command`." if f.metadata["key"] else ""
+            )
             help += f" Example: {f.metadata['example']}" if f.metadata["example"] else ""
-            noun = "secret" if f.type is Secret else _NOUNS[f.type].removeprefix("a ")
-            rows.append(Row(key % f.name, noun, default, " ".join(variables.get(f.name, ())), help))
+            type_name = "secret" if f.type is Secret else _TYPE_NAMES[f.type].removeprefix("a ")
+            rows.append(SettingRow(key % f.name, type_name, default, " ".join(variables.get(f.name, ())), help))
     return rows
 
 
 def table(kinds: Kinds) -> str:
-    """The settings as a table in Markdown."""
+    """Return the documentation of all settings as a Markdown table."""
     lines = ["| Key | Type | Default | Variable | Meaning |", "| --- | --- | --- | --- | --- |"]
     for row in describe(kinds):
         key, _, kind = row.key.partition(" ")
@@ -76,30 +88,40 @@ def table(kinds: Kinds) -> str:
     return "\n".join(lines) + "\n"
 
 
-_NOUNS: dict[Any, str] = {str: "text", Secret: "text", bool: "true or false", int: "a whole number"}
-_NOUNS |= {float: "a number", list: "a list", dict: "a table", tuple[str, ...]: "a list of texts"}
+_TYPE_NAMES: dict[Any, str] = {
+    str: "text",
+    Secret: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+    tuple[str, ...]: "a list of texts",
+}
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 _URL = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.I)
-# Kubernetes gives every pod such variables for each Service, also for one called "gateway" or "gateway-…".
-_SERVICE = re.compile(r"GATEWAY_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?=|PORT(_\d+_[A-Z]+)?=\w+://|PORT_\d+_[A-Z]+_\w+=)")
+# Kubernetes sets such variables in every pod for a Service named "gateway" or "gateway-…".
+_KUBERNETES_VARIABLE = re.compile(
+    r"GATEWAY_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?=|PORT(_\d+_[A-Z]+)?=\w+://|PORT_\d+_[A-Z]+_\w+=)"
+)
 
 
 def _sections() -> list[tuple[str, Any, Variables]]:
-    """Each plain section: its name, its class and the variables of its settings."""
+    """Return each table except the registries: its name, its class, and the environment variable of each setting."""
     classes: list[tuple[str, Any]] = [(f.name, f.type) for f in fields(Settings) if f.name != "registries"]
     return [(n, c, {f.name: (f"GATEWAY_{n}_{f.name}".upper(),) for f in fields(c)}) for n, c in classes]
 
 
-def _vendor(cls: type[RegistrySettings]) -> Variables:
+def _vendor_variables(cls: type[RegistrySettings]) -> Variables:
     return {f.name: f.metadata["variables"] for f in fields(cls) if f.metadata["variables"]}
 
 
-class _RefusedError(ValueError):
-    """What is wrong with one value."""
+class _InvalidValueError(ValueError):
+    """One value is invalid. The message completes the sentence that starts with the key."""
 
 
-class _Reading:
-    """One pass over the file and the environment, keeping every problem it meets."""
+class _SettingsReader:
+    """Reads one file and the environment, and collects every problem in ``problems``."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -108,15 +130,17 @@ class _Reading:
     def check_variables(self) -> None:
         known = ["GATEWAY_CONFIG", *(one for *_, variables in _sections() for (one,) in variables.values())]
         ours = {name: text for name, text in sorted(self.environ.items()) if name.startswith("GATEWAY_")}
-        self.check_names("unknown variable", [n for n in ours if not _SERVICE.match(f"{n}={ours[n]}")], known)
+        names = [name for name, text in ours.items() if not _KUBERNETES_VARIABLE.match(f"{name}={text}")]
+        self.check_names("unknown variable", names, known)
 
     def check_names(self, what: str, names: Iterable[str], known: list[str]) -> None:
         for name in (name for name in names if name not in known):
             close = get_close_matches(name, known, 1)
             hint = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}"
-            self.problems.append(f"{what} {_shown(name)} ({hint})")
+            self.problems.append(f"{what} {_quote(name)} ({hint})")
 
-    def document(self, path: Path | None) -> dict[str, Any] | None:
+    def parse_file(self, path: Path | None) -> dict[str, Any] | None:
+        """Return the parsed file, or None after a problem. Without a path, return an empty document."""
         data = b""
         try:
             data = path.read_bytes() if path else b""
@@ -129,136 +153,145 @@ class _Reading:
             self.problems.append(f"{path}: not valid TOML: {error}")
         return None
 
-    def section(self, cls: Any, written: Any, prefix: str, variables: Variables) -> Any:
-        """The section's object, or None after keeping its problems; a variable goes before the file."""
-        before, where = len(self.problems), prefix.rstrip(".: ")
-        if not isinstance(written, dict):
-            self.problems.append(f"{where}: must be a table, not {_noun(written)}")
+    def read_table(self, cls: Any, table: Any, prefix: str, variables: Variables) -> Any:
+        """Return an instance of the settings class, or None after a problem. ``prefix`` starts every message."""
+        problems_before, where = len(self.problems), prefix.rstrip(".: ")
+        if not isinstance(table, dict):
+            self.problems.append(f"{where}: must be a table, not {_type_name(table)}")
             return None
-        self.check_names(f"{where}: unknown key", written, [f.name for f in fields(cls)])
+        self.check_names(f"{where}: unknown key", table, [f.name for f in fields(cls)])
         values = {}
         for item in fields(cls):
             names = variables.get(item.name, ())
-            name = next((name for name in names if self.environ.get(name)), None)
-            text = self.environ[name] if name else written.get(item.name)
-            if text is None and _required(item, written):
+            variable = next((name for name in names if self.environ.get(name)), None)
+            raw = self.environ[variable] if variable else table.get(item.name)
+            if raw is None and _required(item, table):
                 hint = f" (set {' or '.join(names)})" if names else ""
                 self.problems.append(f"{prefix}{item.name} is missing{hint}")
-            value = self.value(item, name or prefix + item.name, text, literal=bool(name))
+            value = self.read_value(item, variable or prefix + item.name, raw, from_variable=variable is not None)
             if value is not None:
                 values[item.name] = value
-        if len(self.problems) > before:
+        if len(self.problems) > problems_before:
             return None
-        made = cls(**values)
-        if isinstance(made, RegistrySettings):
-            self.problems += [f"{prefix}{problem}" for problem in made.problems()]
-        return made
+        settings = cls(**values)
+        if isinstance(settings, RegistrySettings):
+            self.problems += [f"{prefix}{problem}" for problem in settings.problems()]
+        return settings
 
-    def value(self, item: Field[Any], where: str, text: Any, literal: bool = False) -> Any:
-        """The setting's value; None where nothing is said, and after keeping what is wrong."""
+    def read_value(self, item: Field[Any], where: str, raw: Any, from_variable: bool = False) -> Any:
+        """Return the value of a setting; None if it is not set, or after a problem."""
         try:
-            value = text if literal else self.filled(text)
+            value = raw if from_variable else self.interpolate(raw)
             if value is None or (value == "" and not _required(item)):
                 return None
-            return _typed(item, value, _shown(text), parse=literal or value is not text)
-        except _RefusedError as refused:
-            self.problems.append(f"{where}: {refused}")
+            return _convert(item, value, _quote(raw), parse=from_variable or value is not raw)
+        except _InvalidValueError as error:
+            self.problems.append(f"{where}: {error}")
 
-    def filled(self, text: Any) -> Any:
-        """The value itself, unless it is text with `${` in it."""
-        if not isinstance(text, str) or "${" not in text:
-            return text
-        found = list(_REFERENCE.finditer(text))
-        if any(match[0] == "${" for match in found):
-            raise _RefusedError('"${" needs the name of a variable and "}" behind it; "$${" is the text itself')
-        if unset := [match[1] for match in found if match[1] and match[1] not in self.environ]:
-            raise _RefusedError(f"the variable {' and '.join(dict.fromkeys(unset))} is not set")
-        return _REFERENCE.sub(lambda match: self.environ[match[1]] if match[1] else "${", text)
+    def interpolate(self, value: Any) -> Any:
+        """Replace each `${NAME}` in a text by the environment variable; return any other value unchanged."""
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        references = list(_REFERENCE.finditer(value))
+        if any(match[0] == "${" for match in references):
+            raise _InvalidValueError(
+                '"${" needs the name of a variable and a closing "}"; write "$${" for a literal "${"'
+            )
+        if unset := [match[1] for match in references if match[1] and match[1] not in self.environ]:
+            raise _InvalidValueError(f"the variable {' and '.join(dict.fromkeys(unset))} is not set")
+        return _REFERENCE.sub(lambda match: self.environ[match[1]] if match[1] else "${", value)
 
-    def registries(self, document: dict[str, Any], kinds: Kinds) -> Iterator[RegistrySettings | None]:
+    def registries_of_file(self, document: dict[str, Any], kinds: Kinds) -> Iterator[RegistrySettings | None]:
+        """Yield the registries of the `[[registries]]` tables; None for one with a problem."""
         tables, owners = document.get("registries"), dict[str, int]()
         if not isinstance(tables, list) or not tables:
             self.problems.append("registries: the file needs at least one [[registries]] table")
             return
-        for number, written in enumerate(tables, 1):
+        for number, table in enumerate(tables, 1):
             where = f"registries[{number}]"
-            if not isinstance(written, dict):
-                self.problems.append(f"{where}: must be a table, not {_noun(written)}")
+            if not isinstance(table, dict):
+                self.problems.append(f"{where}: must be a table, not {_type_name(table)}")
                 continue
-            where += f" {_shown(written['name'])}" if isinstance(written.get("name"), str) else ""
-            kind = self.value(RegistrySettings.__dataclass_fields__["kind"], f"{where}: kind", written.get("kind"))
+            where += f" {_quote(table['name'])}" if isinstance(table.get("name"), str) else ""
+            kind = self.read_value(RegistrySettings.__dataclass_fields__["kind"], f"{where}: kind", table.get("kind"))
             if kind in kinds:
-                registry = self.section(kinds[kind], written, f"{where}: ", {})
+                registry = self.read_table(kinds[kind], table, f"{where}: ", {})
                 if registry and (owner := owners.setdefault(registry.name, number)) != number:
                     self.problems.append(f"{where}: the name is taken by registries[{owner}]")
                 yield registry
-            elif kind or "kind" not in written:
-                says = f"{_shown(written['kind'])} is not known" if kind else "is missing"
-                self.problems.append(f"{where}: kind {says} (known: {', '.join(kinds)})")
+            elif kind or "kind" not in table:
+                problem = f"{_quote(table['kind'])} is not known" if kind else "is missing"
+                self.problems.append(f"{where}: kind {problem} (known: {', '.join(kinds)})")
 
     def registries_of_variables(self, kinds: Kinds) -> Iterator[RegistrySettings | None]:
-        found, ways = False, ["name a file with --config or GATEWAY_CONFIG"]
+        """Yield one registry for each kind whose vendor's environment variables are set."""
+        found, remedies = False, ["name a file with --config or GATEWAY_CONFIG"]
         for kind, cls in kinds.items():
-            vendor = _vendor(cls)
-            if given := [name for name in chain(*vendor.values()) if self.environ.get(name)]:
-                found, where = True, f'registry "{kind}" (from {", ".join(given)}): '
-                yield self.section(cls, {"name": kind, "kind": kind}, where, vendor)
-            needed = [vendor[f.name][0] for f in fields(cls) if _required(f) and f.name in vendor]
-            ways.append(f"set {' and '.join(needed)}")
+            variables = _vendor_variables(cls)
+            if present := [name for name in chain(*variables.values()) if self.environ.get(name)]:
+                found, where = True, f'registry "{kind}" (from {", ".join(present)}): '
+                yield self.read_table(cls, {"name": kind, "kind": kind}, where, variables)
+            needed = [variables[f.name][0] for f in fields(cls) if _required(f) and f.name in variables]
+            remedies.append(f"set {' and '.join(needed)}")
         if not found:
-            self.problems.append(f"no registry is configured: {', or '.join(ways)}")
+            self.problems.append(f"no registry is configured: {', or '.join(remedies)}")
 
 
-def _required(item: Field[Any], written: Mapping[str, Any] = MappingProxyType({})) -> bool:
-    """Whether a setting must be said: what is part of a key, unless the key comes from elsewhere."""
-    elsewhere = any(written.get(name) for name in CREDENTIALS)
-    return item.default is MISSING or (item.metadata["key"] and not elsewhere)
+def _required(item: Field[Any], table: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Whether a setting must be set. The parts of an access key need not be if the table loads it from elsewhere."""
+    loads_key = any(table.get(name) for name in CREDENTIALS)
+    return item.default is MISSING or (item.metadata["key"] and not loads_key)
 
 
-def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
-    """The value in its type; a refusal shows what the file says, never what a variable held."""
+def _convert(item: Field[Any], value: Any, quoted: str, parse: bool) -> Any:
+    """Check a value and convert it to the type of its setting.
+
+    ``quoted`` is the text of the file for error messages, which never show the value of a variable. ``parse`` reads
+    numbers, switches and lists from text.
+    """
     kind, rules = cast(type, item.type), item.metadata
-    value: Any = written
     if isinstance(value, str):
         if not value:
-            raise _RefusedError("is empty")
+            raise _InvalidValueError("is empty")
         if not value.isprintable() or value != value.strip():
-            raise _RefusedError("has blanks around it or characters that cannot be printed")
+            raise _InvalidValueError("starts or ends with a space, or has characters that cannot be printed")
         if parse and kind not in (str, Secret):
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
     expected = {Secret: str, float: (int, float), tuple[str, ...]: list}.get(kind, kind)
-    fits = isinstance(value, cast(type, expected)) and (kind is bool or not isinstance(value, bool))
+    valid = isinstance(value, cast(type, expected)) and (kind is bool or not isinstance(value, bool))
     texts = value if isinstance(value, list) else [value]
-    fits = fits and (kind in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
-    if not fits:
-        raise _RefusedError(f"must be {_NOUNS[kind]}, not {shown if parse else _noun(value)}")
+    valid = valid and (kind in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
+    if not valid:
+        raise _InvalidValueError(f"must be {_TYPE_NAMES[kind]}, not {quoted if parse else _type_name(value)}")
     if kind in (int, float) and not rules["minimum"] <= value <= rules["maximum"]:
-        raise _RefusedError(f"{shown} is not between {rules['minimum']} and {rules['maximum']}")
+        raise _InvalidValueError(f"{quoted} is not between {rules['minimum']} and {rules['maximum']}")
     if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
-        raise _RefusedError(f"{shown} does not match {rules['pattern']}{example}")
-    return _url(value) if rules["url"] else kind(value)
+        raise _InvalidValueError(f"{quoted} does not match {rules['pattern']}{example}")
+    return _origin(value) if rules["url"] else kind(value)
 
 
-def _spelled(value: object) -> str:
-    """A default as the file spells it."""
+def _default_text(value: object) -> str:
+    """Return a default as it is written in the documentation."""
     return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
 
 
-def _url(text: str) -> str:
-    match = _URL.fullmatch(text.removesuffix("/"))
+def _origin(url: str) -> str:
+    """Return a URL's scheme, host and port in lower case."""
+    match = _URL.fullmatch(url.removesuffix("/"))
     if match is None or int(match[1] or 0) > 65535:
-        # Not shown: what is refused here may hold a password.
-        raise _RefusedError("must be http:// or https:// and a host, without path, query or user")
+        # The message leaves out the value, which may hold a password.
+        raise _InvalidValueError("must be http:// or https:// and a host, without path, query or user")
     return match[0].lower()
 
 
-def _noun(value: object) -> str:
-    return _NOUNS.get(type(value), "a date or time")
+def _type_name(value: object) -> str:
+    return _TYPE_NAMES.get(type(value), "a date or time")
 
 
-def _shown(value: object) -> str:
+def _quote(value: object) -> str:
+    """Return a value for an error message: on one line, and not too long."""
     if isinstance(value, str):
         text = value if value.isprintable() else value.encode("unicode_escape").decode()
         return f'"{text}"' if len(text) <= 60 else f'"{text[:60]}…"'

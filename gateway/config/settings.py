@@ -1,4 +1,5 @@
-"""Every setting, declared once: what it means, what it takes, and its default."""
+"""Settings: one dataclass for each table of the settings file. Each setting declares its description, limits and
+default in one place; the documentation tables are generated from here."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from typing import Any
 
 
 class Secret:
-    """Text that shows itself only when asked to."""
+    """Text that stays out of logs and tracebacks; `reveal()` returns it."""
 
     __slots__ = ("_text",)
 
@@ -32,8 +33,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One key of an account at a cloud; ``token`` where it is a temporary one (STS), which ends at ``expires``
-    (seconds since 1970), None where nobody said when."""
+    """An access key of a cloud account.
+
+    A temporary key (STS) also has a ``token``. It expires at ``expires``, in seconds since 1970; None if unknown.
+    """
 
     key: str
     secret: Secret
@@ -42,7 +45,7 @@ class Credentials:
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used; `problems` says everything that is wrong with them, in plain words."""
+    """The settings are invalid. ``problems`` lists every problem, one sentence each."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__(problems)
@@ -64,34 +67,55 @@ def setting(
     maximum: float = sys.float_info.max,
     example: str | None = None,
 ) -> Any:
-    """A field of a settings dataclass with what it means and takes; without a default it is required. So is one that
-    is part of a registry's ``key``, unless a file or a command gives that."""
+    """Declare a setting as a field of a settings dataclass.
+
+    ``help`` is the description in the generated documentation. ``variables`` are environment variables that supply
+    the value, first match first. ``pattern`` must match the whole text, ``url`` requires an http(s) origin, and
+    ``minimum`` and ``maximum`` bound a number. A setting without a default is required. So is one with ``key``, which
+    is part of the registry's access key, unless `credentials_file` or `credentials_command` supplies the key.
+    """
     rules = {"pattern": pattern, "url": url, "key": key, "minimum": minimum, "maximum": maximum, "example": example}
     return field(default=default, metadata={"help": help, "variables": variables, **rules})
 
 
 CREDENTIALS = ("credentials_file", "credentials_command")
-"""The settings by which a registry's key comes from elsewhere."""
+"""Settings that load a registry's access key from outside the settings file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
-    """One configured registry; each kind adds its own. A default may name another setting: `{region}`."""
+    """Settings that every registry has; each kind adds its own.
 
-    name: str = setting("Part of every global id.", pattern=r"[a-z][a-z0-9-]{0,31}", example="pai-eu")
-    kind: str = setting("Kind of registry.")
-    timeout: float = setting("Seconds one call may take.", default=8.0, minimum=0.001, maximum=120)
-    max_answer_bytes: int = setting("Largest answer taken.", default=16 * 2**20, minimum=1024, maximum=2**30)
+    A default may refer to another setting of the same registry, as in ``https://pai.{region}.aliyuncs.com``.
+    """
+
+    name: str = setting(
+        "Name of the registry. It is part of every global id, so a change breaks stored ids.",
+        pattern=r"[a-z][a-z0-9-]{0,31}",
+        example="pai-eu",
+    )
+    kind: str = setting("Kind of the registry.")
+    timeout: float = setting(
+        "Timeout of one request to the registry, in seconds.", default=8.0, minimum=0.001, maximum=120
+    )
+    max_answer_bytes: int = setting(
+        "Largest response body accepted from the registry, in bytes after decompression.",
+        default=16 * 2**20,
+        minimum=1024,
+        maximum=2**30,
+    )
     account: str = setting(
-        "The account whose data the registry answers, in place of its key's id: what is kept outlives the key.",
+        "Id of the cloud account. Cached responses belong to the account, so they stay valid when the access key is "
+        "rotated. Empty: the id of the access key stands for the account.",
         default="",
         example="1234567890",
     )
     credentials_file: str = setting(
-        "File with a temporary key, in place of one in the settings; read again when it changes.", default=""
+        "JSON file with a temporary access key, instead of a key in the settings. Reloaded when the file changes.",
+        default="",
     )
     credentials_command: tuple[str, ...] = setting(
-        "Command that prints such a key, with its arguments; run again before the key ends.",
+        "Command and arguments; it prints a temporary access key as JSON. Run again before the key expires.",
         default=(),
         example='["vault-key", "pai"]',
     )
@@ -103,36 +127,44 @@ class RegistrySettings:
                 object.__setattr__(self, item.name, texts[item.name].format_map(texts))
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with settings that are right one by one: there is one key, and it is known whose it is."""
-        ways = [name for name in CREDENTIALS if getattr(self, name)]
-        ways += [item.name for item in fields(self) if item.metadata["key"] and getattr(self, item.name)][:1]
-        if len(ways) > 1:
-            yield f"{ways[0]}: {ways[1]} is set too, and only one of them can give the key"
-        if ways and ways[0] in CREDENTIALS and not self.account:
-            yield f"{ways[0]} needs account: a key that changes does not say whose data an answer holds"
+        """Yield conflicts between settings: more than one source of the access key, or a rotating key without an
+        account."""
+        sources = [name for name in CREDENTIALS if getattr(self, name)]
+        sources += [item.name for item in fields(self) if item.metadata["key"] and getattr(self, item.name)][:1]
+        if len(sources) > 1:
+            yield f"{sources[0]}: {sources[1]} is set too; use only one source of the access key"
+        if sources and sources[0] in CREDENTIALS and not self.account:
+            yield f"{sources[0]} needs account, because the access key changes and cannot identify cached data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the gateway listens, and how much it shows of itself."""
+    """Listening address, workers, shutdown and cross-origin access."""
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
-    port: int = setting("Port to listen on; 0 takes any free one.", default=8000, minimum=0, maximum=65535)
-    workers: int = setting("Processes that serve; each has a cache of its own.", default=1, minimum=1, maximum=256)
+    port: int = setting("Port to listen on; 0 picks a free port.", default=8000, minimum=0, maximum=65535)
+    workers: int = setting("Number of worker processes; each has its own cache.", default=1, minimum=1, maximum=256)
     drain: float = setting(
-        "Seconds for which a gateway that is to stop still answers, no longer ready: clients go elsewhere.",
+        "Seconds between the stop signal and the shutdown. Meanwhile the gateway serves requests and `/readyz` fails, "
+        "so that load balancers send new clients elsewhere.",
         default=1.0,
         minimum=0,
         maximum=300,
     )
-    grace: float = setting("Seconds that what runs then has to end.", default=10.0, minimum=1, maximum=600)
+    grace: float = setting(
+        "Seconds after `drain` in which running operations may finish before they are cancelled.",
+        default=10.0,
+        minimum=1,
+        maximum=600,
+    )
     profile: str = setting(
-        "`development` shows everybody playground, schema, suggestions and `raw` fields; `production` does not.",
+        "`development` gives everyone the playground, introspection, suggestions in error messages and `raw` fields; "
+        "`production` does not.",
         default="production",
         pattern="development|production",
     )
     cors: str = setting(
-        "Origins whose pages may ask from browsers, separated by blanks; `*` is all of them.",
+        "Origins that browsers may send requests from (CORS), separated by spaces; `*` allows every origin.",
         default="",
         pattern=r"\*|https?://[^\s/]+( https?://[^\s/]+)*",
         example="https://models.example.com",
@@ -141,46 +173,64 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSettings:
-    """How much one request may ask."""
+    """Limits on connections, requests, documents and callers."""
 
-    body_bytes: int = setting("Largest body of a request.", default=2_000_000, minimum=1_000, maximum=100_000_000)
-    body_seconds: float = setting("Seconds in which a body must have come.", default=15.0, minimum=0.1, maximum=600)
+    body_bytes: int = setting("Largest request body, in bytes.", default=2_000_000, minimum=1_000, maximum=100_000_000)
+    body_seconds: float = setting(
+        "Seconds in which a client must send the whole request body.", default=15.0, minimum=0.1, maximum=600
+    )
     head_bytes: int = setting(
-        "Largest head of a request: its line and headers. Taken at the start.",
+        "Largest request line and headers together, in bytes. Changes need a restart.",
         default=32_000,
         minimum=1_000,
         maximum=1_000_000,
     )
     head_seconds: float = setting(
-        "Seconds in which a head must have come. Taken at the start.", default=10.0, minimum=0.1, maximum=600
+        "Seconds in which a client must send the request line and headers. Changes need a restart.",
+        default=10.0,
+        minimum=0.1,
+        maximum=600,
     )
     connections: int = setting(
-        "Connections of a process; of more, the one goes that was longest without a request. Taken at the start.",
+        "Open client connections per worker process. At the limit, the connection that was idle longest is closed. "
+        "Changes need a restart.",
         default=1_000,
         minimum=1,
         maximum=100_000,
     )
-    batch: int = setting("Operations in one request; with 1 there is no batching.", default=1, minimum=1, maximum=100)
-    variables_bytes: int = setting("Largest variables, as JSON.", default=200_000, minimum=100, maximum=10_000_000)
-    characters: int = setting("Longest document.", default=100_000, minimum=1_000, maximum=10_000_000)
-    tokens: int = setting("Words and signs of a document.", default=4_000, minimum=100, maximum=100_000)
-    operations: int = setting("Operations in a document.", default=10, minimum=1, maximum=1_000)
-    fields: int = setting("Fields of an operation, fragments opened.", default=2_000, minimum=10, maximum=100_000)
-    depth: int = setting("Levels that fields nest.", default=15, minimum=3, maximum=100)
-    aliases: int = setting("Aliases of an operation, fragments opened.", default=30, minimum=0, maximum=10_000)
-    directives: int = setting("Directives of an operation, fragments opened.", default=50, minimum=0, maximum=10_000)
-    root_fields: int = setting("Root fields of an operation.", default=20, minimum=1, maximum=1_000)
-    page_rows: int = setting("Rows of a page.", default=100, minimum=20, maximum=100)
-    ids: int = setting("Ids that `nodes` takes.", default=100, minimum=1, maximum=100)
-    references: int = setting("References of other subgraphs.", default=2_000, minimum=1, maximum=2_000)
+    batch: int = setting(
+        "Operations in one batched HTTP request; 1 turns batching off.", default=1, minimum=1, maximum=100
+    )
+    variables_bytes: int = setting(
+        "Largest variables of one operation, in bytes of JSON.", default=200_000, minimum=100, maximum=10_000_000
+    )
+    characters: int = setting(
+        "Longest GraphQL document, in characters.", default=100_000, minimum=1_000, maximum=10_000_000
+    )
+    tokens: int = setting("Lexical tokens in a GraphQL document.", default=4_000, minimum=100, maximum=100_000)
+    operations: int = setting("Operations in a GraphQL document.", default=10, minimum=1, maximum=1_000)
+    fields: int = setting(
+        "Fields in an operation, with fragments expanded.", default=2_000, minimum=10, maximum=100_000
+    )
+    depth: int = setting("Nesting depth of fields in an operation.", default=15, minimum=3, maximum=100)
+    aliases: int = setting("Aliases in an operation, with fragments expanded.", default=30, minimum=0, maximum=10_000)
+    directives: int = setting(
+        "Directives in an operation, with fragments expanded.", default=50, minimum=0, maximum=10_000
+    )
+    root_fields: int = setting("Root fields in an operation.", default=20, minimum=1, maximum=1_000)
+    page_rows: int = setting("Largest page size (`first`) of a list.", default=100, minimum=20, maximum=100)
+    ids: int = setting("Ids in one `nodes` field.", default=100, minimum=1, maximum=100)
+    references: int = setting(
+        "Entity representations in one `_entities` field.", default=2_000, minimum=1, maximum=2_000
+    )
     requests_per_second: float = setting(
-        "Operations that a caller with a name may begin in a second.", default=100.0, minimum=0.1, maximum=1_000_000
+        "Operations per second that one authenticated caller may start.", default=100.0, minimum=0.1, maximum=1_000_000
     )
     in_flight: int = setting(
-        "Operations of a caller with a name that may run at once.", default=50, minimum=1, maximum=100_000
+        "Operations that one authenticated caller may run at the same time.", default=50, minimum=1, maximum=100_000
     )
     calls: int = setting(
-        "Upstream calls that an operation may cost, at most and before anything is kept.",
+        "Upstream calls that an operation may cost, estimated for an empty cache. A costlier operation is refused.",
         default=1_000,
         minimum=1,
         maximum=1_000_000,
@@ -189,173 +239,210 @@ class LimitsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentsSettings:
-    """Which documents are executed."""
+    """Persisted queries and trusted documents."""
 
-    automatic: bool = setting("Remember documents by their hash for clients that send it first.", default=True)
-    trusted: str = setting(
-        "File of trusted documents: a JSON object of documents by their id.", default="", example="documents.json"
+    automatic: bool = setting(
+        "Automatic persisted queries (APQ): clients may send the hash of a document that they sent before.",
+        default=True,
     )
-    only_trusted: bool = setting("Execute nothing but trusted documents.", default=False)
+    trusted: str = setting(
+        "File of trusted documents: a JSON object that maps ids to documents.", default="", example="documents.json"
+    )
+    only_trusted: bool = setting("Refuse every document that is not trusted.", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
-    """Who may ask."""
+    """Authentication of callers: API keys and JWT bearer tokens."""
 
     mode: str = setting(
-        "Who may ask: `loopback` (anyone, and only a loopback address is listened on), `open` (anyone, anywhere) or "
-        "`callers` (those whom `access.keys` or the issuer of tokens knows).",
+        "Who may send requests: `loopback` (anyone, but the gateway only listens on a loopback address), `open` "
+        "(anyone) or `callers` (only callers with an API key from `access.keys` or a token from `access.issuer`).",
         default="loopback",
         pattern="loopback|open|callers",
     )
-    keys: str = setting("File of API keys; read again when it changes.", default="", example="keys.toml")
-    issuer: str = setting("Issuer (`iss`) of JWT bearer tokens.", default="", example="https://login.example.com/")
-    audience: str = setting("Audience (`aud`) that a token must name.", default="", example="registry-gateway")
+    keys: str = setting("TOML file of API keys. Reloaded when it changes.", default="", example="keys.toml")
+    issuer: str = setting(
+        "Issuer of JWT bearer tokens: the required `iss` claim.", default="", example="https://login.example.com/"
+    )
+    audience: str = setting(
+        "Audience of JWT bearer tokens: the required `aud` claim.", default="", example="registry-gateway"
+    )
     jwks: str = setting(
-        "The issuer's public keys (a JWK Set): a file, or an https:// address (http:// on loopback only).",
+        "Public keys of the issuer (a JWK Set): a file or an https:// URL; http:// is allowed on loopback only.",
         default="",
         example="https://login.example.com/jwks.json",
     )
     algorithms: tuple[str, ...] = setting(
-        "Signature algorithms that a token may have, of those with public keys.",
+        "Signature algorithms that tokens may use. Only algorithms with public keys are supported.",
         default=("RS256", "ES256", "EdDSA"),
         pattern="(RS|PS|ES)(256|384|512)|EdDSA",
         example='["RS256"]',
     )
-    leeway: float = setting("Seconds by which the issuer's clock may differ.", default=30.0, minimum=0, maximum=300)
-    registries_claim: str = setting("Claim with the registries that a token's holder may read.", default="registries")
-    roles_claim: str = setting("Claim with the roles of a token's holder.", default="roles")
+    leeway: float = setting(
+        "Allowed difference between the clocks of the issuer and the gateway, in seconds.",
+        default=30.0,
+        minimum=0,
+        maximum=300,
+    )
+    registries_claim: str = setting("Claim that lists the registries a caller may read.", default="registries")
+    roles_claim: str = setting("Claim that lists the roles of a caller.", default="roles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSettings:
-    """How long an operation may take, and how far lists are read that registries cannot sort or filter as asked."""
+    """Deadline of an operation, and limits on lists that the gateway itself must sort or filter."""
 
     scan_rows: int = setting(
-        "Rows of one list that are read for one page, to be sorted or filtered by the gateway.",
+        "Rows of one registry's list that the gateway reads for one page, when the registry cannot sort or filter as "
+        "requested.",
         default=1000,
         minimum=50,
         maximum=100_000,
     )
     deadline: float = setting(
-        "Seconds for a whole operation; what a registry has not answered by then has timed out.",
+        "Deadline of an operation, in seconds. Calls still running then fail as timed out.",
         default=20.0,
         minimum=0.01,
         maximum=600,
     )
     scan_detail_rows: int = setting(
-        "The same where each row costs a further call.", default=100, minimum=1, maximum=10_000
+        "Like `scan_rows`, for lists where each row costs one more upstream call.",
+        default=100,
+        minimum=1,
+        maximum=10_000,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """How long answers are kept and served."""
+    """The caches: upstream responses, whole GraphQL responses, and the Redis that replicas share."""
 
     enabled: bool = setting(
-        "Keep answers; if not, only those who ask the same at the same time share a call.", default=True
+        "Cache upstream responses. If false, only identical calls that run at the same time share a response.",
+        default=True,
     )
-    lists: float = setting("Seconds for which a list is fresh.", default=30.0, minimum=0, maximum=86_400)
-    objects: float = setting("Seconds for which an object is fresh.", default=120.0, minimum=0, maximum=86_400)
+    lists: float = setting("Seconds for which a page of a list is fresh.", default=30.0, minimum=0, maximum=86_400)
+    objects: float = setting("Seconds for which a single object is fresh.", default=120.0, minimum=0, maximum=86_400)
     catalogues: float = setting(
-        "Seconds for which a catalogue of a platform is fresh.", default=3600.0, minimum=0, maximum=604_800
+        "Seconds for which a catalogue of a cloud platform is fresh, such as Qianfan's fine-tuning catalogue.",
+        default=3600.0,
+        minimum=0,
+        maximum=604_800,
     )
     missing: float = setting(
-        "Seconds for which it is believed that there is no such object.", default=10.0, minimum=0, maximum=3600
+        "Seconds for which the response that an object does not exist is cached.", default=10.0, minimum=0, maximum=3600
     )
     stale: float = setting(
-        "Seconds for which an answer is served after that, while a refresh runs behind.",
+        "Seconds for which a response that is no longer fresh is still served while it is refreshed in the background.",
         default=300.0,
         minimum=0,
         maximum=86_400,
     )
     stale_on_error: float = setting(
-        "Seconds after it was received for which an answer is served when its registry fails.",
+        "Seconds since it was received for which a response is served when its registry fails.",
         default=86_400.0,
         minimum=0,
         maximum=2_592_000,
     )
     jitter: float = setting(
-        "Share by which lifetimes vary, so that answers do not run out together.", default=0.1, minimum=0, maximum=0.9
+        "Fraction by which cache lifetimes vary at random, so that entries do not all expire at once.",
+        default=0.1,
+        minimum=0,
+        maximum=0.9,
     )
     answers: bool = setting(
-        "Keep whole answers to operations, too, for as long as what they are made of is fresh.", default=True
+        "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh. They take up "
+        "to a quarter of `cache.megabytes` in addition.",
+        default=True,
     )
-    entries: int = setting("Most answers kept in memory.", default=20_000, minimum=1, maximum=10_000_000)
-    megabytes: int = setting("Most memory for answers, by their size as JSON.", default=256, minimum=1, maximum=65_536)
+    entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
+    megabytes: int = setting(
+        "Memory for cached upstream responses, in millions of bytes of JSON.", default=256, minimum=1, maximum=65_536
+    )
     redis: Secret = setting(
-        "Address of a Redis or Valkey that replicas share.",
+        "URL of the Redis or Valkey cache that all replicas share. Empty: each process has only its own cache.",
         default=Secret(""),
         example="redis://:password@cache:6379/0",
     )
-    redis_timeout: float = setting(
-        "Seconds that an operation of the shared cache may take.", default=0.1, minimum=0.001, maximum=10
-    )
+    redis_timeout: float = setting("Timeout of one Redis command, in seconds.", default=0.1, minimum=0.001, maximum=10)
     warm_up: str = setting(
-        "File of named queries that are asked once at the start, so that their answers are kept.",
+        "File of named queries that the gateway runs once at start-up to fill the cache.",
         default="",
         example="warm-up.graphql",
     )
     admin_token: Secret = setting(
-        "Bearer token for `/cache`, which shows and purges what is kept, beside callers with the role `admin`.",
+        "Bearer token for `/cache`, which shows and purges the cache. Callers with the role `admin` need no token.",
         default=Secret(""),
     )
     wait: float = setting(
-        "Seconds to wait for another replica that is asking the same.", default=2.0, minimum=0, maximum=60
+        "Seconds to wait for another replica that is already making the same upstream call.",
+        default=2.0,
+        minimum=0,
+        maximum=60,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings:
-    """How often and for how long a call is tried that a registry failed to answer."""
+    """Retries of failed upstream calls."""
 
-    attempts: int = setting("Times that one call is sent at most.", default=3, minimum=1, maximum=10)
+    attempts: int = setting("Attempts per upstream call, the first included.", default=3, minimum=1, maximum=10)
     backoff: float = setting(
-        "Seconds that the first pause takes at most; each further one may take twice as long.",
+        "Longest pause before the first retry, in seconds. It doubles for each further retry; the pause is random.",
         default=0.1,
         minimum=0,
         maximum=60,
     )
     max_backoff: float = setting(
-        "Seconds that any pause takes at most, unless the registry asks for more.", default=2.0, minimum=0, maximum=60
+        "Longest pause before any retry, in seconds, unless the registry sends a longer `Retry-After`.",
+        default=2.0,
+        minimum=0,
+        maximum=60,
     )
     budget: float = setting(
-        "Share of a registry's calls that may be sent again over a longer time.", default=0.2, minimum=0, maximum=1
+        "Retries allowed per registry, as a fraction of its calls over time.", default=0.2, minimum=0, maximum=1
     )
     deadline: float = setting(
-        "Seconds that one call may take with all its attempts and pauses.", default=15.0, minimum=0.001, maximum=600
+        "Deadline of one upstream call with all its attempts and pauses, in seconds.",
+        default=15.0,
+        minimum=0.001,
+        maximum=600,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaSettings:
-    """How many calls of one name an account may make; falls by itself where a registry permits less."""
+    """Rate limits on calls to registries, per account and call name. A rate falls automatically when the registry
+    throttles."""
 
     requests_per_second: float = setting(
-        "Calls of one name per second and account at most.", default=45.0, minimum=1, maximum=10_000
+        "Requests per second for each account and call name.", default=45.0, minimum=1, maximum=10_000
     )
     in_flight: int = setting(
-        "Calls of one name and account that wait for their answer at once at most.",
+        "Requests in flight for each account and call name.",
         default=32,
         minimum=1,
         maximum=10_000,
     )
-    max_wait: float = setting("Seconds that a call waits for its turn at most.", default=2.0, minimum=0, maximum=60)
+    max_wait: float = setting(
+        "Seconds that a request may wait for the rate limit before the call fails.", default=2.0, minimum=0, maximum=60
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When a registry that keeps failing is left alone."""
+    """Circuit breaker of each registry: an open circuit fails calls at once, without a request."""
 
     failures: int = setting(
-        "Failures, at least half of the last twenty calls, after which a registry is left alone.",
+        "Failures that open the circuit, if they are also at least half of the last twenty calls.",
         default=5,
         minimum=1,
         maximum=20,
     )
     window: float = setting("Seconds for which a failure counts.", default=30.0, minimum=0.1, maximum=3600)
     open_for: float = setting(
-        "Seconds for which a registry is left alone at first; twice as long, up to 60, each time it fails again.",
+        "Seconds for which the circuit stays open at first. Doubles up to 60 each time the registry fails again.",
         default=10.0,
         minimum=0.1,
         maximum=60,
@@ -364,51 +451,61 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgingSettings:
-    """Whether slow calls are sent a second time before they fail."""
+    """Hedged requests."""
 
     enabled: bool = setting(
-        "Send a call again that is slower than most of its kind, and take the first answer.", default=False
+        "Send a second request when an upstream call takes unusually long, and use the response that arrives first.",
+        default=False,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSettings:
-    """How versions are watched, and for how many."""
+    """Subscriptions to model versions."""
 
     interval: float = setting(
-        "Seconds between two looks at a version that is watched; one look serves all who watch it.",
+        "Seconds between polls of a watched version. All subscribers of a version share one poll.",
         default=5.0,
         minimum=0.1,
         maximum=3600,
     )
     per_connection: int = setting(
-        "Operations that run on one WebSocket at once at most.", default=20, minimum=1, maximum=10_000
+        "Operations running at the same time on one WebSocket.", default=20, minimum=1, maximum=10_000
     )
-    total: int = setting("Subscriptions that run at once at most.", default=1000, minimum=1, maximum=1_000_000)
-    watched: int = setting("Versions that are watched at once at most.", default=100, minimum=1, maximum=100_000)
+    total: int = setting(
+        "Subscriptions running at the same time in one worker process.", default=1000, minimum=1, maximum=1_000_000
+    )
+    watched: int = setting(
+        "Distinct versions polled at the same time in one worker process.", default=100, minimum=1, maximum=100_000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySettings:
-    """What the gateway tells of itself, and to whom."""
+    """Logs, metrics and traces."""
 
-    log_format: str = setting("Form of log lines: console or json.", default="console", pattern="console|json")
+    log_format: str = setting("Format of log lines: `console` or `json`.", default="console", pattern="console|json")
     log_level: str = setting(
-        "Least level of the gateway's own log lines: debug, info, warning or error.",
+        "Lowest level of the gateway's own log lines: `debug`, `info`, `warning` or `error`. Libraries log from "
+        "`warning` on.",
         default="info",
         pattern="debug|info|warning|error",
     )
     metrics: str = setting(
-        "Where Prometheus finds `/metrics`: port (one of its own), path (on the gateway's port) or off.",
+        "Where Prometheus scrapes `/metrics`: `port` (a separate port), `path` (the gateway's own port) or `off`.",
         default="off",
         pattern="port|path|off",
     )
-    metrics_host: str = setting("Address that the port of its own listens on.", default="127.0.0.1")
+    metrics_host: str = setting("Address of the separate metrics port.", default="127.0.0.1")
     metrics_port: int = setting(
-        "The port of its own; 0 takes any free one, which the log tells.", default=9464, minimum=0, maximum=65535
+        "Separate metrics port of the first worker; each further worker uses the next port. 0 picks a free port, which "
+        "the log reports.",
+        default=9464,
+        minimum=0,
+        maximum=65535,
     )
     traces: str = setting(
-        "Collector that takes OpenTelemetry traces by OTLP over HTTP; needs the extra `otel`.",
+        "URL of the OpenTelemetry collector that receives traces (OTLP over HTTP). Needs the extra `otel`.",
         default="",
         url=True,
         example="http://collector:4318",
@@ -417,7 +514,7 @@ class TelemetrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything the gateway can be told: one table of the file per field, and the list of registries."""
+    """All settings: one table of the settings file per field, and the list of registries."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
@@ -433,7 +530,7 @@ class Settings:
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()
 
-    def of_worker(self, number: int) -> "Settings":
-        """The settings of one of several workers, counted from 0: each has a port of its own for metrics."""
-        telemetry = replace(self.telemetry, metrics_port=self.telemetry.metrics_port + number)
-        return replace(self, telemetry=telemetry)
+    def for_worker(self, number: int) -> "Settings":
+        """Return the settings of worker ``number``, counted from 0: each worker has its own metrics port."""
+        port = self.telemetry.metrics_port
+        return replace(self, telemetry=replace(self.telemetry, metrics_port=port and port + number))

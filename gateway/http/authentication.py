@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from gateway.auth.authenticator import REALM, Authenticator, note
+from gateway.auth.authenticator import REALM, Authenticator, log_denial
 from gateway.auth.principals import Principal, visible
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.execution.request import InvalidRequest
@@ -30,12 +30,12 @@ class RequestAuthenticator:
         """
         principal = None
         try:
-            principal = await self.authenticator.caller(connection.headers if headers is None else headers)
-            if principal is self.authenticator.anyone and role not in principal.roles:
+            principal = await self.authenticator.authenticate(connection.headers if headers is None else headers)
+            if principal is self.authenticator.anonymous and role not in principal.roles:
                 raise Unauthenticated(f"an anonymous request, without the role {role}")
             principal.require(role)
         except (Unauthenticated, Forbidden) as refusal:
-            note(refusal, None if principal is None else principal.name, *address(connection))
+            log_denial(refusal, None if principal is None else principal.name, *address(connection))
             raise
         return principal
 
@@ -51,8 +51,8 @@ class RequestAuthenticator:
             state.bounds,
             requested_freshness(connection.headers.get("cache-control")),
             principal.roles,
-            principal.name if self.authenticator.asks else None,
-            lambda refusal: note(refusal, principal.name, *remote),
+            principal.name if self.authenticator.required else None,
+            lambda refusal: log_denial(refusal, principal.name, *remote),
             requested_plan(connection.headers.get("x-gateway-plan")),
         )
 

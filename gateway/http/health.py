@@ -29,7 +29,7 @@ class HealthEndpoints:
         """
         registries = request.state.registries
         try:
-            registries = visible(registries, await self.authenticator.authenticator.caller(request.headers))
+            registries = visible(registries, await self.authenticator.authenticator.authenticate(request.headers))
             authenticated = True
         except Unauthenticated:
             authenticated = False

@@ -1,4 +1,4 @@
-"""Worker processes over one listening socket: started, kept at their number, told to reload, and ended in order."""
+"""Supervisor of worker processes that share one listening socket: start, restart, reload and shutdown."""
 
 import os
 import signal
@@ -11,70 +11,73 @@ SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal
 
 
 class Workers:
-    """Runs the same work in several forked processes; nothing but the socket is shared.
+    """Forks worker processes and supervises them.
 
-    ``work`` takes the number of its worker, from 0, and whether that one ended before; it returns the exit status.
+    ``run_worker`` runs in each worker. It takes the number of the worker, counted from 0, and whether the worker
+    replaces one that was killed. It returns the exit status.
     """
 
-    def __init__(self, count: int, work: Callable[[int, bool], int]) -> None:
-        self.count, self.work = count, work
-        self._numbers: dict[int, int] = {}
+    def __init__(self, count: int, run_worker: Callable[[int, bool], int]) -> None:
+        self.count, self.run_worker = count, run_worker
+        self._numbers: dict[int, int] = {}  # by process id
 
     def run(self) -> int:
-        """Until a signal ends all workers, or one of them ends by itself: its exit status.
+        """Run until a signal stops all workers, or one worker exits on its own; return the exit status.
 
-        One that was killed is replaced; one that gave up has said why, and the next would do the same.
+        A worker that was killed by a signal is replaced. A worker that exits on its own stops all others: it has
+        reported why, and a replacement would fail for the same reason.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in range(self.count):
-            self._start(number, again=False)
+            self._start(number, replaced=False)
         status, stopping = 0, False
         while self._numbers:
             received = signal.sigwait(SIGNALS)
             if received == signal.SIGCHLD:
-                for number, code in self._ended():
+                for number, code in self._reap():
                     if stopping:
                         continue
                     if code < 0:
-                        self._start(number, again=True)
+                        self._start(number, replaced=True)
                     else:
                         status, stopping = code or 1, True
-                        self._tell(signal.SIGTERM)
+                        self._signal(signal.SIGTERM)
             elif received == signal.SIGHUP:
-                self._tell(signal.SIGHUP)
+                self._signal(signal.SIGHUP)
             else:
                 stopping = True
-                self._tell(signal.SIGTERM)
+                self._signal(signal.SIGTERM)
         return status
 
-    def _start(self, number: int, again: bool) -> None:
+    def _start(self, number: int, replaced: bool) -> None:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._work(number, again)
+            self._run_and_exit(number, replaced)
         self._numbers[pid] = number
 
-    def _work(self, number: int, again: bool) -> NoReturn:
-        """The forked process ends here, whatever happens."""
+    def _run_and_exit(self, number: int, replaced: bool) -> NoReturn:
+        """Run the worker in the forked process, which always exits here."""
         status = 1
         try:
-            status = self.work(number, again)
+            status = self.run_worker(number, replaced)
             sys.stdout.flush()
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
 
-    def _tell(self, what: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to all workers."""
         for pid in self._numbers:
-            os.kill(pid, what)
+            os.kill(pid, number)
 
-    def _ended(self) -> list[tuple[int, int]]:
-        """The workers that ended: their numbers, and their exit codes, negative for those that a signal killed."""
+    def _reap(self) -> list[tuple[int, int]]:
+        """Return the number and exit code of each worker that ended; the code is negative if a signal killed it."""
         ended = []
         for pid in list(self._numbers):
-            found, how = os.waitpid(pid, os.WNOHANG)
+            found, wait_status = os.waitpid(pid, os.WNOHANG)
             if found:
-                ended.append((self._numbers.pop(pid), os.waitstatus_to_exitcode(how)))
+                ended.append((self._numbers.pop(pid), os.waitstatus_to_exitcode(wait_status)))
         return ended

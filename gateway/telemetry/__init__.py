@@ -1,1 +1,1 @@
-"""What the gateway tells of itself: log lines, figures and traces."""
+"""Logs, metrics and traces of the gateway."""

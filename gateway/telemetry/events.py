@@ -1,7 +1,7 @@
-"""What happens on the way to registries, told as it happens by those it happens to.
+"""Events of upstream calls.
 
-The upstream knows `Events` only; who counts, traces or logs them overrides what is told. Registries and calls are told
-by their names, times in seconds.
+The upstream clients report to `Events` and know nothing of metrics, traces or logs; an observer overrides its methods.
+Registries and calls are identified by name. Times are in seconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,22 +18,22 @@ from gateway.errors import NotFound, RegistryError
 
 
 class State(StrEnum):
-    """How a question to a registry was answered."""
+    """How an upstream call was answered."""
 
-    HIT = "hit"  # what is kept is fresh
-    STALE = "stale"  # what is kept is older, and a refresh runs behind
-    STALE_ON_ERROR = "stale_on_error"  # what is kept is older, and the registry failed
-    SHARED = "shared"  # somebody else was asking the same
-    MISS = "miss"  # the registry was asked
-    FAILED = "failed"  # not at all
+    HIT = "hit"  # fresh from the cache
+    STALE = "stale"  # stale from the cache, with a refresh in the background
+    STALE_ON_ERROR = "stale_on_error"  # stale from the cache, because the registry failed
+    SHARED = "shared"  # by an identical call already in flight
+    MISS = "miss"  # by the registry
+    FAILED = "failed"  # not answered
 
 
 @dataclass(slots=True)
 class Call:
-    """One question of an operation to a registry.
+    """One upstream call of an operation.
 
-    ``state`` is None until it is answered; ``code`` says why it failed; ``seconds`` is the time until then;
-    ``attempts`` counts the requests that were sent for it: none for what is kept, or what others asked for.
+    ``state`` is None until the call ends. ``code`` is the error code of a failure. ``seconds`` is the duration.
+    ``attempts`` counts the requests sent for this call: 0 if the cache or another call in flight answered it.
     """
 
     registry: str
@@ -44,7 +44,7 @@ class Call:
     attempts: int = 0
 
     def ended(self, seconds: float, error: Exception | None = None) -> None:
-        """Note how it was answered, or why not; that there is no such object is an answer."""
+        """Record how the call ended. `NotFound` counts as an answer."""
         if error is None or isinstance(error, NotFound):
             self.state = self.state or State.MISS
         elif isinstance(error, RegistryError):
@@ -53,11 +53,11 @@ class Call:
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
-"""The question on whose behalf things happen; None for what is done for nobody, such as a refresh."""
+"""The call that is being made; None for work without an operation, such as a background refresh."""
 
 
 class Tally(NamedTuple):
-    """The questions of an operation in figures: requests that were sent for them, and how often each state came."""
+    """Totals of an operation's calls: the number of requests sent, and how often each state occurred."""
 
     attempts: int
     states: tuple[tuple[State | None, int], ...]
@@ -73,7 +73,7 @@ class Tally(NamedTuple):
 
 
 class SettledCalls(list[Call]):
-    """Questions of which nothing changes any more: they are counted once."""
+    """Calls that have all ended, so that their tally can be cached."""
 
     @cached_property
     def tally(self) -> Tally:
@@ -82,8 +82,11 @@ class SettledCalls(list[Call]):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """Around one request on the wire: the HTTP status of its answer, how many went before it for the same question,
-    and the span that it is of a trace, if it is one."""
+    """Context manager around one HTTP request to a registry.
+
+    ``status`` is the HTTP status of the response. ``earlier`` is the number of requests sent before for the same call.
+    ``span`` is the trace span, if traces are on.
+    """
 
     facts: "Events"
     registry: str
@@ -105,10 +108,10 @@ class Attempt:
 
 
 class Events:
-    """Hears everything and does nothing with it but count requests at the question concerned."""
+    """Receives the events. This base class only counts the attempts of the current call."""
 
     def attempt(self, registry: str, call: str, method: str) -> Attempt:
-        """Around one request on the wire; the sender fills in the status. How it ends is the outcome."""
+        """Return a context manager around one HTTP request. The sender sets its ``status``."""
         current = CURRENT.get()
         if current is None:
             return Attempt(self, registry, call)
@@ -116,38 +119,38 @@ class Events:
         return Attempt(self, registry, call, current.attempts - 1)
 
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
-        """A request on the wire came to its end, or was given up."""
+        """An HTTP request ended or was cancelled."""
 
     def answered(self, registry: str, call: str, state: State) -> None:
-        """A question was answered, from what is kept or by the registry."""
+        """A call was answered by the cache or by the registry."""
 
     def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
-        """Questions were answered as often as told here, all at once and on behalf of nobody."""
+        """A cached response answered calls; ``answers`` maps registry, call and state to their number."""
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
-        """A question was given up, after all attempts or before the first."""
+        """A call failed for good, after all attempts or before the first."""
 
     def refreshed(self, registry: str, call: str) -> None:
-        """A refresh was started behind a stale answer."""
+        """A background refresh of a stale response started."""
 
     def waited(self, registry: str, seconds: float) -> None:
-        """A request got its place in the quota."""
+        """A request passed the rate limit after waiting for ``seconds``."""
 
     def retried(self, registry: str, call: str) -> None:
-        """A request is sent once more, since the last one failed."""
+        """A request is repeated after a failure."""
 
     def hedged(self, registry: str, call: str) -> None:
-        """A second request is sent beside a slow one."""
+        """A second request is sent because the first is slow."""
 
     def opened(self, registry: str) -> None:
-        """A registry's circuit opened: it is left alone."""
+        """The circuit breaker of a registry opened."""
 
     def leased(self, seconds: float) -> None:
-        """Waiting for the lease on a question, which another replica may hold, came to its end."""
+        """The wait for the lease on a call, which another replica may hold, ended after ``seconds``."""
 
     def shared_cache_failed(self) -> None:
-        """The cache that replicas share did not do what it was asked."""
+        """An operation of the shared cache failed."""
 
 
 NO_EVENTS = Events()
-"""For whoever has nobody to tell."""
+"""Events that nobody observes."""

@@ -1,7 +1,7 @@
-"""The figures of one application, for Prometheus.
+"""Prometheus metrics of one application.
 
-Labels only take values that the gateway itself knows: configured names, names of calls, codes. Nothing that a client
-chooses is a label, so that no client can make series.
+Label values come from the gateway alone: configured names, names of calls, codes. Clients never choose a label value,
+so they cannot create series.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +18,13 @@ from gateway.telemetry.events import Attempt, Events, State
 from gateway.telemetry.series import Counts, Times
 
 OPERATIONS = ("query", "mutation", "subscription")
-"""Types of operations; a document that has none of them is an ``unknown`` one."""
+"""Operation types. The type is ``unknown`` if the document is invalid."""
 
 ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
 
 
-class Described(NamedTuple):
-    """A metric, as people look it up."""
+class MetricDescription(NamedTuple):
+    """One row of the documentation table."""
 
     name: str
     type: str
@@ -33,76 +33,85 @@ class Described(NamedTuple):
 
 
 class Metrics(Events):
-    """Counts facts, in a registry of collectors of its own: applications of one process do not share figures."""
+    """Updates metrics on events. Each application has its own collector registry, so that two applications in one
+    process do not share metrics."""
 
     def __init__(self) -> None:
         self.collectors = CollectorRegistry(auto_describe=True)
-        self.described: list[Described] = []
+        self.descriptions: list[MetricDescription] = []
         ProcessCollector(registry=self.collectors)
-        self._gauge("info", "1, and the version.", "version").labels(__version__).set(1)
+        self._gauge("info", "Always 1; the label has the version of the gateway.", "version").labels(__version__).set(1)
 
-        self.exchanges = self._counter("http_requests", "HTTP requests and WebSockets, by status.", "status")
-        self.operations = self._counter("operations", "Operations: ok, partial, failed, cancelled.", "type", "outcome")
-        self.operation_times = self._histogram("operation_duration", "Time of an operation.", "type")
-        self.operation_errors = self._counter("operation_errors", "Errors in answers.", "code")
+        self.exchanges = self._counter("http_requests", "HTTP requests and WebSocket connections, by status.", "status")
+        self.operations = self._counter(
+            "operations", "Operations, by outcome: ok, partial, failed or cancelled.", "type", "outcome"
+        )
+        self.operation_times = self._histogram("operation_duration", "Duration of operations.", "type")
+        self.operation_errors = self._counter("operation_errors", "Errors in GraphQL responses.", "code")
         self.in_progress = 0
-        running = self._gauge("operations_in_progress", "Operations being answered.")
+        running = self._gauge("operations_in_progress", "Operations in progress.")
         running.set_function(lambda: self.in_progress)
-        self.watchers = self._gauge("watchers", "Subscriptions that are open.")
+        self.watchers = self._gauge("watchers", "Open subscriptions.")
 
         call = ("registry", "call")
-        self.attempts = self._counter("upstream_attempts", "Requests sent; code is OK or an error's.", *call, "code")
-        self.attempt_times = self._histogram("upstream_attempt_duration", "Time of a request to a registry.", *call)
-        self.failures = self._counter("upstream_failures", "Questions given up.", *call, "code")
-        self.retries = self._counter("upstream_retries", "Requests sent again after one that failed.", *call)
-        self.hedges = self._counter("upstream_hedges", "Requests sent beside a slow one.", *call)
-        self.throttles = self._counter("upstream_throttles", "Requests refused by a registry for their rate.", *call)
+        self.attempts = self._counter(
+            "upstream_attempts", "Requests sent to registries; code is OK or an error code.", *call, "code"
+        )
+        self.attempt_times = self._histogram("upstream_attempt_duration", "Duration of requests to registries.", *call)
+        self.failures = self._counter("upstream_failures", "Upstream calls that failed for good.", *call, "code")
+        self.retries = self._counter("upstream_retries", "Requests repeated after a failure.", *call)
+        self.hedges = self._counter("upstream_hedges", "Second requests sent because the first was slow.", *call)
+        self.throttles = self._counter("upstream_throttles", "Requests that a registry throttled.", *call)
         self.quota_waits = self._histogram(
-            "upstream_quota_wait", "Time that a request waited for its turn.", "registry"
+            "upstream_quota_wait", "Time that requests waited for the rate limit.", "registry"
         )
         self.circuits = self._gauge(
             "circuit_state",
-            "1 for the state that a registry's circuit is in: CLOSED, OPEN or HALF_OPEN.",
+            "1 for the current state of the circuit breaker: CLOSED, OPEN or HALF_OPEN; else 0.",
             "registry",
             "state",
         )
-        self.openings = self._counter("circuit_openings", "Times that a registry was left alone.", "registry")
+        self.openings = self._counter("circuit_openings", "Times that a circuit breaker opened.", "registry")
 
-        self.answers = self._counter("cache_answers", f"Questions answered: {', '.join(ANSWERED)}.", *call, "state")
-        self.refreshes = self._counter("cache_refreshes", "Refreshes started behind stale answers.", *call)
-        self.entries = self._gauge("cache_entries", "Answers kept in memory.")
-        self.bytes = self._gauge("cache_bytes", "Their size as JSON.")
-        self.lease_waits = self._histogram("lease_wait", "Time spent waiting for another replica that asks the same.")
-        self.shared_failures = self._counter("shared_cache_failures", "Operations of the shared cache that failed.")
+        self.answers = self._counter(
+            "cache_answers", f"Upstream calls answered, by source: {', '.join(ANSWERED)}.", *call, "state"
+        )
+        self.refreshes = self._counter("cache_refreshes", "Background refreshes of stale responses.", *call)
+        self.entries = self._gauge("cache_entries", "Upstream responses cached in memory.")
+        self.bytes = self._gauge("cache_bytes", "Size of the cached responses as JSON, in bytes.")
+        self.lease_waits = self._histogram(
+            "lease_wait", "Time spent waiting for another replica that is making the same call."
+        )
+        self.shared_failures = self._counter("shared_cache_failures", "Failed operations of the shared cache.")
 
     def _counter(self, name: str, help: str, *labels: str) -> Counts:
-        self.described.append(Described(f"gateway_{name}_total", "counter", labels, help))
+        self.descriptions.append(MetricDescription(f"gateway_{name}_total", "counter", labels, help))
         counts = Counts(f"gateway_{name}", help, labels)
         self.collectors.register(counts)
         return counts
 
     def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
-        self.described.append(Described(f"gateway_{name}", "gauge", labels, help))
+        self.descriptions.append(MetricDescription(f"gateway_{name}", "gauge", labels, help))
         return Gauge(f"gateway_{name}", help, labels, registry=self.collectors)
 
     def _histogram(self, name: str, help: str, *labels: str) -> Times:
-        self.described.append(Described(f"gateway_{name}_seconds", "histogram", labels, help))
+        self.descriptions.append(MetricDescription(f"gateway_{name}_seconds", "histogram", labels, help))
         times = Times(f"gateway_{name}_seconds", help, labels)
         self.collectors.register(times)
         return times
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All figures as text, and its media type, by a scraper's ``Accept``."""
+        """Return all metrics as text, and the media type, for a scraper's ``Accept`` header."""
         encode, media_type = choose_encoder(accept)
         return encode(self.collectors), media_type
 
     def watch_circuit(self, registry: str, states: Iterable[str], state: Callable[[], str]) -> None:
-        """Show which of its states a registry's circuit is in; the mere passing of time may change it."""
-        for one in states:
-            self.circuits.labels(registry, one).set_function(partial(is_in, state, one))
+        """Export the state of a registry's circuit breaker. It is read at each scrape, as it changes with time."""
+        for candidate in states:
+            self.circuits.labels(registry, candidate).set_function(partial(is_in, state, candidate))
 
     def watch_cache(self, entries: Callable[[], int], size: Callable[[], int]) -> None:
-        """Show what is kept in memory."""
+        """Export the number of entries and the size of the cache."""
         self.entries.set_function(entries)
         self.bytes.set_function(size)
 
@@ -150,13 +159,14 @@ class Metrics(Events):
         self.shared_failures.add()
 
 
-def is_in(state: Callable[[], str], one: str) -> float:
-    return float(state() == one)
+def is_in(state: Callable[[], str], candidate: str) -> float:
+    return float(state() == candidate)
 
 
 def table() -> str:
-    """The metrics as a table in Markdown."""
-    lines = ["| Metric | Type | Labels | Meaning |", "| --- | --- | --- | --- |"]
-    found = Metrics().described
-    lines += [f"| `{one.name}` | {one.type} | {', '.join(one.labels)} | {one.help} |" for one in found]
-    return "\n".join(lines) + "\n"
+    """Return the documentation of all metrics as a Markdown table."""
+    header = "| Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n"
+    return header + "".join(
+        f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {metric.help} |\n"
+        for metric in Metrics().descriptions
+    )

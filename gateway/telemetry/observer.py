@@ -1,4 +1,4 @@
-"""Hears everything of one application, and counts, traces and logs it."""
+"""The observer of an application: metrics, traces and operation logs in one object."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from types import TracebackType
 
 from gateway.config.settings import TelemetrySettings
 from gateway.telemetry.events import Attempt
-from gateway.telemetry.logs import tell
+from gateway.telemetry.logs import log_operation
 from gateway.telemetry.metrics import OPERATIONS, Metrics
 from gateway.telemetry.operation_log import OperationReport
 from gateway.telemetry.tracing import Tracing
@@ -16,18 +16,21 @@ logger = logging.getLogger("gateway.operations")
 
 
 class Observer(Metrics):
-    """The figures, traces and operation lines of one application. Raises `SettingsError` when it cannot trace."""
+    """Counts, traces and logs what happens in one application.
+
+    Raises `SettingsError` if the settings ask for traces and OpenTelemetry is not installed.
+    """
 
     def __init__(self, settings: TelemetrySettings) -> None:
         super().__init__()
         self.traces = Tracing(settings.traces) if settings.traces else None
 
-    def operation(self, report: OperationReport) -> "Told":
-        """Around one operation, which counts and is logged as its report says when it ends."""
-        return Told(self, report)
+    def operation(self, report: OperationReport) -> "ObservedOperation":
+        """Return a context manager around one operation, which is counted, traced and logged when it ends."""
+        return ObservedOperation(self, report)
 
     def at_once(self, report: OperationReport) -> None:
-        """An operation has ended, as its report says, in the moment in which it began."""
+        """Count, trace and log an operation that was answered without waiting."""
         if self.traces is None:
             self.ended(report)
             return
@@ -35,7 +38,7 @@ class Observer(Metrics):
             pass
 
     def ended(self, report: OperationReport) -> None:
-        """An operation has ended as its report says."""
+        """Count and log an operation that ended."""
         report.seconds = seconds = perf_counter() - report.started
         kind = report.type if report.type in OPERATIONS else "unknown"
         self.operations.of[kind, report.outcome] += 1
@@ -43,7 +46,7 @@ class Observer(Metrics):
         for code in report.codes:
             self.operation_errors.add(code)
         if logger.isEnabledFor(logging.INFO):
-            tell(logger, report)
+            log_operation(logger, report)
 
     def attempt(self, registry: str, call: str, method: str) -> Attempt:
         attempt = super().attempt(registry, call, method)
@@ -53,13 +56,13 @@ class Observer(Metrics):
         return attempt
 
     def close(self) -> None:
-        """Send what is left of traces; this may block."""
+        """Send the remaining spans. This may block for up to `tracing.EXPORT_TIMEOUT` seconds."""
         if self.traces is not None:
             self.traces.close()
 
 
-class Told:
-    """Around one operation: as a class, since a generator costs several times as much."""
+class ObservedOperation:
+    """Context manager around one operation. A class, because a generator costs several times as much."""
 
     __slots__ = ("observer", "report", "span")
 

@@ -1,6 +1,7 @@
-"""One operation and one HTTP exchange, as logs, figures and traces tell of them."""
+"""Reports of operations and HTTP exchanges, the common input of logs, metrics and traces."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -9,14 +10,14 @@ from typing import Any
 from gateway.telemetry.events import Call, SettledCalls, Tally
 from gateway.telemetry.request_ids import Identity
 
-LONGEST = 100
-NAME = re.compile(rf"[_A-Za-z][_0-9A-Za-z]{{0,{LONGEST - 1}}}")
-"""Names of operations that are told: GraphQL's own, of a length that a log bears."""
+MAX_NAME_LENGTH = 100
+OPERATION_NAME = re.compile(rf"[_A-Za-z][_0-9A-Za-z]{{0,{MAX_NAME_LENGTH - 1}}}")
+"""Operation names that are logged: valid in GraphQL, and not too long."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One HTTP request or WebSocket, by its ASGI ``scope``, and the status of its answer."""
+    """One HTTP request or WebSocket connection: its ASGI ``scope``, and the status of the response."""
 
     identity: Identity
     scope: MutableMapping[str, Any]
@@ -28,17 +29,17 @@ class Exchange:
 
     @property
     def path(self) -> str | None:
-        """Where a route has it."""
+        """The path if it belongs to a route. Other paths are left out, since clients choose them."""
         return self.scope["path"] if "endpoint" in self.scope else None
 
 
 @dataclass(slots=True)
 class OperationReport:
-    """One operation; whoever answers it fills in what it learns.
+    """One operation. The pipeline fills in the fields while it runs.
 
-    ``document`` is the SHA-256 of its text, ``caller`` the configured name of whom it is answered for; ``codes`` are
-    those of its errors; ``answered`` says whether any of its data are there; ``seconds`` is the time that it took since
-    it ``started``. Neither the text nor the variables are ever part of it.
+    ``document`` is the SHA-256 of the document's text, ``caller`` the configured name of the caller, ``calls`` the
+    upstream calls, ``codes`` the codes of all errors. ``answered`` is true if the response has any data. ``seconds`` is
+    the duration since ``started``. The text of the document and the variables are never included.
     """
 
     type: str = "unknown"
@@ -53,12 +54,12 @@ class OperationReport:
     seconds: float = 0.0
 
     def anew(self) -> "OperationReport":
-        """The same operation once more, of which nothing is known yet."""
+        """Return a report for another execution of the same operation."""
         return OperationReport(self.type, self.name, self.document, self.caller)
 
     @property
     def outcome(self) -> str:
-        """``ok``; ``partial``: data and errors; ``failed``: errors alone; ``cancelled`` before there was an answer."""
+        """``ok``, ``partial`` (data and errors), ``failed`` (errors only) or ``cancelled`` (no response)."""
         if self.cancelled:
             return "cancelled"
         if not self.codes:
@@ -69,35 +70,29 @@ class OperationReport:
     def tally(self) -> Tally:
         return self.calls.tally if isinstance(self.calls, SettledCalls) else Tally.of(self.calls)
 
-    def told(self) -> Mapping[str, Any]:
-        """What a log line says of it."""
+    def fields(self) -> Mapping[str, Any]:
+        """Return the fields of the log line."""
         return {
-            **asked(self.type, self.name, self.document, self.caller, self.outcome),
+            **request_fields(self.type, self.name, self.document, self.caller, self.outcome),
             "duration_ms": round(self.seconds * 1000, 3),
-            **given(self.tally, counted(self.codes).items()),
+            **result_fields(self.tally, Counter(self.codes).items()),
         }
 
 
-def asked(type: str, name: str | None, document: str | None, caller: str | None, outcome: str) -> Mapping[str, Any]:
-    """The part of a line that operations which are asked again have in common."""
+def request_fields(
+    type: str, name: str | None, document: str | None, caller: str | None, outcome: str
+) -> Mapping[str, Any]:
+    """Return the fields that repeat when an operation is executed again."""
     return {
         "operation_type": type,
-        "operation_name": name if name and NAME.fullmatch(name) else None,
+        "operation_name": name if name and OPERATION_NAME.fullmatch(name) else None,
         "document": document,
         "caller": caller,
         "outcome": outcome,
     }
 
 
-def given(tally: Tally, errors: Iterable[tuple[str, int]]) -> Mapping[str, Any]:
-    """The part of a line that operations which are answered from the same sources have in common."""
-    answers = {"unanswered" if state is None else state.value: times for state, times in tally.states}
+def result_fields(tally: Tally, errors: Iterable[tuple[str, int]]) -> Mapping[str, Any]:
+    """Return the fields about upstream calls, and how often each error code occurred."""
+    answers = {"unanswered" if state is None else state.value: count for state, count in tally.states}
     return {"upstream_calls": tally.attempts, "answers": answers, "errors": dict(errors)}
-
-
-def counted(words: Iterable[str]) -> dict[str, int]:
-    """How often each word is there."""
-    found: dict[str, int] = {}
-    for word in words:
-        found[word] = found.get(word, 0) + 1
-    return found

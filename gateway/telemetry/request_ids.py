@@ -1,4 +1,4 @@
-"""By what a request is known: its own id, and its place in a trace.
+"""Request ids and trace ids of a request.
 
 Source: W3C Trace Context, level 1, section 3.2 (the ``traceparent`` header).
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Ids that a client may give its request; in any other there may be something that a log does not bear."""
+"""Request ids that a client may send. Any other id is replaced, since it could corrupt the log."""
 
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -20,8 +20,11 @@ TRACED = "00-%s-%s-%02x"
 
 @dataclass(slots=True)
 class Identity:
-    """A request's id, and its trace: ``trace_id`` (32 hex digits), ``span_id`` (16) of the gateway's own part,
-    ``parent_id`` of the caller's, if there is one, and whether the trace is ``sampled``."""
+    """The ids of a request.
+
+    ``trace_id`` has 32 hexadecimal digits. ``span_id`` (16 digits) is the gateway's own span, ``parent_id`` the
+    caller's, if any. ``sampled`` tells whether the trace is recorded.
+    """
 
     request_id: str
     trace_id: str
@@ -31,8 +34,10 @@ class Identity:
 
     @classmethod
     def of(cls, headers: Sequence[tuple[bytes, bytes]]) -> Self:
-        """The identity of a request by its headers, whose names are in lower case: theirs where it can be used, else
-        a new one."""
+        """Return the ids in the headers of a request, or new ones if they are missing or invalid.
+
+        Header names must be in lower case.
+        """
         digits = secrets.token_hex(40)
         identity = cls(digits[:32], digits[32:64], digits[64:])
         if not headers:
@@ -54,10 +59,10 @@ class Identity:
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-        """What an answer says of it."""
+        """The headers of a response."""
         traceparent = TRACED % (self.trace_id, self.span_id, self.sampled)
         return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)
-"""The request on whose behalf things happen."""
+"""The ids of the request that is being processed; None outside of requests."""

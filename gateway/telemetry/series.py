@@ -1,6 +1,7 @@
-"""Series of figures that cost an addition to count, and become Prometheus' own when they are read.
+"""Counters and histograms without locks, for Prometheus.
 
-The library's counters take a lock for each figure. These belong to one thread: the event loop's, which also reads them.
+The library's own metrics take a lock for every sample. These belong to the thread of the event loop, which updates and
+reads them.
 """
 
 from bisect import bisect_left
@@ -12,16 +13,19 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-"""Upper bounds in seconds: from an answer out of memory to the deadline of an operation."""
+"""Upper bounds in seconds, from a response out of the cache to the deadline of an operation."""
 
 BOUNDS = (*map(str, BUCKETS), "+Inf")
 
 Labels = tuple[Hashable, ...]
-"""A series by the values of its labels."""
+"""The values of a series' labels."""
 
 
 class Counts(Collector):
-    """How often something happened: ``of`` holds the numbers, to be added to. Without labels it begins with zero."""
+    """A counter. ``of`` maps label values to the count and may be updated directly.
+
+    Without labels, the series exists from the start with the value 0.
+    """
 
     def __init__(self, name: str, help: str, labels: tuple[str, ...]) -> None:
         self.name, self.help, self.labels = name, help, labels
@@ -38,21 +42,21 @@ class Counts(Collector):
 
 
 class Times(Collector):
-    """How long something took, in seconds, by `BUCKETS`. Without labels it begins with none."""
+    """A histogram of durations in seconds, with `BUCKETS`. Without labels, the series exists from the start."""
 
     def __init__(self, name: str, help: str, labels: tuple[str, ...]) -> None:
         self.name, self.help, self.labels = name, help, labels
-        self._of: defaultdict[Labels, list[float]] = defaultdict(lambda: [0] * len(BOUNDS) + [0.0])
+        self._series: defaultdict[Labels, list[float]] = defaultdict(lambda: [0] * len(BOUNDS) + [0.0])
         if not labels:
-            self._of[()]
+            self._series[()]
 
     def add(self, seconds: float, *labels: Hashable) -> None:
-        series = self._of[labels]  # how many fell into each bucket, and the sum
+        series = self._series[labels]  # the count of each bucket, then the sum
         series[bisect_left(BUCKETS, seconds)] += 1
         series[-1] += seconds
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        for labels, (*counts, total) in self._of.items():
+        for labels, (*counts, total) in self._series.items():
             family.add_metric([*map(str, labels)], [*zip(BOUNDS, accumulate(counts), strict=True)], total)
         yield family

@@ -1,10 +1,10 @@
-"""Spans for OpenTelemetry: one for each HTTP request, for each operation, and for each request to a registry.
+"""OpenTelemetry spans of HTTP requests, operations, and requests to registries.
 
-Sources: OpenTelemetry's semantic conventions for HTTP spans and for GraphQL server spans. Left out on purpose are
-``server.address`` and ``url.full`` of registries, ``graphql.document``, and texts of exceptions; the document's hash
-stands in ``graphql.document.hash``. Nothing of a trace is sent to registries.
+Sources: OpenTelemetry's semantic conventions for HTTP spans and for GraphQL server spans. For confidentiality, spans
+omit the registries' ``server.address`` and ``url.full``, ``graphql.document``, and the texts of exceptions; the hash
+of the document is in ``graphql.document.hash``. Registries never receive trace headers.
 
-The library is an optional extra, and is imported only when traces are asked for.
+The library is an optional extra. It is imported only if traces are configured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
-EXPORT = 2.0
-"""Seconds that sending some spans may take, with all attempts: as long may the end of the gateway wait for it."""
+EXPORT_TIMEOUT = 2.0
+"""Seconds to export a batch of spans, retries included. Shutdown may wait this long."""
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 
 class Tracing:
-    """Sends spans by OTLP over HTTP to a collector at ``url``; what else OpenTelemetry can be told, such as a sampler,
-    is read by it from its own ``OTEL_`` variables. Raises `SettingsError` where the extra is not installed."""
+    """Sends spans to the collector at ``url`` by OTLP over HTTP.
+
+    OpenTelemetry reads its other options, such as the sampler, from its own ``OTEL_`` environment variables.
+
+    Raises `SettingsError` if the extra is not installed.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -46,14 +50,16 @@ class Tracing:
         self.trace = trace
         resource = Resource.create({"service.name": "registry-gateway", "service.version": __version__})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT)))
+        self.provider.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT_TIMEOUT))
+        )
         self.tracer = self.provider.get_tracer("gateway", __version__)
 
     @contextmanager
     def span(
         self, name: str, kind: str, attributes: Mapping[str, Any], parent: "Context | None" = None
     ) -> "Iterator[Span]":
-        """A span around what is done, within the one before it if no other ``parent`` is given."""
+        """Open a span. Its parent is the current span unless ``parent`` is given."""
         with self.tracer.start_as_current_span(
             name,
             parent,
@@ -70,13 +76,13 @@ class Tracing:
 
     @contextmanager
     def request(self, exchange: Exchange) -> Iterator[None]:
-        """Around an HTTP request; its identity takes on that of the span."""
+        """Open a span for an HTTP request, and set the trace and span id of the request to the span's."""
         method = exchange.method if exchange.method in METHODS else "_OTHER"
         attributes = {"http.request.method": method}
         with self.span(method, "SERVER", attributes, self.parent(exchange.identity)) as span:
-            of = span.get_span_context()
-            ids = {"trace_id": f"{of.trace_id:032x}", "span_id": f"{of.span_id:016x}"}
-            exchange.identity = replace(exchange.identity, **ids, sampled=of.trace_flags.sampled)
+            context = span.get_span_context()
+            ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+            exchange.identity = replace(exchange.identity, **ids, sampled=context.trace_flags.sampled)
             try:
                 yield
             finally:
@@ -89,7 +95,7 @@ class Tracing:
                     self.fail(span, str(exchange.status or "no answer"))
 
     def parent(self, identity: Identity) -> "Context":
-        """The caller's part of the trace; none where it did not say."""
+        """Return the caller's span as the parent, or an empty context if the request had no `traceparent`."""
         from opentelemetry.context import Context
 
         if identity.parent_id is None:
@@ -101,17 +107,16 @@ class Tracing:
 
     @contextmanager
     def operation(self, report: OperationReport) -> Iterator[None]:
-        """Around an operation."""
+        """Open a span for an operation."""
         with self.span("GraphQL operation", "INTERNAL", {}) as span:
             try:
                 yield
             finally:
-                told = report.told()
                 if report.type != "unknown":
                     span.update_name(report.type)
                     span.set_attribute("graphql.operation.type", report.type)
                 for name, value in (
-                    ("graphql.operation.name", told["operation_name"]),
+                    ("graphql.operation.name", report.fields()["operation_name"]),
                     ("graphql.document.hash", report.document),
                     ("gateway.caller", report.caller),
                 ):
@@ -122,7 +127,7 @@ class Tracing:
 
     @contextmanager
     def attempt(self, registry: str, call: str, method: str, attempt: Attempt) -> Iterator[None]:
-        """Around one request to a registry."""
+        """Open a span for one request to a registry."""
         attributes = {
             "http.request.method": method,
             "http.request.resend_count": attempt.earlier or None,
@@ -141,5 +146,5 @@ class Tracing:
                     span.set_attribute("http.response.status_code", attempt.status)
 
     def close(self) -> None:
-        """Send what is left to send; this may block."""
+        """Send the remaining spans. This may block for up to `EXPORT_TIMEOUT` seconds."""
         self.provider.shutdown()

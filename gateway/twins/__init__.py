@@ -1,10 +1,10 @@
-"""The two clouds as loopback servers, for the demo and the tests; nothing of the gateway's own work happens here.
+"""Twins: offline servers that imitate the model APIs of both clouds, for the demo and the tests.
 
     async with serving(models=200) as twins:   # one port for both clouds
         twins.url, twins.corpus, twins.calls, twins.now
         twins.faults.replace({"ListModels": {"status": 503, "times": 2}})
 
-The same from outside: ``GET`` and ``DELETE /_twin/calls``, ``PUT /_twin/faults``.
+Over HTTP: ``GET /_twin/calls`` and ``DELETE /_twin/calls``, ``PUT /_twin/faults``.
 """
 
 from gateway.twins.corpus import Corpus
@@ -27,7 +27,7 @@ CREDENTIALS = (
     "QIANFAN_SECRET_KEY",
     "QIANFAN_STS_TOKEN",
 )
-"""The names of the credentials, which only the twins know."""
+"""Names of the constants with credentials that the twins accept."""
 
 __all__ = [
     "CALLS",

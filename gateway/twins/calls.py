@@ -1,4 +1,4 @@
-"""What a call of a cloud is, and what its handler is asked with."""
+"""Calls of the clouds' APIs: their table entries and requests."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 
 from gateway.twins.corpus import Corpus
 from gateway.twins.rows import Json
-from gateway.twins.wire_formats import Dialect, Refused
+from gateway.twins.wire_formats import CloudError, WireFormat
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request after its signature was checked: path values, query, JSON body."""
+class CallRequest:
+    """A request with a valid signature: path parameters, query and JSON body."""
 
     corpus: Corpus
     path: Mapping[str, str] = field(default_factory=dict)
@@ -20,20 +20,24 @@ class Ask:
     body: Json = field(default_factory=dict)
 
 
-Handler = Callable[[Ask], Awaitable[Any]]
+Handler = Callable[[CallRequest], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One line of a cloud's table; ``path`` has ``{Name}`` where PAI has an id, ``action`` is v2's query."""
+    """One call of a cloud's API.
+
+    ``path`` has a placeholder ``{Name}`` for each id of PAI. ``action`` is the query parameter of Qianfan v2.
+    ``version`` is the API version of PAI.
+    """
 
     name: str
-    dialect: Dialect
+    wire_format: WireFormat
     path: str
     handler: Handler
     action: str = ""
     version: str = ""
-    silent: bool = False
+    omits_request_id: bool = False
 
     @property
     def method(self) -> str:
@@ -44,14 +48,14 @@ class Call:
         return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path))
 
 
-def whole(text: str | None, name: str, default: int, largest: int | None = None) -> int:
-    """A positive whole number of PAI's query."""
+def positive_integer(text: str | None, name: str, default: int, largest: int | None = None) -> int:
+    """Return a query parameter of PAI as a positive integer. Raises `CloudError` if it is invalid."""
     if text is None or text == "":
         return default
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= (largest or 2**31 - 1):
-        raise Refused("InvalidParameter", f"The specified parameter {name} is not valid.")
+        raise CloudError("InvalidParameter", f"The specified parameter {name} is not valid.")
     return int(text)
 
 
-def cut(found: Sequence[int], number: int, size: int) -> Sequence[int]:
+def page_slice(found: Sequence[int], number: int, size: int) -> Sequence[int]:
     return found[(number - 1) * size : number * size]

@@ -1,4 +1,4 @@
-"""Everything the two clouds hold: reference examples and generated rows, the same for the same size anywhere."""
+"""The data of both clouds: reference examples and generated rows. Equal sizes give equal data on every machine."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from gateway.twins.rows import FIRST_DAY, Algorithm, Json, PaiModel, QianfanMode
 R = TypeVar("R", bound=Row)
 
 
-class Nothing(Generic[R]):
-    """The source of a table that holds explicit rows only."""
+class EmptySource(Generic[R]):
+    """The source of a table without generated rows."""
 
     count = 0
     residues: Mapping[str, tuple[int, ...]] = {"": (0,)}
@@ -34,17 +34,18 @@ class Nothing(Generic[R]):
 
 
 class Corpus:
-    """``models`` generated models, half of them PAI's, one in five of either half public, and the references.
+    """All objects of both clouds.
 
-    ``Corpus(0, references=False)`` holds nothing but the fine-tuning catalogue and the workspaces. The three
-    tables take rows or documents of the cloud's own form with ``insert`` and lose them with ``remove(id)``.
+    Half of the generated ``models`` are PAI's, half Qianfan's; one in five of each is public. ``references`` adds the
+    examples of the vendors' documentation. ``Corpus(0, references=False)`` has only the fine-tuning catalogue and the
+    workspaces. Tests change the three tables with ``insert(row or JSON object)`` and ``remove(id)``.
     """
 
     def __init__(self, models: int = 200, references: bool = True) -> None:
         self.catalogue = examples.fine_tuning_models()
         self.workspaces = examples.workspaces()
         self.tasks: dict[str, Json] = examples.fine_tuning_tasks() if references else {}
-        self.algorithms: Table[Algorithm] = Table(Nothing[Algorithm](), Algorithm.read)
+        self.algorithms: Table[Algorithm] = Table(EmptySource[Algorithm](), Algorithm.read)
         for algorithm in pai_algorithms.generated() if models else ():
             self.algorithms.insert(algorithm)
         for algorithm in examples.algorithms() if references else ():
@@ -59,32 +60,33 @@ class Corpus:
                 self.qianfan_models.insert(qianfan_model)
 
     def qianfan_version(self, key: Key) -> tuple[QianfanModel, Json] | None:
-        """A Qianfan version and its model, by number or text id."""
+        """Return a Qianfan model version and its model, by numeric or text id."""
         for model in self.qianfan_models.explicit():
             for version in model.versions:
                 if key in (version["modelVersionId"], version["modelVersionIdStr"]):
                     return model, version
-        place = self._qianfan.version_place(key)
-        if place is None or place[0] >= self._qianfan.count:
+        position = self._qianfan.version_position(key)
+        if position is None or position[0] >= self._qianfan.count:
             return None
-        found = self.qianfan_models.find(self._qianfan.row(place[0]).id)
-        if found is None or place[1] >= len(found.versions):
+        index, number = position
+        found = self.qianfan_models.find(self._qianfan.row(index).id)
+        if found is None or number >= len(found.versions):
             return None
-        return found, found.versions[place[1]]
+        return found, found.versions[number]
 
     def task(self, task_id: str) -> Json | None:
-        """The fine-tuning task that made a version."""
+        """Return a fine-tuning task."""
         return self.tasks.get(task_id) or self._qianfan.task(task_id)
 
     def digest(self) -> str:
-        """A hash of every row, equal for equal corpora."""
+        """Return a hash of all rows, to compare corpora."""
         digest = hashlib.sha256(orjson.dumps([self.catalogue, self.workspaces, self.tasks]))
         for algorithm in self.algorithms:
             digest.update(orjson.dumps([algorithm.head, list(algorithm.versions)]))
         for name in ("", "pai", "huggingface"):
-            for model in self.pai_models.shelf(name):
+            for model in self.pai_models.partition(name):
                 digest.update(orjson.dumps([model.item, list(model.versions), model.collections]))
         for source in (USER, PRESET):
-            for row in self.qianfan_models.shelf(source):
-                digest.update(orjson.dumps([row.detail, row.listed, row.early]))
+            for row in self.qianfan_models.partition(source):
+                digest.update(orjson.dumps([row.detail, row.listed, row.legacy]))
         return digest.hexdigest()

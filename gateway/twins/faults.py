@@ -1,4 +1,4 @@
-"""Faults by switch: how a call of a twin goes wrong, until replaced or a number of times."""
+"""Fault injection: how the twins' answers to a call fail, until the fault is replaced or used up."""
 
 import asyncio
 import gzip
@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from gateway.twins.wire_formats import Answer, Dialect, Refused, by_status, refused
+from gateway.twins.wire_formats import Answer, CloudError, WireFormat, error_answer, error_for_status
 
 CHUNK = 1 << 20
 DRIPS_PER_SECOND = 20
@@ -28,17 +28,21 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _switch(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _texts(value: Any) -> bool:
+def _text_object(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 @dataclass(slots=True)
 class Fault:
-    """What is asked for one call; every field is optional and they combine."""
+    """The fault of one call. All fields are optional and can be combined.
+
+    ``latency`` is in seconds, ``drip`` in bytes per second, ``gzip_bomb`` in bytes after decompression. ``drop`` closes
+    the connection ``"before"`` the answer or halfway through its ``"body"``. ``times`` limits the number of failures.
+    """
 
     latency: float = 0
     status: int | None = None
@@ -61,21 +65,21 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "status": (lambda value: _whole(value) and 200 <= value <= 599, "an HTTP status from 200 to 599"),
     "error": (lambda value: _text(value) and value != "", "a vendor's error code as text"),
     "message": (_text, "text"),
-    "headers": (_texts, "an object of texts"),
+    "headers": (_text_object, "an object of texts"),
     "drop": (lambda value: value in ("before", "body"), '"before" or "body"'),
     "body": (_text, "text"),
     "content_type": (_text, "text"),
     "times": (_whole, "a positive whole number"),
-    "hang": (_switch, "true or false"),
+    "hang": (_boolean, "true or false"),
     "gzip_bomb": (_whole, "a positive number of bytes"),
-    "truncated_gzip": (_switch, "true or false"),
+    "truncated_gzip": (_boolean, "true or false"),
     "drip": (lambda value: _number(value) and value > 0, "a positive number of bytes per second"),
     "redirect": (_text, "an address"),
 }
 
 
 class Faults:
-    """The faults in force, by call name or ``*``; the entry of a call goes before ``*``."""
+    """The active faults, by name of the call. ``*`` applies to calls without their own entry."""
 
     def __init__(self, calls: Collection[str]) -> None:
         self._calls = set(calls) | {"*"}
@@ -83,9 +87,8 @@ class Faults:
         self._replaced = asyncio.Event()
 
     def replace(self, wanted: object) -> None:
-        """Put these in place of all faults; ValueError with a plain sentence when they are not understood."""
-        read = self._read(wanted)
-        self._faults = read
+        """Replace all faults. Raises ValueError if they are invalid, and keeps the active ones."""
+        self._faults = self._parse(wanted)
         self._replaced.set()
         self._replaced = asyncio.Event()
 
@@ -93,7 +96,7 @@ class Faults:
         self.replace({})
 
     def take(self, call: str) -> tuple[Fault | None, asyncio.Event]:
-        """The fault for this call, counted, and the event of its replacement."""
+        """Return the fault of a call, which counts as one use, and an event that is set when faults are replaced."""
         fault = self._faults.get(call) or self._faults.get("*")
         if fault is not None and fault.times is not None:
             if fault.times == 0:
@@ -101,30 +104,31 @@ class Faults:
             fault.times -= 1
         return fault, self._replaced
 
-    def _read(self, wanted: object) -> dict[str, Fault]:
+    def _parse(self, wanted: object) -> dict[str, Fault]:
         if not isinstance(wanted, dict):
-            raise ValueError("Faults are an object of call names.")
-        return {str(call): self._fault(str(call), entry) for call, entry in wanted.items()}
+            raise ValueError("Faults must be an object of call names.")
+        return {str(call): self._parse_fault(str(call), entry) for call, entry in wanted.items()}
 
-    def _fault(self, call: str, entry: object) -> Fault:
+    def _parse_fault(self, call: str, entry: object) -> Fault:
         if call not in self._calls:
-            raise ValueError(f"There is no call {call}; known are {', '.join(sorted(self._calls))}.")
+            raise ValueError(f"Unknown call {call}; known calls: {', '.join(sorted(self._calls))}.")
         if not isinstance(entry, dict):
-            raise ValueError(f"The fault of {call} is an object.")
+            raise ValueError(f"The fault of {call} must be an object.")
         for name, value in entry.items():
             if name not in RULES:
-                raise ValueError(f"A fault has no {name}; known are {', '.join(sorted(RULES))}.")
-            if not RULES[name][0](value):
-                raise ValueError(f"{name} of {call} is {RULES[name][1]}, not {json.dumps(value)}.")
+                raise ValueError(f"Unknown field {name} of a fault; known fields: {', '.join(sorted(RULES))}.")
+            is_valid, expected = RULES[name]
+            if not is_valid(value):
+                raise ValueError(f"{name} of {call} must be {expected}, not {json.dumps(value)}.")
         return Fault(**entry)
 
 
-def changed(answer: Answer, fault: Fault, dialect: Dialect, host: str) -> Answer:
-    """The answer that the fault puts in the place of the true one."""
+def apply_fault(answer: Answer, fault: Fault, wire_format: WireFormat, host: str) -> Answer:
+    """Return the answer as changed by the fault."""
     if fault.error is not None:
-        answer = refused(dialect, Refused(fault.error, fault.message, fault.status), host)
+        answer = error_answer(wire_format, CloudError(fault.error, fault.message, fault.status), host)
     elif fault.status is not None and fault.status >= 400 and fault.body is None:
-        answer = refused(dialect, by_status(dialect, fault.status, fault.message), host)
+        answer = error_answer(wire_format, error_for_status(wire_format, fault.status, fault.message), host)
     if fault.redirect is not None:
         answer = Answer(fault.status or 302, b"", {"Location": fault.redirect})
     body = answer.body if fault.body is None else fault.body.encode()
@@ -142,7 +146,7 @@ def changed(answer: Answer, fault: Fault, dialect: Dialect, host: str) -> Answer
 
 
 async def send(request: web.BaseRequest, answer: Answer, fault: Fault | None = None) -> web.StreamResponse:
-    """Answer whole, or in the way the fault says."""
+    """Send an answer, with the drops and delays of the fault."""
     headers = {hdrs.CONTENT_TYPE: answer.content_type} | answer.headers
     if fault is None or not (fault.drop or fault.gzip_bomb or fault.drip):
         return web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -152,11 +156,11 @@ async def send(request: web.BaseRequest, answer: Answer, fault: Fault | None = N
     if fault.gzip_bomb:
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
         response.enable_chunked_encoding()
-        pieces = _bomb(fault.gzip_bomb)
+        pieces = _gzip_bomb(fault.gzip_bomb)
     else:
         response.content_length = len(answer.body)
-        whole = answer.body[: len(answer.body) // 2] if fault.drop else answer.body
-        pieces = _drip(whole, fault.drip)
+        body = answer.body[: len(answer.body) // 2] if fault.drop else answer.body
+        pieces = _drip(body, fault.drip)
     await response.prepare(request)
     try:
         async for piece in pieces:
@@ -170,7 +174,7 @@ async def send(request: web.BaseRequest, answer: Answer, fault: Fault | None = N
 
 
 def abort(request: web.BaseRequest) -> web.StreamResponse:
-    """Close the connection with nothing more written."""
+    """Close the connection without writing anything more."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()
@@ -184,8 +188,8 @@ async def _drip(body: bytes, rate: float | None) -> AsyncIterator[bytes]:
         yield body[start : start + step]
 
 
-async def _bomb(size: int) -> AsyncIterator[bytes]:
-    """JSON that is nearly all spaces, packed to about a thousandth."""
+async def _gzip_bomb(size: int) -> AsyncIterator[bytes]:
+    """Yield an empty JSON object after ``size`` spaces, compressed to about a thousandth."""
     packer = zlib.compressobj(level=9, wbits=31)
     left = size - 2
     while left > 0:

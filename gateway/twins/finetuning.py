@@ -1,18 +1,18 @@
-"""Qianfan's fine-tuning catalogue and the tasks that lead from a trained version back into it."""
+"""Qianfan's fine-tuning recipes, and the tasks that link a trained version to its recipe."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from gateway.twins.rows import UTC, Json
-from gateway.twins.seeded_random import Dice
+from gateway.twins.seeded_random import SeededRandom
 
 NEVER = "0000-00-00T00:00:00Z"
 RUN_STATUS = {"Ready": "Done", "Creating": "Running", "Fail": "Failed", "Failed": "Failed"}
 
 
 class Recipe(NamedTuple):
-    """One way to tune: what the gateway calls an algorithm."""
+    """A base model with a training mode and a parameter scale. The gateway publishes it as an algorithm."""
 
     model: str
     mode: str
@@ -28,10 +28,10 @@ def recipes(catalogue: Sequence[Json]) -> list[Recipe]:
     ]
 
 
-def task(recipe: Recipe, extra: Json, state: str, finished: datetime, dice: Dice) -> Json:
-    """DescribeFineTuningTask's result for a version's ``trainSourceExtra``."""
+def task(recipe: Recipe, extra: Json, state: str, finished: datetime, rng: SeededRandom) -> Json:
+    """Return the result of DescribeFineTuningTask for the ``trainSourceExtra`` of a version."""
     status = RUN_STATUS.get(state, "Stopped")
-    moment = finished.astimezone(UTC)
+    finished_utc = finished.astimezone(UTC)
     return {
         "taskId": extra["runIdStr"],
         "jobId": extra["taskIdStr"],
@@ -41,11 +41,11 @@ def task(recipe: Recipe, extra: Json, state: str, finished: datetime, dice: Dice
         "trainMode": recipe.mode,
         "parameterScale": recipe.scale,
         "runStatus": status,
-        "runProgress": "100%" if status == "Done" else f"{dice.below(99)}%",
+        "runProgress": "100%" if status == "Done" else f"{rng.below(99)}%",
         "vdlLink": "https://console.bce.baidu.com/qianfan/visualdl/index?displayToken=example",
-        "metrics": {"BLEU-4": f"{dice.below(4000) / 100}%", "ROUGE-L": f"{dice.below(6000) / 100}%"}
+        "metrics": {"BLEU-4": f"{rng.below(4000) / 100}%", "ROUGE-L": f"{rng.below(6000) / 100}%"}
         if status == "Done"
         else {},
-        "createDate": f"{moment - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}",
-        "finishDate": NEVER if status == "Running" else f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "createDate": f"{finished_utc - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}",
+        "finishDate": NEVER if status == "Running" else f"{finished_utc:%Y-%m-%dT%H:%M:%SZ}",
     }

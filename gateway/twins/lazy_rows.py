@@ -1,4 +1,4 @@
-"""Rows in order of creation that are made when read, with explicit rows merged in and removed ones left out."""
+"""Tables whose rows are generated when they are read, ordered by creation time. Tests can insert and remove rows."""
 
 import asyncio
 from array import array
@@ -8,39 +8,40 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 Key = str | int
-SCANS_KEPT = 64
-SCAN_STRIDE = 256  # rows between two turns given to the event loop
+MAX_CACHED_SCANS = 64
+SCAN_STRIDE = 256  # rows after which a scan yields to the event loop
 
 
 class Row(Protocol):
     @property
     def keys(self) -> tuple[Key, ...]: ...
     @property
-    def shelf(self) -> str: ...
+    def partition(self) -> str: ...
     @property
     def created(self) -> datetime: ...
 
 
 R = TypeVar("R", bound=Row)
-Made = TypeVar("Made", bound=Row, covariant=True)
+GeneratedRow = TypeVar("GeneratedRow", bound=Row, covariant=True)
 
 
-class Source(Protocol[Made]):
-    """Makes row number ``index``; creation times grow strictly with it.
+class Source(Protocol[GeneratedRow]):
+    """Generates rows by index. Creation times strictly increase with the index.
 
-    ``residues`` says which numbers, modulo their total count, stand on which shelf.
+    ``residues`` assigns rows to partitions: the partition of a row depends on its index modulo the total number of
+    residues.
     """
 
     count: int
     residues: Mapping[str, tuple[int, ...]]
 
-    def row(self, index: int) -> Made: ...
+    def row(self, index: int) -> GeneratedRow: ...
     def created(self, index: int) -> datetime: ...
     def index(self, key: Key) -> int | None: ...
 
 
-class Shelf(Generic[R]):
-    """The rows of one owner, oldest first, read by position."""
+class Partition(Generic[R]):
+    """The rows of one provider or source, oldest first."""
 
     def __init__(self, source: Source[R], name: str) -> None:
         self._source = source
@@ -48,62 +49,62 @@ class Shelf(Generic[R]):
         self._period = sum(map(len, source.residues.values())) or 1
         rounds, rest = divmod(source.count, self._period)
         self._count = rounds * len(self._residues) + bisect_left(self._residues, rest)
-        self._gone: list[int] = []
-        self._extra: list[R] = []
-        self._ranks: list[int] = []  # live generated rows before each explicit one
+        self._removed_slots: list[int] = []
+        self._inserted: list[R] = []
+        self._ranks: list[int] = []  # the number of generated rows, without removed ones, before each inserted row
 
     def __len__(self) -> int:
-        return self._count - len(self._gone) + len(self._extra)
+        return self._count - len(self._removed_slots) + len(self._inserted)
 
     def __iter__(self) -> Iterator[R]:
         return (self.at(position) for position in range(len(self)))
 
     def at(self, position: int) -> R:
-        before = bisect_left(range(len(self._extra)), position, key=lambda n: self._ranks[n] + n)
-        if before < len(self._extra) and self._ranks[before] + before == position:
-            return self._extra[before]
+        before = bisect_left(range(len(self._inserted)), position, key=lambda n: self._ranks[n] + n)
+        if before < len(self._inserted) and self._ranks[before] + before == position:
+            return self._inserted[before]
         slot = position - before
-        for gone in self._gone:
-            if gone > slot:
+        for removed in self._removed_slots:
+            if removed > slot:
                 break
             slot += 1
         return self._source.row(self._index(slot))
 
     def position(self, row: R) -> int:
-        """Where a row of this shelf stands."""
-        for place, extra in enumerate(self._extra):
-            if extra is row:
-                return self._ranks[place] + place
+        """Return the position of a row."""
+        for number, inserted in enumerate(self._inserted):
+            if inserted is row:
+                return self._ranks[number] + number
         index = self._source.index(row.keys[0])
         if index is None:
             raise KeyError(row.keys[0])
         slot = self._slot(index)
-        rank = slot - bisect_left(self._gone, slot)
+        rank = slot - bisect_left(self._removed_slots, slot)
         return rank + bisect_right(self._ranks, rank)
 
     def insert(self, row: R) -> None:
-        self._extra.append(row)
-        self._arrange()
+        self._inserted.append(row)
+        self._sort_inserted()
 
     def remove(self, row: R) -> None:
-        if any(extra is row for extra in self._extra):
-            self._extra = [extra for extra in self._extra if extra is not row]
+        if any(inserted is row for inserted in self._inserted):
+            self._inserted = [inserted for inserted in self._inserted if inserted is not row]
         elif (index := self._source.index(row.keys[0])) is not None:
-            insort(self._gone, self._slot(index))
-        self._arrange()
+            insort(self._removed_slots, self._slot(index))
+        self._sort_inserted()
 
-    def _arrange(self) -> None:
-        self._extra.sort(key=lambda row: (row.created, str(row.keys[0])))
+    def _sort_inserted(self) -> None:
+        self._inserted.sort(key=lambda row: (row.created, str(row.keys[0])))
         self._ranks = []
-        for row in self._extra:
+        for row in self._inserted:
             older = bisect_left(
                 range(self._count), row.created, key=lambda slot: self._source.created(self._index(slot))
             )
-            self._ranks.append(older - bisect_left(self._gone, older))
+            self._ranks.append(older - bisect_left(self._removed_slots, older))
 
     def _index(self, slot: int) -> int:
-        rounds, place = divmod(slot, len(self._residues))
-        return rounds * self._period + self._residues[place]
+        rounds, remainder = divmod(slot, len(self._residues))
+        return rounds * self._period + self._residues[remainder]
 
     def _slot(self, index: int) -> int:
         rounds, residue = divmod(index, self._period)
@@ -111,23 +112,23 @@ class Shelf(Generic[R]):
 
 
 class Table(Generic[R]):
-    """All rows of one kind on their shelves, found by any of their keys; tests insert and remove."""
+    """All rows of one type, in partitions. Each row can be found by any of its keys."""
 
     def __init__(self, source: Source[R], read: Callable[[dict[str, object]], R]) -> None:
         self._source, self._read = source, read
-        self._shelves = {name: Shelf(source, name) for name in source.residues}
+        self._partitions = {name: Partition(source, name) for name in source.residues}
         self._explicit: dict[Key, R] = {}
         self._removed: set[int] = set()
-        self._scans: dict[Hashable, array[int]] = {}  # replaced, not cleared: a scan under way keeps its own
+        self._scans: dict[Hashable, array[int]] = {}  # replaced, never cleared: a running scan writes to the old one
 
     def __len__(self) -> int:
-        return sum(map(len, self._shelves.values()))
+        return sum(map(len, self._partitions.values()))
 
     def __iter__(self) -> Iterator[R]:
-        return (row for shelf in self._shelves.values() for row in shelf)
+        return (row for partition in self._partitions.values() for row in partition)
 
-    def shelf(self, name: str) -> Shelf[R]:
-        return self._shelves[name] if name in self._shelves else Shelf(self._source, name)
+    def partition(self, name: str) -> Partition[R]:
+        return self._partitions[name] if name in self._partitions else Partition(self._source, name)
 
     def find(self, key: Key) -> R | None:
         if key in self._explicit:
@@ -141,13 +142,13 @@ class Table(Generic[R]):
         return iter({id(row): row for row in self._explicit.values()}.values())
 
     def insert(self, row: R | dict[str, object]) -> R:
-        """Add a row, or a document of the cloud's own form; one with the same key is replaced."""
+        """Insert a row, or a JSON object in the cloud's format. A row with the same key is replaced."""
         added = self._read(row) if isinstance(row, dict) else row
         for key in added.keys:
             if self.find(key) is not None:
                 self.remove(key)
         self._explicit.update(dict.fromkeys(added.keys, added))
-        self._shelves.setdefault(added.shelf, self.shelf(added.shelf)).insert(added)
+        self._partitions.setdefault(added.partition, self.partition(added.partition)).insert(added)
         self._scans = {}
         return added
 
@@ -156,26 +157,29 @@ class Table(Generic[R]):
         if row is None:
             raise KeyError(key)
         explicit = key in self._explicit
-        self._shelves[row.shelf].remove(row)
+        self._partitions[row.partition].remove(row)
         if explicit:
-            self._explicit = {name: kept for name, kept in self._explicit.items() if kept is not row}
+            self._explicit = {name: other for name, other in self._explicit.items() if other is not row}
         elif (index := self._source.index(key)) is not None:
             self._removed.add(index)
         self._scans = {}
 
-    async def matching(self, shelf: str, key: Hashable, match: Callable[[R], bool]) -> Sequence[int]:
-        """Positions of the rows that match; ``key`` names the condition, so that paging scans once."""
+    async def matching(self, partition: str, key: Hashable, match: Callable[[R], bool]) -> Sequence[int]:
+        """Return the positions of the rows that match.
+
+        The result is cached under ``key``, which identifies the condition, so that paging scans once.
+        """
         scans = self._scans
-        found = scans.get((shelf, key))
+        found = scans.get((partition, key))
         if found is None:
             found = array("L")
-            rows = self.shelf(shelf)
+            rows = self.partition(partition)
             for position in range(len(rows)):
                 if match(rows.at(position)):
                     found.append(position)
                 if position % SCAN_STRIDE == SCAN_STRIDE - 1:
                     await asyncio.sleep(0)
-            while len(scans) >= SCANS_KEPT:
+            while len(scans) >= MAX_CACHED_SCANS:
                 del scans[next(iter(scans))]
-            scans[(shelf, key)] = found
+            scans[(partition, key)] = found
         return found

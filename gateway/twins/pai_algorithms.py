@@ -1,14 +1,14 @@
-"""Generated PAI algorithms with specs typed as numbers and as text, escaped once and twice, whole and minimal."""
+"""Generated PAI algorithms. Specs vary like the cloud's: numbers or text, escaped once or twice, full or minimal."""
 
 import json
 from datetime import timedelta
 
-from gateway.twins.pai_models import written
+from gateway.twins.pai_models import format_time
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json
-from gateway.twins.seeded_random import ABSENT, Dice, Ids, known
+from gateway.twins.seeded_random import ABSENT, ReversibleIds, SeededRandom, present_fields
 
 SALT = 0xA190
-IDS = Ids("algo-", 11)
+IDS = ReversibleIds("algo-", 11)
 STEMS = (
     ("text_classification_bert", "BERT 文本分类", "基于 BERT 的文本分类训练。"),
     ("image_classification_vit", "ViT Image Classification", "Vision transformer fine-tuning."),
@@ -42,42 +42,42 @@ LOCATIONS = (
 
 
 def generated() -> list[Algorithm]:
-    """Every stem once by ``pai`` and once, with a name of their own, by the account."""
+    """Return two algorithms for every stem: a public one of ``pai``, and a renamed one of the account."""
     return [_algorithm(number) for number in range(2 * len(STEMS))]
 
 
 def _algorithm(number: int) -> Algorithm:
-    dice = Dice(SALT, number)
+    rng = SeededRandom(SALT, number)
     stem, display, description = STEMS[number // 2]
     public = number % 2 == 0
-    name = stem if public else f"{stem}_{dice.pick(('custom', 'team', '自研'))}"
-    created = FIRST_DAY + timedelta(days=12 * number, seconds=dice.below(86_400))
-    user: object = dice.pick(("123456789", 123456789, "200000000000000017"))
-    shared = known(
+    name = stem if public else f"{stem}_{rng.pick(('custom', 'team', '自研'))}"
+    created = FIRST_DAY + timedelta(days=12 * number, seconds=rng.below(86_400))
+    user: object = rng.pick(("123456789", 123456789, "200000000000000017"))
+    shared = present_fields(
         AlgorithmId=IDS.text(number),
         AlgorithmName=name,
-        AlgorithmProvider="pai" if public else dice.pick(("", "", None, ABSENT)),
-        GmtCreateTime=written(created, dice),
-        GmtModifiedTime=written(created + timedelta(days=dice.below(90)), dice),
+        AlgorithmProvider="pai" if public else rng.pick(("", "", None, ABSENT)),
+        GmtCreateTime=format_time(created, rng),
+        GmtModifiedTime=format_time(created + timedelta(days=rng.below(90)), rng),
         UserId=user,
         TenantId=user,
     )
-    head = shared | known(
-        DisplayName=dice.pick((display, display, name, "", ABSENT)),
+    head = shared | present_fields(
+        DisplayName=rng.pick((display, display, name, "", ABSENT)),
         AlgorithmDescription=description,
-        WorkspaceId=dice.pick(("12345", "23456", "88061")),
+        WorkspaceId=rng.pick(("12345", "23456", "88061")),
     )
     versions = []
-    for place in range(1 + dice.below(4)):
-        moment = created + timedelta(days=20 * place)
+    for version in range(1 + rng.below(4)):
+        version_created = created + timedelta(days=20 * version)
         versions.append(
             shared
-            | known(
+            | present_fields(
                 AlgorithmProvider=shared.get("AlgorithmProvider") or "",
-                AlgorithmVersion=f"v0.{place + 1}.0" if public else f"v0.0.{place + 1}",
-                GmtCreateTime=written(moment, dice),
-                GmtModifiedTime=written(moment + timedelta(hours=dice.below(200)), dice),
-                AlgorithmSpec=_minimal(stem) if dice.one_in(6) else _spec(dice, stem),
+                AlgorithmVersion=f"v0.{version + 1}.0" if public else f"v0.0.{version + 1}",
+                GmtCreateTime=format_time(version_created, rng),
+                GmtModifiedTime=format_time(version_created + timedelta(hours=rng.below(200)), rng),
+                AlgorithmSpec=_minimal(stem) if rng.one_in(6) else _spec(rng, stem),
             )
         )
     return Algorithm(head, versions)
@@ -87,19 +87,19 @@ def _minimal(stem: str) -> Json:
     return {"Image": f"registry.cn-shanghai.aliyuncs.com/pai-training/{stem}:v1.0.0", "Command": ["python train.py"]}
 
 
-def _spec(dice: Dice, stem: str) -> Json:
+def _spec(rng: SeededRandom, stem: str) -> Json:
     policy = json.dumps(POLICY, separators=(",", ":"))
-    twice = dice.one_in(2)
+    twice = rng.one_in(2)
     regex = r".*train:loss=([-+]?[0-9]*\.?[0-9]+).*"
-    return _minimal(stem) | known(
-        JobType=dice.pick(JOB_TYPES),
-        CodeDir=dice.pick((ABSENT, None, *LOCATIONS)),
-        ComputeResource=dice.pick(
+    return _minimal(stem) | present_fields(
+        JobType=rng.pick(JOB_TYPES),
+        CodeDir=rng.pick((ABSENT, None, *LOCATIONS)),
+        ComputeResource=rng.pick(
             (ABSENT, {"Policy": {"Version": "V1", "Value": policy.replace('"', '\\"') if twice else policy}})
         ),
-        Customization=dice.pick((ABSENT, {}, {"CodeDir": True}, {"CodeDir": False})),
-        HyperParameters=_hyper_parameters(dice),
-        InputChannels=dice.pick(
+        Customization=rng.pick((ABSENT, {}, {"CodeDir": True}, {"CodeDir": False})),
+        HyperParameters=_hyper_parameters(rng),
+        InputChannels=rng.pick(
             (
                 ABSENT,
                 [],
@@ -116,7 +116,7 @@ def _spec(dice: Dice, stem: str) -> Json:
             )
         ),
         OutputChannels=[{"Name": "model", "Required": True, "SupportedChannelTypes": ["oss"]}],
-        MetricDefinitions=dice.pick(
+        MetricDefinitions=rng.pick(
             (
                 ABSENT,
                 [
@@ -128,20 +128,20 @@ def _spec(dice: Dice, stem: str) -> Json:
                 ],
             )
         ),
-        ProgressDefinitions=dice.pick(
+        ProgressDefinitions=rng.pick(
             (ABSENT, {}, {"OverallProgress": {"Description": "progress", "Regex": r"^[0-9]+([.][0-9]+){0,1}$"}})
         ),
-        ResourceRequirements=dice.pick(
+        ResourceRequirements=rng.pick(
             (ABSENT, [{"Key": "SupportedMachineTypes", "Operator": "in", "Values": ["ecs.gn6i-c4g1.xlarge"]}])
         ),
-        SupportedInstanceTypes=dice.pick((ABSENT, [], ["ecs.g6.2xlarge", "ecs.gn7i-c8g1.2xlarge"])),
-        SupportsDistributedTraining=dice.pick((ABSENT, True, False)),
+        SupportedInstanceTypes=rng.pick((ABSENT, [], ["ecs.g6.2xlarge", "ecs.gn7i-c8g1.2xlarge"])),
+        SupportsDistributedTraining=rng.pick((ABSENT, True, False)),
     )
 
 
-def _hyper_parameters(dice: Dice) -> list[Json]:
-    """The same parameters, typed as the reference page types them (numbers) or as the SDK does (text)."""
-    numbers = dice.one_in(3)
+def _hyper_parameters(rng: SeededRandom) -> list[Json]:
+    """Return hyperparameters with numeric values, as in the reference documentation, or with text, as in the SDK."""
+    numbers = rng.one_in(3)
     whole, real = ("Integer", "Float") if numbers else ("Int", "Float")
 
     def value(number: float) -> object:
@@ -166,7 +166,7 @@ def _hyper_parameters(dice: Dice) -> list[Json]:
                 "Minimum": value(0),
                 "Maximum": value(1),
                 "ExclusiveMinimum": True,
-                "ExclusiveMaximum": dice.one_in(2),
+                "ExclusiveMaximum": rng.one_in(2),
             },
         },
         {
@@ -176,6 +176,6 @@ def _hyper_parameters(dice: Dice) -> list[Json]:
             "Required": False,
             "Range": {"MinLength": 0, "MaxLength": 64, "Pattern": "^[a-z0-9_-]*$"},
         },
-        {"Name": "use_flash_attention", "Type": "Boolean", "DefaultValue": dice.pick(("true", "True", True, None))},
-        {"Name": "pretrained_model", "Type": "Channel", "Required": dice.one_in(2)},
+        {"Name": "use_flash_attention", "Type": "Boolean", "DefaultValue": rng.pick(("true", "True", True, None))},
+        {"Name": "pretrained_model", "Type": "Channel", "Required": rng.one_in(2)},
     ]

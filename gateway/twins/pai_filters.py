@@ -1,58 +1,58 @@
-"""PAI's list filters: each parameter's name and the test that its text stands for."""
+"""Filters of PAI's lists: the predicate of each query parameter."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from gateway.twins.rows import Json, PaiModel
-from gateway.twins.wire_formats import Refused
+from gateway.twins.wire_formats import CloudError
 
 T = TypeVar("T")
-Test = Callable[[T], bool]
+Predicate = Callable[[T], bool]
 
 
-def invalid(name: str) -> Refused:
-    return Refused("InvalidParameter", f"The specified parameter {name} is not valid.")
+def invalid(name: str) -> CloudError:
+    return CloudError("InvalidParameter", f"The specified parameter {name} is not valid.")
 
 
-def _holds(text: str) -> Test[object]:
+def _contains(text: str) -> Predicate[object]:
     folded = text.casefold()
     return lambda value: isinstance(value, str) and folded in value.casefold()
 
 
-def _name(text: str) -> Test[object]:
-    """Fuzzy, or exact for a name in double quotes."""
+def _name(text: str) -> Predicate[object]:
+    """Match a substring, or the exact name if it is in double quotes."""
     if len(text) > 1 and text[0] == text[-1] == '"':
         return lambda value: value == text[1:-1]
-    return _holds(text)
+    return _contains(text)
 
 
 def _label_texts(document: Json) -> Iterable[object]:
     return (pair.get(side) for pair in document.get("Labels") or () for side in ("Key", "Value"))
 
 
-def _equals(name: str) -> Callable[[str], Test[Json]]:
+def _equals(name: str) -> Callable[[str], Predicate[Json]]:
     return lambda text: lambda document: document.get(name) == text
 
 
-def _fuzzy(name: str, build: Callable[[str], Test[object]] = _holds) -> Callable[[str], Test[Json]]:
-    def built(text: str) -> Test[Json]:
-        test = build(text)
-        return lambda document: test(document.get(name))
+def _fuzzy(name: str, build: Callable[[str], Predicate[object]] = _contains) -> Callable[[str], Predicate[Json]]:
+    def built(text: str) -> Predicate[Json]:
+        predicate = build(text)
+        return lambda document: predicate(document.get(name))
 
     return built
 
 
-def _label(text: str) -> Test[Json]:
-    holds = _holds(text)
-    return lambda document: any(map(holds, _label_texts(document)))
+def _label(text: str) -> Predicate[Json]:
+    contains = _contains(text)
+    return lambda document: any(map(contains, _label_texts(document)))
 
 
-def _query(text: str) -> Test[Json]:
-    holds = _holds(text)
+def _query(text: str) -> Predicate[Json]:
+    contains = _contains(text)
     return lambda document: (
-        any(map(holds, [document.get(name) for name in ("ModelName", "Domain", "Task")]))
-        or any(map(holds, _label_texts(document)))
+        any(map(contains, [document.get(name) for name in ("ModelName", "Domain", "Task")]))
+        or any(map(contains, _label_texts(document)))
     )
 
 
@@ -66,7 +66,7 @@ def _objects(text: str, name: str) -> list[Json]:
     return items
 
 
-def _tag(text: str) -> Test[PaiModel]:
+def _tag(text: str) -> Predicate[PaiModel]:
     wanted = [(item.get("Key"), item.get("Value")) for item in _objects(text, "Tag")]
 
     def matches(model: PaiModel) -> bool:
@@ -76,7 +76,7 @@ def _tag(text: str) -> Test[PaiModel]:
     return matches
 
 
-def _conditions(text: str) -> Test[PaiModel]:
+def _conditions(text: str) -> Predicate[PaiModel]:
     limits = []
     for item in _objects(text, "Conditions"):
         if (item.get("Column"), item.get("Operator")) != ("ParameterSize", "LessThan"):
@@ -93,33 +93,33 @@ def _conditions(text: str) -> Test[PaiModel]:
     return matches
 
 
-def _of_head(build: Callable[[str], Test[Json]]) -> Callable[[str], Test[PaiModel]]:
-    def built(text: str) -> Test[PaiModel]:
-        test = build(text)
-        return lambda model: test(model.head)
+def _on_head(build: Callable[[str], Predicate[Json]]) -> Callable[[str], Predicate[PaiModel]]:
+    def built(text: str) -> Predicate[PaiModel]:
+        predicate = build(text)
+        return lambda model: predicate(model.head)
 
     return built
 
 
-def _collections(text: str) -> Test[PaiModel]:
+def _collections(text: str) -> Predicate[PaiModel]:
     wanted = set(text.split(","))
     return lambda model: not wanted.isdisjoint(model.collections)
 
 
-MODEL_FILTERS: Mapping[str, Callable[[str], Test[PaiModel]]] = {
+MODEL_FILTERS: Mapping[str, Callable[[str], Predicate[PaiModel]]] = {
     "Collections": _collections,
     "Conditions": _conditions,
-    "Domain": _of_head(_equals("Domain")),
-    "Label": _of_head(_label),
-    "ModelName": _of_head(_fuzzy("ModelName", _name)),
-    "ModelType": _of_head(_equals("ModelType")),
-    "Origin": _of_head(_equals("Origin")),
-    "Query": _of_head(_query),
+    "Domain": _on_head(_equals("Domain")),
+    "Label": _on_head(_label),
+    "ModelName": _on_head(_fuzzy("ModelName", _name)),
+    "ModelType": _on_head(_equals("ModelType")),
+    "Origin": _on_head(_equals("Origin")),
+    "Query": _on_head(_query),
     "Tag": _tag,
-    "Task": _of_head(_equals("Task")),
-    "WorkspaceId": _of_head(_equals("WorkspaceId")),
+    "Task": _on_head(_equals("Task")),
+    "WorkspaceId": _on_head(_equals("WorkspaceId")),
 }
-VERSION_FILTERS: Mapping[str, Callable[[str], Test[Json]]] = {
+VERSION_FILTERS: Mapping[str, Callable[[str], Predicate[Json]]] = {
     "ApprovalStatus": _equals("ApprovalStatus"),
     "FormatType": _equals("FormatType"),
     "FrameworkType": _equals("FrameworkType"),
@@ -128,12 +128,12 @@ VERSION_FILTERS: Mapping[str, Callable[[str], Test[Json]]] = {
     "SourceType": _equals("SourceType"),
     "VersionName": _fuzzy("VersionName"),
 }
-ALGORITHM_FILTERS: Mapping[str, Callable[[str], Test[Json]]] = {
+ALGORITHM_FILTERS: Mapping[str, Callable[[str], Predicate[Json]]] = {
     "AlgorithmId": _equals("AlgorithmId"),
     "AlgorithmName": _fuzzy("AlgorithmName"),
     "WorkspaceId": _equals("WorkspaceId"),
 }
-WORKSPACE_FILTERS: Mapping[str, Callable[[str], Test[Json]]] = {
+WORKSPACE_FILTERS: Mapping[str, Callable[[str], Predicate[Json]]] = {
     "Status": _equals("Status"),
     "WorkspaceIds": lambda text: lambda document: document["WorkspaceId"] in text.split(","),
     "WorkspaceName": _fuzzy("WorkspaceName"),

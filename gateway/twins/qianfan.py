@@ -1,13 +1,13 @@
-"""Baidu Qianfan's v1 read calls over the corpus."""
+"""Baidu Qianfan's v1 read calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.twins import references
-from gateway.twins.calls import Ask, Call, cut
+from gateway.twins.calls import Call, CallRequest, page_slice
 from gateway.twins.qianfan_models import PRESET, USER
 from gateway.twins.rows import Json, QianfanModel
-from gateway.twins.wire_formats import Refused
+from gateway.twins.wire_formats import CloudError
 
 INVALID, NOT_FOUND = "336003", "500004"
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
@@ -32,26 +32,26 @@ ORDERS: Mapping[str, Callable[[QianfanModel], str]] = {
 }
 
 
-def _invalid(name: str) -> Refused:
-    return Refused(INVALID, f"invalid param: {name}")
+def _invalid(name: str) -> CloudError:
+    return CloudError(INVALID, f"invalid param: {name}")
 
 
-def _key(ask: Ask, name: str) -> str | int:
-    key = ask.body.get(name)
+def _key(request: CallRequest, name: str) -> str | int:
+    key = request.body.get(name)
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
         raise _invalid(name)
     return key
 
 
-def _whole(ask: Ask, name: str, default: int, largest: int) -> int:
-    value = ask.body.get(name, default)
+def _whole(request: CallRequest, name: str, default: int, largest: int) -> int:
+    value = request.body.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
         raise _invalid(name)
     return value
 
 
-def _list(ask: Ask, name: str, kind: type) -> tuple[Any, ...]:
-    value = ask.body.get(name)
+def _list(request: CallRequest, name: str, kind: type) -> tuple[Any, ...]:
+    value = request.body.get(name)
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
@@ -59,80 +59,84 @@ def _list(ask: Ask, name: str, kind: type) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _text(ask: Ask, name: str, *allowed: str) -> str:
-    value = ask.body.get(name) or ""
+def _text(request: CallRequest, name: str, *allowed: str) -> str:
+    value = request.body.get(name) or ""
     if not isinstance(value, str) or (allowed and value not in ("", *allowed)):
         raise _invalid(name)
     return value
 
 
-async def model_detail(ask: Ask) -> Json:
-    key = _key(ask, "modelId")
-    model = ask.corpus.qianfan_models.find(key)
+async def model_detail(request: CallRequest) -> Json:
+    key = _key(request, "modelId")
+    model = request.corpus.qianfan_models.find(key)
     if model is None:
-        raise Refused(NOT_FOUND)
-    return model.early if model.early and isinstance(key, int) else model.detail
+        raise CloudError(NOT_FOUND)
+    return model.legacy if model.legacy and isinstance(key, int) else model.detail
 
 
-async def model_version_detail(ask: Ask) -> Json:
-    key = _key(ask, "modelVersionId")
-    found = ask.corpus.qianfan_version(key)
+async def model_version_detail(request: CallRequest) -> Json:
+    key = _key(request, "modelVersionId")
+    found = request.corpus.qianfan_version(key)
     if found is None:
-        raise Refused(NOT_FOUND, "model version not found")
+        raise CloudError(NOT_FOUND, "model version not found")
     model, version = found
-    if model.early and isinstance(key, int):
-        version = next(early for early in model.early["modelVersionList"] if early["modelVersionId"] == key)
+    if model.legacy and isinstance(key, int):
+        version = next(legacy for legacy in model.legacy["modelVersionList"] if legacy["modelVersionId"] == key)
     return version | {"params": PARAMS.get(version.get("ioMode") or "", {"input": {}, "output": {}})}
 
 
-async def user_list(ask: Ask) -> Json:
-    """Newest first unless asked otherwise; the only list of Qianfan with search, order and a total together."""
-    descending = _text(ask, "order", "asc", "desc") != "asc"
-    return await _listed(ask, USER, _user_item, descending)
+async def user_list(request: CallRequest) -> Json:
+    """List user models, newest first by default. The only list of Qianfan with search, order and a total."""
+    descending = _text(request, "order", "asc", "desc") != "asc"
+    return await _listed(request, USER, _user_item, descending)
 
 
-async def preset_list(ask: Ask) -> Json:
-    return await _listed(ask, PRESET, _preset_item, True)
+async def preset_list(request: CallRequest) -> Json:
+    return await _listed(request, PRESET, _preset_item, True)
 
 
-async def _listed(ask: Ask, source: str, item: Callable[[QianfanModel], Json], descending: bool) -> Json:
-    number, size = _whole(ask, "pageNo", 1, 2**31), _whole(ask, "pageSize", DEFAULT_PAGE, LARGEST_PAGE)
-    order = _text(ask, "orderBy", "create_time", *ORDERS)
-    given, match = _filter(ask, source)
-    table, shelf = ask.corpus.qianfan_models, ask.corpus.qianfan_models.shelf(source)
-    found: Sequence[int] = await table.matching(source, given, match) if given else range(len(shelf))
+async def _listed(request: CallRequest, source: str, item: Callable[[QianfanModel], Json], descending: bool) -> Json:
+    number, size = _whole(request, "pageNo", 1, 2**31), _whole(request, "pageSize", DEFAULT_PAGE, LARGEST_PAGE)
+    order = _text(request, "orderBy", "create_time", *ORDERS)
+    filters_set, match = _filter(request, source)
+    table, partition = request.corpus.qianfan_models, request.corpus.qianfan_models.partition(source)
+    found: Sequence[int] = await table.matching(source, filters_set, match) if filters_set else range(len(partition))
     if order in ORDERS:
-        found = sorted(found, key=lambda place: ORDERS[order](shelf.at(place)))
-    places = cut(found[::-1] if descending else found, number, size)
-    return {"total": len(found), "items": [item(shelf.at(place)) for place in places]}
+        found = sorted(found, key=lambda position: ORDERS[order](partition.at(position)))
+    positions = page_slice(found[::-1] if descending else found, number, size)
+    return {"total": len(found), "items": [item(partition.at(position)) for position in positions]}
 
 
-def _filter(ask: Ask, source: str) -> tuple[tuple[object, ...], Callable[[QianfanModel], bool]]:
-    name = _text(ask, "nameFilter").casefold()
-    kinds = _list(ask, "modelType", int)
+def _filter(request: CallRequest, source: str) -> tuple[tuple[object, ...], Callable[[QianfanModel], bool]]:
+    name = _text(request, "nameFilter").casefold()
+    kinds = _list(request, "modelType", int)
     wanted = {
-        fact: set(_list(ask, parameter, str)) if source == PRESET else set()
-        for parameter, fact in (
+        property_name: set(_list(request, parameter, str)) if source == PRESET else set()
+        for parameter, property_name in (
             ("modelVersionVendor", "vendors"),
             ("ctxLength", "lengths"),
             ("languageSupport", "languages"),
             ("expansion", "expansions"),
         )
     }
-    given = (name, *kinds, *((fact, *sorted(values)) for fact, values in wanted.items() if values))
+    filters_set = (
+        name,
+        *kinds,
+        *((property_name, *sorted(values)) for property_name, values in wanted.items() if values),
+    )
 
     def matches(model: QianfanModel) -> bool:
-        facts = _preset_facts(model) if any(wanted.values()) else {}
+        properties = _preset_properties(model) if any(wanted.values()) else {}
         return (
             name in model.head["modelName"].casefold()
             and (not kinds or model.head["modelType"] in kinds)
-            and all(not values or values & facts[fact] for fact, values in wanted.items())
+            and all(not values or values & properties[property_name] for property_name, values in wanted.items())
         )
 
-    return (given if any(given) or kinds else ()), matches
+    return (filters_set if any(filters_set) or kinds else ()), matches
 
 
-def _preset_facts(model: QianfanModel) -> dict[str, set[str]]:
+def _preset_properties(model: QianfanModel) -> dict[str, set[str]]:
     return {
         "vendors": set(model.listed.get("modelProviders") or ()),
         "lengths": {context_length(version) for version in model.versions},
@@ -142,17 +146,17 @@ def _preset_facts(model: QianfanModel) -> dict[str, set[str]]:
 
 
 def context_length(version: Json) -> str:
-    """The window of ``7K+1K`` as ``8k``."""
+    """Return the context length, input and output together: ``7K+1K`` is ``8k``."""
     parts = str(version.get("ioLength") or "").upper().split("+")
     sizes = [int(part[:-1]) for part in parts if part.endswith("K") and part[:-1].isdigit()]
     return f"{sum(sizes)}k" if sizes else ""
 
 
 def _user_item(model: QianfanModel) -> Json:
-    detail = model.early or model.head
+    detail = model.legacy or model.head
     names = ("modelId", "modelIdStr", "modelName", "modelType", "tags", "createTime", "trainType")
     item = {name: detail[name] for name in names if name in detail}
-    latest = (model.early["modelVersionList"] if model.early else model.versions)[-1:]
+    latest = (model.legacy["modelVersionList"] if model.legacy else model.versions)[-1:]
     return (
         {"tags": None}
         | item
@@ -165,8 +169,8 @@ def _user_item(model: QianfanModel) -> Json:
 
 def _latest(version: Json) -> Json:
     names = {"modelVersionId": "versionId", "modelVersionIdStr": "versionIdStr"}
-    kept = ("modelVersionId", "modelVersionIdStr", "version", "state", "sourceType", "sourceExtra")
-    return {names.get(name, name): version[name] for name in kept if name in version}
+    included = ("modelVersionId", "modelVersionIdStr", "version", "state", "sourceType", "sourceExtra")
+    return {names.get(name, name): version[name] for name in included if name in version}
 
 
 def _preset_item(model: QianfanModel) -> Json:

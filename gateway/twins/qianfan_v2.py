@@ -1,15 +1,15 @@
-"""Baidu Qianfan's v2 read calls: the same models as v1 under other names, walked by markers."""
+"""Baidu Qianfan's v2 read calls: the models of v1 under other names, in pages by marker."""
 
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from gateway.twins.calls import Ask, Call
+from gateway.twins.calls import Call, CallRequest
 from gateway.twins.qianfan_models import PRESET, USER
 from gateway.twins.rows import Json, QianfanModel
-from gateway.twins.seeded_random import ABSENT, known
-from gateway.twins.wire_formats import V2_CODES, Refused
+from gateway.twins.seeded_random import ABSENT, present_fields
+from gateway.twins.wire_formats import V2_CODES, CloudError
 
 DEFAULT_KEYS, MOST_KEYS = 10, 100
 MODEL_TYPES = {
@@ -24,13 +24,13 @@ APPLICATIONS = {
 STATUSES = {"Failed": "Fail"}
 
 
-def _invalid(name: str) -> Refused:
-    return Refused("InappropriateJSON", f"{V2_CODES['InappropriateJSON'][1]} param[{name}] invalid.")
+def _invalid(name: str) -> CloudError:
+    return CloudError("InappropriateJSON", f"{V2_CODES['InappropriateJSON'][1]} param[{name}] invalid.")
 
 
-def _text(ask: Ask, name: str) -> str:
-    """A text parameter, empty when absent; numbers are not accepted for ids."""
-    value = ask.body.get(name)
+def _text(request: CallRequest, name: str) -> str:
+    """Return a text parameter, empty if absent. Numbers are refused, also for ids."""
+    value = request.body.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -38,116 +38,118 @@ def _text(ask: Ask, name: str) -> str:
     return value
 
 
-def _set(ask: Ask, source: str | None = None) -> QianfanModel:
-    key = _text(ask, "modelSetId")
+def _set(request: CallRequest, source: str | None = None) -> QianfanModel:
+    key = _text(request, "modelSetId")
     if not key:
         raise _invalid("modelSetId")
-    model = ask.corpus.qianfan_models.find(key)
-    if model is None or source not in (None, model.shelf):
-        raise Refused("NoSuchKey")
+    model = request.corpus.qianfan_models.find(key)
+    if model is None or source not in (None, model.partition):
+        raise CloudError("NoSuchKey")
     return model
 
 
-def _version(ask: Ask, source: str | None = None) -> tuple[QianfanModel, Json]:
-    key = _text(ask, "modelId")
+def _version(request: CallRequest, source: str | None = None) -> tuple[QianfanModel, Json]:
+    key = _text(request, "modelId")
     if not key:
         raise _invalid("modelId")
-    found = ask.corpus.qianfan_version(key)
-    if found is None or source not in (None, found[0].shelf):
-        raise Refused("NoSuchKey")
+    found = request.corpus.qianfan_version(key)
+    if found is None or source not in (None, found[0].partition):
+        raise CloudError("NoSuchKey")
     return found
 
 
-async def describe_custom_model_sets(ask: Ask) -> Json:
-    return _walk(ask, USER, "customModelSetList", lambda model: _counted(model, "labels", "createTime", "modifyTime"))
+async def describe_custom_model_sets(request: CallRequest) -> Json:
+    return _walk(
+        request, USER, "customModelSetList", lambda model: _counted(model, "labels", "createTime", "modifyTime")
+    )
 
 
-async def describe_system_model_sets(ask: Ask) -> Json:
-    return _walk(ask, PRESET, "systemModelSetList", lambda model: _counted(model, "description", "modifyTime"))
+async def describe_system_model_sets(request: CallRequest) -> Json:
+    return _walk(request, PRESET, "systemModelSetList", lambda model: _counted(model, "description", "modifyTime"))
 
 
-def _walk(ask: Ask, source: str, name: str, item: Callable[[QianfanModel], Json]) -> Json:
-    """Newest first, or oldest first with ``pageReverse``, from the marker on."""
-    table, shelf = ask.corpus.qianfan_models, ask.corpus.qianfan_models.shelf(source)
-    marker, reverse = _text(ask, "marker"), ask.body.get("pageReverse", False)
-    size = ask.body.get("maxKeys", DEFAULT_KEYS)
+def _walk(request: CallRequest, source: str, name: str, item: Callable[[QianfanModel], Json]) -> Json:
+    """Return a page from the marker on: newest first, or oldest first with ``pageReverse``."""
+    table, partition = request.corpus.qianfan_models, request.corpus.qianfan_models.partition(source)
+    marker, reverse = _text(request, "marker"), request.body.get("pageReverse", False)
+    size = request.body.get("maxKeys", DEFAULT_KEYS)
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise _invalid("maxKeys")
     if not isinstance(reverse, bool):
         raise _invalid("pageReverse")
     size = min(size, MOST_KEYS)
-    places = range(len(shelf)) if reverse else range(len(shelf))[::-1]
+    positions = range(len(partition)) if reverse else range(len(partition))[::-1]
     start = 0
     if marker:
         model = table.find(marker)
-        if model is None or model.shelf != source:
+        if model is None or model.partition != source:
             raise _invalid("marker")
-        start = places.index(shelf.position(model))
-    following = places[start + size : start + size + 1]
-    more: Json = {"nextMarker": shelf.at(following[0]).id} if following else {}
+        start = positions.index(partition.position(model))
+    following = positions[start + size : start + size + 1]
+    more: Json = {"nextMarker": partition.at(following[0]).id} if following else {}
     return {
-        name: [item(shelf.at(place)) for place in places[start : start + size]],
+        name: [item(partition.at(position)) for position in positions[start : start + size]],
         "pageInfo": {"marker": marker, "maxKeys": size, "isTruncated": bool(following), **more},
     }
 
 
-async def describe_model_set(ask: Ask) -> Json:
-    key, name = _text(ask, "modelSetId"), _text(ask, "modelSetName")
+async def describe_model_set(request: CallRequest) -> Json:
+    key, name = _text(request, "modelSetId"), _text(request, "modelSetName")
     if bool(key) == bool(name):
         raise _invalid("modelSetId")
     if key:
-        return _described(_set(ask), "source", "labels", "createTime", "modifyTime", "description")
-    table = ask.corpus.qianfan_models
+        return _described(_set(request), "source", "labels", "createTime", "modifyTime", "description")
+    table = request.corpus.qianfan_models
     for source in (USER, PRESET):
         found = await table.matching(source, ("named", name), lambda model: model.head["modelName"] == name)
         if found:
-            model = table.shelf(source).at(found[-1])
+            model = table.partition(source).at(found[-1])
             return _described(model, "source", "labels", "createTime", "modifyTime", "description")
-    raise Refused("NoSuchKey")
+    raise CloudError("NoSuchKey")
 
 
-async def describe_system_model_set(ask: Ask) -> Json:
-    return _described(_set(ask, PRESET), "createTime", "modifyTime", "description")
+async def describe_system_model_set(request: CallRequest) -> Json:
+    return _described(_set(request, PRESET), "createTime", "modifyTime", "description")
 
 
-async def describe_model(ask: Ask) -> Json:
-    model, version = _version(ask)
+async def describe_model(request: CallRequest) -> Json:
+    model, version = _version(request)
     return _model(model, version)
 
 
-async def describe_system_model(ask: Ask) -> Json:
-    model, version = _version(ask, PRESET)
+async def describe_system_model(request: CallRequest) -> Json:
+    model, version = _version(request, PRESET)
     return _model(model, version)
 
 
-async def describe_fine_tuning_support_models(ask: Ask) -> list[Json]:
-    return ask.corpus.catalogue
+async def describe_fine_tuning_support_models(request: CallRequest) -> list[Json]:
+    return request.corpus.catalogue
 
 
-async def describe_fine_tuning_task(ask: Ask) -> Json:
-    task_id = _text(ask, "taskId")
+async def describe_fine_tuning_task(request: CallRequest) -> Json:
+    task_id = _text(request, "taskId")
     if not task_id:
         raise _invalid("taskId")
-    task = ask.corpus.task(task_id)
+    task = request.corpus.task(task_id)
     if task is None:
-        raise Refused("NoSuchKey")
+        raise CloudError("NoSuchKey")
     return task
 
 
 def _described(model: QianfanModel, *names: str) -> Json:
-    preset = model.shelf == PRESET
-    facts: Json = {
+    preset = model.partition == PRESET
+    properties: Json = {
         "source": "System" if preset else "UserCreate",
         "labels": model.head.get("tags") or [],
         "createTime": model.head["createTime"],
         "modifyTime": model.head["modifyTime"],
         "description": (model.head.get("description") or "") if preset else ABSENT,
     }
-    return known(
+    return present_fields(
         modelSetId=model.id,
         modelSetName=model.head["modelName"],
         modelType=_type(model),
-        **{name: facts[name] for name in names},
+        **{name: properties[name] for name in names},
         modelIds=[version["modelVersionIdStr"] for version in model.versions],
         modelNames=[version["version"] for version in model.versions],
     )
@@ -158,16 +160,16 @@ def _counted(model: QianfanModel, *names: str) -> Json:
 
 
 def _type(model: QianfanModel) -> str:
-    names = MODEL_TYPES[model.shelf]
+    names = MODEL_TYPES[model.partition]
     kind = model.head["modelType"]
     return names[kind] if kind < len(names) else ""
 
 
 def _model(model: QianfanModel, version: Json) -> Json:
-    preset = model.shelf == PRESET
+    preset = model.partition == PRESET
     options = version.get("supportOptions") or ()
     application = APPLICATIONS.get(_type(model)) or version.get("ioMode") or "chat"
-    return known(
+    return present_fields(
         modelSetId=model.id,
         modelId=version["modelVersionIdStr"],
         status=STATUSES.get(version["state"], version["state"]),

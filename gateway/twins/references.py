@@ -1,4 +1,4 @@
-"""The vendors' own example objects as rows of the corpus, word for word."""
+"""Rows from the examples in the vendors' documentation, unchanged."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from gateway.twins.rows import Algorithm, Json, PaiModel, QianfanModel
 
 
 def document(name: str) -> Any:
-    """One file of ``reference/``: an answer body of a cloud as its pages show it."""
+    """Return a file of ``reference/``: a response body from the vendor's documentation."""
     return json.loads(files("gateway.twins").joinpath("reference", f"{name}.json").read_bytes())
 
 
@@ -26,7 +26,7 @@ def pai_models() -> Iterator[PaiModel]:
 
 
 def algorithms() -> Iterator[Algorithm]:
-    """``llm_training`` v0.0.1 has the reference page's number-typed spec, v0.1.0 the text-typed one."""
+    """``llm_training`` has numbers in the spec of v0.0.1, like the documentation, and text in that of v0.1.0."""
     first = document("pai_GetAlgorithmVersion_seed_example")
     second = document("pai_ListAlgorithmVersions")["AlgorithmVersions"][1]
     spec = document("pai_GetAlgorithmVersion_typed")["AlgorithmSpec"]
@@ -45,9 +45,9 @@ def algorithms() -> Iterator[Algorithm]:
 
 
 def qianfan_models() -> Iterator[QianfanModel]:
-    """Model 5862 is answered without text ids, as in 2023, where it is asked for by its number."""
-    later = document("qianfan_v1_modelDetail")["result"]
-    yield QianfanModel.read(document("qianfan_v1_modelDetail_seed_example")["result"], later)
+    """Model 5862 has no text ids if it is requested by number, as in the 2023 documentation."""
+    current = document("qianfan_v1_modelDetail")["result"]
+    yield QianfanModel.read(document("qianfan_v1_modelDetail_seed_example")["result"], current)
     yield QianfanModel.read(document("qianfan_v1_modelDetail_preset")["result"])
     for item in document("qianfan_v1_preset_list")["result"]["items"]:
         yield QianfanModel.read(_preset_detail(item))
@@ -56,7 +56,7 @@ def qianfan_models() -> Iterator[QianfanModel]:
 
 
 def version_params() -> Any:
-    """``params`` of a chat model in modelVersionDetail."""
+    """Return ``params`` of a chat model in modelVersionDetail."""
     return document("qianfan_v1_modelVersionDetail")["result"]["params"]
 
 
@@ -117,7 +117,7 @@ def fine_tuning_models() -> list[Json]:
 
 
 def fine_tuning_tasks() -> dict[str, Json]:
-    """The vendor's example task, and the one that made version 7203."""
+    """Return the documented example task, and the task that produced version 7203."""
     task = document("qianfan_v2_DescribeFineTuningTask")["result"]
     extra = document("qianfan_v1_modelDetail")["result"]["modelVersionList"][0]["sourceExtra"]["trainSourceExtra"]
     bloom = task | {

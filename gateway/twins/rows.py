@@ -1,4 +1,4 @@
-"""What a row of the corpus is: the clouds' own objects, with versions made only when read."""
+"""Rows of the corpus: objects in the clouds' formats, whose versions are generated when they are read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ FIRST_DAY = datetime(2023, 2, 1, 1, 30, tzinfo=UTC)
 LONGEST_STEP = 5 * 86_400
 LAST_AFTER = 900 * 86_400
 
-LISTED_PRESET_FACTS = ("isStarModel", "isNewest", "modelAdvantage", "apiDocLink", "modelProviders")
+LIST_ONLY_FIELDS = ("isStarModel", "isNewest", "modelAdvantage", "apiDocLink", "modelProviders")
 
 
-class Made(Sequence[Json]):
-    """A list whose items are made when they are read."""
+class LazySequence(Sequence[Json]):
+    """A sequence whose items are generated when they are read."""
 
     def __init__(self, count: int, make: Callable[[int], Json]) -> None:
         self._count, self._make = count, make
@@ -38,22 +38,22 @@ class Made(Sequence[Json]):
 
 
 def step(count: int) -> int:
-    """Seconds between two generated rows: days in a small corpus, so that it spans years, less in a large one."""
+    """Return the seconds between two generated rows, such that every corpus spans up to 900 days."""
     return max(2, min(LONGEST_STEP, LAST_AFTER // max(count, 1)))
 
 
-def instant(text: object) -> datetime:
-    """A time as the clouds write it; what is not a time counts as the first day."""
+def parse_time(text: object) -> datetime:
+    """Parse a time in the clouds' formats. Invalid times become the first day."""
     try:
-        moment = datetime.fromisoformat(str(text))
+        time = datetime.fromisoformat(str(text))
     except ValueError:
         return FIRST_DAY
-    return moment if moment.tzinfo else moment.replace(tzinfo=CHINA)
+    return time if time.tzinfo else time.replace(tzinfo=CHINA)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaiModel:
-    """``head`` is GetModel's answer without LatestVersion, ``listed`` what list items say differently."""
+    """A PAI model. ``head`` is GetModel's response without LatestVersion; ``listed`` overrides its fields in lists."""
 
     head: Json
     versions: Sequence[Json] = ()
@@ -65,12 +65,12 @@ class PaiModel:
         return (self.head["ModelId"],)
 
     @property
-    def shelf(self) -> str:
+    def partition(self) -> str:
         return self.head.get("Provider") or ""
 
     @property
     def created(self) -> datetime:
-        return instant(self.head.get("GmtCreateTime"))
+        return parse_time(self.head.get("GmtCreateTime"))
 
     @property
     def detail(self) -> Json:
@@ -82,7 +82,7 @@ class PaiModel:
 
     @staticmethod
     def read(document: Json) -> "PaiModel":
-        """A Model of the cloud's own form; its versions, oldest first, under ``Versions``."""
+        """Build a row from a JSON object in the cloud's format, with versions, oldest first, under ``Versions``."""
         head = dict(document)
         versions = head.pop("Versions", ())
         collections = tuple(head.pop("Collections", ()))
@@ -93,7 +93,7 @@ class PaiModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Algorithm:
-    """``head`` is GetAlgorithm's answer, ``versions`` are those of GetAlgorithmVersion, oldest first."""
+    """A PAI algorithm. ``head`` is GetAlgorithm's response; ``versions`` are GetAlgorithmVersion's, oldest first."""
 
     head: Json
     versions: Sequence[Json] = ()
@@ -103,12 +103,12 @@ class Algorithm:
         return (self.head["AlgorithmId"],)
 
     @property
-    def shelf(self) -> str:
+    def partition(self) -> str:
         return self.head.get("AlgorithmProvider") or ""
 
     @property
     def created(self) -> datetime:
-        return instant(self.head.get("GmtCreateTime"))
+        return parse_time(self.head.get("GmtCreateTime"))
 
     @staticmethod
     def read(document: Json) -> "Algorithm":
@@ -118,37 +118,43 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QianfanModel:
-    """``head`` is modelDetail's result without the versions; ``early`` replaces it where only the number is known."""
+    """A Qianfan model. ``head`` is modelDetail's result without versions.
+
+    ``legacy`` is the result for a request by number, if it differs: the format of 2023 without text ids.
+    """
 
     id: str
     head: Json
     versions: Sequence[Json] = ()
     listed: Json = field(default_factory=dict)
-    early: Json | None = None
+    legacy: Json | None = None
 
     @property
     def keys(self) -> tuple[str, int]:
         return (self.id, self.head["modelId"])
 
     @property
-    def shelf(self) -> str:
+    def partition(self) -> str:
         return str(self.head["source"])
 
     @property
     def created(self) -> datetime:
-        return instant(self.head.get("createTime"))
+        return parse_time(self.head.get("createTime"))
 
     @property
     def detail(self) -> Json:
         return self.head | {"modelVersionList": list(self.versions)}
 
     @staticmethod
-    def read(document: Json, later: Json | None = None) -> "QianfanModel":
-        """A modelDetail result. One without text ids is answered as it is; v2 knows it by those of ``later``."""
-        named = later or _with_text_ids(document)
+    def read(document: Json, current: Json | None = None) -> "QianfanModel":
+        """Build a row from a modelDetail result.
+
+        A result without text ids is returned unchanged for requests by number; v2 uses the text ids of ``current``.
+        """
+        named = current or _with_text_ids(document)
         head = dict(named)
         versions = head.pop("modelVersionList", ())
-        listed = {name: head.pop(name) for name in LISTED_PRESET_FACTS if name in head}
+        listed = {name: head.pop(name) for name in LIST_ONLY_FIELDS if name in head}
         return QianfanModel(head["modelIdStr"], head, versions, listed, None if "modelIdStr" in document else document)
 
 

@@ -1,4 +1,4 @@
-"""Deterministic choices and reversible ids, the same on every machine and Python version."""
+"""Seeded random choices and reversible ids, equal on every machine and Python version."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -7,20 +7,20 @@ T = TypeVar("T")
 
 _MASK = (1 << 64) - 1
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-ABSENT = object()  # a field the cloud leaves out of its answer
+ABSENT = object()  # a field that is left out
 
 
-class Dice:
-    """A stream of choices fixed by its seeds (splitmix64)."""
+class SeededRandom:
+    """A random generator that only depends on its seeds (splitmix64)."""
 
     __slots__ = ("_state",)
 
     def __init__(self, *seeds: int) -> None:
         self._state = 0
         for seed in seeds:
-            self._state = self.number() ^ (seed & _MASK)
+            self._state = self.bits() ^ (seed & _MASK)
 
-    def number(self) -> int:
+    def bits(self) -> int:
         self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
         mixed = self._state
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -28,17 +28,17 @@ class Dice:
         return mixed ^ (mixed >> 31)
 
     def below(self, limit: int) -> int:
-        return self.number() % limit
+        return self.bits() % limit
 
     def pick(self, options: Sequence[T]) -> T:
-        return options[self.number() % len(options)]
+        return options[self.bits() % len(options)]
 
     def one_in(self, sides: int) -> bool:
-        return self.number() % sides == 0
+        return self.bits() % sides == 0
 
 
-class Ids:
-    """Text ids that look random and still tell the number they were made from, so no index is kept."""
+class ReversibleIds:
+    """Text ids that look random but can be converted back to the number they encode, so no index is needed."""
 
     def __init__(self, prefix: str, width: int) -> None:
         self._prefix, self._width = prefix, width
@@ -57,7 +57,7 @@ class Ids:
         return self._prefix + "".join(digits)
 
     def number(self, text: str) -> int | None:
-        """The number behind an id, or None for text that is not one of these ids."""
+        """Return the number that an id encodes, or None for text that is not such an id."""
         digits = text[len(self._prefix) :]
         if not text.startswith(self._prefix) or len(digits) != self._width or digits.strip(_DIGITS):
             return None
@@ -65,6 +65,6 @@ class Ids:
         return rest * self._inverse % self._size - 1
 
 
-def known(**fields: object) -> dict[str, object]:
-    """The fields that are present."""
+def present_fields(**fields: object) -> dict[str, object]:
+    """Return the fields that are not `ABSENT`."""
     return {name: value for name, value in fields.items() if value is not ABSENT}

@@ -1,4 +1,4 @@
-"""The twins' one port: route, count, check the signature, answer, and go wrong when told to."""
+"""The server of the twins: routing, counters, signature check, answers and fault injection on one port."""
 
 import asyncio
 from collections import Counter
@@ -12,19 +12,19 @@ import orjson
 from aiohttp import web
 
 from gateway.twins import faults, pai, qianfan, qianfan_v2
-from gateway.twins.calls import Ask, Call
+from gateway.twins.calls import Call, CallRequest
 from gateway.twins.corpus import Corpus
 from gateway.twins.faults import Fault, Faults
 from gateway.twins.rows import UTC
-from gateway.twins.signature_check import PaiGatekeeper, QianfanGatekeeper, Received
-from gateway.twins.wire_formats import Answer, Dialect, Refused, answered, is_pai, refused
+from gateway.twins.signature_check import PaiSignatureCheck, QianfanSignatureCheck, ReceivedRequest
+from gateway.twins.wire_formats import Answer, CloudError, WireFormat, error_answer, is_pai, success_answer
 
 CALLS: tuple[Call, ...] = tuple(sorted(pai.CALLS + qianfan.CALLS + qianfan_v2.CALLS, key=lambda call: call.name))
-PAI_ROUTES = [(call.pattern, call) for call in CALLS if is_pai(call.dialect)]
-QIANFAN_ROUTES = {(call.path, call.action): call for call in CALLS if not is_pai(call.dialect)}
+PAI_ROUTES = [(call.pattern, call) for call in CALLS if is_pai(call.wire_format)]
+QIANFAN_ROUTES = {(call.path, call.action): call for call in CALLS if not is_pai(call.wire_format)}
 CLOSING_SECONDS = 0.05
-MALFORMED: dict[Dialect, str] = {"v1": "336002", "v2": "MalformedJSON"}
-UNFIT: dict[Dialect, str] = {"v1": "336003", "v2": "InappropriateJSON"}
+NOT_JSON: dict[WireFormat, str] = {"v1": "336002", "v2": "MalformedJSON"}
+NOT_AN_OBJECT: dict[WireFormat, str] = {"v1": "336003", "v2": "InappropriateJSON"}
 
 
 def _clock() -> datetime:
@@ -33,7 +33,11 @@ def _clock() -> datetime:
 
 @dataclass
 class Twins:
-    """Two clouds behind one address: what they hold, what they were asked, how they fail, what time it is there."""
+    """Both clouds at one URL.
+
+    ``corpus`` is their data, ``calls`` counts requests by name of the call, ``faults`` are the injected faults, and
+    ``now`` is their clock.
+    """
 
     corpus: Corpus
     url: str = ""
@@ -41,11 +45,11 @@ class Twins:
     calls: Counter[str] = field(default_factory=Counter)
     now: Callable[[], datetime] = _clock
     faults: Faults = field(default_factory=lambda: Faults([call.name for call in CALLS]))
-    _pai: PaiGatekeeper = field(default_factory=PaiGatekeeper)
-    _qianfan: QianfanGatekeeper = field(default_factory=QianfanGatekeeper)
+    _pai: PaiSignatureCheck = field(default_factory=PaiSignatureCheck)
+    _qianfan: QianfanSignatureCheck = field(default_factory=QianfanSignatureCheck)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        received = Received(
+        received = ReceivedRequest(
             request.method,
             request.raw_path,
             {name.lower(): request.headers[name] for name in request.headers},
@@ -69,33 +73,35 @@ class Twins:
             await replaced.wait()
             return faults.abort(request)
         if checked or fault.drop:
-            answer = faults.changed(answer, fault if checked else Fault(), call.dialect, host)
+            answer = faults.apply_fault(answer, fault if checked else Fault(), call.wire_format, host)
         return await faults.send(request, answer, fault)
 
-    async def _answer(self, call: Call, names: dict[str, str], received: Received, host: str) -> tuple[Answer, bool]:
-        """The true answer, and whether the signature was good."""
-        xml = is_pai(call.dialect) and "application/json" not in received.headers.get("accept", "")
+    async def _answer(
+        self, call: Call, names: dict[str, str], received: ReceivedRequest, host: str
+    ) -> tuple[Answer, bool]:
+        """Return the answer without faults, and whether the signature was valid."""
+        xml = is_pai(call.wire_format) and "application/json" not in received.headers.get("accept", "")
         checked = False
         try:
             self._check(call, received)
             checked = True
-            ask = Ask(self.corpus, names, dict(received.query), _body(call, received))
-            return answered(call.dialect, await call.handler(ask), call.silent), checked
-        except Refused as refusal:
-            return refused(call.dialect, refusal, host, xml), checked
+            request = CallRequest(self.corpus, names, dict(received.query), _body(call, received))
+            return success_answer(call.wire_format, await call.handler(request), call.omits_request_id), checked
+        except CloudError as error:
+            return error_answer(call.wire_format, error, host, xml), checked
 
-    def _check(self, call: Call, received: Received) -> None:
-        if not is_pai(call.dialect):
+    def _check(self, call: Call, received: ReceivedRequest) -> None:
+        if not is_pai(call.wire_format):
             self._qianfan.check(received, self.now())
         else:
             action, version = (received.headers.get(f"x-acs-{name}", "") for name in ("action", "version"))
             if (action or call.name, version or call.version) != (call.name, call.version):
-                raise Refused("InvalidApi.NotFound")
+                raise CloudError("InvalidApi.NotFound")
             self._pai.check(received, self.now())
         if received.method != call.method:
-            raise Refused({"v1": "3", "v2": "InvalidHTTPRequest"}.get(call.dialect, "UnsupportedHTTPMethod"))
+            raise CloudError({"v1": "3", "v2": "InvalidHTTPRequest"}.get(call.wire_format, "UnsupportedHTTPMethod"))
 
-    def _control(self, received: Received, path: str) -> Answer:
+    def _control(self, received: ReceivedRequest, path: str) -> Answer:
         match received.method, path:
             case "GET", "/_twin/calls":
                 return Answer(200, orjson.dumps({"calls": dict(self.calls)}))
@@ -108,10 +114,10 @@ class Twins:
                 except ValueError as problem:
                     return Answer(400, str(problem).encode(), content_type="text/plain;charset=utf-8")
                 return Answer(204, b"")
-        return Answer(404, b"There is no such switch.", content_type="text/plain;charset=utf-8")
+        return Answer(404, b"Unknown control path.", content_type="text/plain;charset=utf-8")
 
 
-def _route(received: Received) -> tuple[Call | None, dict[str, str]]:
+def _route(received: ReceivedRequest) -> tuple[Call | None, dict[str, str]]:
     path = received.target.partition("?")[0]
     if path.startswith("/api/"):
         for pattern, call in PAI_ROUTES:
@@ -124,21 +130,21 @@ def _route(received: Received) -> tuple[Call | None, dict[str, str]]:
 
 def _unrouted(path: str, host: str) -> Answer:
     if path.startswith("/wenxinworkshop/"):
-        return refused("v1", Refused("3"))
+        return error_answer("v1", CloudError("3"))
     if path.startswith("/v2/"):
-        return refused("v2", Refused("InvalidURI"))
-    return refused("AIWorkSpace", Refused("InvalidApi.NotFound"), host)
+        return error_answer("v2", CloudError("InvalidURI"))
+    return error_answer("AIWorkSpace", CloudError("InvalidApi.NotFound"), host)
 
 
-def _body(call: Call, received: Received) -> dict[str, object]:
-    if is_pai(call.dialect):
+def _body(call: Call, received: ReceivedRequest) -> dict[str, object]:
+    if is_pai(call.wire_format):
         return {}
     try:
         body = orjson.loads(received.body)
     except ValueError:
-        raise Refused(MALFORMED[call.dialect]) from None
+        raise CloudError(NOT_JSON[call.wire_format]) from None
     if not isinstance(body, dict):
-        raise Refused(UNFIT[call.dialect])
+        raise CloudError(NOT_AN_OBJECT[call.wire_format])
     return body
 
 
@@ -146,7 +152,10 @@ def _body(call: Call, received: Received) -> dict[str, object]:
 async def serving(
     host: str = "127.0.0.1", port: int = 0, models: int = 200, corpus: Corpus | None = None
 ) -> AsyncIterator[Twins]:
-    """Serve both clouds on one port; on leaving, every socket is closed at once."""
+    """Serve both clouds on one port. At the end of the context, all sockets are closed at once.
+
+    ``corpus`` replaces the default one of ``models`` models.
+    """
     twins = Twins(corpus or Corpus(models))
     runner = web.ServerRunner(
         web.Server(twins.handle, access_log=None, handler_cancellation=True), shutdown_timeout=CLOSING_SECONDS

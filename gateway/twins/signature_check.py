@@ -1,4 +1,4 @@
-"""Signature checks as the clouds make them, from the raw request target and the headers named as signed."""
+"""Signature checks of both clouds, based on the raw request target and the signed headers."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix, encode
 from gateway.twins.rows import UTC
-from gateway.twins.wire_formats import Refused
+from gateway.twins.wire_formats import CloudError
 
 PAI_KEY_ID = "test-access-key-id"
 PAI_SECRET = "test-access-key-secret"  # noqa: S105 - made up, for the loopback servers only
@@ -22,7 +22,7 @@ QIANFAN_SECRET_KEY = "test-bce-secret-key"  # noqa: S105
 QIANFAN_STS_TOKEN = "test-bce-security-token"  # noqa: S105
 
 WINDOW = timedelta(minutes=15)
-NONCES_KEPT = 200_000
+MAX_NONCES = 200_000
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 ACS3 = re.compile(r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([0-9a-f]{64})")
 BCE = re.compile(r"bce-auth-v1/([^/]+)/([^/]+)/([1-9]\d{0,9})/([^/]*)/([0-9a-f]{64})")
@@ -39,8 +39,8 @@ DEFAULT_BCE_HEADERS = ("host", "content-length", "content-type", "content-md5")
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A request as it came over the wire; header names in lower case."""
+class ReceivedRequest:
+    """A raw HTTP request, with header names in lower case."""
 
     method: str
     target: str
@@ -49,7 +49,7 @@ class Received:
 
     @property
     def path(self) -> str:
-        """Decoded and encoded again, segment by segment: clients escape more or less than the canonical form."""
+        """The canonical path. Each segment is decoded and encoded again, since clients escape differently."""
         return "/".join(encode(unquote(segment)) for segment in self.target.partition("?")[0].split("/"))
 
     @property
@@ -57,82 +57,82 @@ class Received:
         return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
 
-class PaiGatekeeper:
-    """ACS3-HMAC-SHA256: clock window, key, STS token, signed headers, body hash, signature, replay."""
+class PaiSignatureCheck:
+    """ACS3-HMAC-SHA256: checks the clock, key, STS token, signed headers, body hash, signature and nonce."""
 
     def __init__(self) -> None:
         self._nonces: dict[str, datetime] = {}
 
-    def check(self, request: Received, now: datetime) -> None:
+    def check(self, request: ReceivedRequest, now: datetime) -> None:
         headers = request.headers
         for name, called in REQUIRED:
             if not headers.get(name):
-                raise Refused(f"Missing{called}", f"{called} is mandatory for this action.", 400)
+                raise CloudError(f"Missing{called}", f"{called} is mandatory for this action.", 400)
         if not headers["authorization"].startswith("ACS3-HMAC-SHA256 "):
-            raise Refused("InvalidSignatureMethod")
+            raise CloudError("InvalidSignatureMethod")
         parts = ACS3.fullmatch(headers["authorization"])
         if parts is None:
-            raise Refused("IncompleteSignature")
+            raise CloudError("IncompleteSignature")
         key, names, signature = parts.groups()
-        moment = _moment(headers["x-acs-date"])
-        if moment is None:
-            raise Refused("InvalidTimeStamp.Format")
-        if abs(now - moment) > WINDOW:
-            raise Refused("InvalidTimeStamp.Expired")
+        time = _parse_time(headers["x-acs-date"])
+        if time is None:
+            raise CloudError("InvalidTimeStamp.Format")
+        if abs(now - time) > WINDOW:
+            raise CloudError("InvalidTimeStamp.Expired")
         _check_key(key, headers.get("x-acs-security-token"))
         self._check_signature(request, names.split(";"), signature)
-        self._check_nonce(headers["x-acs-signature-nonce"], now, moment)
+        self._check_nonce(headers["x-acs-signature-nonce"], now, time)
 
-    def _check_signature(self, request: Received, names: list[str], signature: str) -> None:
+    def _check_signature(self, request: ReceivedRequest, names: list[str], signature: str) -> None:
         headers = request.headers
         for name in names:
             if name not in headers:
-                raise Refused(f"Missing{name}", f"{name} is mandatory for this action.", 400)
+                raise CloudError(f"Missing{name}", f"{name} is mandatory for this action.", 400)
         unsigned = {name for name in headers if name == "host" or name.startswith("x-acs-")} - set(names)
         if unsigned:
-            raise Refused("SignatureDoesNotMatch", f"Headers that must be signed: {', '.join(sorted(unsigned))}.")
+            raise CloudError("SignatureDoesNotMatch", f"Headers that must be signed: {', '.join(sorted(unsigned))}.")
         digest = hashlib.sha256(request.body).hexdigest()
         if headers["x-acs-content-sha256"] != digest:
-            raise Refused("SignatureDoesNotMatch", "x-acs-content-sha256 is not the hash of the body.")
+            raise CloudError("SignatureDoesNotMatch", "x-acs-content-sha256 is not the hash of the body.")
         signed = {name: headers[name] for name in names}
         _, expected = acs3(PAI_SECRET, request.method, request.path, request.query, signed, digest)
         if not hmac.compare_digest(expected, signature):
-            raise Refused("SignatureDoesNotMatch")
+            raise CloudError("SignatureDoesNotMatch")
 
-    def _check_nonce(self, nonce: str, now: datetime, moment: datetime) -> None:
-        while self._nonces and (len(self._nonces) >= NONCES_KEPT or self._nonces[next(iter(self._nonces))] < now):
+    def _check_nonce(self, nonce: str, now: datetime, time: datetime) -> None:
+        while self._nonces and (len(self._nonces) >= MAX_NONCES or self._nonces[next(iter(self._nonces))] < now):
             del self._nonces[next(iter(self._nonces))]
         if nonce in self._nonces and self._nonces[nonce] >= now:
-            raise Refused("SignatureNonceUsed")
-        self._nonces[nonce] = moment + WINDOW
+            raise CloudError("SignatureNonceUsed")
+        self._nonces[nonce] = time + WINDOW
 
 
-class QianfanGatekeeper:
-    """bce-auth-v1: shape, key, clock, host among the signed headers, signature; the names may come in any order."""
+class QianfanSignatureCheck:
+    """bce-auth-v1: checks the format, key, clock, signed headers and signature. Header names may have any order."""
 
-    def check(self, request: Received, now: datetime) -> None:
+    def check(self, request: ReceivedRequest, now: datetime) -> None:
         authorization = request.headers.get("authorization")
         if not authorization:
-            raise Refused("AccessDenied")
+            raise CloudError("AccessDenied")
         parts = BCE.fullmatch(authorization)
-        moment = _moment(parts[2]) if parts else None
-        if parts is None or moment is None:
-            raise Refused("InvalidHTTPAuthHeader")
+        time = _parse_time(parts[2]) if parts else None
+        if parts is None or time is None:
+            raise CloudError("InvalidHTTPAuthHeader")
         key, stamp, seconds, names, signature = parts.groups()
         if key != QIANFAN_ACCESS_KEY:
-            raise Refused("InvalidAccessKeyId")
-        if now > moment + timedelta(seconds=int(seconds)) or moment > now + WINDOW:
-            raise Refused("RequestExpired", f"Request has expired. Timestamp date is {stamp}.")
+            raise CloudError("InvalidAccessKeyId")
+        if now > time + timedelta(seconds=int(seconds)) or time > now + WINDOW:
+            raise CloudError("RequestExpired", f"Request has expired. Timestamp date is {stamp}.")
         signed = self._signed(request.headers, names)
         token = request.headers.get("x-bce-security-token")
         if "host" not in signed or (token is not None and "x-bce-security-token" not in signed):
-            raise Refused("InvalidHTTPAuthHeader")
+            raise CloudError("InvalidHTTPAuthHeader")
         if token not in (None, QIANFAN_STS_TOKEN):
-            raise Refused("InvalidAccessKeyId")  # an assumption: the tables name no code for a wrong token
+            raise CloudError("InvalidAccessKeyId")  # assumed: the documentation has no code for a wrong token
         prefix = bce_prefix(key, stamp, int(seconds))
         _, expected = bce_auth_v1(QIANFAN_SECRET_KEY, prefix, request.method, request.path, request.query, signed)
         if not hmac.compare_digest(expected, signature):
-            raise Refused("SignatureDoesNotMatch")
+            raise CloudError("SignatureDoesNotMatch")
 
     @staticmethod
     def _signed(headers: Mapping[str, str], names: str) -> dict[str, str]:
@@ -145,16 +145,16 @@ class QianfanGatekeeper:
 
 def _check_key(key: str, token: str | None) -> None:
     if key == PAI_INACTIVE_KEY_ID:
-        raise Refused("InvalidAccessKeyId.Inactive")
+        raise CloudError("InvalidAccessKeyId.Inactive")
     if key != PAI_KEY_ID:
-        raise Refused("InvalidAccessKeyId.NotFound")
+        raise CloudError("InvalidAccessKeyId.NotFound")
     if token == PAI_EXPIRED_STS_TOKEN:
-        raise Refused("InvalidSecurityToken.Expired")
+        raise CloudError("InvalidSecurityToken.Expired")
     if token not in (None, PAI_STS_TOKEN):
-        raise Refused("InvalidSecurityToken.Malformed")
+        raise CloudError("InvalidSecurityToken.Malformed")
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     if not TIME.fullmatch(text):
         return None
     try:

@@ -1,4 +1,4 @@
-"""How each cloud words an answer and a refusal: envelopes, headers, and tables of codes."""
+"""Response formats of each cloud API for successes and errors, and the tables of error codes."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import orjson
 
 from gateway.twins.rows import Json
 
-Dialect = Literal["AIWorkSpace", "PaiStudio", "v1", "v2"]
+WireFormat = Literal["AIWorkSpace", "PaiStudio", "v1", "v2"]
 JSON_TYPE = "application/json;charset=utf-8"
 
 PAI_CODES: Mapping[str, tuple[int, str]] = {
@@ -92,8 +92,8 @@ CODES_BY_STATUS = {
 }
 
 
-class Refused(Exception):
-    """A cloud's refusal by its own code."""
+class CloudError(Exception):
+    """An error with the cloud's own code."""
 
     def __init__(self, code: str, message: str | None = None, status: int | None = None) -> None:
         super().__init__(code, message)
@@ -108,61 +108,61 @@ class Answer:
     content_type: str = JSON_TYPE
 
 
-def is_pai(dialect: Dialect) -> bool:
-    return dialect in ("AIWorkSpace", "PaiStudio")
+def is_pai(wire_format: WireFormat) -> bool:
+    return wire_format in ("AIWorkSpace", "PaiStudio")
 
 
-def answered(dialect: Dialect, result: object, silent: bool = False) -> Answer:
-    """A success; ``silent`` keeps PAI's request id out of the body."""
-    if is_pai(dialect):
+def success_answer(wire_format: WireFormat, result: object, omits_request_id: bool = False) -> Answer:
+    """Return a successful answer. ``omits_request_id`` leaves PAI's request id out of the body."""
+    if is_pai(wire_format):
         request_id = str(uuid.uuid4()).upper()
-        body = result if silent else {"RequestId": request_id, **_mapping(result)}
+        body = result if omits_request_id else {"RequestId": request_id, **_mapping(result)}
         return Answer(200, orjson.dumps(body), {"x-acs-request-id": request_id})
     request_id = str(uuid.uuid4())
-    name, value = ("log_id", _log_id(request_id)) if dialect == "v1" else ("requestId", request_id)
+    name, value = ("log_id", _log_id(request_id)) if wire_format == "v1" else ("requestId", request_id)
     return Answer(200, orjson.dumps({name: value, "result": result}), {"x-bce-request-id": request_id})
 
 
-def refused(dialect: Dialect, refusal: Refused, host: str = "", xml: bool = False) -> Answer:
-    if is_pai(dialect):
-        return _pai(dialect, refusal, host, xml)
+def error_answer(wire_format: WireFormat, error: CloudError, host: str = "", xml: bool = False) -> Answer:
+    if is_pai(wire_format):
+        return _pai(wire_format, error, host, xml)
     request_id = str(uuid.uuid4())
     headers = {"x-bce-request-id": request_id}
-    if dialect == "v1" and refusal.code.isdigit():
-        message = refusal.message or V1_CODES.get(refusal.code, "Unknown error")
-        body: Json = {"log_id": _log_id(request_id), "error_code": int(refusal.code), "error_msg": message}
-        return Answer(refusal.status or 200, orjson.dumps(body), headers)
-    status, text = V2_CODES.get(refusal.code, (400, "The request was refused."))
-    text = refusal.message or text
-    if refusal.code in AUTHENTICATION_CODES:
-        headers |= {"X-Bce-Error-Code": refusal.code, "X-Bce-Error-Message": text}
-    body = {"requestId": request_id, "code": refusal.code, "message": text}
-    return Answer(refusal.status or status, orjson.dumps(body), headers)
+    if wire_format == "v1" and error.code.isdigit():
+        message = error.message or V1_CODES.get(error.code, "Unknown error")
+        body: Json = {"log_id": _log_id(request_id), "error_code": int(error.code), "error_msg": message}
+        return Answer(error.status or 200, orjson.dumps(body), headers)
+    status, text = V2_CODES.get(error.code, (400, "The request was refused."))
+    text = error.message or text
+    if error.code in AUTHENTICATION_CODES:
+        headers |= {"X-Bce-Error-Code": error.code, "X-Bce-Error-Message": text}
+    body = {"requestId": request_id, "code": error.code, "message": text}
+    return Answer(error.status or status, orjson.dumps(body), headers)
 
 
-def by_status(dialect: Dialect, status: int, message: str | None) -> Refused:
-    """The refusal a status alone stands for."""
-    codes = CODES_BY_STATUS["pai" if is_pai(dialect) else "qianfan"]
-    return Refused(codes.get(status, "InternalError"), message, status)
+def error_for_status(wire_format: WireFormat, status: int, message: str | None) -> CloudError:
+    """Return the error that an HTTP status alone stands for."""
+    codes = CODES_BY_STATUS["pai" if is_pai(wire_format) else "qianfan"]
+    return CloudError(codes.get(status, "InternalError"), message, status)
 
 
-def _pai(dialect: Dialect, refusal: Refused, host: str, xml: bool) -> Answer:
+def _pai(wire_format: WireFormat, error: CloudError, host: str, xml: bool) -> Answer:
     request_id = str(uuid.uuid4()).upper()
-    status, text = PAI_CODES.get(refusal.code, (400, "The request was refused."))
+    status, text = PAI_CODES.get(error.code, (400, "The request was refused."))
     body = {
         "RequestId": request_id,
         "HostId": host,
-        "Code": refusal.code,
-        "Message": refusal.message or text,
+        "Code": error.code,
+        "Message": error.message or text,
     }
     headers = {"x-acs-request-id": request_id}
     if xml:
         fields = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in body.items())
         text = f"<?xml version='1.0' encoding='UTF-8'?><Error>{fields}</Error>"
-        return Answer(refusal.status or status, text.encode(), headers, "text/xml;charset=utf-8")
-    query = urlencode({"q": refusal.code, "product": dialect, "requestId": request_id})
+        return Answer(error.status or status, text.encode(), headers, "text/xml;charset=utf-8")
+    query = urlencode({"q": error.code, "product": wire_format, "requestId": request_id})
     body["Recommend"] = f"https://api.aliyun.com/troubleshoot?{query}"
-    return Answer(refusal.status or status, orjson.dumps(body), headers)
+    return Answer(error.status or status, orjson.dumps(body), headers)
 
 
 def _log_id(request_id: str) -> str:

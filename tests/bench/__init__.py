@@ -1,5 +1,5 @@
-"""The project's own benchmark, run by hand with ``make bench``: what an answer costs, and how that grows.
+"""The project's own benchmark, run with ``make bench``: the CPU time of a request, and how it grows.
 
-Servers are processes of their own on loopback; what is told is the CPU time that a server takes for a request, since
-machines are shared and clocks tell of all who use them. Needs Linux, whose ``/proc`` tells it.
+Every server is a separate process on loopback. The benchmark reports CPU time instead of elapsed time, because machines
+are shared. It reads CPU time from ``/proc`` and so needs Linux.
 """

@@ -1,6 +1,6 @@
-"""The upstream of the benchmark: both clouds in one process, answering bytes that are made before they are asked for.
+"""The upstream of the benchmark: both clouds in one process, with prepared response bodies.
 
-Rows are as wide as the clouds' own. Nothing is checked and nothing fails.
+Rows have as many fields as the clouds' own. Requests are not checked and never fail.
 """
 
 import json
@@ -101,10 +101,10 @@ def qianfan_model(row: int) -> dict[str, Any]:
 
 
 class Cloud:
-    """The answers by path: ``models`` is how many models PAI has."""
+    """An ASGI application with ``models`` PAI models. Bodies are cached by path and page."""
 
     def __init__(self, models: int) -> None:
-        self.models, self._made = models, dict[str, bytes]()
+        self.models, self._bodies = models, dict[str, bytes]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = b""
@@ -113,17 +113,18 @@ class Cloud:
             if not part.get("more_body"):
                 break
         path, query = scope["path"], scope["query_string"].decode()
-        asked = f"{path}?{self._page(query, content)}"
-        body = self._made.get(asked)
+        page = self._page(query, content)
+        body = self._bodies.get(f"{path}?{page}")
         if body is None:
-            body = self._made[asked] = orjson.dumps(self._document(path, int(asked.rpartition("=")[2])))
+            body = self._bodies[f"{path}?{page}"] = orjson.dumps(self._document(path, page))
         await answer(send, body)
 
-    def _page(self, query: str, content: bytes) -> str:
+    def _page(self, query: str, content: bytes) -> int:
+        """Return the requested page; 0 for lists of public models, which are empty."""
         if content:
-            return f"page={json.loads(content).get('pageNo', 1)}"
-        said = parse_qs(query)
-        return f"page={0 if 'Provider' in said else said.get('PageNumber', ['1'])[0]}"
+            return int(json.loads(content).get("pageNo", 1))
+        parameters = parse_qs(query)
+        return 0 if "Provider" in parameters else int(parameters.get("PageNumber", ["1"])[0])
 
     def _document(self, path: str, page: int) -> Any:
         rows = range(max(0, (page - 1) * ROWS), page * ROWS)

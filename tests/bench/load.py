@@ -1,4 +1,4 @@
-"""Clients that ask one after the other, as fast as they are answered; what the server takes for it is measured."""
+"""Load generation: clients that send requests back to back, and the CPU time that the server takes for them."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,20 +17,20 @@ CLIENTS = 16
 
 @dataclass(frozen=True)
 class Cost:
-    """What requests cost: microseconds of the server's CPU for each, and the median of their latencies in seconds."""
+    """Microseconds of the server's CPU per request, and the median latency in seconds."""
 
     cpu: float
     latency: float
 
 
 def session(address: str, clients: int = 1) -> aiohttp.ClientSession:
-    """Connections of so many clients to a server."""
+    """Open a session with up to ``clients`` connections."""
     connector = aiohttp.TCPConnector(limit=clients)
     return aiohttp.ClientSession(address, connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-async def ask(connections: aiohttp.ClientSession, path: str, body: bytes) -> bytes:
-    """An answer. Raises RuntimeError for one that says an error, so that no failure is ever a quick answer."""
+async def send_query(connections: aiohttp.ClientSession, path: str, body: bytes) -> bytes:
+    """Send a request and return the response body. Raises RuntimeError for errors, so that none counts as fast."""
     async with connections.post(path, data=body, headers=HEADERS) as response:
         answer = await response.read()
     if response.status != 200 or b'"errors"' in answer[:20] or b'"errors":[' in answer[-2000:]:
@@ -41,27 +41,27 @@ async def ask(connections: aiohttp.ClientSession, path: str, body: bytes) -> byt
 async def measured(
     server: Server, path: str, body: Callable[[int], bytes], seconds: float, clients: int = CLIENTS, first: int = 0
 ) -> Cost:
-    """The cost of requests for so many seconds; the numbers that make bodies begin with ``first``.
+    """Measure the cost of requests during a number of seconds, after a warm-up of a fifth of that time.
 
-    A fifth of the time is spent before anything is counted.
+    ``body`` builds the request body for each number, starting with ``first``.
     """
     connections = session(server.address, clients)
     numbers, latencies = count(first), list[float]()
 
     async def client(ends: float) -> None:
-        while (begun := perf_counter()) < ends:
-            await ask(connections, path, body(next(numbers)))
-            latencies.append(perf_counter() - begun)
+        while (started := perf_counter()) < ends:
+            await send_query(connections, path, body(next(numbers)))
+            latencies.append(perf_counter() - started)
 
-    async def all_of_them(for_so_long: float) -> None:
-        ends = perf_counter() + for_so_long
+    async def run_clients(duration: float) -> None:
+        ends = perf_counter() + duration
         await asyncio.gather(*(client(ends) for _ in range(clients)))
 
     try:
-        await all_of_them(seconds / 5)
+        await run_clients(seconds / 5)
         latencies.clear()
         before = server.cpu
-        await all_of_them(seconds)
+        await run_clients(seconds)
         return Cost((server.cpu - before) / len(latencies) * 1e6, median(latencies))
     finally:
         await connections.close()

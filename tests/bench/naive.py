@@ -1,6 +1,6 @@
-"""The gateway as one would write it at first: Strawberry types with resolvers that call the clouds with aiohttp.
+"""A naive gateway for comparison: Strawberry types with resolvers that call the clouds through aiohttp.
 
-It has the part of the graph that the benchmark asks for, and answers the same.
+It has the part of the schema that the benchmark's queries use, and returns the same data.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, awaited, measured by what the kernel says, and ended."""
+"""Servers in separate processes: start, readiness, CPU time and memory as reported by the kernel, and stop."""
 
 import asyncio
 import socket
@@ -20,12 +20,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = [(b"content-type", b"application/json")]
-PATIENCE = 60.0
+START_TIMEOUT = 60.0
 """Seconds that a server may take to start."""
 
 
 def serve(application: Application, port: int) -> None:
-    """Serve on loopback until ended, as the gateway is served."""
+    """Serve on loopback until stopped, with the gateway's own uvicorn options."""
     uvicorn.run(
         application,
         host="127.0.0.1",
@@ -45,21 +45,21 @@ async def answer(send: Send, body: bytes) -> None:
 
 @dataclass
 class Server:
-    """A running server, started at ``begun`` by `perf_counter`."""
+    """A running server. ``started`` is the value of `perf_counter` at its start."""
 
     address: str
     pid: int
-    begun: float
+    started: float
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time that it has taken."""
+        """CPU time used so far, in seconds."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
     @property
     def memory(self) -> int:
-        """Bytes that are resident."""
+        """Resident memory, in bytes."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
@@ -72,12 +72,12 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(*command: str, port: int, ready: str) -> AsyncIterator[Server]:
-    """A Python module with its arguments as a server on a port, once it answers at a path."""
-    begun = perf_counter()
+    """Run a Python module as a server, and wait until it responds at the path ``ready``."""
+    started = perf_counter()
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", *command, stdout=DEVNULL)
-    server = Server(f"http://127.0.0.1:{port}", process.pid, begun)
+    server = Server(f"http://127.0.0.1:{port}", process.pid, started)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(START_TIMEOUT):
             while not await answers(server.address, ready):
                 if process.returncode is not None:
                     raise RuntimeError(f"{command[0]} ended with {process.returncode}")

@@ -1,4 +1,4 @@
-"""The limit: an ASGI application that does nothing but answer bytes, one body for each path."""
+"""The upper limit of speed: an ASGI application that returns a prepared body for each path."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figures as people read them: tables in Markdown, and a plot of what grows."""
+"""Reports: tables in Markdown, and plots of growth as SVG."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,7 +7,7 @@ from math import log10
 from tests.bench.growth import Series
 
 NAIVE = "naive Strawberry"
-LIMIT = "limit: prepared bytes"
+LIMIT = "limit: prepared bytes"  # the upper limit of speed
 WIDTH, HEIGHT, LEFT, TOP, INNER_WIDTH, INNER_HEIGHT = 400, 260, 60, 40, 310, 170
 
 
@@ -21,8 +21,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def costs(names: Sequence[str], figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Microseconds of CPU for a request by target and question, how many times less that is than the naive gateway
-    takes, and how near it is to the limit."""
+    """Return a table of microseconds of CPU per request by target and query, relative to the naive gateway and to the
+    upper limit."""
     naive, limit = figures[NAIVE], figures[LIMIT]
     rows = []
     for target, row in figures.items():
@@ -45,7 +45,7 @@ def growths(all_series: Sequence[Series]) -> str:
 
 
 def plot(all_series: Sequence[Series]) -> str:
-    """One panel for each series as SVG, both axes logarithmic: a straight slope is a power, a level line no growth."""
+    """Return one panel per series as SVG. Both axes are logarithmic: constant cost is a horizontal line."""
     panels = [
         f'<g transform="translate({WIDTH * (at % 3)},{HEIGHT * (at // 3)})">{panel(one)}</g>'
         for at, one in enumerate(all_series)

@@ -1,4 +1,4 @@
-"""What is measured: the gateway with and without what it keeps, the naive gateway, and the limit."""
+"""Servers under test: the gateway with and without its cache, the naive gateway, and the upper limit."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 from tests.bench.processes import Server, free_port, running
 
 MODELS = 50
-"""Models that PAI has, where nothing else is said."""
+"""Default number of PAI models."""
 
 SETTINGS = """
 [server]
 port = {port}
 [cache]
-enabled = {kept}
+enabled = {cached}
 entries = 1000000
 [limits]
 calls = 10000
@@ -46,14 +46,14 @@ endpoint = "{cloud}"
 
 @asynccontextmanager
 async def cloud(models: int = MODELS) -> AsyncIterator[str]:
-    """The upstream; gives its address."""
+    """The upstream clouds; yields their address."""
     port = free_port()
     async with running("tests.bench.cloud", str(port), str(models), port=port, ready="/api/v1/models") as server:
         yield server.address
 
 
 def registries(address: str, many: int) -> str:
-    """The configuration of so many registries, of both kinds in turn; the first ones are called after theirs."""
+    """Return the settings of ``many`` registries, alternating both kinds. The first two have the names of the kinds."""
     texts = []
     for number in range(many):
         kind, text = (("pai", PAI), ("qianfan", QIANFAN))[number % 2]
@@ -62,12 +62,12 @@ def registries(address: str, many: int) -> str:
 
 
 @asynccontextmanager
-async def gateway(address: str, *, kept: bool, many: int = 2) -> AsyncIterator[Server]:
-    """The gateway over an upstream, as ``gateway serve`` runs it, with so many registries."""
+async def gateway(address: str, *, cached: bool, many: int = 2) -> AsyncIterator[Server]:
+    """The gateway, as ``gateway serve`` runs it, with ``many`` registries."""
     port = free_port()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "gateway.toml"
-        path.write_text(SETTINGS.format(port=port, kept=str(kept).lower()) + registries(address, many))
+        path.write_text(SETTINGS.format(port=port, cached=str(cached).lower()) + registries(address, many))
         async with running("gateway", "serve", "--config", str(path), port=port, ready="/healthz") as server:
             yield server
 
@@ -81,7 +81,7 @@ async def naive(address: str) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def raw(bodies: dict[str, bytes]) -> AsyncIterator[Server]:
-    """The limit, answering these bodies by name."""
+    """The upper limit, with prepared bodies by name."""
     port = free_port()
     with TemporaryDirectory() as folder:
         for name, body in bodies.items():

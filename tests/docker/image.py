@@ -1,8 +1,8 @@
-"""A Dockerfile without an engine: its steps, word for word, in root folders of their own over this machine's.
+"""Builds and runs the image of a Dockerfile without a container engine.
 
-Every base image is this machine, seen through an overlay that takes all changes; what another image is copied from,
-this machine has already. The result is run as the Dockerfile says: its user, folder and environment, nothing else of
-the environment, and no file that can be written.
+Every stage runs the Dockerfile's steps in an overlay over this machine's root folder, which stands in for the base
+images. Files copied from other images must exist on this machine. The result runs with the user, folder and
+environment of the Dockerfile, and with a read-only file system.
 """
 
 import json
@@ -28,7 +28,7 @@ stage() {
     mount -t overlay overlay -o "lowerdir=/,upperdir=$top/$1/changes,workdir=$top/$1/work" "$top/$1/root"
     mount --rbind /proc "$top/$1/root/proc"
     mount --rbind /dev "$top/$1/root/dev"
-    chmod go+rx "$top/$1/root$HOME"  # a Python may be in there, which the image's user runs
+    chmod go+rx "$top/$1/root$HOME"  # Python may be installed there, and the image's user must be able to run it
     root="$top/$1/root"
     folder=/
 }
@@ -65,7 +65,7 @@ class Step(NamedTuple):
 
 
 def steps(dockerfile: Path) -> list[list[Step]]:
-    """The instructions of each stage."""
+    """Return the instructions of each stage."""
     text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
     stages: list[list[Step]] = []
     for line in filter(str.strip, text.splitlines()):
@@ -78,29 +78,37 @@ def steps(dockerfile: Path) -> list[list[Step]]:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A built image, as long as the process lives in whose mount namespace it is."""
+    """A built image. It exists in the mount namespace of ``process``, as long as that process runs."""
 
     root: Path
     process: int
     last: tuple[Step, ...]
     size: int
 
-    def said(self, word: str) -> str:
-        """What the last stage says with an instruction."""
+    def argument(self, word: str) -> str:
+        """Return the argument of an instruction in the last stage."""
         return next(step.rest for step in self.last if step.word == word)
 
     def words(self, instruction: str) -> list[str]:
-        """The command in its JSON form: of ENTRYPOINT, CMD or HEALTHCHECK."""
-        found: list[str] = json.loads(re.sub(r"^[^\[]*", "", self.said(instruction)))
+        """Return the command of ENTRYPOINT, CMD or HEALTHCHECK, which must be in JSON form."""
+        found: list[str] = json.loads(re.sub(r"^[^\[]*", "", self.argument(instruction)))
         return found
 
     def command(self, *words: str) -> list[str]:
-        """What runs a program in the image, as its user and in its folder."""
-        given = "; ".join(f"export {step.rest}" for step in self.last if step.word == "ENV")
+        """Return the command that runs a program in the image, as its user and in its folder."""
+        exports = "; ".join(f"export {step.rest}" for step in self.last if step.word == "ENV")
         return [
             *("nsenter", "--target", str(self.process), "--mount", "--"),
-            *("chroot", f"--userspec={self.said('USER')}", "--groups=", str(self.root)),
-            *("env", "-i", f"PATH={PATH}", "sh", "-ec", f'{given}; cd {self.said("WORKDIR")}; exec "$0" "$@"', *words),
+            *("chroot", f"--userspec={self.argument('USER')}", "--groups=", str(self.root)),
+            *(
+                "env",
+                "-i",
+                f"PATH={PATH}",
+                "sh",
+                "-ec",
+                f'{exports}; cd {self.argument("WORKDIR")}; exec "$0" "$@"',
+                *words,
+            ),
         ]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -109,14 +117,17 @@ class Image:
 
 @contextmanager
 def built(dockerfile: Path, repository: Path, folder: Path) -> Iterator[Image]:
-    """The image of the files that git knows, or would take, and `.dockerignore` lets in. Fails where a step does."""
+    """Build the image from the files that git tracks or would add, if `.dockerignore` includes them.
+
+    Fails if a step fails.
+    """
     context, top = folder / "context", folder / "top"
-    let_in = re.findall(r"^!(.+)$", (repository / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    included = re.findall(r"^!(.+)$", (repository / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout.split(
         "\0"
     ):
-        if name.partition("/")[0] in let_in and (repository / name).is_file():
+        if name.partition("/")[0] in included and (repository / name).is_file():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, context / name)
     top.mkdir()
@@ -125,27 +136,27 @@ def built(dockerfile: Path, repository: Path, folder: Path) -> Iterator[Image]:
     script = [f"top={top}", FUNCTIONS, *_script(stages, context)]
     script += [f"mount -o remount,ro {last}/root", f"du -sb {last}/changes | cut -f1", "read -r || true"]
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    with (folder / "said").open("w+", encoding="utf-8") as said:
+    with (folder / "log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", "\n".join(script)],
-            # The root folders are thrown away; a distribution's own Python would refuse to install into one.
+            # Without this, a distribution's own Python refuses to install packages, even into a temporary root folder.
             env={**environment, "PATH": PATH, "PIP_BREAK_SYSTEM_PACKAGES": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=log,
             text=True,
         )
         assert process.stdout is not None
         try:
             size = process.stdout.readline()
-            assert size, (folder / "said").read_text(encoding="utf-8")
+            assert size, (folder / "log").read_text(encoding="utf-8")
             yield Image(Path(last, "root"), process.pid, tuple(stages[-1]), int(size))
         finally:
             process.communicate()
 
 
 def _script(stages: list[list[Step]], context: Path) -> Iterator[str]:
-    """The stages in bash, each in a shell of its own."""
+    """Yield the stages as a Bash script, with a subshell for each stage."""
     names: dict[str, int] = {}
     for number, stage in enumerate(stages):
         names[stage[0].rest.split()[-1]] = number
@@ -159,9 +170,9 @@ def _script(stages: list[list[Step]], context: Path) -> Iterator[str]:
                 case "RUN":
                     yield f"run {shlex.quote(rest)}"
                 case "COPY":
-                    origin = re.match(r"--from=(\S+) +", rest)
-                    if origin is None:
+                    source = re.match(r"--from=(\S+) +", rest)
+                    if source is None:
                         yield f"copy {context} {rest}"
-                    elif origin[1] in names:
-                        yield f"copy $top/{names[origin[1]]}/root {rest[origin.end() :]}"
+                    elif source[1] in names:
+                        yield f"copy $top/{names[source[1]]}/root {rest[source.end() :]}"
         yield ")"

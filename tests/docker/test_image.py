@@ -1,4 +1,4 @@
-"""The image that the Dockerfile makes, run as `docker run --read-only` does."""
+"""The image of the Dockerfile, run like `docker run --read-only`."""
 
 import json
 import re
@@ -16,14 +16,14 @@ import yaml
 from tests.docker.image import Image
 
 ROOT = Path(__file__).parent.parent.parent
-COMPOSED = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
-DEMO: list[str] = COMPOSED["services"]["gateway"]["command"]
+COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
+DEMO: list[str] = COMPOSE["services"]["gateway"]["command"]
 QUERY = "{ models(first: 1) { nodes { name } coverage { registry { name } state totalCount } } }"
 
 
 @contextmanager
 def container(image: Image, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running container and the address where this machine reaches it."""
+    """A running container and the URL of its gateway."""
     command = image.command(*image.words("ENTRYPOINT"), *arguments)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -45,7 +45,7 @@ def get(url: str, **headers: str) -> str:
         return text
 
 
-def ask(url: str, query: str) -> object:
+def send_query(url: str, query: str) -> object:
     request = urllib.request.Request(  # noqa: S310
         f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
     )
@@ -53,12 +53,12 @@ def ask(url: str, query: str) -> object:
         return json.load(answer)
 
 
-def test_the_demo_answers_over_both_clouds_and_ends_well(image: Image) -> None:
-    begun = perf_counter()
+def test_the_demo_serves_both_clouds_and_stops_cleanly(image: Image) -> None:
+    started = perf_counter()
     with container(image, *DEMO, "--port", "0") as (process, url):
-        answered = ask(url, QUERY)
-        print(f"first answer after {perf_counter() - begun:.2f} s, content of the image {image.size / 1e6:.1f} MB")
-        assert answered == {
+        answer = send_query(url, QUERY)
+        print(f"first answer after {perf_counter() - started:.2f} s, content of the image {image.size / 1e6:.1f} MB")
+        assert answer == {
             "data": {
                 "models": {
                     "nodes": [{"name": "qwen2.5-7b-instruct-006"}],
@@ -75,7 +75,7 @@ def test_the_demo_answers_over_both_clouds_and_ends_well(image: Image) -> None:
         assert "Traceback" not in errors
 
 
-def test_the_playground_has_its_files(image: Image) -> None:
+def test_the_image_contains_the_playgrounds_files(image: Image) -> None:
     with container(image, *DEMO, "--port", "0") as (_, url):
         page = get(url + "/", Accept="text/html")
         files = re.findall(r'(?:src|href)="(assets/[^"]+)"', page)
@@ -83,7 +83,7 @@ def test_the_playground_has_its_files(image: Image) -> None:
         assert all(get(f"{url}/{file}") for file in files)
 
 
-def test_the_health_check_tells_a_gateway_that_answers_from_none(image: Image) -> None:
+def test_the_health_check_fails_only_without_a_running_gateway(image: Image) -> None:
     with container(image, *DEMO, "--port", "0") as (_, url):
         check = [word.replace("http://127.0.0.1:8000", url) for word in image.words("HEALTHCHECK")]
         assert check != image.words("HEALTHCHECK")
@@ -92,31 +92,34 @@ def test_the_health_check_tells_a_gateway_that_answers_from_none(image: Image) -
         assert image.run(*nowhere).returncode == 1
 
 
-def test_without_registries_serve_says_so_and_ends(image: Image) -> None:
+def test_serve_without_registries_fails_with_a_message(image: Image) -> None:
     done = image.run(*image.words("ENTRYPOINT"), *image.words("CMD"))
     assert done.returncode == 2
     assert done.stderr.startswith("gateway: ")
 
 
-def test_its_user_is_nobody_in_particular_and_can_write_nowhere(image: Image) -> None:
-    user, group = image.said("USER").split(":")
+def test_the_user_is_not_root_and_cannot_write_anywhere(image: Image) -> None:
+    user, group = image.argument("USER").split(":")
     assert image.run("id", "-u").stdout.strip() == user != "0"
     assert image.run("id", "-G").stdout.strip() == group != "0"
     for folder in (".", "/tmp", "/opt/gateway"):  # noqa: S108
         assert "Read-only file system" in image.run("touch", f"{folder}/mark").stderr
 
 
-def test_it_holds_what_the_gateway_needs_and_nothing_to_build_or_test_with(image: Image) -> None:
+def test_the_image_contains_the_dependencies_but_no_build_or_test_tools(image: Image) -> None:
     listing = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
-    there = names(image.run("python", "-c", listing).stdout.split())
+    installed = names(image.run("python", "-c", listing).stdout.split())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     needed = names(project["dependencies"]) | names(extras["otel"])
-    assert {"registry-gateway", *needed} <= there
-    assert not there & ({"pip", "setuptools", "wheel", *names(extras["dev"])} - needed)
+    assert {"registry-gateway", *needed} <= installed
+    assert not installed & ({"pip", "setuptools", "wheel", *names(extras["dev"])} - needed)
     assert image.run("python", "-m", "pip", "--version").returncode == 1
 
 
 def names(requirements: list[str]) -> set[str]:
-    """The projects, as the packaging standards normalize their names."""
-    return {re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[]", one, maxsplit=1)[0]).lower() for one in requirements}
+    """Return the normalized project names of requirements."""
+    return {
+        re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[]", requirement, maxsplit=1)[0]).lower()
+        for requirement in requirements
+    }

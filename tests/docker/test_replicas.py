@@ -1,6 +1,6 @@
-"""The replicas of compose.replicas.yaml as processes: three gateways over one Redis, behind HAProxy.
+"""The deployment of compose.replicas.yaml as processes: three gateways with one Redis, behind HAProxy.
 
-Settings, keys and HAProxy's configuration are the files that operators use; only addresses differ.
+Settings, keys and the configuration of HAProxy are the files that operators use, with other addresses.
 """
 
 import asyncio
@@ -36,20 +36,20 @@ QUERY = "{ models(first: 1) { totalCount } }"
 
 @dataclass
 class Deployment:
-    """What compose starts."""
+    """The processes that Compose would start, and a client of the load balancer."""
 
     client: Client
     gateways: list[Process]
     twin: Twins
-    told: asyncio.StreamReader
+    balancer_log: asyncio.StreamReader
 
-    async def balancer_says(self, *sentences: str) -> None:
-        """Wait until its log has told all of them."""
+    async def wait_for_log(self, *sentences: str) -> None:
+        """Wait until the load balancer has logged all sentences."""
         missing = set(sentences)
         while missing:
-            line = (await self.told.readline()).decode()
-            assert line, f"the balancer ended before it said {missing}"
-            missing -= {one for one in missing if one in line}
+            line = (await self.balancer_log.readline()).decode()
+            assert line, f"the load balancer exited before it logged {missing}"
+            missing -= {sentence for sentence in missing if sentence in line}
 
 
 @asynccontextmanager
@@ -64,21 +64,21 @@ async def running(*command: str, environ: Mapping[str, str] = MappingProxyType({
 
 
 async def address(process: Process) -> str:
-    """Where a gateway says that it listens."""
+    """Return the address in the start-up message of a gateway."""
     assert process.stdout is not None
     found = re.search(r"http://(127\.0\.0\.1:\d+)/graphql", (await process.stdout.readline()).decode())
     assert found is not None
     return found[1]
 
 
-def replaced(file: Path, there: Path, replacements: Mapping[str, str]) -> Path:
-    """A copy of the file with other addresses, each of which it must have."""
+def copy_with_replacements(file: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
+    """Copy a file and replace texts, all of which must occur."""
     text = file.read_text(encoding="utf-8")
     for old, new in replacements.items():
         assert old in text, f"{file.name} has no {old}"
         text = text.replace(old, new)
-    (there / file.name).write_text(text, encoding="utf-8")
-    return there / file.name
+    (folder / file.name).write_text(text, encoding="utf-8")
+    return folder / file.name
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.stop)
         twin = await stack.enter_async_context(twins.serving())
-        settings = replaced(
+        settings = copy_with_replacements(
             DOCKER / "gateway.toml",
             tmp_path,
             {"http://twins:8100": twin.url, "redis://redis:6379/0": redis.url, '"port" #': '"off" #'},
@@ -102,18 +102,18 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
                      for number, one in enumerate(gateways, start=1)}  # fmt: skip
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        configuration = replaced(
+        configuration = copy_with_replacements(
             DOCKER / "haproxy.cfg", tmp_path, {"bind :8080": f"bind 127.0.0.1:{port}", **addresses}
         )
         balancer = await stack.enter_async_context(running(haproxy, "-db", "-f", str(configuration)))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         assert balancer.stdout is not None
         client = Client(f"http://127.0.0.1:{port}", session)
-        await listening(balancer, port)
+        await wait_until_listening(balancer, port)
         yield Deployment(client, gateways, twin, balancer.stdout)
 
 
-async def listening(process: Process, port: int) -> None:
+async def wait_until_listening(process: Process, port: int) -> None:
     while True:
         assert process.returncode is None
         try:
@@ -126,7 +126,7 @@ async def listening(process: Process, port: int) -> None:
 
 
 async def count(deployment: Deployment) -> int:
-    """One answer; who is killed in the middle of one has it broken off, and the client asks again."""
+    """Return the number of models in one answer. A client repeats a request whose gateway is killed midway."""
     try:
         answer = await deployment.client.query(QUERY)
     except aiohttp.ClientPayloadError:
@@ -135,60 +135,60 @@ async def count(deployment: Deployment) -> int:
     return total
 
 
-async def many(deployment: Deployment, number: int, then: Callable[[], None]) -> set[int]:
-    """What clients are told, who ask all the time; something happens while they do."""
+async def counts_during(deployment: Deployment, number: int, action: Callable[[], None]) -> set[int]:
+    """Return the numbers of models that eight concurrent clients receive while the action happens."""
 
     async def client() -> list[int]:
         return [await count(deployment) for _ in range(number)]
 
     clients = [asyncio.create_task(client()) for _ in range(8)]
     await count(deployment)
-    then()
-    return {one for told in await asyncio.gather(*clients) for one in told}
+    action()
+    return {total for totals in await asyncio.gather(*clients) for total in totals}
 
 
-async def test_requests_go_on_as_long_as_one_gateway_is_left(deployment: Deployment) -> None:
+async def test_requests_succeed_while_one_gateway_is_left(deployment: Deployment) -> None:
     killed, stopped, _ = deployment.gateways
-    assert await many(deployment, 20, killed.kill) == {207}
-    assert await many(deployment, 20, stopped.terminate) == {207}
+    assert await counts_during(deployment, 20, killed.kill) == {207}
+    assert await counts_during(deployment, 20, stopped.terminate) == {207}
     assert await stopped.wait() == 0
-    assert await many(deployment, 20, lambda: None) == {207}
+    assert await counts_during(deployment, 20, lambda: None) == {207}
 
 
-def told(approval: str) -> dict[str, Any]:
+def approval_event(approval: str) -> dict[str, Any]:
     return {"data": {"modelVersionChanged": {"approval": approval}}}
 
 
-async def test_what_comes_in_parts_passes_as_it_comes(deployment: Deployment) -> None:
+async def test_streamed_responses_are_not_buffered(deployment: Deployment) -> None:
     version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending", "FrameworkType": "PyTorch"}
     deployment.twin.corpus.pai_models.insert(
         {"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]}
     )
-    client, asked = deployment.client, {"query": SLOW, "variables": {"id": MODEL}}
+    client, body = deployment.client, {"query": SLOW, "variables": {"id": MODEL}}
     async with talk(client) as socket, streamed(client, WATCH) as stream:
         await socket.subscribe("1", WATCH)
-        assert (await socket.hear())["payload"] == told("PENDING")
-        assert await following(stream) == ("next", told("PENDING"))
+        assert (await socket.hear())["payload"] == approval_event("PENDING")
+        assert await following(stream) == ("next", approval_event("PENDING"))
         version["ApprovalStatus"] = "Approved"
-        assert (await socket.hear())["payload"] == told("APPROVED")
-        assert await following(stream) == ("next", told("APPROVED"))
+        assert (await socket.hear())["payload"] == approval_event("APPROVED")
+        assert await following(stream) == ("next", approval_event("APPROVED"))
         assert (await socket.hear(), await following(stream)) == (done(), ("complete", None))
     deployment.twin.faults.replace({"ListModelVersions": {"hang": True}})
-    async with client.session.post(client.url + "/graphql", json=asked, headers={"Accept": PARTS}) as response:
-        coming = parts(response)
-        assert (await anext(coming))["hasNext"]
+    async with client.session.post(client.url + "/graphql", json=body, headers={"Accept": PARTS}) as response:
+        received = parts(response)
+        assert (await anext(received))["hasNext"]
         deployment.twin.faults.clear()
-        assert not [part async for part in coming][-1]["hasNext"]
+        assert not [part async for part in received][-1]["hasNext"]
 
 
-async def test_when_no_registry_answers_the_gateways_say_so_and_all_come_back(deployment: Deployment) -> None:
+async def test_gateways_without_a_working_registry_are_not_ready_and_recover(deployment: Deployment) -> None:
     deployment.twin.faults.replace({"*": {"status": 503, "error": "ServiceUnavailable"}})
     names = [f"ready/gateway-{number}" for number in (1, 2, 3)]
-    noticed = asyncio.create_task(deployment.balancer_says(*(f"{name} is DOWN" for name in names)))
+    noticed = asyncio.create_task(deployment.wait_for_log(*(f"{name} is DOWN" for name in names)))
     while not noticed.done():
         answer = await deployment.client.query(QUERY)
         assert (answer.status, answer.codes) == (200, ["NO_REGISTRY_ANSWERED"])
     deployment.twin.faults.clear()
-    recovered = asyncio.create_task(deployment.balancer_says(*(f"{name} is UP" for name in names)))
+    recovered = asyncio.create_task(deployment.wait_for_log(*(f"{name} is UP" for name in names)))
     while not recovered.done():
         assert (await deployment.client.query(QUERY)).status == 200

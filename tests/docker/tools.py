@@ -1,4 +1,4 @@
-"""Programs that tests of the deployment need: where one is missing they skip, and on continuous integration fail."""
+"""Programs that the deployment tests need. Tests skip if one is missing; on continuous integration they fail."""
 
 import os
 import shutil
@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 BESIDE_PYTHON = str(Path(sys.executable).parent)
-"""Where the development tools from PyPI are installed."""
+"""The folder of the development tools from PyPI."""
 
 
 def tool(name: str) -> str:
-    return needed(name)[0]
+    """Return the path of a program."""
+    return require_tools(name)[0]
 
 
-def needed(*names: str, root: bool = False) -> list[str]:
-    """The paths of all of them; with ``root`` whoever runs the tests must be root, too."""
+def require_tools(*names: str, root: bool = False) -> list[str]:
+    """Return the paths of programs. With ``root``, the tests also require root privileges."""
     path = f"{BESIDE_PYTHON}:{os.environ['PATH']}:/usr/sbin"
     found = [shutil.which(name, path=path) for name in names]
-    missing = [f"{name} is not installed" for name, place in zip(names, found, strict=True) if place is None]
+    missing = [f"{name} is not installed" for name, program in zip(names, found, strict=True) if program is None]
     if root and os.geteuid() != 0:
-        missing.append("only root can make a root folder")
+        missing.append("building an image needs root privileges")
     if missing:
         reason = ", ".join(missing)
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return [place for place in found if place]
+    return [program for program in found if program]

@@ -74,7 +74,7 @@ def test_without_its_files_the_page_shows_how_to_install_them(copy: Path) -> Non
 
 def test_without_npm_the_command_fails_with_one_line(copy: Path) -> None:
     done = run(copy, "gateway", "assets", environ=WITHOUT_NPM)
-    message = "gateway: the playground's files cannot be had: npm is not installed\n"
+    message = "gateway: the playground's files cannot be downloaded: npm is not installed\n"
     assert (done.returncode, done.stderr) == (1, message)
 
 

@@ -121,7 +121,7 @@ def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pyt
 
     monkeypatch.setattr(keys.hmac, "compare_digest", compare_digest)
     known = [f"gwk_{number}" for number in range(5)]
-    entries = [keys.Entry(keys.digest(key), Principal(key, ("*",), frozenset()), None) for key in known]
+    entries = [keys.ApiKey(keys.digest(key), Principal(key, ("*",), frozenset()), None) for key in known]
     for key in (*known, "gwk_unknown"):
         compared.clear()
         found = keys.find(entries, key)

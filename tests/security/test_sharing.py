@@ -8,7 +8,7 @@ import pytest
 
 from gateway import twins
 from gateway.config.settings import AccessSettings, CacheSettings
-from tests.access.doors import Ring
+from tests.auth.gateways import KeyFile
 from tests.conftest import Answer, World, pai, served, settings, two_clouds
 
 POISON = [
@@ -62,9 +62,9 @@ async def test_errors_are_kept_by_nobody(keeping: World) -> None:
 
 async def test_an_answer_to_one_caller_is_kept_by_no_cache_on_the_way(tmp_path: Path) -> None:
     """One caller's entity tag is worth nothing to another who is answered something else."""
-    ring = Ring(tmp_path / "keys.toml")
-    mine, theirs = ring.add("me", ("pai",)), ring.add("them", ("nothing",))
-    access = AccessSettings(mode="callers", keys=str(ring.path))
+    key_file = KeyFile(tmp_path / "keys.toml")
+    mine, theirs = key_file.add("me", ("pai",)), key_file.add("them", ("nothing",))
+    access = AccessSettings(mode="callers", keys=str(key_file.path))
     async with twins.serving(models=5) as cloud, served(settings(pai(cloud.url), access=access)) as gateway:
         query = {"query": "{ models(first: 3) { nodes { id } } }"}
         answer = await gateway.request("GET", params=query, headers={"X-API-Key": mine})

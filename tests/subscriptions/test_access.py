@@ -30,7 +30,7 @@ from gateway.http.requests import GraphQLRequest
 from gateway.schema.schema import CORE, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
-from tests.access.doors import Clock, Ring
+from tests.auth.gateways import Clock, KeyFile
 from tests.subscriptions.conftest import WATCH, eventually, watching
 from tests.subscriptions.conftest import RequestContext as Guarded
 from tests.subscriptions.test_sockets import done, talk, told
@@ -89,13 +89,13 @@ def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
 
 
 @pytest.fixture
-async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Guarded, Ring, Clock]]:
+async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Guarded, KeyFile, Clock]]:
     """A gateway that asks who is there, its file of keys and its clock."""
-    ring, clock = Ring(tmp_path / "keys.toml"), Clock()
-    ring.add()
-    access = AccessSettings(mode="callers", keys=str(ring.path))
+    key_file, clock = KeyFile(tmp_path / "keys.toml"), Clock()
+    key_file.add()
+    access = AccessSettings(mode="callers", keys=str(key_file.path))
     async with watching(monkeypatch, {}, clock, access=access) as scene:
-        yield scene, ring, clock
+        yield scene, key_file, clock
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -103,10 +103,10 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def test_a_socket_is_for_callers_known_by_its_handshake_or_by_its_introduction(
-    guarded: tuple[Guarded, Ring, Clock],
+    guarded: tuple[Guarded, KeyFile, Clock],
 ) -> None:
-    scene, ring, _ = guarded
-    key = next(iter(ring.entries))
+    scene, key_file, _ = guarded
+    key = next(iter(key_file.entries))
     for headers, payload in ((bearer(key), None), ({}, bearer(key)), ({}, {"x-api-key": key})):
         async with talk(scene.gateway, introduced=False, headers=headers) as client:
             await client.say(type="connection_init", payload=payload)
@@ -120,10 +120,10 @@ async def test_a_socket_is_for_callers_known_by_its_handshake_or_by_its_introduc
 
 
 async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
-    guarded: tuple[Guarded, Ring, Clock],
+    guarded: tuple[Guarded, KeyFile, Clock],
 ) -> None:
-    scene, ring, clock = guarded
-    key = ring.add("leaves")
+    scene, key_file, clock = guarded
+    key = key_file.add("leaves")
     clock.seconds += 5
     stream = scene.gateway.session.post(
         f"{scene.gateway.url}/graphql", json={"query": WATCH}, headers={**bearer(key), "Accept": "text/event-stream"}
@@ -135,7 +135,7 @@ async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
         assert await client.hear() == told("PENDING")
         await eventually(lambda: scene.watches.size == 2)
 
-        ring.remove(key)
+        key_file.remove(key)
         clock.seconds += 5
         await scene.look(VersionDescription="secret")
         last = (await client.hear())["payload"]
@@ -148,9 +148,9 @@ async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
     await eventually(lambda: scene.watches.size == 0)
 
 
-async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Guarded, Ring, Clock]) -> None:
-    scene, ring, clock = guarded
-    key = ring.add("elsewhere", registries=("qianfan",))
+async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Guarded, KeyFile, Clock]) -> None:
+    scene, key_file, clock = guarded
+    key = key_file.add("elsewhere", registries=("qianfan",))
     clock.seconds += 5
     async with talk(scene.gateway, headers=bearer(key)) as client:
         await client.subscribe("1", WATCH)
@@ -158,7 +158,7 @@ async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Guarded, 
     assert scene.looks == 0
 
 
-async def test_events_are_for_callers(guarded: tuple[Guarded, Ring, Clock]) -> None:
+async def test_events_are_for_callers(guarded: tuple[Guarded, KeyFile, Clock]) -> None:
     scene, _, _ = guarded
     answer = await scene.gateway.request("POST", json={"query": WATCH}, headers={"Accept": "text/event-stream"})
     assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])

@@ -15,9 +15,9 @@ from tests.subscriptions.test_sockets import done, talk
 def creating(cloud: Twins) -> tuple[str, dict[str, Any]]:
     """A version that is being made: its id, and the cloud's own object."""
     table = cloud.corpus.qianfan_models
-    model = next(row for row in table.shelf("UserCreate") if row.versions)
+    model = next(row for row in table.partition("UserCreate") if row.versions)
     version = model.versions[0] | {"state": "Creating"}
-    table.insert(QianfanModel(model.id, model.head, [version], model.listed, model.early))
+    table.insert(QianfanModel(model.id, model.head, [version], model.listed, model.legacy))
     return f"qianfan:model/{version['modelIdStr']}/version/{version['modelVersionIdStr']}", version
 
 

@@ -1,4 +1,4 @@
-"""Log lines: one for each operation, in JSON that reads back, with the request's id, and with nothing secret."""
+"""Log lines: one for each operation, valid JSON, with the request's id and without secrets."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ SECRETS = (
 
 
 class Text(io.StringIO):
-    """What is written, with what the handlers still hold."""
+    """Log output, with the lines that handlers still buffer."""
 
     def getvalue(self) -> str:
         for handler in logging.getLogger().handlers:
@@ -43,7 +43,7 @@ class Text(io.StringIO):
 
 @contextmanager
 def written(log_format: str = "json", log_level: str = "info") -> Iterator[io.StringIO]:
-    """What the gateway and all libraries log meanwhile, as `gateway serve` writes it."""
+    """The log output of the gateway and all libraries within the context, as `gateway serve` writes it."""
     root, gateway = logging.getLogger(), logging.getLogger("gateway")
     before = root.handlers[:], root.level, gateway.level
     text = Text()
@@ -63,7 +63,7 @@ def lines(text: io.StringIO, logger: str = "gateway.operations") -> list[dict[st
     return [line for line in map(json.loads, text.getvalue().splitlines()) if line["logger"] == logger]
 
 
-async def test_an_operation_is_one_line_that_says_what_it_cost() -> None:
+async def test_an_operation_is_one_line_with_its_outcome_and_cost() -> None:
     query = "query Both($id: ID!) { model(id: $id) { name versions { nodes { name } } } }"
     variables = {"id": "pai:model/model-rbvg5wzljzjhc9ks92"}
     async with two_clouds(sections={"cache": CacheSettings(objects=600.0)}) as world:
@@ -92,7 +92,7 @@ async def test_an_operation_is_one_line_that_says_what_it_cost() -> None:
     assert variables["id"] not in text.getvalue()
 
 
-async def test_the_line_of_an_operation_counts_its_errors_and_every_request_that_was_sent() -> None:
+async def test_the_line_of_an_operation_counts_errors_and_requests_to_registries() -> None:
     async with two_clouds(sections={"retry": RetrySettings(attempts=2, backoff=0.001)}) as world:
         world.pai.faults.replace({"*": {"status": 503}})
         with written() as text:
@@ -105,7 +105,7 @@ async def test_the_line_of_an_operation_counts_its_errors_and_every_request_that
     assert {attempt["request_id"] for attempt in attempts} == {line["request_id"]}
 
 
-async def test_an_answer_in_parts_is_one_line_that_counts_the_errors_of_all_of_them() -> None:
+async def test_an_incremental_response_is_one_line_with_the_errors_of_all_parts() -> None:
     query = """{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") {
         name ... @defer { versions(first: 1) { nodes { name } } } } }"""
     async with two_clouds() as world:
@@ -121,7 +121,7 @@ async def test_an_answer_in_parts_is_one_line_that_counts_the_errors_of_all_of_t
 
 @pytest.mark.parametrize("log_format", FORMATS)
 @pytest.mark.parametrize("query", ["query Named { registries { name } }", "{ nothing }", "{ registries { name }"])
-async def test_whoever_else_listens_hears_of_an_operation_the_same(log_format: str, query: str) -> None:
+async def test_other_log_handlers_receive_the_same_line(log_format: str, query: str) -> None:
     other = io.StringIO()
     listening = logging.StreamHandler(other)
     listening.setFormatter(FORMATS[log_format]())
@@ -139,7 +139,7 @@ def without_times(line: str) -> str:
     return re.sub(r"[\d-]+T[\d:.]+Z|(?<=duration_ms.)[\d.:]+", "", line)
 
 
-async def test_a_caller_with_an_odd_name_is_told_on_one_line() -> None:
+async def test_line_breaks_in_a_callers_name_are_escaped() -> None:
     report = OperationReport("query", caller='"odd"\n\u2028')
     with written() as text:
         token = CURRENT.set(Identity.of([]))
@@ -150,19 +150,18 @@ async def test_a_caller_with_an_odd_name_is_told_on_one_line() -> None:
     assert json.loads(line)["caller"] == '"odd"\n\u2028'
 
 
-async def test_a_line_that_cannot_be_written_takes_no_other_along() -> None:
+async def test_a_line_that_cannot_be_encoded_does_not_lose_other_lines() -> None:
     with written() as text:
         token = CURRENT.set(Identity.of([]))
         for caller in ("one", "\ud800", "another"):
             with Observer(Telemetry()).operation(OperationReport(caller=caller)):
                 pass
         CURRENT.reset(token)
-        told = [line for line in text.getvalue().splitlines() if line.startswith("{")]
-    assert [json.loads(line)["caller"] for line in told] == ["one", "another"]
+        written_lines = [line for line in text.getvalue().splitlines() if line.startswith("{")]
+    assert [json.loads(line)["caller"] for line in written_lines] == ["one", "another"]
 
 
-async def test_the_line_of_an_operation_says_what_it_was_when_it_ended() -> None:
-    """However long it takes to be written."""
+async def test_a_buffered_line_shows_the_state_at_the_end_of_the_operation() -> None:
     call = Call("pai", "GetModel")
     with written() as text:
         token = CURRENT.set(Identity.of([(b"x-request-id", b"mine")]))
@@ -174,17 +173,17 @@ async def test_the_line_of_an_operation_says_what_it_was_when_it_ended() -> None
     assert (line["request_id"], line["answers"], line["upstream_calls"]) == ("mine", {"unanswered": 1}, 0)
 
 
-async def test_a_batch_is_a_line_for_each_of_its_operations() -> None:
+async def test_each_operation_of_a_batch_is_a_line() -> None:
     async with two_clouds(sections={"limits": LimitsSettings(batch=3)}) as world:
         with written() as text:
-            asked = [{"query": MODEL}, {"query": "{ nothing }"}]
-            await world.gateway.request("POST", json=asked, headers={"x-request-id": "both"})
-            told = lines(text)
-    assert sorted(line["outcome"] for line in told) == ["failed", "ok"]
-    assert {line["request_id"] for line in told} == {"both"}
+            batch = [{"query": MODEL}, {"query": "{ nothing }"}]
+            await world.gateway.request("POST", json=batch, headers={"x-request-id": "both"})
+            operations = lines(text)
+    assert sorted(line["outcome"] for line in operations) == ["failed", "ok"]
+    assert {line["request_id"] for line in operations} == {"both"}
 
 
-async def test_a_refused_document_is_a_line_without_what_the_client_wrote() -> None:
+async def test_the_line_of_a_refused_document_contains_nothing_that_the_client_wrote() -> None:
     async with two_clouds() as world:
         with written() as text:
             for name in ("Evil\nname", "N" * 101, "a b"):
@@ -198,7 +197,7 @@ async def test_a_refused_document_is_a_line_without_what_the_client_wrote() -> N
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-async def test_neither_secrets_nor_hosts_are_ever_logged(log_format: str) -> None:
+async def test_secrets_and_hosts_are_never_logged(log_format: str) -> None:
     faults: list[dict[str, Any]] = [
         {},
         {"status": 503},
@@ -229,7 +228,7 @@ async def test_neither_secrets_nor_hosts_are_ever_logged(log_format: str) -> Non
         assert secret not in log
 
 
-async def test_chinese_is_written_as_it_is_and_one_record_is_one_line() -> None:
+async def test_a_json_record_is_one_line_with_readable_chinese() -> None:
     with written() as text:
         logging.getLogger("gateway.test").warning("工单\n分类\x1b[31m\u2028助手", extra={"fields": {"名": "值"}})
     (line,) = text.getvalue().splitlines()
@@ -240,14 +239,14 @@ async def test_chinese_is_written_as_it_is_and_one_record_is_one_line() -> None:
     assert json.loads(line)["message"] == "工单\n分类\x1b[31m\u2028助手"
 
 
-async def test_the_line_for_people_is_one_line_too() -> None:
+async def test_a_console_record_is_one_line() -> None:
     with written("console") as text:
         logging.getLogger("gateway.test").warning("one\ntwo\x9b31m", extra={"fields": {"a": {"b": 1}, "none": None}})
     (line,) = text.getvalue().splitlines()
     assert line.endswith("warning gateway.test one\\x0atwo\\x9b31m a=b:1")
 
 
-async def test_an_exception_is_told_by_its_type_and_place_and_not_by_its_text() -> None:
+async def test_an_exception_is_logged_with_its_type_and_place_but_not_its_text() -> None:
     with written() as text:
         try:
             raise LookupError("what a client sent")
@@ -255,18 +254,18 @@ async def test_an_exception_is_told_by_its_type_and_place_and_not_by_its_text() 
             logging.getLogger("gateway.test").exception("Failed")
     line = json.loads(text.getvalue())
     assert line["exception"] == "LookupError"
-    assert line["places"][-1].endswith(test_an_exception_is_told_by_its_type_and_place_and_not_by_its_text.__name__)
+    assert line["places"][-1].endswith(test_an_exception_is_logged_with_its_type_and_place_but_not_its_text.__name__)
     assert "what a client sent" not in text.getvalue()
 
 
-async def test_libraries_are_heard_from_warnings_on_whatever_the_level() -> None:
+async def test_libraries_log_from_warning_on_at_any_level() -> None:
     with written(log_level="debug") as text:
         logging.getLogger("aiohttp.client").info("http://host/?token=1")
-        logging.getLogger("gateway.test").debug("heard")
-    assert [json.loads(line)["message"] for line in text.getvalue().splitlines()] == ["heard"]
+        logging.getLogger("gateway.test").debug("logged")
+    assert [json.loads(line)["message"] for line in text.getvalue().splitlines()] == ["logged"]
 
 
-async def test_with_a_higher_level_operations_are_not_logged(world: World) -> None:
+async def test_operations_are_not_logged_above_level_info(world: World) -> None:
     with written(log_level="warning") as text:
         await world.gateway.query(MODEL)
     assert text.getvalue() == ""

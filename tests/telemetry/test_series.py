@@ -1,4 +1,4 @@
-"""Figures that are counted by addition: a scraper reads them as it reads the library's own."""
+"""Counters and histograms without locks: their text equals that of the Prometheus library's own."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ SECONDS = (0.0, 0.0004, 0.001, 0.0011, 0.3, 20.0, 21.5, 1e6)
 
 
 @pytest.fixture(autouse=True)
-def without_times_of_creation() -> Iterator[None]:
+def without_created_samples() -> Iterator[None]:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     yield
     enable_created_metrics()  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ def read(accept: str, collectors: CollectorRegistry) -> str:
     return encode(collectors).decode()
 
 
-def test_counts_read_as_the_librarys_own(accept: str) -> None:
+def test_a_counter_is_exported_like_the_librarys_own(accept: str) -> None:
     ours, theirs = CollectorRegistry(auto_describe=True), CollectorRegistry(auto_describe=True)
     labelled, plain = Counts("gateway_tried", HELP, LABELS), Counts("gateway_all", HELP, ())
     ours.register(labelled)
@@ -47,7 +47,7 @@ def test_counts_read_as_the_librarys_own(accept: str) -> None:
     assert read(accept, ours) == read(accept, theirs)
 
 
-def test_times_read_as_the_librarys_own(accept: str) -> None:
+def test_a_histogram_is_exported_like_the_librarys_own(accept: str) -> None:
     ours, theirs = CollectorRegistry(auto_describe=True), CollectorRegistry(auto_describe=True)
     labelled, plain = Times("gateway_took_seconds", HELP, LABELS), Times("gateway_waited_seconds", HELP, ())
     ours.register(labelled)

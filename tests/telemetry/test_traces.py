@@ -1,4 +1,4 @@
-"""Traces, as a collector on loopback receives them by OTLP."""
+"""Traces, as received by an OTLP collector on loopback."""
 
 import gzip
 import hashlib
@@ -40,7 +40,7 @@ class Span:
 
 @dataclass
 class Collector:
-    """Keeps what it receives."""
+    """An OTLP collector that stores the spans it receives."""
 
     spans: list[Span] = field(default_factory=list)
     text: str = ""
@@ -51,11 +51,13 @@ class Collector:
             body = gzip.decompress(body)
         message = otlp.ExportTraceServiceRequest.FromString(body)
         self.text += str(message)
-        for one in (span for of in message.resource_spans for scope in of.scope_spans for span in scope.spans):
-            kind = one.SpanKind.Name(one.kind).removeprefix("SPAN_KIND_")
-            attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in one.attributes}
-            ids = one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex()
-            self.spans.append(Span(one.name, kind, *ids, one.status.code == 2, attributes, len(one.events)))
+        for span in (
+            span for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans
+        ):
+            kind = span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_")
+            attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+            ids = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
+            self.spans.append(Span(span.name, kind, *ids, span.status.code == 2, attributes, len(span.events)))
         return web.Response()
 
     def of(self, kind: str) -> list[Span]:
@@ -79,12 +81,12 @@ async def collecting() -> AsyncIterator[tuple[Collector, str]]:
 
 @asynccontextmanager
 async def traced(url: str, **sections: Any) -> AsyncIterator[World]:
-    """A gateway that traces; when it has ended the collector has everything."""
+    """A gateway with traces. After the context ends, the collector has received every span."""
     async with two_clouds(sections={"telemetry": Telemetry(traces=url), **sections}) as world:
         yield world
 
 
-async def test_a_request_its_operation_and_its_calls_are_spans_of_the_callers_trace() -> None:
+async def test_request_operation_and_calls_are_spans_of_the_callers_trace() -> None:
     async with collecting() as (collector, url), traced(url) as world:
         answer = await world.gateway.request("POST", json={"query": MODEL}, headers=GIVEN)
         assert answer.status == 200
@@ -112,7 +114,7 @@ async def test_a_request_its_operation_and_its_calls_are_spans_of_the_callers_tr
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["cold", "cached"])
-async def test_a_request_that_was_asked_before_is_traced_as_the_first(cache: bool) -> None:
+async def test_a_repeated_request_is_traced_like_the_first(cache: bool) -> None:
     async with collecting() as (collector, url), traced(url, cache=CacheSettings(enabled=cache)) as world:
         for _ in range(3):
             assert (await world.gateway.request("POST", json={"query": MODEL}, headers=GIVEN)).status == 200
@@ -122,7 +124,7 @@ async def test_a_request_that_was_asked_before_is_traced_as_the_first(cache: boo
     assert len(collector.of("CLIENT")) == (1 if cache else 3)
 
 
-async def test_every_attempt_is_a_span_and_says_how_it_failed() -> None:
+async def test_every_attempt_is_a_span_with_its_failure() -> None:
     retry = RetrySettings(attempts=3, backoff=0.001)
     async with collecting() as (collector, url), traced(url, retry=retry) as world:
         world.pai.faults.replace({"GetModel": {"status": 503, "times": 2}})
@@ -135,14 +137,14 @@ async def test_every_attempt_is_a_span_and_says_how_it_failed() -> None:
     assert [span.failed for span in collector.of("INTERNAL")] == [False]
 
 
-async def test_what_is_kept_is_no_call() -> None:
+async def test_a_cache_hit_has_no_client_span() -> None:
     async with collecting() as (collector, url), traced(url, cache=CacheSettings(objects=600.0)) as world:
         await world.gateway.query(MODEL)
         await world.gateway.query(MODEL)
     assert (len(collector.of("INTERNAL")), len(collector.of("CLIENT"))) == (2, 1)
 
 
-async def test_refusals_and_failures_are_spans_that_failed_with_their_code() -> None:
+async def test_failed_operations_are_failed_spans_with_an_error_code() -> None:
     async with collecting() as (collector, url), traced(url) as world:
         await world.gateway.query("{ nothing }")
         world.pai.faults.replace({"*": {"drop": "before"}})
@@ -153,17 +155,17 @@ async def test_refusals_and_failures_are_spans_that_failed_with_their_code() -> 
     assert [call.attributes.get("http.response.status_code") for call in collector.of("CLIENT")] == [None]
 
 
-async def test_a_caller_that_does_not_sample_is_not_traced() -> None:
+async def test_a_request_that_is_not_sampled_exports_no_spans() -> None:
     async with collecting() as (collector, url), traced(url) as world:
-        said = await world.gateway.request(
+        answer = await world.gateway.request(
             "POST", json={"query": MODEL}, headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}
         )
-    assert said.headers["traceparent"].startswith(f"00-{TRACE}-")
-    assert said.headers["traceparent"].endswith("-00")
+    assert answer.headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert answer.headers["traceparent"].endswith("-00")
     assert collector.spans == []
 
 
-async def test_spans_hold_neither_documents_variables_hosts_nor_texts_of_exceptions() -> None:
+async def test_spans_contain_no_documents_variables_hosts_or_exception_texts() -> None:
     async with collecting() as (collector, url), traced(url) as world:
         query = "query($id: ID!) { model(id: $id) { name } }"
         for fault in ({}, {"status": 503}, {"drop": "before"}, {"redirect": "http://127.0.0.1:9/else"}):
@@ -190,13 +192,13 @@ except SettingsError as error:
 """
 
 
-def test_without_the_extra_the_gateway_runs_and_says_what_traces_need() -> None:
+def test_without_the_extra_only_traces_are_refused_with_a_hint() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "telemetry.traces: OpenTelemetry is not installed: pip install 'registry-gateway[otel]'\n"
 
 
-async def test_a_collector_that_is_away_harms_no_answer() -> None:
+async def test_an_unreachable_collector_does_not_affect_responses() -> None:
     async with collecting() as (_, url):
         pass
     async with traced(url) as world:

@@ -1,4 +1,4 @@
-"""A running twin, the vendors' own clients pointed at it, and a client that signs by hand."""
+"""Running twins, and clients that sign requests without the vendors' SDKs."""
 
 import hashlib
 import os
@@ -37,14 +37,14 @@ async def twins() -> AsyncIterator[Twins]:
 
 @pytest.fixture
 async def http(request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession]:
-    """A real client; its options may be given with indirect parameters."""
+    """An HTTP client. Indirect parametrization sets its options."""
     async with aiohttp.ClientSession(**getattr(request, "param", {})) as session:
         yield session
 
 
 @pytest.fixture
-def pai(twins: Twins, http: aiohttp.ClientSession) -> Send:
-    """Send a PAI call signed by hand; keyword arguments bend one part of it."""
+def call_pai(twins: Twins, http: aiohttp.ClientSession) -> Send:
+    """Send a signed PAI call. Keyword arguments change a part of it."""
 
     async def send(
         action: str = "ListModels",
@@ -57,7 +57,7 @@ def pai(twins: Twins, http: aiohttp.ClientSession) -> Send:
         secret: str = PAI_SECRET,
         method: str = "GET",
     ) -> aiohttp.ClientResponse:
-        bare = {
+        defaults = {
             "host": f"127.0.0.1:{twins.port}",
             "accept": "application/json",
             "x-acs-action": action,
@@ -66,7 +66,7 @@ def pai(twins: Twins, http: aiohttp.ClientSession) -> Send:
             "x-acs-signature-nonce": uuid.uuid4().hex,
             "x-acs-content-sha256": hashlib.sha256(b"").hexdigest(),
         }
-        sent = {name: value for name, value in (bare | (headers or {})).items() if value is not None}
+        sent = {name: value for name, value in (defaults | (headers or {})).items() if value is not None}
         pairs = list((query or {}).items())
         names, signature = acs3(secret, method, path, pairs, sent, sent.get("x-acs-content-sha256", ""))
         sent["authorization"] = f"ACS3-HMAC-SHA256 Credential={key},SignedHeaders={names},Signature={signature}"
@@ -78,8 +78,8 @@ def pai(twins: Twins, http: aiohttp.ClientSession) -> Send:
 
 
 @pytest.fixture
-def baidu(twins: Twins, http: aiohttp.ClientSession) -> Send:
-    """Send a Qianfan call signed by hand."""
+def call_qianfan(twins: Twins, http: aiohttp.ClientSession) -> Send:
+    """Send a signed Qianfan call. Keyword arguments change a part of it."""
 
     async def send(
         path: str = "/wenxinworkshop/modelrepo/modelDetail",
@@ -95,16 +95,16 @@ def baidu(twins: Twins, http: aiohttp.ClientSession) -> Send:
         raw: bytes | None = None,
         method: str = "POST",
     ) -> aiohttp.ClientResponse:
-        written = f"{stamp or twins.now():%Y-%m-%dT%H:%M:%SZ}"
+        date = f"{stamp or twins.now():%Y-%m-%dT%H:%M:%SZ}"
         headers = {
             "content-type": "application/json",
             "host": f"127.0.0.1:{twins.port}",
-            "x-bce-date": written,
+            "x-bce-date": date,
         }
         query = [("Action", action)] if action else []
-        prefix = bce_prefix(key, written, seconds)
-        chosen = {name: headers[name] for name in signed}
-        _, signature = bce_auth_v1(secret, prefix, method, path, query, chosen)
+        prefix = bce_prefix(key, date, seconds)
+        signed_headers = {name: headers[name] for name in signed}
+        _, signature = bce_auth_v1(secret, prefix, method, path, query, signed_headers)
         headers["authorization"] = f"{prefix}/{';'.join(signed)}/{signature}"
         url = twins.url + path + (f"?Action={action}" if action else "")
         content: dict[str, Any] = {"data": raw} if raw is not None else {"json": body or {}}
@@ -114,8 +114,8 @@ def baidu(twins: Twins, http: aiohttp.ClientSession) -> Send:
 
 
 @pytest.fixture
-def configured(twins: Twins) -> None:
-    """The qianfan package's one global configuration, pointed at the twin."""
+def qianfan_sdk(twins: Twins) -> None:
+    """Point the global configuration of the qianfan package at the twins."""
     import qianfan
 
     config = qianfan.get_config()
@@ -124,8 +124,8 @@ def configured(twins: Twins) -> None:
 
 
 @pytest.fixture
-def late(twins: Twins) -> Callable[[float], None]:
-    """Move the twin's clock away from ours, in seconds."""
+def move_clock(twins: Twins) -> Callable[[float], None]:
+    """Set the twins' clock a number of seconds ahead of now."""
     start = datetime.now(UTC)
 
     def move(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The corpus is the same everywhere, as large as wanted, and what tests put in or take out stands in its place."""
+"""The corpus: deterministic, of any size, and ordered after tests insert and remove rows."""
 
 import json
 import os
@@ -13,53 +13,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.twins import Corpus, serving
-from gateway.twins.rows import FIRST_DAY, instant
+from gateway.twins.rows import FIRST_DAY, parse_time
 
 DIGEST = "from gateway.twins import Corpus; print(Corpus(60).digest())"
 
 
-def test_equal_sizes_are_equal_corpora() -> None:
+def test_corpora_of_equal_size_are_equal() -> None:
     assert Corpus(60).digest() == Corpus(60).digest()
     assert Corpus(60).digest() != Corpus(62).digest()
     assert Corpus(60).digest() != Corpus(60, references=False).digest()
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
-def test_other_processes_make_the_same_corpus(seed: str) -> None:
+def test_the_corpus_does_not_depend_on_the_process(seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": seed}
     made = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
     assert made.stdout.strip() == Corpus(60).digest()
 
 
-def test_the_digest_is_the_one_that_was_published() -> None:
-    """Changing the corpus is allowed, and changes this line knowingly."""
+def test_the_digest_of_the_corpus_is_unchanged() -> None:
+    """A deliberate change of the corpus updates this digest."""
     assert Corpus(60).digest()[:16] == "23ab520db1a35ce4"
 
 
 @pytest.mark.parametrize("models", [7, 200, 100_000])
-def test_rows_grow_older_to_younger_in_every_shelf(models: int) -> None:
+def test_each_partition_is_ordered_by_creation_time(models: int) -> None:
     corpus = Corpus(models, references=False)
-    pai = [corpus.pai_models.shelf(provider) for provider in ("", "pai", "huggingface")]
-    qianfan = [corpus.qianfan_models.shelf(source) for source in ("UserCreate", "PlatformPreset")]
-    samples = [[shelf.at(place).created for place in range(len(shelf))[:200]] for shelf in pai]
-    samples += [[shelf.at(place).created for place in range(len(shelf))[:200]] for shelf in qianfan]
+    pai = [corpus.pai_models.partition(provider) for provider in ("", "pai", "huggingface")]
+    qianfan = [corpus.qianfan_models.partition(source) for source in ("UserCreate", "PlatformPreset")]
+    samples = [[partition.at(position).created for position in range(len(partition))[:200]] for partition in pai]
+    samples += [[partition.at(position).created for position in range(len(partition))[:200]] for partition in qianfan]
     assert all(before < after for sample in samples for before, after in pairwise(sample))
     assert len(corpus.pai_models) + len(corpus.qianfan_models) == models
-    public = len(corpus.pai_models) - len(corpus.pai_models.shelf(""))
+    public = len(corpus.pai_models) - len(corpus.pai_models.partition(""))
     assert abs(public - models / 10) <= 1
 
 
-def test_every_row_is_found_by_its_ids_and_by_its_place() -> None:
+def test_every_row_is_found_by_its_ids_and_its_position() -> None:
     corpus = Corpus(150)
     for name in ("", "pai", "huggingface"):
-        shelf = corpus.pai_models.shelf(name)
-        for place, row in enumerate(shelf):
-            assert shelf.position(row) == place
+        partition = corpus.pai_models.partition(name)
+        for position, row in enumerate(partition):
+            assert partition.position(row) == position
             found = corpus.pai_models.find(row.keys[0])
             assert found is not None
             assert found.item == row.item
     for source in ("UserCreate", "PlatformPreset"):
-        for row_ in corpus.qianfan_models.shelf(source):
+        for row_ in corpus.qianfan_models.partition(source):
             for key in row_.keys:
                 assert getattr(corpus.qianfan_models.find(key), "id", None) == row_.id
             for version in row_.versions:
@@ -69,7 +69,7 @@ def test_every_row_is_found_by_its_ids_and_by_its_place() -> None:
                     assert found_version[1] == version
 
 
-def test_the_oddities_of_the_clouds_occur() -> None:
+def test_the_irregularities_of_the_clouds_occur() -> None:
     corpus = Corpus(200)
     versions = [version for row in corpus.pai_models for version in row.versions]
     assert {"", "{}"} < {version.get("Options") for version in versions}
@@ -92,7 +92,7 @@ def test_the_oddities_of_the_clouds_occur() -> None:
     assert json.dumps(versions, ensure_ascii=False)
 
 
-def test_every_training_spec_by_name_leads_to_an_algorithm_version() -> None:
+def test_every_training_spec_by_name_refers_to_an_existing_algorithm_version() -> None:
     corpus = Corpus(200)
     known = {
         (version["AlgorithmName"], version["AlgorithmProvider"], version["AlgorithmVersion"])
@@ -116,12 +116,12 @@ def test_every_training_spec_by_name_leads_to_an_algorithm_version() -> None:
     assert any("AlgorithmSpec" in method for method in methods)
 
 
-def test_a_hundred_thousand_models_take_no_memory_until_read() -> None:
+def test_rows_use_no_memory_until_they_are_read() -> None:
     tracemalloc.start()
     try:
         corpus = Corpus(100_000)
-        shelf = corpus.pai_models.shelf("")
-        deep = [shelf.at(place).item for place in range(len(shelf) - 100, len(shelf))]
+        partition = corpus.pai_models.partition("")
+        deep = [partition.at(position).item for position in range(len(partition) - 100, len(partition))]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -130,14 +130,14 @@ def test_a_hundred_thousand_models_take_no_memory_until_read() -> None:
     assert peak < 4_000_000
 
 
-async def test_a_filter_over_a_large_corpus_keeps_positions_not_rows() -> None:
+async def test_the_positions_of_matching_rows_are_cached_until_the_table_changes() -> None:
     corpus = Corpus(4_000)
     named = await corpus.pai_models.matching("", "bert", lambda row: "bert" in row.head["ModelName"])
     again = await corpus.pai_models.matching("", "bert", lambda row: False)
     assert named is again, "the same condition is scanned once"
-    shelf = corpus.pai_models.shelf("")
-    assert all("bert" in shelf.at(place).head["ModelName"] for place in named)
-    corpus.pai_models.remove(shelf.at(named[0]).keys[0])
+    partition = corpus.pai_models.partition("")
+    assert all("bert" in partition.at(position).head["ModelName"] for position in named)
+    corpus.pai_models.remove(partition.at(named[0]).keys[0])
     after = await corpus.pai_models.matching("", "bert", lambda row: "bert" in row.head["ModelName"])
     assert len(after) == len(named) - 1
 
@@ -147,27 +147,27 @@ MINUTES = st.integers(0, 60 * 24 * 900)
 
 @settings(max_examples=60, deadline=None)
 @given(inserted=st.lists(MINUTES, max_size=8), removed=st.lists(st.integers(0, 60), max_size=8))
-def test_inserted_and_removed_rows_leave_the_order_whole(inserted: list[int], removed: list[int]) -> None:
+def test_inserting_and_removing_rows_preserves_the_order(inserted: list[int], removed: list[int]) -> None:
     corpus = Corpus(100, references=False)
     table = corpus.pai_models
-    rows = {row.keys[0]: row.created for row in table.shelf("")}
+    rows = {row.keys[0]: row.created for row in table.partition("")}
     for number, minutes in enumerate(inserted):
         created = (FIRST_DAY + timedelta(minutes=minutes)).isoformat()
         table.insert({"ModelId": f"model-test{number}", "ModelName": "新", "GmtCreateTime": created})
-        rows[f"model-test{number}"] = instant(created)
-    for place in removed:
-        shelf = table.shelf("")
-        key = shelf.at(place % len(shelf)).keys[0]
+        rows[f"model-test{number}"] = parse_time(created)
+    for position in removed:
+        partition = table.partition("")
+        key = partition.at(position % len(partition)).keys[0]
         table.remove(key)
         del rows[key]
         assert table.find(key) is None
     expected = sorted(rows, key=lambda key: (rows[key], key))
-    shelf = table.shelf("")
-    assert [row.keys[0] for row in shelf] == expected
-    assert [shelf.position(row) for row in shelf] == list(range(len(expected)))
+    partition = table.partition("")
+    assert [row.keys[0] for row in partition] == expected
+    assert [partition.position(row) for row in partition] == list(range(len(expected)))
 
 
-async def test_tests_put_documents_of_every_kind_into_a_bare_corpus() -> None:
+async def test_documents_of_every_type_can_be_inserted_into_an_empty_corpus() -> None:
     corpus = Corpus(0, references=False)
     version = {"VersionName": "1.0.0", "GmtCreateTime": "2024-01-01T00:00:00Z"}
     corpus.pai_models.insert(

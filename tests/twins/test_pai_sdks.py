@@ -1,4 +1,4 @@
-"""Alibaba's own packages, sync and async, with a key and with an STS token, judge the PAI twin."""
+"""Alibaba's SDKs against the PAI twin: sync and async, with a key and with an STS token."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ PAGES = Path(__file__).parent / "pages"
 
 
 class Sdk:
-    """Both packages behind one way of calling; answers are the JSON that the SDK gives back."""
+    """One interface to both SDKs, sync or async. Calls return the JSON of the response body."""
 
     def __init__(self, twins: Twins, mode: str, **credentials: str) -> None:
-        given = {"access_key_id": PAI_KEY_ID, "access_key_secret": PAI_SECRET} | credentials
-        config = Config(endpoint=f"127.0.0.1:{twins.port}", protocol="http", **given)
+        options = {"access_key_id": PAI_KEY_ID, "access_key_secret": PAI_SECRET} | credentials
+        config = Config(endpoint=f"127.0.0.1:{twins.port}", protocol="http", **options)
         self._mode = mode
         self._clients = (WorkspaceClient(config), StudioClient(config))
 
@@ -61,7 +61,7 @@ def sync(twins: Twins) -> Sdk:
 
 async def test_every_call_is_accepted(twins: Twins, sdk: Sdk) -> None:
     model, algorithm = "model-rbvg5wzljzjhc9ks92", "algo-xsldfvu1334"
-    assert (await sdk.models())["TotalCount"] == len(twins.corpus.pai_models.shelf(""))
+    assert (await sdk.models())["TotalCount"] == len(twins.corpus.pai_models.partition(""))
     assert (await sdk("get_model", model, workspace.GetModelRequest()))["ModelName"] == "情感分析"
     assert (await sdk.versions(model))["TotalCount"] == 2
     version = await sdk("get_model_version", model, "0.2.0", workspace.GetModelVersionRequest())
@@ -77,22 +77,22 @@ async def test_every_call_is_accepted(twins: Twins, sdk: Sdk) -> None:
     assert len(twins.calls) == 9
 
 
-async def test_the_algorithm_page_example_comes_back_word_for_word(sdk: Sdk) -> None:
+async def test_the_documented_algorithm_example_is_returned_unchanged(sdk: Sdk) -> None:
     page = json.loads((PAGES / "pai_get_algorithm_version.json").read_bytes())
     assert await sdk("get_algorithm_version", "algo-xsldfvu1334", "v0.0.1") == page
 
 
-async def test_a_model_version_has_every_field_of_its_page(sync: Sdk) -> None:
+async def test_a_model_version_has_every_documented_field(sync: Sdk) -> None:
     fields = json.loads((PAGES / "pai_model_version_fields.json").read_bytes())
     version = await sync("get_model_version", "model-rbvg5wzljzjhc9ks92", "0.2.0", workspace.GetModelVersionRequest())
     assert [name for name in fields if not version.get(name) and not name.endswith("Spec")] == []
     assert set(fields) <= set(version)
 
 
-async def test_every_generated_row_passes_through_the_sdk(twins: Twins, sync: Sdk) -> None:
+async def test_the_sdk_accepts_every_generated_row(twins: Twins, sync: Sdk) -> None:
     for provider in ("", "pai", "huggingface"):
         answer = await sync.models(page_size=100, provider=provider)
-        assert len(answer["Models"]) == answer["TotalCount"] == len(twins.corpus.pai_models.shelf(provider))
+        assert len(answer["Models"]) == answer["TotalCount"] == len(twins.corpus.pai_models.partition(provider))
     for row in twins.corpus.algorithms:
         for version in row.versions:
             answer = await sync("get_algorithm_version", row.keys[0], version["AlgorithmVersion"])
@@ -100,19 +100,19 @@ async def test_every_generated_row_passes_through_the_sdk(twins: Twins, sync: Sd
 
 
 @pytest.mark.parametrize("order", ["ASC", "DESC"])
-async def test_a_walk_over_the_pages_is_the_corpus_in_order_of_creation(twins: Twins, sdk: Sdk, order: str) -> None:
+async def test_all_pages_together_are_the_corpus_in_order_of_creation(twins: Twins, sdk: Sdk, order: str) -> None:
     walked: list[str] = []
     for number in range(1, 100):
         page = await sdk.models(page_number=number, page_size=30, sort_by="GmtCreateTime", order=order)
         if not page["Models"]:
             break
         walked += [model["ModelId"] for model in page["Models"]]
-    rows = [row.keys[0] for row in twins.corpus.pai_models.shelf("")]
+    rows = [row.keys[0] for row in twins.corpus.pai_models.partition("")]
     assert walked == (rows if order == "ASC" else rows[::-1])
     assert page["TotalCount"] == len(rows)
 
 
-async def test_pages_are_ten_long_unless_asked_and_workspaces_twenty(sync: Sdk) -> None:
+async def test_default_page_sizes(sync: Sdk) -> None:
     assert len((await sync.models())["Models"]) == 10
     assert len((await sync.algorithms(algorithm_provider="pai"))["Algorithms"]) == 10
     assert len((await sync("list_workspaces", workspace.ListWorkspacesRequest(page_size=3)))["Workspaces"]) == 3
@@ -172,11 +172,11 @@ FILTERS: list[tuple[dict[str, Any], Expect]] = [
 
 
 @pytest.mark.parametrize(("parameters", "expect"), FILTERS, ids=[",".join(parameters) for parameters, _ in FILTERS])
-async def test_filters_answer_exactly_the_matching_models(
+async def test_filters_return_exactly_the_matching_models(
     twins: Twins, sync: Sdk, parameters: dict[str, Any], expect: Expect
 ) -> None:
     answer = await sync.models(page_size=100, **parameters)
-    items = [row.item for row in twins.corpus.pai_models.shelf("")]
+    items = [row.item for row in twins.corpus.pai_models.partition("")]
     if "conditions" in parameters:
         items = [item for item in items if item.get("ParameterSize") is not None]
     expected = [item["ModelId"] for item in items if expect(item)]
@@ -185,7 +185,7 @@ async def test_filters_answer_exactly_the_matching_models(
     assert answer["TotalCount"] == len(expected)
 
 
-async def test_providers_and_collections_choose_among_public_models(sync: Sdk) -> None:
+async def test_public_models_are_filtered_by_provider_and_collection(sync: Sdk) -> None:
     public = await sync.models(provider="pai", page_size=100)
     assert {model["Provider"] for model in public["Models"]} == {"pai"}
     assert (await sync.models(provider="nobody"))["TotalCount"] == 0
@@ -195,7 +195,7 @@ async def test_providers_and_collections_choose_among_public_models(sync: Sdk) -
 
 
 async def test_versions_are_filtered_and_paged(twins: Twins, sync: Sdk) -> None:
-    row = max(twins.corpus.pai_models.shelf(""), key=lambda model: len(model.versions))
+    row = max(twins.corpus.pai_models.partition(""), key=lambda model: len(model.versions))
     assert len(row.versions) > 50
     model = row.keys[0]
     page = await sync.versions(model, page_size=20, page_number=3, order="DESC")
@@ -217,7 +217,7 @@ async def test_versions_are_filtered_and_paged(twins: Twins, sync: Sdk) -> None:
         assert expected
 
 
-async def test_tags_and_request_ids_are_where_the_cloud_has_them(sync: Sdk, twins: Twins) -> None:
+async def test_tags_and_request_ids_appear_in_the_same_responses_as_in_the_cloud(sync: Sdk, twins: Twins) -> None:
     item = (await sync.models(model_name='"情感分析"'))["Models"][0]
     detail = await sync("get_model", item["ModelId"], workspace.GetModelRequest())
     assert item["Tags"] == [{"Key": "team", "Value": "search"}]
@@ -257,7 +257,7 @@ async def test_algorithms_are_found_by_name_provider_and_id(sync: Sdk) -> None:
         ("get_algorithm_version", ("algo-xsldfvu1334", "v9"), "201600014"),
     ],
 )
-async def test_what_does_not_exist_is_a_client_exception(
+async def test_a_missing_object_is_a_client_exception(
     sync: Sdk, name: str, arguments: tuple[Any, ...], code: str
 ) -> None:
     with pytest.raises(ClientException) as refused:
@@ -285,7 +285,7 @@ async def test_wrong_credentials_are_refused(twins: Twins, mode: str, credential
     assert twins.calls == {"ListModels": 1}
 
 
-async def test_faults_reach_the_sdk_as_its_own_exceptions(twins: Twins, sync: Sdk) -> None:
+async def test_faults_become_exceptions_of_the_sdk(twins: Twins, sync: Sdk) -> None:
     twins.faults.replace(
         {
             "ListModels": {"error": "Throttling.User", "status": 429, "headers": {"x-acs-retry-after": "1500"}},

@@ -265,15 +265,15 @@ region = "cn-hangzhou"
     [
         (
             'credentials_file = "key.json"',
-            "credentials_file needs account: a key that changes does not say whose data an answer holds",
+            "credentials_file needs account, because the access key changes and cannot identify cached data",
         ),
         (
             'account = "1"\ncredentials_file = "key.json"\ncredentials_command = ["key"]',
-            "credentials_file: credentials_command is set too, and only one of them can give the key",
+            "credentials_file: credentials_command is set too; use only one source of the access key",
         ),
         (
             'account = "1"\ncredentials_command = ["key"]\naccess_key_secret = "hidden"',
-            "credentials_command: access_key_secret is set too, and only one of them can give the key",
+            "credentials_command: access_key_secret is set too; use only one source of the access key",
         ),
         ('account = "1"\ncredentials_command = "key"', "credentials_command: must be a list of texts, not text"),
         ('account = "1"\ncredentials_command = ["key", 1]', "credentials_command: must be a list of texts, not a list"),

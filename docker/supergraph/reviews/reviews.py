@@ -1,7 +1,7 @@
-"""Reviews of models: a second subgraph, which knows the gateway's models by `registryName nativeId` only.
+"""A second subgraph with reviews of models. It refers to the gateway's models by `registryName nativeId`.
 
 It owns `Review`, whose `model` refers to a model of the gateway, and adds `reviews` to `Model`. The reference is
-nullable: a model may be deleted where it lives, and must not take its reviews, or a whole list of them, with it.
+nullable, so that a model deleted from its registry does not null its reviews, or a whole list of them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ REVIEWED = (
     ("pai", "model-deleted"),
     ("qianfan", "5862"),
 )
-SAID = ((5, "Does what it says."), (4, "Good, but slow."), (2, "Gone before I could try it."), (3, "Fine."))
+RATINGS = ((5, "Does what it says."), (4, "Good, but slow."), (2, "Gone before I could try it."), (3, "Fine."))
 
 
 @strawberry.federation.type(keys=["registryName nativeId"])
@@ -33,8 +33,7 @@ class Model:
 
     @strawberry.field
     def reviews(self, first: int = 10) -> list["Review"]:
-        mine = (one for one in REVIEWS if one.model == self)
-        return list(islice(mine, first))
+        return list(islice((review for review in REVIEWS if review.model == self), first))
 
 
 @strawberry.federation.type(keys=["id"])
@@ -52,7 +51,7 @@ REVIEWS = [
         text=text,
         model=Model(registry_name=registry, native_id=strawberry.ID(native_id)),
     )
-    for number, (registry, native_id), (stars, text) in zip(range(1_000), cycle(REVIEWED), cycle(SAID), strict=False)
+    for number, (registry, native_id), (stars, text) in zip(range(1_000), cycle(REVIEWED), cycle(RATINGS), strict=False)
 ]
 
 
@@ -80,13 +79,13 @@ class Query:
     def reviews(self, first: int = 10, after: str | None = None) -> ReviewConnection:
         start = 0 if after is None else int(after) + 1
         page = REVIEWS[start : start + first]
-        stands = PageInfo(
+        page_info = PageInfo(
             has_next_page=start + first < len(REVIEWS),
             has_previous_page=start > 0,
             start_cursor=page[0].id if page else None,
             end_cursor=page[-1].id if page else None,
         )
-        return ReviewConnection(nodes=page, page_info=stands)
+        return ReviewConnection(nodes=page, page_info=page_info)
 
 
 SCHEMA = strawberry.federation.Schema(Query, types=[Model], federation_version="2.9")

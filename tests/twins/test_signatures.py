@@ -1,4 +1,4 @@
-"""The twins refuse a bad signature with the code that the cloud has for it."""
+"""Signature checks of the twins: invalid requests are refused with the cloud's own error codes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,17 +17,17 @@ WRONG_HASH = {"x-acs-content-sha256": "0" * 64}
 UNSIGNED_TOKEN = {"x-acs-security-token": "test-security-token"}
 
 
-async def test_a_good_signature_is_answered_with_a_request_id(pai: Send, baidu: Send) -> None:
-    answer = await pai()
+async def test_the_answer_to_a_valid_signature_has_a_request_id(call_pai: Send, call_qianfan: Send) -> None:
+    answer = await call_pai()
     assert answer.status == 200
     assert answer.headers["x-acs-request-id"] == (await answer.json())["RequestId"]
-    answer = await baidu(body={"modelId": 5862})
+    answer = await call_qianfan(body={"modelId": 5862})
     assert answer.status == 200
     assert answer.headers["x-bce-request-id"]
 
 
 @pytest.mark.parametrize(
-    ("bent", "status", "code"),
+    ("changes", "status", "code"),
     [
         ({"headers": {"x-acs-action": None}}, 400, "MissingAction"),
         ({"headers": {"x-acs-version": None}}, 400, "MissingVersion"),
@@ -50,52 +50,52 @@ async def test_a_good_signature_is_answered_with_a_request_id(pai: Send, baidu: 
     ],
     ids=lambda value: str(value) if not isinstance(value, int) else "",
 )
-async def test_pai_refuses(pai: Send, bent: dict[str, Any], status: int, code: str) -> None:
-    answer = await pai(**bent)
+async def test_pai_refuses_an_invalid_request(call_pai: Send, changes: dict[str, Any], status: int, code: str) -> None:
+    answer = await call_pai(**changes)
     body = await answer.json()
     assert (answer.status, body["Code"]) == (status, code)
     assert set(body) == {"RequestId", "HostId", "Code", "Message", "Recommend"}
 
 
-@pytest.mark.parametrize(("skew", "good"), [(-890, True), (890, True), (-910, False), (910, False)])
+@pytest.mark.parametrize(("skew", "accepted"), [(-890, True), (890, True), (-910, False), (910, False)])
 async def test_pai_accepts_a_clock_within_fifteen_minutes(
-    pai: Send, twins: Twins, late: Move, skew: float, good: bool
+    call_pai: Send, twins: Twins, move_clock: Move, skew: float, accepted: bool
 ) -> None:
     signed_at: dict[str, str | None] = {"x-acs-date": f"{twins.now():%Y-%m-%dT%H:%M:%SZ}"}
-    late(skew)
-    answer = await pai(headers=signed_at)
-    assert (await answer.json()).get("Code") == (None if good else "InvalidTimeStamp.Expired")
+    move_clock(skew)
+    answer = await call_pai(headers=signed_at)
+    assert (await answer.json()).get("Code") == (None if accepted else "InvalidTimeStamp.Expired")
 
 
-async def test_pai_refuses_a_nonce_it_has_seen_until_the_window_has_passed(pai: Send, late: Move) -> None:
+async def test_pai_refuses_a_repeated_nonce_within_fifteen_minutes(call_pai: Send, move_clock: Move) -> None:
     nonce: dict[str, str | None] = {"x-acs-signature-nonce": "once"}
-    assert (await pai(headers=nonce)).status == 200
-    again = await pai(headers=nonce)
+    assert (await call_pai(headers=nonce)).status == 200
+    again = await call_pai(headers=nonce)
     assert (again.status, (await again.json())["Code"]) == (400, "SignatureNonceUsed")
-    late(901)
-    assert (await pai(headers=nonce)).status == 200
+    move_clock(901)
+    assert (await call_pai(headers=nonce)).status == 200
 
 
-async def test_a_forged_request_does_not_use_up_a_nonce(pai: Send) -> None:
+async def test_a_forged_request_does_not_use_up_a_nonce(call_pai: Send) -> None:
     nonce: dict[str, str | None] = {"x-acs-signature-nonce": "mine"}
-    assert (await pai(headers=nonce, secret="forged")).status == 400
-    assert (await pai(headers=nonce)).status == 200
+    assert (await call_pai(headers=nonce, secret="forged")).status == 400
+    assert (await call_pai(headers=nonce)).status == 200
 
 
-async def test_a_refusal_is_xml_for_who_does_not_ask_for_json(pai: Send) -> None:
-    answer = await pai(secret="not-the-secret", headers={"accept": "*/*"})
+async def test_an_error_is_xml_unless_the_client_accepts_json(call_pai: Send) -> None:
+    answer = await call_pai(secret="not-the-secret", headers={"accept": "*/*"})
     assert answer.content_type == "text/xml"
     assert "<Code>SignatureDoesNotMatch</Code>" in await answer.text()
 
 
-async def test_the_query_is_read_from_the_raw_target(pai: Send, twins: Twins) -> None:
+async def test_the_query_is_read_from_the_raw_target(call_pai: Send, twins: Twins) -> None:
     query = {"ModelName": "a+b c*d/e:f,g~h&i=j%k", "Query": "", "Label": "情感 🚀"}
-    assert (await pai(query=query)).status == 200
+    assert (await call_pai(query=query)).status == 200
     assert twins.calls == {"ListModels": 1}
 
 
 @pytest.mark.parametrize(
-    ("bent", "status", "code"),
+    ("changes", "status", "code"),
     [
         ({"unsigned": {"authorization": ""}}, 403, "AccessDenied"),
         ({"unsigned": {"authorization": "Bearer token"}}, 400, "InvalidHTTPAuthHeader"),
@@ -106,31 +106,35 @@ async def test_the_query_is_read_from_the_raw_target(pai: Send, twins: Twins) ->
     ],
     ids=lambda value: str(value) if not isinstance(value, int) else "",
 )
-async def test_qianfan_refuses_in_the_form_of_its_gateway(
-    baidu: Send, bent: dict[str, Any], status: int, code: str
+async def test_qianfan_refuses_an_invalid_signature(
+    call_qianfan: Send, changes: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = await baidu(**bent)
+    answer = await call_qianfan(**changes)
     body = await answer.json()
     assert (answer.status, body["code"]) == (status, code)
     assert (answer.headers["X-Bce-Error-Code"], answer.headers["X-Bce-Error-Message"]) == (code, body["message"])
     assert body["requestId"] == answer.headers["x-bce-request-id"]
 
 
-async def test_qianfan_refuses_after_the_seconds_the_caller_chose(baidu: Send, twins: Twins, late: Move) -> None:
+async def test_qianfan_refuses_a_signature_after_the_lifetime_that_the_client_chose(
+    call_qianfan: Send, twins: Twins, move_clock: Move
+) -> None:
     signed_at = twins.now()
-    late(299)
-    assert (await baidu(body={"modelId": 5862}, stamp=signed_at)).status == 200
-    late(302)
-    answer = await baidu(body={"modelId": 5862}, stamp=signed_at)
+    move_clock(299)
+    assert (await call_qianfan(body={"modelId": 5862}, stamp=signed_at)).status == 200
+    move_clock(302)
+    answer = await call_qianfan(body={"modelId": 5862}, stamp=signed_at)
     assert (answer.status, (await answer.json())["code"]) == (400, "RequestExpired")
-    late(-902)
-    assert (await baidu(stamp=signed_at)).headers["X-Bce-Error-Code"] == "RequestExpired"
+    move_clock(-902)
+    assert (await call_qianfan(stamp=signed_at)).headers["X-Bce-Error-Code"] == "RequestExpired"
 
 
-async def test_qianfan_accepts_a_replay_and_any_order_of_names(baidu: Send, twins: Twins) -> None:
+async def test_qianfan_accepts_a_replay_and_signed_headers_in_any_order(call_qianfan: Send, twins: Twins) -> None:
     once = twins.now()
     orders = [("host", "x-bce-date", "content-type"), ("x-bce-date", "host"), ("host",), ("host",)]
-    answers = await asyncio.gather(*(baidu(body={"modelId": 5862}, signed=names, stamp=once) for names in orders))
+    answers = await asyncio.gather(
+        *(call_qianfan(body={"modelId": 5862}, signed=names, stamp=once) for names in orders)
+    )
     assert {answer.status for answer in answers} == {200}
 
 
@@ -153,20 +157,20 @@ async def test_qianfan_accepts_a_replay_and_any_order_of_names(baidu: Send, twin
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-async def test_qianfan_words_a_bad_request_by_generation(
-    baidu: Send, request_: dict[str, Any], status: int, code: int | str
+async def test_qianfan_v1_and_v2_have_their_own_error_formats(
+    call_qianfan: Send, request_: dict[str, Any], status: int, code: int | str
 ) -> None:
-    answer = await baidu(**request_)
+    answer = await call_qianfan(**request_)
     body = await answer.json()
     assert (answer.status, body.get("error_code", body.get("code"))) == (status, code)
 
 
-async def test_system_sets_and_models_are_told_without_source_and_labels(baidu: Send) -> None:
-    answer = await baidu("/v2/model", {"modelSetId": "am-ju3hi4ts39u9"}, "DescribeSystemModelSet")
+async def test_system_sets_and_models_have_no_source_and_labels(call_qianfan: Send) -> None:
+    answer = await call_qianfan("/v2/model", {"modelSetId": "am-ju3hi4ts39u9"}, "DescribeSystemModelSet")
     described = (await answer.json())["result"]
     assert "source" not in described
     assert described["modelIds"] == ["amv-qb8ijukaish3"]
-    answer = await baidu("/v2/model", {"modelId": "amv-qb8ijukaish3"}, "DescribeSystemModel")
+    answer = await call_qianfan("/v2/model", {"modelId": "amv-qb8ijukaish3"}, "DescribeSystemModel")
     model = (await answer.json())["result"]
     assert (model["capabilities"], model["modelProviders"]) == (["function_call"], ["Baidu"])
     assert model["tokenLimitations"] == {"trivial": {"inputTokens": 7168}}

@@ -1,4 +1,4 @@
-"""`gateway serve` and `gateway demo`: nobody is served by mistake, and keys are taken up at a signal."""
+"""Access modes of `gateway serve` and `gateway demo`, and the reload of API keys at SIGHUP."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.access.doors import NAMES, Ring
+from tests.auth.gateways import NAMES, KeyFile
 from tests.test_command_line import address, run, running, stop
 
 QIANFAN = {"QIANFAN_ACCESS_KEY": "a", "QIANFAN_SECRET_KEY": "b"}
@@ -20,33 +20,33 @@ EVERYWHERE = ("--host", "0.0.0.0", "--port", "0")  # noqa: S104
     [
         (
             "serve",
-            'say who may ask with access.mode = "callers" (with access.keys or access.issuer), '
-            'or let anybody ask with access.mode = "open"',
+            'set access.mode = "callers" and access.keys or access.issuer to authenticate callers, '
+            'or access.mode = "open" to serve anyone',
         ),
-        ("demo", "let anybody ask with --open"),
+        ("demo", "add --open to serve anyone"),
     ],
 )
-def test_nothing_is_served_to_others_unless_it_is_said_who_may_ask(command: str, remedy: str) -> None:
-    told = f"gateway: 0.0.0.0 can be reached by others: {remedy}\n"
-    assert run(command, *EVERYWHERE, status=2, environ=QIANFAN).stderr == told
+def test_an_address_that_others_can_reach_needs_an_access_mode(command: str, remedy: str) -> None:
+    message = f"gateway: refusing to listen on 0.0.0.0, which other machines can reach: {remedy}\n"
+    assert run(command, *EVERYWHERE, status=2, environ=QIANFAN).stderr == message
 
 
 @pytest.mark.parametrize("command", [("serve",), ("demo", "--open", "--models", "20")])
-def test_it_can_be_said_that_anybody_may_ask(command: tuple[str, ...]) -> None:
-    with running(*command, *EVERYWHERE, environ=QIANFAN | {"GATEWAY_ACCESS_MODE": "open"}) as (process, said):
-        assert "http://0.0.0.0:" in said
+def test_the_open_mode_serves_every_address(command: tuple[str, ...]) -> None:
+    with running(*command, *EVERYWHERE, environ=QIANFAN | {"GATEWAY_ACCESS_MODE": "open"}) as (process, output):
+        assert "http://0.0.0.0:" in output
         stop(process, signal.SIGTERM)
 
 
-def test_an_unknown_way_is_told() -> None:
+def test_an_unknown_mode_is_refused() -> None:
     errors = run("serve", status=2, environ=QIANFAN | {"GATEWAY_ACCESS_MODE": "closed"}).stderr
     assert errors == 'gateway: GATEWAY_ACCESS_MODE: "closed" does not match loopback|open|callers\n'
 
 
-def test_a_signal_has_the_file_of_keys_read_again(tmp_path: Path) -> None:
-    ring = Ring(tmp_path / "keys.toml")
-    first = ring.add()
-    access = {"GATEWAY_ACCESS_MODE": "callers", "GATEWAY_ACCESS_KEYS": str(ring.path)}
+def test_sighup_reloads_the_file_of_keys(tmp_path: Path) -> None:
+    key_file = KeyFile(tmp_path / "keys.toml")
+    first = key_file.add()
+    access = {"GATEWAY_ACCESS_MODE": "callers", "GATEWAY_ACCESS_KEYS": str(key_file.path)}
 
     def status(url: str, key: str) -> int:
         body = json.dumps({"query": NAMES}).encode()
@@ -57,11 +57,11 @@ def test_a_signal_has_the_file_of_keys_read_again(tmp_path: Path) -> None:
         except urllib.error.HTTPError as refused:
             return refused.code
 
-    with running("serve", "--port", "0", environ=QIANFAN | access) as (process, said):
-        url = f"{address(said, 'Gateway')}/graphql"
+    with running("serve", "--port", "0", environ=QIANFAN | access) as (process, output):
+        url = f"{address(output, 'Gateway')}/graphql"
         assert status(url, first) == 200
-        second = ring.add()
-        ring.remove(first)
+        second = key_file.add()
+        key_file.remove(first)
         process.send_signal(signal.SIGHUP)
         while status(url, second) != 200:
             pass

@@ -1,4 +1,4 @@
-"""Ids of requests and traces, in and out."""
+"""Request ids and trace ids: accepted from clients, returned in responses, and never sent to registries."""
 
 import asyncio
 import re
@@ -25,25 +25,25 @@ NEW_TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00")
 
 
 @pytest.mark.parametrize("given", ["a", "7f9c-44", "01J9ZQ.x_y", "f" * 64])
-async def test_a_clean_id_is_taken_and_given_back(world: World, given: str) -> None:
+async def test_a_valid_request_id_is_returned(world: World, given: str) -> None:
     answer = await world.gateway.request("GET", "/healthz", headers={"x-request-id": given})
     assert answer.headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "-a", "f" * 65, "a\tb", "a;b=1", "é", '{"level":"error"}', "a,b"])
-async def test_any_other_id_is_replaced(world: World, given: str) -> None:
-    """Over a raw socket, since clients clean their headers."""
-    said = await raw(world, f"x-request-id: {given}\r\n".encode())
-    assert NEW_ID.fullmatch(said["x-request-id"])
+async def test_an_invalid_request_id_is_replaced(world: World, given: str) -> None:
+    """Uses a raw socket, because HTTP clients refuse to send such headers."""
+    headers = await raw_response_headers(world, f"x-request-id: {given}\r\n".encode())
+    assert NEW_ID.fullmatch(headers["x-request-id"])
 
 
-async def test_two_ids_are_none(world: World) -> None:
-    said = await raw(world, b"x-request-id: one\r\nx-request-id: two\r\n")
-    assert NEW_ID.fullmatch(said["x-request-id"])
+async def test_two_request_ids_are_replaced(world: World) -> None:
+    headers = await raw_response_headers(world, b"x-request-id: one\r\nx-request-id: two\r\n")
+    assert NEW_ID.fullmatch(headers["x-request-id"])
 
 
-async def raw(world: World, headers: bytes) -> dict[str, str]:
-    """The headers of an answer."""
+async def raw_response_headers(world: World, headers: bytes) -> dict[str, str]:
+    """The headers of the response to a raw request."""
     host, port = world.gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n" + headers + b"\r\n")
@@ -54,7 +54,7 @@ async def raw(world: World, headers: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/healthz", "/readyz", "/nowhere", "/schema.graphql"])
-async def test_every_answer_has_both_ids_also_a_refusal(world: World, path: str) -> None:
+async def test_every_response_has_both_ids_even_an_error(world: World, path: str) -> None:
     answer = await world.gateway.request("DELETE", path)
     assert NEW_ID.fullmatch(answer.headers["x-request-id"])
     assert NEW_TRACE.fullmatch(answer.headers["traceparent"])
@@ -62,11 +62,11 @@ async def test_every_answer_has_both_ids_also_a_refusal(world: World, path: str)
 
 @pytest.mark.parametrize("flags", ["00", "01"])
 @pytest.mark.parametrize("version", ["00", "cc"])
-async def test_a_trace_is_gone_on_with(world: World, version: str, flags: str) -> None:
+async def test_a_valid_trace_is_continued(world: World, version: str, flags: str) -> None:
     given = {"traceparent": f"{version}-{TRACE}-{PARENT}-{flags}"}
-    said = (await world.gateway.request("GET", "/healthz", headers=given)).headers["traceparent"]
-    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-{flags}", said)
-    assert PARENT not in said
+    traceparent = (await world.gateway.request("GET", "/healthz", headers=given)).headers["traceparent"]
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-{flags}", traceparent)
+    assert PARENT not in traceparent
 
 
 @pytest.mark.parametrize(
@@ -82,87 +82,88 @@ async def test_a_trace_is_gone_on_with(world: World, version: str, flags: str) -
         f"00-{TRACE}x-{PARENT}-01",
     ],
 )
-async def test_what_is_no_trace_is_not_gone_on_with(world: World, given: str) -> None:
-    said = (await world.gateway.request("GET", "/healthz", headers={"traceparent": given})).headers["traceparent"]
-    assert NEW_TRACE.fullmatch(said)
-    assert TRACE not in said
+async def test_an_invalid_trace_is_replaced(world: World, given: str) -> None:
+    traceparent = (await world.gateway.request("GET", "/healthz", headers={"traceparent": given})).headers[
+        "traceparent"
+    ]
+    assert NEW_TRACE.fullmatch(traceparent)
+    assert TRACE not in traceparent
 
 
-def test_no_two_processes_give_the_same_ids() -> None:
-    """Also those that are forked after ids were made."""
+def test_forked_processes_create_different_ids() -> None:
     code = """
 import os
 from gateway.telemetry.request_ids import Identity
-def say():
+def print_ids():
     new = [Identity.of([]) for _ in range(100)]
-    print(*(id for one in new for id in (one.request_id, one.trace_id, one.span_id)), flush=True)
-say()
+    print(*(id for ids in new for id in (ids.request_id, ids.trace_id, ids.span_id)), flush=True)
+print_ids()
 if os.fork() == 0:
-    say()
+    print_ids()
     os._exit(0)
 os.wait()
-say()
+print_ids()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ids = done.stdout.split()
     assert len(set(ids)) == len(ids) == 3 * 300
 
 
-async def test_nothing_of_a_request_is_sent_on_to_the_clouds() -> None:
-    heard: list[str] = []
+async def test_ids_of_a_request_are_not_sent_to_the_clouds() -> None:
+    received: list[str] = []
 
     async def cloud(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        received.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(cloud, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    given = {"x-request-id": "told-to-us", "traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "a=b"}
+    given = {"x-request-id": "request-of-a-client", "traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "a=b"}
     async with server, served(settings(pai(url))) as gateway:
         body = {"query": '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'}
         assert (await gateway.request("POST", json=body, headers=given)).codes == ["REGISTRY_UNAVAILABLE"]
-    (request,) = heard
+    (request,) = received
     assert "traceparent" not in request.lower()
-    assert not any(value in request for value in ("told-to-us", TRACE, PARENT, "a=b"))
+    assert not any(value in request for value in ("request-of-a-client", TRACE, PARENT, "a=b"))
 
 
-async def test_an_answer_to_what_was_not_foreseen_has_its_ids() -> None:
+async def test_the_response_to_an_unexpected_exception_has_its_ids() -> None:
     async def broken(request: Request) -> Response:
         raise LookupError("inside")
 
     app = RequestIds(Starlette(routes=[Route("/", broken)]), observer := Observer(TelemetrySettings()))
-    said: list[Message] = []
+    messages: list[Message] = []
 
     async def send(message: Message) -> None:
-        said.append(message)
+        messages.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"mine")]}
     with pytest.raises(LookupError):
         await app({**scope, "query_string": b""}, nothing, send)
-    headers = dict(said[0]["headers"])
-    assert (said[0]["status"], headers[b"x-request-id"]) == (500, b"mine")
+    headers = dict(messages[0]["headers"])
+    assert (messages[0]["status"], headers[b"x-request-id"]) == (500, b"mine")
     assert observer.collectors.get_sample_value("gateway_http_requests_total", {"status": "500"}) == 1
 
 
-async def test_a_websocket_is_told_its_ids_when_it_is_accepted() -> None:
+async def test_a_websocket_gets_its_ids_when_it_is_accepted() -> None:
     async def hello(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.close()
 
     app = RequestIds(Starlette(routes=[WebSocketRoute("/", hello)]), Observer(TelemetrySettings()))
-    said: list[Message] = []
+    messages: list[Message] = []
 
     async def send(message: Message) -> None:
-        said.append(message)
+        messages.append(message)
 
     async def receive() -> Message:
         return {"type": "websocket.connect"}
 
     await app({"type": "websocket", "path": "/", "headers": [], "query_string": b""}, receive, send)
-    assert said[0]["type"] == "websocket.accept"
-    assert NEW_ID.fullmatch(dict(said[0]["headers"])[b"x-request-id"].decode())
-    assert NEW_TRACE.fullmatch(dict(said[0]["headers"])[b"traceparent"].decode())
+    assert messages[0]["type"] == "websocket.accept"
+    assert NEW_ID.fullmatch(dict(messages[0]["headers"])[b"x-request-id"].decode())
+    assert NEW_TRACE.fullmatch(dict(messages[0]["headers"])[b"traceparent"].decode())
 
 
 async def nothing() -> Message:

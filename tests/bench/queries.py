@@ -1,4 +1,4 @@
-"""What is asked: four queries, of a list, an object with its children, a list with children, and one deep object."""
+"""The benchmark's queries: a list, an object with its children, a list with children, and a deep object."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,60 +8,60 @@ from typing import Any
 import orjson
 
 SETS = 50
-"""Sets of variables that are asked with in turn."""
+"""Sets of variables that are used in turn."""
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Question:
-    """A query; ``variables`` gives its set of that number. ``endless``: no number is ever the same as another."""
+class Query:
+    """A query. ``variables`` returns a set of variables by number; ``unlimited`` if all sets are different."""
 
     name: str
     about: str
     text: str
     variables: Callable[[int], Mapping[str, Any]]
-    endless: bool = False
+    unlimited: bool = False
 
     def body(self, number: int) -> bytes:
         return orjson.dumps({"query": self.text, "variables": self.variables(number)})
 
 
 def since(number: int) -> Mapping[str, Any]:
-    """Different questions with the same answer, of which nothing that is kept whole can be given again."""
+    """Return different variables with the same result, for which no cached GraphQL response exists."""
     return {"since": (LONG_AGO + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-Q1 = Question(
+Q1 = Query(
     "Q1",
     "50 + 50 models of two registries: 600 values, 2 calls",
     """query ($since: DateTime!) { models(first: 100, filter: {createdAt: {from: $since}}) {
       nodes { id nativeId name registryName ownership createdAt } } }""",
     since,
-    endless=True,
+    unlimited=True,
 )
-Q2 = Question(
+Q2 = Query(
     "Q2",
     "one model and its 3 versions: 20 values, 2 calls",
     """query ($id: ID!) { model(id: $id) { id nativeId name ownership createdAt
       versions(first: 10) { nodes { name uri framework approval createdAt } } } }""",
     lambda number: {"id": f"pai:model/model-{number % SETS:06}"},
 )
-Q3 = Question(
+Q3 = Query(
     "Q3",
     "50 models, each with its 3 versions: 550 values, 51 calls",
     """query ($since: DateTime!) { models(first: 50, filter: {registries: ["pai"], createdAt: {from: $since}}) {
       nodes { id name versions(first: 10) { nodes { name framework approval } } } } }""",
     since,
-    endless=True,
+    unlimited=True,
 )
-Q4 = Question(
+Q4 = Query(
     "Q4",
-    "one version of an algorithm with what it takes: 26 values, 1 call",
+    "one algorithm version with its specification: 26 values, 1 call",
     """query ($id: ID!) { algorithmVersion(id: $id) { id name createdAt spec { jobType image command
       hyperParameters { name type description required }
       inputChannels { name required supportedChannelTypes }
       metricDefinitions { name regex description } } } }""",
     lambda number: {"id": f"pai:algorithm/algo-{number % SETS}/version/v1"},
 )
-QUESTIONS = (Q1, Q2, Q3, Q4)
+QUERIES = (Q1, Q2, Q3, Q4)

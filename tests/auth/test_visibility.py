@@ -1,7 +1,7 @@
-"""What a caller may not read does not exist for it: every answer is the one of a gateway that has nothing else.
+"""Isolation of callers: a registry that a caller may not read does not exist for that caller.
 
-Two callers share one gateway; beside it stands, for each of them, a gateway that has only that caller's registries.
-Whatever is asked, in whatever order and by whomever before, both say the same bytes.
+Two callers share one gateway. Each also has a separate gateway with only its own registries. For any sequence of
+queries from both callers, the shared gateway and the caller's own gateway return the same bytes.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from hypothesis import strategies as st
 from gateway import twins
 from gateway.catalog.ids import parse
 from gateway.config.settings import AccessSettings, CacheSettings, LimitsSettings
-from tests.access.doors import NAMES, Clock, Ring
+from tests.auth.gateways import NAMES, Clock, KeyFile
 from tests.conftest import Answer, Client, pai, qianfan, served
 from tests.conftest import settings as plain
 
 TENANTS = {"alice": ("pai", "qianfan"), "bob": ("pai-two", "qianfan-two")}
 NOWHERE = "pai-three"
-"""A registry that neither has: ids of the other's must be answered as its are."""
+"""A registry that no gateway has. An id of the other caller's registry must get the same answer as one of these."""
 
 EXAMPLES = int(os.environ.get("VISIBILITY_EXAMPLES", "40"))
-"""Lists of up to ten questions that are asked; set it higher for a longer run."""
+"""Sequences of up to ten queries; raise it for a longer run."""
 
-# What is measured in seconds by the process itself differs between any two: `latency` and `lastSuccess`.
+# `latency` and `lastSuccess` are left out: each process measures its own.
 STATUS = "status { state circuit error { code message } }"
 MODEL = [
     "id", "nativeId", "name", "registryName", "createdAt", "owner", "extra", "raw", "labels { key value }",
@@ -57,7 +57,7 @@ ORDERS = ["{field: CREATED_AT, direction: DESC}", "{field: NAME, direction: ASC}
 
 @dataclass
 class World:
-    """The shared gateway, the gateways that each caller has alone, and what clients can know by asking."""
+    """The shared gateway, each caller's own gateway, and the ids and cursors that clients can learn from answers."""
 
     shared: Client
     alone: Mapping[str, Client]
@@ -67,44 +67,45 @@ class World:
     cursors: list[str] = field(default_factory=list)
 
     async def both(self, caller: str, query: str, headers: Mapping[str, str]) -> tuple[Answer, Answer]:
-        """The answer of the shared gateway and of the caller's own."""
-        sent = {**headers, "X-API-Key": self.keys[caller], "Accept-Encoding": "identity"}  # ids differ in packed size
+        """The answers of the shared gateway and of the caller's own."""
+        # Uncompressed, because random ids compress to different lengths.
+        sent = {**headers, "X-API-Key": self.keys[caller], "Accept-Encoding": "identity"}
         options: Any = {"json": {"query": query}, "headers": sent}
         return await self.shared.request("POST", **options), await self.alone[caller].request("POST", **options)
 
 
-OF_THE_REQUEST = {"date", "x-request-id", "traceparent"}
-"""Headers that differ between any two requests, also to one gateway: the time and random ids, nothing of registries."""
+PER_REQUEST_HEADERS = {"date", "x-request-id", "traceparent"}
+"""Headers that differ between any two requests to the same gateway: the time and random ids."""
 
-OF_THE_CALL = re.compile(r'(?<="RequestId": ")[0-9A-F-]{36}(?=")')
-"""What a cloud names the call that brought a `raw` object: a random id, too."""
+CLOUD_REQUEST_ID = re.compile(r'(?<="RequestId": ")[0-9A-F-]{36}(?=")')
+"""The cloud's random id of the call that returned a `raw` object."""
 
 
-def said(answer: Answer) -> tuple[int, str, dict[str, str]]:
-    """All of an answer: its status, its text, its headers but for what names one request."""
-    headers = {name: value for name, value in answer.headers.items() if name not in OF_THE_REQUEST}
-    return answer.status, OF_THE_CALL.sub("", json.dumps(answer.body)), headers
+def comparable(answer: Answer) -> tuple[int, str, dict[str, str]]:
+    """The status, body and headers of an answer, without random ids and the time."""
+    headers = {name: value for name, value in answer.headers.items() if name not in PER_REQUEST_HEADERS}
+    return answer.status, CLOUD_REQUEST_ID.sub("", json.dumps(answer.body)), headers
 
 
 @asynccontextmanager
 async def world(folder: Path, cache: CacheSettings) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         one, two = [await stack.enter_async_context(twins.serving(models=models)) for models in (16, 23)]
-        theirs = {
+        registries_of = {
             "alice": (pai(one.url), qianfan(one.url)),
             "bob": (pai(two.url, "pai-two"), qianfan(two.url, "qianfan-two")),
         }
-        ring = Ring(folder / "keys.toml")
-        keys = {who: ring.add(who, TENANTS[who], ("read", "raw", "explain")) for who in TENANTS}
+        key_file = KeyFile(folder / "keys.toml")
+        keys = {caller: key_file.add(caller, names, ("read", "raw", "explain")) for caller, names in TENANTS.items()}
         clocks = [Clock() for _ in range(3)]
         limits = LimitsSettings(requests_per_second=1_000_000)
         common: dict[str, Any] = {"cache": cache, "limits": limits}
-        access = AccessSettings(mode="callers", keys=str(ring.path))
-        mixed = (theirs["bob"][0], *theirs["alice"], theirs["bob"][1])
+        access = AccessSettings(mode="callers", keys=str(key_file.path))
+        mixed = (registries_of["bob"][0], *registries_of["alice"], registries_of["bob"][1])
         shared = await stack.enter_async_context(served(plain(*mixed, access=access, **common), clocks[0]))
         alone = {
-            who: await stack.enter_async_context(served(plain(*registries, access=access, **common), clock))
-            for (who, registries), clock in zip(theirs.items(), clocks[1:], strict=True)
+            caller: await stack.enter_async_context(served(plain(*registries, access=access, **common), clock))
+            for (caller, registries), clock in zip(registries_of.items(), clocks[1:], strict=True)
         }
         yield World(shared, alone, keys, clocks)
 
@@ -113,11 +114,11 @@ LISTED = """{ models(first: 12) { nodes { id latestVersion { id } } edges { curs
   algorithms(first: 6) { nodes { id latestVersion { id } } edges { cursor } } }"""
 
 
-async def explored(world: World) -> World:
-    """With ids and cursors of both callers, and ids that look like them."""
-    for who, names in TENANTS.items():
-        shared, answer = await world.both(who, LISTED, {})
-        assert said(shared) == said(answer)
+async def collect_ids(world: World) -> World:
+    """Add the ids and cursors of both callers to the world, and ids that resemble them."""
+    for caller, names in TENANTS.items():
+        shared, answer = await world.both(caller, LISTED, {})
+        assert comparable(shared) == comparable(answer)
         for connection in answer.data.values():
             world.cursors += [edge["cursor"] for edge in connection["edges"]][::4]
             for node in connection["nodes"]:
@@ -128,15 +129,15 @@ async def explored(world: World) -> World:
     return world
 
 
-# Questions
+# Queries
 
 
-def chosen(fields: list[str]) -> st.SearchStrategy[str]:
+def selections(fields: list[str]) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(fields), min_size=1, max_size=4, unique=True).map(" ".join)
 
 
-def question(world: World) -> st.SearchStrategy[str]:
-    """Any query over what both callers know of."""
+def queries(world: World) -> st.SearchStrategy[str]:
+    """Any query with the ids and cursors of both callers."""
     ids, quoted = st.sampled_from(world.ids), json.dumps
     after = st.one_of(st.none(), st.sampled_from(world.cursors), st.just("nonsense"))
     arguments = st.fixed_dictionaries(
@@ -149,20 +150,22 @@ def question(world: World) -> st.SearchStrategy[str]:
     )
 
     def listing(name: str, fields: list[str]) -> st.SearchStrategy[str]:
-        shown = st.tuples(chosen(LIST), chosen(fields)).map(lambda both: both[0].replace("%s", both[1]))
+        shown = st.tuples(selections(LIST), selections(fields)).map(lambda both: both[0].replace("%s", both[1]))
         return st.tuples(arguments, shown).map(
             lambda parts: f"{name}({', '.join(f'{n}: {v}' for n, v in parts[0].items())}) {{ {parts[1]} }}"
         )
 
     models_only = ("orderBy", "framework", "ownership")
     algorithms = listing("algorithms", ALGORITHM).filter(lambda text: not any(word in text for word in models_only))
-    node = st.tuples(ids, chosen(MODEL[:4])).map(
+    node = st.tuples(ids, selections(MODEL[:4])).map(
         lambda both: f"node(id: {quoted(both[0])}) {{ id __typename ... on Model {{ {both[1]} }} }}"
     )
     nodes = st.lists(ids, max_size=5).map(lambda some: f"nodes(ids: {quoted(some)}) {{ id __typename }}")
-    model = st.tuples(ids, chosen(MODEL)).map(lambda both: f"model(id: {quoted(both[0])}) {{ {both[1]} }}")
+    model = st.tuples(ids, selections(MODEL)).map(lambda both: f"model(id: {quoted(both[0])}) {{ {both[1]} }}")
     version = ids.map(lambda id: f"modelVersion(id: {quoted(id)}) {{ id name model {{ name }} }}")
-    algorithm = st.tuples(ids, chosen(ALGORITHM)).map(lambda both: f"algorithm(id: {quoted(both[0])}) {{ {both[1]} }}")
+    algorithm = st.tuples(ids, selections(ALGORITHM)).map(
+        lambda both: f"algorithm(id: {quoted(both[0])}) {{ {both[1]} }}"
+    )
     referred = ids.map(lambda id: f'{{__typename: "Model", id: {quoted(id)}}}')
     natively = ids.map(lambda id: (quoted(id.partition(":")[0]), quoted(id.rpartition("/")[2]))).map(
         lambda keys: f'{{__typename: "Model", registryName: {keys[0]}, nativeId: {keys[1]}}}'
@@ -174,7 +177,7 @@ def question(world: World) -> st.SearchStrategy[str]:
     objects = st.one_of(node, nodes, model, version, algorithm, entities)
     roots = st.one_of(listing("models", MODEL), algorithms, objects, registries)
     return st.lists(roots, min_size=1, max_size=3).map(
-        lambda asked: "{ " + " ".join(f"f{place}: {root}" for place, root in enumerate(asked)) + " }"
+        lambda fields: "{ " + " ".join(f"f{place}: {root}" for place, root in enumerate(fields)) + " }"
     )
 
 
@@ -183,7 +186,7 @@ CACHE_CONTROL = st.sampled_from([{}, {}, {}, {"Cache-Control": "no-cache"}, {"Ca
 
 @dataclass
 class Running:
-    """A world that goes on between examples, and the loop that it runs in."""
+    """A world that all examples share, and its event loop."""
 
     runner: asyncio.Runner
     world: World
@@ -191,44 +194,44 @@ class Running:
 
 @pytest.fixture(scope="module", params=["cached", "uncached"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    # No refresh runs behind an answer: when it ends differs between any two gateways.
+    # Background refreshes are off: they end at different times on different gateways.
     cache = CacheSettings(jitter=0.0, stale=0.0, enabled=request.param == "cached")
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         made = runner.run(stack.enter_async_context(world(tmp_path_factory.mktemp("ring"), cache)))
-        yield Running(runner, runner.run(explored(made)))
+        yield Running(runner, runner.run(collect_ids(made)))
         runner.run(stack.aclose())
 
 
 @pytest.mark.timeout(600)
-def test_no_answer_tells_that_there_are_others(running: Running) -> None:
-    asked = st.tuples(st.sampled_from(sorted(TENANTS)), question(running.world), CACHE_CONTROL)
+def test_no_answer_reveals_other_callers_or_their_registries(running: Running) -> None:
+    requests = st.tuples(st.sampled_from(sorted(TENANTS)), queries(running.world), CACHE_CONTROL)
     seen: dict[str, int] = {}
 
     async def compare(caller: str, query: str, headers: Mapping[str, str]) -> None:
         shared, alone = await running.world.both(caller, query, headers)
-        assert said(shared) == said(alone)
+        assert comparable(shared) == comparable(alone)
         for code in shared.codes or ["data"]:
             seen[code] = seen.get(code, 0) + 1
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=EXAMPLES == 40)
-    @given(st.lists(asked, min_size=1, max_size=10), st.sampled_from([0.0, 20.0, 100.0]))
-    def whatever_is_asked(questions: list[tuple[str, str, Mapping[str, str]]], seconds: float) -> None:
+    @given(st.lists(requests, min_size=1, max_size=10), st.sampled_from([0.0, 20.0, 100.0]))
+    def compare_all(sequence: list[tuple[str, str, Mapping[str, str]]], seconds: float) -> None:
         for clock in running.world.clocks:
             clock.seconds += seconds
-        for one in questions:
-            running.runner.run(compare(*one))
+        for request in sequence:
+            running.runner.run(compare(*request))
 
-    whatever_is_asked()
+    compare_all()
     assert {"data", "INVALID_ID", "INVALID_CURSOR", "BAD_USER_INPUT"} <= seen.keys()
-    assert min(seen["data"], seen["INVALID_ID"]) > 20, "the questions lost their point"
+    assert min(seen["data"], seen["INVALID_ID"]) > 20, "too few queries of each outcome"
 
 
 @pytest.mark.parametrize("query", [
     'model(id: "%s:model/model-1") { name }', 'node(id: "%s:model/m-1") { id }', 'nodes(ids: ["%s:model/m"]) { id }',
     'models(filter: {registries: ["%s"]}) { totalCount }', 'algorithms(filter: {registries: ["%s"]}) { totalCount }',
 ])  # fmt: skip
-def test_a_registry_of_others_is_answered_as_one_that_nobody_has(query: str, running: Running) -> None:
+def test_a_hidden_registry_gets_the_same_answer_as_one_that_does_not_exist(query: str, running: Running) -> None:
     async def run() -> None:
         hidden, nowhere = [
             (await running.world.both("alice", f"{{ {query % n} }}", {}))[0] for n in ("pai-two", NOWHERE)
@@ -240,25 +243,25 @@ def test_a_registry_of_others_is_answered_as_one_that_nobody_has(query: str, run
     running.runner.run(run())
 
 
-def test_a_document_that_one_registered_is_not_there_for_another(running: Running) -> None:
-    named = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(NAMES.encode()).hexdigest()}}
+def test_a_persisted_query_of_one_caller_does_not_exist_for_another(running: Running) -> None:
+    persisted = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(NAMES.encode()).hexdigest()}}
 
-    async def ask(who: str, **said: Any) -> Answer:
-        headers = {"X-API-Key": running.world.keys[who]}
-        return await running.world.shared.request("POST", json={"extensions": named, **said}, headers=headers)
+    async def send_query(caller: str, **body: Any) -> Answer:
+        headers = {"X-API-Key": running.world.keys[caller]}
+        return await running.world.shared.request("POST", json={"extensions": persisted, **body}, headers=headers)
 
     async def run() -> None:
-        assert (await ask("alice", query=NAMES)).codes == []
-        assert (await ask("alice")).codes == []
-        assert (await ask("bob")).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+        assert (await send_query("alice", query=NAMES)).codes == []
+        assert (await send_query("alice")).codes == []
+        assert (await send_query("bob")).codes == ["PERSISTED_QUERY_NOT_FOUND"]
 
     running.runner.run(run())
 
 
-def test_each_sees_only_their_own_in_the_configured_order(running: Running) -> None:
+def test_a_caller_sees_only_its_own_registries_in_the_configured_order(running: Running) -> None:
     async def run() -> None:
-        for who, names in TENANTS.items():
-            shared, _ = await running.world.both(who, NAMES, {})
-            assert tuple(one["name"] for one in shared.data["registries"]) == names
+        for caller, names in TENANTS.items():
+            shared, _ = await running.world.both(caller, NAMES, {})
+            assert tuple(registry["name"] for registry in shared.data["registries"]) == names
 
     running.runner.run(run())

@@ -1,7 +1,7 @@
-"""What is kept, in a process of its own: what an entry takes of memory, and what it costs to find one among many.
+"""Memory of a cache entry, and CPU time of a lookup among many entries, measured in a separate process.
 
-``python -m tests.bench.kept ENTRIES [small]`` tells bytes for each entry and microseconds of CPU for each answer, as
-JSON. Entries are whole models, or ``small`` ones, so that very many have room.
+``python -m tests.bench.cache_costs ENTRIES [small]`` prints bytes per entry and microseconds of CPU per lookup as JSON.
+Entries are full models, or ``small`` ones to measure very large caches.
 """
 
 import asyncio
@@ -22,29 +22,29 @@ from gateway.upstream.caching_client import CachingClient
 from gateway.upstream.messages import Destination, Request
 from tests.bench.cloud import model
 
-LOOKS = 20_000
+LOOKUPS = 20_000
 
 
-class Nobody:
-    """Is never asked: everything is kept."""
+class UnusedClient:
+    """An upstream client that is never called, since all responses are cached."""
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        raise AssertionError("all answers are kept")
+        raise AssertionError("all responses are cached")
 
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def kept(entries: int, small: bool = False) -> dict[str, float]:
-    """Keep models, and ask for some of them again."""
+async def measure_here(entries: int, small: bool = False) -> dict[str, float]:
+    """Cache models and look some of them up, in this process."""
     document = (lambda row: {"ModelId": f"model-{row:06}"}) if small else model
     cache = Cache(BoundedMemory(entries, sys.maxsize), None, 1e9, time.time)
-    source = CachingClient(Nobody(), cache, lifetimes(CacheSettings()), 0.0)
+    client = CachingClient(UnusedClient(), cache, lifetimes(CacheSettings()), 0.0)
     account = PaiSettings(
         name="pai", kind="pai", region="cn-hangzhou", access_key_id="key", access_key_secret=Secret("secret")
     )
-    registry = Registry(KINDS["pai"], account, source)
+    registry = Registry(KINDS["pai"], account, client)
     call = next(call for call in registry.kind.calls if call.name == "GetModel")
 
     def request(row: int) -> Request:
@@ -54,22 +54,22 @@ async def kept(entries: int, small: bool = False) -> dict[str, float]:
     for row in range(entries):
         await cache.put(registry.destination.scope.key(request(row)), json.loads(json.dumps(document(row))))
     size = (resident() - before) / entries
-    chance = random.Random(1)  # noqa: S311
-    rows = [request(chance.randrange(entries)) for _ in range(LOOKS)]
-    begun = time.process_time()
-    for one in rows:
-        await source.fetch(registry.destination, one, call.family)
-    return {"bytes": size, "cpu": (time.process_time() - begun) / LOOKS * 1e6}
+    seeded = random.Random(1)  # noqa: S311
+    requests = [request(seeded.randrange(entries)) for _ in range(LOOKUPS)]
+    started = time.process_time()
+    for lookup in requests:
+        await client.fetch(registry.destination, lookup, call.family)
+    return {"bytes": size, "cpu": (time.process_time() - started) / LOOKUPS * 1e6}
 
 
-async def of(entries: int, small: bool = False) -> dict[str, float]:
-    """`kept` in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.kept", str(entries), *(["small"] if small else [])]
+async def measure(entries: int, small: bool = False) -> dict[str, float]:
+    """Run `measure_here` in a separate process."""
+    command = [sys.executable, "-m", "tests.bench.cache_costs", str(entries), *(["small"] if small else [])]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    told, _ = await process.communicate()
-    figures: dict[str, float] = json.loads(told)
-    return figures
+    output, _ = await process.communicate()
+    costs: dict[str, float] = json.loads(output)
+    return costs
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(kept(int(sys.argv[1]), "small" in sys.argv))))
+    print(json.dumps(asyncio.run(measure_here(int(sys.argv[1]), "small" in sys.argv))))

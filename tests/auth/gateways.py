@@ -1,4 +1,4 @@
-"""Gateways that ask who is there: files of keys, an issuer of tokens, and clients with credentials."""
+"""Gateways that authenticate callers, files of API keys, and an issuer of tokens."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway import twins
-from gateway.auth.api_keys import as_entry, new_key
+from gateway.auth.api_keys import format_entry, new_key
 from gateway.config.settings import AccessSettings
 from tests.conftest import Answer, Client, pai, qianfan, served, settings
 
@@ -30,8 +30,8 @@ class Clock:
 
 
 @dataclass
-class Ring:
-    """A file of keys; each `add` writes it anew."""
+class KeyFile:
+    """A file of API keys; each change rewrites it."""
 
     path: Path
     entries: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Ring:
         key: str | None = None, more: str = "",
     ) -> str:  # fmt: skip
         key = key or new_key()
-        self.entries[key] = f"{as_entry(key, name, registries, roles)}\n{more}"
+        self.entries[key] = f"{format_entry(key, name, registries, roles)}\n{more}"
         self.write()
         return key
 
@@ -54,26 +54,28 @@ class Ring:
 
 
 @asynccontextmanager
-async def guarded(access: AccessSettings, now: Callable[[], float], **sections: Any) -> AsyncIterator[Client]:
-    """A gateway over both clouds, with the registries `pai` and `qianfan`, that asks who is there."""
+async def authenticating_gateway(
+    access: AccessSettings, now: Callable[[], float], **sections: Any
+) -> AsyncIterator[Client]:
+    """A gateway over both clouds, with the registries `pai` and `qianfan` and these access settings."""
     async with AsyncExitStack() as stack:
         twin = await stack.enter_async_context(twins.serving(models=20))
-        chosen = settings(pai(twin.url), qianfan(twin.url), access=access, **sections)
-        yield await stack.enter_async_context(served(chosen, now))
+        gateway_settings = settings(pai(twin.url), qianfan(twin.url), access=access, **sections)
+        yield await stack.enter_async_context(served(gateway_settings, now))
 
 
-async def ask(gateway: Client, query: str = NAMES, **headers: str) -> Answer:
+async def send_query(gateway: Client, query: str = NAMES, **headers: str) -> Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await gateway.request("POST", json={"query": query}, headers=named)
 
 
-async def bearing(gateway: Client, credential: str, query: str = NAMES) -> Answer:
-    return await ask(gateway, query, authorization=f"Bearer {credential}")
+async def query_with_bearer(gateway: Client, credential: str, query: str = NAMES) -> Answer:
+    return await send_query(gateway, query, authorization=f"Bearer {credential}")
 
 
-def names(answer: Answer) -> list[str]:
-    """The registries that an answer to `NAMES` tells of."""
-    return [one["name"] for one in answer.data["registries"]]
+def registry_names(answer: Answer) -> list[str]:
+    """The names of the registries in an answer to `NAMES`."""
+    return [registry["name"] for registry in answer.data["registries"]]
 
 
 # Tokens
@@ -91,33 +93,33 @@ TO_JWK: Mapping[type, Any] = {
 
 def public(key: Any, kid: str | None, **more: Any) -> dict[str, Any]:
     """The public half of a key as an entry of a JWK Set."""
-    algorithm = next(one for kind, one in TO_JWK.items() if isinstance(key, kind))
-    said: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True) | more
-    return said if kid is None else said | {"kid": kid}
+    algorithm = next(algorithm for kind, algorithm in TO_JWK.items() if isinstance(key, kind))
+    entry: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True) | more
+    return entry if kid is None else entry | {"kid": kid}
 
 
 def token(claims: dict[str, Any], key: Any = RSA, algorithm: str = "RS256", **header: Any) -> str:
-    """A signed token; None takes a header away."""
-    said = {"kid": "1", **header}
-    return jwt.encode(claims, key, algorithm=algorithm, headers={k: v for k, v in said.items() if v is not None})
+    """A signed token; a header field that is None is left out."""
+    fields = {"kid": "1", **header}
+    return jwt.encode(claims, key, algorithm=algorithm, headers={k: v for k, v in fields.items() if v is not None})
 
 
 @dataclass
 class Issuer:
-    """A server on loopback that tells its public keys, or misbehaves."""
+    """A loopback server that publishes public keys. ``answer`` replaces the response; ``requests`` are the paths."""
 
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=list)
     answer: Callable[[], web.StreamResponse] | None = None
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     async def jwks(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.path)
+        self.requests.append(request.path)
         return self.answer() if self.answer else web.Response(text=json.dumps({"keys": self.keys}))
 
 
 @asynccontextmanager
-async def issuing(*keys: dict[str, Any]) -> AsyncIterator[Issuer]:
+async def running_issuer(*keys: dict[str, Any]) -> AsyncIterator[Issuer]:
     issuer = Issuer(keys=list(keys))
     app = web.Application()
     app.router.add_get("/{path:.*}", issuer.jwks)
