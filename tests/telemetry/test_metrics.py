@@ -15,8 +15,8 @@ from gateway.config.settings import BreakerSettings, CacheSettings, RetrySetting
 from gateway.config.settings import TelemetrySettings as Telemetry
 from gateway.telemetry.metrics import Metrics, table
 from tests.conftest import Client, pai, served, settings, two_clouds
-from tests.documentation import section
 from tests.telemetry.figures import Figures, scrape
+from tests.test_documentation import section
 from tests.test_replicas import Server
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
