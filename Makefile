@@ -7,17 +7,22 @@ MODELS ?= 200
 BIN := .venv/bin
 NEEDED := import sys; sys.exit(sys.version_info < (3, 11))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# `make lock UPGRADE=--upgrade` moves every package to its newest release that pyproject.toml allows.
+LOCK = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema released clean
+.PHONY: help demo test check bench docs schema lock released clean
 
 help:
 	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=200 HOST=127.0.0.1)"
-	@echo "make test      run the tests"
-	@echo "make check     lint, types, import rules, and schema.graphql against the code"
-	@echo "make bench   measure what answers cost, and write build/bench (about four minutes, Linux)"
+	@echo "make test      run the tests (ARGS=... goes to pytest)"
+	@echo "make check     check lint, types, import rules, and schema.graphql against the code"
+	@echo "make bench     measure the CPU time per request, and write build/bench (about four minutes, Linux)"
+	@echo "make docs      write the generated tables of docs/"
 	@echo "make schema    write schema.graphql"
-	@echo "make released  keep schema.graphql as the one of the last release"
+	@echo "make lock      write requirements.lock and requirements-dev.lock (UPGRADE=--upgrade for newer releases)"
+	@echo "make released  record schema.graphql as the schema of the last release"
 	@echo "make clean     remove .venv and every cache"
 	@echo "PYTHON=...     the Python for .venv, 3.11 or newer (now: $(PYTHON))"
 
@@ -38,13 +43,22 @@ check: .venv/dev
 	@$(BIN)/gateway schema --check
 
 bench: .venv/dev
-	@echo "Measuring what answers cost"
+	@echo "Measuring the CPU time per request"
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+docs: .venv/dev
+	@echo "Writing the generated tables of docs/"
+	@$(BIN)/python -m tests.documentation
 
 schema: .venv/run
 	@echo "Writing schema.graphql"
 	@$(BIN)/gateway schema > .venv/schema.graphql
 	@cp .venv/schema.graphql schema.graphql
+
+lock: .venv/dev
+	@echo "Writing requirements.lock and requirements-dev.lock"
+	@$(LOCK) --output-file requirements.lock
+	@$(LOCK) --extra dev --output-file requirements-dev.lock
 
 released: schema
 	@echo "Writing tests/contract/released.graphql"
@@ -62,12 +76,14 @@ clean:
 	@echo "Creating .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "cannot create .venv: is the venv module of $(PYTHON) installed?" >&2; exit 1; }
 
-.venv/run: pyproject.toml gateway/http/playground/assets.py | .venv/bin/python
+.venv/run: pyproject.toml requirements.lock gateway/http/playground/assets.py | .venv/bin/python
 	@echo "Installing the gateway into .venv"
-	@$(PIP) --editable .
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
-.venv/dev: pyproject.toml gateway/http/playground/assets.py | .venv/bin/python
+.venv/dev: pyproject.toml requirements-dev.lock gateway/http/playground/assets.py | .venv/bin/python
 	@echo "Installing the gateway and the development tools into .venv"
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --require-hashes --requirement requirements-dev.lock
+	@$(PIP) --no-deps --editable .
 	@touch $@ .venv/run

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +9,14 @@ import pytest
 from gateway import twins
 from gateway.config.settings import CatalogSettings, LimitsSettings, ServerSettings
 from tests.conftest import Answer, World, pai, qianfan, served, settings, two_clouds
+from tests.documentation import text
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```graphql\n(\{.*?)\n```", README, re.DOTALL)
-"""The queries that the README shows."""
+SHOWN = [
+    query
+    for page in ("README.md", "docs/clients.md")
+    for query in re.findall(r"```graphql\n(\{.*?)\n```", text(page), re.DOTALL)
+]
+"""The queries that the documentation shows."""
 QUERIES = [
     *SHOWN,
     "{ models(first: 40) { nodes { versions { nodes { name readiness } } } } }",

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from gateway.schema.schema import CORE, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
 from tests.catalog.test_selection_property import GRAPH, Question, plain, questions, slow, two_spellings
+from tests.documentation import text
 
 
 def foreseen(query: str, bounds: Bounds = DEFAULT_BOUNDS, **variables: Any) -> Cost:
@@ -151,18 +151,18 @@ def test_a_query_costs_at_most_this_and_here_that(query: str, cost: int, calls: 
     assert made(query) == calls
 
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FORECASTS = re.findall(r"^\| `(\{ models.*\})` \| (\d+): ", README, re.MULTILINE)
+PAGE = text("docs/clients.md")
+FORECASTS = re.findall(r"^\| `(\{ models.*\})` \| (\d+): ", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("query", "cost"), FORECASTS)
-def test_the_readme_tells_true_forecasts(query: str, cost: str) -> None:
+def test_the_documented_forecasts_are_true(query: str, cost: str) -> None:
     assert foreseen(query).calls == int(cost)
 
 
-def test_the_readme_shows_the_refusal_of_what_costs_too_much() -> None:
+def test_the_documentation_shows_the_refusal_of_an_expensive_query() -> None:
     assert len(FORECASTS) == 5
-    assert str(QueryTooExpensive(int(FORECASTS[-1][1]), DEFAULT_BOUNDS.calls)) in README
+    assert str(QueryTooExpensive(int(FORECASTS[-1][1]), DEFAULT_BOUNDS.calls)) in PAGE
 
 
 def test_a_forecast_knows_the_variables() -> None:

@@ -1,0 +1,62 @@
+"""The pages of docs/, and the tables in them that are generated: `python -m tests.documentation` writes the tables.
+
+A generated table is between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from gateway.config import loading
+from gateway.registries import KINDS
+from gateway.telemetry import metrics
+from tests.test_generations import DIFFERENCES
+
+ROOT: Final = Path(__file__).parent.parent
+DOCS: Final = ROOT / "docs"
+PAGES: Final = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def text(page: str) -> str:
+    """Return the text of a page by its path from the repository's root."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def section(name: str) -> str:
+    """Return the text between a name's comments, on the one page that has them."""
+    [found] = [match[1] for page in PAGES for match in pattern(name).finditer(page.read_text(encoding="utf-8"))]
+    return found.strip()
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<=<!-- {name} -->\n)(.*?)(?=<!-- /{name} -->)", re.DOTALL)
+
+
+def generations() -> str:
+    """The differences between the generations of Qianfan's API, as a table in Markdown."""
+    rows = [f"| `{field}` | {generation} | {reason} |" for field, (generation, reason) in DIFFERENCES.items()]
+    return "\n".join(["| field | supplied by | reason |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def generated() -> dict[str, str]:
+    """The generated tables by name."""
+    return {
+        "settings": loading.table({name: kind.settings for name, kind in KINDS.items()}),
+        "metrics": metrics.table(),
+        "generations": generations(),
+    }
+
+
+def write() -> None:
+    """Write every generated table to its page."""
+    for page in PAGES:
+        before = after = page.read_text(encoding="utf-8")
+        for name, table in generated().items():
+            after = pattern(name).sub(lambda match, table=table: table, after)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"wrote {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    write()

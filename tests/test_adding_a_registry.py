@@ -1,0 +1,85 @@
+"""The worked example of docs/adding-a-registry.md is a kind of registry that a gateway can serve."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway.config.settings import Secret
+from gateway.registries import KINDS
+from gateway.registries.fields import EntityLayout
+from gateway.registries.kind import Call, Kind, Paging, Stream
+from gateway.schema.field_sources import supplied
+from tests.conftest import served, settings
+from tests.registries.samples import ENTITIES, graph_fields
+from tests.registries.test_contract import COMPUTED, RELATIONS
+
+PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-registry.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of the page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+LISTED, DETAILED, ANSWER = map(json.loads, blocks("json"))
+[QUERY] = blocks("graphql")
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    """The module that the page's Python blocks make up."""
+    module = ModuleType("gateway.registries.acme")
+    exec(compile("\n\n".join(blocks("python")), "acme.py", "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[TestServer]:
+    """A server that answers as the page shows, and knows two models."""
+
+    async def listed(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"].startswith("ACME key:")
+        return web.json_response(LISTED)
+
+    async def detailed(request: web.Request) -> web.Response:
+        if request.match_info["id"] == DETAILED["id"]:
+            return web.json_response(DETAILED)
+        [row] = [row for row in LISTED["models"] if row["id"] == request.match_info["id"]]
+        return web.json_response({**row, "releases": []})
+
+    app = web.Application()
+    app.add_routes([web.get("/v1/models", listed), web.get("/v1/models/{id}", detailed)])
+    async with TestServer(app) as server:
+        yield server
+
+
+async def test_a_gateway_serves_the_example(example: Any, hub: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "acme", example.ACME)  # type: ignore[arg-type]
+    address = str(hub.make_url("")).rstrip("/")
+    registry = example.AcmeSettings(
+        name="acme", kind="acme", access_key="key", secret_key=Secret("secret"), endpoint=address
+    )
+    async with served(settings(registry)) as gateway:
+        answer = await gateway.query(QUERY)
+    assert answer.body == ANSWER
+
+
+def test_the_example_supplies_or_declares_absent_every_field_of_the_graph(example: Any) -> None:
+    kind: Kind = example.ACME
+    for entity in ENTITIES:
+        by_calls = supplied(kind, entity)
+        assert by_calls | kind.absent[entity] | COMPUTED | RELATIONS[entity] == set(graph_fields(entity))
+
+
+@pytest.mark.parametrize("described", [Call, EntityLayout, Kind, Paging, Stream])
+def test_the_page_explains_every_attribute(described: Any) -> None:
+    explained = set(re.findall(r"`(\w+)", PAGE)) | {"name", "title", "entity", "call", "number", "size", "fixed"}
+    assert {item.name for item in fields(described)} <= explained
