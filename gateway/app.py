@@ -1,8 +1,8 @@
-"""Wires the rooms into one application; the only module that meets them all."""
+"""The composition root: builds the application from the settings."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,9 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.rate_limits import CallerRateLimiter
@@ -32,12 +33,11 @@ from gateway.config.settings import (
 )
 from gateway.errors import RegistryError
 from gateway.execution.documents import Documents
-from gateway.execution.findings import Findings
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
-from gateway.execution.warm_up import names, warm
+from gateway.execution.warm_up import operation_names, warm_up
 from gateway.http import health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
@@ -45,6 +45,7 @@ from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
+from gateway.http.requests import GRAPHQL, JSON
 from gateway.http.websocket import WebSocketEndpoint
 from gateway.registries import KINDS
 from gateway.schema.schema import CORE, SCHEMA
@@ -52,25 +53,24 @@ from gateway.telemetry.events import Events
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Lifetimes, UncachedClient
-from gateway.upstream.circuit_breaker import BreakerState as Circuit
+from gateway.upstream.circuit_breaker import BreakerState
 from gateway.upstream.health import HealthMonitor
 from gateway.upstream.http_client import HttpClient
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.resilient_client import ResilientClient
 
-OPEN_TO_ALL: Mapping[str, frozenset[str]] = {
+ANONYMOUS_ROLES: Mapping[str, frozenset[str]] = {
     "development": frozenset({"read", "raw", "explain"}),
     "production": frozenset({"read"}),
 }
-"""What anybody may do, by the server's profile."""
+"""Roles of anonymous callers, by the server's profile."""
+
+EXPOSED_HEADERS = ("Age", "ETag", "Retry-After", "X-Request-Id")
+"""Response headers that pages of other origins may read."""
 
 
-EXPOSED = ("Age", "ETag", "Retry-After", "X-Request-Id")
-"""Headers that pages of other origins may read."""
-
-
-class BreakerState(TypedDict):
-    """What the application hands to every request."""
+class AppState(TypedDict):
+    """The state that every request can reach."""
 
     registries: Mapping[str, Registry]
     bounds: Bounds
@@ -79,11 +79,12 @@ class BreakerState(TypedDict):
 
 
 def registries(settings: Settings, source: Fetcher) -> dict[str, Registry]:
-    """The configured registries by name, in their order, over a source of answers that nobody watches."""
+    """The configured registries by name, in their order, over one client; their health is not monitored."""
     return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
+    """The bounds of one operation."""
     return Bounds(
         settings.scan_rows,
         settings.scan_detail_rows,
@@ -96,14 +97,14 @@ def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
 
 
 @dataclass(slots=True)
-class Kept:
-    """What one application leaves to the one after it, when the settings are read anew."""
+class CacheMemory:
+    """The memory of the cache, which outlives a reload of the settings unless its bounds change."""
 
     memory: BoundedMemory | None = None
     bounds: tuple[int, int] | None = None
 
-    def memory_for(self, settings: CacheSettings) -> BoundedMemory:
-        """The answers in memory; with other bounds they begin anew. Their keys tell their accounts apart."""
+    def for_settings(self, settings: CacheSettings) -> BoundedMemory:
+        """The memory with the bounds of the settings. Its keys contain the account, so accounts share nothing."""
         bounds = settings.entries, settings.megabytes * 1_000_000
         if self.memory is None or self.bounds != bounds:
             self.memory, self.bounds = BoundedMemory(*bounds), bounds
@@ -111,16 +112,16 @@ class Kept:
 
 
 @asynccontextmanager
-async def cached(
-    settings: CacheSettings, now: Callable[[], float], facts: Events, kept: Kept
+async def open_cache(
+    settings: CacheSettings, now: Callable[[], float], events: Events, memory: CacheMemory
 ) -> AsyncIterator[Cache | None]:
-    """The cache that the settings ask for, listening to other replicas as long as it is open."""
+    """The cache, if the settings enable it; while it is open, it follows purges of other replicas."""
     if not settings.enabled:
         yield None
         return
     url = settings.redis.reveal()
-    shared = SharedCache(url, settings.redis_timeout, time.monotonic, facts) if url else None
-    cache = Cache(kept.memory_for(settings), shared, settings.stale_on_error, now)
+    shared = SharedCache(url, settings.redis_timeout, time.monotonic, events) if url else None
+    cache = Cache(memory.for_settings(settings), shared, settings.stale_on_error, now)
     listening = asyncio.create_task(cache.listen())
     try:
         yield cache
@@ -131,127 +132,143 @@ async def cached(
 
 
 def lifetimes(settings: CacheSettings) -> Lifetimes:
+    """The lifetimes of cache entries."""
     fresh = {"lists": settings.lists, "objects": settings.objects, "catalogues": settings.catalogues}
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
-def made_bytes(settings: CacheSettings) -> int:
-    """How many bytes of whole answers and of findings are kept each: a quarter of what registries' answers may take."""
-    return settings.megabytes * 1_000_000 // 4 if settings.enabled else 0
+def response_cache_bytes(settings: CacheSettings) -> int:
+    """The size of the response cache: a quarter of that of the upstream cache."""
+    return settings.megabytes * 1_000_000 // 4 if settings.enabled and settings.answers else 0
 
 
-def warm_up(path: str) -> tuple[str, list[str]]:
-    """The queries of a file, and their names. Raises `SettingsError`."""
+def load_warm_up(path: str) -> tuple[str, list[str]]:
+    """A document for cache warm-up, and the names of its operations. Raises `SettingsError`."""
     if not path:
         return "", []
     try:
         document = Path(path).read_text(encoding="utf-8")
-        return document, names(document)
+        return document, operation_names(document)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
 
 
 @asynccontextmanager
-async def told(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
-    """Around the application's life: metrics on their port, if they have one, and at the end the last of the traces."""
+async def telemetry(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
+    """Serve metrics on their own port, if they have one; at the end, send the remaining traces."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, observer.close)
         if settings.metrics == "port":
-            door = MetricsEndpoint(observer)
-            await stack.enter_async_context(metrics_port(door, settings.metrics_host, settings.metrics_port))
+            endpoint = MetricsEndpoint(observer)
+            await stack.enter_async_context(metrics_port(endpoint, settings.metrics_host, settings.metrics_port))
         yield
 
 
-def cross_origin(origins: list[str]) -> list[Middleware]:
-    """What lets pages of these origins ask, without cookies; nothing for none."""
-    if not origins:
-        return []
-    methods = ("GET", "POST")
-    return [Middleware(CORSMiddleware, origins, methods, ("*",), expose_headers=EXPOSED)]
+def create_app(
+    settings: Settings, now: Callable[[], float] = time.time, cache_memory: CacheMemory | None = None
+) -> ASGIApp:
+    """The gateway as an ASGI application. Its connections to registries are open during its lifespan.
 
-
-def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: Kept | None = None) -> RequestIds:
-    """The gateway as an ASGI application; its upstream session lives as long as the application.
-
-    ``now`` gives the time, in seconds since 1970, by which answers grow old and keys end. Raises `SettingsError` when a
-    file that the settings name cannot be used, or traces cannot be made.
+    ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
+    `SettingsError` for a file that cannot be used, and when traces cannot be exported.
     """
-    document, named = warm_up(settings.cache.warm_up)
-    anyone = OPEN_TO_ALL[settings.server.profile]
-    access = Authenticator(settings.access, settings.cache.admin_token, anyone, now)
-    entrance = RequestAuthenticator(access)
-    documents = Documents(CORE, settings.limits, suggestions=settings.server.profile == "development")
+    warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
+    anonymous = ANONYMOUS_ROLES[settings.server.profile]
+    access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
+    authenticator = RequestAuthenticator(access)
     observer = Observer(settings.telemetry)
-    watches = VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits))
-    wholes = ResponseCache(made_bytes(settings.cache) if settings.cache.answers else 0)
-    findings = Findings(made_bytes(settings.cache))
-    persisted, gate = PersistedQueries(settings.documents), CallerRateLimiter(settings.limits)
-    executor = Pipeline(SCHEMA, documents, persisted, gate, observer, watches, wholes, findings)
-    door = GraphQLEndpoint(executor, settings.limits, entrance)
-    doors = health.HealthEndpoints(entrance)
-    metrics = MetricsEndpoint(observer, entrance if access.asks else None)
-    origins, most = settings.server.cors.split(), settings.subscriptions.per_connection
-    sockets = WebSocketEndpoint(executor, entrance, settings.limits, most, origins)
+    pipeline = Pipeline(
+        SCHEMA,
+        Documents(CORE, settings.limits, suggestions=settings.server.profile == "development"),
+        PersistedQueries(settings.documents),
+        CallerRateLimiter(settings.limits),
+        observer,
+        VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits)),
+        ResponseCache(response_cache_bytes(settings.cache)),
+    )
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[BreakerState]:
-        watch = HealthMonitor()
+    async def lifespan(app: Starlette) -> AsyncIterator[AppState]:
+        health_monitor = HealthMonitor()
         async with (
-            told(settings.telemetry, observer),
-            HttpClient(facts=observer, watch=watch) as transport,
-            cached(settings.cache, now, observer, kept or Kept()) as cache,
+            telemetry(settings.telemetry, observer),
+            HttpClient(facts=observer, watch=health_monitor) as transport,
+            open_cache(settings.cache, now, observer, cache_memory or CacheMemory()) as cache,
         ):
-            guard = ResilientClient(
+            resilient = ResilientClient(
                 transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer
             )
-            source: UncachedClient | CachingClient = UncachedClient(guard, observer)
+            client: UncachedClient | CachingClient = UncachedClient(resilient, observer)
             if cache is not None:
-                source = CachingClient(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                client = CachingClient(resilient, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
-            opened = {
-                one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
+            opened: dict[str, Registry] = {}
+            for one in settings.registries:
+                circuit = partial(resilient.state, one.name)
+                opened[one.name] = Registry(
+                    KINDS[one.kind].of(one), one, client, health_monitor.health[one.name], circuit, now
                 )
-                for one in settings.registries
-            }
-            for name in opened:
-                observer.watch_circuit(name, tuple(Circuit), partial(guard.state, name))
+                observer.watch_circuit(one.name, tuple(BreakerState), circuit)
             limits = bounds(settings.catalog, settings.limits)
-            scene = RequestContext(opened, limits, ANY, frozenset({"read", "raw"}))
-            warming = [asyncio.create_task(warm(executor, scene, document, name)) for name in named]
+            context = RequestContext(opened, limits, ANY, frozenset({"read", "raw"}))
+            warming = [
+                asyncio.create_task(warm_up(pipeline, context, warm_up_document, name)) for name in warm_up_names
+            ]
             yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
             for task in warming:
                 task.cancel()
-            source.close()
+            client.close()
 
     app = Starlette(
-        routes=[
-            *(playground.routes() if settings.server.profile == "development" else []),
-            *(
-                [Route("/cache", CacheEndpoint(entrance).answer, methods=["GET", "DELETE"])]
-                if access.knows_admins
-                else []
-            ),
-            Route("/graphql", door.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
-            WebSocketRoute("/graphql", sockets.answer),
-            Route("/healthz", health.healthz),
-            *([metrics.route] if settings.telemetry.metrics == "path" else []),
-            Route("/readyz", doors.readyz),
-            *([Route("/schema.graphql", doors.schema)] if access.asks or "explain" in anyone else []),
-        ],
-        middleware=[*cross_origin(origins), Middleware(GZipMiddleware, compresslevel=5)],
+        routes=list(routes(settings, pipeline, authenticator, observer)),
+        middleware=list(middleware(settings, pipeline, authenticated=access.asks)),
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # the address that it redirects to is the one in the request's Host
-    if access.asks:  # everybody must show first who they are
-        return RequestIds(app, observer)
-    return RequestIds(PreparedRequests(app, executor, settings.limits.body_seconds), observer)
+    app.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
+    return RequestIds(app, observer)
+
+
+def routes(
+    settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator, observer: Observer
+) -> Iterator[BaseRoute]:
+    """The endpoints that the settings enable."""
+    access, profile = authenticator.authenticator, settings.server.profile
+    if profile == "development":
+        yield from playground.routes()
+    if access.knows_admins:
+        yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
+    graphql = GraphQLEndpoint(pipeline, settings.limits, authenticator)
+    yield Route("/graphql", graphql.handle, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    origins, max_operations = settings.server.cors.split(), settings.subscriptions.per_connection
+    websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
+    yield WebSocketRoute("/graphql", websockets.handle)
+    yield Route("/healthz", health.healthz)
+    if settings.telemetry.metrics == "path":
+        yield MetricsEndpoint(observer, authenticator if access.asks else None).route
+    endpoints = health.HealthEndpoints(authenticator)
+    yield Route("/readyz", endpoints.readyz)
+    if access.asks or "explain" in ANONYMOUS_ROLES[profile]:
+        yield Route("/schema.graphql", endpoints.schema)
+
+
+def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> Iterator[Middleware]:
+    """CORS for the configured origins, prepared requests for anonymous callers, compression of what is not JSON.
+
+    JSON is GraphQL's, which compresses its responses itself (`gateway.http.responses.compressed`).
+    """
+    origins = settings.server.cors.split()
+    if origins:
+        yield Middleware(CORSMiddleware, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
+    if not authenticated:
+        yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds)
+    excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, JSON, GRAPHQL)
+    yield Middleware(GZipMiddleware, compresslevel=5, exclude_content_types=excluded)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The outcome of one cheap call to a registry; ``problem`` is None when it answered."""
+    """The outcome of one cheap call to a registry; ``problem`` is None if it succeeded."""
 
     registry: str
     seconds: float
@@ -259,7 +276,7 @@ class Probe:
 
 
 async def probe(settings: Settings) -> list[Probe]:
-    """Ask every configured registry one cheap call."""
+    """Make one cheap call to every configured registry."""
     probes = []
     async with HttpClient() as transport:
         for registry in registries(settings, UncachedClient(transport)).values():

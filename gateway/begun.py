@@ -1,59 +1,11 @@
-"""Coroutines that begin at once, and not a turn of the loop later as tasks do."""
+"""A coroutine that starts at once, and not one turn of the event loop later as a task does."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Generic, Self, TypeVar, cast
 
 T = TypeVar("T")
-
-Steps = Generator[Any, Any, T] | Coroutine[Any, Any, T]
-
-
-class Begun(Coroutine[Any, Any, T], Generic[T]):
-    """The rest of what was begun and is ``waiting``: to be awaited once, or to be made a task of."""
-
-    __slots__ = ("_steps", "_waiting")
-
-    def __init__(self, steps: Steps[T], waiting: Any) -> None:
-        self._steps, self._waiting = steps, [waiting]
-
-    def send(self, value: Any) -> Any:
-        return self._waiting.pop() if self._waiting else self._steps.send(value)
-
-    def throw(self, kind: Any, error: Any = None, trace: Any = None, /) -> Any:
-        self._waiting.clear()
-        return self._steps.throw(kind if error is None else error)
-
-    def close(self) -> None:
-        self._steps.close()
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-
-def first(steps: Steps[T]) -> "Begun[T] | T":
-    """What it gives, if it waits for nothing, else the rest of it. Raises what it fails with until then, in which it is
-    no task of its own: it must not set a timeout."""
-    try:
-        waiting = steps.send(None)
-    except StopIteration as given:
-        value: T = given.value
-        return value
-    return Begun(steps, waiting)
-
-
-async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What each of them gives, in their order; all have begun before any of them is waited for."""
-    begun = [first(one) for one in coroutines]
-    came: Iterator[T] = iter(await asyncio.gather(*[one for one in begun if isinstance(one, Begun)]))
-    return [next(came) if isinstance(one, Begun) else one for one in begun]
 
 
 class Run(Generic[T]):

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import asyncio
     import socket
 
+    from starlette.types import ASGIApp
+
     from gateway.config.settings import Settings
-    from gateway.http.prepared_requests import Application
 
 DEFAULT_CONFIG = Path("gateway.toml")
 QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frameworkName } } } }"
@@ -301,28 +302,28 @@ async def _serve(
     ask, where nothing says who may."""
     from ipaddress import ip_address
 
-    from gateway.app import Kept, create_app
+    from gateway.app import CacheMemory, create_app
     from gateway.config.settings import SettingsError
-    from gateway.server.runner import Current, Server
+    from gateway.server.runner import ReloadableApp, Server
     from gateway.telemetry.logs import configure
 
     host, port = listener.getsockname()[:2]
-    kept = Kept()
+    cache_memory = CacheMemory()
 
-    def build() -> "Application":
+    def build() -> "ASGIApp":
         settings = read()
         configure(settings.telemetry)
         if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
             raise SettingsError((f"{host} can be reached by others: {remedy}",))
-        return create_app(settings, kept=kept)
+        return create_app(settings, cache_memory=cache_memory)
 
     try:
-        current = Current(build)
-        await current.reload()
+        app = ReloadableApp(build)
+        await app.reload()
         gc.freeze()  # what stands here stays: it is looked through no more
         gc.set_threshold(YOUNG)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(current, lambda: announce(url), read())
+        server = Server(app, lambda: announce(url), read())
         async with _stop_signal():  # uvicorn stops at the signal and then raises it once more, for these handlers
             return await server.run_on(listener)
     except SettingsError as error:

@@ -26,11 +26,11 @@ from gateway.config.settings import (
     ServerSettings,
     Settings,
 )
-from gateway.http.requests import InvalidRequest
-from gateway.http.websocket import LARGEST_MESSAGE
+from gateway.execution.request import InvalidRequest
+from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.server.connection_limits import Connection
+from gateway.server.connection_limits import LimitedHttpProtocol
 from gateway.twins import Twins
 
 
@@ -80,11 +80,11 @@ async def served(settings: Settings, now: Callable[[], float] = time.time) -> As
         app = create_app(settings, now)
         config = uvicorn.Config(
             app,
-            http=partial(Connection, settings.limits, app),  # type: ignore[arg-type]
+            http=partial(LimitedHttpProtocol, settings.limits),  # type: ignore[arg-type]
             log_config=None,
             lifespan="on",
             ws="websockets-sansio",
-            ws_max_size=LARGEST_MESSAGE,
+            ws_max_size=MAX_MESSAGE_BYTES,
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -169,9 +169,9 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From then on, whatever is parsed is refused with 418."""
+    """A function after which every request that is parsed gets status 418."""
 
-    async def parsed(*_: object) -> None:
+    async def read_request(*_: object) -> None:
         raise InvalidRequest(418, "It was parsed.")
 
-    return lambda: monkeypatch.setattr("gateway.http.graphql.read", parsed)
+    return lambda: monkeypatch.setattr("gateway.http.graphql.read_request", read_request)

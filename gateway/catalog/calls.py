@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.plan import Bound
@@ -10,9 +10,6 @@ from gateway.catalog.registry import Registry
 from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
 from gateway.telemetry.events import CURRENT, Call, State
 from gateway.upstream.caching_client import Answer, Freshness
-
-if TYPE_CHECKING:
-    from gateway.catalog.cache_dependencies import CacheDependencies
 
 Answers = dict[Bound, asyncio.Future[Answer]]
 """Calls that were made, each with its answer or on the way to it."""
@@ -27,7 +24,6 @@ class Calls:
     ) -> None:
         self.registries, self.bounds, self.wanted = registries, bounds, wanted
         self.answers: Answers = {} if answers is None else answers
-        self.reused: list[CacheDependencies] = []
         self.calls: list[Call] = []
         self._ends = asyncio.get_running_loop().time() + bounds.seconds
         self._under_way: dict[asyncio.Future[Answer], str] = {}
@@ -45,15 +41,9 @@ class Calls:
             self.answers[bound] = sent = self._sent(bound)
         return sent
 
-    def reuse(self, basis: "CacheDependencies") -> None:
-        """Note that something is given again that was made of answers before."""
-        if basis not in self.reused:
-            self.reused.append(basis)
-            self.calls += basis.calls
-
     def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that came, of one registry or of all; one stands for all that something was made of before."""
-        return [basis.answer for basis in self.reused] + [
+        """The answers that came, of one registry or of all."""
+        return [
             sent.result()
             for bound, sent in self.answers.items()
             if registry in (None, bound.registry) and sent.done() and not sent.cancelled() and sent.exception() is None

@@ -2,8 +2,8 @@
 
 It does what executing the operation does, without walking the document again: the same root functions load the
 records (`gateway.execution.root_fields`), and functions written for the selection project them. Introspection,
-subscriptions and incremental delivery are left to graphql-core's executor (`gateway.execution.executor`); so is a field
-that is not just held by a record.
+subscriptions and incremental delivery are left to Strawberry's own execution; so is a field that is not just held by a
+record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,6 @@ from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.cache_dependencies import CacheDependencies, Key
 from gateway.catalog.operation import Operation
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
@@ -39,12 +38,10 @@ from gateway.execution.context import OperationContext
 from gateway.execution.documents import Document
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector, varying
-from gateway.execution.findings import Findings
 from gateway.execution.projection import Projector, projector
-from gateway.execution.root_fields import ROOTS, Asking, Sought, find, key_of, sought
+from gateway.execution.root_fields import ROOTS, Asking, Sought, sought
 from gateway.execution.selection import declaration
 from gateway.schema.fields import MOMENTARY, in_record
-from gateway.upstream.caching_client import ANY
 
 MOST_WAYS: Final = 64
 """Outcomes of an operation's directives that are kept ready."""
@@ -173,21 +170,6 @@ class BoundOperation:
     def roots(self) -> "list[BoundField]":
         return [BoundField(root, self.variables) for root in self.compiled.roots(self.variables)]
 
-    def given(
-        self, findings: Findings, registries: Mapping[str, Registry], bounds: Bounds
-    ) -> tuple[Mapping[str, Any], CacheDependencies] | None:
-        """Data without errors, and what they stand on, where all of them were found before: of one root field of a
-        lasting operation."""
-        try:
-            only = self.roots[0]
-            if len(self.roots) == 1 and self.compiled.lasting and only.chosen.name in ROOTS:
-                found = findings.find(only.key(registries, bounds), ANY)
-                if found is not None:
-                    return {only.chosen.key: only.root.project(found.value, only.keys)}, found.basis
-        except Exception:  # what it is, the operation's own answer says
-            return None
-        return None
-
     async def answer(self, context: OperationContext) -> ExecutionResult:
         """The operation's answer: as the executor gives it, with errors as clients see them."""
         errors: list[GraphQLError] = []
@@ -195,7 +177,7 @@ class BoundOperation:
         try:
             if len(self.roots) == 1:
                 [only] = self.roots
-                data = {only.chosen.key: await only.answer(errors, context, alone=True)}
+                data = {only.chosen.key: await only.answer(errors, context)}
             else:
                 answers = await gather_with_cancel(*(one.answer(errors, context) for one in self.roots))
                 data = {one.chosen.key: value for one, value in zip(self.roots, answers, strict=True)}
@@ -212,7 +194,6 @@ class BoundField:
     def __init__(self, root: RootField, variables: VariableValues) -> None:
         self.root, self.chosen, self.variables = root, root.chosen, variables
         self._selections: dict[str | None, Selection] = {}
-        self._named: tuple[Mapping[str, Registry], Bounds, Key] | None = None
         self._sought: tuple[Mapping[str, Registry], Bounds, Sought] | None = None
 
     @cached_property
@@ -235,15 +216,12 @@ class BoundField:
             self._selections[type_name] = self.chosen.selection(self.variables, type_name)
         return self._selections[type_name]
 
-    async def answer(self, errors: list[GraphQLError], context: OperationContext, *, alone: bool = False) -> Any:
-        """Its answer, and its errors to those so far; ``alone`` says that the operation asks nothing else. Raises a
-        located `GraphQLError` where null cannot stand for it."""
+    async def answer(self, errors: list[GraphQLError], context: OperationContext) -> Any:
+        """Its answer; its errors go to ``errors``. Raises a located `GraphQLError` where it cannot be null."""
         if self.chosen.name == TYPE_NAME:
             return self.chosen.parent.name
         try:
-            operation = context.operation
-            key = None if context.findings is None else self.key(operation.registries, operation.bounds)
-            value = await find(self.chosen.name, Asking(context, self.root.path, self), key, alone=alone)
+            value = await ROOTS[self.chosen.name](Asking(context, self.root.path, self))
         except Exception as error:
             value = error
         try:
@@ -251,12 +229,6 @@ class BoundField:
         except Exception:  # whatever it is, completion says it in the answer
             completion = Completion(self.variables, errors)
         return completion.item(self.chosen.definition.type, self.chosen, value, (self.chosen.key,))
-
-    def key(self, registries: Mapping[str, Registry], bounds: Bounds) -> Key:
-        """Names what it finds, once for all who ask it of the same registries."""
-        if self._named is None or self._named[0] is not registries or self._named[1] is not bounds:
-            self._named = registries, bounds, key_of(self.chosen.name, self, self.chosen.types, registries, bounds)
-        return self._named[2]
 
     def sought(self, operation: Operation, entity: str | None) -> Sought:
         """The object that is asked for, once for all who ask it of the same registries."""

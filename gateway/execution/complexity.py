@@ -1,4 +1,4 @@
-"""How large an operation is once its fragments are opened, measured before anything is done with it."""
+"""Size limits: fields, aliases, directives and depth of an operation with its fragments expanded."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -18,12 +18,12 @@ from gateway.config.settings import LimitsSettings
 from gateway.errors import QueryTooComplex
 
 INTROSPECTION = ("__schema", "__type")
-LEVELS = 200
-"""Selection sets that may stand in each other, fragments opened: measuring goes as deep."""
+MAX_NESTING = 200
+"""Nested selection sets, fragments expanded; deeper ones are not measured."""
 
 
 class Size(NamedTuple):
-    """What a selection set comes to, fragments opened. Fields of introspection count, but nest no deeper."""
+    """The size of a selection set, fragments expanded. Introspection fields count, but their depth is always 1."""
 
     fields: int = 0
     aliases: int = 0
@@ -31,27 +31,27 @@ class Size(NamedTuple):
     depth: int = 0
     root_fields: int = 0
 
-    def beside(self, other: "Size") -> "Size":
-        """Both in the same selection set."""
-        added = Size(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-        return added._replace(depth=max(self.depth, other.depth))
+    def plus(self, other: "Size") -> "Size":
+        """The size of both in one selection set."""
+        total = Size(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return total._replace(depth=max(self.depth, other.depth))
 
 
-WORDS = {
-    "fields": "selects {} fields, fragments opened",
-    "aliases": "has {} aliases, fragments opened",
-    "directives": "has {} directives, fragments opened",
+MESSAGES = {
+    "fields": "selects {} fields, fragments expanded",
+    "aliases": "has {} aliases, fragments expanded",
+    "directives": "has {} directives, fragments expanded",
     "depth": "nests {} levels deep",
-    "root_fields": "asks {} root fields",
+    "root_fields": "selects {} root fields",
 }
 
 
-class Ruler:
-    """Measures the operations of one document; every fragment is opened once, however often it is spread."""
+class SizeMeter:
+    """Measures the operations of one document; each fragment is measured once, however often it is spread."""
 
     def __init__(self, definitions: Iterable[DefinitionNode]) -> None:
         self._fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
-        self._known: dict[str, Size] = {}
+        self._measured: dict[str, Size] = {}
         self._level = 0
 
     def size(self, operation: OperationDefinitionNode) -> Size:
@@ -59,13 +59,13 @@ class Ruler:
         return whole._replace(directives=whole.directives + len(operation.directives or ()))
 
     def _selections(self, selection_set: SelectionSetNode | None) -> Size:
-        """Raises `QueryTooComplex` below `LEVELS`."""
+        """Raises `QueryTooComplex` below `MAX_NESTING`."""
         self._level += 1
-        if self._level > LEVELS:
-            raise QueryTooComplex(f"The query nests more than {LEVELS} selections, fragments opened.")
+        if self._level > MAX_NESTING:
+            raise QueryTooComplex(f"The query nests more than {MAX_NESTING} selection sets, fragments expanded.")
         size = Size()
         for node in selection_set.selections if selection_set else ():
-            size = size.beside(self._selection(node))
+            size = size.plus(self._selection(node))
         self._level -= 1
         return size
 
@@ -85,23 +85,26 @@ class Ruler:
         return inner._replace(directives=inner.directives + len(node.directives or ()))
 
     def _spread(self, name: str) -> Size:
-        """Unknown fragments and circles are validation's to refuse."""
-        if name not in self._known:
-            self._known[name] = Size()
+        """Validation rejects unknown fragments and cycles; here they count nothing."""
+        if name not in self._measured:
+            self._measured[name] = Size()
             fragment = self._fragments.get(name)
-            self._known[name] = self._selections(fragment.selection_set if fragment else None)
-        return self._known[name]
+            self._measured[name] = self._selections(fragment.selection_set if fragment else None)
+        return self._measured[name]
 
 
-def check(operations: Mapping[str | None, OperationDefinitionNode], ruler: Ruler, limits: LimitsSettings) -> None:
-    """Raises `QueryTooComplex` for the first operation that is larger than allowed."""
+def check_sizes(
+    operations: Mapping[str | None, OperationDefinitionNode], meter: SizeMeter, limits: LimitsSettings
+) -> None:
+    """Raises `QueryTooComplex` for the first operation that is larger than the limits allow."""
     for operation in operations.values():
-        for excess in excesses(ruler.size(operation), limits):
+        for excess in excesses(meter.size(operation), limits):
             raise QueryTooComplex(excess)
 
 
 def excesses(size: Size, limits: LimitsSettings) -> Iterator[str]:
-    for name, words in WORDS.items():
+    """A message for each limit that a size exceeds."""
+    for name, message in MESSAGES.items():
         count, allowed = getattr(size, name), getattr(limits, name)
         if count > allowed:
-            yield f"The query {words.format(count)}; {allowed} are allowed."
+            yield f"The query {message.format(count)}; {allowed} are allowed."

@@ -1,4 +1,4 @@
-"""What resolvers know of the operation that they are part of."""
+"""The Strawberry context: what resolvers can reach of the operation that they belong to."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,33 +10,29 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.operation import Operation
 from gateway.catalog.polling import VersionPollers
 from gateway.errors import RegistryError
-from gateway.execution.findings import Findings
-from gateway.execution.ways import Ways
 
 
 @dataclass(slots=True)
 class OperationContext:
-    """The document's tree, the operation's side of the catalog, failures that only errors can show, what was found
-    before, where it may be given again, and in which ways the tree was executed before."""
+    """The parsed document, the operation over the catalog, and ``failures``: registry errors at fields whose data does
+    not show them."""
 
     document: DocumentNode
     operation: Operation
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
-    findings: Findings | None = None
-    ways: Ways = field(default_factory=Ways)
 
-    def unseen(self) -> list[GraphQLError]:
-        """The failures so far, as errors; told once."""
-        told, self.failures = self.failures, []
-        return [GraphQLError(str(failure), path=path.as_list(), original_error=failure) for path, failure in told]
+    def take_failures(self) -> list[GraphQLError]:
+        """Remove the failures so far and return them as GraphQL errors."""
+        failures, self.failures = self.failures, []
+        return [GraphQLError(str(error), path=path.as_list(), original_error=error) for path, error in failures]
 
 
 @dataclass(slots=True, kw_only=True)
 class SubscriptionContext(OperationContext):
-    """Of a subscription also where versions are watched, and how to make the operation for each event, over answers
-    that came already.
+    """The context of a subscription.
 
-    ``renew`` asks anew who the caller is and raises a `GatewayError` when they may see no more.
+    ``watches`` polls versions. ``renew`` authenticates the caller again before each event and returns the operation
+    for it, over calls that were made already; it raises a `GatewayError` when access has ended.
     """
 
     watches: VersionPollers

@@ -3,10 +3,10 @@
 Source: Apollo Federation subgraph specification, ``_entities`` and ``_Any``.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.begun import together
 from gateway.catalog.ids import Ref, parse, spoken
 from gateway.catalog.operation import Operation
 from gateway.catalog.record_readers import Record
@@ -45,7 +45,7 @@ async def entities(
         raise BadInput(f"`representations` may hold at most {most}, not {len(representations)}.")
     meant = [reference_or_error(operation.registries, representation) for representation in representations]
     refs = list(dict.fromkeys(one for one in meant if isinstance(one, Ref)))
-    objects = await together(entity_or_error(operation, ref, selections[ref.entity]) for ref in refs)
+    objects = await asyncio.gather(*[entity_or_error(operation, ref, selections[ref.entity]) for ref in refs])
     found = dict(zip(refs, objects, strict=True))
     return [found[one] if isinstance(one, Ref) else one for one in meant]
 

@@ -1,4 +1,4 @@
-"""Errors as clients see them: each with a stable code, and what was not foreseen without a word of its cause."""
+"""Stable error codes: every error in a response has one, and unexpected errors are masked."""
 
 import logging
 from uuid import uuid4
@@ -11,7 +11,10 @@ logger = logging.getLogger("gateway.execution")
 
 
 def assign_error_code(error: GraphQLError) -> None:
-    """Give an error its stable code; one that was not foreseen goes to the log and only its id to the client."""
+    """Set the code of an error in place.
+
+    An unexpected error is logged with its traceback; the client gets an id that finds it in the log.
+    """
     cause = error.original_error
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
@@ -20,5 +23,5 @@ def assign_error_code(error: GraphQLError) -> None:
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)
-    error.message = f"Something went wrong in the gateway; its log knows this as {error_id}."
+    error.message = f"Something went wrong in the gateway. The log has the details under {error_id}."
     error.extensions = {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id}

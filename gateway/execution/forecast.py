@@ -60,7 +60,9 @@ class Forecasts:
         key = hashlib.blake2b(question).digest(), tuple(registries), bounds
         cost = self._kept.get(key)
         if cost is None:
-            self._kept[key] = cost = forecast(document.staged or document.node, name, variables, registries, bounds)
+            self._kept[key] = cost = forecast(
+                document.incremental or document.node, name, variables, registries, bounds
+            )
             self.room -= weight(cost)
             while self.room < 0:
                 self.room += weight(self._kept.popitem(last=False)[1])

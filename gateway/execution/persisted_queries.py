@@ -1,14 +1,15 @@
-"""Documents that clients name instead of sending them: trusted ones from a file, others remembered by their hash.
+"""Persisted queries: documents that clients name by id or hash instead of sending them.
 
-Source: Apollo's automatic persisted queries (``extensions.persistedQuery``, version 1); ``documentId`` is the parameter
-of the GraphQL-over-HTTP specification's draft on persisted documents.
+Trusted documents come from a file, others are registered by clients. Source: Apollo's automatic persisted queries
+(``extensions.persistedQuery``, version 1); ``documentId`` is the parameter of the GraphQL-over-HTTP specification's
+draft on persisted documents.
 """
 
-from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
 import orjson
+from cachetools import LRUCache
 
 from gateway.config.settings import DocumentsSettings, SettingsError
 from gateway.errors import (
@@ -19,16 +20,17 @@ from gateway.errors import (
     PersistedQueryNotSupported,
 )
 from gateway.execution.documents import digest
-from gateway.http.requests import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidRequest
 
-ROOM: Final = 2_000_000
+MAX_CHARACTERS: Final = 2_000_000
+"""Characters of all documents that clients registered; the least recently used ones are dropped."""
 
-Name = tuple[str | None, str]
+RegisteredName = tuple[str | None, str]
 """A caller, and the hash of a document that the caller registered."""
 
 
-def trusted(path: str) -> dict[str, str]:
-    """The documents of a file by their ids, and by their hashes. Raises `SettingsError`."""
+def load_trusted(path: str) -> dict[str, str]:
+    """The documents of a file by id and by hash. Raises `SettingsError`."""
     if not path:
         return {}
     try:
@@ -43,68 +45,63 @@ def trusted(path: str) -> dict[str, str]:
 
 
 class PersistedQueries:
-    """The documents that can be named; those that clients registered are bounded to `ROOM` characters."""
+    """Documents that requests can name. A document that a caller registered is that caller's alone."""
 
     def __init__(self, settings: DocumentsSettings) -> None:
         self.settings = settings
-        self.trusted = trusted(settings.trusted)
-        self._registered: OrderedDict[Name, str] = OrderedDict()
-        self._room = ROOM
+        self.trusted = load_trusted(settings.trusted)
+        self._registered: LRUCache[RegisteredName, str] = LRUCache(MAX_CHARACTERS, len)
 
-    def text(self, asked: GraphQLRequest, caller: str | None = None) -> str:
-        """The text of the document that is asked for. What a caller registered is nobody else's.
+    def text(self, request: GraphQLRequest, caller: str | None = None) -> str:
+        """The text of the requested document; one that comes with its hash is registered.
 
-        Raises `PersistedQueryNotFound` and its kin, `DocumentNotTrusted`, and `InvalidRequest` when there is none.
+        Raises `PersistedQueryNotFound`, `PersistedQueryNotSupported`, `PersistedQueryMismatch`, `BadInput`,
+        `DocumentNotTrusted`, and `InvalidRequest` for a request without a document.
         """
-        hashed = asked.document_id or self._hash(asked)
-        if hashed is not None and (known := self.trusted.get(hashed.removeprefix("sha256:"))) is not None:
-            return known
+        name = request.document_id or self._hash(request)
+        if name is not None and (trusted := self.trusted.get(name.removeprefix("sha256:"))) is not None:
+            return trusted
         if self.settings.only_trusted:
-            if asked.query is not None and (known := self.trusted.get(digest(asked.query))) is not None:
-                return known
-            raise DocumentNotTrusted("Only documents that this gateway was given are executed.")
-        if hashed is None:
-            if not asked.query:
+            if request.query is not None and (trusted := self.trusted.get(digest(request.query))) is not None:
+                return trusted
+            raise DocumentNotTrusted("This gateway executes trusted documents only.")
+        if name is None:
+            if not request.query:
                 raise InvalidRequest(400, "The request has no `query`.")
-            return asked.query
-        return self._registering((caller, hashed), asked.query)
+            return request.query
+        return self._registered_text((caller, name), request.query)
 
-    def name(self, asked: GraphQLRequest, caller: str | None = None) -> Name | None:
-        """What the document is registered as that `text` has found; None for one that nobody registered."""
-        hashed = asked.document_id or self._hash(asked)
-        return (caller, hashed) if hashed is not None and (caller, hashed) in self._registered else None
+    def registered_name(self, request: GraphQLRequest, caller: str | None = None) -> RegisteredName | None:
+        """The name under which the requested document is registered, if it is."""
+        name = request.document_id or self._hash(request)
+        return (caller, name) if name is not None and (caller, name) in self._registered else None
 
-    def use(self, name: Name) -> bool:
-        """Whether a document is registered still; this counts as a use of it."""
-        if name in self._registered:
-            self._registered.move_to_end(name)
-        return name in self._registered
+    def touch(self, name: RegisteredName) -> bool:
+        """Count a use of a registered document; false if it is registered no more."""
+        return self._registered.get(name) is not None
 
-    def _hash(self, asked: GraphQLRequest) -> str | None:
-        named = asked.extensions.get("persistedQuery")
-        if named is None:
+    def _hash(self, request: GraphQLRequest) -> str | None:
+        extension = request.extensions.get("persistedQuery")
+        if extension is None:
             return None
         if not self.settings.automatic and not self.trusted:
-            if asked.query is None:
+            if request.query is None:
                 raise PersistedQueryNotSupported
             return None
-        hashed = named.get("sha256Hash") if isinstance(named, dict) and named.get("version") == 1 else None
-        if not isinstance(hashed, str):
+        valid = isinstance(extension, dict) and extension.get("version") == 1
+        name = extension.get("sha256Hash") if valid else None
+        if not isinstance(name, str):
             raise BadInput("`persistedQuery` must have version 1 and a `sha256Hash`.")
-        return hashed.lower()
+        return name.lower()
 
-    def _registering(self, name: tuple[str | None, str], text: str | None) -> str:
-        """A document by its hash, which is remembered when it comes with its text."""
+    def _registered_text(self, name: RegisteredName, text: str | None) -> str:
         if text is None:
-            if name not in self._registered:
+            registered = self._registered.get(name)
+            if registered is None:
                 raise PersistedQueryNotFound
-            self._registered.move_to_end(name)
-            return self._registered[name]
+            return registered
         if digest(text) != name[1]:
-            raise PersistedQueryMismatch("The hash is not the one of the document.")
-        if self.settings.automatic and name not in self._registered:
+            raise PersistedQueryMismatch("The hash does not match the document.")
+        if self.settings.automatic and name not in self._registered and len(text) <= self._registered.maxsize:
             self._registered[name] = text
-            self._room -= len(text)
-            while self._room < 0:
-                self._room += len(self._registered.popitem(last=False)[1])
         return text

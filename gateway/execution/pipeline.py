@@ -1,284 +1,281 @@
-"""The one seat through which every transport runs operations: what holds here holds on all of them."""
+"""The pipeline: every transport runs GraphQL operations through it, in these steps.
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any
+1. Read the document: parse, validate and check its size, once per text.
+2. Authorize the document for the caller.
+3. Look up the response in the response cache.
+4. Coerce the variables.
+5. Plan: compile the operation, once per document.
+6. Compare the cost of the plan with the limit.
+7. Join an identical operation that is under way, or execute.
+8. Store the response in the response cache.
 
-import orjson
+Steps 1 and 2 are `Pipeline.prepare`, which waits for nothing. The others are `Pipeline.execute`, which can be repeated:
+steps 4 and 5 then happen only once. Between the two, a transport checks whether it can carry the operation. Only the
+results of subscriptions and of incremental delivery are streams; they share steps 1, 2 and 4 to 6.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing
+from functools import partial
+from typing import Any, Protocol
+
+import strawberry
 from graphql import OperationDefinitionNode, OperationType
-from graphql.execution.values import get_variable_values
+from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog import explain
-from gateway.catalog.cache_dependencies import CacheDependencies, Key
+from gateway.catalog.cache_dependencies import CacheDependencies
 from gateway.catalog.calls import Answers
 from gateway.catalog.operation import Operation
 from gateway.catalog.polling import VersionPollers
-from gateway.errors import GatewayError, QueryTooExpensive, shortened
-from gateway.execution.compiler import BoundOperation, CompiledOperation, changing, compiled
+from gateway.errors import QueryTooExpensive, shortened
+from gateway.execution.compiler import CompiledOperation, compiled
 from gateway.execution.context import OperationContext, SubscriptionContext
 from gateway.execution.documents import Document, Documents
-from gateway.execution.findings import Findings
 from gateway.execution.forecast import Forecasts
 from gateway.execution.incremental import IncrementalPayloads
-from gateway.execution.joint import Joint
 from gateway.execution.persisted_queries import PersistedQueries
-from gateway.execution.prepared import Prepared
-from gateway.execution.request_context import RequestContext, permit
-from gateway.execution.response_cache import CachedResponse, ResponseCache, key_of
-from gateway.execution.results import Result, codes, made, noted, outcome, refusal, refused, unforeseen
-from gateway.http.requests import GraphQLRequest, InvalidRequest
-from gateway.schema.schema import Schema
+from gateway.execution.prepared_operation import PlannedOperation, PreparedOperation
+from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request_context import RequestContext, authorize
+from gateway.execution.response_cache import CachedResponse, ResponseCache, cache_key
+from gateway.execution.results import OperationResult, RequestErrors, cached, codes, executed, payload, record, refused
+from gateway.execution.single_flight import SharedExecutions
 from gateway.telemetry.events import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
 from gateway.upstream.caching_client import ANY
 
 
+class RateLimiter(Protocol):
+    """Limits the operations of a caller; entering the context of one raises `TooManyRequests`."""
+
+    def operation(self, caller: str | None) -> AbstractContextManager[None]: ...
+
+
 class Pipeline:
-    """Reads, checks and runs operations on one schema; each is told to the ``observer`` once."""
+    """Prepares and executes operations on one schema, and reports each of them to the ``observer`` once."""
 
     def __init__(
         self,
-        schema: Schema,
+        schema: strawberry.Schema,
         documents: Documents,
-        persisted: PersistedQueries,
-        gate: CallerRateLimiter,
+        persisted_queries: PersistedQueries,
+        rate_limiter: RateLimiter,
         observer: Observer,
         watches: VersionPollers,
-        wholes: ResponseCache,
-        findings: Findings,
+        responses: ResponseCache,
     ) -> None:
-        self.schema, self.documents, self.persisted, self.gate = schema, documents, persisted, gate
-        self.observer, self.watches, self.wholes, self.findings = observer, watches, wholes, findings
+        self.schema, self.documents, self.persisted_queries = schema, documents, persisted_queries
+        self.rate_limiter, self.observer, self.watches, self.responses = rate_limiter, observer, watches, responses
         self.forecasts = Forecasts()
-        self.joint: Joint[Result] = Joint()
-        self.changing = changing(documents.schema)
+        self.under_way: SharedExecutions[OperationResult] = SharedExecutions()
 
-    def prepare(self, asked: GraphQLRequest, scene: RequestContext) -> Prepared | Result:
-        """The operation that is asked for, checked against all that does not need its execution; or its refusal.
+    async def run(self, request: GraphQLRequest, context: RequestContext) -> OperationResult:
+        """Run a query from its request to its result. Raises `InvalidRequest` for a request without a document."""
+        prepared = self.prepare(request, context)
+        return prepared if isinstance(prepared, OperationResult) else await self.execute(prepared, context)
+
+    def prepare(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
+        """Read and authorize the document of a request; the result if it is refused.
 
         Raises `InvalidRequest` for a request without a document.
         """
-        report = OperationReport(name=asked.operation_name, caller=scene.caller)
+        report = OperationReport(name=request.operation_name, caller=context.caller)
         try:
-            prepared = self._prepare(asked, scene, report)
-        except InvalidRequest:
-            raise
-        except Exception as cause:
-            prepared = unforeseen(cause)
-        if isinstance(prepared, Result):
-            with self.observer.operation(report):
-                return noted(report, prepared)
-        return prepared
-
-    def _prepare(self, asked: GraphQLRequest, scene: RequestContext, report: OperationReport) -> Prepared | Result:
-        try:
-            document = self.documents.read(self.persisted.text(asked, scene.caller))
+            document = self.documents.read(self.persisted_queries.text(request, context.caller))
             report.document = document.digest
             if document.errors:
-                return refusal(*document.errors)
-            operation = document.operation(asked.operation_name)
-            report.type = operation.operation.value
-            report.name = operation.name.value if operation.name else None
-            permit(document, scene)
-            ready = self.compiled(asked.operation_name, document, operation)
-            key = None
-            registered = self.persisted.name(asked, scene.caller)
-            if ready is not None and ready.lasting and scene.plan is None:
-                key = key_of(ready, asked.variables, scene.registries, scene.bounds)
-                kept = self.wholes.find(key, scene.wanted)
-                if kept is not None:  # so its variables and its cost were found to be right before
-                    return Prepared(asked, document, operation, report, key=key, kept=kept, registered=registered)
-            coerced = get_variable_values(
-                self.documents.schema,
-                operation.variable_definitions or (),
-                dict(asked.variables),
-                hide_suggestions=not self.documents.suggestions,
-            )
-            if isinstance(coerced, list):
-                for failure in coerced:
-                    failure.message, failure.extensions = shortened(failure.message), {"code": "BAD_USER_INPUT"}
-                return refusal(*coerced)
-            cost = self.forecasts.of(document, asked.operation_name, coerced, scene.registries, scene.bounds)
-            if cost.calls > scene.bounds.calls and scene.plan != "only":
-                raise QueryTooExpensive(cost.calls, scene.bounds.calls)
-        except GatewayError as error:
-            return refused(error)
-        question = None if ready is None else ready.posed(coerced)
-        return Prepared(asked, document, operation, report, cost, question, key, None, registered)
+                raise RequestErrors(document.errors)
+            node = document.operation(request.operation_name)
+            report.type, report.name = node.operation.value, node.name.value if node.name else None
+            authorize(document, context)
+            compiled = self._compiled(document, request.operation_name, node)
+            key = cache_key(compiled, request.variables, context.registries)
+            registered = self.persisted_queries.registered_name(request, context.caller)
+        except InvalidRequest:
+            raise
+        except Exception as error:
+            with self.observer.operation(report):
+                return record(report, refused(error))
+        return PreparedOperation(request, document, node, compiled, key, registered, report)
 
-    def at_hand(self, prepared: Prepared, scene: RequestContext) -> CachedResponse | None:
-        """The whole answer to what nobody in particular asks, if nothing has to be waited for: as it was kept, or made
-        of what was found before."""
-        key = prepared.key
-        if key is None or not (self.wholes.keeps or self.findings.keeps):
-            return None
-        report = prepared.report.anew()
-        whole = self.wholes.find(key, ANY) if self.wholes.keeps else None
-        if whole is None and prepared.question is not None and self.findings.keeps:
-            whole = self.found(prepared.question, key, scene)
-        if whole is not None:
-            report.calls, report.answered = whole.basis.calls, whole.answered
-            whole.basis.tell(self.observer)
-            self.observer.at_once(report)
-        return whole
-
-    def found(self, question: BoundOperation, key: Key, scene: RequestContext) -> CachedResponse | None:
-        """A whole answer out of what was found before, kept for those who ask the same again."""
-        given = question.given(self.findings, scene.registries, scene.bounds)
-        if given is None:
-            return None
-        data, basis = given
-        whole = CachedResponse(orjson.dumps({"data": data}), None not in data.values(), basis)
-        if self.wholes.keeps:
-            self.wholes.keep(key, whole)
-        return whole
-
-    async def answer(self, prepared: Prepared, scene: RequestContext, report: OperationReport | None = None) -> Result:
-        """Run a query to its end; ``report`` is told of it, if it is not the first time that it is run."""
+    async def execute(
+        self, prepared: PreparedOperation, context: RequestContext, report: OperationReport | None = None
+    ) -> OperationResult:
+        """Execute a query; a repeated execution has a ``report`` of its own."""
         report = report or prepared.report
         with self.observer.operation(report):
             try:
-                with self.gate.let_in(scene.caller):
-                    result = await self._answer(prepared, scene)
-            except GatewayError as error:
+                with self.rate_limiter.operation(context.caller):
+                    result = await self._execute(prepared, context)
+            except Exception as error:
                 result = refused(error)
-            except Exception as cause:
-                result = unforeseen(cause)
-            return noted(report, result)
+            return record(report, result)
 
-    def _answer(self, prepared: Prepared, scene: RequestContext) -> Awaitable[Result]:
-        operation = scene.operation()
-        if prepared.kept is not None:
-            return self.again(prepared.kept, operation)
-        if scene.plan == "only":
-            return self.planned(prepared, operation)
-        if prepared.key is None or scene.wanted is not ANY:
-            return self.run(prepared, operation, scene.plan is not None)
-        return self.shared(prepared, prepared.key, operation)
-
-    async def planned(self, prepared: Prepared, operation: Operation) -> Result:
-        """What it costs, and no more."""
-        context = OperationContext(prepared.document.node, operation)
-        return outcome(None, (), context, explain.planned(prepared.cost, operation.bounds.calls))
-
-    async def shared(self, prepared: Prepared, key: Key, operation: Operation) -> Result:
-        """The answer of the registries, made once for all who ask the same at the same time, and kept whole."""
-        while (coming := self.joint.join(key)) is not None:
-            made = await coming
-            if made is not None:
-                for call in made.operation.calls if made.operation else ():
-                    self.observer.answered(call.registry, call.name, State.SHARED)
-                return made._replace(shared=True)
-        try:
-            result = await self.run(prepared, operation, explained=False)
-        except BaseException as error:
-            self.joint.fail(key, error)
-            raise
-        self.joint.tell(key, result)
-        if self.wholes.keeps and not result.codes and not operation.partial:
-            basis = CacheDependencies.of(operation)
-            if basis is not None:
-                self.wholes.keep(key, CachedResponse(result.body, result.answered, basis))
+    async def _execute(self, prepared: PreparedOperation, context: RequestContext) -> OperationResult:
+        key = prepared.cache_key if context.plan is None else None
+        response = None if key is None else self.responses.get(key, context.freshness)
+        if response is not None:
+            response.dependencies.count_hits(self.observer)
+            return cached(response)
+        planned = self.plan(prepared, context)
+        if context.plan == "only":
+            plan = explain.planned(planned.cost, context.bounds.calls)
+            return executed(OperationContext(prepared.document.node, context.operation()), None, (), plan)
+        check_cost(planned, context)
+        if key is None or context.freshness is not ANY:
+            return await self._resolve(prepared, planned, context)
+        execution = partial(self._resolve, prepared, planned, context, store=True)
+        result, shared = await self.under_way.run(key, execution)
+        if shared:
+            for call in result.calls:
+                self.observer.answered(call.registry, call.name, State.SHARED)
+            return result.shared
         return result
 
-    async def again(self, kept: CachedResponse, operation: Operation) -> Result:
-        """An answer that was kept whole."""
-        operation.reuse(kept.basis)
-        kept.basis.tell(self.observer)
-        return Result(kept.body, (), operation, answered=kept.answered)
+    def plan(self, prepared: PreparedOperation, context: RequestContext) -> PlannedOperation:
+        """Coerce the variables, and plan the operation: once for all its executions.
 
-    async def run(self, prepared: Prepared, operation: Operation, explained: bool) -> Result:
-        """The answer of the registries: compiled, or by graphql-core's executor what is not compiled."""
-        question, document = prepared.question, prepared.document
-        lasting = question.compiled.lasting if question is not None else document.fields.isdisjoint(self.changing)
-        findings = self.findings if lasting and self.findings.keeps and not explained else None
-        context = OperationContext(document.node, operation, findings=findings, ways=document.ways)
-        result: Any = await (
-            self.schema.answer(context, prepared.variables, prepared.name)
-            if question is None
-            else question.answer(context)
-        )
-        for basis in operation.reused:
-            basis.tell(self.observer)
-        plan = explain.made(operation, prepared.cost) if explained else None
-        return outcome(result.data, result.errors or (), context, plan)
+        Raises `RequestErrors` for variables that do not fit.
+        """
+        if prepared.planned is None:
+            variables = self._variables(prepared)
+            cost = self.forecasts.of(prepared.document, prepared.name, variables, context.registries, context.bounds)
+            bound = None if prepared.compiled is None else prepared.compiled.posed(variables)
+            prepared.planned = PlannedOperation(cost, bound)
+        return prepared.planned
 
-    def compiled(
-        self, name: str | None, document: Document, operation: OperationDefinitionNode
-    ) -> CompiledOperation | None:
-        """The operation compiled, the first time that it is asked for."""
-        if name not in document.derived:
-            document.derived[name] = compiled(self.documents.schema, document, operation)
-        ready: CompiledOperation | None = document.derived[name]
-        return ready
+    def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
+        """The most upstream calls that an operation can make; 0 for one that `execute` will refuse."""
+        try:
+            planned = self.plan(prepared, context)
+            check_cost(planned, context)
+        except Exception:  # `execute` reports it
+            return 0
+        return planned.cost.calls
+
+    async def _resolve(
+        self, prepared: PreparedOperation, planned: PlannedOperation, context: RequestContext, store: bool = False
+    ) -> OperationResult:
+        """Get the response from the registries, and store it in the response cache if all of it is cached."""
+        operation = context.operation()
+        resolving = OperationContext(prepared.document.node, operation)
+        if planned.bound is not None:
+            answer: Any = await planned.bound.answer(resolving)
+        else:
+            answer = await self.schema.execute(None, prepared.variables, resolving, operation_name=prepared.name)
+        plan = None if context.plan is None else explain.made(operation, planned.cost)
+        result = executed(resolving, answer.data, answer.errors or (), plan)
+        if store and prepared.cache_key is not None and not result.codes and not operation.partial:
+            dependencies = CacheDependencies.of(operation)
+            if dependencies is not None:
+                self.responses.store(prepared.cache_key, CachedResponse(result.body, result.answered, dependencies))
+        return result
+
+    # Streams
 
     async def stream(
-        self, prepared: Prepared, scene: RequestContext, enter: Callable[[], Awaitable[RequestContext]]
-    ) -> AsyncGenerator[Result, None]:
-        """Run any operation; a subscription has many results, or a refusal.
+        self,
+        prepared: PreparedOperation,
+        context: RequestContext,
+        authenticate: Callable[[], Awaitable[RequestContext]],
+    ) -> AsyncGenerator[OperationResult, None]:
+        """Execute any operation: one result for a query, any number of them for a subscription.
 
-        Before each result of a subscription ``enter`` gives the scene anew; it raises a `GatewayError` when the caller
-        may ask no more.
+        Each event of a subscription has a context of its own, from ``authenticate``, which raises a `GatewayError`
+        when the caller's access has ended.
         """
         if prepared.type is not OperationType.SUBSCRIPTION:
-            yield await self.answer(prepared, scene)
+            yield await self.execute(prepared, context)
             return
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
-            async with aclosing(self._stream(prepared, scene, enter)) as results:
+            async with aclosing(self._subscribe(prepared, context, authenticate)) as results:
                 async for result in results:
-                    yield noted(prepared.report, result)
+                    yield record(prepared.report, result)
 
-    async def _stream(
-        self, prepared: Prepared, scene: RequestContext, enter: Callable[[], Awaitable[RequestContext]]
-    ) -> AsyncGenerator[Result, None]:
+    async def _subscribe(
+        self,
+        prepared: PreparedOperation,
+        context: RequestContext,
+        authenticate: Callable[[], Awaitable[RequestContext]],
+    ) -> AsyncGenerator[OperationResult, None]:
         async def renew(answers: Answers) -> Operation:
-            now = await enter()
-            permit(prepared.document, now)
-            return now.operation(answers)
+            current = await authenticate()
+            authorize(prepared.document, current)
+            return current.operation(answers)
 
         try:
-            with self.gate.let_in(scene.caller):  # as one that is asked; those that run have bounds of their own
-                context = SubscriptionContext(
-                    prepared.document.node, scene.operation(), watches=self.watches, renew=renew
+            with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
+                check_cost(self.plan(prepared, context), context)
+                resolving = SubscriptionContext(
+                    prepared.document.node, context.operation(), watches=self.watches, renew=renew
                 )
-                results = await self.schema.stream(None, prepared.variables, context, operation_name=prepared.name)
-            async with aclosing(results):
-                async for result in results:
-                    assert isinstance(result, ExecutionResult)
-                    if isinstance(result, PreExecutionError):
-                        yield refusal(*result.errors or ())
+                events = await self.schema.stream(None, prepared.variables, resolving, operation_name=prepared.name)
+            async with aclosing(events):
+                async for event in events:
+                    assert isinstance(event, ExecutionResult)
+                    if isinstance(event, PreExecutionError):
+                        yield refused(RequestErrors(event.errors or ()))
                     else:
-                        yield outcome(result.data, result.errors or (), context)
-        except GatewayError as error:
+                        yield executed(resolving, event.data, event.errors or ())
+        except Exception as error:
             yield refused(error)
 
-    async def stage(self, prepared: Prepared, scene: RequestContext) -> AsyncIterator[bytes]:
-        """Run a query whose parts may come one after the other; the payloads as JSON.
-
-        Source: the incremental delivery proposal of 2023 (``pending``, ``completed``), with the ``path`` of the one
-        before beside each part, for its clients.
-        """
+    async def deliver(
+        self, prepared: PreparedOperation, context: RequestContext
+    ) -> AsyncGenerator[OperationResult, None]:
+        """Execute a query with ``@defer`` or ``@stream``: the initial result and its later payloads."""
         with self.observer.operation(prepared.report):
-            async with aclosing(self._stage(prepared, scene)) as results:
-                async for result in results:
-                    yield noted(prepared.report, result).body
+            async with aclosing(self._deliver(prepared, context)) as payloads:
+                async for one in payloads:
+                    yield record(prepared.report, one)
 
-    async def _stage(self, prepared: Prepared, scene: RequestContext) -> AsyncGenerator[Result, None]:
-        assert prepared.document.staged is not None
+    async def _deliver(
+        self, prepared: PreparedOperation, context: RequestContext
+    ) -> AsyncGenerator[OperationResult, None]:
+        assert prepared.document.incremental is not None
         try:
-            with self.gate.let_in(scene.caller):
-                context = OperationContext(prepared.document.staged, scene.operation())
-                frames = IncrementalPayloads(context)
+            with self.rate_limiter.operation(context.caller):
+                check_cost(self.plan(prepared, context), context)
+                resolving = OperationContext(prepared.document.incremental, context.operation())
+                payloads = IncrementalPayloads(resolving)
                 async for part in await self.schema.stream(
-                    None, prepared.variables, context, operation_name=prepared.name
+                    None, prepared.variables, resolving, operation_name=prepared.name
                 ):
-                    payload = frames.payload(part)
-                    places = (payload, *payload.get("incremental", ()), *payload.get("completed", ()))
-                    errors = [error for place in places for error in place.get("errors") or ()]
-                    yield made(payload, codes(errors), context)
-        except GatewayError as error:
+                    body = payloads.format(part)
+                    parts = (body, *body.get("incremental", ()), *body.get("completed", ()))
+                    yield payload(resolving, body, codes(error for one in parts for error in one.get("errors") or ()))
+        except Exception as error:
             yield refused(error)
+
+    def _compiled(
+        self, document: Document, name: str | None, node: OperationDefinitionNode
+    ) -> CompiledOperation | None:
+        """The compiled form of an operation, made once per document; None for what Strawberry executes."""
+        if name not in document.derived:
+            document.derived[name] = compiled(self.documents.schema, document, node)
+        operation: CompiledOperation | None = document.derived[name]
+        return operation
+
+    def _variables(self, prepared: PreparedOperation) -> VariableValues:
+        """The coerced variables. Raises `RequestErrors`."""
+        variables = get_variable_values(
+            self.documents.schema,
+            prepared.node.variable_definitions or (),
+            prepared.variables,
+            hide_suggestions=not self.documents.suggestions,
+        )
+        if isinstance(variables, list):
+            for error in variables:
+                error.message, error.extensions = shortened(error.message), {"code": "BAD_USER_INPUT"}
+            raise RequestErrors(variables)
+        return variables
+
+
+def check_cost(planned: PlannedOperation, context: RequestContext) -> None:
+    """Raises `QueryTooExpensive` for an operation that may make more calls than the limit allows."""
+    if planned.cost.calls > context.bounds.calls:
+        raise QueryTooExpensive(planned.cost.calls, context.bounds.calls)

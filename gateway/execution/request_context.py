@@ -1,4 +1,4 @@
-"""What surrounds an operation: who asks, of which registries, and how."""
+"""The context of one request: the caller, the registries the caller may read, and how to read them."""
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -14,32 +14,35 @@ from gateway.upstream.caching_client import Freshness
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What surrounds an operation: the registries that the caller may read, how far and how fresh they are read,
-    what else the caller may do: ``raw`` (see objects verbatim), ``explain`` (see the schema and plans); the caller's
-    name, where callers have names; who is told of what was asked for and is not permitted; and whether the plan is
-    asked for, ``only`` or to ``include`` the calls made."""
+    """The context of one request.
+
+    ``registries`` are those that the caller may read. ``roles`` can hold ``raw`` (select registries' own objects) and
+    ``explain`` (see the schema and plans). ``caller`` is None for anonymous requests. ``audit`` is called with each
+    refusal. ``plan`` is None, ``only`` (return the plan, do not execute) or ``include`` (report the calls made).
+    """
 
     registries: Mapping[str, Registry]
     bounds: Bounds
-    wanted: Freshness
+    freshness: Freshness
     roles: Container[str]
     caller: str | None = None
-    denied: Callable[[Forbidden], None] = lambda refusal: None
+    audit: Callable[[Forbidden], None] = lambda refusal: None
     plan: str | None = None
 
     def operation(self, answers: Answers | None = None) -> Operation:
-        return Operation(self.registries, self.bounds, self.wanted, answers)
+        """Start an operation over the catalog; ``answers`` are calls that were made already."""
+        return Operation(self.registries, self.bounds, self.freshness, answers)
 
 
-def permit(document: Document, scene: RequestContext) -> None:
-    """Raises `Forbidden` for a document that asks for more than the caller may see."""
+def authorize(document: Document, context: RequestContext) -> None:
+    """Raises `Forbidden` for a document that selects more than the caller's roles allow."""
     refusal = None
-    if document.introspects and "explain" not in scene.roles:
+    if document.introspects and "explain" not in context.roles:
         refusal = Forbidden("The schema is not shown to this caller.")
-    elif "raw" in document.fields and "raw" not in scene.roles:
+    elif "raw" in document.fields and "raw" not in context.roles:
         refusal = Forbidden("`raw` is not shown to this caller.")
-    elif scene.plan is not None and "explain" not in scene.roles:
+    elif context.plan is not None and "explain" not in context.roles:
         refusal = Forbidden("Plans are not shown to this caller.")
     if refusal is not None:
-        scene.denied(refusal)
+        context.audit(refusal)
         raise refusal

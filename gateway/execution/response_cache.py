@@ -1,39 +1,69 @@
-"""Whole answers, each given again for as long as all that it was made of is kept and fresh.
+"""Response cache: whole responses, valid while all upstream cache entries that they were built from are fresh.
 
-An answer of an operation depends on its variables, on the registries and how far they are read, and on what they
-answered, where it asks for nothing of the moment (`CompiledOperation.lasting`).
+A response depends on the operation, its variables, the registries that the caller may read, and their answers. An
+operation with fields that change while answers do not (`gateway.schema.fields.volatile_field`) is not cached.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.catalog.bounds import Bounds
-from gateway.catalog.cache_dependencies import CacheDependencies, DerivedCache, Key
+from cachetools import LRUCache
+
+from gateway.catalog.cache_dependencies import CacheDependencies
 from gateway.catalog.registry import Registry
 from gateway.execution.compiler import CompiledOperation
+from gateway.upstream.caching_client import Freshness
 
 
 @dataclass(slots=True, eq=False)
 class CachedResponse:
-    """The bytes of an answer, whether any field of its data is there, and what it was made of; ``derived`` is what was
-    worked out from it, for as long as it is kept."""
+    """A response without errors as JSON, and the cache entries that it depends on.
+
+    ``answered`` tells whether any field of its data has a value. ``compressed`` is the body, gzip-compressed, once a
+    client has asked for that.
+    """
 
     body: bytes
     answered: bool
-    basis: CacheDependencies
-    derived: dict[Any, Any] = field(default_factory=dict)
+    dependencies: CacheDependencies
+    compressed: bytes | None = None
+
+
+class ResponseCache:
+    """The most recently used responses, up to ``max_bytes`` of them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._responses: LRUCache[Hashable, CachedResponse] = LRUCache(max_bytes, lambda response: len(response.body))
 
     @property
     def size(self) -> int:
-        return len(self.body)
+        """Bytes in use."""
+        return int(self._responses.currsize)
+
+    def get(self, key: Hashable, freshness: Freshness) -> CachedResponse | None:
+        """The response under a key, or None if there is none that is valid and fresh enough."""
+        response = self._responses.get(key)
+        if response is None:
+            return None
+        if not response.dependencies.is_valid():
+            del self._responses[key]
+            return None
+        if not freshness.accepts(response.dependencies.age):
+            return None
+        return response
+
+    def store(self, key: Hashable, response: CachedResponse) -> None:
+        """Add a response; one that is larger than the whole cache is not stored."""
+        if len(response.body) <= self.max_bytes:
+            self._responses[key] = response
 
 
-ResponseCache = DerivedCache[CachedResponse]
-
-
-def key_of(
-    ready: CompiledOperation, variables: Mapping[str, Any], registries: Mapping[str, Registry], bounds: Bounds
-) -> Key:
-    """Names an answer: what is asked, and of whom. Registries are told apart by identity, so accounts are too."""
-    return Key(ready, repr(variables), tuple(map(id, registries.values())), bounds)
+def cache_key(
+    compiled: CompiledOperation | None, variables: Mapping[str, Any], registries: Mapping[str, Registry]
+) -> Hashable | None:
+    """The key of an operation's response; None if it must not be cached."""
+    if compiled is None or not compiled.lasting:
+        return None
+    return compiled, repr(variables), tuple(registries)

@@ -1,6 +1,6 @@
-"""What comes of operations: responses as JSON, refusals among them, and what they were made of."""
+"""Results of operations: the response as JSON, and what transports, logs and caches need to know of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,73 +11,111 @@ from gateway.catalog.operation import Operation
 from gateway.errors import GatewayError
 from gateway.execution.context import OperationContext
 from gateway.execution.error_codes import assign_error_code
-from gateway.telemetry.events import State
+from gateway.execution.response_cache import CachedResponse
+from gateway.telemetry.events import Call, State
 from gateway.telemetry.operation_log import OperationReport
 
 
-class Result(NamedTuple):
-    """What came of an operation: the response as JSON, the codes of its errors, and what it was made of.
+class RequestErrors(Exception):
+    """Errors that keep an operation from being executed (GraphQL specification, "Request errors")."""
 
-    Without an operation the request was refused, and nothing was executed; ``retry_after`` says in how many seconds
-    it may be asked again; ``answered`` whether any field of its data is there; ``shared`` whether it was made for
-    somebody else who asked the same at the same time.
+    def __init__(self, errors: Iterable[GraphQLError]) -> None:
+        super().__init__()
+        self.errors = tuple(errors)
+
+
+class CacheLifetime(NamedTuple):
+    """How old a response is and for how long it stays fresh, in seconds; ``age`` is None when no registry answered a
+    call for it."""
+
+    age: float | None
+    fresh_for: float
+
+
+class OperationResult(NamedTuple):
+    """The result of one operation.
+
+    ``body`` is the response as JSON, ``codes`` are those of its errors. ``executed`` is false for a refused request;
+    ``retry_after`` is then the number of seconds after which a retry can succeed. ``lifetime`` is None for a response
+    that clients must not cache. ``answered`` tells whether any field of ``data`` has a value. ``cached`` is the entry
+    of the response cache that the body comes from.
     """
 
     body: bytes
     codes: tuple[str, ...] = ()
-    operation: Operation | None = None
+    executed: bool = False
+    calls: Sequence[Call] = ()
+    lifetime: CacheLifetime | None = None
     retry_after: float | None = None
     answered: bool = False
-    shared: bool = False
+    cached: CachedResponse | None = None
+
+    @property
+    def shared(self) -> "OperationResult":
+        """The same result for a caller who waited for the execution of another: its calls are not this caller's."""
+        return self._replace(calls=[replace(call, state=State.SHARED, attempts=0) for call in self.calls])
 
 
-def refusal(*errors: GraphQLError, retry_after: float | None = None) -> Result:
-    """A response without data."""
-    formatted = [error.formatted for error in errors]
-    return Result(orjson.dumps({"errors": formatted}), codes(formatted), retry_after=retry_after)
-
-
-def refused(error: GatewayError) -> Result:
-    shown = GraphQLError(str(error), original_error=error, extensions=error.extensions)
-    return refusal(shown, retry_after=getattr(error, "retry_after", None))
-
-
-def unforeseen(cause: Exception) -> Result:
-    """The refusal of what the gateway failed at: no more than an id, by which its log knows why."""
-    error = GraphQLError("", original_error=cause)
-    assign_error_code(error)
-    return refusal(error)
-
-
-def codes(formatted: Any) -> tuple[str, ...]:
-    return tuple(error["extensions"]["code"] for error in formatted)
-
-
-def noted(report: OperationReport, result: Result) -> Result:
-    """The result, after the report has noted what came of the operation."""
-    report.codes += result.codes
-    report.answered |= result.answered
-    if result.operation is not None:
-        calls = result.operation.calls
-        report.calls = (
-            [replace(call, state=State.SHARED, attempts=0) for call in calls] if result.shared else list(calls)
-        )
-    return result
-
-
-def outcome(data: Any, errors: Any, context: OperationContext, extensions: Mapping[str, Any] | None = None) -> Result:
-    """The response of an executed operation, with the failures that only errors can show."""
+def executed(
+    context: OperationContext, data: Any, errors: Sequence[GraphQLError], extensions: Mapping[str, Any] | None = None
+) -> OperationResult:
+    """The result of an executed operation, with its failures among the errors."""
     body: dict[str, Any] = {"data": data}
-    told: tuple[str, ...] = ()
     if errors or context.failures:
-        body["errors"] = formatted = [error.formatted for error in (*errors, *context.unseen())]
-        told = codes(formatted)
+        body["errors"] = [error.formatted for error in (*errors, *context.take_failures())]
     if extensions is not None:
         body["extensions"] = extensions
-    return made(body, told, context)
+    return payload(context, body, codes(body.get("errors", ())))
 
 
-def made(body: Mapping[str, Any], codes: tuple[str, ...], context: OperationContext) -> Result:
-    """A response, or a part of one, with what it was made of."""
+def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str, ...]) -> OperationResult:
+    """The result of an operation, or one payload of several, whose response is ``body``."""
+    operation = context.operation
     answered = any(value is not None for value in (body.get("data") or {}).values())
-    return Result(orjson.dumps(body), codes, context.operation, None, answered)
+    lifetime = None if codes or operation.partial else lifetime_of(operation)
+    return OperationResult(orjson.dumps(body), codes, True, list(operation.calls), lifetime, answered=answered)
+
+
+def lifetime_of(operation: Operation) -> CacheLifetime:
+    """The age of the oldest answer, and the time until the first of them is stale."""
+    received = operation.received()
+    if not received:
+        return CacheLifetime(None, 0.0)
+    return CacheLifetime(max([one.age for one in received]), min([one.fresh_for for one in received]))
+
+
+def cached(response: CachedResponse) -> OperationResult:
+    """The result for a cached response."""
+    dependencies = response.dependencies
+    lifetime = CacheLifetime(dependencies.age, dependencies.fresh_for)
+    return OperationResult(
+        response.body, (), True, dependencies.calls, lifetime, answered=response.answered, cached=response
+    )
+
+
+def refused(error: Exception) -> OperationResult:
+    """The result of an operation that was not executed; an unexpected error is logged and masked."""
+    if isinstance(error, RequestErrors):
+        shown: tuple[GraphQLError, ...] = error.errors
+    else:
+        extensions = error.extensions if isinstance(error, GatewayError) else None
+        message = str(error) if isinstance(error, GatewayError) else ""
+        shown = (GraphQLError(message, original_error=error, extensions=extensions),)
+        assign_error_code(shown[0])
+    formatted = [one.formatted for one in shown]
+    body = orjson.dumps({"errors": formatted})
+    return OperationResult(body, codes(formatted), retry_after=getattr(error, "retry_after", None))
+
+
+def codes(errors: Iterable[Any]) -> tuple[str, ...]:
+    """The codes of formatted errors."""
+    return tuple(error["extensions"]["code"] for error in errors)
+
+
+def record(report: OperationReport, result: OperationResult) -> OperationResult:
+    """Add a result to the report of its operation, and return it."""
+    report.codes += result.codes
+    report.answered |= result.answered
+    if result.executed:
+        report.calls = result.calls
+    return result

@@ -1,29 +1,23 @@
 """The root fields: how each one asks the catalog. Every way of executing an operation answers them with this table."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import strawberry
-from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type, is_abstract_type
 from graphql.pyutils import Path
 
-from gateway.begun import together
-from gateway.catalog.bounds import Bounds
-from gateway.catalog.cache_dependencies import CacheDependencies, Key
 from gateway.catalog.connections import listing
 from gateway.catalog.course import Trip
 from gateway.catalog.ids import Ref
 from gateway.catalog.operation import Operation
-from gateway.catalog.registry import Registry
-from gateway.catalog.selection import FieldRequest, Selection, shared, under
+from gateway.catalog.selection import FieldRequest, Selection, under
 from gateway.errors import BadInput, GatewayError
 from gateway.execution.context import OperationContext
 from gateway.execution.entity_references import admitted, entities
-from gateway.execution.findings import Finding, Findings
 from gateway.execution.selection import arguments, asked, selection
-from gateway.execution.ways import Way
 from gateway.schema.directives import KEYS
 
 
@@ -66,11 +60,9 @@ class Asking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolving:
-    """What is asked at the field that a resolver stands for; what was worked out for it before is known in the ``way``
-    of its operation."""
+    """What is asked at the field that a resolver stands for."""
 
     info: strawberry.Info[Any, Any]
-    way: Way
 
     @property
     def ask(self) -> FieldRequest:
@@ -81,10 +73,7 @@ class Resolving:
         return arguments(self.info)
 
     def selection(self, type_name: str | None = None) -> Selection:
-        known, key = self.way.selections, (id(self.info._raw_info.field_nodes[0]), type_name)
-        if key not in known:
-            known[key] = shared(selection(self.info, type_name))
-        return known[key]
+        return selection(self.info, type_name)
 
     def sought(self, operation: Operation, entity: str | None) -> Sought:
         return sought(self, operation, entity)
@@ -92,52 +81,7 @@ class Resolving:
 
 async def answer(info: strawberry.Info[Any, Any]) -> Any:
     """The value of the root field that a resolver stands for."""
-    context: OperationContext = info.context
-    raw = info._raw_info
-    way = context.ways.of(raw.operation, raw.fragments, cast(dict[str, Any], raw.variable_values))
-    asking = Asking(context, info.path, Resolving(info, way))
-    key = (
-        None
-        if context.findings is None
-        else key_of(raw.field_name, asking.posed, types(raw), asking.operation.registries, asking.operation.bounds)
-    )
-    return await find(raw.field_name, asking, key, alone=way.alone)
-
-
-def types(info: GraphQLResolveInfo[Any]) -> Sequence[GraphQLObjectType]:
-    """The types of object that the value of a root field can have."""
-    named = get_named_type(info.return_type)
-    return info.schema.get_possible_types(named) if is_abstract_type(named) else [cast(GraphQLObjectType, named)]
-
-
-def key_of(
-    name: str, posed: Posed, types: Iterable[GraphQLObjectType], registries: Mapping[str, Registry], bounds: Bounds
-) -> Key:
-    """Names what a root field finds: what is asked, and of whom. Registries are told apart by identity."""
-    asked = tuple([posed.selection(one.name).frozen for one in types])
-    return Key(name, posed.ask, asked, tuple(map(id, registries.values())), bounds)
-
-
-def find(name: str, asking: Asking, key: Key | None, *, alone: bool) -> Awaitable[Any]:
-    """The value of a root field: what was found before under the ``key``, or what the catalog finds now. Raises what
-    keeps it from being found. ``alone`` says that the operation asks the catalog nothing else."""
-    findings = asking.context.findings
-    return ROOTS[name](asking) if findings is None or key is None else kept(name, asking, findings, key, alone)
-
-
-async def kept(name: str, asking: Asking, findings: Findings, key: Key, alone: bool) -> Any:
-    """What is found again, and what may be."""
-    operation = asking.operation
-    before = findings.find(key, operation.wanted)
-    if before is not None:
-        operation.reuse(before.basis)
-        return before.value
-    value = await ROOTS[name](asking)
-    if alone and not operation.partial:
-        basis = CacheDependencies.of(operation)
-        if basis is not None:
-            findings.keep(key, Finding(value, basis))
-    return value
+    return await ROOTS[info._raw_info.field_name](Asking(info.context, info.path, Resolving(info)))
 
 
 def one(asking: Asking, entity: str | None = None) -> Awaitable[Any]:
@@ -158,7 +102,7 @@ async def several(asking: Asking) -> Any:
     most = asking.operation.bounds.ids
     if len(ids) > most:
         raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
-    return await together(found_or_error(asking, text) for text in ids)
+    return await asyncio.gather(*[found_or_error(asking, text) for text in ids])
 
 
 async def found_or_error(asking: Asking, text: str) -> Any:

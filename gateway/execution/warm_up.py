@@ -1,4 +1,4 @@
-"""Named queries asked once at the start, so that the first clients find answers kept."""
+"""Cache warm-up: runs the named operations of a document once at start-up."""
 
 import logging
 
@@ -6,15 +6,14 @@ import orjson
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.prepared import Prepared
+from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
-from gateway.http.requests import GraphQLRequest
 
 logger = logging.getLogger("gateway.http")
 
 
-def names(document: str) -> list[str]:
-    """The names of a document's operations. Raises ValueError for one that is no GraphQL or has nameless ones."""
+def operation_names(document: str) -> list[str]:
+    """The names of a document's operations. Raises ValueError for invalid GraphQL and for anonymous operations."""
     try:
         operations = [node for node in parse(document).definitions if isinstance(node, OperationDefinitionNode)]
     except GraphQLError as error:
@@ -24,9 +23,8 @@ def names(document: str) -> list[str]:
     return [node.name.value for node in operations if node.name is not None]
 
 
-async def warm(executor: Pipeline, scene: RequestContext, document: str, name: str) -> None:
-    """Ask one of a document's operations, without variables; a failure is logged and harms nobody."""
-    prepared = executor.prepare(GraphQLRequest(document, operation_name=name), scene)
-    result = await executor.answer(prepared, scene) if isinstance(prepared, Prepared) else prepared
+async def warm_up(pipeline: Pipeline, context: RequestContext, document: str, name: str) -> None:
+    """Run one operation without variables; its errors are logged."""
+    result = await pipeline.run(GraphQLRequest(document, operation_name=name), context)
     for error in orjson.loads(result.body).get("errors", ()):
-        logger.warning("Warming up with %s: %s", name, error["message"])
+        logger.warning("Warm-up operation %s failed: %s", name, error["message"])

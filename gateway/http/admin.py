@@ -1,4 +1,4 @@
-"""What is kept, for operators: `GET /cache` shows it, `DELETE /cache` forgets it on every replica."""
+"""Cache administration: `GET /cache` shows statistics, `DELETE /cache` purges entries on every replica."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -9,23 +9,23 @@ from gateway.http.authentication import RequestAuthenticator, denied
 
 
 class CacheEndpoint:
-    """The endpoint, open to callers with the role ``admin``.
+    """The endpoint for callers with the role ``admin``.
 
-    ``DELETE`` takes ``registry`` (all of its answers) or ``id`` (those that may tell of one object), or neither for
-    all of this gateway's registries, and answers how many this process forgot.
+    ``DELETE`` takes ``registry`` (all its entries) or ``id`` (entries that can contain one object); without either it
+    purges all registries of this gateway. The response has the number of entries that this process purged.
     """
 
-    def __init__(self, entrance: RequestAuthenticator) -> None:
-        self.entrance = entrance
+    def __init__(self, authenticator: RequestAuthenticator) -> None:
+        self.authenticator = authenticator
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         try:
-            await self.entrance.caller(request, "admin")
+            await self.authenticator.principal(request, "admin")
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)
         cache, registries = request.state.cache, request.state.registries
         if cache is None:
-            return JSONResponse({"error": "Nothing is kept: the cache is not enabled."}, 404)
+            return JSONResponse({"error": "The cache is not enabled."}, 404)
         if request.method == "GET":
             return JSONResponse(cache.stats())
         name, text = request.query_params.get("registry"), request.query_params.get("id")

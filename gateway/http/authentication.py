@@ -1,4 +1,4 @@
-"""The way in, for every transport: who asks, and what exists for them."""
+"""Authentication of requests, for every transport: from headers to a principal and a request context."""
 
 from collections.abc import Mapping
 
@@ -8,69 +8,72 @@ from starlette.responses import JSONResponse, Response
 from gateway.auth.authenticator import REALM, Authenticator, note
 from gateway.auth.principals import Principal, visible
 from gateway.errors import Forbidden, Unauthenticated
+from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
-from gateway.http import caching_headers as freshness
-from gateway.http.requests import InvalidRequest
+from gateway.http.caching_headers import requested_freshness
 
 STATUSES = {Unauthenticated.code: 401, Forbidden.code: 403}
 
 
 class RequestAuthenticator:
-    """Lets callers in, each with a scene of their own, and notes who is not let in."""
+    """Authenticates requests, and writes refusals to the audit log."""
 
-    def __init__(self, access: Authenticator) -> None:
-        self.access = access
+    def __init__(self, authenticator: Authenticator) -> None:
+        self.authenticator = authenticator
 
-    async def caller(
+    async def principal(
         self, connection: HTTPConnection, role: str, headers: Mapping[str, str] | None = None
     ) -> Principal:
-        """Who asks, with a role; by the connection's own headers, or by others that came over it.
+        """The caller, who has a role; ``headers`` replace those of the connection.
 
-        Raises `Unauthenticated` and `Forbidden`, which are in the audit log then.
+        Raises `Unauthenticated` and `Forbidden`.
         """
-        caller = None
+        principal = None
         try:
-            caller = await self.access.caller(connection.headers if headers is None else headers)
-            if caller is self.access.anyone and role not in caller.roles:
-                raise Unauthenticated(f"nobody in particular, without the role {role}")
-            caller.require(role)
+            principal = await self.authenticator.caller(connection.headers if headers is None else headers)
+            if principal is self.authenticator.anyone and role not in principal.roles:
+                raise Unauthenticated(f"an anonymous request, without the role {role}")
+            principal.require(role)
         except (Unauthenticated, Forbidden) as refusal:
-            note(refusal, None if caller is None else caller.name, *whence(connection))
+            note(refusal, None if principal is None else principal.name, *address(connection))
             raise
-        return caller
+        return principal
 
-    async def scene(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> RequestContext:
-        """The scene of whoever asks: what they may not read is not in it. Raises as `caller` does."""
-        caller = await self.caller(connection, "read", headers)
-        state, address = connection.state, whence(connection)
+    async def context(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> RequestContext:
+        """The context of a request by a caller with the role ``read``; it has only the registries that exist for them.
+
+        Raises `Unauthenticated`, `Forbidden` and `InvalidRequest`.
+        """
+        principal = await self.principal(connection, "read", headers)
+        state, remote = connection.state, address(connection)
         return RequestContext(
-            visible(state.registries, caller),
+            visible(state.registries, principal),
             state.bounds,
-            freshness.wanted(connection.headers.get("cache-control")),
-            caller.roles,
-            caller.name if self.access.asks else None,
-            lambda refusal: note(refusal, caller.name, *address),
-            planned(connection.headers.get("x-gateway-plan")),
+            requested_freshness(connection.headers.get("cache-control")),
+            principal.roles,
+            principal.name if self.authenticator.asks else None,
+            lambda refusal: note(refusal, principal.name, *remote),
+            requested_plan(connection.headers.get("x-gateway-plan")),
         )
 
 
-def planned(header: str | None) -> str | None:
-    """Whether the plan is asked for. Raises `InvalidRequest`."""
+def requested_plan(header: str | None) -> str | None:
+    """The value of ``X-Gateway-Plan``. Raises `InvalidRequest`."""
     if header not in (None, "only", "include"):
         raise InvalidRequest(400, "`x-gateway-plan` must be `only` or `include`.")
     return header
 
 
-def whence(connection: HTTPConnection) -> tuple[str, str]:
-    """The address that a request came from, and the path that it asks for."""
+def address(connection: HTTPConnection) -> tuple[str, str]:
+    """The client's address, and the requested path."""
     return connection.client.host if connection.client else "", connection.scope["path"]
 
 
 def challenge(refusal: Unauthenticated | Forbidden) -> dict[str, str]:
-    """The headers of a refusal: where a credential is needed, which kind."""
+    """The header that names the authentication scheme, for a request without a valid credential."""
     return {"WWW-Authenticate": REALM} if isinstance(refusal, Unauthenticated) else {}
 
 
 def denied(refusal: Unauthenticated | Forbidden) -> Response:
-    """The answer of doors that do not speak GraphQL."""
+    """The response of endpoints other than GraphQL to a request that is denied."""
     return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], challenge(refusal))

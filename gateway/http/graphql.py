@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what a request is answered with, in which media type, status and headers.
+"""The GraphQL endpoint over HTTP: POST, GET, batches, server-sent events and incremental delivery.
 
 Source: the GraphQL-over-HTTP specification, working draft.
 """
@@ -14,125 +14,141 @@ from starlette.responses import Response
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.prepared import Prepared
+from gateway.execution.prepared_operation import PreparedOperation
+from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext
-from gateway.execution.results import Result
-from gateway.http import caching_headers as freshness
-from gateway.http import multipart
-from gateway.http import responses as replies
-from gateway.http import sse as events
+from gateway.execution.results import OperationResult
+from gateway.http import multipart, sse
 from gateway.http.authentication import RequestAuthenticator, challenge
-from gateway.http.prepared_requests import Way
-from gateway.http.requests import JSON, GraphQLRequest, InvalidRequest, negotiate, read
-from gateway.http.responses import STATUSES, Head, HttpResponse, body_of, head
+from gateway.http.caching_headers import etag
+from gateway.http.prepared_requests import PreparedRequest
+from gateway.http.requests import JSON, negotiate, read_request
+from gateway.http.responses import STATUSES, HttpResponse, compressed, error_body, response, result_response
 
-KEPT_BY_304: Final = (b"etag", b"cache-control", b"age", b"vary")
+HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary"})
 
 
 class GraphQLEndpoint:
-    """The endpoint for requests with one answer. No body, however broken, gets a status of 500."""
+    """The endpoint for GraphQL over HTTP. No request body leads to status 500."""
 
-    def __init__(self, executor: Pipeline, limits: LimitsSettings, entrance: RequestAuthenticator) -> None:
-        self.executor, self.limits, self.entrance = executor, limits, entrance
+    def __init__(self, pipeline: Pipeline, limits: LimitsSettings, authenticator: RequestAuthenticator) -> None:
+        self.pipeline, self.limits, self.authenticator = pipeline, limits, authenticator
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
+        """Respond to one request, whatever it is."""
         media_type = JSON
+        accept = request.headers.get("accept", "*/*")
         try:
-            accept = request.headers.get("accept", "*/*")
-            if events.wanted(accept):
+            if sse.is_accepted(accept):
                 return await self.stream(request)
             media_type = negotiate(accept)
-            scene = await self.entrance.scene(request)
-            asked = await read(request, self.limits)
-            if isinstance(asked, list):
-                results = await self.several(asked, scene)
-                body = b"[" + b",".join(one.body for one in results) + b"]"
-                return response(HttpResponse(200, head(media_type), body))
-            prepared = self.executor.prepare(asked, scene)
-            if isinstance(prepared, Prepared):
-                check_method(request.method, prepared)
-                check_type(prepared)
-                if prepared.document.staged is not None and scene.plan is None and multipart.accepted(accept):
-                    return multipart.response(self.executor.stage(prepared, scene))
-                if "learn" in request.scope:
-                    request.scope["learn"](Way(prepared.anew(), scene, media_type))
-                return settled(request, scene, media_type, await self.executor.answer(prepared, scene))
-            return settled(request, scene, media_type, prepared)
-        except (Unauthenticated, Forbidden) as denied:
-            said = challenge(denied).items()
-            return response(HttpResponse(STATUSES[denied.code], head(media_type, *said), body_of(denied)))
-        except InvalidRequest as refused:
-            return response(HttpResponse(refused.status, head(media_type, *refused.headers.items()), body_of(refused)))
+            context = await self.authenticator.context(request)
+            received = await read_request(request, self.limits)
+            if isinstance(received, list):
+                return await self.batch(request, received, context, media_type)
+            return await self.single(request, received, context, media_type)
+        except (Unauthenticated, Forbidden) as refusal:
+            headers = challenge(refusal).items()
+            return response(STATUSES[refusal.code], media_type, error_body(refusal), headers).to_starlette()
+        except InvalidRequest as error:
+            return response(error.status, media_type, error_body(error), error.headers.items()).to_starlette()
 
-    async def stream(self, request: Request) -> Response:
-        """The results of one operation, of any type, as events.
-
-        Raises as `RequestAuthenticator.scene` does, and `InvalidRequest`.
-        """
-        enter = partial(self.entrance.scene, request)
-        scene = await enter()
-        asked = await read(request, self.limits)
-        if isinstance(asked, list):
-            raise InvalidRequest(400, "Events tell of one operation, not of a batch.")
-        prepared = self.executor.prepare(asked, scene)
-        if isinstance(prepared, Result):
-            results = events.only(prepared)
+    async def single(
+        self, request: Request, received: GraphQLRequest, context: RequestContext, media_type: str
+    ) -> Response:
+        """The response to one operation. Raises `InvalidRequest`."""
+        prepared = self.pipeline.prepare(received, context)
+        if isinstance(prepared, OperationResult):
+            return await self.respond(request, prepared, context, media_type)
+        check_method(request.method, prepared)
+        check_type(prepared)
+        incremental = prepared.document.incremental is not None and context.plan is None
+        if incremental and multipart.is_accepted(request.headers.get("accept", "")):
+            payloads = self.pipeline.deliver(prepared, context)
+            result = await anext(payloads)
+            if result.executed:
+                return multipart.multipart_response(result, payloads)
         else:
-            check_method(request.method, prepared)
-            results = self.executor.stream(prepared, scene, enter)
-        return events.Events(results, request.state.stopping)
+            request.state.prepared_request = PreparedRequest(prepared, context, media_type)
+            result = await self.pipeline.execute(prepared, context)
+        return await self.respond(request, result, context, media_type)
 
-    async def several(self, batch: list[GraphQLRequest], scene: RequestContext) -> list[Result]:
-        """The results of a batch. Raises `InvalidRequest` for one that may cost more than a single operation may."""
-        operations = [self.one(asked, scene) for asked in batch]
-        cost = sum(one.cost.calls for one in operations if isinstance(one, Prepared))
-        if cost > scene.bounds.calls and scene.plan != "only":
-            error = QueryTooExpensive(cost, scene.bounds.calls)
+    async def batch(
+        self, request: Request, batch: list[GraphQLRequest], context: RequestContext, media_type: str
+    ) -> Response:
+        """The responses to several operations, in their order.
+
+        Raises `InvalidRequest` for a batch that may make more calls than one operation may.
+        """
+        operations = [self.prepare_in_batch(one, context) for one in batch]
+        cost = sum(self.pipeline.cost(one, context) for one in operations if isinstance(one, PreparedOperation))
+        if cost > context.bounds.calls and context.plan != "only":
+            error = QueryTooExpensive(cost, context.bounds.calls)
             raise InvalidRequest(400, str(error), error.code)
 
-        async def result(one: Prepared | Result) -> Result:
-            return one if isinstance(one, Result) else await self.executor.answer(one, scene)
+        async def result(one: PreparedOperation | OperationResult) -> OperationResult:
+            return one if isinstance(one, OperationResult) else await self.pipeline.execute(one, context)
 
-        return await asyncio.gather(*map(result, operations))
+        results = await asyncio.gather(*map(result, operations))
+        body = b"[" + b",".join([one.body for one in results]) + b"]"
+        encoding = request.headers.get("accept-encoding", "")
+        return (await compressed(response(200, media_type, body), encoding)).to_starlette()
 
-    def one(self, asked: GraphQLRequest, scene: RequestContext) -> Prepared | Result:
-        """One operation of a batch: its refusal is its own."""
+    def prepare_in_batch(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
+        """Prepare one operation of a batch; an invalid one does not affect the others."""
         try:
-            prepared = self.executor.prepare(asked, scene)
-            if isinstance(prepared, Prepared):
+            prepared = self.pipeline.prepare(request, context)
+            if isinstance(prepared, PreparedOperation):
                 check_type(prepared)
             return prepared
-        except InvalidRequest as refused:
-            return Result(body_of(refused), (refused.code,))
+        except InvalidRequest as error:
+            return OperationResult(error_body(error), (error.code,))
+
+    async def stream(self, request: Request) -> Response:
+        """The results of one operation of any type as server-sent events.
+
+        Raises `Unauthenticated`, `Forbidden` and `InvalidRequest`.
+        """
+        authenticate = partial(self.authenticator.context, request)
+        context = await authenticate()
+        received = await read_request(request, self.limits)
+        if isinstance(received, list):
+            raise InvalidRequest(400, "An event stream carries one operation, not a batch.")
+        prepared = self.pipeline.prepare(received, context)
+        if isinstance(prepared, OperationResult):
+            results = sse.single(prepared)
+        else:
+            check_method(request.method, prepared)
+            results = self.pipeline.stream(prepared, context, authenticate)
+        return sse.EventStream(results, request.state.stopping)
+
+    async def respond(
+        self, request: Request, result: OperationResult, context: RequestContext, media_type: str
+    ) -> Response:
+        """The response for one result; GET supports conditional requests."""
+        made = result_response(media_type, result, personal=context.caller is not None)
+        if request.method == "GET" and result.executed and not result.codes:
+            tag = etag(result.body)
+            made = made._replace(headers=(*made.headers, ("etag", tag)))
+            if tag in request.headers.get("if-none-match", ""):
+                return not_modified(made)
+        return (await compressed(made, request.headers.get("accept-encoding", ""), result)).to_starlette()
 
 
-def check_method(method: str, prepared: Prepared) -> None:
-    """Raises `InvalidRequest` for an operation that this method does not carry."""
+def not_modified(full: HttpResponse) -> Response:
+    """Status 304 in place of a full response."""
+    response = Response(status_code=304)
+    response.raw_headers = [header for header in full.raw_headers() if header[0] in HEADERS_OF_304]
+    return response
+
+
+def check_method(method: str, prepared: PreparedOperation) -> None:
+    """Raises `InvalidRequest` for a mutation by GET."""
     if method == "GET" and prepared.type is OperationType.MUTATION:
-        raise InvalidRequest(405, "GET is for operations that change nothing.", Allow="POST")
+        raise InvalidRequest(405, "Mutations use POST.", Allow="POST")
 
 
-def check_type(prepared: Prepared) -> None:
-    """Raises `InvalidRequest` for an operation that has more than one answer."""
+def check_type(prepared: PreparedOperation) -> None:
+    """Raises `InvalidRequest` for a subscription, which needs a stream."""
     if prepared.type is OperationType.SUBSCRIPTION:
-        raise InvalidRequest(406, "A subscription is asked over a WebSocket or as text/event-stream.", "NOT_ACCEPTABLE")
-
-
-def settled(request: Request, scene: RequestContext, media_type: str, result: Result) -> Response:
-    """The answer to one operation: whole ones may be kept, and are not sent twice to who has them."""
-    reply = replies.settled(media_type, result, personal=scene.caller is not None)
-    if request.method != "GET" or result.operation is None or result.codes:
-        return response(reply)
-    tag = freshness.etag(result.body)
-    headers = {**dict(reply.head.headers), b"etag": tag.encode()}
-    if tag in request.headers.get("if-none-match", ""):
-        kept = Response(status_code=304)
-        kept.raw_headers = [header for header in headers.items() if header[0] in KEPT_BY_304]
-        return kept
-    return response(reply._replace(head=Head.of(headers)))
-
-
-def response(reply: HttpResponse) -> Response:
-    made = Response(reply.body, reply.status)
-    made.raw_headers = reply.headers
-    return made
+        raise InvalidRequest(406, "Subscriptions use a WebSocket or text/event-stream.", "NOT_ACCEPTABLE")

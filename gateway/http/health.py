@@ -1,4 +1,4 @@
-"""Is the gateway alive, and which registries answer."""
+"""Health endpoints: liveness, readiness and the schema."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -10,38 +10,41 @@ from gateway.schema.schema import printed
 
 
 async def healthz(request: Request) -> Response:
-    """Alive: says nothing about registries."""
+    """Liveness: 200 while the process runs, whatever the state of the registries."""
     return JSONResponse({"status": "ok"})
 
 
 class HealthEndpoints:
-    """Those that tell of what exists only what exists for whoever asks."""
+    """Endpoints whose responses show only what exists for the caller."""
 
-    def __init__(self, entrance: RequestAuthenticator) -> None:
-        self.entrance = entrance
+    def __init__(self, authenticator: RequestAuthenticator) -> None:
+        self.authenticator = authenticator
 
     async def readyz(self, request: Request) -> Response:
-        """Ready, and how each registry that the caller may read has been answering: degraded when the last call to
-        some of them failed, and that lately; 503 only when it did so for each of them, or the gateway is about to
-        stop. Who may not ask is told of all together."""
+        """Readiness, with the state of each registry that the caller may read.
+
+        ``degraded``: some registries failed in their last call, and recently. ``down`` (503): all of them did.
+        ``stopping`` (503): the gateway is about to stop. A caller without a valid credential gets the status alone, for
+        all registries.
+        """
         registries = request.state.registries
         try:
-            registries = visible(registries, await self.entrance.access.caller(request.headers))
-            told = True
+            registries = visible(registries, await self.authenticator.authenticator.caller(request.headers))
+            authenticated = True
         except Unauthenticated:
-            told = False
+            authenticated = False
         states = {name: registry.health.state for name, registry in registries.items()}
         failing = sum(registry.health.failed_lately for registry in registries.values())
         status = "ok" if not failing else "down" if failing == len(states) else "degraded"
         if request.state.stopping.is_set():
             status = "stopping"
-        said = {"status": status, **({"registries": states} if told else {})}
-        return JSONResponse(said, 503 if status in ("down", "stopping") else 200)
+        body = {"status": status, **({"registries": states} if authenticated else {})}
+        return JSONResponse(body, 503 if status in ("down", "stopping") else 200)
 
     async def schema(self, request: Request) -> Response:
         """The schema in SDL."""
         try:
-            await self.entrance.caller(request, "explain")
+            await self.authenticator.principal(request, "explain")
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)
         return PlainTextResponse(printed())

@@ -1,4 +1,4 @@
-"""The door for Prometheus: `/metrics`, beside the graph or on a port of its own."""
+"""The Prometheus endpoint `/metrics`: on the port of the API or on one of its own."""
 
 import asyncio
 import logging
@@ -20,24 +20,24 @@ logger = logging.getLogger("gateway.http")
 
 
 class MetricsEndpoint:
-    """The endpoint; behind an ``entrance`` only callers with the role admin see it."""
+    """The endpoint; with an ``authenticator`` only callers with the role ``admin`` may read it."""
 
-    def __init__(self, metrics: Metrics, entrance: RequestAuthenticator | None = None) -> None:
-        self.metrics, self.entrance = metrics, entrance
-        self.route = Route("/metrics", self.answer)
+    def __init__(self, metrics: Metrics, authenticator: RequestAuthenticator | None = None) -> None:
+        self.metrics, self.authenticator = metrics, authenticator
+        self.route = Route("/metrics", self.handle)
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         try:
-            if self.entrance is not None:
-                await self.entrance.caller(request, "admin")
+            if self.authenticator is not None:
+                await self.authenticator.principal(request, "admin")
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)
         body, media_type = self.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
-class _Beside(uvicorn.Server):
-    """A server beside another one, which is who hears the signals."""
+class _MetricsServer(uvicorn.Server):
+    """A second server in the process; the first one handles signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,19 +45,19 @@ class _Beside(uvicorn.Server):
 
 
 @asynccontextmanager
-async def metrics_port(door: MetricsEndpoint, host: str, port: int) -> AsyncIterator[None]:
-    """The door on a port of its own, in the running loop. Raises OSError when it cannot listen there."""
+async def metrics_port(endpoint: MetricsEndpoint, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the endpoint on a port of its own, in the running loop. Raises OSError when it cannot listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        # Settings that are read anew open the port before those of before close it.
+        # During a reload, the new settings open the port before the old ones close it.
         listener = socket.create_server((host, port), family=family, reuse_port=True)
     except OSError as error:
         logger.error("Cannot listen on %s:%s for metrics: %s", host, port, error.strerror)
         raise
     with listener:
         logger.info("Metrics are on port %d.", listener.getsockname()[1])
-        app = Starlette(routes=[door.route])
-        server = _Beside(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
+        app = Starlette(routes=[endpoint.route])
+        server = _MetricsServer(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield

@@ -1,37 +1,37 @@
-"""Answers that come in parts, as ``multipart/mixed``.
+"""Incremental delivery over HTTP, as ``multipart/mixed``.
 
 Source: the GraphQL-over-HTTP working group's proposal for incremental delivery.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import StreamingResponse
 
-from gateway.http.requests import weights
+from gateway.execution.results import OperationResult
+from gateway.http.requests import media_ranges
 
 MEDIA_TYPE: Final = "multipart/mixed"
 BOUNDARY: Final = b"\r\n---"
-HEAD: Final = b"\r\nContent-Type: application/json; charset=utf-8\r\n\r\n"
+PART_HEADER: Final = b"\r\nContent-Type: application/json; charset=utf-8\r\n\r\n"
+HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
 
 
-def accepted(accept: str) -> bool:
-    """Whether a client takes an answer in parts; one that takes anything does not mean that."""
-    return weights(accept).get(MEDIA_TYPE, 0.0) > 0
+def is_accepted(accept: str) -> bool:
+    """Whether a client names multipart among what it accepts; ``*/*`` does not count."""
+    return media_ranges(accept).get(MEDIA_TYPE, 0.0) > 0
 
 
-def response(payloads: Any) -> StreamingResponse:
-    """The answer of which these are the payloads, as JSON; when the client leaves, they are closed."""
-    headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
-    return StreamingResponse(chunks(payloads), 200, headers, f'{MEDIA_TYPE}; boundary="-"')
+def multipart_response(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> StreamingResponse:
+    """Stream results as parts; ``later`` is closed when the client leaves."""
+    return StreamingResponse(parts(first, later), 200, HEADERS, f'{MEDIA_TYPE}; boundary="-"')
 
 
-async def chunks(payloads: Any) -> AsyncIterator[bytes]:
-    """Each part ends with the boundary behind it, so that a client need not wait for the next to read it."""
-    before = BOUNDARY.lstrip()
-    async with aclosing(payloads):
-        async for payload in payloads:
-            yield before + HEAD + payload + BOUNDARY
-            before = b""
+async def parts(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> AsyncIterator[bytes]:
+    """Each part ends with the boundary after it, so that a client can read it before the next one comes."""
+    async with aclosing(later):
+        yield BOUNDARY.lstrip() + PART_HEADER + first.body + BOUNDARY
+        async for result in later:
+            yield PART_HEADER + result.body + BOUNDARY
     yield b"--\r\n"

@@ -1,4 +1,4 @@
-"""Replies: by which status and headers HTTP tells what came of a request, whoever sends them.
+"""GraphQL responses over HTTP: status, headers and content encoding of a result.
 
 Source: the GraphQL-over-HTTP specification, working draft; RFC 9110, sections 8.4 (encodings) and 12.5.5 (``Vary``).
 """
@@ -6,17 +6,19 @@ Source: the GraphQL-over-HTTP specification, working draft; RFC 9110, sections 8
 import asyncio
 import gzip
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import orjson
+from starlette.responses import Response
+from starlette.types import Send
 
 from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
-from gateway.execution.results import Result
-from gateway.http import caching_headers as freshness
-from gateway.http.requests import GRAPHQL, InvalidRequest
+from gateway.execution.request import InvalidRequest
+from gateway.execution.results import OperationResult
+from gateway.http.caching_headers import lifetime_headers
+from gateway.http.requests import GRAPHQL
 
 STATUSES: Final = {
     Unauthenticated.code: 401,
@@ -24,107 +26,99 @@ STATUSES: Final = {
     TooManyRequests.code: 429,
     "INTERNAL_SERVER_ERROR": 500,
 }
-"""Statuses of refusals in both media types; others have the one of their media type."""
+"""Statuses of refused requests in both media types; the others depend on the media type."""
 
 VARY: Final = "Accept, X-Gateway-Plan"
 
-COMPRESSED: Final = 500
-"""Bytes from which a body is compressed for who takes it so."""
+MIN_COMPRESSED: Final = 500
+"""Bytes from which a body is compressed for clients that accept gzip."""
 
-APART: Final = 131_072
-"""Bytes from which compressing takes so long that others are answered meanwhile."""
+MIN_THREAD: Final = 131_072
+"""Bytes from which a body is compressed in a thread, so that the event loop goes on."""
 
-LEVEL: Final = 5
+COMPRESSION_LEVEL: Final = 5
 
-
-HEADS: Final = 256
-"""Heads that are kept: they differ by age, above all."""
-
-
-def lined(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Headers as they go over the wire."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """The headers of a reply, but for the length of its body; also as lines, as they go over the wire."""
-
-    headers: tuple[tuple[bytes, bytes], ...]
-    lines: bytes
-
-    @classmethod
-    def of(cls, headers: Mapping[bytes, bytes]) -> Self:
-        return cls(tuple(headers.items()), lined(headers.items()))
+Headers = tuple[tuple[str, str], ...]
 
 
 class HttpResponse(NamedTuple):
-    """An answer by HTTP."""
+    """A complete response; ``headers`` have no length yet, ``varies`` tells whether the encoding is the client's
+    choice."""
 
     status: int
-    head: Head
+    headers: Headers
     body: bytes
+    varies: bool = False
 
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return [*self.head.headers, (b"content-length", b"%d" % len(self.body))]
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI sends them."""
+        return [*encoded(self.headers, self.varies), (b"content-length", b"%d" % len(self.body))]
 
+    async def send(self, send: Send) -> None:
+        """Send it to an ASGI server."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers()})
+        await send({"type": "http.response.body", "body": self.body})
 
-Written = tuple[int, bytes, bytes]
-"""An answer that is all there: its status, the lines of its headers, and its body."""
-
-
-@lru_cache(HEADS)
-def head(media_type: str, *said: tuple[str, str]) -> Head:
-    """The head of an answer in one of GraphQL's media types; nobody may keep it, if nothing else is said."""
-    headers = {
-        "vary": VARY,
-        "cache-control": "no-store",
-        "content-type": f"{media_type}; charset=utf-8",
-        **dict(said),
-    }
-    return Head.of({name.lower().encode(): value.encode() for name, value in headers.items()})
+    def to_starlette(self) -> Response:
+        response = Response(self.body, self.status)
+        response.raw_headers = self.raw_headers()
+        return response
 
 
-@lru_cache(HEADS)
-def lasting(media_type: str, age: int, fresh_for: int) -> Head:
-    """The head of an answer that is so old, and fresh for so long, in seconds."""
-    return head(media_type, *freshness.lifetime(age, fresh_for))
+@lru_cache(256)
+def encoded(headers: Headers, varies: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers as bytes, with ``Accept-Encoding`` in ``Vary`` where the encoding is the client's choice."""
+    values = dict(headers)
+    if varies:
+        values["vary"] += ", Accept-Encoding"
+    return tuple([(name.lower().encode(), value.encode()) for name, value in values.items()])
 
 
-@lru_cache(HEADS)
-def varied(plain: Head, zipped: bool) -> Head:
-    """The head of an answer that is large enough to be compressed for who takes it so."""
-    headers = dict(plain.headers)
-    headers[b"vary"] += b", Accept-Encoding"
-    return Head.of({**headers, b"content-encoding": b"gzip"} if zipped else headers)
+def response(status: int, media_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> HttpResponse:
+    """A GraphQL response. By default it must not be cached."""
+    base = (("vary", VARY), ("cache-control", "no-store"), ("content-type", f"{media_type}; charset=utf-8"))
+    return HttpResponse(status, (*base, *headers), body)
 
 
-def settled(media_type: str, result: Result, personal: bool = False) -> HttpResponse:
-    """What came of one operation; what is ``personal`` depends on who asks."""
-    if result.operation is None:
+def result_response(media_type: str, result: OperationResult, personal: bool = False) -> HttpResponse:
+    """The response to one operation; a ``personal`` one depends on the caller."""
+    if not result.executed:
         after = result.retry_after
-        said = [] if after is None else [("retry-after", str(math.ceil(after)))]
-        return HttpResponse(status_of_refusal(media_type, result.codes), head(media_type, *said), result.body)
-    told = freshness.headers(result.operation, not result.codes)
-    if personal:  # a browser must not keep for the next user what it got for this one
-        told = (*told, ("vary", f"{VARY}, Authorization, X-API-Key"))
-    return HttpResponse(200, head(media_type, *told), result.body)
+        retry = [] if after is None else [("retry-after", str(math.ceil(after)))]
+        return response(refusal_status(media_type, result.codes), media_type, result.body, retry)
+    headers = lifetime_headers(result.lifetime)
+    if personal:  # a browser must not reuse it for the next user
+        headers = (*headers, ("vary", f"{VARY}, Authorization, X-API-Key"))
+    return response(200, media_type, result.body, headers)
 
 
-def status_of_refusal(media_type: str, codes: Iterable[str]) -> int:
-    """`application/json` keeps 200 for every well-formed request: its older clients expect that."""
+def refusal_status(media_type: str, codes: Iterable[str]) -> int:
+    """The status of a refused request; well-formed ones have 200 in `application/json`, as older clients expect."""
     return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
 
 
-def body_of(refused: InvalidRequest | GatewayError) -> bytes:
-    error: dict[str, Any] = {"message": str(refused), "extensions": {"code": refused.code}}
-    return orjson.dumps({"errors": [error]})
+def error_body(error: InvalidRequest | GatewayError) -> bytes:
+    """A response body with one error."""
+    formatted: dict[str, Any] = {"message": str(error), "extensions": {"code": error.code}}
+    return orjson.dumps({"errors": [formatted]})
 
 
-async def compress(body: bytes) -> bytes:
-    return await asyncio.to_thread(squeezed, body) if len(body) >= APART else squeezed(body)
+async def compressed(
+    response: HttpResponse, accept_encoding: str, result: OperationResult | None = None
+) -> HttpResponse:
+    """A response in the encoding that the client accepts; that of a cached ``result`` is compressed only once."""
+    if len(response.body) < MIN_COMPRESSED:
+        return response
+    if "gzip" not in accept_encoding:
+        return response._replace(varies=True)
+    cached = None if result is None else result.cached
+    body = await gzipped(response.body) if cached is None or cached.compressed is None else cached.compressed
+    if cached is not None:
+        cached.compressed = body
+    return response._replace(headers=(*response.headers, ("content-encoding", "gzip")), body=body, varies=True)
 
 
-def squeezed(body: bytes) -> bytes:
-    return gzip.compress(body, LEVEL, mtime=0)
+async def gzipped(body: bytes) -> bytes:
+    if len(body) < MIN_THREAD:
+        return gzip.compress(body, COMPRESSION_LEVEL, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, COMPRESSION_LEVEL, mtime=0)

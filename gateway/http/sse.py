@@ -1,8 +1,8 @@
-"""GraphQL as server-sent events: one operation for each request, each of its results an event.
+"""GraphQL over server-sent events: one operation per request, one event per result.
 
 Source: GraphQL over Server-Sent Events Protocol, distinct connections mode, as the npm package ``graphql-sse``
-publishes it; the stream's format: HTML Living Standard, section 9.2. Lines end with LF: there are clients that split
-events at two of them.
+publishes it; the stream's format: HTML Living Standard, section 9.2. Lines end with LF, since some clients split events
+at two of them.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.execution.results import Result
-from gateway.http.requests import weights
+from gateway.execution.results import OperationResult
+from gateway.http.requests import media_ranges
 
 EVENT_STREAM: Final = "text/event-stream"
 
-SILENCE: Final = 12.0
-"""Seconds after which a comment shows that the connection is alive."""
+HEARTBEAT: Final = 12.0
+"""Seconds between comments that keep the connection alive."""
 
 COMMENT: Final = b":\n\n"
 COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -27,26 +27,29 @@ COMPLETE: Final = b"event: complete\ndata:\n\n"
 HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
 
 
-def wanted(accept: str) -> bool:
-    """Whether a client asks for events: first of all, or for nothing else. Others name them among what they also take,
-    and expect JSON."""
-    return next(iter(weights(accept))) == EVENT_STREAM
+def is_accepted(accept: str) -> bool:
+    """Whether a client asks for events: they come first in its ``Accept`` header. Others get JSON."""
+    return next(iter(media_ranges(accept))) == EVENT_STREAM
 
 
-def event(result: Result) -> bytes:
+def event(result: OperationResult) -> bytes:
+    """A result as an event."""
     return b"event: next\ndata: " + result.body + b"\n\n"
 
 
-async def only(result: Result) -> AsyncGenerator[Result, None]:
-    """The results of an operation that has one."""
+async def single(result: OperationResult) -> AsyncGenerator[OperationResult, None]:
+    """A stream of one result."""
     yield result
 
 
-class Events(Response):
-    """Results as they come; the operation ends when the client leaves, and when the server is ``stopping``: the stream
-    then breaks off, so that the client knows that it was not complete."""
+class EventStream(Response):
+    """Sends results as events.
 
-    def __init__(self, results: AsyncGenerator[Result, None], stopping: asyncio.Event) -> None:
+    The operation ends when the client leaves. When the server is ``stopping``, the stream breaks off without the event
+    ``complete``, so that the client knows that it is incomplete.
+    """
+
+    def __init__(self, results: AsyncGenerator[OperationResult, None], stopping: asyncio.Event) -> None:
         super().__init__(headers=HEADERS, media_type=f"{EVENT_STREAM}; charset=utf-8")
         del self.headers["content-length"]
         self.results, self.stopping = results, stopping
@@ -54,19 +57,20 @@ class Events(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await write(send, COMMENT)
-        telling = asyncio.create_task(self.tell(send))
-        others = [asyncio.create_task(other) for other in (left(receive), beat(send), self.stopping.wait())]
+        sending = asyncio.create_task(self.send_events(send))
+        ends = [asyncio.create_task(end) for end in (disconnected(receive), heartbeat(send), self.stopping.wait())]
         try:
-            await asyncio.wait((telling, *others), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending, *ends), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (telling, *others):
+            for task in (sending, *ends):
                 task.cancel()
-            await asyncio.gather(telling, *others, return_exceptions=True)
-        if not telling.cancelled():
-            telling.result()
+            await asyncio.gather(sending, *ends, return_exceptions=True)
+        if not sending.cancelled():
+            sending.result()
         await write(send, b"", more=False)
 
-    async def tell(self, send: Send) -> None:
+    async def send_events(self, send: Send) -> None:
+        """Send all results, and the event that completes the stream."""
         async with aclosing(self.results):
             async for result in self.results:
                 await write(send, event(result))
@@ -77,14 +81,14 @@ async def write(send: Send, text: bytes, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": text, "more_body": more})
 
 
-async def beat(send: Send) -> None:
-    """Show from time to time that the connection is alive."""
+async def heartbeat(send: Send) -> None:
+    """Send a comment at intervals."""
     while True:
-        await asyncio.sleep(SILENCE)
+        await asyncio.sleep(HEARTBEAT)
         await write(send, COMMENT)
 
 
-async def left(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     """Wait until the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

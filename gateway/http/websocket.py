@@ -1,4 +1,4 @@
-"""GraphQL over WebSockets: many operations on one connection, each with as many results as it has.
+"""GraphQL over WebSockets: many operations on one connection, each with any number of results.
 
 Source: the GraphQL over WebSocket Protocol (``graphql-transport-ws``) as the npm package ``graphql-ws`` publishes it.
 """
@@ -17,89 +17,92 @@ from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
 from gateway.execution.pipeline import Pipeline
-from gateway.execution.prepared import Prepared
+from gateway.execution.prepared_operation import PreparedOperation
+from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
-from gateway.execution.results import Result, refused
+from gateway.execution.results import OperationResult, refused
 from gateway.http.authentication import RequestAuthenticator
-from gateway.http.requests import InvalidRequest, asked
-from gateway.http.responses import body_of
+from gateway.http.requests import graphql_request
+from gateway.http.responses import error_body
 from gateway.upstream.caching_client import ANY
 
 logger = logging.getLogger("gateway.http")
 
 PROTOCOL: Final = "graphql-transport-ws"
 
-LARGEST_MESSAGE: Final = 2**18
-"""Bytes of a client's message, unpacked; the server closes connections with larger ones (1009)."""
+MAX_MESSAGE_BYTES: Final = 2**18
+"""Bytes of a client's message after decompression; the server closes connections with larger ones (1009)."""
 
-PATIENCE: Final = 10.0
-"""Seconds in which a client must have introduced itself, and in which it must take what it is sent."""
+TIMEOUT: Final = 10.0
+"""Seconds in which a client must send ``connection_init``, and in which it must accept each message."""
 
-LONGEST_REASON: Final = 123
-"""Bytes that a close frame has for its reason (RFC 6455, section 5.5)."""
+MAX_REASON_BYTES: Final = 123
+"""Bytes of the reason in a close frame (RFC 6455, section 5.5)."""
 
 
-class Closing(Exception):
-    """The connection has to end, with this code and reason."""
+class CloseConnection(Exception):
+    """Ends the connection with a code and a reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
-        self.code, self.reason = code, reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+        self.code, self.reason = code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 class WebSocketEndpoint:
-    """The endpoint for WebSockets.
+    """The endpoint for GraphQL over WebSockets.
 
-    ``most`` operations run on one connection at once; pages of the same host and of ``origins`` may open one, with
-    ``*`` all of them.
+    At most ``max_operations`` run on one connection at once. Browsers may connect from pages of the same host and of
+    ``origins``; ``*`` allows all.
     """
 
     def __init__(
         self,
-        executor: Pipeline,
-        entrance: RequestAuthenticator,
+        pipeline: Pipeline,
+        authenticator: RequestAuthenticator,
         limits: LimitsSettings,
-        most: int,
+        max_operations: int,
         origins: Container[str],
     ) -> None:
-        self.executor, self.entrance, self.limits, self.most = executor, entrance, limits, most
-        self.origins = origins
+        self.pipeline, self.authenticator, self.limits = pipeline, authenticator, limits
+        self.max_operations, self.origins = max_operations, origins
 
-    async def answer(self, socket: WebSocket) -> None:
+    async def handle(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
-        if self.is_foreign(socket):
+        if self.is_cross_origin(socket):
             await socket.close()
             return
-        closing: Closing | None = Closing(4406, f"The subprotocol must be {PROTOCOL}")
+        closing: CloseConnection | None = CloseConnection(4406, f"The subprotocol must be {PROTOCOL}")
         if PROTOCOL in socket.scope["subprotocols"]:
             await socket.accept(PROTOCOL)
-            closing = await Conversation(self, socket).hold()
+            closing = await WebSocketConnection(self, socket).serve()
         else:
             await socket.accept()
         if closing is not None:
             with suppress(WebSocketDisconnect):
                 await socket.close(closing.code, closing.reason)
 
-    def is_foreign(self, socket: WebSocket) -> bool:
-        """Whether a page of somebody else opens the socket: browsers leave it to servers to refuse that."""
+    def is_cross_origin(self, socket: WebSocket) -> bool:
+        """Whether a page of another origin connects. Browsers leave it to servers to refuse that."""
         origin = socket.headers.get("origin")
         if origin is None or is_same_origin(origin, socket.headers.get("host")):
             return False
         return "*" not in self.origins and normalize_origin(origin) not in self.origins
 
 
-class Conversation:
-    """One connection: the operations that run on it, by the client's own ids; and the headers by which its caller is
-    known, from the handshake and, since browsers cannot set those, from the introduction."""
+class WebSocketConnection:
+    """One connection: the operations that run on it by the client's ids, and the headers that authenticate the caller.
 
-    def __init__(self, door: WebSocketEndpoint, socket: WebSocket) -> None:
-        self.door, self.socket = door, socket
-        self.introduced = False
+    Those are the headers of the handshake and the payload of ``connection_init``, since browsers cannot set headers.
+    """
+
+    def __init__(self, endpoint: WebSocketEndpoint, socket: WebSocket) -> None:
+        self.endpoint, self.socket = endpoint, socket
+        self.initialized = False
         self.headers: dict[str, str] = {}
         self.running: dict[str, asyncio.Task[None]] = {}
 
-    async def hold(self) -> Closing | None:
-        """Talk until one side ends it, and end all operations; how to close, None when the client has left."""
+    async def serve(self) -> CloseConnection | None:
+        """Serve until one side ends the connection, then cancel its operations. None when the client has left."""
         closing = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -107,56 +110,56 @@ class Conversation:
                 await self.listen(tasks)
         except* WebSocketDisconnect:
             pass
-        except* Closing as reasons:
-            closing = next(reason for reason in reasons.exceptions if isinstance(reason, Closing))
+        except* CloseConnection as reasons:
+            closing = next(reason for reason in reasons.exceptions if isinstance(reason, CloseConnection))
         except* Exception:
             logger.exception("Unexpected error on a WebSocket")
-            closing = Closing(4500, "Internal server error")
+            closing = CloseConnection(4500, "Internal server error")
         return closing
 
     async def stop(self) -> None:
-        """Send the client elsewhere when the server stops or has other settings."""
+        """Close the connection when the server stops or reloads its settings."""
         await self.socket.state.stopping.wait()
-        raise Closing(1012, "Service restart")
+        raise CloseConnection(1012, "Service restart")
 
     async def listen(self, tasks: asyncio.TaskGroup) -> None:
-        """Take the client's messages. Raises `Closing` and `WebSocketDisconnect`."""
+        """Handle the client's messages. Raises `CloseConnection` and `WebSocketDisconnect`."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                while not self.introduced:
-                    await self.take(await self.receive(), tasks)
+            async with asyncio.timeout(TIMEOUT):
+                while not self.initialized:
+                    await self.handle(await self.receive(), tasks)
         except TimeoutError:
-            raise Closing(4408, "Connection initialisation timeout") from None
+            raise CloseConnection(4408, "Connection initialisation timeout") from None
         while True:
-            await self.take(await self.receive(), tasks)
+            await self.handle(await self.receive(), tasks)
 
     async def receive(self) -> dict[str, Any]:
-        received = await self.socket.receive()
-        if received["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(received["code"])
-        text = received.get("text")
+        event = await self.socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event["code"])
+        text = event.get("text")
         if text is None:
-            raise Closing(4400, "Messages must be text")
+            raise CloseConnection(4400, "Messages must be text")
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:
-            raise Closing(4400, "Messages must be JSON") from None
+            raise CloseConnection(4400, "Messages must be JSON") from None
         if not isinstance(message, dict):
-            raise Closing(4400, "Messages must be JSON objects")
+            raise CloseConnection(4400, "Messages must be JSON objects")
         return message
 
-    async def take(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
-        """Do what one message asks."""
+    async def handle(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
+        """Handle one message."""
         kind, payload, id = map(message.get, ("type", "payload", "id"))
         if kind in ("subscribe", "complete") and not (isinstance(id, str) and id):
-            raise Closing(4400, "`id` must be a text")
+            raise CloseConnection(4400, "`id` must be a text")
         if not isinstance(payload, dict) and (kind == "subscribe" or payload is not None):
-            raise Closing(4400, "`payload` must be an object")
+            raise CloseConnection(4400, "`payload` must be an object")
         match kind:
             case "connection_init":
-                if self.introduced:
-                    raise Closing(4429, "Too many initialisation requests")
-                await self.introduce(payload or {})
+                if self.initialized:
+                    raise CloseConnection(4429, "Too many initialisation requests")
+                await self.initialize(payload or {})
             case "subscribe":
                 await self.subscribe(str(id), payload, tasks)
             case "complete":
@@ -167,71 +170,73 @@ class Conversation:
             case "pong":
                 pass
             case _:
-                raise Closing(4400, "Unknown type of message")
+                raise CloseConnection(4400, "Unknown type of message")
 
-    async def introduce(self, payload: dict[str, Any]) -> None:
-        """Let the caller in."""
-        said = {name.lower(): value for name, value in payload.items() if isinstance(value, str)}
-        self.headers = {**self.socket.headers, **said}
+    async def initialize(self, payload: dict[str, Any]) -> None:
+        """Authenticate the caller."""
+        sent = {name.lower(): value for name, value in payload.items() if isinstance(value, str)}
+        self.headers = {**self.socket.headers, **sent}
         try:
-            await self.enter()
+            await self.authenticate()
         except (Unauthenticated, Forbidden) as refusal:
-            raise Closing(4403, str(refusal)) from None
-        self.introduced = True
+            raise CloseConnection(4403, str(refusal)) from None
+        self.initialized = True
         await self.send({"type": "connection_ack"})
 
-    async def enter(self) -> RequestContext:
-        """The scene of the caller as of now. Raises as `RequestAuthenticator.scene` does.
+    async def authenticate(self) -> RequestContext:
+        """The caller's current context. Raises as `RequestAuthenticator.context`.
 
-        Browsers send `no-cache` with every handshake; it is not meant for the operations.
+        Browsers send ``no-cache`` with every handshake; it does not apply to operations.
         """
-        return replace(await self.door.entrance.scene(self.socket, self.headers), wanted=ANY)
+        return replace(await self.endpoint.authenticator.context(self.socket, self.headers), freshness=ANY)
 
     async def subscribe(self, id: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
-        """Start an operation."""
-        if not self.introduced:
-            raise Closing(4401, "Unauthorized")
+        """Start an operation, or send the reason why it is refused."""
+        if not self.initialized:
+            raise CloseConnection(4401, "Unauthorized")
         if id in self.running:
-            raise Closing(4409, f"Subscriber for {id} already exists")
-        if len(self.running) >= self.door.most:
-            full = TooManySubscriptions(f"{self.door.most} operations run on this connection; no more may.")
-            await self.refuse(id, refused(full))
+            raise CloseConnection(4409, f"Subscriber for {id} already exists")
+        if len(self.running) >= self.endpoint.max_operations:
+            error = TooManySubscriptions(
+                f"At most {self.endpoint.max_operations} operations can run on one connection."
+            )
+            await self.send_error(id, refused(error))
             return
         try:
-            scene = await self.enter()
-            prepared = self.door.executor.prepare(asked(payload, self.door.limits), scene)
-        except (Unauthenticated, Forbidden) as denied:
-            await self.refuse(id, refused(denied))
+            context = await self.authenticate()
+            prepared = self.endpoint.pipeline.prepare(graphql_request(payload, self.endpoint.limits), context)
+        except (Unauthenticated, Forbidden) as refusal:
+            await self.send_error(id, refused(refusal))
             return
-        except InvalidRequest as refusal:
-            if refusal.code == "BAD_REQUEST":
-                raise Closing(4400, str(refusal)) from None
-            await self.refuse(id, Result(body_of(refusal)))
+        except InvalidRequest as error:
+            if error.code == "BAD_REQUEST":
+                raise CloseConnection(4400, str(error)) from None
+            await self.send_error(id, OperationResult(error_body(error)))
             return
-        if isinstance(prepared, Result):
-            await self.refuse(id, prepared)
+        if isinstance(prepared, OperationResult):
+            await self.send_error(id, prepared)
         else:
-            self.running[id] = tasks.create_task(self.run(id, prepared, scene))
+            self.running[id] = tasks.create_task(self.run(id, prepared, context))
 
-    async def run(self, id: str, prepared: Prepared, scene: RequestContext) -> None:
-        """Send the results of an operation, until there are no more or until it is cancelled."""
-        async with aclosing(self.door.executor.stream(prepared, scene, self.enter)) as results:
+    async def run(self, id: str, prepared: PreparedOperation, context: RequestContext) -> None:
+        """Send the results of an operation."""
+        async with aclosing(self.endpoint.pipeline.stream(prepared, context, self.authenticate)) as results:
             async for result in results:
-                if result.operation is None:
+                if not result.executed:
                     del self.running[id]
-                    await self.refuse(id, result)
+                    await self.send_error(id, result)
                     return
                 await self.send({"type": "next", "id": id, "payload": orjson.Fragment(result.body)})
         del self.running[id]
         await self.send({"type": "complete", "id": id})
 
-    async def refuse(self, id: str, result: Result) -> None:
+    async def send_error(self, id: str, result: OperationResult) -> None:
         await self.send({"type": "error", "id": id, "payload": orjson.loads(result.body)["errors"]})
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Send a message; a client that does not take it in time has left."""
+        """Send a message. Raises `WebSocketDisconnect` when the client does not accept it in time."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self.socket.send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
         except TimeoutError:
             raise WebSocketDisconnect(1006) from None

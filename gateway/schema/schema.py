@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator
 from functools import cache
-from inspect import isawaitable
 from typing import Annotated, Any
 
 import strawberry
-from graphql import ExecutionResult, GraphQLError
-from strawberry.execution.is_awaitable import optimized_is_awaitable
+from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from gateway.catalog.list_readers import DEFAULT_SIZE
-from gateway.execution.context import OperationContext
 from gateway.execution.error_codes import assign_error_code
-from gateway.execution.executor import Execution
 from gateway.execution.root_fields import answer
 from gateway.schema import field_sources as suppliers
 from gateway.schema.directives import CALL, FEDERATION, PAGE, defined
@@ -118,7 +114,7 @@ class Query:
 
 
 class Prepared(SchemaExtension):
-    """Gives the executor the document that was read before: it neither parses nor validates."""
+    """Hands Strawberry the document that the pipeline has parsed and validated."""
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.graphql_document = self.execution_context.context.document
@@ -128,20 +124,6 @@ class Prepared(SchemaExtension):
 
 class Schema(strawberry.federation.Schema):
     """The schema, with every error either meant for the caller or masked."""
-
-    async def answer(
-        self, context: OperationContext, variables: dict[str, Any], operation_name: str | None
-    ) -> ExecutionResult:
-        """The answer of a query of the context's document: as `execute` gives it, which is there for extensions too."""
-        awaits: Any = optimized_is_awaitable
-        made = Execution.build(
-            self._schema, context.document, None, context, variables, operation_name, is_awaitable=awaits
-        )
-        result: Any = ExecutionResult(None, made) if isinstance(made, list) else made.execute_operation()
-        if isawaitable(result):
-            result = await result
-        self.process_errors(result.errors or [])
-        return result
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         for error in errors:
@@ -155,7 +137,6 @@ SCHEMA = Schema(
     subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
     extensions=[Prepared],
-    execution_context_class=Execution,
     config=StrawberryConfig(scalar_map=SCALARS, default_resolver=read, enable_experimental_incremental_execution=True),
     scalar_overrides=FEDERATION_SCALARS,
     federation_version=FEDERATION,

@@ -1,35 +1,32 @@
-"""Runs the application: behind a socket, with new settings on SIGHUP, to an orderly end on SIGTERM."""
+"""Runs the application with uvicorn: reloads the settings on SIGHUP and stops gracefully on SIGTERM."""
 
 import asyncio
 import logging
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.begun import Run
 from gateway.config.settings import Settings, SettingsError
-from gateway.http.heads import Plain
-from gateway.http.prepared_requests import Application
-from gateway.http.responses import Written
-from gateway.http.websocket import LARGEST_MESSAGE
-from gateway.server.connection_limits import Connection
+from gateway.http.websocket import MAX_MESSAGE_BYTES
+from gateway.server.connection_limits import LimitedHttpProtocol
 
 logger = logging.getLogger("gateway.server")
 
 
 class Generation:
-    """One application with its settings, from its opening until its last request is answered.
+    """One application with its settings, from its start-up until its last request has its response.
 
     Source: the ASGI specification, lifespan protocol, version 2.0.
     """
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.state: dict[str, Any] = {}
         self.running = 0
@@ -39,26 +36,33 @@ class Generation:
         self._messages = iter(({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}))
 
     async def open(self) -> None:
-        """Raises what keeps the application from starting."""
+        """Start the application. Raises what keeps it from starting."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         self._life: asyncio.Future[None] = asyncio.ensure_future(self.app(scope, self._receive, self._send))
-        await asyncio.wait({self._life, self._opened}, return_when=asyncio.FIRST_COMPLETED)  # ends early if it fails
+        await asyncio.wait(
+            {self._life, self._opened}, return_when=asyncio.FIRST_COMPLETED
+        )  # the lifespan ends first if it fails
         if not self._opened.done():
             self._life.result()
 
     async def close(self) -> None:
-        """When nothing of it runs any more."""
+        """Shut the application down once all its requests have their responses."""
         if self.running:
             self.idle = asyncio.Event()
             await self.idle.wait()
         self._ending.set()
         await self._life
 
-    def ended(self, _: object = None) -> None:
-        """One of those that were running is answered."""
-        self.running -= 1
-        if self.idle is not None and not self.running:
-            self.idle.set()
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or request."""
+        scope["state"] = self.state.copy()
+        self.running += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.running -= 1
+            if self.idle is not None and not self.running:
+                self.idle.set()
 
     async def _receive(self) -> Message:
         if self._opened.done():
@@ -70,13 +74,13 @@ class Generation:
             self._opened.set_result(None)
 
 
-class Current:
-    """The application in force: requests that have begun end with the one that they began with.
+class ReloadableApp:
+    """The current application. A reload replaces it; requests under way end in the application that they began in.
 
-    ``build`` makes an application of the settings as they are now; it raises `SettingsError`.
+    ``build`` makes an application from the current settings. It raises `SettingsError`.
     """
 
-    def __init__(self, build: Callable[[], Application]) -> None:
+    def __init__(self, build: Callable[[], ASGIApp]) -> None:
         self.build = build
         self.stopping = False
         self.generation: Generation | None = None
@@ -84,7 +88,10 @@ class Current:
         self._reloading = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Take the settings anew; the application stays as it is when they cannot be used."""
+        """Read the settings again. If they are invalid, the current application stays.
+
+        Raises `SettingsError` if there is none.
+        """
         async with self._reloading:
             before = self.generation
             try:
@@ -98,71 +105,56 @@ class Current:
                 return
             self.generation = following
             if before is not None:
-                logger.info("The settings were read again.")
+                logger.info("The settings were reloaded.")
                 before.state["stopping"].set()
                 retiring = asyncio.create_task(before.close())
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
 
     def stop(self) -> None:
-        """Be no longer ready, and ask clients to go elsewhere."""
+        """Report that the gateway is not ready, and have responses close their connections."""
         assert self.generation is not None
         self.stopping = True
         self.generation.state["stopping"].set()
 
     async def close(self) -> None:
+        """Shut down the current application and those before it."""
         assert self.generation is not None
         await asyncio.gather(self.generation.close(), *self._retiring)
-
-    def short_way(self, plain: Plain, body: bytes) -> "Written | Run[Written] | None":
-        """What goes the application's short way; nothing where answers ask the client to come back elsewhere."""
-        generation = self.generation
-        if generation is None or self.stopping:
-            return None
-        answer = generation.app.short_way(plain, body)
-        if isinstance(answer, Run):
-            generation.running += 1
-            answer.when_done(generation.ended)
-        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         generation = self.generation
         assert generation is not None
         if self.stopping and scope["type"] == "http":
-            send = leaving(send)
-        scope["state"] = generation.state.copy()
-        generation.running += 1
-        try:
-            await generation.app(scope, receive, send)
-        finally:
-            generation.ended()
+            send = closing(send)
+        await generation.serve(scope, receive, send)
 
 
-def leaving(send: Send) -> Send:
-    """Answers ask the client to come back on another connection."""
+def closing(send: Send) -> Send:
+    """Send responses that close their connections."""
 
-    async def sent(message: Message) -> None:
+    async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         await send(message)
 
-    return sent
+    return send_and_close
 
 
 class Server(uvicorn.Server):
-    """uvicorn over one listening socket, with `Current` in it.
+    """uvicorn over one listening socket.
 
-    At the first signal to stop, readiness is turned off and answers close their connections; after the settings'
-    ``drain`` seconds nothing new is accepted, and what runs has ``grace`` seconds to end.
+    The first signal to stop turns readiness off and has responses close their connections. After ``server.drain``
+    seconds no connection is accepted, and requests under way have ``server.grace`` seconds to end.
     """
 
-    def __init__(self, current: Current, announce: Callable[[], None], settings: Settings) -> None:
+    def __init__(self, app: ReloadableApp, announce: Callable[[], None], settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                current,
-                http=partial(Connection, settings.limits, current),  # type: ignore[arg-type]
+                app,
+                http=partial(LimitedHttpProtocol, settings.limits),  # type: ignore[arg-type]
                 ws="websockets-sansio",
-                ws_max_size=LARGEST_MESSAGE,
+                ws_max_size=MAX_MESSAGE_BYTES,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -170,15 +162,18 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=round(settings.server.grace),
             )
         )
-        self.current, self.announce, self.drain = current, announce, settings.server.drain
+        self.app, self.announce, self.drain = app, announce, settings.server.drain
 
     async def run_on(self, listener: socket.socket) -> int:
-        """Serve what is current until told to stop, with as many sockets as the system allows; the exit status."""
+        """Serve until a signal to stop, with as many open files as the system allows. Returns the exit status."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        loop = asyncio.get_running_loop()
+        if sys.version_info >= (3, 12):
+            loop.set_task_factory(asyncio.eager_task_factory)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self.serve(sockets=[listener])
-        await self.current.close()
+        await self.app.close()
         return 0 if self.started else 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -187,9 +182,9 @@ class Server(uvicorn.Server):
             self.announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.current.stop()
+        self.app.stop()
         await asyncio.sleep(0 if self.force_exit else self.drain)
         await super().shutdown(sockets)
 
     def _reload(self) -> None:
-        self._reloaded = asyncio.ensure_future(self.current.reload())
+        self._reloaded = asyncio.ensure_future(self.app.reload())

@@ -26,14 +26,6 @@ class Observer(Metrics):
         """Around one operation, which counts and is logged as its report says when it ends."""
         return Told(self, report)
 
-    def at_once(self, report: OperationReport) -> None:
-        """An operation has ended, as its report says, in the moment in which it began."""
-        if self.traces is None:
-            self.ended(report)
-            return
-        with self.operation(report):
-            pass
-
     def ended(self, report: OperationReport) -> None:
         """An operation has ended as its report says."""
         report.seconds = seconds = perf_counter() - report.started

@@ -4,12 +4,11 @@ Source: W3C Trace Context, level 1, section 3.2 (the ``traceparent`` header).
 """
 
 import re
+import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
-
-from gateway.chance import random
 
 ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids that a client may give its request; in any other there may be something that a log does not bear."""
@@ -17,7 +16,6 @@ ACCEPTED = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRACEPARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 TRACED = "00-%s-%s-%02x"
-LINES = f"x-request-id: %s\r\ntraceparent: {TRACED}\r\n"
 
 
 @dataclass(slots=True)
@@ -35,7 +33,7 @@ class Identity:
     def of(cls, headers: Sequence[tuple[bytes, bytes]]) -> Self:
         """The identity of a request by its headers, whose names are in lower case: theirs where it can be used, else
         a new one."""
-        digits = random()
+        digits = secrets.token_hex(40)
         identity = cls(digits[:32], digits[32:64], digits[64:])
         if not headers:
             return identity
@@ -59,11 +57,6 @@ class Identity:
         """What an answer says of it."""
         traceparent = TRACED % (self.trace_id, self.span_id, self.sampled)
         return (b"x-request-id", self.request_id.encode()), (b"traceparent", traceparent.encode())
-
-    @property
-    def lines(self) -> str:
-        """The same as it goes over the wire."""
-        return LINES % (self.request_id, self.trace_id, self.span_id, self.sampled)
 
 
 CURRENT: ContextVar[Identity | None] = ContextVar("identity", default=None)

@@ -1,5 +1,4 @@
-"""The same operation answered over the same registries by graphql-core's executor, by the same over records, and
-compiled."""
+"""The same operation over the same registries, executed by Strawberry and compiled."""
 
 import asyncio
 import random
@@ -14,7 +13,6 @@ from unittest.mock import patch
 
 import orjson
 from graphql import GraphQLError, get_variable_values
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.operation import Operation
@@ -67,18 +65,9 @@ def compile_document(text: str, name: str | None = None) -> CompiledOperation | 
 
 
 async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    """As graphql-core and Strawberry alone do it: what everything else must agree with."""
+    """Execute by Strawberry and graphql-core: compiled operations must agree with it."""
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
-    with patch.object(SCHEMA, "execution_context_class", StrawberryGraphQLCoreExecutionContext):
-        result = await SCHEMA.execute(None, dict(variables), context)
-    return Outcome.of(result.data, result.errors, context)
-
-
-async def over_records(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    """As the gateway executes what is not compiled, with what the document remembers of it."""
-    document = DOCUMENTS.read(text)
-    context = OperationContext(document.node, Operation(clouds.registries), ways=document.ways)
-    result = await SCHEMA.answer(context, dict(variables), None)
+    result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
 
@@ -106,15 +95,6 @@ def both(text: str, variables: Variables | None = None, failing: frozenset[str] 
         question, asked = posed(text, one, variables or {}), clouds(failing)
         outcomes += [await answered(asked, text, question) for _ in range(2)]
         return tuple(outcomes)
-
-    return asyncio.run(run())
-
-
-def recorded(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> list[Outcome]:
-    """What the executor over records answers; twice, since the second time it knows the way."""
-
-    async def run() -> list[Outcome]:
-        return [await over_records(clouds(failing), text, variables or {}) for _ in range(2)]
 
     return asyncio.run(run())
 

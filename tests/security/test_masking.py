@@ -20,7 +20,7 @@ PLACES = [
     "gateway.execution.documents.Documents.read",
     "gateway.execution.documents.Document.operation",
     "gateway.execution.forecast.Forecasts.of",
-    "gateway.auth.rate_limits.CallerRateLimiter.let_in",
+    "gateway.auth.rate_limits.CallerRateLimiter.operation",
     "gateway.catalog.operation.Operation.entity",
     "gateway.upstream.guard.Guard.send",
     "gateway.upstream.transport.Transport._exchange",

@@ -1,0 +1,24 @@
+"""GraphQL requests, whatever transport carries them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """The parameters of one operation, as a client sends them."""
+
+    query: str | None = None
+    document_id: str | None = None
+    operation_name: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+
+
+class InvalidRequest(Exception):
+    """A request that is not a GraphQL request; ``status`` and ``headers`` are those of the HTTP response."""
+
+    def __init__(self, status: int, reason: str, code: str = "BAD_REQUEST", **headers: str) -> None:
+        super().__init__(reason)
+        self.status, self.code, self.headers = status, code, headers
