@@ -174,7 +174,7 @@ class Operation(Knowledge, Calls):
     def _choose(self, wants: list[Want]) -> asyncio.Future[Mapping[Want, Bound]]:
         loop = asyncio.get_running_loop()
         if not self._wanted:
-            loop.call_soon(self._dispatch)
+            loop.call_soon(loop.call_soon, self._dispatch)  # after tasks that root fields have just started
         future: asyncio.Future[Mapping[Want, Bound]] = loop.create_future()
         self._wanted.append((wants, future))
         return future
