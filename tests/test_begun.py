@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.begun import Begun, Run, first
+from gateway.begun import Run
 
 WORD: ContextVar[str] = ContextVar("word", default="nothing")
 
@@ -125,23 +125,3 @@ async def test_it_is_a_task_from_a_bare_turn_of_the_loop_on(come: asyncio.Future
     while not run.done:
         await turn()
     assert run.result() == "this for me"
-
-
-async def test_the_rest_of_what_was_begun_can_be_awaited(come: asyncio.Future[str]) -> None:
-    steps: list[str] = []
-    rest = first(said(come, steps))
-    assert steps == ["began"]
-    assert isinstance(rest, Begun)
-    come.set_result("this")
-    assert await rest == "this for nothing"
-
-
-async def test_the_rest_ends_where_it_waits_when_its_time_is_over(come: asyncio.Future[str]) -> None:
-    steps: list[str] = []
-    rest = first(said(come, steps))
-    assert isinstance(rest, Begun)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await rest
-    assert steps == ["began", "ended"]
-    assert come.cancelled()

@@ -14,7 +14,7 @@ from gateway.catalog.operation import Operation
 from gateway.config.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
 from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
-from gateway.http import caching_headers as freshness
+from gateway.http.caching_headers import requested_freshness
 from gateway.schema.schema import CORE, SCHEMA
 from gateway.upstream import caching_client as source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
@@ -333,4 +333,4 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
 @pytest.mark.parametrize("said", [None, "", "no-transform", "max-age=soon", "private, max-stale=5"])
 def test_who_asks_for_nothing_takes_any_answer(said: str | None) -> None:
     """And shares the one that is being made for all who do."""
-    assert freshness.wanted(said) is ANY
+    assert requested_freshness(said) is ANY

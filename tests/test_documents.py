@@ -76,7 +76,7 @@ def test_an_ordinary_document_passes_the_default_limits() -> None:
 
 
 def test_documents_are_kept_by_their_length_and_the_oldest_goes_first() -> None:
-    documents = Documents(CORE, LimitsSettings(), suggestions=False, characters=50)
+    documents = Documents(CORE, LimitsSettings(), suggestions=False, max_characters=50)
     first = documents.read("{ __typename }")
     assert documents.read("{ __typename }") is first
     for number in range(5):

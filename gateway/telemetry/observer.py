@@ -29,14 +29,6 @@ class Observer(Metrics):
         """Return a context manager around one operation, which is counted, traced and logged when it ends."""
         return ObservedOperation(self, report)
 
-    def at_once(self, report: OperationReport) -> None:
-        """Count, trace and log an operation that was answered without waiting."""
-        if self.traces is None:
-            self.ended(report)
-            return
-        with self.operation(report):
-            pass
-
     def ended(self, report: OperationReport) -> None:
         """Count and log an operation that ended."""
         report.seconds = seconds = perf_counter() - report.started

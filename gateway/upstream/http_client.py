@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from secrets import token_hex
 from time import perf_counter, time
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -144,7 +144,7 @@ class HttpClient:
         connections = self._connections.get(address)
         if connections is None:
             connections = self._connections[address] = Connections(address)
-        headers = destination.sign(request, connections.netloc, credentials, self.clock(), token_hex(16))
+        headers = destination.sign(request, connections.netloc, credentials, self.clock(), secrets.token_hex(16))
         target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
         return connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.catalog.list_readers import order_parameters
+from gateway.catalog.lists import order_parameters
 from graphql import GraphQLObjectType, get_named_type
 from hypothesis import strategies as st
 

@@ -46,7 +46,7 @@ class Pauses:
 
 
 @dataclass
-class Scene:
+class Setup:
     """A gateway over a cloud with one version that waits for approval; ``version`` is the cloud's own object."""
 
     cloud: Twins
@@ -72,8 +72,8 @@ class Scene:
 @asynccontextmanager
 async def watching(
     monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], now: Callable[[], float] = time.time, **sections: Any
-) -> AsyncIterator[Scene]:
-    """The scene with these settings of subscriptions, and of other sections."""
+) -> AsyncIterator[Setup]:
+    """The setup with these settings of subscriptions, and of other sections."""
     pauses = Pauses()
     made: list[VersionPollers] = []
 
@@ -87,7 +87,7 @@ async def watching(
         cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})
         chosen = settings(pai(cloud.url), subscriptions=SubscriptionSettings(**limits), **sections)
         async with served(chosen, now) as gateway:
-            yield Scene(cloud, gateway, made[0], pauses, version)
+            yield Setup(cloud, gateway, made[0], pauses, version)
 
 
 @asynccontextmanager
@@ -102,6 +102,6 @@ async def often_looked_at() -> AsyncIterator[tuple[Twins, Client]]:
 
 
 @pytest.fixture
-async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    async with watching(monkeypatch, {}) as scene:
-        yield scene
+async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
+    async with watching(monkeypatch, {}) as setup:
+        yield setup

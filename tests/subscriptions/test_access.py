@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.execution.findings import Findings
-from gateway.execution.prepared import Prepared
 
 from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import DEFAULT_BOUNDS
@@ -24,15 +22,15 @@ from gateway.errors import Unauthenticated
 from gateway.execution.documents import Documents
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.pipeline import Pipeline
+from gateway.execution.prepared_operation import PreparedOperation
+from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
-from gateway.http.requests import GraphQLRequest
 from gateway.schema.schema import CORE, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
 from tests.auth.gateways import Clock, KeyFile
-from tests.subscriptions.conftest import WATCH, eventually, watching
-from tests.subscriptions.conftest import RequestContext as Guarded
+from tests.subscriptions.conftest import WATCH, Setup, eventually, watching
 from tests.subscriptions.test_sockets import done, talk, told
 from tests.subscriptions.test_watching import document, registry
 from tests.upstream.simulated import in_turn, now, simulate
@@ -41,31 +39,35 @@ LIMITS = LimitsSettings()
 
 
 def watched(afterwards: Callable[[RequestContext], RequestContext]) -> tuple[list[Any], int]:
-    """The results of a subscription of a caller who has another scene after seven seconds, and how many still watch
+    """The results of a subscription of a caller whose context changes after seven seconds, and how many still watch
     when it has ended."""
     watches = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
-    documents, persisted = Documents(CORE, LIMITS, True), PersistedQueries(DocumentsSettings())
-    observer = Observer(TelemetrySettings())
-    executor = Pipeline(
-        SCHEMA, documents, persisted, CallerRateLimiter(LIMITS), observer, watches, ResponseCache(0), Findings(0)
+    pipeline = Pipeline(
+        SCHEMA,
+        Documents(CORE, LIMITS, suggestions=True),
+        PersistedQueries(DocumentsSettings()),
+        CallerRateLimiter(LIMITS),
+        Observer(TelemetrySettings()),
+        watches,
+        ResponseCache(0),
     )
 
     async def main() -> list[Any]:
         cloud = in_turn(document(), document(), document(VersionDescription="secret"), document("Approved"))
-        scene = RequestContext({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
+        context = RequestContext({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
 
-        async def enter() -> RequestContext:
-            return scene if now() < 7 else afterwards(scene)
+        async def authenticate() -> RequestContext:
+            return context if now() < 7 else afterwards(context)
 
         query = WATCH.replace("model-watched", "model-1").replace("approval", "approval raw")
-        prepared = executor.prepare(GraphQLRequest(query), scene)
-        assert isinstance(prepared, Prepared)
-        return [json.loads(result.body) async for result in executor.stream(prepared, scene, enter)]
+        prepared = pipeline.prepare(GraphQLRequest(query), context)
+        assert isinstance(prepared, PreparedOperation)
+        return [json.loads(result.body) async for result in pipeline.stream(prepared, context, authenticate)]
 
     return simulate(main()), watches.size
 
 
-def expired(scene: RequestContext) -> RequestContext:
+def expired(context: RequestContext) -> RequestContext:
     raise Unauthenticated("a key that has expired")
 
 
@@ -73,8 +75,8 @@ def expired(scene: RequestContext) -> RequestContext:
     ("afterwards", "code"),
     [
         (expired, Unauthenticated.code),
-        (lambda scene: replace(scene, registries={}), "INVALID_ID"),
-        (lambda scene: replace(scene, roles=frozenset()), "FORBIDDEN"),
+        (lambda context: replace(context, registries={}), "INVALID_ID"),
+        (lambda context: replace(context, roles=frozenset()), "FORBIDDEN"),
     ],
     ids=["key expired", "registry no longer visible", "no longer allowed to see `raw`"],
 )
@@ -89,13 +91,13 @@ def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
 
 
 @pytest.fixture
-async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Guarded, KeyFile, Clock]]:
+async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Setup, KeyFile, Clock]]:
     """A gateway that asks who is there, its file of keys and its clock."""
     key_file, clock = KeyFile(tmp_path / "keys.toml"), Clock()
     key_file.add()
     access = AccessSettings(mode="callers", keys=str(key_file.path))
-    async with watching(monkeypatch, {}, clock, access=access) as scene:
-        yield scene, key_file, clock
+    async with watching(monkeypatch, {}, clock, access=access) as setup:
+        yield setup, key_file, clock
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -103,41 +105,41 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def test_a_socket_is_for_callers_known_by_its_handshake_or_by_its_introduction(
-    guarded: tuple[Guarded, KeyFile, Clock],
+    guarded: tuple[Setup, KeyFile, Clock],
 ) -> None:
-    scene, key_file, _ = guarded
+    setup, key_file, _ = guarded
     key = next(iter(key_file.entries))
     for headers, payload in ((bearer(key), None), ({}, bearer(key)), ({}, {"x-api-key": key})):
-        async with talk(scene.gateway, introduced=False, headers=headers) as client:
+        async with talk(setup.gateway, introduced=False, headers=headers) as client:
             await client.say(type="connection_init", payload=payload)
             assert await client.hear() == {"type": "connection_ack"}
             await client.subscribe("1", WATCH)
             assert (await client.hear())["type"] == "next"
     for payload in (None, {}, bearer("nonsense"), {"authorization": ""}):
-        async with talk(scene.gateway, introduced=False) as client:
+        async with talk(setup.gateway, introduced=False) as client:
             await client.say(type="connection_init", payload=payload)
             assert await client.closed() == 4403
 
 
 async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
-    guarded: tuple[Guarded, KeyFile, Clock],
+    guarded: tuple[Setup, KeyFile, Clock],
 ) -> None:
-    scene, key_file, clock = guarded
+    setup, key_file, clock = guarded
     key = key_file.add("leaves")
     clock.seconds += 5
-    stream = scene.gateway.session.post(
-        f"{scene.gateway.url}/graphql", json={"query": WATCH}, headers={**bearer(key), "Accept": "text/event-stream"}
+    stream = setup.gateway.session.post(
+        f"{setup.gateway.url}/graphql", json={"query": WATCH}, headers={**bearer(key), "Accept": "text/event-stream"}
     )
-    async with talk(scene.gateway, introduced=False) as client, stream as response:
+    async with talk(setup.gateway, introduced=False) as client, stream as response:
         await client.say(type="connection_init", payload=bearer(key))
         assert await client.hear() == {"type": "connection_ack"}
         await client.subscribe("1", WATCH)
         assert await client.hear() == told("PENDING")
-        await eventually(lambda: scene.watches.size == 2)
+        await eventually(lambda: setup.watches.size == 2)
 
         key_file.remove(key)
         clock.seconds += 5
-        await scene.look(VersionDescription="secret")
+        await setup.look(VersionDescription="secret")
         last = (await client.hear())["payload"]
         assert (last["data"], codes_of(last)) == ({"modelVersionChanged": None}, ["UNAUTHENTICATED"])
         assert await client.hear() == done()
@@ -145,22 +147,22 @@ async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
 
         await client.subscribe("2", WATCH)
         assert codes_of(await client.hear(), "payload") == ["UNAUTHENTICATED"]
-    await eventually(lambda: scene.watches.size == 0)
+    await eventually(lambda: setup.watches.size == 0)
 
 
-async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Guarded, KeyFile, Clock]) -> None:
-    scene, key_file, clock = guarded
+async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Setup, KeyFile, Clock]) -> None:
+    setup, key_file, clock = guarded
     key = key_file.add("elsewhere", registries=("qianfan",))
     clock.seconds += 5
-    async with talk(scene.gateway, headers=bearer(key)) as client:
+    async with talk(setup.gateway, headers=bearer(key)) as client:
         await client.subscribe("1", WATCH)
         assert codes_of(await client.hear(), "payload") == ["INVALID_ID"]
-    assert scene.looks == 0
+    assert setup.looks == 0
 
 
-async def test_events_are_for_callers(guarded: tuple[Guarded, KeyFile, Clock]) -> None:
-    scene, _, _ = guarded
-    answer = await scene.gateway.request("POST", json={"query": WATCH}, headers={"Accept": "text/event-stream"})
+async def test_events_are_for_callers(guarded: tuple[Setup, KeyFile, Clock]) -> None:
+    setup, _, _ = guarded
+    answer = await setup.gateway.request("POST", json={"query": WATCH}, headers={"Accept": "text/event-stream"})
     assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
 
 

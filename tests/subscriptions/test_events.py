@@ -11,7 +11,7 @@ import pytest
 
 from gateway.http import sse as events
 from tests.conftest import Client
-from tests.subscriptions.conftest import WATCH, Scene, eventually, watching
+from tests.subscriptions.conftest import WATCH, Setup, eventually, watching
 
 QUERY = "{ __typename }"
 STREAM = {"Accept": "text/event-stream"}
@@ -42,12 +42,12 @@ def told(approval: str) -> tuple[str, Any]:
     return "next", {"data": {"modelVersionChanged": {"approval": approval}}}
 
 
-async def test_the_bytes_of_a_stream(scene: Scene) -> None:
+async def test_the_bytes_of_a_stream(setup: Setup) -> None:
     expected = b':\n\nevent: next\ndata: {"data":{"__typename":"Query"}}\n\nevent: complete\ndata:\n\n'
-    url = f"{scene.gateway.url}/graphql"
+    url = f"{setup.gateway.url}/graphql"
     for request in (
-        scene.gateway.session.post(url, json={"query": QUERY}, headers=STREAM),
-        scene.gateway.session.get(url, params={"query": QUERY}, headers=STREAM),
+        setup.gateway.session.post(url, json={"query": QUERY}, headers=STREAM),
+        setup.gateway.session.get(url, params={"query": QUERY}, headers=STREAM),
     ):
         async with request as response:
             assert (response.status, await response.read()) == (200, expected)
@@ -59,15 +59,15 @@ async def test_the_bytes_of_a_stream(scene: Scene) -> None:
             }
 
 
-async def test_a_version_is_told_at_once_and_when_it_changes_until_it_is_final(scene: Scene) -> None:
-    async with streamed(scene.gateway, WATCH) as stream:
+async def test_a_version_is_told_at_once_and_when_it_changes_until_it_is_final(setup: Setup) -> None:
+    async with streamed(setup.gateway, WATCH) as stream:
         assert await following(stream) == told("PENDING")
-        await scene.look()
-        await scene.look(ApprovalStatus="Approved")
+        await setup.look()
+        await setup.look(ApprovalStatus="Approved")
         assert await following(stream) == told("APPROVED")
         assert await following(stream) == ("complete", None)
         assert await stream.read() == b""
-    assert (scene.looks, scene.watches.size) == (3, 0)
+    assert (setup.looks, setup.watches.size) == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ async def test_a_version_is_told_at_once_and_when_it_changes_until_it_is_final(s
     ],
 )
 async def test_events_are_for_who_asks_for_them_first_or_for_nothing_else(
-    scene: Scene, accept: str, expected: str
+    setup: Setup, accept: str, expected: str
 ) -> None:
-    answer = await scene.gateway.request("POST", json={"query": QUERY}, headers={"Accept": accept})
+    answer = await setup.gateway.request("POST", json={"query": QUERY}, headers={"Accept": accept})
     assert (answer.status, answer.headers["content-type"]) == (200, f"{expected}; charset=utf-8")
     assert answer.headers["vary"].startswith("Accept")
     if expected != "text/event-stream":
@@ -92,13 +92,13 @@ async def test_events_are_for_who_asks_for_them_first_or_for_nothing_else(
 
 
 @pytest.mark.parametrize("accept", ["application/json", GRAPHQL, URQL, "*/*"])
-async def test_a_subscription_has_no_answer_in_json(scene: Scene, accept: str) -> None:
+async def test_a_subscription_has_no_answer_in_json(setup: Setup, accept: str) -> None:
     for method, place in (("POST", "json"), ("GET", "params")):
         options: dict[str, Any] = {place: {"query": WATCH}, "headers": {"Accept": accept}}
-        answer = await scene.gateway.request(method, **options)
+        answer = await setup.gateway.request(method, **options)
         assert (answer.status, answer.codes) == (406, ["NOT_ACCEPTABLE"])
         assert "text/event-stream" in answer.body["errors"][0]["message"]
-    assert scene.looks == 0
+    assert setup.looks == 0
 
 
 @pytest.mark.parametrize(
@@ -110,46 +110,46 @@ async def test_a_subscription_has_no_answer_in_json(scene: Scene, accept: str) -
         ('subscription { modelVersionChanged(id: "x") { name } }', "INVALID_ID"),
     ],
 )
-async def test_an_operation_that_cannot_start_is_an_event_with_its_errors(scene: Scene, query: str, code: str) -> None:
-    async with streamed(scene.gateway, query) as stream:
+async def test_an_operation_that_cannot_start_is_an_event_with_its_errors(setup: Setup, query: str, code: str) -> None:
+    async with streamed(setup.gateway, query) as stream:
         name, told = await following(stream)
         assert (name, list(told), told["errors"][0]["extensions"]["code"]) == ("next", ["errors"], code)
         assert await following(stream) == ("complete", None)
 
 
-async def test_a_request_that_is_none_of_graphql_has_its_status(scene: Scene) -> None:
-    answer = await scene.gateway.request("POST", data=b"{", headers={**STREAM, "Content-Type": "application/json"})
+async def test_a_request_that_is_none_of_graphql_has_its_status(setup: Setup) -> None:
+    answer = await setup.gateway.request("POST", data=b"{", headers={**STREAM, "Content-Type": "application/json"})
     assert (answer.status, answer.codes) == (400, ["BAD_REQUEST"])
-    answer = await scene.gateway.request("POST", data=b"{}", headers={**STREAM, "Content-Type": "text/plain"})
+    answer = await setup.gateway.request("POST", data=b"{}", headers={**STREAM, "Content-Type": "text/plain"})
     assert (answer.status, answer.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
 
 
 async def test_more_subscriptions_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with watching(monkeypatch, {"total": 1}) as scene, streamed(scene.gateway, WATCH) as stream:
+    async with watching(monkeypatch, {"total": 1}) as setup, streamed(setup.gateway, WATCH) as stream:
         assert await following(stream) == told("PENDING")
-        async with streamed(scene.gateway, WATCH) as refused:
+        async with streamed(setup.gateway, WATCH) as refused:
             _, answer = await following(refused)
             assert answer["errors"][0]["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
 
 
-async def test_comments_show_that_a_silent_stream_is_alive(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "SILENCE", 0.01)
-    async with streamed(scene.gateway, WATCH) as stream:
+async def test_comments_show_that_a_silent_stream_is_alive(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    async with streamed(setup.gateway, WATCH) as stream:
         blocks: list[bytes] = []
         while blocks.count(b":\n\n") < 3 or len(blocks) < 4:
             blocks.append(await stream.readuntil(b"\n\n"))
         assert {block.split(b"\n")[0] for block in blocks} == {b":", b"event: next"}
 
 
-async def test_nothing_is_left_of_a_client_that_goes(scene: Scene) -> None:
-    async with streamed(scene.gateway, WATCH) as stays:
+async def test_nothing_is_left_of_a_client_that_goes(setup: Setup) -> None:
+    async with streamed(setup.gateway, WATCH) as stays:
         assert await following(stays) == told("PENDING")
-        async with streamed(scene.gateway, WATCH) as goes:
+        async with streamed(setup.gateway, WATCH) as goes:
             assert await following(goes) == told("PENDING")
-            assert scene.watches.size == 2
-        await eventually(lambda: scene.watches.size == 1)
-    await eventually(lambda: scene.watches.size == 0)
-    looks = scene.looks
-    scene.pauses.end()
+            assert setup.watches.size == 2
+        await eventually(lambda: setup.watches.size == 1)
+    await eventually(lambda: setup.watches.size == 0)
+    looks = setup.looks
+    setup.pauses.end()
     await asyncio.sleep(0)
-    assert (scene.watches.watched, scene.looks) == (0, looks)
+    assert (setup.watches.watched, setup.looks) == (0, looks)

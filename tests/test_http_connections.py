@@ -1,11 +1,9 @@
-"""Answers that the connection gives itself, at once or when they come: as the application gives them, in their order,
-and told of like all."""
+"""HTTP connections: pipelined and split requests, the end of a connection, and repeats with other headers or bodies."""
 
 import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -23,7 +21,7 @@ Received = tuple[bytes, dict[bytes, bytes], bytes]
 
 @pytest.fixture
 async def kept() -> bool:
-    """Whether answers are kept."""
+    """Whether answers are cached."""
     return True
 
 
@@ -33,18 +31,8 @@ async def world(kept: bool) -> AsyncIterator[World]:
         yield world
 
 
-either = pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
-not_kept = pytest.mark.parametrize("kept", [False], ids=[""])
-
-
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From then on the application hears nothing more."""
-
-    async def heard(*_: object) -> None:
-        raise AssertionError("the application heard of a request")
-
-    return lambda: monkeypatch.setattr("gateway.http.request_ids.RequestIds.__call__", heard)
+either = pytest.mark.parametrize("kept", [True, False], ids=["cached", "not cached"])
+not_cached = pytest.mark.parametrize("kept", [False], ids=[""])
 
 
 def request(first: int = 20, version: bytes = b"1.1", *lines: bytes) -> bytes:
@@ -53,8 +41,8 @@ def request(first: int = 20, version: bytes = b"1.1", *lines: bytes) -> bytes:
     return b"\r\n".join([*head, b"content-length: %d" % len(body), b"", body])
 
 
-async def received(reader: asyncio.StreamReader) -> Received:
-    """Status line, headers and body of the next answer."""
+async def read_response(reader: asyncio.StreamReader) -> Received:
+    """Status line, headers and body of the next response."""
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).strip().split(b"\r\n")
     headers = dict(line.lower().split(b": ", 1) for line in lines)
     return status, headers, await reader.readexactly(int(headers[b"content-length"]))
@@ -72,7 +60,15 @@ class Wire:
             self.writer.write(part)
             await self.writer.drain()
             await asyncio.sleep(0)
-        return await received(self.reader)
+        return await read_response(self.reader)
+
+    async def send_body_after_interim_response(self, request: bytes) -> bytes:
+        """The interim response to a request whose body is sent after it."""
+        head, _, body = request.partition(b"\r\n\r\n")
+        self.writer.write(head + b"\r\n\r\n")
+        status = (await self.reader.readuntil(b"\r\n\r\n")).strip()
+        self.writer.write(body)
+        return status
 
 
 @pytest.fixture
@@ -89,59 +85,46 @@ def lasting(answer: Received) -> Received:
     return status, {name: value for name, value in headers.items() if name not in PASSING}, body
 
 
-@either
-async def test_the_connection_answers_as_the_application_does(wire: Wire, alone: Any) -> None:
-    await wire.ask(request())
-    by_application = await wire.ask(request(20, b"1.1", b"x-forwarded-proto: http"))  # which uvicorn must look at
-    alone()
-    at_hand = await wire.ask(request())
-    assert lasting(at_hand) == lasting(by_application)
-    assert at_hand[1].keys() == by_application[1].keys()
-    assert list(at_hand[1]) == list(by_application[1])
-
-
-async def test_requests_in_one_packet_are_answered_in_their_order(wire: Wire, alone: Any) -> None:
+async def test_pipelined_requests_have_responses_in_their_order(wire: Wire) -> None:
     single = [lasting(await wire.ask(request(first)))[2] for first in (1, 2, 3)]
-    alone()
     wire.writer.write(request(3) + request(1) + request(2) + request(3))
-    assert [(await received(wire.reader))[2] for _ in range(4)] == [single[2], single[0], single[1], single[2]]
+    assert [(await read_response(wire.reader))[2] for _ in range(4)] == [single[2], single[0], single[1], single[2]]
 
 
 @either
-async def test_what_is_at_hand_waits_for_an_answer_that_is_not(wire: Wire) -> None:
+async def test_a_cached_response_waits_for_the_one_before_it(wire: Wire) -> None:
     kept = (await wire.ask(request(1)))[2]
     wire.writer.write(request(7) + request(1) + request(8) + request(1))
-    bodies = [(await received(wire.reader))[2] for _ in range(4)]
+    bodies = [(await read_response(wire.reader))[2] for _ in range(4)]
     assert [len(json.loads(body)["data"]["models"]["nodes"]) for body in bodies] == [7, 1, 8, 1]
     assert bodies[1] == bodies[3] == kept
 
 
 @either
 @pytest.mark.parametrize("at", [1, 30, 120, -40, -1])
-async def test_a_request_may_come_in_parts(wire: Wire, at: int) -> None:
+async def test_a_request_can_arrive_in_parts(wire: Wire, at: int) -> None:
     whole = await wire.ask(request())
     assert lasting(await wire.ask(request()[:at], request()[at:])) == lasting(whole)
 
 
-async def test_a_client_that_takes_its_time_gets_every_answer(wire: Wire) -> None:
-    """Answers are put off when too many of them wait to be taken."""
+async def test_a_slow_reader_gets_every_response(wire: Wire) -> None:
     body = (await wire.ask(request(100)))[2]
     sending = asyncio.create_task(wire.ask(request(100) * 400))
     assert (await sending)[2] == body
     for _ in range(399):
-        assert (await received(wire.reader))[2] == body
+        assert (await read_response(wire.reader))[2] == body
 
 
 @either
 @pytest.mark.parametrize(("version", "line"), [(b"1.0", b"x: y"), (b"1.1", b"connection: close")])
-async def test_a_connection_ends_where_its_client_says_so(wire: Wire, version: bytes, line: bytes) -> None:
+async def test_the_connection_closes_when_the_client_asks_for_it(wire: Wire, version: bytes, line: bytes) -> None:
     whole = await wire.ask(request())
     assert (await wire.ask(request(20, version, line)))[2] == whole[2]
     assert await wire.reader.read() == b""
 
 
 @either
-async def test_it_is_told_of_like_all_others(world: World, wire: Wire, alone: Any) -> None:
+async def test_repeats_have_ids_and_are_counted(world: World, wire: Wire) -> None:
     async def figures() -> tuple[float, float]:
         found = await scrape(world.gateway)
         return found("gateway_http_requests_total", status="200"), found("gateway_operations_total", outcome="ok")
@@ -156,17 +139,13 @@ async def test_it_is_told_of_like_all_others(world: World, wire: Wire, alone: An
     assert await figures() == (before[0] + 3, before[1] + 2)  # and once for the figures themselves
 
 
-@pytest.mark.parametrize(
-    "line",
-    [b"cache-control: no-cache", b"x-gateway-plan: only", b"origin: http://elsewhere", b"expect: 100-continue"],
-)
-async def test_a_request_that_asks_for_more_is_heard(wire: Wire, alone: Any, line: bytes) -> None:
-    await wire.ask(request())
-    alone()
-    assert (await wire.ask(request(20, b"1.1", line)))[0] != b"HTTP/1.1 200 OK"
+async def test_a_client_that_waits_before_it_sends_the_body_is_told_to_continue(wire: Wire) -> None:
+    interim = await wire.send_body_after_interim_response(request(20, b"1.1", b"expect: 100-continue"))
+    assert interim == b"HTTP/1.1 100 Continue"
+    assert (await read_response(wire.reader))[0] == b"HTTP/1.1 200 OK"
 
 
-MORE = {
+EFFECTS = {
     b"accept: application/graphql-response+json": (
         b"content-type",
         b"application/graphql-response+json",
@@ -179,14 +158,14 @@ MORE = {
     b"x-gateway-plan: perhaps": (b"cache-control", b"no-store"),
     b"x-request-id: mine-3": (b"x-request-id", b"mine-3"),
 }
-"""Headers, and what an answer says that is asked with them and with no other."""
+"""Request headers, and the response header that each of them causes."""
 
 
-@not_kept
-@pytest.mark.parametrize("line", MORE)
-async def test_a_head_that_says_one_thing_more_is_judged_anew(wire: Wire, line: bytes) -> None:
-    """On a connection that has heard the same head without it, often enough to know it."""
-    name, said = MORE[line]
+@not_cached
+@pytest.mark.parametrize("line", EFFECTS)
+async def test_one_more_header_changes_the_response(wire: Wire, line: bytes) -> None:
+    """After repeats of the same request without it."""
+    name, said = EFFECTS[line]
     for _ in range(3):
         _, headers, _ = await wire.ask(request())
         assert not headers.get(name, b"").startswith(said)
@@ -194,7 +173,7 @@ async def test_a_head_that_says_one_thing_more_is_judged_anew(wire: Wire, line: 
 
 
 @either
-async def test_a_head_that_is_known_may_have_another_body(wire: Wire) -> None:
+async def test_the_same_headers_can_come_with_another_body(wire: Wire) -> None:
     def rows(answer: Received) -> int:
         return len(json.loads(answer[2])["data"]["models"]["nodes"])
 
@@ -205,29 +184,26 @@ async def test_a_head_that_is_known_may_have_another_body(wire: Wire) -> None:
 
 
 @either
-async def test_who_sends_the_rest_of_a_body_late_is_waited_for(wire: Wire) -> None:
-    """What comes with a known head is not taken for the whole body, nor what follows it for a part of it."""
+async def test_the_rest_of_a_body_can_arrive_late(wire: Wire) -> None:
     one, two = [(await wire.ask(request(first)))[2] for first in (1, 2)]
     assert (await wire.ask(request(1)[:-10], request(1)[-10:] + request(2) + request(1)[:-1]))[2] == one
-    assert (await received(wire.reader))[2] == two
+    assert (await read_response(wire.reader))[2] == two
     assert (await wire.ask(request(1)[-1:] + b"\r\n", request(2)))[2] == one
-    assert (await received(wire.reader))[2] == two
+    assert (await read_response(wire.reader))[2] == two
 
 
-@not_kept
-async def test_the_registries_are_asked_each_time(world: World, wire: Wire, alone: Any) -> None:
+@not_cached
+async def test_without_a_cache_each_repeat_calls_the_registries(world: World, wire: Wire) -> None:
     body = (await wire.ask(request()))[2]
-    alone()
     for _ in range(3):
         world.calls()
         assert (await wire.ask(request()))[2] == body
         assert world.calls()["ListModels"] == 2
 
 
-@not_kept
-async def test_a_client_that_leaves_harms_no_other(world: World, wire: Wire, alone: Any) -> None:
+@not_cached
+async def test_a_client_that_disconnects_affects_no_other(world: World, wire: Wire) -> None:
     body = (await wire.ask(request()))[2]
-    alone()
     host, port = world.gateway.url.removeprefix("http://").split(":")
     world.pai.faults.replace({"ListModels": {"latency": 0.05}})
     for _ in range(3):
@@ -238,10 +214,9 @@ async def test_a_client_that_leaves_harms_no_other(world: World, wire: Wire, alo
     assert (await wire.ask(request()))[2] == body
 
 
-@not_kept
-async def test_a_registry_that_fails_is_told_of(world: World, wire: Wire, alone: Any) -> None:
+@not_cached
+async def test_a_repeat_reports_a_failing_registry(world: World, wire: Wire) -> None:
     await wire.ask(request())
-    alone()
     world.pai.faults.replace({"*": {"status": 503}})
     status, headers, body = await wire.ask(request(20, b"1.1", b"x-request-id: mine-2"))
     assert (status, headers[b"x-request-id"]) == (b"HTTP/1.1 200 OK", b"mine-2")
@@ -250,16 +225,16 @@ async def test_a_registry_that_fails_is_told_of(world: World, wire: Wire, alone:
 
 
 @either
-async def test_what_breaks_on_the_way_is_told_to_the_log_alone(
+async def test_an_unexpected_error_is_logged_and_masked(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("hunter2")
 
     await wire.ask(request())
-    monkeypatch.setattr("gateway.http.prepared_requests.sized", broken)
+    monkeypatch.setattr("gateway.http.prepared_requests.result_response", broken)
     status, headers, body = await wire.ask(request())
     assert (status, body) == (b"HTTP/1.1 500 Internal Server Error", b"Internal Server Error")
     assert headers.keys() >= {b"x-request-id", b"traceparent"}
-    assert "A request failed." in caplog.text
+    assert "hunter2" in caplog.text
     assert "hunter2" not in body.decode()

@@ -1,4 +1,4 @@
-"""The short way without a kept answer: what was prepared once is executed anew, and nobody can tell but by the time."""
+"""Repeated requests: prepared operations are executed again, with the bytes and headers of parsed requests."""
 
 import asyncio
 import hashlib
@@ -14,8 +14,8 @@ from tests.conftest import Answer, World, two_clouds
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
 PASSING = ("date", "x-request-id", "traceparent", "age")
-LONG = {"Origin": "https://models.example.com"}
-"""A header that decides nothing here, but might: who sends it is answered the long way."""
+PARSED = {"X-Not-On-The-List": "x"}
+"""A header that changes nothing, but is not among those that prepared requests may have: the request is parsed."""
 
 Wire = tuple[int, list[tuple[str, str]], bytes]
 
@@ -59,63 +59,63 @@ ANSWERS = {
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip, deflate"])
 @pytest.mark.parametrize("accept", ["*/*", JSON, GRAPHQL])
-async def test_either_way_gives_the_same_bytes_and_headers(
+async def test_a_prepared_request_has_the_bytes_and_headers_of_a_parsed_one(
     world: World, unparsed: Any, accept: str, encoding: str
 ) -> None:
     headers = {"Accept": accept, "Accept-Encoding": encoding}
-    long = {}
+    parsed = {}
     for case, content in ANSWERS.items():
         await wire(world, content, headers)
-        long[case] = await wire(world, content, headers | LONG)
+        parsed[case] = await wire(world, content, headers | PARSED)
     unparsed()
-    assert {case: await wire(world, content, headers) for case, content in ANSWERS.items()} == long
+    assert {case: await wire(world, content, headers) for case, content in ANSWERS.items()} == parsed
 
 
-async def test_a_large_answer_is_compressed_apart_and_is_the_same(unparsed: Any) -> None:
+async def test_a_large_response_is_compressed_in_a_thread(unparsed: Any) -> None:
     query = "query ($first: Int!) { models(first: $first) { nodes { raw versions { nodes { raw } } } } }"
     content = body(query, first=100)
     async with two_clouds(models=200) as world:
         headers = {"Accept-Encoding": "gzip"}
         await wire(world, content, headers)
-        long = await wire(world, content, headers | LONG)
-        plain = await wire(world, content, {"Accept-Encoding": "identity"} | LONG)
+        parsed = await wire(world, content, headers | PARSED)
+        plain = await wire(world, content, {"Accept-Encoding": "identity"} | PARSED)
         unparsed()
-        assert len(plain[2]) > 131_072 > len(long[2])
-        assert await wire(world, content, headers) == long
+        assert len(plain[2]) > 131_072 > len(parsed[2])
+        assert await wire(world, content, headers) == parsed
         assert await wire(world, content, {"Accept-Encoding": "identity"}) == plain
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
-async def test_failing_registries_are_told_as_on_the_long_way(world: World, unparsed: Any, accept: str) -> None:
+async def test_failing_registries_are_reported_alike(world: World, unparsed: Any, accept: str) -> None:
     content, headers = body(PAGE, first=20), {"Accept": accept, "Accept-Encoding": "identity"}
     for cloud in (world.pai, world.qianfan):
         cloud.faults.replace({"*": {"status": 503}})
     await ask(world, content, **headers)
-    long = await ask(world, content, **headers, **LONG)
+    parsed = await ask(world, content, **headers, **PARSED)
     unparsed()
-    short = await ask(world, content, **headers)
-    assert (short.status, short.body["data"], short.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
-    assert (long.status, long.body["data"], long.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
-    assert short.headers.keys() == long.headers.keys()
+    prepared = await ask(world, content, **headers)
+    assert (prepared.status, prepared.body["data"], prepared.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
+    assert (parsed.status, parsed.body["data"], parsed.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
+    assert prepared.headers.keys() == parsed.headers.keys()
     for name in ("vary", "content-type", "cache-control"):
-        assert short.headers[name] == long.headers[name]
-    assert short.headers["cache-control"] == "no-store"
+        assert prepared.headers[name] == parsed.headers[name]
+    assert prepared.headers["cache-control"] == "no-store"
 
 
-async def test_what_was_refused_is_refused_again(world: World) -> None:
+async def test_a_refused_operation_is_refused_again(world: World) -> None:
     page = "models(first: 100) { nodes { versions { nodes { name } } } }"
     costly = body("{ " + " ".join(f"page{number}: {page}" for number in range(20)) + " }")
     for headers in ({}, {"Accept": GRAPHQL}, {}):
-        short, long = await wire(world, costly, headers), await wire(world, costly, headers | LONG)
-        assert short == long
-        assert b"QUERY_TOO_EXPENSIVE" in short[2]
+        prepared, parsed = await wire(world, costly, headers), await wire(world, costly, headers | PARSED)
+        assert prepared == parsed
+        assert b"QUERY_TOO_EXPENSIVE" in prepared[2]
 
 
 @pytest.mark.parametrize(
-    "place", ["gateway.auth.rate_limits.CallerRateLimiter.let_in", "gateway.catalog.operation.Operation.entity"]
+    "place", ["gateway.auth.rate_limits.CallerRateLimiter.operation", "gateway.catalog.operation.Operation.entity"]
 )
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
-async def test_what_breaks_is_masked(
+async def test_unexpected_errors_are_masked(
     monkeypatch: pytest.MonkeyPatch, unparsed: Any, place: str, accept: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -125,16 +125,16 @@ async def test_what_breaks_is_masked(
     async with two_clouds(models=1) as world:
         await ask(world, content, Accept=accept)
         monkeypatch.setattr(place, broken)
-        long = await ask(world, content, Accept=accept, **LONG)
+        parsed = await ask(world, content, Accept=accept, **PARSED)
         unparsed()
-        short = await ask(world, content, Accept=accept)
-    assert (short.status, short.codes) == (long.status, ["INTERNAL_SERVER_ERROR"])
-    assert "hunter2" not in str(short.body)
-    assert short.body["errors"][0]["extensions"]["errorId"] in caplog.text
-    assert short.headers.keys() == long.headers.keys()
+        prepared = await ask(world, content, Accept=accept)
+    assert (prepared.status, prepared.codes) == (parsed.status, ["INTERNAL_SERVER_ERROR"])
+    assert "hunter2" not in str(prepared.body)
+    assert prepared.body["errors"][0]["extensions"]["errorId"] in caplog.text
+    assert prepared.headers.keys() == parsed.headers.keys()
 
 
-async def test_the_registries_are_asked_each_time_where_nothing_is_kept(unparsed: Any) -> None:
+async def test_without_a_cache_each_request_calls_the_registries(unparsed: Any) -> None:
     async with two_clouds(models=20) as world:
         await ask(world, body(PAGE, first=20))
         unparsed()
@@ -144,7 +144,7 @@ async def test_the_registries_are_asked_each_time_where_nothing_is_kept(unparsed
             assert world.calls()["ListModels"] == 2
 
 
-async def test_every_media_type_has_its_own_way(world: World, unparsed: Any) -> None:
+async def test_each_media_type_is_prepared_separately(world: World, unparsed: Any) -> None:
     content = body('{ node(id: "pai:model/../x") { id } }')
     for accept in (JSON, GRAPHQL):
         await ask(world, content, Accept=accept)
@@ -154,7 +154,7 @@ async def test_every_media_type_has_its_own_way(world: World, unparsed: Any) -> 
     assert (await ask(world, content, Accept="text/html, */*")).status == 418
 
 
-async def test_variables_stay_as_they_were_sent(world: World, unparsed: Any) -> None:
+async def test_repeats_leave_the_variables_unchanged(world: World, unparsed: Any) -> None:
     query = """query ($filter: ModelFilter, $refs: [_Any!]!) {
         models(filter: $filter) { totalCount } _entities(representations: $refs) { __typename }
     }"""
@@ -169,7 +169,7 @@ async def test_variables_stay_as_they_were_sent(world: World, unparsed: Any) -> 
         assert (await ask(world, content)).body == first.body
 
 
-async def test_the_same_question_at_the_same_time_is_executed_once(unparsed: Any) -> None:
+async def test_identical_requests_at_once_are_executed_once(unparsed: Any) -> None:
     async with two_clouds(models=20, sections={"cache": CacheSettings()}) as world:
         world.pai.faults.replace({"*": {"status": 503}})
         assert (await ask(world, body(PAGE, first=20))).codes == ["REGISTRY_UNAVAILABLE"]
@@ -181,7 +181,7 @@ async def test_the_same_question_at_the_same_time_is_executed_once(unparsed: Any
         assert world.calls()["ListModels"] == 2
 
 
-async def test_where_callers_have_names_everything_is_parsed(unparsed: Any, tmp_path: Any) -> None:
+async def test_requests_with_authentication_are_not_prepared(unparsed: Any, tmp_path: Any) -> None:
     keys = tmp_path / "keys.toml"
     hashed = hashlib.sha256(b"a key").hexdigest()
     keys.write_text(
@@ -202,9 +202,9 @@ def registering(text: str | None, hashed: str) -> bytes:
     return json.dumps(said if text is None else {"query": text, **said}).encode()
 
 
-async def test_a_registered_document_is_used_and_forgotten_as_on_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["{ a: __typename }", "{ b: __typename }", "{ c: __typename }"]
-    monkeypatch.setattr("gateway.execution.persisted_queries.ROOM", len(texts[0] + texts[1]))
+    monkeypatch.setattr("gateway.execution.persisted_queries.MAX_CHARACTERS", len(texts[0] + texts[1]))
     sections = {"documents": DocumentsSettings(automatic=True)}
     named = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
     async with two_clouds(models=1, sections=sections) as world:
@@ -230,8 +230,8 @@ async def test_a_registered_document_is_used_and_forgotten_as_on_the_long_way(mo
 # Bounds
 
 
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, unparsed: Any) -> None:
-    monkeypatch.setattr("gateway.http.prepared_requests.ROOM", 20_000)
+async def test_prepared_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, unparsed: Any) -> None:
+    monkeypatch.setattr("gateway.http.prepared_requests.MAX_BYTES", 20_000)
     async with two_clouds(models=1) as world:
         asked = [body("{ __typename }") + b" " * number for number in range(9)]
         other = body("{ registries { name } }")
@@ -239,6 +239,6 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, un
             await ask(world, content)
         unparsed()
         remembered = [(await ask(world, content)).status == 200 for content in asked]
-        assert remembered == sorted(remembered), "the first are forgotten first"
+        assert remembered == sorted(remembered), "the least recent are dropped first"
         assert 0 < sum(remembered) < 9
         assert (await ask(world, other)).status == 200
