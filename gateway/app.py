@@ -196,22 +196,27 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[BreakerState]:
-        watch = HealthMonitor()
+        health_monitor = HealthMonitor()
         async with (
             told(settings.telemetry, observer),
-            HttpClient(facts=observer, watch=watch) as transport,
+            HttpClient(events=observer, health=health_monitor) as http_client,
             cached(settings.cache, now, observer, kept or Kept()) as cache,
         ):
             guard = ResilientClient(
-                transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer
+                http_client, settings.retry, settings.quota, settings.breaker, settings.hedging, events=observer
             )
             source: UncachedClient | CachingClient = UncachedClient(guard, observer)
             if cache is not None:
-                source = CachingClient(guard, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                source = CachingClient(guard, cache, lifetimes(settings.cache), settings.cache.wait, events=observer)
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened = {
                 one.name: Registry(
-                    KINDS[one.kind].of(one), one, source, watch.health[one.name], partial(guard.state, one.name), now
+                    KINDS[one.kind].of(one),
+                    one,
+                    source,
+                    health_monitor.health[one.name],
+                    partial(guard.state, one.name),
+                    now,
                 )
                 for one in settings.registries
             }
@@ -251,7 +256,7 @@ def create_app(settings: Settings, now: Callable[[], float] = time.time, kept: K
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The outcome of one cheap call to a registry; ``problem`` is None when it answered."""
+    """Outcome of one cheap call to a registry; ``problem`` is None if it succeeded, else the error and its cause."""
 
     registry: str
     seconds: float
@@ -259,16 +264,16 @@ class Probe:
 
 
 async def probe(settings: Settings) -> list[Probe]:
-    """Ask every configured registry one cheap call."""
+    """Make one cheap call to every configured registry."""
     probes = []
-    async with HttpClient() as transport:
-        for registry in registries(settings, UncachedClient(transport)).values():
+    async with HttpClient() as http_client:
+        for registry in registries(settings, UncachedClient(http_client)).values():
             started = perf_counter()
             try:
                 await registry.ask(Bound(registry.name, registry.kind.probe))
                 problem = None
             except RegistryError as error:
-                code = f" ({error.vendor_code})" if error.vendor_code else ""
-                problem = f"{error}{code}"
+                reason = error.cause or error.vendor_code
+                problem = f"{error} ({reason})" if reason else str(error)
             probes.append(Probe(registry.name, perf_counter() - started, problem))
     return probes

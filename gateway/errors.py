@@ -37,6 +37,7 @@ none of GraphQL have BAD_REQUEST, NOT_ACCEPTABLE, METHOD_NOT_ALLOWED, PAYLOAD_TO
 BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE; what was not foreseen is INTERNAL_SERVER_ERROR.
 """
 
+from enum import StrEnum
 from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 400
@@ -162,12 +163,28 @@ class NoRegistryAnswered(GatewayError):
         }
 
 
+class Cause(StrEnum):
+    """Why a request got no response, for logs, metrics and `gateway check`. Callers only see the error code."""
+
+    NAME_NOT_RESOLVED = "name not resolved"
+    CONNECTION_REFUSED = "connection refused"
+    CONNECTION_FAILED = "connection failed"
+    UNTRUSTED_CERTIFICATE = "untrusted certificate"
+    WRONG_HOST_NAME = "wrong host name"
+    TLS_FAILED = "TLS handshake failed"
+    PROXY_REFUSED = "proxy refused"
+    CONNECT_TIMEOUT = "connect timeout"
+    READ_TIMEOUT = "read timeout"
+    CONNECTION_RESET = "connection reset"
+
+
 class RegistryError(GatewayError):
     """One registry could not do its part.
 
     ``registry`` is its configured name; ``retryable`` says whether the same request may succeed later;
     ``retry_after`` is in seconds where the registry named a time; ``request_id`` and ``vendor_code`` are the
     vendor's own, for a support ticket. The vendor's message is never part of it: it may echo what was signed.
+    ``cause`` is why there was no response, for operators alone.
     """
 
     problem: ClassVar[str]
@@ -180,12 +197,14 @@ class RegistryError(GatewayError):
         vendor_code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(f'Registry "{registry}" {self.problem}.')
         self.registry = registry
         self.vendor_code = vendor_code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.cause = cause
 
     @property
     def extensions(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jwt.exceptions import PyJWTError
 
 from gateway.auth.watched_files import Watched
 from gateway.config.settings import SettingsError
+from gateway.upstream.http_session import BodyTooLarge, new_session, proxy_for, read_body
 
 logger = logging.getLogger("gateway.auth")
 
@@ -129,26 +130,25 @@ class AtAddress:
 
     async def _renew(self) -> None:
         try:
-            self._keys = self.read(await fetched(self.url))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            self._keys = self.read(await fetch(self.url))
+        except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
             # Not the error's text: it may hold the address, and what stands in it.
             logger.error("The issuer's keys cannot be had (%s); those of before go on holding.", type(error).__name__)
         finally:
             self._flight = None
 
 
-async def fetched(url: str) -> bytes:
-    """The body of an answer with status 200, not of where it redirects to.
+async def fetch(url: str) -> bytes:
+    """Return the body of the response, directly or through the proxy of the environment. Redirects are not followed.
 
-    Raises ValueError for another status and for a body larger than `LARGEST`, and what aiohttp raises.
+    Raises ValueError for a status other than 200, `BodyTooLarge` beyond `LARGEST` bytes, and aiohttp's errors.
     """
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as response:
-        body = bytearray()
-        async for chunk in response.content.iter_chunked(1 << 14):
-            body += chunk
-            if len(body) > LARGEST:
-                raise ValueError("too large")
+    async with (
+        new_session(keep_alive=False) as session,
+        session.get(url, allow_redirects=False, timeout=timeout, proxy=proxy_for(url)) as response,
+    ):
+        body = await read_body(response, LARGEST)
         if response.status != 200:
             raise ValueError("not found")
-        return bytes(body)
+        return body

@@ -11,26 +11,27 @@ from typing import Any, Final, Protocol
 from gateway.catalog.ids import Ref, spoken
 from gateway.catalog.plan import Bound
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
+from gateway.config.tls import registry_tls
 from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
 from gateway.upstream.caching_client import ANY, Answer, Freshness
-from gateway.upstream.credentials import keyring
+from gateway.upstream.credentials import credential_provider
 from gateway.upstream.health import Health
-from gateway.upstream.messages import Destination, Key, Request, Scope
+from gateway.upstream.http_session import proxy_for
+from gateway.upstream.messages import Destination, Endpoint, Key, Request, Scope
 
 MOST_ASKED: Final = 10_000
 """Calls whose requests and keys a registry remembers, since they cost more than what they find."""
 
 
 class Fetcher(Protocol):
-    """The way out: the answer of an unsigned request, as fresh as wanted, in a future that is the caller's own, to end
-    as he likes; ``at_hand`` without waiting, if it can."""
+    """Client that returns the answers to unsigned requests; ``cached`` returns an answer that needs no waiting."""
 
-    def fetch(
-        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
-    ) -> asyncio.Future[Answer]: ...
+    async def fetch(
+        self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
+    ) -> Answer: ...
 
-    def at_hand(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None: ...
+    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None: ...
 
 
 @dataclass(slots=True)
@@ -51,12 +52,16 @@ class Registry:
         self.destination = Destination(
             settings.name,
             Scope.of(kind.name, *identity(settings)),
-            kind.services(settings),
+            {
+                service: Endpoint.parse(address, proxy_for(address, settings.proxy.reveal()))
+                for service, address in kind.services(settings).items()
+            },
             settings.timeout,
             settings.max_answer_bytes,
             kind.sign,
             partial(kind.check, settings.name),
-            keyring(settings, kind.credentials(settings), self.now),
+            credential_provider(settings, kind.credentials(settings), self.now),
+            registry_tls(settings),
         )
 
     @property
@@ -64,14 +69,17 @@ class Registry:
         return self.settings.name
 
     def ask(self, bound: Bound, wanted: Freshness = ANY) -> asyncio.Future[Answer]:
-        """The answer of a call, which leaves at once. Fails with `RegistryError`."""
+        """Start a call, and return its answer as a future that the caller may complete. Fails with `RegistryError`."""
         request, _, family = self._asked.get(bound) or self._as_asked(bound)
-        return self.source.fetch(self.destination, request, family, wanted)
+        task = asyncio.ensure_future(self.source.fetch(self.destination, request, family, wanted))
+        sent: asyncio.Future[Answer] = task.get_loop().create_future()
+        task.add_done_callback(partial(deliver, sent))
+        return sent
 
     def at_hand(self, bound: Bound, wanted: Freshness = ANY) -> Answer | None:
         """The answer of a call that needs no waiting, if there is one."""
         _, key, family = self._asked.get(bound) or self._as_asked(bound)
-        return self.source.at_hand(self.settings.name, key, family, wanted)
+        return self.source.cached(self.settings.name, key, family, wanted)
 
     def _as_asked(self, bound: Bound) -> tuple[Request, Key, str]:
         """A call's request, the key of its answer, and its family of lifetimes: they are remembered."""
@@ -117,6 +125,18 @@ class Registry:
             },
             "capabilities": self.kind.capabilities,
         }
+
+
+def deliver(sent: asyncio.Future[Answer], task: asyncio.Future[Answer]) -> None:
+    """Complete a future with the outcome of a task, unless it is complete."""
+    if task.cancelled():
+        sent.cancel()
+    elif (error := task.exception()) is None:
+        if not sent.done():
+            sent.set_result(task.result())
+    elif not sent.done():
+        sent.set_exception(error)
+        sent.exception()  # asyncio would log the failure of a call that nobody awaits
 
 
 def identity(settings: RegistrySettings) -> Iterator[str]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret, Settings, SettingsError
+from gateway.config.tls import registry_tls
 
 Kinds = Mapping[str, type[RegistrySettings]]
 Variables = Mapping[str, tuple[str, ...]]
@@ -80,6 +81,7 @@ _NOUNS: dict[Any, str] = {str: "text", Secret: "text", bool: "true or false", in
 _NOUNS |= {float: "a number", list: "a list", dict: "a table", tuple[str, ...]: "a list of texts"}
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 _URL = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.I)
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 # Kubernetes gives every pod such variables for each Service, also for one called "gateway" or "gateway-…".
 _SERVICE = re.compile(r"GATEWAY_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?=|PORT(_\d+_[A-Z]+)?=\w+://|PORT_\d+_[A-Z]+_\w+=)")
 
@@ -152,6 +154,10 @@ class _Reading:
         made = cls(**values)
         if isinstance(made, RegistrySettings):
             self.problems += [f"{prefix}{problem}" for problem in made.problems()]
+            try:
+                registry_tls(made)
+            except SettingsError as error:
+                self.problems += [f"{prefix}{problem}" for problem in error.problems]
         return made
 
     def value(self, item: Field[Any], where: str, text: Any, literal: bool = False) -> Any:
@@ -237,8 +243,8 @@ def _typed(item: Field[Any], written: object, shown: str, parse: bool) -> Any:
         raise _RefusedError(f"{shown} is not between {rules['minimum']} and {rules['maximum']}")
     if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
-        raise _RefusedError(f"{shown} does not match {rules['pattern']}{example}")
-    return _url(value) if rules["url"] else kind(value)
+        raise _RefusedError(f"{'the value' if kind is Secret else shown} does not match {rules['pattern']}{example}")
+    return _url(value, rules["path"]) if rules["url"] else kind(value)
 
 
 def _spelled(value: object) -> str:
@@ -246,12 +252,17 @@ def _spelled(value: object) -> str:
     return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
 
 
-def _url(text: str) -> str:
-    match = _URL.fullmatch(text.removesuffix("/"))
-    if match is None or int(match[1] or 0) > 65535:
-        # Not shown: what is refused here may hold a password.
-        raise _RefusedError("must be http:// or https:// and a host, without path, query or user")
-    return match[0].lower()
+def _url(text: str, with_path: bool) -> str:
+    text = text.removesuffix("/")
+    match = _URL.match(text)
+    path = text[match.end() :] if match else ""
+    if match is None or int(match[1] or 0) > 65535 or not _PATH.fullmatch(path) or (path and not with_path):
+        # The text is not shown, since it may hold a password.
+        parts = (
+            "a host and perhaps a path, without query or user" if with_path else "a host, without path, query or user"
+        )
+        raise _RefusedError(f"must be http:// or https:// and {parts}")
+    return match[0].lower() + path
 
 
 def _noun(value: object) -> str:

@@ -59,14 +59,26 @@ def setting(
     variables: tuple[str, ...] = (),
     pattern: str | None = None,
     url: bool = False,
+    path: bool = False,
     key: bool = False,
     minimum: float = -sys.float_info.max,
     maximum: float = sys.float_info.max,
     example: str | None = None,
 ) -> Any:
-    """A field of a settings dataclass with what it means and takes; without a default it is required. So is one that
-    is part of a registry's ``key``, unless a file or a command gives that."""
-    rules = {"pattern": pattern, "url": url, "key": key, "minimum": minimum, "maximum": maximum, "example": example}
+    """Declare a setting: a field of a settings dataclass with its meaning and rules.
+
+    A setting without a default is required. One that is part of a registry's ``key`` is required too, unless a file or
+    a command supplies the key. A ``url`` is scheme, host and port; with ``path``, a path may follow.
+    """
+    rules = {
+        "pattern": pattern,
+        "url": url,
+        "path": path,
+        "key": key,
+        "minimum": minimum,
+        "maximum": maximum,
+        "example": example,
+    }
     return field(default=default, metadata={"help": help, "variables": variables, **rules})
 
 
@@ -95,6 +107,21 @@ class RegistrySettings:
         default=(),
         example='["vault-key", "pai"]',
     )
+    proxy: Secret = setting(
+        "Proxy in front of the registry, in place of the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.",
+        default=Secret(""),
+        pattern=r"https?://[^\s/]+/?",
+        example="http://user:password@proxy:3128",
+    )
+    ca_file: str = setting(
+        "File of the certificate authorities (PEM) to trust for the registry, in place of the system's.",
+        default="",
+        example="corporate-ca.pem",
+    )
+    client_certificate: str = setting("File of the client certificate (PEM) for the registry.", default="")
+    client_key: str = setting(
+        "File of the key of `client_certificate` (PEM, not encrypted), unless the same file holds it.", default=""
+    )
 
     def __post_init__(self) -> None:
         texts = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), str)}
@@ -110,6 +137,8 @@ class RegistrySettings:
             yield f"{ways[0]}: {ways[1]} is set too, and only one of them can give the key"
         if ways and ways[0] in CREDENTIALS and not self.account:
             yield f"{ways[0]} needs account: a key that changes does not say whose data an answer holds"
+        if self.client_key and not self.client_certificate:
+            yield "client_key needs client_certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

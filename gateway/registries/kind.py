@@ -136,7 +136,7 @@ class Call:
         if self.method == "GET":
             said = {**self.query, **{name: str(value) for name, value in parameters.items()}}
             query = tuple(sorted(said.items()))
-            return Request(self.name, self.service, self.method, path, query, promise=self.promise)
+            return Request(self.name, self.service, self.method, path, query, validator=self.promise)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
         return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.promise)
 

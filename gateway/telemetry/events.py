@@ -1,7 +1,7 @@
-"""What happens on the way to registries, told as it happens by those it happens to.
+"""Events of calls to registries, and the calls of an operation.
 
-The upstream knows `Events` only; who counts, traces or logs them overrides what is told. Registries and calls are told
-by their names, times in seconds.
+The upstream reports to `Events`. Metrics, traces and logs override its methods. Registries and calls are given by name,
+times in seconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,22 +18,22 @@ from gateway.errors import NotFound, RegistryError
 
 
 class State(StrEnum):
-    """How a question to a registry was answered."""
+    """How a call was answered."""
 
-    HIT = "hit"  # what is kept is fresh
-    STALE = "stale"  # what is kept is older, and a refresh runs behind
-    STALE_ON_ERROR = "stale_on_error"  # what is kept is older, and the registry failed
-    SHARED = "shared"  # somebody else was asking the same
-    MISS = "miss"  # the registry was asked
+    HIT = "hit"  # from the cache, fresh
+    STALE = "stale"  # from the cache, while a refresh runs
+    STALE_ON_ERROR = "stale_on_error"  # from the cache, since the registry failed
+    SHARED = "shared"  # by the request of another caller
+    MISS = "miss"  # by the registry
     FAILED = "failed"  # not at all
 
 
 @dataclass(slots=True)
 class Call:
-    """One question of an operation to a registry.
+    """One call of an operation to a registry.
 
-    ``state`` is None until it is answered; ``code`` says why it failed; ``seconds`` is the time until then;
-    ``attempts`` counts the requests that were sent for it: none for what is kept, or what others asked for.
+    ``state`` is None until there is an answer; ``code`` is the code of the error; ``seconds`` is the time until then.
+    ``attempts`` counts the requests sent for this call: none if the answer was cached or fetched for another caller.
     """
 
     registry: str
@@ -44,7 +44,7 @@ class Call:
     attempts: int = 0
 
     def ended(self, seconds: float, error: Exception | None = None) -> None:
-        """Note how it was answered, or why not; that there is no such object is an answer."""
+        """Record the end of the call. `NotFound` is an answer."""
         if error is None or isinstance(error, NotFound):
             self.state = self.state or State.MISS
         elif isinstance(error, RegistryError):
@@ -53,11 +53,11 @@ class Call:
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
-"""The question on whose behalf things happen; None for what is done for nobody, such as a refresh."""
+"""The call for which requests are sent; None for those of no operation, such as refreshes."""
 
 
 class Tally(NamedTuple):
-    """The questions of an operation in figures: requests that were sent for them, and how often each state came."""
+    """Totals over calls: requests sent, and the number of calls by state."""
 
     attempts: int
     states: tuple[tuple[State | None, int], ...]
@@ -73,7 +73,7 @@ class Tally(NamedTuple):
 
 
 class SettledCalls(list[Call]):
-    """Questions of which nothing changes any more: they are counted once."""
+    """Calls that have ended; their totals are computed once."""
 
     @cached_property
     def tally(self) -> Tally:
@@ -82,10 +82,10 @@ class SettledCalls(list[Call]):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """Around one request on the wire: the HTTP status of its answer, how many went before it for the same question,
-    and the span that it is of a trace, if it is one."""
+    """Context of one request: the HTTP status of its response, the number of ``earlier`` requests of the same call, and
+    its trace span, if there is one."""
 
-    facts: "Events"
+    events: "Events"
     registry: str
     call: str
     earlier: int = 0
@@ -101,14 +101,14 @@ class Attempt:
     ) -> None:
         if self.span is not None:
             self.span.__exit__(kind, error, trace)
-        self.facts.attempted(self, error)
+        self.events.attempted(self, error)
 
 
 class Events:
-    """Hears everything and does nothing with it but count requests at the question concerned."""
+    """Receiver of events that only counts the requests of each call."""
 
     def attempt(self, registry: str, call: str, method: str) -> Attempt:
-        """Around one request on the wire; the sender fills in the status. How it ends is the outcome."""
+        """Return the context of one request. The sender sets the status; an exception is the outcome."""
         current = CURRENT.get()
         if current is None:
             return Attempt(self, registry, call)
@@ -116,38 +116,41 @@ class Events:
         return Attempt(self, registry, call, current.attempts - 1)
 
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
-        """A request on the wire came to its end, or was given up."""
+        """A request ended, failed or was cancelled."""
 
     def answered(self, registry: str, call: str, state: State) -> None:
-        """A question was answered, from what is kept or by the registry."""
+        """A call was answered, from the cache or by the registry."""
 
     def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
-        """Questions were answered as often as told here, all at once and on behalf of nobody."""
+        """Calls were answered again, this many times each, by a cached response."""
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:
-        """A question was given up, after all attempts or before the first."""
+        """A call failed, after all attempts or before the first."""
 
     def refreshed(self, registry: str, call: str) -> None:
-        """A refresh was started behind a stale answer."""
+        """A refresh of a stale answer was started."""
 
     def waited(self, registry: str, seconds: float) -> None:
-        """A request got its place in the quota."""
+        """A request passed the rate limiter, after this many seconds."""
 
     def retried(self, registry: str, call: str) -> None:
-        """A request is sent once more, since the last one failed."""
+        """A request is retried."""
+
+    def reconnected(self, registry: str, call: str) -> None:
+        """A request is sent again on a new connection, since an idle one ended when it was used."""
 
     def hedged(self, registry: str, call: str) -> None:
-        """A second request is sent beside a slow one."""
+        """A second request is sent in parallel to a slow one."""
 
     def opened(self, registry: str) -> None:
-        """A registry's circuit opened: it is left alone."""
+        """A registry's circuit breaker opened."""
 
     def leased(self, seconds: float) -> None:
-        """Waiting for the lease on a question, which another replica may hold, came to its end."""
+        """The wait for the lease on an answer ended, after this many seconds."""
 
     def shared_cache_failed(self) -> None:
-        """The cache that replicas share did not do what it was asked."""
+        """An operation of the shared cache failed."""
 
 
 NO_EVENTS = Events()
-"""For whoever has nobody to tell."""
+"""Receiver that ignores all events."""

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
-from gateway.errors import NotFound, RegistryError, RegistryThrottled
+from gateway.errors import Cause, NotFound, RegistryError, RegistryThrottled
 from gateway.telemetry.events import Attempt, Events, State
 from gateway.telemetry.series import Counts, Times
 
@@ -54,6 +54,15 @@ class Metrics(Events):
         self.attempts = self._counter("upstream_attempts", "Requests sent; code is OK or an error's.", *call, "code")
         self.attempt_times = self._histogram("upstream_attempt_duration", "Time of a request to a registry.", *call)
         self.failures = self._counter("upstream_failures", "Questions given up.", *call, "code")
+        self.connection_failures = self._counter(
+            "upstream_connection_failures",
+            f"Requests without a response; cause is {', '.join(Cause)}.",
+            "registry",
+            "cause",
+        )
+        self.reconnects = self._counter(
+            "upstream_reconnects", "Requests sent again since an idle connection had ended.", *call
+        )
         self.retries = self._counter("upstream_retries", "Requests sent again after one that failed.", *call)
         self.hedges = self._counter("upstream_hedges", "Requests sent beside a slow one.", *call)
         self.throttles = self._counter("upstream_throttles", "Requests refused by a registry for their rate.", *call)
@@ -112,6 +121,8 @@ class Metrics(Events):
             code = "OK"
         else:
             code = error.code if isinstance(error, RegistryError) else "CANCELLED"
+            if isinstance(error, RegistryError) and error.cause is not None:
+                self.connection_failures.add(registry, error.cause.value)
             if isinstance(error, RegistryThrottled):
                 self.throttles.add(registry, call)
         self.attempts.of[registry, call, code] += 1
@@ -136,6 +147,9 @@ class Metrics(Events):
 
     def retried(self, registry: str, call: str) -> None:
         self.retries.add(registry, call)
+
+    def reconnected(self, registry: str, call: str) -> None:
+        self.reconnects.add(registry, call)
 
     def hedged(self, registry: str, call: str) -> None:
         self.hedges.add(registry, call)

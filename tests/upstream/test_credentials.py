@@ -22,7 +22,7 @@ from gateway.twins import Twins
 from gateway.twins.signature_check import PAI_EXPIRED_STS_TOKEN
 from gateway.upstream import credentials
 from gateway.upstream.caching_client import UncachedClient
-from gateway.upstream.credentials import FromCommand, Renewing, parse
+from gateway.upstream.credentials import CredentialsCommand, RenewingCredentials, parse
 from tests.conftest import Client, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -80,7 +80,7 @@ async def test_a_key_in_a_file_is_used_and_replaced_when_the_file_changes(clock:
     async with gateway_with(clock, credentials_file=str(file)) as (_, gateway):
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         file.write_text(key())
-        clock.seconds += credentials.PAUSE
+        clock.seconds += credentials.RENEW_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
 
 
@@ -90,7 +90,7 @@ async def test_a_file_that_comes_late_or_goes_again_is_no_reason_to_stop(clock: 
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         assert twin.calls == {}
         file.write_text(key())
-        clock.seconds += credentials.LOOK_EVERY
+        clock.seconds += credentials.FILE_CHECK_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
         file.unlink()
         clock.seconds += 86_400
@@ -102,7 +102,7 @@ async def test_a_refused_key_is_renewed_once_and_the_call_sent_again(clock: Cloc
     async with gateway_with(clock, credentials_command=issuer.command) as (twin, gateway):
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         assert (twin.calls, issuer.runs) == ({"GetModel": 1}, 1)
-        clock.seconds += credentials.PAUSE
+        clock.seconds += credentials.RENEW_INTERVAL
         issuer.says.write_text(key())
         assert (await gateway.query(MODEL)).data == FOUND
         assert (twin.calls, issuer.runs) == ({"GetModel": 3}, 2)
@@ -120,7 +120,7 @@ async def test_a_key_is_renewed_before_it_ends_behind_those_who_use_it(clock: Cl
     issuer.says.write_text(key(ends=clock.seconds + 3600))
     async with gateway_with(clock, credentials_command=issuer.command) as (_, gateway):
         assert (await gateway.query(MODEL)).data == FOUND
-        clock.seconds += 3600 - credentials.EARLY - 1
+        clock.seconds += 3600 - credentials.RENEW_BEFORE - 1
         assert (await gateway.query(MODEL)).data == FOUND
         assert issuer.runs == 1
         clock.seconds += 1
@@ -146,7 +146,7 @@ async def test_the_old_key_is_used_while_the_command_fails_until_it_ends(clock: 
         assert answer.body["errors"][0]["extensions"]["retryable"]
         assert twin.calls == {}
         issuer.says.write_text(key())
-        clock.seconds += credentials.PAUSE
+        clock.seconds += credentials.RENEW_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
 
 
@@ -189,7 +189,7 @@ async def test_a_command_that_gives_no_key_is_ended_and_told_without_what_it_sai
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    keys = Renewing("pai", FromCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
+    keys = RenewingCredentials("pai", CredentialsCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
     with (
         seconds_for_a_command(monkeypatch, 0.3 if "sleep" in script else 30),
         pytest.raises(RegistryKeyless, match=r'^Registry "pai" has no credentials that are good now\.$'),
@@ -205,7 +205,7 @@ async def test_a_command_that_gives_no_key_is_ended_and_told_without_what_it_sai
 
 async def test_a_command_that_does_not_exist_is_told(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(RegistryKeyless):
-        await Renewing("pai", FromCommand(("/no/such/command",)), clock).current()
+        await RenewingCredentials("pai", CredentialsCommand(("/no/such/command",)), clock).current()
     assert caplog.messages == ['Registry "pai": no new credentials: No such file or directory']
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config.settings import RetrySettings
 from gateway.errors import RegistryUnavailable
-from tests.upstream.simulated import Scripted, destination, guard, now, request, simulate
+from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
 
 PLAIN = 0.1
 """Seconds that most calls take."""
@@ -35,12 +35,12 @@ class Slow:
 
 async def after(registry: Slow, warm: int, **options: Any) -> tuple[Any, float]:
     """The answer of the call after so many, and how long it took."""
-    way = guard(Scripted(registry.answer), hedging=True, **options)
+    client = resilient_client(Scripted(registry.answer), hedging=True, **options)
     for _ in range(warm):
-        await way.send(destination(), request())
+        await client.send(destination(), request())
     started = now()
-    answer = await way.send(destination(), request())
-    assert [(one.in_flight, one.waiting) for one in way._governors.values()] == [(0, 0)]
+    answer = await client.send(destination(), request())
+    assert [(one.in_flight, one.waiting) for one in client._rate_limiters.values()] == [(0, 0)]
     return answer, now() - started
 
 
@@ -88,9 +88,9 @@ def test_a_second_call_counts_against_the_retry_budget() -> None:
     registry = Slow(**slow)
 
     async def run() -> None:
-        way = guard(Scripted(registry.answer), hedging=True, retry=RetrySettings(budget=0))
+        client = resilient_client(Scripted(registry.answer), hedging=True, retry=RetrySettings(budget=0))
         for _ in range(60):
-            await way.send(destination(), request())
+            await client.send(destination(), request())
 
     simulate(run())
     assert registry.calls <= 70
@@ -100,15 +100,15 @@ def test_cancelling_the_caller_cancels_both() -> None:
     registry = Slow(call21=(5.0, "first"), call22=(5.0, "second"))
 
     async def run() -> None:
-        way = guard(Scripted(registry.answer), hedging=True)
+        client = resilient_client(Scripted(registry.answer), hedging=True)
         for _ in range(20):
-            await way.send(destination(), request())
-        call = asyncio.ensure_future(way.send(destination(), request()))
+            await client.send(destination(), request())
+        call = asyncio.ensure_future(client.send(destination(), request()))
         await asyncio.sleep(1)
         call.cancel()
         await asyncio.wait((call,))
         assert call.cancelled()
-        assert [(one.in_flight, one.waiting) for one in way._governors.values()] == [(0, 0)]
+        assert [(one.in_flight, one.waiting) for one in client._rate_limiters.values()] == [(0, 0)]
 
     simulate(run())
     assert (registry.calls, registry.cancelled) == (22, 2)

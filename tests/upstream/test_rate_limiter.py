@@ -14,26 +14,26 @@ from hypothesis import strategies as st
 from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
 from gateway.upstream.rate_limiter import CALM, FALL, Clock, RateLimiter
-from tests.upstream.simulated import Scripted, destination, guard, now, request, simulate
+from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
 
 Limit = Callable[[], bool]
 
 
-def governor(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
+def rate_limiter(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
     return RateLimiter(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
 
 
 @asynccontextmanager
 async def place(quota: RateLimiter, *, refresh: bool = False, patience: float = 1000) -> AsyncIterator[None]:
     """Around one call, as the guard makes it."""
-    if not quota.enter(now(), refresh=refresh):
-        await quota.wait("pai", refresh=refresh, patience=patience)
+    if not quota.try_acquire(now(), refresh=refresh):
+        await quota.acquire("pai", refresh=refresh, max_wait=patience)
     try:
         yield
     except BaseException as error:
-        quota.leave(error)
+        quota.release(error)
         raise
-    quota.leave(None)
+    quota.release(None)
 
 
 async def use(quota: RateLimiter, seconds: float = 0, *, refresh: bool = False, patience: float = 1000) -> float:
@@ -56,7 +56,7 @@ def most_in_a_second(times: list[float]) -> int:
 
 def test_no_second_holds_more_calls_than_the_published_fifty() -> None:
     async def run() -> list[float]:
-        quota = governor(45)
+        quota = rate_limiter(45)
         return await asyncio.gather(*(use(quota, 0.01) for _ in range(400)))
 
     times = simulate(run())
@@ -66,7 +66,7 @@ def test_no_second_holds_more_calls_than_the_published_fifty() -> None:
 
 def test_no_more_calls_are_in_flight_than_permitted_and_a_free_place_is_taken_at_once() -> None:
     async def run() -> list[float]:
-        quota = governor(10_000, in_flight=3)
+        quota = rate_limiter(10_000, in_flight=3)
         return await asyncio.gather(*(use(quota, 1.0) for _ in range(9)))
 
     assert simulate(run()) == pytest.approx([0] * 3 + [1] * 3 + [2] * 3)
@@ -74,7 +74,7 @@ def test_no_more_calls_are_in_flight_than_permitted_and_a_free_place_is_taken_at
 
 def test_places_are_given_in_the_order_of_asking() -> None:
     async def run() -> list[float]:
-        quota = governor(5)
+        quota = rate_limiter(5)
         return await asyncio.gather(*(use(quota) for _ in range(30)))
 
     times = simulate(run())
@@ -83,7 +83,7 @@ def test_places_are_given_in_the_order_of_asking() -> None:
 
 def test_interactive_calls_go_before_refreshes_that_came_earlier() -> None:
     async def run() -> tuple[list[float], list[float]]:
-        quota = governor(10)
+        quota = rate_limiter(10)
         refreshes = [asyncio.ensure_future(use(quota, refresh=True)) for _ in range(10)]
         await asyncio.sleep(0.25)
         interactive = await asyncio.gather(*(use(quota) for _ in range(10)))
@@ -97,7 +97,7 @@ def test_interactive_calls_go_before_refreshes_that_came_earlier() -> None:
 
 def test_who_waits_too_long_is_told_so_and_when_to_come_back() -> None:
     async def run() -> tuple[float, RegistryBusy]:
-        quota = governor(1000, in_flight=1, max_wait=2)
+        quota = rate_limiter(1000, in_flight=1, max_wait=2)
         holder = asyncio.ensure_future(use(quota, 60))
         await asyncio.sleep(0)
         with pytest.raises(RegistryBusy) as caught:
@@ -118,7 +118,7 @@ def test_who_waits_too_long_is_told_so_and_when_to_come_back() -> None:
 
 def test_nobody_waits_beyond_the_deadline() -> None:
     async def run() -> float:
-        quota = governor(1, max_wait=60)
+        quota = rate_limiter(1, max_wait=60)
         await use(quota)
         with pytest.raises(RegistryBusy):
             await use(quota, patience=0.3)
@@ -147,7 +147,7 @@ def test_whoever_leaves_and_however_no_place_is_lost(steps: list[Step]) -> None:
                 raise RegistryUnavailable("pai")
 
     async def run() -> None:
-        quota = governor(4, in_flight=2, max_wait=2)
+        quota = rate_limiter(4, in_flight=2, max_wait=2)
         tasks = []
         for start, length, cancelled, refresh, fails in steps:
             task = asyncio.ensure_future(one(quota, start, length, refresh, fails))
@@ -167,7 +167,7 @@ def test_whoever_leaves_and_however_no_place_is_lost(steps: list[Step]) -> None:
 
 def test_a_waiter_cancelled_in_the_moment_of_its_turn_gives_the_place_back() -> None:
     async def run() -> None:
-        quota = governor(1000, in_flight=1)
+        quota = rate_limiter(1000, in_flight=1)
         holder = asyncio.ensure_future(use(quota, 1))
         waiter = asyncio.ensure_future(use(quota))
         await asyncio.sleep(0.5)
@@ -181,7 +181,7 @@ def test_a_waiter_cancelled_in_the_moment_of_its_turn_gives_the_place_back() -> 
 
 def test_a_throttle_lowers_the_rate_but_not_more_often_than_once_a_second() -> None:
     async def run() -> None:
-        quota = governor(40)
+        quota = rate_limiter(40)
         for _ in range(5):
             await throttle(quota)
         assert quota.rate == pytest.approx(40 * FALL)
@@ -194,7 +194,7 @@ def test_a_throttle_lowers_the_rate_but_not_more_often_than_once_a_second() -> N
 
 def test_the_rate_never_falls_below_one_and_comes_back_with_good_answers() -> None:
     async def run() -> float:
-        quota = governor(45)
+        quota = rate_limiter(45)
         for _ in range(30):
             await throttle(quota)
             await asyncio.sleep(CALM)
@@ -276,9 +276,9 @@ def measured(permit: Limit, demand: float, seconds: float, seed: int, before: fl
             await send(destination(), request())
 
     async def run() -> None:
-        way, calls = guard(Scripted(answering), random=chance.random), set()
+        client, calls = resilient_client(Scripted(answering), random=chance.random), set()
         while now() < seconds:
-            call = asyncio.ensure_future(one(way.send))
+            call = asyncio.ensure_future(one(client.send))
             calls.add(call)
             call.add_done_callback(calls.discard)
             await asyncio.sleep(chance.expovariate(demand))
@@ -317,12 +317,12 @@ def test_accounts_and_calls_have_quotas_of_their_own() -> None:
 
     async def run() -> list[float]:
         sender = Scripted(answering)
-        way = guard(sender, quota=QuotaSettings(in_flight=1, max_wait=60), retry=RetrySettings())
+        client = resilient_client(sender, quota=QuotaSettings(in_flight=1, max_wait=60), retry=RetrySettings())
         await asyncio.gather(
-            way.send(destination("pai"), request("ListModels")),
-            way.send(destination("pai"), request("GetModel")),
-            way.send(destination("pai-eu", account="other"), request("ListModels")),
-            way.send(destination("pai-twice"), request("ListModels")),
+            client.send(destination("pai"), request("ListModels")),
+            client.send(destination("pai"), request("GetModel")),
+            client.send(destination("pai-eu", account="other"), request("ListModels")),
+            client.send(destination("pai-twice"), request("ListModels")),
         )
         return sender.times
 
@@ -331,7 +331,7 @@ def test_accounts_and_calls_have_quotas_of_their_own() -> None:
 
 def test_after_a_quiet_second_a_page_of_details_leaves_at_once_and_no_second_holds_more_than_the_rate() -> None:
     async def run() -> list[float]:
-        quota = governor(45)
+        quota = rate_limiter(45)
         return list(await asyncio.gather(*(use(quota) for _ in range(90))))
 
     times = sorted(simulate(run()))
