@@ -33,7 +33,7 @@ ONCE = RetrySettings(attempts=1)
 
 
 class Call:
-    """A call under client, which a test ends as it likes."""
+    """A running call that a test ends."""
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker, self.probe = breaker, breaker.begin()
@@ -43,7 +43,7 @@ class Call:
 
 
 class Machine(RuleBasedStateMachine):
-    """Calls begin and end in any order while time passes; a plain model says what must be seen."""
+    """Calls start and end in any order while time passes; a simple model predicts the state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,21 +125,21 @@ TestMachine = Machine.TestCase
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_an_answer_never_counts_however_unwelcome(kind: type[RegistryError]) -> None:
+def test_an_error_that_is_a_valid_answer_never_counts(kind: type[RegistryError]) -> None:
     breaker = CircuitBreaker("pai", BreakerSettings(), lambda: 0.0)
     for _ in range(100):
         Call(breaker).end(kind("pai"))
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_few_failures_among_many_answers_do_not_open_it() -> None:
+def test_few_failures_among_many_successes_do_not_open_it() -> None:
     breaker = CircuitBreaker("pai", BreakerSettings(), lambda: 0.0)
     for number in range(100):
         Call(breaker).end(RegistryUnavailable("pai") if number % 5 in (1, 3) else None)
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
+def test_an_unexpected_exception_does_not_count_and_ends_the_probe() -> None:
     time = 0.0
     breaker = CircuitBreaker("pai", BreakerSettings(failures=1), lambda: time)
     Call(breaker).end(RegistryUnavailable("pai"))
@@ -150,7 +150,7 @@ def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
     assert [*states, breaker.state] == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
 
-def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back() -> None:
+def test_an_open_breaker_fails_at_once_with_the_time_to_retry() -> None:
     sender = in_turn(RegistryUnavailable("pai"))
 
     async def run() -> RegistryResting:
@@ -175,7 +175,7 @@ def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back
 @pytest.mark.parametrize(
     ("probe", "state"), [({}, BreakerState.CLOSED), (RegistryUnavailable("pai"), BreakerState.OPEN)]
 )
-def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: BreakerState) -> None:
+def test_a_half_open_breaker_lets_one_call_pass(probe: Any, state: BreakerState) -> None:
     well: list[Any] = []
 
     async def answering(destination: Any, request: Any) -> Any:
@@ -205,13 +205,11 @@ def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: Br
     simulate(run())
 
 
-def test_a_cancelled_probe_leaves_its_place_to_the_next() -> None:
-    hang = asyncio.sleep
-
+def test_a_cancelled_probe_lets_the_next_call_pass() -> None:
     async def answering(destination: Any, request: Any) -> Any:
         if now() < 10:
             raise RegistryUnavailable("pai")
-        await hang(1)
+        await asyncio.sleep(1)
         return {}
 
     async def run() -> None:
@@ -232,7 +230,7 @@ def test_a_cancelled_probe_leaves_its_place_to_the_next() -> None:
     simulate(run())
 
 
-def test_being_throttled_opens_it_only_when_slowing_down_has_not_helped() -> None:
+def test_throttling_opens_it_only_at_the_lowest_rate() -> None:
     sender = in_turn(RegistryThrottled("pai"))
 
     async def run() -> float:

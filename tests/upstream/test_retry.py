@@ -1,4 +1,4 @@
-"""Retries: what is tried again, how often, after what pause, and what an outage may cost."""
+"""Retries: which errors, how often, after what pause, and within which budget."""
 
 import asyncio
 
@@ -40,7 +40,7 @@ PLENTY = QuotaSettings(requests_per_second=10_000, in_flight=10_000)
         (errors.NotFound, 1),
     ],
 )
-def test_each_error_is_met_as_often_as_it_may_pass(kind: type[RegistryError], sends: int) -> None:
+def test_only_temporary_errors_are_retried(kind: type[RegistryError], sends: int) -> None:
     sender = in_turn(kind("pai"))
     with pytest.raises(kind):
         simulate(resilient_client(sender).send(destination(), request()))
@@ -48,7 +48,7 @@ def test_each_error_is_met_as_often_as_it_may_pass(kind: type[RegistryError], se
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5, 10])
-def test_a_call_is_sent_as_often_as_the_settings_say(attempts: int) -> None:
+def test_the_number_of_attempts_is_a_setting(attempts: int) -> None:
     sender = in_turn(RegistryUnavailable("pai"))
     with pytest.raises(RegistryUnavailable):
         simulate(
@@ -60,24 +60,24 @@ def test_a_call_is_sent_as_often_as_the_settings_say(attempts: int) -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_the_first_good_answer_is_taken(failures: int) -> None:
+def test_the_first_success_is_returned(failures: int) -> None:
     sender = in_turn(*[RegistryUnreachable("pai")] * failures, {"Models": []})
     assert simulate(resilient_client(sender).send(destination(), request())) == {"Models": []}
     assert len(sender.times) == failures + 1
 
 
 @given(st.floats(0, 60), st.floats(0, 60), st.integers(1, 9), st.floats(0, 1), st.none() | st.floats(0, 100))
-def test_a_pause_is_what_the_registry_asks_for_and_a_random_time_within_the_backoff(
-    backoff: float, longest: float, attempts: int, chance: float, asked: float | None
+def test_a_pause_is_the_requested_time_plus_a_random_part_of_the_backoff(
+    backoff: float, longest: float, attempts: int, chance: float, requested: float | None
 ) -> None:
     settings = RetrySettings(attempts=10, backoff=backoff, max_backoff=longest)
-    error = RegistryThrottled("pai", retry_after=asked)
+    error = RegistryThrottled("pai", retry_after=requested)
     pause = Retry(settings, lambda: chance).pause(error, attempts, 1000)
     assert pause is not None
-    assert (asked or 0) <= pause <= (asked or 0) + min(longest, backoff * 2 ** (attempts - 1))
+    assert (requested or 0) <= pause <= (requested or 0) + min(longest, backoff * 2 ** (attempts - 1))
 
 
-def test_pauses_spread_over_the_whole_doubled_backoff() -> None:
+def test_pauses_cover_the_whole_exponential_backoff() -> None:
     def times(chance: float) -> list[float]:
         sender = in_turn(RegistryUnavailable("pai"))
         with pytest.raises(RegistryUnavailable):
@@ -92,13 +92,13 @@ def test_pauses_spread_over_the_whole_doubled_backoff() -> None:
     assert times(1.0) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 
-def test_what_the_registry_asks_for_is_waited() -> None:
+def test_the_time_that_the_registry_requests_is_waited() -> None:
     sender = in_turn(RegistryThrottled("pai", retry_after=7.0), {})
     assert simulate(resilient_client(sender, random=lambda: 0).send(destination(), request())) == {}
     assert sender.times == [0, pytest.approx(7)]
 
 
-def test_a_registry_that_asks_for_more_than_the_deadline_leaves_is_not_waited_for() -> None:
+def test_a_requested_time_beyond_the_deadline_is_not_waited() -> None:
     sender = in_turn(RegistryThrottled("pai", retry_after=15.0))
 
     async def failing() -> float:
@@ -112,13 +112,13 @@ def test_a_registry_that_asks_for_more_than_the_deadline_leaves_is_not_waited_fo
 
 
 async def hang(destination: object, request: object) -> None:
-    """As the transport does when a registry is silent."""
+    """Time out like the HTTP client when a registry does not respond."""
     timeout: float = getattr(destination, "timeout")  # noqa: B009
     await asyncio.sleep(timeout)
     raise RegistryTimeout("pai")
 
 
-def test_all_attempts_together_keep_the_deadline() -> None:
+def test_all_attempts_end_by_the_deadline() -> None:
     sender = Scripted(hang)
 
     async def failing() -> float:
@@ -140,11 +140,11 @@ def test_a_timeout_is_retried_while_the_deadline_allows(deadline: float, sends: 
     assert len(sender.times) == sends
 
 
-def test_an_outage_is_multiplied_by_no_more_than_the_budget() -> None:
+def test_the_budget_limits_retries_during_an_outage() -> None:
     sender = in_turn(RegistryUnavailable("pai"))
 
     async def outage() -> None:
-        # Each fails as if the breaker did not exist: the budget alone must do.
+        # Without the circuit breaker, so that only the budget limits the retries.
         client = resilient_client(sender, quota=PLENTY)
         client._breaker("pai").check = lambda: None  # type: ignore[method-assign]
         client._breaker("pai")._count = lambda failed: None  # type: ignore[method-assign]
@@ -156,7 +156,7 @@ def test_an_outage_is_multiplied_by_no_more_than_the_budget() -> None:
     assert 1150 <= len(sender.times) <= 1200 + RESERVE
 
 
-def test_the_budget_of_one_registry_is_not_spent_by_another() -> None:
+def test_each_registry_has_its_own_budget() -> None:
     sender = in_turn(RegistryUnreachable("any"))
 
     async def run() -> int:
@@ -173,7 +173,7 @@ def test_the_budget_of_one_registry_is_not_spent_by_another() -> None:
     assert len(sender.times) == 9 + RESERVE + 3
 
 
-def test_a_retry_that_finds_no_place_tells_what_the_registry_said() -> None:
+def test_a_retry_that_cannot_start_raises_the_error_of_the_last_attempt() -> None:
     """The first attempt's failure opens the breaker, so there is no second."""
     sender = in_turn(RegistryUnreachable("pai"))
     with pytest.raises(RegistryUnreachable):
