@@ -193,15 +193,17 @@ def create_app(
         health_monitor = HealthMonitor()
         async with (
             telemetry(settings.telemetry, observer),
-            HttpClient(facts=observer, watch=health_monitor) as transport,
+            HttpClient(events=observer, health=health_monitor) as http_client,
             open_cache(settings.cache, now, observer, cache_memory or CacheMemory()) as cache,
         ):
             resilient = ResilientClient(
-                transport, settings.retry, settings.quota, settings.breaker, settings.hedging, facts=observer
+                http_client, settings.retry, settings.quota, settings.breaker, settings.hedging, events=observer
             )
             client: UncachedClient | CachingClient = UncachedClient(resilient, observer)
             if cache is not None:
-                client = CachingClient(resilient, cache, lifetimes(settings.cache), settings.cache.wait, facts=observer)
+                client = CachingClient(
+                    resilient, cache, lifetimes(settings.cache), settings.cache.wait, events=observer
+                )
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened: dict[str, Registry] = {}
             for one in settings.registries:
@@ -268,7 +270,7 @@ def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> I
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The outcome of one cheap call to a registry; ``problem`` is None if it succeeded."""
+    """Outcome of one cheap call to a registry; ``problem`` is None if it succeeded, else the error and its cause."""
 
     registry: str
     seconds: float
@@ -278,14 +280,14 @@ class Probe:
 async def probe(settings: Settings) -> list[Probe]:
     """Make one cheap call to every configured registry."""
     probes = []
-    async with HttpClient() as transport:
-        for registry in registries(settings, UncachedClient(transport)).values():
+    async with HttpClient() as http_client:
+        for registry in registries(settings, UncachedClient(http_client)).values():
             started = perf_counter()
             try:
                 await registry.fetch(BoundCall(registry.name, registry.kind.probe))
                 problem = None
             except RegistryError as error:
-                code = f" ({error.vendor_code})" if error.vendor_code else ""
-                problem = f"{error}{code}"
+                reason = error.cause or error.vendor_code
+                problem = f"{error} ({reason})" if reason else str(error)
             probes.append(Probe(registry.name, perf_counter() - started, problem))
     return probes

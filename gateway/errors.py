@@ -37,6 +37,7 @@ GraphQL over HTTP fail with BAD_REQUEST, NOT_ACCEPTABLE, METHOD_NOT_ALLOWED, PAY
 BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SERVER_ERROR.
 """
 
+from enum import StrEnum
 from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 400
@@ -163,13 +164,29 @@ class NoRegistryAnswered(GatewayError):
         }
 
 
+class Cause(StrEnum):
+    """Why a request got no response, for logs, metrics and `gateway check`. Callers only see the error code."""
+
+    NAME_NOT_RESOLVED = "name not resolved"
+    CONNECTION_REFUSED = "connection refused"
+    CONNECTION_FAILED = "connection failed"
+    UNTRUSTED_CERTIFICATE = "untrusted certificate"
+    WRONG_HOST_NAME = "wrong host name"
+    TLS_FAILED = "TLS handshake failed"
+    PROXY_REFUSED = "proxy refused"
+    CONNECT_TIMEOUT = "connect timeout"
+    READ_TIMEOUT = "read timeout"
+    CONNECTION_RESET = "connection reset"
+
+
 class RegistryError(GatewayError):
     """A call to one registry failed.
 
     ``registry`` is the configured name of the registry. ``retryable`` is true if the same request can succeed later.
     ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` come from the vendor, for
     support requests. The vendor's message is left out, since it may repeat signed content. Subclasses set ``problem``:
-    the predicate of the message, whose subject is the registry.
+    the predicate of the message, whose subject is the registry. ``cause`` is why there was no response, for operators
+    alone.
     """
 
     problem: ClassVar[str]
@@ -182,12 +199,14 @@ class RegistryError(GatewayError):
         vendor_code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(f'Registry "{registry}" {self.problem}.')
         self.registry = registry
         self.vendor_code = vendor_code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.cause = cause
 
     @property
     def extensions(self) -> dict[str, Any]:

@@ -182,7 +182,7 @@ async def test_a_waiter_that_leaves_harms_nobody() -> None:
 
     slow = Slow()
     asked = source_over(slow)
-    leader, *others = (asked.fetch(DESTINATION, REQUEST, "objects") for _ in range(5))
+    leader, *others = (asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects")) for _ in range(5))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leader.cancel()
@@ -210,7 +210,7 @@ async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it() -> None:
             return {"answer": 1}
 
     asked = source_over(Slow())
-    asking = asked.fetch(DESTINATION, REQUEST, "objects")
+    asking = asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await asked.cache.purge(f"{DESTINATION.scope.digest}:")

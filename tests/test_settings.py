@@ -227,7 +227,8 @@ def test_all_problems_are_reported_at_once(file: Path) -> None:
         'registries[2] "pai-eu": region is missing',
         'registries[2] "pai-eu": access_key_id: the variable MISSING_ID is not set',
         'registries[2] "pai-eu": access_key_secret: must be text, not a whole number',
-        'registries[2] "pai-eu": models_endpoint: must be http:// or https:// and a host, without path, query or user',
+        'registries[2] "pai-eu": models_endpoint: must be http:// or https:// and a host and perhaps a path, '
+        "without query or user",
         'registries[3] "Pai": name: "Pai" does not match [a-z][a-z0-9-]{0,31}, like "pai-eu"',
         'registries[3] "Pai": access_key: is empty',
     ]
@@ -371,7 +372,8 @@ def test_an_endpoint_is_normalized(file: Path, value: str, url: str) -> None:
         "https://",
         "https:///",
         "https://h//",
-        "https://h/v1",
+        "https://h/v1//a",
+        "https://h/v1?a",
         "https://h?",
         "https://h#x",
         "https://u@h",
@@ -382,7 +384,7 @@ def test_an_endpoint_is_normalized(file: Path, value: str, url: str) -> None:
         "http://[::1",
     ],
 )
-def test_an_endpoint_must_be_a_scheme_and_a_host(file: Path, value: str) -> None:
+def test_an_endpoint_must_be_a_scheme_a_host_and_perhaps_a_path(file: Path, value: str) -> None:
     text = PUBLISHED.replace('endpoint = ""                      #', f'endpoint = "{value}" #')
     (problem,) = problems(file, text)
     assert problem.startswith('registries[2] "qianfan": endpoint: must be http:// or https:// and a host')

@@ -18,6 +18,7 @@ from jwt.exceptions import PyJWTError
 
 from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
+from gateway.upstream.http_session import BodyTooLarge, new_session, proxy_for, read_body
 
 logger = logging.getLogger("gateway.auth")
 
@@ -124,8 +125,8 @@ class RemoteKeySet:
 
     async def _fetch(self) -> None:
         try:
-            self._keys = self.parse(await fetched(self.url))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            self._keys = self.parse(await fetch(self.url))
+        except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
             # The text of the error may contain the URL with its credentials; the type is enough.
             logger.error(
                 "The issuer's keys (access.jwks) cannot be fetched: %s. The previous keys stay in use.",
@@ -135,18 +136,17 @@ class RemoteKeySet:
             self._refresh = None
 
 
-async def fetched(url: str) -> bytes:
-    """The body of an answer with status 200, not of where it redirects to.
+async def fetch(url: str) -> bytes:
+    """Return the body of the response, directly or through the proxy of the environment. Redirects are not followed.
 
-    Raises ValueError for another status and for a body larger than `LARGEST`, and what aiohttp raises.
+    Raises ValueError for a status other than 200, `BodyTooLarge` beyond `LARGEST` bytes, and aiohttp's errors.
     """
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as response:
-        body = bytearray()
-        async for chunk in response.content.iter_chunked(1 << 14):
-            body += chunk
-            if len(body) > LARGEST:
-                raise ValueError("too large")
+    async with (
+        new_session(keep_alive=False) as session,
+        session.get(url, allow_redirects=False, timeout=timeout, proxy=proxy_for(url)) as response,
+    ):
+        body = await read_body(response, LARGEST)
         if response.status != 200:
             raise ValueError("not found")
-        return bytes(body)
+        return body

@@ -23,7 +23,7 @@ from gateway.config.settings import SubscriptionSettings
 from gateway.errors import RegistryError, TooManySubscriptions
 from gateway.upstream.caching_client import Freshness
 from gateway.upstream.messages import Scope
-from gateway.upstream.resilient_client import CHANCE
+from gateway.upstream.resilient_client import SYSTEM_RANDOM
 
 LOOKED_AT = Selection.of({FieldRequest("raw"): {}, FieldRequest("readiness"): {}, FieldRequest("approval"): {}})
 """What is looked at: all that the registry says of a version, and the facts that end a watch."""
@@ -116,7 +116,7 @@ class VersionPollers:
         settings: SubscriptionSettings,
         bounds: Bounds = DEFAULT_BOUNDS,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
-        random: Callable[[], float] = CHANCE.random,
+        random: Callable[[], float] = SYSTEM_RANDOM.random,
     ) -> None:
         self.settings, self.bounds, self.sleep, self.random = settings, bounds, sleep, random
         self._watches: dict[Key, VersionPoller] = {}

@@ -10,12 +10,14 @@ from typing import Any, Final, Protocol
 from gateway.catalog.ids import Ref, quoted
 from gateway.catalog.query_plan import BoundCall
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
+from gateway.config.tls import registry_tls
 from gateway.errors import InvalidId, RegistryError
 from gateway.registries.kind import Kind
 from gateway.upstream.caching_client import ANY, Answer, Freshness
-from gateway.upstream.credentials import keyring
+from gateway.upstream.credentials import credential_provider
 from gateway.upstream.health import Health
-from gateway.upstream.messages import Destination, Key, Request, Scope
+from gateway.upstream.http_session import proxy_for
+from gateway.upstream.messages import Destination, Endpoint, Key, Request, Scope
 
 CACHED_REQUESTS: Final = 10_000
 """Calls for which a registry caches the prepared request and the key of its answer."""
@@ -50,12 +52,16 @@ class Registry:
         self.destination = Destination(
             settings.name,
             Scope.of(kind.name, *identity(settings)),
-            kind.services(settings),
+            {
+                service: Endpoint.parse(address, proxy_for(address, settings.proxy.reveal()))
+                for service, address in kind.services(settings).items()
+            },
             settings.timeout,
             settings.max_answer_bytes,
             kind.sign,
             partial(kind.check, settings.name),
-            keyring(settings, kind.credentials(settings), self.now),
+            credential_provider(settings, kind.credentials(settings), self.now),
+            registry_tls(settings),
         )
 
     @property

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret, Settings, SettingsError
+from gateway.config.tls import registry_tls
 
 Kinds = Mapping[str, type[RegistrySettings]]
 Variables = Mapping[str, tuple[str, ...]]
@@ -100,6 +101,7 @@ _TYPE_NAMES: dict[Any, str] = {
 }
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 _URL = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.I)
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*")
 # Kubernetes sets such variables in every pod for a Service named "gateway" or "gateway-…".
 _KUBERNETES_VARIABLE = re.compile(
     r"GATEWAY_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?=|PORT(_\d+_[A-Z]+)?=\w+://|PORT_\d+_[A-Z]+_\w+=)"
@@ -176,6 +178,10 @@ class _SettingsReader:
         settings = cls(**values)
         if isinstance(settings, RegistrySettings):
             self.problems += [f"{prefix}{problem}" for problem in settings.problems()]
+            try:
+                registry_tls(settings)
+            except SettingsError as error:
+                self.problems += [f"{prefix}{problem}" for problem in error.problems]
         return settings
 
     def read_value(self, item: Field[Any], where: str, raw: Any, from_variable: bool = False) -> Any:
@@ -268,8 +274,9 @@ def _convert(item: Field[Any], value: Any, quoted: str, parse: bool) -> Any:
         raise _InvalidValueError(f"{quoted} is not between {rules['minimum']} and {rules['maximum']}")
     if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
-        raise _InvalidValueError(f"{quoted} does not match {rules['pattern']}{example}")
-    return _origin(value) if rules["url"] else kind(value)
+        shown = "the value" if kind is Secret else quoted
+        raise _InvalidValueError(f"{shown} does not match {rules['pattern']}{example}")
+    return _url(value, rules["path"]) if rules["url"] else kind(value)
 
 
 def _default_text(value: object) -> str:
@@ -277,13 +284,18 @@ def _default_text(value: object) -> str:
     return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
 
 
-def _origin(url: str) -> str:
-    """Return a URL's scheme, host and port in lower case."""
-    match = _URL.fullmatch(url.removesuffix("/"))
-    if match is None or int(match[1] or 0) > 65535:
+def _url(url: str, with_path: bool) -> str:
+    """Return a URL with its scheme, host and port in lower case."""
+    url = url.removesuffix("/")
+    match = _URL.match(url)
+    path = url[match.end() :] if match else ""
+    if match is None or int(match[1] or 0) > 65535 or not _PATH.fullmatch(path) or (path and not with_path):
         # The message leaves out the value, which may hold a password.
-        raise _InvalidValueError("must be http:// or https:// and a host, without path, query or user")
-    return match[0].lower()
+        parts = (
+            "a host and perhaps a path, without query or user" if with_path else "a host, without path, query or user"
+        )
+        raise _InvalidValueError(f"must be http:// or https:// and {parts}")
+    return match[0].lower() + path
 
 
 def _type_name(value: object) -> str:

@@ -62,6 +62,7 @@ def setting(
     variables: tuple[str, ...] = (),
     pattern: str | None = None,
     url: bool = False,
+    path: bool = False,
     key: bool = False,
     minimum: float = -sys.float_info.max,
     maximum: float = sys.float_info.max,
@@ -70,11 +71,20 @@ def setting(
     """Declare a setting as a field of a settings dataclass.
 
     ``help`` is the description in the generated documentation. ``variables`` are environment variables that supply
-    the value, first match first. ``pattern`` must match the whole text, ``url`` requires an http(s) origin, and
-    ``minimum`` and ``maximum`` bound a number. A setting without a default is required. So is one with ``key``, which
-    is part of the registry's access key, unless `credentials_file` or `credentials_command` supplies the key.
+    the value, first match first. ``pattern`` must match the whole text, ``url`` requires an http(s) origin, which may
+    have a path with ``path``, and ``minimum`` and ``maximum`` bound a number. A setting without a default is required.
+    So is one with ``key``, which is part of the registry's access key, unless `credentials_file` or
+    `credentials_command` supplies the key.
     """
-    rules = {"pattern": pattern, "url": url, "key": key, "minimum": minimum, "maximum": maximum, "example": example}
+    rules = {
+        "pattern": pattern,
+        "url": url,
+        "path": path,
+        "key": key,
+        "minimum": minimum,
+        "maximum": maximum,
+        "example": example,
+    }
     return field(default=default, metadata={"help": help, "variables": variables, **rules})
 
 
@@ -119,6 +129,21 @@ class RegistrySettings:
         default=(),
         example='["vault-key", "pai"]',
     )
+    proxy: Secret = setting(
+        "Proxy in front of the registry, in place of the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.",
+        default=Secret(""),
+        pattern=r"https?://[^\s/]+/?",
+        example="http://user:password@proxy:3128",
+    )
+    ca_file: str = setting(
+        "File of the certificate authorities (PEM) to trust for the registry, in place of the system's.",
+        default="",
+        example="corporate-ca.pem",
+    )
+    client_certificate: str = setting("File of the client certificate (PEM) for the registry.", default="")
+    client_key: str = setting(
+        "File of the key of `client_certificate` (PEM, not encrypted), unless the same file holds it.", default=""
+    )
 
     def __post_init__(self) -> None:
         texts = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), str)}
@@ -135,6 +160,8 @@ class RegistrySettings:
             yield f"{sources[0]}: {sources[1]} is set too; use only one source of the access key"
         if sources and sources[0] in CREDENTIALS and not self.account:
             yield f"{sources[0]} needs account, because the access key changes and cannot identify cached data"
+        if self.client_key and not self.client_certificate:
+            yield "client_key needs client_certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

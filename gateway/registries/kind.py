@@ -154,7 +154,7 @@ class Call:
         path = self.path.format(*map(encode, keys))
         if self.method == "GET":
             query = tuple(sorted({**self.query, **{name: str(value) for name, value in parameters.items()}}.items()))
-            return Request(self.name, self.service, self.method, path, query, promise=self.promise)
+            return Request(self.name, self.service, self.method, path, query, validator=self.promise)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
         return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.promise)
 

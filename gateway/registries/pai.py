@@ -69,9 +69,11 @@ class PaiSettings(RegistrySettings):
         variables=("ALIBABA_CLOUD_SECURITY_TOKEN",),
     )
     models_endpoint: str = setting(
-        "AIWorkSpace address.", default="https://aiworkspace.{region}.aliyuncs.com", url=True
+        "AIWorkSpace address.", default="https://aiworkspace.{region}.aliyuncs.com", url=True, path=True
     )
-    algorithms_endpoint: str = setting("PaiStudio address.", default="https://pai.{region}.aliyuncs.com", url=True)
+    algorithms_endpoint: str = setting(
+        "PaiStudio address.", default="https://pai.{region}.aliyuncs.com", url=True, path=True
+    )
 
 
 # Calls

@@ -55,7 +55,7 @@ class QianfanSettings(RegistrySettings):
     access_key: str = setting("IAM access key.", default="", key=True, variables=("QIANFAN_ACCESS_KEY",))
     secret_key: Secret = setting("IAM secret key.", default=Secret(""), key=True, variables=("QIANFAN_SECRET_KEY",))
     security_token: Secret = setting("STS token, when the key is a temporary one.", default=Secret(""))
-    endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True)
+    endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True, path=True)
     api: str = setting("Generation of the model repository's API: v1 or v2.", default="v1", pattern="v1|v2")
 
 

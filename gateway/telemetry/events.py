@@ -88,7 +88,7 @@ class Attempt:
     ``span`` is the trace span, if traces are on.
     """
 
-    facts: "Events"
+    events: "Events"
     registry: str
     call: str
     earlier: int = 0
@@ -104,7 +104,7 @@ class Attempt:
     ) -> None:
         if self.span is not None:
             self.span.__exit__(kind, error, trace)
-        self.facts.attempted(self, error)
+        self.events.attempted(self, error)
 
 
 class Events:
@@ -138,6 +138,9 @@ class Events:
 
     def retried(self, registry: str, call: str) -> None:
         """A request is repeated after a failure."""
+
+    def reconnected(self, registry: str, call: str) -> None:
+        """A request is sent again on a new connection, because an idle one had ended when it was used."""
 
     def hedged(self, registry: str, call: str) -> None:
         """A second request is sent because the first is slow."""

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
-from gateway.errors import NotFound, RegistryError, RegistryThrottled
+from gateway.errors import Cause, NotFound, RegistryError, RegistryThrottled
 from gateway.telemetry.events import Attempt, Events, State
 from gateway.telemetry.series import Counts, Times
 
@@ -59,6 +59,15 @@ class Metrics(Events):
         )
         self.attempt_times = self._histogram("upstream_attempt_duration", "Duration of requests to registries.", *call)
         self.failures = self._counter("upstream_failures", "Upstream calls that failed for good.", *call, "code")
+        self.connection_failures = self._counter(
+            "upstream_connection_failures",
+            f"Requests without a response; cause is {', '.join(Cause)}.",
+            "registry",
+            "cause",
+        )
+        self.reconnects = self._counter(
+            "upstream_reconnects", "Requests sent again because an idle connection had ended.", *call
+        )
         self.retries = self._counter("upstream_retries", "Requests repeated after a failure.", *call)
         self.hedges = self._counter("upstream_hedges", "Second requests sent because the first was slow.", *call)
         self.throttles = self._counter("upstream_throttles", "Requests that a registry throttled.", *call)
@@ -121,6 +130,8 @@ class Metrics(Events):
             code = "OK"
         else:
             code = error.code if isinstance(error, RegistryError) else "CANCELLED"
+            if isinstance(error, RegistryError) and error.cause is not None:
+                self.connection_failures.add(registry, error.cause.value)
             if isinstance(error, RegistryThrottled):
                 self.throttles.add(registry, call)
         self.attempts.of[registry, call, code] += 1
@@ -145,6 +156,9 @@ class Metrics(Events):
 
     def retried(self, registry: str, call: str) -> None:
         self.retries.add(registry, call)
+
+    def reconnected(self, registry: str, call: str) -> None:
+        self.reconnects.add(registry, call)
 
     def hedged(self, registry: str, call: str) -> None:
         self.hedges.add(registry, call)

@@ -1,10 +1,9 @@
-"""What registries answered, kept: memory within bounds, and one Redis behind it that replicas share.
+"""Cache of registries' answers: bounded memory in front of a Redis that replicas share.
 
-An entry can only be asked for with a `Key`, and a key can only be made within an account's `Scope`, so that accounts
-never see each other's data. Readers share the kept documents and must not change them.
+An entry is looked up by a `Key`, and a key is made within the `Scope` of an account, so accounts never share answers.
+Readers share the cached documents and must not change them.
 """
 
-import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +14,16 @@ from aiocache import SimpleMemoryCache
 
 from gateway.upstream.messages import Key
 from gateway.upstream.redis_cache import SharedCache
+from gateway.upstream.single_flight import SingleFlight
 
 
-@dataclass(slots=True)  # frozen ones cost twice as much to make
+@dataclass(slots=True)  # a frozen dataclass takes twice as long to create
 class Entry:
-    """A kept answer: its document (None: there is no such object), when it was received (seconds since 1970), its size
-    in bytes, and what readers worked out from the document, for as long as it is kept."""
+    """A cached answer.
+
+    ``document`` is None if the registry has no such object. ``stored_at`` is in seconds since 1970, ``size`` in bytes
+    of JSON. ``derived`` holds values that readers computed from the document.
+    """
 
     document: Any
     stored_at: float
@@ -42,7 +45,7 @@ def packed(stored_at: float, document: Any) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Origin:
-    """Where an answer is kept."""
+    """The cache entry of an answer."""
 
     cache: "Cache"
     key: str
@@ -50,8 +53,10 @@ class Origin:
 
 
 class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
-    """Memory that keeps the most recently used entries, within a number of entries and of bytes; ``losses`` counts
-    those that it kept and does not keep any more."""
+    """Least-recently-used cache, bounded by a number of entries and by bytes.
+
+    ``used`` is the size of all entries in bytes; ``losses`` counts the entries that were removed or replaced.
+    """
 
     def __init__(self, entries: int, size: int) -> None:
         super().__init__(timeout=None)
@@ -62,7 +67,7 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
         return self.use(key)
 
     def use(self, key: str) -> Entry | None:
-        """The entry of a key, which counts as used."""
+        """Return an entry, and mark it as used."""
         entry = self._cache.get(key)
         if entry is not None:
             self._cache.move_to_end(key)
@@ -71,41 +76,41 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
     async def _set(
         self, key: str, value: Entry, ttl: float | None = None, _cas_token: object = None, _conn: object = None
     ) -> bool:
-        self.keep(key, value)
+        self.put(key, value)
         return True
 
-    def keep(self, key: str, entry: Entry) -> None:
-        """Keep an entry, in place of those that were used longest ago where there is no room."""
-        self._lose(key)
+    def put(self, key: str, entry: Entry) -> None:
+        """Store an entry, and remove the least recently used ones beyond the bounds."""
+        self._remove(key)
         self._cache[key] = entry
         self.used += entry.size
         while self._cache and (len(self._cache) > self.entries or self.used > self.size):
-            self._lose(next(iter(self._cache)))
+            self._remove(next(iter(self._cache)))
 
     async def _delete(self, key: str, _conn: object = None) -> int:
-        return 0 if self._lose(key) is None else 1
+        return 0 if self._remove(key) is None else 1
 
-    def _lose(self, key: str) -> Entry | None:
-        dropped = self._cache.pop(key, None)
-        if dropped is not None:
-            self.used -= dropped.size
+    def _remove(self, key: str) -> Entry | None:
+        removed = self._cache.pop(key, None)
+        if removed is not None:
+            self.used -= removed.size
             self.losses += 1
-        return dropped
+        return removed
 
-    def holds(self, kept: Iterable[tuple[str, Entry]]) -> bool:
-        """Whether all of these very entries are kept, which is a use of them."""
+    def holds(self, items: Iterable[tuple[str, Entry]]) -> bool:
+        """Return whether exactly these entries are cached, and mark them as used."""
         entries = self._cache
-        for key, entry in kept:
+        for key, entry in items:
             if entries.get(key) is not entry:
                 return False
             entries.move_to_end(key)
         return True
 
     def drop(self, prefix: str) -> int:
-        """Forget every entry whose key starts like this; returns how many."""
+        """Remove the entries whose keys start with a prefix; return their number."""
         keys = [key for key in self._cache if key.startswith(prefix)]
         for key in keys:
-            self._lose(key)
+            self._remove(key)
         return len(keys)
 
     def __len__(self) -> int:
@@ -113,10 +118,10 @@ class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no 
 
 
 class Cache:
-    """Kept answers in memory and, where there is one, in the Redis that replicas share.
+    """Cached answers in memory and, if configured, in a shared Redis.
 
-    ``lifetime`` is how long an entry is of any use, in seconds; how fresh it is is the reader's to judge. ``purged``
-    counts purges, so that what was asked for before one is not kept after it.
+    Entries older than ``lifetime`` seconds are ignored; readers decide whether a younger one is fresh. ``purges``
+    counts purges: an answer that was requested before a purge must not be stored after it.
     """
 
     def __init__(
@@ -124,56 +129,55 @@ class Cache:
     ) -> None:
         self.memory, self.shared, self.lifetime, self.now = memory, shared, lifetime, now
         self.counts: Counter[str] = Counter()
-        self._recalls: dict[Key, asyncio.Task[Entry | None]] = {}
-        self.purged = 0
+        self.purges = 0
+        self._shared_reads: SingleFlight[str, Entry | None] = SingleFlight()
 
     async def get(self, key: Key) -> Entry | None:
-        """The entry of a key, if it is of any use."""
-        entry: Entry | None = await self.memory.get(str(key))
-        if entry is None and self.shared is not None:
-            if key not in self._recalls:
-                self._recalls[key] = asyncio.ensure_future(self.recall(key))
-                self._recalls[key].add_done_callback(lambda done: self._recalls.pop(key))
-            entry = await asyncio.shield(self._recalls[key])
-        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
-
-    def at_hand(self, key: Key) -> Entry | None:
-        """The entry of a key, if it is in memory and of any use."""
+        """Return the entry of a key, from memory or the shared cache."""
         entry = self.memory.use(key.text)
+        if entry is None and self.shared is not None:
+            entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key))
+        return self._alive(entry)
+
+    def in_memory(self, key: Key) -> Entry | None:
+        """Return the entry of a key if it is in memory."""
+        return self._alive(self.memory.use(key.text))
+
+    def _alive(self, entry: Entry | None) -> Entry | None:
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
-    async def recall(self, key: Key) -> Entry | None:
-        """The entry that replicas share, kept in memory from then on."""
-        content = None if self.shared is None else await self.shared.get(str(key))
+    async def get_shared(self, key: Key) -> Entry | None:
+        """Return the entry from the shared cache, and store it in memory."""
+        content = None if self.shared is None else await self.shared.get(key.text)
         if content is None:
             return None
         entry = Entry.unpacked(content)
-        self.memory.keep(key.text, entry)
+        self.memory.put(key.text, entry)
         return entry
 
     async def put(self, key: Key, document: Any) -> Entry:
-        """Keep an answer that was received now."""
+        """Store an answer that was received now."""
         now = self.now()
         content = packed(now, document)
         entry = Entry(document, now, len(content))
-        self.memory.keep(key.text, entry)
+        self.memory.put(key.text, entry)
         if self.shared is not None:
             await self.shared.set(key.text, content, self.lifetime)
         return entry
 
     async def purge(self, prefix: str) -> int:
-        """Forget every answer whose key starts like this, on every replica; returns how many this process forgot."""
-        dropped = self._drop(prefix)
+        """Remove the answers whose keys start with a prefix, on all replicas; return the number in this process."""
+        removed = self._drop(prefix)
         if self.shared is not None:
             await self.shared.purge(prefix)
-        return dropped
+        return removed
 
     def _drop(self, prefix: str) -> int:
-        self.purged += 1
+        self.purges += 1
         return self.memory.drop(prefix)
 
     async def listen(self) -> None:
-        """Forget what other replicas purge, for as long as this runs."""
+        """Apply the purges of other replicas until cancelled."""
         if self.shared is not None:
             async for prefix in self.shared.purges():
                 self._drop(prefix)

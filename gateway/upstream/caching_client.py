@@ -1,41 +1,52 @@
-"""The upstream as the catalog sees it: answers from the cache while they are fresh enough, one call for all who ask.
+"""Answers of registries as the catalog requests them: from the cache, or from the registry.
 
-Fresh answers are served; older ones are served while a refresh runs behind; what is missing is asked for once by all
-who want it, in this process and, through the shared cache, over all replicas; when asking fails, an old answer is
-served with its age rather than none.
+A fresh answer comes from the cache. A stale one does too, while a refresh runs in the background. A missing one is
+fetched once for all concurrent callers, in this process by single flight and across replicas by a lease in the shared
+cache. If the registry fails, a stored answer is returned with its age.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
-from gateway.errors import NotFound, RegistryBadAnswer, RegistryError, RegistryNotCached
+from gateway.errors import (
+    NotFound,
+    RegistryBadAnswer,
+    RegistryError,
+    RegistryForbidden,
+    RegistryNotCached,
+    RegistryRejected,
+    RegistryUnauthenticated,
+)
 from gateway.telemetry.events import CURRENT, NO_EVENTS, Events, State
-from gateway.upstream.asking import Asking, Seeking
 from gateway.upstream.cache import Cache, Entry, Origin
 from gateway.upstream.messages import Destination, Key, Request
 from gateway.upstream.single_flight import SingleFlight
 
-LEASE = 10.0
+LEASE_SECONDS: Final = 10.0
 """Seconds for which one replica may fetch an answer alone."""
-LOOK = 0.05
-"""Seconds between looks for another replica's answer."""
+LEASE_POLL_SECONDS: Final = 0.05
+"""Seconds between two attempts to get a lease that another replica holds."""
+
+FINAL: Final = (RegistryUnauthenticated, RegistryForbidden, RegistryRejected)
+"""Errors that a stored answer must not hide: the account may have lost access to it."""
 
 
 class Sender(Protocol):
-    """Sends an unsigned request and returns the raw JSON document of its answer; a ``refresh`` may wait for others."""
+    """Sends an unsigned request and returns the JSON of the response. A ``refresh`` yields to other requests."""
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh an answer is wanted: after asking again, within an age in seconds, or only if it is kept.
+    """How fresh an answer must be.
 
-    Nobody waits for one that is asked for in the ``background``: its call lets others go first.
+    ``revalidate`` always fetches; ``max_age`` is the largest accepted age in seconds; ``only_if_cached`` never fetches;
+    ``background`` lets other requests go first, since nobody waits for the answer.
     """
 
     revalidate: bool = False
@@ -52,8 +63,11 @@ ANY = Freshness()
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Seconds for which answers are fresh, by family of calls (``missing``: that there is no such object), for how
-    much longer they are served while a refresh runs behind, and the share by which lifetimes vary."""
+    """Lifetimes of answers in seconds.
+
+    ``fresh`` by family of calls, ``missing`` for "no such object". For ``stale`` more seconds an answer is returned
+    while a refresh runs. ``jitter`` is the share by which lifetimes vary, so that entries do not expire together.
+    """
 
     fresh: Mapping[str, float]
     missing: float
@@ -61,16 +75,18 @@ class Lifetimes:
     jitter: float
 
     def of(self, family: str, key: Key, entry: Entry) -> float:
-        """The lifetime of an entry; it varies by key and time, so that entries do not run out together."""
+        """Return the lifetime of an entry in seconds."""
         seconds = self.missing if entry.document is None else self.fresh[family]
         return seconds * (1 - self.jitter * crc32(f"{key.text}{entry.stored_at}".encode()) / 2**32)
 
 
-@dataclass(slots=True)  # frozen ones cost twice as much to make, and each call makes one
+@dataclass(slots=True)  # a frozen dataclass takes twice as long to create
 class Answer:
-    """A registry's answer: its raw JSON, its age in seconds, for how many more it is fresh (negative: it is stale),
-    where it came from, and where it is kept, if it is; ``derived`` holds what was worked out from it, for all who share
-    it."""
+    """A registry's answer.
+
+    ``age`` and ``fresh_for`` are in seconds; a negative ``fresh_for`` means stale. ``origin`` is its cache entry, if it
+    has one. ``derived`` holds values computed from the document, shared by all readers.
+    """
 
     document: Any
     age: float = 0.0
@@ -84,56 +100,43 @@ class Answer:
         return self.fresh_for < 0
 
 
-async def validated_answer(
-    sender: Sender, destination: Destination, request: Request, facts: Events, *, refresh: bool = False
-) -> Answer:
-    """What a request is answered with; a document that only looks like success is a `RegistryBadAnswer`."""
-    try:
-        document = await sender.send(destination, request, refresh=refresh)
-        if not request.promise(document):
-            raise RegistryBadAnswer(destination.registry)
-    except NotFound:
-        raise
-    except RegistryError as error:
-        facts.failed(destination.registry, request.call, error)
-        raise
-    return Answer(document)
-
-
 class UncachedClient:
-    """Answers of registries without a cache: every question is a call, but that those who ask the same at the same
-    time share one."""
+    """Answers of registries without a cache. Concurrent callers of one request share it."""
 
-    def __init__(self, sender: Sender, facts: Events = NO_EVENTS) -> None:
-        self.sender, self.facts = sender, facts
-        self._flights: SingleFlight[Answer] = SingleFlight()
+    def __init__(self, sender: Sender, events: Events = NO_EVENTS) -> None:
+        self.sender, self.events = sender, events
+        self._flights: SingleFlight[tuple[str, str, str, bool], Answer] = SingleFlight()
 
-    def fetch(
-        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
-    ) -> asyncio.Future[Answer]:
-        """The answer of a call. Fails with `RegistryError`."""
-        asking = Asking(destination.registry, request.call, self.facts)
-        if wanted.only_if_cached:
-            asking.fail(RegistryNotCached(destination.registry))
-            return asking.sent
-        asked = destination.scope.digest, request.call, request.digest, wanted.background
-        asking.joined = self._flights.join(asked, asking)
-        if not asking.joined:
-            call = validated_answer(self.sender, destination, request, self.facts, refresh=wanted.background)
-            self._flights.start(asked, call, asking)
-        return asking.sent
+    async def fetch(
+        self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
+    ) -> Answer:
+        """Return the answer to a request. Raises `RegistryError`."""
+        return await _recorded(self._fetch(destination, request, freshness))
 
-    def cached(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
-        """Nothing is."""
+    async def _fetch(self, destination: Destination, request: Request, freshness: Freshness) -> Answer:
+        if freshness.only_if_cached:
+            raise RegistryNotCached(destination.registry)
+        background = freshness.background
+        answer, shared = await self._flights.run(
+            (destination.scope.digest, request.call, request.digest, background),
+            lambda: _send(self.sender, destination, request, self.events, refresh=background),
+        )
+        if not shared:
+            return answer
+        self.events.answered(destination.registry, request.call, State.SHARED)
+        return replace(answer, state=State.SHARED)
+
+    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None:
+        """Return None: there is no cache."""
         return None
 
     def close(self) -> None:
-        """Give up all calls that are under way."""
+        """Cancel all requests."""
         self._flights.close()
 
 
 class CachingClient:
-    """Answers of registries, kept and shared; ``wait`` bounds waiting for another replica, in seconds."""
+    """Answers of registries through a cache. ``wait`` bounds the wait for another replica, in seconds."""
 
     def __init__(
         self,
@@ -142,122 +145,142 @@ class CachingClient:
         lifetimes: Lifetimes,
         wait: float,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
-        facts: Events = NO_EVENTS,
+        events: Events = NO_EVENTS,
     ) -> None:
         self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
-        self.facts = facts
-        self._flights: SingleFlight[Answer] = SingleFlight()
-        self._looks: set[asyncio.Task[None]] = set()
+        self.events = events
+        self._flights: SingleFlight[str, Answer] = SingleFlight()
 
-    def fetch(
-        self, destination: Destination, request: Request, family: str, wanted: Freshness = ANY
-    ) -> asyncio.Future[Answer]:
-        """The answer of a call, as fresh as wanted. Fails with `NotFound` and the other `RegistryError`s."""
-        seeking = Seeking(destination, request, family, wanted, self.cache, self.facts)
-        entry = self.cache.at_hand(seeking.key)
-        if entry is None and self.cache.shared is not None:
-            look = asyncio.get_running_loop().create_task(self._look_further(seeking))
-            self._looks.add(look)
-            look.add_done_callback(self._looks.discard)
-        else:
-            self._go_by(seeking, entry)
-        return seeking.sent
-
-    async def _look_further(self, seeking: Seeking) -> None:
-        """Look in the cache that replicas share."""
-        try:
-            self._go_by(seeking, await self.cache.get(seeking.key))
-        except Exception as error:
-            seeking.end(error)
-        except asyncio.CancelledError:
-            seeking.give_up()
-            raise
-
-    def _go_by(self, seeking: Seeking, entry: Entry | None) -> None:
-        """Answer with what is kept, if it is fresh enough; else ask."""
-        counts, wanted = self.cache.counts, seeking.wanted
-        kept = None if entry is None else self._answer(seeking.key, seeking.family, entry)
-        if kept is not None and wanted.accepts(kept.age):
-            if not kept.stale or wanted.only_if_cached:
-                counts["stale" if kept.stale else "hits"] += 1
-                seeking.tell(kept, State.STALE if kept.stale else State.HIT)
-                return
-            if -kept.fresh_for <= self.lifetimes.stale:
-                counts["stale"] += 1
-                self._fly(seeking, refresh=True)
-                seeking.tell(kept, State.STALE)
-                return
-        if wanted.only_if_cached:
-            seeking.end(RegistryNotCached(seeking.registry))
-            return
-        counts["misses"] += 1
-        seeking.kept = kept
-        self._fly(seeking, seeking, refresh=wanted.background)
-
-    def cached(self, registry: str, key: Key, family: str, wanted: Freshness = ANY) -> Answer | None:
-        """The answer that `fetch` would give at once, because it is in memory and fresh enough."""
-        entry = self.cache.at_hand(key)
+    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None:
+        """Return the answer if it is in memory and fresh, without waiting."""
+        entry = self.cache.in_memory(key)
         answer = None if entry is None or entry.document is None else self._answer(key, family, entry, State.HIT)
-        if answer is None or answer.stale or not wanted.accepts(answer.age):
+        if answer is None or answer.stale or not freshness.accepts(answer.age):
             return None
         self.cache.counts["hits"] += 1
-        self.facts.answered(registry, key.call, State.HIT)
+        self.events.answered(registry, key.call, State.HIT)
         return answer
 
-    def _answer(self, key: Key, family: str, entry: Entry, state: State = State.MISS) -> Answer:
+    async def fetch(
+        self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
+    ) -> Answer:
+        """Return the answer to a request, as fresh as required. Raises `RegistryError`, `NotFound` among them."""
+        answer = await _recorded(self._find(destination, request, family, freshness))
+        self.events.answered(destination.registry, request.call, answer.state)
+        if answer.document is None:
+            raise NotFound(destination.registry)
+        return answer
+
+    async def _find(self, destination: Destination, request: Request, family: str, freshness: Freshness) -> Answer:
+        """Return the answer from the cache if that is fresh enough, else from the registry."""
+        registry, counts = destination.registry, self.cache.counts
+        key, requested_at = destination.scope.key(request), self.cache.now()
+
+        def load(refresh: bool) -> Coroutine[Any, Any, Answer]:
+            return self._load(destination, request, family, key, requested_at, refresh=refresh)
+
+        entry = await self.cache.get(key)
+        stored = None if entry is None else self._answer(key, family, entry, State.HIT)
+        if stored is not None and freshness.accepts(stored.age):
+            if not stored.stale:
+                counts["hits"] += 1
+                return stored
+            if freshness.only_if_cached or -stored.fresh_for <= self.lifetimes.stale:
+                counts["stale"] += 1
+                if not freshness.only_if_cached:
+                    started = self._flights.start(key.text, lambda: load(refresh=True))
+                    if started:
+                        self.events.refreshed(registry, request.call)
+                    else:
+                        counts["shared"] += 1
+                return replace(stored, state=State.STALE)
+        if freshness.only_if_cached:
+            raise RegistryNotCached(registry)
+
+        counts["misses"] += 1
+        try:
+            answer, shared = await self._flights.run(key.text, lambda: load(refresh=freshness.background))
+        except RegistryError as error:
+            if stored is None or isinstance(error, FINAL) or not freshness.accepts(stored.age):
+                raise
+            counts["stale_on_error"] += 1
+            return replace(stored, state=State.STALE_ON_ERROR)
+        if not shared:
+            return answer
+        counts["shared"] += 1
+        return replace(answer, state=State.SHARED)
+
+    async def _load(
+        self, destination: Destination, request: Request, family: str, key: Key, requested_at: float, *, refresh: bool
+    ) -> Answer:
+        """Fetch an answer and store it, unless another replica that holds the lease stores a new one in time."""
+        if refresh:
+            CURRENT.set(None)  # a refresh belongs to no operation
+        shared = self.cache.shared
+        if shared is None:
+            return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
+        waited, started = 0.0, perf_counter()
+        while (token := await shared.lease(key.text, LEASE_SECONDS)) is None and waited < self.wait:
+            await self.sleep(LEASE_POLL_SECONDS)
+            waited += LEASE_POLL_SECONDS
+        self.events.leased(perf_counter() - started)
+        try:
+            entry = await self.cache.get_shared(key)
+            if entry is None or entry.stored_at < requested_at:
+                return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
+            self.cache.counts["shared"] += 1
+            return self._answer(key, family, entry, State.SHARED)
+        finally:
+            if token is not None:
+                await shared.release(key.text, token)
+
+    async def _fetch_and_store(
+        self, destination: Destination, request: Request, family: str, key: Key, *, refresh: bool
+    ) -> Answer:
+        """Fetch an answer, and store it unless the cache was purged meanwhile. `NotFound` becomes an empty answer."""
+        purges = self.cache.purges
+        try:
+            answer = await _send(self.sender, destination, request, self.events, refresh=refresh)
+        except NotFound:
+            answer = Answer(None)
+        if self.cache.purges != purges:
+            return answer
+        return self._answer(key, family, await self.cache.put(key, answer.document), State.MISS)
+
+    def _answer(self, key: Key, family: str, entry: Entry, state: State) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
         return Answer(entry.document, age, fresh_for, state, Origin(self.cache, key.text, entry), entry.derived)
 
-    def _fly(self, seeking: Seeking, *waiters: Seeking, refresh: bool) -> None:
-        """See to it that there is a flight for a key, for which these wait."""
-        asked = seeking.key.text
-        if self._flights.join(asked, *waiters):
-            self.cache.counts["shared"] += 1
-            seeking.joined = True
-            return
-        if refresh:
-            self.facts.refreshed(seeking.registry, seeking.call)
-        self._flights.start(asked, self._land(seeking, refresh), *waiters)
-
-    async def _land(self, seeking: Seeking, refresh: bool) -> Answer:
-        """Ask the registry, unless another replica is asking and its answer comes in time."""
-        if refresh:
-            CURRENT.set(None)
-        shared = self.cache.shared
-        if shared is None:
-            return await self._send(seeking, refresh)
-        await asyncio.sleep(0)  # what follows is a task's
-        waited, name, started = 0.0, str(seeking.key), perf_counter()
-        while (token := await shared.lease(name, LEASE)) is None and waited < self.wait:
-            await self.sleep(LOOK)
-            waited += LOOK
-        self.facts.leased(perf_counter() - started)
-        try:
-            entry = await self.cache.recall(seeking.key)
-            if entry is None or entry.stored_at < seeking.at:
-                return await self._send(seeking, refresh)
-            self.cache.counts["shared"] += 1
-            return replace(self._answer(seeking.key, seeking.family, entry), state=State.SHARED)
-        finally:
-            if token is not None:
-                await shared.release(name, token)
-
-    async def _send(self, seeking: Seeking, refresh: bool) -> Answer:
-        """Ask the registry, and keep what it answers unless that was purged meanwhile."""
-        purged = self.cache.purged
-        try:
-            answer = await validated_answer(
-                self.sender, seeking.destination, seeking.request, self.facts, refresh=refresh
-            )
-        except NotFound:
-            answer = Answer(None)
-        if self.cache.purged != purged:
-            return answer
-        return self._answer(seeking.key, seeking.family, await self.cache.put(seeking.key, answer.document))
-
     def close(self) -> None:
-        """Give up all calls that are under way, and what nobody waits for."""
+        """Cancel all requests, refreshes included."""
         self._flights.close()
-        for look in self._looks:
-            look.cancel()
+
+
+async def _send(sender: Sender, destination: Destination, request: Request, events: Events, *, refresh: bool) -> Answer:
+    """Send a request and validate the document. Raises `RegistryError`."""
+    try:
+        document = await sender.send(destination, request, refresh=refresh)
+        if not request.validator(document):
+            raise RegistryBadAnswer(destination.registry)
+    except NotFound:
+        raise
+    except RegistryError as error:
+        events.failed(destination.registry, request.call, error)
+        raise
+    return Answer(document)
+
+
+async def _recorded(fetching: Coroutine[Any, Any, Answer]) -> Answer:
+    """Await an answer, and record its state, duration and error at the operation's call."""
+    call, started = CURRENT.get(), perf_counter()
+    try:
+        answer = await fetching
+    except Exception as error:
+        if call is not None:
+            call.ended(perf_counter() - started, error)
+        raise
+    if call is not None:
+        call.state = answer.state
+        call.ended(perf_counter() - started)
+    return answer

@@ -1,4 +1,4 @@
-"""A circuit breaker: a registry that keeps failing is left alone, then asked one call at a time until it is well."""
+"""Circuit breaker: stops calls to a registry that keeps failing, then probes it with one call at a time."""
 
 import logging
 from collections import deque
@@ -19,19 +19,19 @@ from gateway.telemetry.events import NO_EVENTS, Events
 logger = logging.getLogger("gateway.upstream")
 
 FAILURES = (RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled)
-"""Errors that speak against the registry; any other is an answer."""
+"""Errors that count as failures of the registry. Any other error is a valid answer."""
 
 RECENT = 20
-"""Calls that are looked back on."""
+"""Number of last calls that are evaluated."""
 
 SHARE = 0.5
-"""Part of them that must have failed."""
+"""Share of them that must have failed."""
 
 LONGEST = 60.0
-"""Seconds that a registry is left alone at most."""
+"""Longest time in seconds for which the breaker stays open."""
 
 PROBE = 1.0
-"""Seconds that callers are told to wait while a probe is under way."""
+"""Seconds after which callers may retry while a probe is running."""
 
 
 class BreakerState(StrEnum):
@@ -40,42 +40,44 @@ class BreakerState(StrEnum):
     HALF_OPEN = "HALF_OPEN"
 
 
-class Breaker:
-    """The breaker of one registry; ``now`` gives monotonic seconds."""
+class CircuitBreaker:
+    """Circuit breaker of one registry; ``now`` returns monotonic seconds."""
 
     def __init__(
-        self, registry: str, settings: BreakerSettings, now: Callable[[], float], facts: Events = NO_EVENTS
+        self, registry: str, settings: BreakerSettings, now: Callable[[], float], events: Events = NO_EVENTS
     ) -> None:
-        self.registry, self.settings, self.now, self.facts = registry, settings, now, facts
+        self.registry, self.settings, self.now, self.events = registry, settings, now, events
         self._recent: deque[tuple[float, bool]] = deque(maxlen=RECENT)
         self._failures = 0
-        self._rest = settings.open_for
-        self._until: float | None = None
+        self._open_for = settings.open_for
+        self._open_until: float | None = None
         self._probing = False
 
     @property
     def state(self) -> BreakerState:
-        """CLOSED: calls pass; OPEN: none does; HALF_OPEN: one at a time does."""
-        if self._until is None:
+        """CLOSED: calls pass. OPEN: no call passes. HALF_OPEN: one call at a time passes."""
+        if self._open_until is None:
             return BreakerState.CLOSED
-        return BreakerState.OPEN if self.now() < self._until else BreakerState.HALF_OPEN
+        return BreakerState.OPEN if self.now() < self._open_until else BreakerState.HALF_OPEN
 
     def check(self) -> None:
         """Raise `RegistryResting` if a call would not pass now."""
-        if self._until is not None and (self._probing or self.state is BreakerState.OPEN):
-            raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._until - self.now(), 3)))
+        if self._open_until is not None and (self._probing or self.state is BreakerState.OPEN):
+            raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._open_until - self.now(), 3)))
 
     def begin(self) -> bool:
-        """Let a call pass; whether it is a probe. Raises `RegistryResting` instead."""
-        if self._until is None:
+        """Let a call pass; return whether it is a probe. Raises `RegistryResting` if it may not pass."""
+        if self._open_until is None:
             return False
         self.check()
         self._probing = True
         return True
 
     def end(self, probe: bool, error: BaseException | None = None, *, slowing: bool = False) -> None:
-        """Note how a call ended; one that is cancelled says nothing, nor does a throttle while the caller is still
-        ``slowing`` down."""
+        """Record the outcome of a call.
+
+        A cancelled call does not count, nor does a throttled one while the rate limiter is still ``slowing`` down.
+        """
         if error is None:
             failed: bool | None = False
         elif not isinstance(error, RegistryError) or (slowing and isinstance(error, RegistryThrottled)):
@@ -84,37 +86,37 @@ class Breaker:
             failed = isinstance(error, FAILURES)
         if probe:
             self._probing = False
-            self._judge(failed)
-        elif failed is not None and self._until is None:
+            self._end_probe(failed)
+        elif failed is not None and self._open_until is None:
             self._count(failed)
 
-    def _judge(self, failed: bool | None) -> None:
-        """Draw the conclusion from a probe."""
+    def _end_probe(self, failed: bool | None) -> None:
+        """Open or close the breaker after a probe."""
         if failed:
-            self._rest = min(LONGEST, 2 * self._rest)
+            self._open_for = min(LONGEST, 2 * self._open_for)
             self._open()
         elif failed is not None:
-            self._rest, self._until = self.settings.open_for, None
+            self._open_for, self._open_until = self.settings.open_for, None
             self._recent.clear()
             self._failures = 0
-            logger.info("%s answers again.", self.registry)
+            logger.info("%s: the circuit breaker closed.", self.registry)
 
     def _count(self, failed: bool) -> None:
-        """Remember how a call ended, and open when too many of the recent ones failed."""
+        """Record an outcome, and open the breaker if too many of the last calls failed."""
         now, recent = self.now(), self._recent
         if len(recent) == RECENT:
             self._failures -= recent[0][1]
         recent.append((now, failed))
         self._failures += failed
         if self._failures >= self.settings.failures:
-            self._look_back(now)
+            self._open_if_failing(now)
 
-    def _look_back(self, now: float) -> None:
+    def _open_if_failing(self, now: float) -> None:
         recent = [failed for at, failed in self._recent if at > now - self.settings.window]
         if sum(recent) >= max(self.settings.failures, SHARE * len(recent)):
             self._open()
 
     def _open(self) -> None:
-        self._until = self.now() + self._rest
-        self.facts.opened(self.registry)
-        logger.warning("%s keeps failing: it is left alone for %.0f s.", self.registry, self._rest)
+        self._open_until = self.now() + self._open_for
+        self.events.opened(self.registry)
+        logger.warning("%s keeps failing: the circuit breaker opened for %.0f s.", self.registry, self._open_for)

@@ -1,8 +1,8 @@
-"""Credentials that change while the gateway runs: from a file, or from a command.
+"""Credentials that change while the gateway runs: from a file or from a command.
 
-Both say one JSON object: ``access_key_id``, ``access_key_secret``, and for a temporary key ``security_token`` and
-``expiration`` (ISO 8601, with its zone). The vendors' SDKs and their chains of defaults have no part in it: nothing
-is looked for in the environment, in profiles, or at a metadata service.
+Both supply a JSON object with ``access_key_id`` and ``access_key_secret``, and for a temporary key ``security_token``
+and ``expiration`` (ISO 8601 with a time zone). The gateway does not use the vendors' default chains: it does not look
+for credentials in environment variables, profiles or metadata services.
 """
 
 import asyncio
@@ -21,146 +21,146 @@ import orjson
 from gateway.config.settings import Credentials, RegistrySettings, Secret
 from gateway.errors import RegistryKeyless
 from gateway.upstream.messages import CredentialProvider, StaticCredentials
+from gateway.upstream.single_flight import SingleFlight
 
 logger = logging.getLogger("gateway.upstream")
 
-EARLY: Final = 300.0
-"""Seconds before a key ends in which another one is asked for."""
-PAUSE: Final = 10.0
-"""Seconds between two attempts to get one."""
-LOOK_EVERY: Final = 2.0
-"""Seconds between looks at whether a file has changed."""
+RENEW_BEFORE: Final = 300.0
+"""Seconds before a key expires at which it is renewed."""
+RENEW_INTERVAL: Final = 10.0
+"""Shortest time in seconds between two renewals."""
+FILE_CHECK_INTERVAL: Final = 2.0
+"""Seconds between two checks whether the file has changed."""
 COMMAND_SECONDS: Final = 30.0
-"""Seconds that a command may take."""
-ENDING_SECONDS: Final = 2.0
-"""Seconds for which one that was ended is waited for."""
-LARGEST: Final = 1 << 16
-"""Bytes that are read of what it prints."""
+"""Timeout of the command."""
+KILL_SECONDS: Final = 2.0
+"""Seconds to wait for a killed command to end."""
+MAX_BYTES: Final = 1 << 16
+"""Largest output of the command."""
 
 
-class Origin(Protocol):
-    """Where a key comes from; raises ValueError or OSError where it gives none."""
+class CredentialSource(Protocol):
+    """Supplies a key as JSON. ``read`` raises ValueError or OSError if there is none."""
 
     def changed(self) -> bool: ...
 
     async def read(self) -> bytes: ...
 
 
-def keyring(settings: RegistrySettings, standing: Credentials, now: Callable[[], float]) -> CredentialProvider:
-    """Where a registry's credentials come from by its settings; ``now`` gives seconds since 1970."""
+def credential_provider(
+    settings: RegistrySettings, static: Credentials, now: Callable[[], float]
+) -> CredentialProvider:
+    """Return the credentials of a registry by its settings. ``now`` returns seconds since 1970."""
     if settings.credentials_file:
-        return Renewing(settings.name, InFile(Path(settings.credentials_file), now), now)
+        return RenewingCredentials(settings.name, CredentialsFile(Path(settings.credentials_file), now), now)
     if settings.credentials_command:
-        return Renewing(settings.name, FromCommand(settings.credentials_command), now)
-    return StaticCredentials(standing)
+        return RenewingCredentials(settings.name, CredentialsCommand(settings.credentials_command), now)
+    return StaticCredentials(static)
 
 
-class Renewing:
-    """Credentials that are asked for when first needed, before they end, when their file changes, and when a registry
-    does not accept them: one at a time, and behind those who can still use the old ones."""
+class RenewingCredentials:
+    """Credentials that are read when first needed, and again before they expire, when their file changes, and when the
+    registry refuses them. Callers keep using valid credentials during a renewal."""
 
-    def __init__(self, registry: str, origin: Origin, now: Callable[[], float]) -> None:
-        self.registry, self.origin, self.now = registry, origin, now
-        self._held: Credentials | None = None
-        self._tried = float("-inf")
-        self._flight: asyncio.Task[None] | None = None
+    def __init__(self, registry: str, source: CredentialSource, now: Callable[[], float]) -> None:
+        self.registry, self.source, self.now = registry, source, now
+        self._credentials: Credentials | None = None
+        self._renewed_at = float("-inf")
+        self._renewals: SingleFlight[str, None] = SingleFlight()
 
     async def current(self) -> Credentials:
-        """The credentials to sign with. Raises `RegistryKeyless` when there are none that have not ended."""
-        if self.origin.changed():
-            self._fly()
-        elif self._held is None or self._ends_within(EARLY):
-            self._try_again()
-        if self._flight is not None and (self._held is None or self._ends_within(0)):
-            await asyncio.shield(self._flight)
-        if self._held is None or self._ends_within(0):
+        """Return valid credentials. Raises `RegistryKeyless` if there are none."""
+        if self.source.changed():
+            self._start_renewal()
+        elif self._credentials is None or self._expires_within(RENEW_BEFORE):
+            self._start_renewal_if_due()
+        if self._credentials is None or self._expires_within(0):
+            await self._renewals.wait(self.registry)
+        if self._credentials is None or self._expires_within(0):
             raise RegistryKeyless(self.registry)
-        return self._held
+        return self._credentials
 
     async def renewed(self, used: Credentials) -> bool:
-        """Whether there are others than those used, after asking for them if there are not."""
-        if self._held == used:
-            self._try_again()
-            if self._flight is not None:
-                await asyncio.shield(self._flight)
-        return self._held != used
+        """Return whether there are other credentials than those used, after a renewal if it is due."""
+        if self._credentials == used:
+            self._start_renewal_if_due()
+            await self._renewals.wait(self.registry)
+        return self._credentials != used
 
-    def _ends_within(self, seconds: float) -> bool:
-        ends = None if self._held is None else self._held.expires
-        return ends is not None and ends <= self.now() + seconds
+    def _expires_within(self, seconds: float) -> bool:
+        expires = None if self._credentials is None else self._credentials.expires
+        return expires is not None and expires <= self.now() + seconds
 
-    def _try_again(self) -> None:
-        if self.now() - self._tried >= PAUSE:
-            self._fly()
+    def _start_renewal_if_due(self) -> None:
+        if self.now() - self._renewed_at >= RENEW_INTERVAL:
+            self._start_renewal()
 
-    def _fly(self) -> None:
-        if self._flight is None:
-            self._tried = self.now()
-            self._flight = asyncio.ensure_future(self._renew())
+    def _start_renewal(self) -> None:
+        if self._renewals.start(self.registry, self._renew):
+            self._renewed_at = self.now()
 
     async def _renew(self) -> None:
         try:
-            self._held = parse(await self.origin.read())
+            self._credentials = parse(await self.source.read())
         except (ValueError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             logger.error('Registry "%s": no new credentials: %s', self.registry, reason)
-        finally:
-            self._flight = None
 
 
 def parse(content: bytes) -> Credentials:
-    """The credentials that a file or a command says. Raises ValueError, without a word of what was said."""
+    """Parse the JSON of a file or a command. Raises ValueError, whose message holds nothing of the content."""
     try:
-        said: Any = orjson.loads(content)
+        document: Any = orjson.loads(content)
     except orjson.JSONDecodeError:
         raise ValueError("not JSON") from None
     names = ("access_key_id", "access_key_secret", "security_token", "expiration")
-    values = [said.get(name, "") for name in names] if isinstance(said, dict) else [None]
+    values = [document.get(name, "") for name in names] if isinstance(document, dict) else [None]
     texts = [value for value in values if isinstance(value, str) and value.isascii() and value.isprintable()]
     if len(texts) < len(names):
         raise ValueError(f"not an object with the texts {', '.join(names)}")
-    key, secret, token, ends = texts
+    key, secret, token, expiration = texts
     if not key or not secret:
         raise ValueError("without access_key_id or access_key_secret")
-    return Credentials(key, Secret(secret), Secret(token), moment(ends) if ends else None)
+    return Credentials(key, Secret(secret), Secret(token), timestamp(expiration) if expiration else None)
 
 
-def moment(text: str) -> float:
+def timestamp(text: str) -> float:
+    """Parse an ISO 8601 time to seconds since 1970. Raises ValueError."""
     try:
-        when = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        when = datetime.min
-    if when.tzinfo is None:
+        time = datetime.min
+    if time.tzinfo is None:
         raise ValueError("expiration is not a time with its zone, like 2030-01-01T00:00:00Z")
-    return when.timestamp()
+    return time.timestamp()
 
 
-class InFile:
+class CredentialsFile:
     """A key in a file."""
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self.path, self.now = path, now
-        self._looked = float("-inf")
-        self._seen: tuple[int, int, int] | None = None
+        self._checked_at = float("-inf")
+        self._status: tuple[int, int, int] | None = None
 
     def changed(self) -> bool:
-        """Whether it is another file than at the last look, at most `LOOK_EVERY` seconds ago."""
-        if self.now() - self._looked < LOOK_EVERY:
+        """Return whether the file changed since the last check, which happens every `FILE_CHECK_INTERVAL` seconds."""
+        if self.now() - self._checked_at < FILE_CHECK_INTERVAL:
             return False
-        self._looked = self.now()
+        self._checked_at = self.now()
         try:
             found = self.path.stat()
         except OSError:
             return False
-        seen, self._seen = self._seen, (found.st_ctime_ns, found.st_size, found.st_ino)
-        return seen != self._seen
+        previous, self._status = self._status, (found.st_ctime_ns, found.st_size, found.st_ino)
+        return previous != self._status
 
     async def read(self) -> bytes:
         return await asyncio.to_thread(self.path.read_bytes)
 
 
-class FromCommand:
-    """A key that a command prints. It is run without a shell, and what it says of errors is nobody's to read."""
+class CredentialsCommand:
+    """A key that a command prints. The command runs without a shell; its error output is discarded."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
         self.command = command
@@ -175,20 +175,20 @@ class FromCommand:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                printed = b""
-                while part := await process.stdout.read(LARGEST):
-                    printed += part
-                    if len(printed) > LARGEST:
+                output = b""
+                while part := await process.stdout.read(MAX_BYTES):
+                    output += part
+                    if len(output) > MAX_BYTES:
                         raise ValueError("the command printed too much")
                 if await process.wait() != 0:
                     raise ValueError("the command failed")
-                return printed
+                return output
         except TimeoutError:
             raise ValueError(f"the command took longer than {COMMAND_SECONDS:g} seconds") from None
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                with suppress(TimeoutError):  # somebody whom it left behind may hold its output open
-                    async with asyncio.timeout(ENDING_SECONDS):
-                        await process.communicate()  # asyncio hears of its end when all that it printed is read
+                with suppress(TimeoutError):  # a process that escaped may keep the output open
+                    async with asyncio.timeout(KILL_SECONDS):
+                        await process.communicate()  # asyncio reports the end once all output is read

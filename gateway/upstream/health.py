@@ -1,4 +1,4 @@
-"""How each registry has been answering this process."""
+"""Health of each registry, as seen by this process."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,14 +7,17 @@ from time import perf_counter, time
 
 from gateway.errors import NotFound, RegistryError
 
-LATELY = 5.0
-"""Seconds for which a failure keeps a gateway from being ready: who is sent no requests cannot find out better."""
+RECENT = 5.0
+"""Seconds for which a failure makes the gateway not ready. Without traffic, a gateway cannot notice a recovery."""
 
 
 @dataclass(slots=True)
 class Health:
-    """The last call's outcome: seconds that the last success took, and when it was (seconds since 1970), and the last
-    failure, if later."""
+    """Outcome of the last calls to a registry.
+
+    ``latency`` is the duration of the last success in seconds, ``answered_at`` its time in seconds since 1970.
+    ``error`` is the last failure, None if a success came later.
+    """
 
     latency: float | None = None
     answered_at: float | None = None
@@ -27,7 +30,7 @@ class Health:
 
     @property
     def failed_lately(self) -> bool:
-        return self.error is not None and perf_counter() - self.failed_at < LATELY
+        return self.error is not None and perf_counter() - self.failed_at < RECENT
 
     @property
     def state(self) -> str:
@@ -37,18 +40,18 @@ class Health:
 
 
 class HealthMonitor:
-    """Hears how calls end, and notes it by the registry's name."""
+    """The health of all registries, by name."""
 
     def __init__(self) -> None:
         self.health: defaultdict[str, Health] = defaultdict(Health)
 
     def answered(self, registry: str, seconds: float) -> None:
-        """A call was answered, after so many seconds."""
+        """Record a call that took so many seconds and succeeded."""
         health = self.health[registry]
         health.latency, health.answered_at, health.error = seconds, time(), None
 
     def failed(self, registry: str, error: RegistryError) -> None:
-        """A call failed; that there is no such object is an answer."""
+        """Record a call that failed. `NotFound` is a valid answer."""
         health = self.health[registry]
         if isinstance(error, NotFound):
             health.error = None

@@ -1,19 +1,29 @@
-"""The way out: signs, sends, limits and checks every call to every registry."""
+"""HTTP client of the registries: signs each request, sends it, and checks the response."""
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Awaitable, Callable
+import socket
+import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from errno import ECONNREFUSED
 from functools import lru_cache
+from secrets import token_hex
 from time import perf_counter, time
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Self
 
+import aiohttp
 import orjson
+from aiohttp.http_exceptions import ContentEncodingError
+from yarl import URL
 
 from gateway.config.settings import Credentials
 from gateway.errors import (
+    Cause,
     NotFound,
     RegistryAnswerTooLarge,
     RegistryBadAnswer,
@@ -24,136 +34,272 @@ from gateway.errors import (
 )
 from gateway.registries.signatures import query_string
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
-from gateway.upstream.connection import Garbled, Received, TooLarge
-from gateway.upstream.connections import Connections
+from gateway.upstream.health import HealthMonitor
+from gateway.upstream.http_session import BodyTooLarge, new_session, read_body
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
 
 logger = logging.getLogger("gateway.upstream")
 
+CONNECT_SHARE: Final = 0.9
+"""Share of a request's time after which it fails if there is no connection yet."""
+LEAST_SECONDS: Final = 0.001
+"""Shortest timeout: aiohttp takes 0 for none."""
+CACHED_URLS: Final = 4096
 
-def this_second() -> datetime:
-    """The time to the second: signatures carry no more of it."""
-    return second(int(time()))
+HOST_MISMATCH: Final = (62, 64)
+"""OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+PROXY_AUTHENTICATION_REQUIRED: Final = 407
+WAITING: Final = (429, 503)
+"""Statuses that may have a Retry-After header (RFC 9110, 15.6.4; RFC 6585, 4)."""
+
+
+def current_second() -> datetime:
+    """Return the time to the second, which is the precision of signatures."""
+    return _second(int(time()))
 
 
 @lru_cache(maxsize=2)
-def second(at: int) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
+def _second(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
-class Watch(Protocol):
-    """Hears how each registry has been answering, by its name."""
+class ConnectionLost(Exception):
+    """A connection ended before the response's headers were complete. ``started``: some bytes had been received."""
 
-    def answered(self, registry: str, seconds: float) -> None: ...
+    def __init__(self, started: bool) -> None:
+        super().__init__()
+        self.started = started
 
-    def failed(self, registry: str, error: RegistryError) -> None: ...
+
+async def report_lost_connections(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Raise `ConnectionLost` where aiohttp would send the request again, with the signature that was used already."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+        raise
+    except aiohttp.ClientConnectionError as error:
+        started = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+        raise ConnectionLost(started) from error
+
+
+@dataclass(slots=True)
+class Connecting:
+    """Whether a request opened a connection; if not, it used one that was open."""
+
+    opened: bool = False
+
+
+_connecting: ContextVar[Connecting] = ContextVar("connecting")
+
+
+def new_socket(address: tuple[Any, Any, int, str, Any]) -> socket.socket:
+    """Make the socket of a new connection, and note it for the request that needs it."""
+    _connecting.get().opened = True
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
 
 
 class HttpClient:
-    """Sends requests over connections that are kept; use as an async context manager inside a running loop.
+    """Sends requests to registries. Use it as an async context manager.
 
-    ``clock`` gives the time that signatures carry; every request is told to ``facts``, and how it ended to
-    ``watch``, if somebody does.
+    ``clock`` returns the time for signatures. Requests are reported to ``events``, their outcomes to ``health``.
     """
 
     def __init__(
-        self, clock: Callable[[], datetime] = this_second, facts: Events = NO_EVENTS, watch: Watch | None = None
+        self,
+        clock: Callable[[], datetime] = current_second,
+        events: Events = NO_EVENTS,
+        health: HealthMonitor | None = None,
     ) -> None:
-        self.clock, self.facts, self.watch = clock, facts, watch
+        self.clock, self.events, self.health = clock, events, health
 
     async def __aenter__(self) -> Self:
-        self._connections: dict[str, Connections] = {}
+        middlewares = (report_lost_connections,)
+        self._pooled = new_session(middlewares, socket_factory=new_socket)
+        self._fresh = new_session(middlewares, keep_alive=False, socket_factory=new_socket)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for connections in self._connections.values():
-            await connections.close()
+        await self._pooled.close()
+        await self._fresh.close()
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        """The raw JSON object that a registry answers.
-
-        Raises the `RegistryError` that the answer, or the lack of one, means.
-        """
-        with self.facts.attempt(destination.registry, request.call, request.method) as attempt:
-            ends = asyncio.get_running_loop().time() + destination.timeout
-            keyring = destination.keyring
+        """Send a request and return the JSON object of the response. Raises `RegistryError`."""
+        registry = destination.registry
+        with self.events.attempt(registry, request.call, request.method) as attempt:
             try:
-                if isinstance(keyring, StaticCredentials):
-                    response = read(await self._exchange(destination, request, keyring.credentials, ends))
-                    error = destination.check(response)
-                else:
-                    response, error = await self._answered(destination, request, ends)
-                attempt.status = response.status
+                document = await self._document(destination, request, attempt)
+            except RegistryError as error:
+                if self.health is not None:
+                    self.health.failed(registry, error)
+                _log(request, error, attempt)
+                raise
+            if self.health is not None:
+                self.health.answered(registry, perf_counter() - attempt.started)
+            return document
+
+    async def _document(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
+        """Send a request, again if the credentials were refused and have been renewed since. Raises `RegistryError`."""
+        provider, ends = destination.credentials, asyncio.get_running_loop().time() + destination.timeout
+        if isinstance(provider, StaticCredentials):
+            response = await self._exchange(destination, request, provider.credentials, ends)
+            error = self._check(destination, response)
+        else:
+            try:
+                async with asyncio.timeout_at(ends):
+                    credentials = await provider.current()
+                    response = await self._exchange(destination, request, credentials, ends)
+                    error = self._check(destination, response)
+                    if isinstance(error, RegistryUnauthenticated) and await provider.renewed(credentials):
+                        response = await self._exchange(destination, request, await provider.current(), ends)
+                        error = self._check(destination, response)
             except TimeoutError:
-                error = RegistryTimeout(destination.registry)
-            except OSError:
-                error = RegistryUnreachable(destination.registry)
-            except Garbled:
-                error = RegistryBadAnswer(destination.registry)
-            except TooLarge:
-                error = RegistryAnswerTooLarge(destination.registry)
-            except RegistryError as known:
-                error = known
-            else:
-                document = response.document
-                if error is None and response.status < 300 and isinstance(document, dict):
-                    if self.watch is not None:
-                        self.watch.answered(destination.registry, perf_counter() - attempt.started)
-                    return document
-                error = error or RegistryBadAnswer(destination.registry)
-            if self.watch is not None:
-                self.watch.failed(destination.registry, error)
-            self._tell(request, error, attempt)
-            raise error from None
+                raise RegistryTimeout(destination.registry) from None
+        attempt.status = response.status
+        if error is not None:
+            raise error
+        if response.status >= 300 or not isinstance(response.document, dict):
+            raise RegistryBadAnswer(destination.registry)
+        return response.document
 
-    @staticmethod
-    def _tell(request: Request, error: RegistryError, attempt: Attempt) -> None:
-        if not isinstance(error, NotFound):
-            logger.warning(
-                "%s %s failed: %s vendor code %s, request %s, %.0f ms",
-                error.registry,
-                request.call,
-                error.code,
-                error.vendor_code,
-                error.request_id,
-                (perf_counter() - attempt.started) * 1000,
-            )
+    def _check(self, destination: Destination, response: Response) -> RegistryError | None:
+        """Return the error that a response stands for, with the time of its Retry-After header."""
+        if response.status == PROXY_AUTHENTICATION_REQUIRED:
+            return RegistryUnreachable(destination.registry, cause=Cause.PROXY_REFUSED)
+        error = destination.check(response)
+        if error is not None and error.retry_after is None and response.status in WAITING:
+            error.retry_after = retry_after(response.headers.get("retry-after", ""), self.clock())
+        return error
 
-    async def _answered(
-        self, destination: Destination, request: Request, ends: float
-    ) -> tuple[Response, RegistryError | None]:
-        """A response and its error; where the credentials are not accepted and there are others now, that of those."""
-        keyring = destination.keyring
-        await asyncio.sleep(0)  # what follows is a task's
-        async with asyncio.timeout_at(ends):
-            credentials = await keyring.current()
-            response = read(await self._exchange(destination, request, credentials, ends))
-            error = destination.check(response)
-            if isinstance(error, RegistryUnauthenticated) and await keyring.renewed(credentials):
-                response = read(await self._exchange(destination, request, await keyring.current(), ends))
-                error = destination.check(response)
-        return response, error
-
-    def _exchange(
+    async def _exchange(
         self, destination: Destination, request: Request, credentials: Credentials, ends: float
-    ) -> Awaitable[Received]:
-        """Send one request, freshly signed, and receive its answer up to the limit."""
-        address = destination.addresses[request.service]
-        connections = self._connections.get(address)
-        if connections is None:
-            connections = self._connections[address] = Connections(address)
-        headers = destination.sign(request, connections.netloc, credentials, self.clock(), secrets.token_hex(16))
-        target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
-        return connections.exchange(request.method, target, headers, request.body, destination.limit, ends)
+    ) -> Response:
+        """Send a request and receive the response. Raises `RegistryError` if there is none.
+
+        An idle connection may end just as it is used again. That is no failure of the registry: the request is signed
+        anew and sent once more, on a new connection.
+        """
+        registry = destination.registry
+        connecting = Connecting()
+        _connecting.set(connecting)
+        try:
+            try:
+                timeout = _timeout(destination.timeout)
+                return await self._send_once(self._pooled, destination, request, credentials, timeout)
+            except ConnectionLost as lost:
+                if connecting.opened or lost.started:
+                    raise
+            self.events.reconnected(registry, request.call)
+            timeout = _timeout(max(LEAST_SECONDS, ends - asyncio.get_running_loop().time()))
+            return await self._send_once(self._fresh, destination, request, credentials, timeout)
+        except BodyTooLarge:
+            raise RegistryAnswerTooLarge(registry) from None
+        except TimeoutError as error:
+            connects = isinstance(error, aiohttp.ConnectionTimeoutError)
+            cause = Cause.CONNECT_TIMEOUT if connects else Cause.READ_TIMEOUT
+            raise RegistryTimeout(registry, cause=cause) from None
+        except (ConnectionLost, aiohttp.ClientError, OSError) as error:
+            cause_or_none = failure_cause(error)
+            if cause_or_none is None:
+                raise RegistryBadAnswer(registry) from None
+            raise RegistryUnreachable(registry, cause=cause_or_none) from None
+
+    async def _send_once(
+        self,
+        session: aiohttp.ClientSession,
+        destination: Destination,
+        request: Request,
+        credentials: Credentials,
+        limits: aiohttp.ClientTimeout,
+    ) -> Response:
+        endpoint = destination.endpoints[request.service]
+        if endpoint.path:
+            request = replace(request, path=endpoint.path + request.path)
+        response = await session.request(
+            request.method,
+            _url(endpoint.origin, request.path, request.query),
+            headers=destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16)),
+            data=request.body or None,
+            allow_redirects=False,
+            timeout=limits,
+            proxy=endpoint.proxy,
+            ssl=destination.tls or True,
+        )
+        try:
+            body = await read_body(response, destination.limit)
+        except BaseException:
+            response.close()
+            raise
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            document = None
+        return Response(response.status, response.headers, body, document)
 
 
-def read(received: Received) -> Response:
-    """An answer with the JSON of its body, None when it holds none."""
-    status, headers, body = received
+@lru_cache(CACHED_URLS)
+def _url(origin: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
+    """The URL, encoded exactly as it is signed."""
+    target = f"{path}?{query_string(query)}" if query else path
+    return URL(origin + target, encoded=True)
+
+
+@lru_cache(maxsize=64)
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    # aiohttp rounds times above the threshold up to whole seconds
+    return aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SHARE * seconds, ceil_threshold=float("inf"))
+
+
+def failure_cause(error: Exception) -> Cause | None:
+    """Return why a request got no response, or None if it got one that is malformed."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return Cause.NAME_NOT_RESOLVED
+        case aiohttp.ClientConnectorCertificateError():
+            reason = error.certificate_error
+            wrong_host = isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in HOST_MISMATCH
+            return Cause.WRONG_HOST_NAME if wrong_host else Cause.UNTRUSTED_CERTIFICATE
+        case aiohttp.ClientConnectorSSLError():
+            return Cause.TLS_FAILED
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return Cause.PROXY_REFUSED
+        case aiohttp.ClientConnectorError():
+            return Cause.CONNECTION_REFUSED if error.errno == ECONNREFUSED else Cause.CONNECTION_FAILED
+        case aiohttp.ClientResponseError():
+            return None
+        case aiohttp.ClientPayloadError():
+            return None if isinstance(error.__cause__, ContentEncodingError) else Cause.CONNECTION_RESET
+        case _:
+            return Cause.CONNECTION_RESET
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks for, from seconds or a date (RFC 9110, 10.2.3)."""
+    value = value.strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(value)
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    return Response(status, headers, body, document)
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:  # "-0000" stands for a time in UTC
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - now).total_seconds())
+
+
+def _log(request: Request, error: RegistryError, attempt: Attempt) -> None:
+    if not isinstance(error, NotFound):
+        logger.warning(
+            "%s %s failed: %s, cause %s, vendor code %s, request %s, %.0f ms",
+            error.registry,
+            request.call,
+            error.code,
+            error.cause,
+            error.vendor_code,
+            error.request_id,
+            (perf_counter() - attempt.started) * 1000,
+        )

@@ -1,11 +1,13 @@
-"""What crosses the wire to a registry, as values: an unsigned request, where it goes, and what was received."""
+"""Requests to registries, their destinations, and the responses, as plain values."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from ssl import SSLContext
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,10 +17,10 @@ from gateway.errors import RegistryError
 
 @dataclass(frozen=True)
 class Request:
-    """One unsigned call: everything but host, credentials and time.
+    """One unsigned request, without host, credentials and time.
 
-    ``service`` names which of the registry's addresses it goes to; ``path`` is percent-encoded, ``query`` is not;
-    ``promise`` tells an answer that holds what it must.
+    ``service`` names the endpoint of the registry. ``path`` is percent-encoded, ``query`` is not. ``validator`` returns
+    whether a JSON document is a complete answer to the request; some registries send errors that look like success.
     """
 
     call: str
@@ -27,18 +29,18 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    promise: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
+    validator: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
-        """Tells it from every other request of the same call."""
-        asked = orjson.dumps([self.service, self.method, self.path, self.query, self.body.decode()])
-        return hashlib.blake2b(asked, digest_size=16).hexdigest()
+        """Hash that differs for any two requests of one call."""
+        content = orjson.dumps([self.service, self.method, self.path, self.query, self.body.decode()])
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One account of one product at its addresses: the digest of all that decides whose data an answer holds."""
+    """One account of one product at its endpoints. ``digest`` covers every setting that decides whose data is read."""
 
     digest: str
 
@@ -47,13 +49,13 @@ class Scope:
         return cls(hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest())
 
     def key(self, request: Request) -> "Key":
-        """The key of a request's answer within this scope."""
+        """The cache key of a request's answer within this scope."""
         digest = request.digest
         return Key(self, request.call, digest, f"{self.digest}:{request.call}:{digest}")
 
 
 class Key(NamedTuple):
-    """Names one answer of one account; ``text`` says all of it."""
+    """Cache key of one answer of one account; ``text`` combines the other parts."""
 
     scope: Scope
     call: str
@@ -65,7 +67,8 @@ class Key(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a registry answered; header names in lower case; ``document`` is the body decoded, None if not JSON."""
+    """A registry's response. Header names are case-insensitive or lower-case; ``document`` is None if the body is not
+    JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,18 +77,18 @@ class Response(NamedTuple):
 
 
 class CredentialProvider(Protocol):
-    """Where the credentials of a registry come from."""
+    """Supplies the credentials of a registry."""
 
     async def current(self) -> Credentials:
-        """Those to sign with now. Raises `RegistryKeyless`."""
+        """Return the credentials to sign with. Raises `RegistryKeyless`."""
 
     async def renewed(self, used: Credentials) -> bool:
-        """Whether there are others than those which a registry did not accept."""
+        """Return whether there are other credentials than those that the registry refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticCredentials:
-    """Credentials that stand in the settings."""
+    """Credentials from the settings; they never change."""
 
     credentials: Credentials
 
@@ -97,19 +100,39 @@ class StaticCredentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a registry's requests go, and its rules.
+class Endpoint:
+    """Address of one service of a registry.
 
-    ``scope`` is whose data it answers, ``timeout`` in seconds for one call, ``limit`` in bytes for one decoded answer;
-    ``sign`` gives the headers for (request, host, credentials, now, nonce), ``check`` the error of a response,
-    ``keyring`` the credentials.
+    ``origin`` is scheme, host and port; ``host`` the ``Host`` header; ``path`` a percent-encoded prefix of every
+    request path, without a slash at its end; ``proxy`` the URL of the proxy in front of it.
+    """
+
+    origin: str
+    host: str
+    path: str = ""
+    proxy: str | None = None
+
+    @classmethod
+    def parse(cls, address: str, proxy: str | None = None) -> "Endpoint":
+        parts = urlsplit(address)
+        return cls(f"{parts.scheme}://{parts.netloc}", parts.netloc, parts.path.rstrip("/"), proxy)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where and how to send a registry's requests.
+
+    ``timeout`` is in seconds for one request, ``limit`` in bytes for one decoded body. ``sign`` returns the headers for
+    (request, host, credentials, time, nonce), where the request's path starts with the endpoint's. ``check`` returns
+    the error that a response stands for. ``tls`` replaces the default TLS settings.
     """
 
     registry: str
     scope: Scope
-    addresses: Mapping[str, str]
+    endpoints: Mapping[str, Endpoint]
     timeout: float
     limit: int
     sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
     check: Callable[[Response], RegistryError | None]
-    keyring: CredentialProvider
+    credentials: CredentialProvider
+    tls: SSLContext | None = None

@@ -1,7 +1,7 @@
-"""The Redis that replicas share: answers, short leases on fetching them, and word of purges.
+"""Redis shared by replicas: answers, leases on fetching them, and notices of purges.
 
-Never needed: away, slow, hung or full, it is left alone for a while and the gateway goes on without it. Nothing but
-keys of this gateway's own prefix is ever read, written or deleted.
+Redis is optional at run time. If it fails or is slow, the gateway pauses using it for a while and works without it. The
+gateway only reads, writes and deletes keys with its own prefix.
 """
 
 import asyncio
@@ -21,39 +21,43 @@ logger = logging.getLogger("gateway.upstream")
 
 NAMESPACE = "registry-gateway:1"
 PURGES = f"{NAMESPACE}:purges"
-REST = 5.0
-"""Seconds for which a Redis that failed is left alone."""
+PAUSE = 5.0
+"""Seconds without operations after Redis failed."""
 
 T = TypeVar("T")
 
 
 class SharedCache:
-    """A Redis at an address such as ``redis://127.0.0.1:6379/0``; ``timeout`` bounds every operation, in seconds."""
+    """A Redis at an address such as ``redis://127.0.0.1:6379/0``; ``timeout`` bounds each operation, in seconds."""
 
-    def __init__(self, url: str, timeout: float, monotonic: Callable[[], float], facts: Events = NO_EVENTS) -> None:
+    def __init__(self, url: str, timeout: float, monotonic: Callable[[], float], events: Events = NO_EVENTS) -> None:
         self.redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
         self.answers = RedisCache(serializer=NullSerializer(), namespace=NAMESPACE, timeout=timeout)
         self.answers.client = self.redis
-        self.timeout, self.monotonic, self.facts = timeout, monotonic, facts
+        self.timeout, self.monotonic, self.events = timeout, monotonic, events
         self.name = secrets.token_hex(8)
-        self.rests_until = float("-inf")
+        self.paused_until = float("-inf")
 
     @property
     def available(self) -> bool:
-        return self.monotonic() >= self.rests_until
+        return self.monotonic() >= self.paused_until
 
     async def _try(self, operation: Callable[[], Awaitable[T]], otherwise: T) -> T:
-        """The outcome of an operation, or of going on without it."""
+        """Return the result of an operation, or ``otherwise`` if Redis is not available."""
         if not self.available:
             return otherwise
         try:
             async with asyncio.timeout(self.timeout):
                 return await operation()
         except (RedisError, OSError, TimeoutError) as error:
-            self.facts.shared_cache_failed()
+            self.events.shared_cache_failed()
             if self.available:
-                logger.warning("The shared cache does not answer (%s); going on without it.", type(error).__name__)
-            self.rests_until = self.monotonic() + REST
+                logger.warning(
+                    "The shared cache failed (%s). The gateway works without it for %.0f s.",
+                    type(error).__name__,
+                    PAUSE,
+                )
+            self.paused_until = self.monotonic() + PAUSE
             return otherwise
 
     async def get(self, key: str) -> bytes | None:
@@ -63,19 +67,19 @@ class SharedCache:
         return await self._try(lambda: self.answers.set(key, content, ttl=float(lifetime)), False)
 
     async def lease(self, key: str, seconds: float) -> str | None:
-        """A token when this process may fetch the key for so long; None when another does. Without Redis: yes."""
+        """Return a token if this process may fetch the key for so many seconds, else None. Without Redis it may."""
         token = secrets.token_hex(8)
         name = f"{NAMESPACE}:lease:{key}"
         granted: Any = await self._try(lambda: self.redis.set(name, token, nx=True, px=int(seconds * 1000)), True)
         return token if granted else None
 
     async def release(self, key: str, token: str) -> None:
-        """Give a lease back, unless it has passed to another."""
+        """Give a lease back, unless it has expired and another process holds it."""
         script = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
         await self._try(lambda: self.redis.eval(script, 1, f"{NAMESPACE}:lease:{key}", token), None)
 
     async def purge(self, prefix: str) -> None:
-        """Delete the answers whose keys start like this, and tell all replicas."""
+        """Delete the answers whose keys start with a prefix, and notify all replicas."""
 
         async def run() -> None:
             async for name in self.redis.scan_iter(match=f"{NAMESPACE}:{prefix}*", count=500):
@@ -86,29 +90,29 @@ class SharedCache:
             try:
                 await run()
             except (RedisError, OSError):
-                self.facts.shared_cache_failed()
-                self.rests_until = self.monotonic() + REST
-                logger.warning("The shared cache does not answer; other replicas were not told of the purge.")
+                self.events.shared_cache_failed()
+                self.paused_until = self.monotonic() + PAUSE
+                logger.warning("The shared cache failed; other replicas were not notified of the purge.")
 
     async def purges(self) -> AsyncIterator[str]:
-        """Prefixes that other replicas purge; the empty one after a break, since word may have been missed."""
+        """Yield the prefixes that other replicas purge, and an empty one after a break, since notices may be lost."""
         missed = False
         while True:
             try:
-                async with self.redis.pubsub() as listening:
-                    await listening.subscribe(PURGES)
+                async with self.redis.pubsub() as subscription:
+                    await subscription.subscribe(PURGES)
                     if missed:
                         yield ""
                     missed = False
                     while True:
-                        message = await listening.get_message(ignore_subscribe_messages=True, timeout=None)
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None:
                             sender, _, prefix = message["data"].decode().partition(" ")
                             if sender != self.name:
                                 yield prefix
             except (RedisError, OSError):
                 missed = True
-                await asyncio.sleep(REST)
+                await asyncio.sleep(PAUSE)
 
     async def close(self) -> None:
         await self.redis.aclose()

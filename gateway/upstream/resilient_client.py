@@ -1,4 +1,4 @@
-"""The guard before a registry: every call has a deadline, passes the breaker, waits for its quota, and is retried."""
+"""Resilient client: every call passes deadline, circuit breaker, rate limiter and retries, and optionally hedging."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -6,47 +6,48 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import SystemRandom
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.config.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryResting
 from gateway.telemetry.events import NO_EVENTS, Events
-from gateway.upstream.circuit_breaker import Breaker, BreakerState
+from gateway.upstream.circuit_breaker import BreakerState, CircuitBreaker
 from gateway.upstream.messages import Destination, Request
 from gateway.upstream.rate_limiter import Clock, RateLimiter
 from gateway.upstream.retry import Retry
 
-SAMPLES = 20
-"""Answers after which it is known how long a call takes."""
+HEDGE_SAMPLES: Final = 20
+"""Number of durations that are needed to tell which call is slow."""
 
-REMEMBERED = 200
-"""Answers whose times are remembered."""
+HEDGE_HISTORY: Final = 200
+"""Number of last durations that are considered."""
 
-SLOW = 0.95
-"""Share of its answers than which a slow call is slower."""
+HEDGE_PERCENTILE: Final = 0.95
+"""Share of the durations that a slow call exceeds."""
 
 
-CHANCE = SystemRandom()
+SYSTEM_RANDOM = SystemRandom()
 
 
 class Sender(Protocol):
-    """Sends an unsigned request once, within the destination's timeout, and returns the JSON of its answer."""
+    """Sends an unsigned request once, within the destination's timeout, and returns the JSON of the response."""
 
     async def send(self, destination: Destination, request: Request) -> Any: ...
 
 
 class Limits(NamedTuple):
-    """What bounds the calls of one name to one account of a registry."""
+    """The limits that apply to one account's calls of one name."""
 
     retry: Retry
-    breaker: Breaker
-    governor: RateLimiter
+    breaker: CircuitBreaker
+    rate_limiter: RateLimiter
 
 
 class ResilientClient:
-    """Sends requests as a registry can bear it.
+    """Sends requests within the limits of the registries.
 
-    Breaker and retry budget are per registry, the quota per account and call. ``random`` gives numbers from 0 to 1.
+    Circuit breaker and retry budget are per registry, the rate limiter per account and call. ``random`` returns numbers
+    from 0 to 1.
     """
 
     def __init__(
@@ -57,26 +58,26 @@ class ResilientClient:
         breaker: BreakerSettings,
         hedging: HedgingSettings,
         clock: Clock | None = None,
-        random: Callable[[], float] = CHANCE.random,
-        facts: Events = NO_EVENTS,
+        random: Callable[[], float] = SYSTEM_RANDOM.random,
+        events: Events = NO_EVENTS,
     ) -> None:
-        self.sender, self.clock, self.facts = sender, clock or Clock(), facts
+        self.sender, self.clock, self.events = sender, clock or Clock(), events
         self.retry, self.quota, self.breaker, self.hedging = retry, quota, breaker, hedging
         self.random = random
         self._retries: dict[str, Retry] = {}
-        self._breakers: dict[str, Breaker] = {}
-        self._governors: dict[tuple[str, str], RateLimiter] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._rate_limiters: dict[tuple[str, str], RateLimiter] = {}
         self._limits: dict[tuple[str, str, str], Limits] = {}
-        self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._durations: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=HEDGE_HISTORY))
 
     def state(self, registry: str) -> BreakerState:
-        """The state of a registry's breaker."""
+        """Return the state of a registry's circuit breaker."""
         return self._breaker(registry).state
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        """The raw JSON object that a registry answers; a ``refresh`` waits for those who need theirs now.
+        """Send a request and return the JSON object of the response. A ``refresh`` yields to other requests.
 
-        Raises the `RegistryError` of the last attempt, `RegistryResting` or `RegistryBusy` when none was made.
+        Raises the `RegistryError` of the last attempt, or `RegistryResting` or `RegistryBusy` if there was no attempt.
         """
         now = self.clock.now()
         ends = now + self.retry.deadline
@@ -99,7 +100,7 @@ class ResilientClient:
                     raise
             await self.clock.sleep(pause)
             now = self.clock.now()
-            self.facts.retried(destination.registry, request.call)
+            self.events.retried(destination.registry, request.call)
 
     async def _attempt(
         self,
@@ -111,22 +112,22 @@ class ResilientClient:
         ends: float,
         sent: "asyncio.Future[float] | None" = None,
     ) -> Any:
-        """One request on the wire; ``sent`` is told when it goes out."""
+        """Make one attempt. ``sent`` is resolved with the time when the request is sent."""
         registry = destination.registry
-        _, breaker, governor = limits
+        _, breaker, rate_limiter = limits
         breaker.check()
         queued = now
-        if not governor.enter(now, refresh=refresh):
-            await governor.wait(registry, refresh=refresh, patience=ends - queued)
+        if not rate_limiter.try_acquire(now, refresh=refresh):
+            await rate_limiter.acquire(registry, refresh=refresh, max_wait=ends - queued)
             now = self.clock.now()
-        slowing = not governor.lowest
+        slowing = not rate_limiter.lowest
         try:
             probe = breaker.begin()
         except RegistryResting as error:
-            governor.leave(error)
+            rate_limiter.release(error)
             raise
         try:
-            self.facts.waited(registry, now - queued)
+            self.events.waited(registry, now - queued)
             if sent is not None:
                 sent.set_result(now)
             if ends - now < destination.timeout:
@@ -134,43 +135,43 @@ class ResilientClient:
             document = await self.sender.send(destination, request)
         except BaseException as error:
             breaker.end(probe, error, slowing=slowing)
-            governor.leave(error)
+            rate_limiter.release(error)
             raise
         breaker.end(probe)
-        governor.leave(None)
+        rate_limiter.release(None)
         return document
 
     async def _hedged(
         self, destination: Destination, request: Request, limits: Limits, refresh: bool, now: float, ends: float
     ) -> Any:
-        """One attempt, and a second one beside it when the first is slow; the first answer is taken."""
-        times = self._times[destination.registry, request.call]
+        """Make one attempt, and a second one in parallel if the first is slow. The first success is returned."""
+        durations = self._durations[destination.registry, request.call]
         sent: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         attempt = partial(self._attempt, destination, request, limits, refresh)
         first = asyncio.ensure_future(attempt(now, ends, sent))
         tasks = [first]
         try:
-            if len(times) >= SAMPLES:
-                slow = sorted(times)[int(SLOW * len(times))]
-                timer = asyncio.ensure_future(self._pass(sent, slow))
+            if len(durations) >= HEDGE_SAMPLES:
+                slow = sorted(durations)[int(HEDGE_PERCENTILE * len(durations))]
+                timer = asyncio.ensure_future(self._sleep_after(sent, slow))
                 tasks.append(timer)
                 await asyncio.wait((first, timer), return_when=asyncio.FIRST_COMPLETED)
                 if not first.done() and limits.retry.spend():
                     second = asyncio.ensure_future(attempt(self.clock.now(), ends))
                     tasks.append(second)
-                    self.facts.hedged(destination.registry, request.call)
-                    document = await either(first, second)
-                    times.append(self.clock.now() - sent.result())
+                    self.events.hedged(destination.registry, request.call)
+                    document = await first_success(first, second)
+                    durations.append(self.clock.now() - sent.result())
                     return document
             document = await first
-            times.append(self.clock.now() - sent.result())
+            durations.append(self.clock.now() - sent.result())
             return document
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pass(self, sent: "asyncio.Future[float]", seconds: float) -> None:
+    async def _sleep_after(self, sent: "asyncio.Future[float]", seconds: float) -> None:
         await sent
         await self.clock.sleep(seconds)
 
@@ -180,7 +181,7 @@ class ResilientClient:
         if found is None:
             registry = destination.registry
             retry, breaker = self._retry(registry), self._breaker(registry)
-            found = self._limits[key] = Limits(retry, breaker, self._governor(destination, request))
+            found = self._limits[key] = Limits(retry, breaker, self._rate_limiter(destination, request))
         return found
 
     def _retry(self, registry: str) -> Retry:
@@ -189,22 +190,22 @@ class ResilientClient:
             found = self._retries[registry] = Retry(self.retry, self.random)
         return found
 
-    def _breaker(self, registry: str) -> Breaker:
+    def _breaker(self, registry: str) -> CircuitBreaker:
         found = self._breakers.get(registry)
         if found is None:
-            found = self._breakers[registry] = Breaker(registry, self.breaker, self.clock.now, self.facts)
+            found = self._breakers[registry] = CircuitBreaker(registry, self.breaker, self.clock.now, self.events)
         return found
 
-    def _governor(self, destination: Destination, request: Request) -> RateLimiter:
+    def _rate_limiter(self, destination: Destination, request: Request) -> RateLimiter:
         key = destination.scope.digest, request.call
-        found = self._governors.get(key)
+        found = self._rate_limiters.get(key)
         if found is None:
-            found = self._governors[key] = RateLimiter(self.quota, self.clock)
+            found = self._rate_limiters[key] = RateLimiter(self.quota, self.clock)
         return found
 
 
-async def either(first: "asyncio.Future[Any]", second: "asyncio.Future[Any]") -> Any:
-    """The answer of whichever has one first. Raises the error of the first when neither has."""
+async def first_success(first: "asyncio.Future[Any]", second: "asyncio.Future[Any]") -> Any:
+    """Return the result of the one that succeeds first. Raises the error of the first if both fail."""
     done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
     winner = first if first in done else second
     if winner.exception() is not None:

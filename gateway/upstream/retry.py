@@ -1,4 +1,4 @@
-"""Another try: which failures are worth one, after what pause, and how many an outage may cost."""
+"""Retries: which failures are retried, after what pause, and within which budget."""
 
 from collections.abc import Callable
 
@@ -11,44 +11,44 @@ from gateway.errors import (
     RegistryUnreachable,
 )
 
-PASSING = {RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled}
-"""Errors that the next attempt may not meet. Not their subclasses: a registry at rest is not asked again."""
+RETRYABLE = {RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled}
+"""Errors that are retried. Their subclasses are not: an open circuit breaker stays open."""
 
 RESERVE = 10.0
-"""Retries that may be made beyond the share of all calls."""
+"""Retries allowed in addition to the configured share of all calls."""
 
-LEAST = 0.1
-"""Seconds that must be left for an attempt to be worth a call."""
+LEAST_SECONDS = 0.1
+"""Shortest time left before the deadline that is worth another attempt."""
 
 
 class Retry:
-    """The retries of one registry; ``random`` gives numbers from 0 to 1."""
+    """Retry policy and budget of one registry; ``random`` returns numbers from 0 to 1."""
 
     def __init__(self, settings: RetrySettings, random: Callable[[], float]) -> None:
         self.settings, self.random = settings, random
         self._left = RESERVE
 
     def earn(self) -> None:
-        """Count a first try: it earns a share of a retry."""
+        """Add the share of a retry that each call contributes to the budget."""
         if self._left < RESERVE:
             self._left = min(RESERVE, self._left + self.settings.budget)
 
     def spend(self) -> bool:
-        """Take one retry from the budget, if it holds one."""
+        """Take one retry from the budget; return whether there was one."""
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
     def pause(self, error: RegistryError, attempts: int, left: float) -> float | None:
-        """Seconds to wait after so many failed attempts, of the ``left`` until the deadline; None to give up.
+        """Return the seconds to wait before the next attempt, None to give up.
 
-        What the registry asks for is waited, and a random time up to the doubled backoff, so that callers who failed
-        together do not come back together.
+        ``attempts`` is the number of failed attempts, ``left`` the time until the deadline in seconds. The pause is
+        what the registry asks for plus a random part of the exponential backoff, so that callers do not retry in step.
         """
         settings = self.settings
-        if type(error) not in PASSING or attempts >= settings.attempts:
+        if type(error) not in RETRYABLE or attempts >= settings.attempts:
             return None
         longest = min(settings.max_backoff, settings.backoff * 2 ** (attempts - 1))
         wait = (error.retry_after or 0.0) + longest * self.random()
-        return wait if wait + LEAST <= left and self.spend() else None
+        return wait if wait + LEAST_SECONDS <= left and self.spend() else None

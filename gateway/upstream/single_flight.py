@@ -1,68 +1,56 @@
-"""Calls under way, each nobody's own: all who ask the same meanwhile wait for one; no waiter's end harms another."""
+"""Single flight: concurrent callers of one key share one running call."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable
-from typing import Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
-from gateway.begun import Run
-
-T = TypeVar("T")
-Brought = TypeVar("Brought", contravariant=True)
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class Waiter(Protocol[Brought]):
-    """Whoever waits for a call is told once what it brought, that it failed, or that it was given up."""
-
-    def come(self, brought: Brought) -> None: ...
-
-    def fail(self, error: Exception) -> None: ...
-
-    def give_up(self) -> None: ...
-
-
-class Flight(Run[T]):
-    """One call under way, and who waits for it."""
-
-    __slots__ = ("_asked", "_of", "waiting")
-
-    def __init__(self, call: Coroutine[Any, Any, T], asked: Hashable, of: "dict[Hashable, Flight[T]]") -> None:
-        super().__init__(call)
-        self._asked, self._of = asked, of
-        self.waiting: list[Waiter[T]] = []
-
-    def _end(self) -> None:
-        super()._end()
-        del self._of[self._asked]
-        for waiter in self.waiting:
-            if self.error is None:
-                waiter.come(cast(T, self.value))
-            elif isinstance(self.error, asyncio.CancelledError):
-                waiter.give_up()
-            else:
-                waiter.fail(self.error)
-
-
-class SingleFlight(Generic[T]):
-    """Calls under way, by what they ask for."""
+class SingleFlight(Generic[K, V]):
+    """Running calls by key. Each has a task of its own, and finishes even if all callers are cancelled."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, Flight[T]] = {}
+        self._tasks: dict[K, asyncio.Task[V]] = {}
 
-    def join(self, asked: Hashable, *waiters: Waiter[T]) -> bool:
-        """Wait for a call, if it is under way."""
-        flight = self._under_way.get(asked)
-        if flight is None:
+    async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> tuple[V, bool]:
+        """Return the result of the call for a key, and whether another caller had started it.
+
+        Cancelling one caller leaves the call and the other callers alone. Raises what the call raises.
+        """
+        task = self._tasks.get(key)
+        shared = task is not None
+        if task is None:
+            task = self._start(key, call())
+        return await asyncio.shield(task), shared
+
+    def start(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> bool:
+        """Start the call in the background unless it is running; return whether it was started."""
+        if key in self._tasks:
             return False
-        flight.waiting += waiters
+        self._start(key, call())
         return True
 
-    def start(self, asked: Hashable, call: Coroutine[Any, Any, T], *waiters: Waiter[T]) -> None:
-        """Start a call, which begins at once; it ends for itself, whether anybody waits or not."""
-        self._under_way[asked] = flight = Flight(call, asked, self._under_way)
-        flight.waiting += waiters
-        flight.begin()
+    async def wait(self, key: K) -> None:
+        """Wait for the call of a key, if one is running. Raises what the call raises."""
+        task = self._tasks.get(key)
+        if task is not None:
+            await asyncio.shield(task)
+
+    def _start(self, key: K, call: Coroutine[Any, Any, V]) -> asyncio.Task[V]:
+        task = asyncio.get_running_loop().create_task(call)
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._finish(key, done))
+        return task
+
+    def _finish(self, key: K, task: asyncio.Task[V]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # asyncio would log the failure of a call that nobody awaits
 
     def close(self) -> None:
-        """Give up all that is under way."""
-        for flight in tuple(self._under_way.values()):
-            flight.cancel()
+        """Cancel all running calls, and thereby their callers."""
+        for task in tuple(self._tasks.values()):
+            task.cancel()

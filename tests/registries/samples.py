@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.catalog.lists import order_parameters
 from graphql import GraphQLObjectType, get_named_type
 from hypothesis import strategies as st
 
 from gateway.catalog.filters import sieve
+from gateway.catalog.lists import order_parameters
 from gateway.catalog.orders import Order
 from gateway.catalog.registry import Registry
 from gateway.config.settings import Credentials, RegistrySettings, Secret

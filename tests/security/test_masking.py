@@ -22,8 +22,8 @@ PLACES = [
     "gateway.execution.operation_plan.BoundOperation.cost",
     "gateway.auth.rate_limits.CallerRateLimiter.operation",
     "gateway.catalog.operation.Operation.entity",
-    "gateway.upstream.guard.Guard.send",
-    "gateway.upstream.transport.Transport._exchange",
+    "gateway.upstream.resilient_client.ResilientClient.send",
+    "gateway.upstream.http_client.HttpClient._exchange",
 ]
 """Where something breaks: before an operation is known, while it is checked, while it runs, and on the way out."""
 

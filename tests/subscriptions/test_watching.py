@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.registries import KINDS
 from gateway.upstream.caching_client import UncachedClient
 from tests.conftest import pai
-from tests.upstream.simulated import Scripted, guard, in_turn, now, simulate
+from tests.upstream.simulated import Scripted, in_turn, now, resilient_client, simulate
 
 VERSION = parse("pai:model/model-1/version/0.1.0")
 SELECTION = Selection.of({FieldRequest("approval"): {}, FieldRequest("description"): {}})
@@ -38,7 +38,9 @@ def document(approval: str = "Pending", **more: Any) -> dict[str, Any]:
 def registry(cloud: Scripted) -> Registry:
     settings = pai("http://127.0.0.1:9")
     one_try, patient = RetrySettings(attempts=1), BreakerSettings(failures=20)
-    return Registry(KINDS["pai"].of(settings), settings, UncachedClient(guard(cloud, retry=one_try, breaker=patient)))
+    return Registry(
+        KINDS["pai"].of(settings), settings, UncachedClient(resilient_client(cloud, retry=one_try, breaker=patient))
+    )
 
 
 def watches(**options: Any) -> VersionPollers:

@@ -212,7 +212,7 @@ async def test_secrets_and_hosts_are_never_logged(log_format: str) -> None:
     sections = {
         "retry": RetrySettings(attempts=2, backoff=0.001),
         "breaker": BreakerSettings(failures=20),
-        "cache": CacheSettings(objects=0.0, lists=0.0),
+        "cache": CacheSettings(objects=0.0, lists=0.0, stale=0.0),
     }
     with written(log_format, "debug") as text:
         async with two_clouds(sections=sections) as world:

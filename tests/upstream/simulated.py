@@ -1,4 +1,4 @@
-"""Time that passes at once, and registries that answer in it as a test wants."""
+"""An event loop with simulated time, and registries whose answers a test chooses."""
 
 import asyncio
 import selectors
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Skipping(selectors.DefaultSelector):
-    """Instead of waiting for a time, passes it."""
+    """Advances the time instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Skipping(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         found = super().select(0)
         if not found:
-            assert timeout is not None, "everybody waits for something that will never happen"
+            assert timeout is not None, "all tasks wait for something that never happens"
             self.passed += max(0.0, timeout)
         return found
 
@@ -38,7 +38,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
-    """The outcome of a coroutine in a loop whose time starts at 0 and never waits; no task may be left behind."""
+    """Run a coroutine in a loop whose time starts at 0 and passes without waiting; no task may be left over."""
 
     async def watched() -> T:
         outcome = await main
@@ -78,7 +78,7 @@ Answering = Callable[[Destination, Request], Awaitable[Any]]
 
 @dataclass
 class Scripted:
-    """A registry that answers as told: by a function, and with the times of all calls kept."""
+    """A registry that answers by a function, and records time and timeout of each request."""
 
     answering: Answering
     times: list[float] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Scripted:
 
 
 def in_turn(*outcomes: Any) -> Scripted:
-    """Answers these one after the other, the last for ever; an exception is raised, at once."""
+    """Return a registry that gives these answers in order, the last one repeatedly; exceptions are raised."""
     left = list(outcomes)
 
     async def answering(destination: Destination, request: Request) -> Any:
@@ -103,7 +103,7 @@ def in_turn(*outcomes: Any) -> Scripted:
     return Scripted(answering)
 
 
-def guard(
+def resilient_client(
     sender: Any,
     *,
     retry: RetrySettings | None = None,
@@ -112,7 +112,7 @@ def guard(
     hedging: bool = False,
     random: Callable[[], float] = lambda: 0.5,
 ) -> ResilientClient:
-    """A guard with the defaults but for what is given; by default chance is always a half."""
+    """Return a resilient client with the default settings except those given. Random numbers are 0.5."""
     return ResilientClient(
         sender,
         retry or RetrySettings(),

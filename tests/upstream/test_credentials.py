@@ -22,7 +22,7 @@ from gateway.twins import Twins
 from gateway.twins.signature_check import PAI_EXPIRED_STS_TOKEN
 from gateway.upstream import credentials
 from gateway.upstream.caching_client import UncachedClient
-from gateway.upstream.credentials import FromCommand, Renewing, parse
+from gateway.upstream.credentials import CredentialsCommand, RenewingCredentials, parse
 from tests.conftest import Client, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -30,7 +30,7 @@ FOUND = {"model": {"name": "情感分析"}}
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that a test sets."""
 
     seconds = 1_800_000_000.0
 
@@ -39,17 +39,17 @@ class Clock:
 
 
 def key(token: str = twins.PAI_STS_TOKEN, ends: float | None = None, name: str = twins.PAI_KEY_ID) -> str:
-    """A key as a file or a command says it."""
-    said = {"access_key_id": name, "access_key_secret": twins.PAI_SECRET, "security_token": token}
-    return json.dumps(said | ({"expiration": datetime.fromtimestamp(ends, UTC).isoformat()} if ends else {}))
+    """Return a key as a file or a command supplies it."""
+    document = {"access_key_id": name, "access_key_secret": twins.PAI_SECRET, "security_token": token}
+    return json.dumps(document | ({"expiration": datetime.fromtimestamp(ends, UTC).isoformat()} if ends else {}))
 
 
 class Issuer:
-    """A command that prints a key, and notes each time that it is run."""
+    """A command that prints a key and records each run."""
 
     def __init__(self, folder: Path) -> None:
-        self.says, self.log = folder / "says", folder / "log"
-        self.command = ("sh", "-c", f"echo run >> {self.log}; cat {self.says}")
+        self.output, self.log = folder / "output", folder / "log"
+        self.command = ("sh", "-c", f"echo run >> {self.log}; cat {self.output}")
 
     @property
     def runs(self) -> int:
@@ -68,7 +68,7 @@ def clock() -> Clock:
 
 @asynccontextmanager
 async def gateway_with(clock: Clock, **options: Any) -> AsyncIterator[tuple[Twins, Client]]:
-    """A gateway whose key comes from elsewhere, over the twin of PAI."""
+    """A gateway whose key comes from a file or a command, over the twin of PAI."""
     options = {"access_key_id": "", "access_key_secret": Secret(""), "account": "1", **options}
     async with twins.serving(models=20) as twin, served(settings(pai(twin.url, **options)), clock) as gateway:
         yield twin, gateway
@@ -80,51 +80,51 @@ async def test_a_key_in_a_file_is_used_and_replaced_when_the_file_changes(clock:
     async with gateway_with(clock, credentials_file=str(file)) as (_, gateway):
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         file.write_text(key())
-        clock.seconds += credentials.PAUSE
+        clock.seconds += credentials.RENEW_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
 
 
-async def test_a_file_that_comes_late_or_goes_again_is_no_reason_to_stop(clock: Clock, tmp_path: Path) -> None:
+async def test_a_file_may_appear_late_and_disappear(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "key.json"
     async with gateway_with(clock, credentials_file=str(file)) as (twin, gateway):
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         assert twin.calls == {}
         file.write_text(key())
-        clock.seconds += credentials.LOOK_EVERY
+        clock.seconds += credentials.FILE_CHECK_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
         file.unlink()
         clock.seconds += 86_400
         assert (await gateway.query(MODEL)).data == FOUND
 
 
-async def test_a_refused_key_is_renewed_once_and_the_call_sent_again(clock: Clock, issuer: Issuer) -> None:
-    issuer.says.write_text(key(PAI_EXPIRED_STS_TOKEN))
+async def test_a_refused_key_is_renewed_and_the_call_repeated(clock: Clock, issuer: Issuer) -> None:
+    issuer.output.write_text(key(PAI_EXPIRED_STS_TOKEN))
     async with gateway_with(clock, credentials_command=issuer.command) as (twin, gateway):
         assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         assert (twin.calls, issuer.runs) == ({"GetModel": 1}, 1)
-        clock.seconds += credentials.PAUSE
-        issuer.says.write_text(key())
+        clock.seconds += credentials.RENEW_INTERVAL
+        issuer.output.write_text(key())
         assert (await gateway.query(MODEL)).data == FOUND
         assert (twin.calls, issuer.runs) == ({"GetModel": 3}, 2)
 
 
-async def test_a_key_that_is_refused_for_good_costs_one_command_in_a_while(clock: Clock, issuer: Issuer) -> None:
-    issuer.says.write_text(key(PAI_EXPIRED_STS_TOKEN))
+async def test_a_key_that_stays_refused_is_renewed_once_per_interval(clock: Clock, issuer: Issuer) -> None:
+    issuer.output.write_text(key(PAI_EXPIRED_STS_TOKEN))
     async with gateway_with(clock, credentials_command=issuer.command) as (_, gateway):
         for _ in range(5):
             assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
         assert issuer.runs == 1
 
 
-async def test_a_key_is_renewed_before_it_ends_behind_those_who_use_it(clock: Clock, issuer: Issuer) -> None:
-    issuer.says.write_text(key(ends=clock.seconds + 3600))
+async def test_a_key_is_renewed_in_the_background_before_it_expires(clock: Clock, issuer: Issuer) -> None:
+    issuer.output.write_text(key(ends=clock.seconds + 3600))
     async with gateway_with(clock, credentials_command=issuer.command) as (_, gateway):
         assert (await gateway.query(MODEL)).data == FOUND
-        clock.seconds += 3600 - credentials.EARLY - 1
+        clock.seconds += 3600 - credentials.RENEW_BEFORE - 1
         assert (await gateway.query(MODEL)).data == FOUND
         assert issuer.runs == 1
         clock.seconds += 1
-        issuer.says.write_text(key(ends=clock.seconds + 3600))
+        issuer.output.write_text(key(ends=clock.seconds + 3600))
         while issuer.runs == 1:
             assert (await gateway.query(MODEL)).data == FOUND
         clock.seconds += 3000
@@ -132,11 +132,11 @@ async def test_a_key_is_renewed_before_it_ends_behind_those_who_use_it(clock: Cl
         assert issuer.runs == 2
 
 
-async def test_the_old_key_is_used_while_the_command_fails_until_it_ends(clock: Clock, issuer: Issuer) -> None:
-    issuer.says.write_text(key(ends=clock.seconds + 100))
+async def test_the_old_key_is_used_until_it_expires_while_the_command_fails(clock: Clock, issuer: Issuer) -> None:
+    issuer.output.write_text(key(ends=clock.seconds + 100))
     async with gateway_with(clock, credentials_command=issuer.command) as (twin, gateway):
         assert (await gateway.query(MODEL)).data == FOUND
-        issuer.says.unlink()
+        issuer.output.unlink()
         clock.seconds += 99
         assert (await gateway.query(MODEL)).data == FOUND
         twin.calls.clear()
@@ -145,13 +145,13 @@ async def test_the_old_key_is_used_while_the_command_fails_until_it_ends(clock: 
         assert answer.codes == ["REGISTRY_UNAUTHENTICATED"]
         assert answer.body["errors"][0]["extensions"]["retryable"]
         assert twin.calls == {}
-        issuer.says.write_text(key())
-        clock.seconds += credentials.PAUSE
+        issuer.output.write_text(key())
+        clock.seconds += credentials.RENEW_INTERVAL
         assert (await gateway.query(MODEL)).data == FOUND
 
 
-async def test_all_who_need_a_key_wait_for_one_command(clock: Clock, issuer: Issuer) -> None:
-    issuer.says.write_text(key())
+async def test_concurrent_callers_share_one_run_of_the_command(clock: Clock, issuer: Issuer) -> None:
+    issuer.output.write_text(key())
     async with gateway_with(clock, credentials_command=issuer.command) as (_, gateway):
         answers = await asyncio.gather(*(gateway.query(MODEL) for _ in range(20)))
         assert [answer.data for answer in answers] == [FOUND] * 20
@@ -166,7 +166,7 @@ def seconds_for_a_command(monkeypatch: pytest.MonkeyPatch, seconds: float) -> It
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "problem"),
     [
         ("echo $$ > pid; sleep 600", "the command took longer than 0.3 seconds"),
         ("echo hidden; exit 3", "the command failed"),
@@ -181,45 +181,45 @@ def seconds_for_a_command(monkeypatch: pytest.MonkeyPatch, seconds: float) -> It
         ),
     ],
 )
-async def test_a_command_that_gives_no_key_is_ended_and_told_without_what_it_said(
+async def test_a_failed_command_is_killed_and_logged_without_its_output(
     script: str,
-    told: str,
+    problem: str,
     tmp_path: Path,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    keys = Renewing("pai", FromCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
+    keys = RenewingCredentials("pai", CredentialsCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
     with (
         seconds_for_a_command(monkeypatch, 0.3 if "sleep" in script else 30),
         pytest.raises(RegistryKeyless, match=r'^Registry "pai" has no valid credentials at the moment\.$'),
     ):
         await keys.current()
     (line,) = caplog.messages
-    assert line.startswith(f'Registry "pai": no new credentials: {told}')
+    assert line.startswith(f'Registry "pai": no new credentials: {problem}')
     assert "hidden" not in line
     for process in tmp_path.glob("pid"):  # noqa: ASYNC240
         with pytest.raises(ProcessLookupError):
             os.kill(int(process.read_text()), 0)
 
 
-async def test_a_command_that_does_not_exist_is_told(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_command_is_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(RegistryKeyless):
-        await Renewing("pai", FromCommand(("/no/such/command",)), clock).current()
+        await RenewingCredentials("pai", CredentialsCommand(("/no/such/command",)), clock).current()
     assert caplog.messages == ['Registry "pai": no new credentials: No such file or directory']
 
 
-def test_a_key_without_a_token_and_an_end_is_a_key() -> None:
-    said = b'{"access_key_id": "a", "access_key_secret": "b", "other": 1}'
-    assert parse(said) == Credentials("a", Secret("b"), Secret(""), None)
+def test_token_and_expiration_are_optional() -> None:
+    document = b'{"access_key_id": "a", "access_key_secret": "b", "other": 1}'
+    assert parse(document) == Credentials("a", Secret("b"), Secret(""), None)
     ending = b'{"access_key_id": "a", "access_key_secret": "b", "expiration": "2030-01-01T00:00:00Z"}'
     assert parse(ending).expires == 1_893_456_000.0
 
 
-async def test_qianfan_takes_temporary_keys_too(clock: Clock, tmp_path: Path) -> None:
+async def test_qianfan_accepts_temporary_keys(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "key.json"
-    said = {"access_key_id": twins.QIANFAN_ACCESS_KEY, "access_key_secret": twins.QIANFAN_SECRET_KEY}
-    file.write_text(json.dumps(said | {"security_token": twins.QIANFAN_STS_TOKEN}))
+    document = {"access_key_id": twins.QIANFAN_ACCESS_KEY, "access_key_secret": twins.QIANFAN_SECRET_KEY}
+    file.write_text(json.dumps(document | {"security_token": twins.QIANFAN_STS_TOKEN}))
     query = "{ models(first: 1) { nodes { registryName } } }"
     async with twins.serving(models=20) as twin:
         common: dict[str, Any] = {"name": "qianfan", "kind": "qianfan", "endpoint": twin.url}
@@ -232,7 +232,7 @@ async def test_qianfan_takes_temporary_keys_too(clock: Clock, tmp_path: Path) ->
             )
 
 
-# Whose data
+# Scopes of the cache
 
 
 def scope(**options: Any) -> str:
@@ -240,7 +240,7 @@ def scope(**options: Any) -> str:
     return Registry(KINDS["pai"], one, UncachedClient(None)).destination.scope.digest  # type: ignore[arg-type]
 
 
-def test_what_is_kept_belongs_to_the_account_where_it_is_said_and_else_to_the_key() -> None:
+def test_cached_answers_belong_to_the_account_or_else_to_the_key() -> None:
     assert scope(access_key_id="a") == scope(access_key_id="a", access_key_secret=Secret("other"))
     assert scope(access_key_id="a") != scope(access_key_id="b")
     assert scope(access_key_id="a", account="1") == scope(access_key_id="b", account="1")
@@ -261,7 +261,7 @@ region = "cn-hangzhou"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         (
             'credentials_file = "key.json"',
@@ -280,16 +280,16 @@ region = "cn-hangzhou"
         ("", "access_key_id is missing"),
     ],
 )
-def test_a_registry_has_one_key_and_a_known_account(text: str, told: str, tmp_path: Path) -> None:
+def test_a_registry_has_one_source_of_its_key_and_a_known_account(text: str, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(COMMON + text)
     with pytest.raises(SettingsError) as caught:
         load(file, {}, {name: kind.settings for name, kind in KINDS.items()})
-    assert caught.value.problems[0].startswith(f'registries[1] "pai": {told}')
+    assert caught.value.problems[0].startswith(f'registries[1] "pai": {problem}')
     assert "hidden" not in str(caught.value)
 
 
-def test_a_command_in_the_settings_is_a_list_of_words(tmp_path: Path) -> None:
+def test_a_command_is_a_list_of_words(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(COMMON + 'account = "1"\ncredentials_command = ["vault-key", "--for", "pai"]')
     (one,) = load(file, {}, {name: kind.settings for name, kind in KINDS.items()}).registries

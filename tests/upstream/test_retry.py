@@ -1,4 +1,4 @@
-"""Retries: what is tried again, how often, after what pause, and what an outage may cost."""
+"""Retries: which errors, how often, after what pause, and within which budget."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from gateway.errors import (
     RegistryUnreachable,
 )
 from gateway.upstream.retry import RESERVE, Retry
-from tests.upstream.simulated import Scripted, destination, guard, in_turn, now, request, simulate
+from tests.upstream.simulated import Scripted, destination, in_turn, now, request, resilient_client, simulate
 
 TOLERANT = BreakerSettings(failures=20)
 PLENTY = QuotaSettings(requests_per_second=10_000, in_flight=10_000)
@@ -40,45 +40,49 @@ PLENTY = QuotaSettings(requests_per_second=10_000, in_flight=10_000)
         (errors.NotFound, 1),
     ],
 )
-def test_each_error_is_met_as_often_as_it_may_pass(kind: type[RegistryError], sends: int) -> None:
+def test_only_temporary_errors_are_retried(kind: type[RegistryError], sends: int) -> None:
     sender = in_turn(kind("pai"))
     with pytest.raises(kind):
-        simulate(guard(sender).send(destination(), request()))
+        simulate(resilient_client(sender).send(destination(), request()))
     assert len(sender.times) == sends
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5, 10])
-def test_a_call_is_sent_as_often_as_the_settings_say(attempts: int) -> None:
+def test_the_number_of_attempts_is_a_setting(attempts: int) -> None:
     sender = in_turn(RegistryUnavailable("pai"))
     with pytest.raises(RegistryUnavailable):
-        simulate(guard(sender, retry=RetrySettings(attempts=attempts), breaker=TOLERANT).send(destination(), request()))
+        simulate(
+            resilient_client(sender, retry=RetrySettings(attempts=attempts), breaker=TOLERANT).send(
+                destination(), request()
+            )
+        )
     assert len(sender.times) == attempts
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_the_first_good_answer_is_taken(failures: int) -> None:
+def test_the_first_success_is_returned(failures: int) -> None:
     sender = in_turn(*[RegistryUnreachable("pai")] * failures, {"Models": []})
-    assert simulate(guard(sender).send(destination(), request())) == {"Models": []}
+    assert simulate(resilient_client(sender).send(destination(), request())) == {"Models": []}
     assert len(sender.times) == failures + 1
 
 
 @given(st.floats(0, 60), st.floats(0, 60), st.integers(1, 9), st.floats(0, 1), st.none() | st.floats(0, 100))
-def test_a_pause_is_what_the_registry_asks_for_and_a_random_time_within_the_backoff(
-    backoff: float, longest: float, attempts: int, chance: float, asked: float | None
+def test_a_pause_is_the_requested_time_plus_a_random_part_of_the_backoff(
+    backoff: float, longest: float, attempts: int, chance: float, requested: float | None
 ) -> None:
     settings = RetrySettings(attempts=10, backoff=backoff, max_backoff=longest)
-    error = RegistryThrottled("pai", retry_after=asked)
+    error = RegistryThrottled("pai", retry_after=requested)
     pause = Retry(settings, lambda: chance).pause(error, attempts, 1000)
     assert pause is not None
-    assert (asked or 0) <= pause <= (asked or 0) + min(longest, backoff * 2 ** (attempts - 1))
+    assert (requested or 0) <= pause <= (requested or 0) + min(longest, backoff * 2 ** (attempts - 1))
 
 
-def test_pauses_spread_over_the_whole_doubled_backoff() -> None:
+def test_pauses_cover_the_whole_exponential_backoff() -> None:
     def times(chance: float) -> list[float]:
         sender = in_turn(RegistryUnavailable("pai"))
         with pytest.raises(RegistryUnavailable):
             simulate(
-                guard(
+                resilient_client(
                     sender, retry=RetrySettings(attempts=8), breaker=TOLERANT, quota=PLENTY, random=lambda: chance
                 ).send(destination(), request())
             )
@@ -88,18 +92,18 @@ def test_pauses_spread_over_the_whole_doubled_backoff() -> None:
     assert times(1.0) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 
-def test_what_the_registry_asks_for_is_waited() -> None:
+def test_the_time_that_the_registry_requests_is_waited() -> None:
     sender = in_turn(RegistryThrottled("pai", retry_after=7.0), {})
-    assert simulate(guard(sender, random=lambda: 0).send(destination(), request())) == {}
+    assert simulate(resilient_client(sender, random=lambda: 0).send(destination(), request())) == {}
     assert sender.times == [0, pytest.approx(7)]
 
 
-def test_a_registry_that_asks_for_more_than_the_deadline_leaves_is_not_waited_for() -> None:
+def test_a_requested_time_beyond_the_deadline_is_not_waited() -> None:
     sender = in_turn(RegistryThrottled("pai", retry_after=15.0))
 
     async def failing() -> float:
         with pytest.raises(RegistryThrottled) as caught:
-            await guard(sender).send(destination(), request())
+            await resilient_client(sender).send(destination(), request())
         assert caught.value.retry_after == 15
         return now()
 
@@ -108,18 +112,18 @@ def test_a_registry_that_asks_for_more_than_the_deadline_leaves_is_not_waited_fo
 
 
 async def hang(destination: object, request: object) -> None:
-    """As the transport does when a registry is silent."""
+    """Time out like the HTTP client when a registry does not respond."""
     timeout: float = getattr(destination, "timeout")  # noqa: B009
     await asyncio.sleep(timeout)
     raise RegistryTimeout("pai")
 
 
-def test_all_attempts_together_keep_the_deadline() -> None:
+def test_all_attempts_end_by_the_deadline() -> None:
     sender = Scripted(hang)
 
     async def failing() -> float:
         with pytest.raises(RegistryTimeout):
-            await guard(sender).send(destination(timeout=8), request())
+            await resilient_client(sender).send(destination(timeout=8), request())
         return now()
 
     assert simulate(failing()) == pytest.approx(15)
@@ -130,46 +134,48 @@ def test_all_attempts_together_keep_the_deadline() -> None:
 def test_a_timeout_is_retried_while_the_deadline_allows(deadline: float, sends: int) -> None:
     sender = Scripted(hang)
     with pytest.raises(RegistryTimeout):
-        simulate(guard(sender, retry=RetrySettings(deadline=deadline)).send(destination(timeout=8), request()))
+        simulate(
+            resilient_client(sender, retry=RetrySettings(deadline=deadline)).send(destination(timeout=8), request())
+        )
     assert len(sender.times) == sends
 
 
-def test_an_outage_is_multiplied_by_no_more_than_the_budget() -> None:
+def test_the_budget_limits_retries_during_an_outage() -> None:
     sender = in_turn(RegistryUnavailable("pai"))
 
     async def outage() -> None:
-        # Each fails as if the breaker did not exist: the budget alone must do.
-        way = guard(sender, quota=PLENTY)
-        way._breaker("pai").check = lambda: None  # type: ignore[method-assign]
-        way._breaker("pai")._count = lambda failed: None  # type: ignore[method-assign]
+        # Without the circuit breaker, so that only the budget limits the retries.
+        client = resilient_client(sender, quota=PLENTY)
+        client._breaker("pai").check = lambda: None  # type: ignore[method-assign]
+        client._breaker("pai")._count = lambda failed: None  # type: ignore[method-assign]
         for _ in range(1000):
             with pytest.raises(RegistryUnavailable):
-                await way.send(destination(), request())
+                await client.send(destination(), request())
 
     simulate(outage())
     assert 1150 <= len(sender.times) <= 1200 + RESERVE
 
 
-def test_the_budget_of_one_registry_is_not_spent_by_another() -> None:
+def test_each_registry_has_its_own_budget() -> None:
     sender = in_turn(RegistryUnreachable("any"))
 
     async def run() -> int:
-        way = guard(sender, retry=RetrySettings(budget=0), breaker=TOLERANT, quota=PLENTY)
+        client = resilient_client(sender, retry=RetrySettings(budget=0), breaker=TOLERANT, quota=PLENTY)
         for _ in range(9):
             with pytest.raises(RegistryUnreachable):
-                await way.send(destination("pai"), request())
+                await client.send(destination("pai"), request())
         before = len(sender.times)
         with pytest.raises((RegistryUnreachable, RegistryResting)):
-            await way.send(destination("qianfan"), request())
+            await client.send(destination("qianfan"), request())
         return len(sender.times) - before
 
     assert simulate(run()) == 3
     assert len(sender.times) == 9 + RESERVE + 3
 
 
-def test_a_retry_that_finds_no_place_tells_what_the_registry_said() -> None:
+def test_a_retry_that_cannot_start_raises_the_error_of_the_last_attempt() -> None:
     """The first attempt's failure opens the breaker, so there is no second."""
     sender = in_turn(RegistryUnreachable("pai"))
     with pytest.raises(RegistryUnreachable):
-        simulate(guard(sender, breaker=BreakerSettings(failures=2)).send(destination(), request()))
+        simulate(resilient_client(sender, breaker=BreakerSettings(failures=2)).send(destination(), request()))
     assert len(sender.times) == 2

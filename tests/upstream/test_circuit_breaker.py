@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway import errors
 from gateway.config.settings import BreakerSettings, QuotaSettings, RetrySettings
 from gateway.errors import RegistryError, RegistryResting, RegistryThrottled, RegistryUnavailable
-from gateway.upstream.circuit_breaker import Breaker, BreakerState
-from tests.upstream.simulated import Scripted, destination, guard, in_turn, now, request, simulate
+from gateway.upstream.circuit_breaker import BreakerState, CircuitBreaker
+from tests.upstream.simulated import Scripted, destination, in_turn, now, request, resilient_client, simulate
 
 FAILURES: list[type[RegistryError]] = [
     errors.RegistryTimeout,
@@ -33,9 +33,9 @@ ONCE = RetrySettings(attempts=1)
 
 
 class Call:
-    """A call under way, which a test ends as it likes."""
+    """A running call that a test ends."""
 
-    def __init__(self, breaker: Breaker) -> None:
+    def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker, self.probe = breaker, breaker.begin()
 
     def end(self, error: BaseException | None) -> None:
@@ -43,12 +43,12 @@ class Call:
 
 
 class Machine(RuleBasedStateMachine):
-    """Calls begin and end in any order while time passes; a plain model says what must be seen."""
+    """Calls start and end in any order while time passes; a simple model predicts the state."""
 
     def __init__(self) -> None:
         super().__init__()
         self.time = 0.0
-        self.breaker = Breaker("pai", BreakerSettings(), lambda: self.time)
+        self.breaker = CircuitBreaker("pai", BreakerSettings(), lambda: self.time)
         self.running: list[Call] = []
         self.probe: Call | None = None
         self.recent: list[tuple[float, bool]] = []
@@ -125,23 +125,23 @@ TestMachine = Machine.TestCase
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_an_answer_never_counts_however_unwelcome(kind: type[RegistryError]) -> None:
-    breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
+def test_an_error_that_is_a_valid_answer_never_counts(kind: type[RegistryError]) -> None:
+    breaker = CircuitBreaker("pai", BreakerSettings(), lambda: 0.0)
     for _ in range(100):
         Call(breaker).end(kind("pai"))
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_few_failures_among_many_answers_do_not_open_it() -> None:
-    breaker = Breaker("pai", BreakerSettings(), lambda: 0.0)
+def test_few_failures_among_many_successes_do_not_open_it() -> None:
+    breaker = CircuitBreaker("pai", BreakerSettings(), lambda: 0.0)
     for number in range(100):
         Call(breaker).end(RegistryUnavailable("pai") if number % 5 in (1, 3) else None)
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
+def test_an_unexpected_exception_does_not_count_and_ends_the_probe() -> None:
     time = 0.0
-    breaker = Breaker("pai", BreakerSettings(failures=1), lambda: time)
+    breaker = CircuitBreaker("pai", BreakerSettings(failures=1), lambda: time)
     Call(breaker).end(RegistryUnavailable("pai"))
     time = 10.0
     Call(breaker).end(ZeroDivisionError())
@@ -150,19 +150,19 @@ def test_a_defect_of_our_own_says_nothing_and_frees_the_place() -> None:
     assert [*states, breaker.state] == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
 
-def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back() -> None:
+def test_an_open_breaker_fails_at_once_with_the_time_to_retry() -> None:
     sender = in_turn(RegistryUnavailable("pai"))
 
     async def run() -> RegistryResting:
-        way = guard(sender, retry=ONCE)
+        client = resilient_client(sender, retry=ONCE)
         for _ in range(5):
             with pytest.raises(RegistryUnavailable):
-                await way.send(destination(), request())
-        assert way.state("pai") is BreakerState.OPEN
-        assert way.state("qianfan") is BreakerState.CLOSED
+                await client.send(destination(), request())
+        assert client.state("pai") is BreakerState.OPEN
+        assert client.state("qianfan") is BreakerState.CLOSED
         await asyncio.sleep(4 - now())
         with pytest.raises(RegistryResting) as caught:
-            await way.send(destination(), request())
+            await client.send(destination(), request())
         assert now() == 4
         return caught.value
 
@@ -175,7 +175,7 @@ def test_an_open_breaker_fails_at_once_without_a_call_and_says_when_to_come_back
 @pytest.mark.parametrize(
     ("probe", "state"), [({}, BreakerState.CLOSED), (RegistryUnavailable("pai"), BreakerState.OPEN)]
 )
-def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: BreakerState) -> None:
+def test_a_half_open_breaker_lets_one_call_pass(probe: Any, state: BreakerState) -> None:
     well: list[Any] = []
 
     async def answering(destination: Any, request: Any) -> Any:
@@ -188,58 +188,56 @@ def test_of_many_calls_at_a_half_open_breaker_one_goes_out(probe: Any, state: Br
 
     async def run() -> None:
         sender = Scripted(answering)
-        way = guard(sender, retry=ONCE, quota=QuotaSettings(requests_per_second=1000, max_wait=60))
+        client = resilient_client(sender, retry=ONCE, quota=QuotaSettings(requests_per_second=1000, max_wait=60))
         for _ in range(5):
             with pytest.raises(RegistryUnavailable):
-                await way.send(destination(), request())
+                await client.send(destination(), request())
         await asyncio.sleep(11)
         well.append(True)
-        assert way.state("pai") is BreakerState.HALF_OPEN
+        assert client.state("pai") is BreakerState.HALF_OPEN
         outcomes = await asyncio.gather(
-            *(way.send(destination(), request()) for _ in range(50)), return_exceptions=True
+            *(client.send(destination(), request()) for _ in range(50)), return_exceptions=True
         )
         assert len(sender.times) == 6
         assert sum(isinstance(outcome, RegistryResting) for outcome in outcomes) == 49
-        assert way.state("pai") is state
+        assert client.state("pai") is state
 
     simulate(run())
 
 
-def test_a_cancelled_probe_leaves_its_place_to_the_next() -> None:
-    hang = asyncio.sleep
-
+def test_a_cancelled_probe_lets_the_next_call_pass() -> None:
     async def answering(destination: Any, request: Any) -> Any:
         if now() < 10:
             raise RegistryUnavailable("pai")
-        await hang(1)
+        await asyncio.sleep(1)
         return {}
 
     async def run() -> None:
-        way = guard(Scripted(answering), retry=ONCE)
+        client = resilient_client(Scripted(answering), retry=ONCE)
         for _ in range(5):
             with pytest.raises(RegistryUnavailable):
-                await way.send(destination(), request())
+                await client.send(destination(), request())
         await asyncio.sleep(11)
-        probe = asyncio.ensure_future(way.send(destination(), request()))
+        probe = asyncio.ensure_future(client.send(destination(), request()))
         await asyncio.sleep(0.5)
         with pytest.raises(RegistryResting):
-            await way.send(destination(), request())
+            await client.send(destination(), request())
         probe.cancel()
         await asyncio.wait((probe,))
-        assert await way.send(destination(), request()) == {}
-        assert way.state("pai") is BreakerState.CLOSED
+        assert await client.send(destination(), request()) == {}
+        assert client.state("pai") is BreakerState.CLOSED
 
     simulate(run())
 
 
-def test_being_throttled_opens_it_only_when_slowing_down_has_not_helped() -> None:
+def test_throttling_opens_it_only_at_the_lowest_rate() -> None:
     sender = in_turn(RegistryThrottled("pai"))
 
     async def run() -> float:
-        way = guard(sender, retry=ONCE)
-        while way.state("pai") is BreakerState.CLOSED:
+        client = resilient_client(sender, retry=ONCE)
+        while client.state("pai") is BreakerState.CLOSED:
             with pytest.raises(RegistryThrottled):
-                await way.send(destination(), request())
+                await client.send(destination(), request())
             await asyncio.sleep(0.5)
         return now()
 

@@ -1,4 +1,4 @@
-"""The quota: rates and places, who goes first, and how the rate finds a limit that nobody told."""
+"""The rate limiter: rate, concurrency, order, and how the rate adapts to an unknown limit."""
 
 import asyncio
 import random
@@ -14,39 +14,39 @@ from hypothesis import strategies as st
 from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
 from gateway.upstream.rate_limiter import CALM, FALL, Clock, RateLimiter
-from tests.upstream.simulated import Scripted, destination, guard, now, request, simulate
+from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
 
 Limit = Callable[[], bool]
 
 
-def governor(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
+def rate_limiter(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
     return RateLimiter(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
 
 
 @asynccontextmanager
-async def place(quota: RateLimiter, *, refresh: bool = False, patience: float = 1000) -> AsyncIterator[None]:
-    """Around one call, as the guard makes it."""
-    if not quota.enter(now(), refresh=refresh):
-        await quota.wait("pai", refresh=refresh, patience=patience)
+async def place(limiter: RateLimiter, *, refresh: bool = False, max_wait: float = 1000) -> AsyncIterator[None]:
+    """Context of one call, as in the resilient client."""
+    if not limiter.try_acquire(now(), refresh=refresh):
+        await limiter.acquire("pai", refresh=refresh, max_wait=max_wait)
     try:
         yield
     except BaseException as error:
-        quota.leave(error)
+        limiter.release(error)
         raise
-    quota.leave(None)
+    limiter.release(None)
 
 
-async def use(quota: RateLimiter, seconds: float = 0, *, refresh: bool = False, patience: float = 1000) -> float:
-    """Take a place for some seconds; the time when it was got."""
-    async with place(quota, refresh=refresh, patience=patience):
+async def use(limiter: RateLimiter, seconds: float = 0, *, refresh: bool = False, max_wait: float = 1000) -> float:
+    """Make a call of some seconds; return the time of its start."""
+    async with place(limiter, refresh=refresh, max_wait=max_wait):
         got = now()
         await asyncio.sleep(seconds)
     return got
 
 
-async def throttle(quota: RateLimiter) -> None:
+async def throttle(limiter: RateLimiter) -> None:
     with pytest.raises(RegistryThrottled):
-        async with place(quota):
+        async with place(limiter):
             raise RegistryThrottled("pai")
 
 
@@ -54,39 +54,39 @@ def most_in_a_second(times: list[float]) -> int:
     return max(sum(start <= time < start + 1 for time in times) for start in times)
 
 
-def test_no_second_holds_more_calls_than_the_published_fifty() -> None:
+def test_no_second_has_more_calls_than_the_published_fifty() -> None:
     async def run() -> list[float]:
-        quota = governor(45)
-        return await asyncio.gather(*(use(quota, 0.01) for _ in range(400)))
+        limiter = rate_limiter(45)
+        return await asyncio.gather(*(use(limiter, 0.01) for _ in range(400)))
 
     times = simulate(run())
     assert most_in_a_second(times) <= 50
     assert max(times) == pytest.approx(400 / 45, abs=0.2)
 
 
-def test_no_more_calls_are_in_flight_than_permitted_and_a_free_place_is_taken_at_once() -> None:
+def test_concurrency_is_limited_and_a_free_slot_is_used_at_once() -> None:
     async def run() -> list[float]:
-        quota = governor(10_000, in_flight=3)
-        return await asyncio.gather(*(use(quota, 1.0) for _ in range(9)))
+        limiter = rate_limiter(10_000, in_flight=3)
+        return await asyncio.gather(*(use(limiter, 1.0) for _ in range(9)))
 
     assert simulate(run()) == pytest.approx([0] * 3 + [1] * 3 + [2] * 3)
 
 
-def test_places_are_given_in_the_order_of_asking() -> None:
+def test_calls_start_in_order_of_arrival() -> None:
     async def run() -> list[float]:
-        quota = governor(5)
-        return await asyncio.gather(*(use(quota) for _ in range(30)))
+        limiter = rate_limiter(5)
+        return await asyncio.gather(*(use(limiter) for _ in range(30)))
 
     times = simulate(run())
     assert times == sorted(times)
 
 
-def test_interactive_calls_go_before_refreshes_that_came_earlier() -> None:
+def test_interactive_calls_start_before_queued_refreshes() -> None:
     async def run() -> tuple[list[float], list[float]]:
-        quota = governor(10)
-        refreshes = [asyncio.ensure_future(use(quota, refresh=True)) for _ in range(10)]
+        limiter = rate_limiter(10)
+        refreshes = [asyncio.ensure_future(use(limiter, refresh=True)) for _ in range(10)]
         await asyncio.sleep(0.25)
-        interactive = await asyncio.gather(*(use(quota) for _ in range(10)))
+        interactive = await asyncio.gather(*(use(limiter) for _ in range(10)))
         return interactive, list(await asyncio.gather(*refreshes))
 
     interactive, refreshes = simulate(run())
@@ -95,16 +95,16 @@ def test_interactive_calls_go_before_refreshes_that_came_earlier() -> None:
     assert max(interactive) < min(time for time in refreshes if time not in early)
 
 
-def test_who_waits_too_long_is_told_so_and_when_to_come_back() -> None:
+def test_a_call_that_waits_too_long_fails_with_a_time_to_retry() -> None:
     async def run() -> tuple[float, RegistryBusy]:
-        quota = governor(1000, in_flight=1, max_wait=2)
-        holder = asyncio.ensure_future(use(quota, 60))
+        limiter = rate_limiter(1000, in_flight=1, max_wait=2)
+        holder = asyncio.ensure_future(use(limiter, 60))
         await asyncio.sleep(0)
         with pytest.raises(RegistryBusy) as caught:
-            await use(quota)
+            await use(limiter)
         failed = now()
         await holder
-        assert (quota.in_flight, quota.waiting) == (0, 0)
+        assert (limiter.in_flight, limiter.waiting) == (0, 0)
         return failed, caught.value
 
     failed, error = simulate(run())
@@ -116,12 +116,12 @@ def test_who_waits_too_long_is_told_so_and_when_to_come_back() -> None:
     assert str(error) == 'Registry "pai" already receives as many calls as the gateway may send.'
 
 
-def test_nobody_waits_beyond_the_deadline() -> None:
+def test_no_call_waits_beyond_its_deadline() -> None:
     async def run() -> float:
-        quota = governor(1, max_wait=60)
-        await use(quota)
+        limiter = rate_limiter(1, max_wait=60)
+        await use(limiter)
         with pytest.raises(RegistryBusy):
-            await use(quota, patience=0.3)
+            await use(limiter, max_wait=0.3)
         return now()
 
     assert simulate(run()) == pytest.approx(0.3)
@@ -137,84 +137,84 @@ Step = tuple[float, float, float | None, bool, bool]
         max_size=30,
     )
 )
-def test_whoever_leaves_and_however_no_place_is_lost(steps: list[Step]) -> None:
-    async def one(quota: RateLimiter, start: float, length: float, refresh: bool, fails: bool) -> None:
+def test_no_slot_is_lost_however_calls_end(steps: list[Step]) -> None:
+    async def one(limiter: RateLimiter, start: float, length: float, refresh: bool, fails: bool) -> None:
         await asyncio.sleep(start)
-        async with place(quota, refresh=refresh, patience=5):
-            assert quota.in_flight <= 2
+        async with place(limiter, refresh=refresh, max_wait=5):
+            assert limiter.in_flight <= 2
             await asyncio.sleep(length)
             if fails:
                 raise RegistryUnavailable("pai")
 
     async def run() -> None:
-        quota = governor(4, in_flight=2, max_wait=2)
+        limiter = rate_limiter(4, in_flight=2, max_wait=2)
         tasks = []
         for start, length, cancelled, refresh, fails in steps:
-            task = asyncio.ensure_future(one(quota, start, length, refresh, fails))
+            task = asyncio.ensure_future(one(limiter, start, length, refresh, fails))
             tasks.append(task)
             if cancelled is not None:
                 asyncio.get_running_loop().call_later(start + cancelled, task.cancel)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert outcome is None or isinstance(outcome, asyncio.CancelledError | RegistryError), outcome
-        assert (quota.in_flight, quota.waiting) == (0, 0)
+        assert (limiter.in_flight, limiter.waiting) == (0, 0)
         await asyncio.sleep(5)
         before = now()
-        await asyncio.gather(use(quota, 1), use(quota, 1))
-        assert now() - before <= 1.26, "both places are there"
+        await asyncio.gather(use(limiter, 1), use(limiter, 1))
+        assert now() - before <= 1.26, "both slots are free"
 
     simulate(run())
 
 
-def test_a_waiter_cancelled_in_the_moment_of_its_turn_gives_the_place_back() -> None:
+def test_a_call_cancelled_as_it_starts_frees_its_slot() -> None:
     async def run() -> None:
-        quota = governor(1000, in_flight=1)
-        holder = asyncio.ensure_future(use(quota, 1))
-        waiter = asyncio.ensure_future(use(quota))
+        limiter = rate_limiter(1000, in_flight=1)
+        holder = asyncio.ensure_future(use(limiter, 1))
+        waiter = asyncio.ensure_future(use(limiter))
         await asyncio.sleep(0.5)
         holder.add_done_callback(lambda _: waiter.cancel())
         await asyncio.wait((holder, waiter))
-        assert quota.in_flight == 0
-        assert await use(quota) == pytest.approx(now())
+        assert limiter.in_flight == 0
+        assert await use(limiter) == pytest.approx(now())
 
     simulate(run())
 
 
-def test_a_throttle_lowers_the_rate_but_not_more_often_than_once_a_second() -> None:
+def test_throttling_lowers_the_rate_at_most_once_a_second() -> None:
     async def run() -> None:
-        quota = governor(40)
+        limiter = rate_limiter(40)
         for _ in range(5):
-            await throttle(quota)
-        assert quota.rate == pytest.approx(40 * FALL)
+            await throttle(limiter)
+        assert limiter.rate == pytest.approx(40 * FALL)
         await asyncio.sleep(CALM)
-        await throttle(quota)
-        assert quota.rate == pytest.approx(40 * FALL**2)
+        await throttle(limiter)
+        assert limiter.rate == pytest.approx(40 * FALL**2)
 
     simulate(run())
 
 
-def test_the_rate_never_falls_below_one_and_comes_back_with_good_answers() -> None:
+def test_the_rate_never_falls_below_one_and_recovers_with_successes() -> None:
     async def run() -> float:
-        quota = governor(45)
+        limiter = rate_limiter(45)
         for _ in range(30):
-            await throttle(quota)
+            await throttle(limiter)
             await asyncio.sleep(CALM)
-        assert quota.rate == 1
-        assert quota.lowest
+        assert limiter.rate == 1
+        assert limiter.lowest
         await asyncio.sleep(3600)
-        assert quota.rate == 1, "time alone proves nothing"
-        before = rate = quota.rate
+        assert limiter.rate == 1, "time alone does not raise it"
+        before = rate = limiter.rate
         started = now()
         while rate < 45:
-            await use(quota)
-            assert quota.rate >= before
-            before = rate = quota.rate
+            await use(limiter)
+            assert limiter.rate >= before
+            before = rate = limiter.rate
         return now() - started
 
     assert simulate(run()) < 120
 
 
 def windows(limit: int, offset: float) -> Limit:
-    """So many calls in each whole second of the registry's clock."""
+    """A fixed window: so many calls in each second of the registry's clock."""
     counts: dict[int, int] = {}
 
     def permit() -> bool:
@@ -226,7 +226,7 @@ def windows(limit: int, offset: float) -> Limit:
 
 
 def sliding(limit: int) -> Limit:
-    """So many calls in any second."""
+    """A sliding window: so many calls in any second."""
     times: deque[float] = deque()
 
     def permit() -> bool:
@@ -241,7 +241,7 @@ def sliding(limit: int) -> Limit:
 
 
 def bucket(limit: int, size: float) -> Limit:
-    """A bucket of tokens."""
+    """A token bucket."""
     tokens, counted = size, 0.0
 
     def permit() -> bool:
@@ -256,7 +256,7 @@ def bucket(limit: int, size: float) -> Limit:
 
 
 def measured(permit: Limit, demand: float, seconds: float, seed: int, before: float = 10) -> tuple[int, int]:
-    """Good and throttled answers after the first seconds, when calls come at random and a hidden limit holds."""
+    """Return the numbers of successful and throttled calls that arrive at random, under a hidden limit."""
     chance = random.Random(seed)  # noqa: S311
     good = bad = 0
 
@@ -276,9 +276,9 @@ def measured(permit: Limit, demand: float, seconds: float, seed: int, before: fl
             await send(destination(), request())
 
     async def run() -> None:
-        way, calls = guard(Scripted(answering), random=chance.random), set()
+        client, calls = resilient_client(Scripted(answering), random=chance.random), set()
         while now() < seconds:
-            call = asyncio.ensure_future(one(way.send))
+            call = asyncio.ensure_future(one(client.send))
             calls.add(call)
             call.add_done_callback(calls.discard)
             await asyncio.sleep(chance.expovariate(demand))
@@ -289,10 +289,10 @@ def measured(permit: Limit, demand: float, seconds: float, seed: int, before: fl
 
 
 LIMITS: dict[str, Callable[[int], Limit]] = {
-    "counted by whole seconds": lambda limit: windows(limit, 0.37),
-    "counted over any second": sliding,
-    "a bucket of a second": lambda limit: bucket(limit, limit),
-    "a bucket of five seconds": lambda limit: bucket(limit, 5 * limit),
+    "fixed window": lambda limit: windows(limit, 0.37),
+    "sliding window": sliding,
+    "bucket of one second": lambda limit: bucket(limit, limit),
+    "bucket of five seconds": lambda limit: bucket(limit, 5 * limit),
 }
 
 
@@ -304,35 +304,35 @@ def test_a_hidden_limit_is_found_and_used(counted: str, limit: int) -> None:
     assert good >= 0.9 * 120 * limit
 
 
-def test_a_limit_that_is_not_reached_costs_nothing() -> None:
+def test_a_limit_that_is_not_reached_has_no_effect() -> None:
     good, bad = measured(sliding(50), demand=30, seconds=60, seed=7, before=0)
     assert bad == 0
     assert good >= 0.9 * 60 * 30
 
 
-def test_accounts_and_calls_have_quotas_of_their_own() -> None:
+def test_limits_are_per_account_and_call() -> None:
     async def answering(destination: Any, request: Any) -> Any:
         await asyncio.sleep(1)
         return {}
 
     async def run() -> list[float]:
         sender = Scripted(answering)
-        way = guard(sender, quota=QuotaSettings(in_flight=1, max_wait=60), retry=RetrySettings())
+        client = resilient_client(sender, quota=QuotaSettings(in_flight=1, max_wait=60), retry=RetrySettings())
         await asyncio.gather(
-            way.send(destination("pai"), request("ListModels")),
-            way.send(destination("pai"), request("GetModel")),
-            way.send(destination("pai-eu", account="other"), request("ListModels")),
-            way.send(destination("pai-twice"), request("ListModels")),
+            client.send(destination("pai"), request("ListModels")),
+            client.send(destination("pai"), request("GetModel")),
+            client.send(destination("pai-eu", account="other"), request("ListModels")),
+            client.send(destination("pai-twice"), request("ListModels")),
         )
         return sender.times
 
-    assert simulate(run()) == pytest.approx([0, 0, 0, 1]), "two registries of one account share its quota"
+    assert simulate(run()) == pytest.approx([0, 0, 0, 1]), "two registries of one account share its limit"
 
 
-def test_after_a_quiet_second_a_page_of_details_leaves_at_once_and_no_second_holds_more_than_the_rate() -> None:
+def test_after_a_quiet_second_the_calls_of_one_second_start_at_once() -> None:
     async def run() -> list[float]:
-        quota = governor(45)
-        return list(await asyncio.gather(*(use(quota) for _ in range(90))))
+        limiter = rate_limiter(45)
+        return list(await asyncio.gather(*(use(limiter) for _ in range(90))))
 
     times = sorted(simulate(run()))
     assert times[44] == 0.0

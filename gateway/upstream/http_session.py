@@ -1,0 +1,84 @@
+"""HTTP sessions: how the gateway connects to registries and to the issuer of tokens, directly or through a proxy."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from gateway import __version__
+from gateway.config.tls import default_tls
+
+CONNECTIONS_PER_HOST: Final = 128
+IDLE_SECONDS: Final = 30.0
+"""Seconds for which an idle connection stays open."""
+DNS_SECONDS: Final = 60
+"""Seconds for which a resolved name is cached."""
+HEAD_BYTES: Final = 1 << 16
+"""Largest status line, and largest header, of a response."""
+
+HEADERS: Final = {
+    "User-Agent": f"registry-gateway/{__version__}",
+    "Accept-Encoding": "gzip, deflate",
+}
+
+
+class BodyTooLarge(Exception):
+    """The decoded body of a response exceeds its limit."""
+
+
+def new_session(
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+    *,
+    keep_alive: bool = True,
+    socket_factory: Callable[[Any], socket.socket] | None = None,
+) -> aiohttp.ClientSession:
+    """Open a session without cookies. With ``keep_alive`` off, each request gets a new connection.
+
+    ``socket_factory`` makes the socket of each new connection, from an entry of `socket.getaddrinfo`.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=CONNECTIONS_PER_HOST,
+        ttl_dns_cache=DNS_SECONDS,
+        resolver=aiohttp.ThreadedResolver(),
+        ssl=default_tls(),
+        force_close=not keep_alive,
+        socket_factory=socket_factory,
+        keepalive_timeout=IDLE_SECONDS if keep_alive else None,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=HEADERS,
+        middlewares=middlewares,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+    )
+
+
+def proxy_for(address: str, setting: str = "") -> str | None:
+    """Return the proxy for an address: the one of the setting, else of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+
+    aiohttp's ``trust_env`` does the same, but for each request, in a thread.
+    """
+    if setting:
+        return setting
+    parts = urlsplit(address)
+    proxy = getproxies().get(parts.scheme)
+    if proxy is None or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read the body, decompressed. Raises `BodyTooLarge` as soon as it exceeds the limit in bytes."""
+    content, parts, size = response.content, list[bytes](), 0
+    while part := await content.readany():
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
