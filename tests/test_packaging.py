@@ -56,6 +56,14 @@ def test_each_requirement_is_listed_once_and_in_order(group: str) -> None:
     assert names == sorted(set(names))
 
 
+def test_the_table_of_direct_dependencies_is_complete() -> None:
+    page = (ROOT / "docs" / "decisions" / "dependencies.md").read_text(encoding="utf-8")
+    table = re.search(r"### Direct dependencies\n(.*?)###", page, re.DOTALL)
+    assert table is not None
+    listed = re.findall(r"[a-z][a-z-]+", " ".join(re.findall(r"^\| ([^|]+) \|", table[1], re.MULTILINE)))
+    assert {Requirement(one).name for one in PROJECT["dependencies"]} <= set(listed)
+
+
 def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "gateway" / "py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["classifiers"]

@@ -17,8 +17,8 @@ import orjson
 from gateway.config.settings import Credentials, RegistrySettings
 from gateway.errors import RegistryError
 from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
-from gateway.registries.signatures import encode
 from gateway.upstream.messages import Request, Response
+from gateway.upstream.url_encoding import encode
 
 Keys = tuple[str, ...]
 """The native keys of an object: one for a model or algorithm; for a version, its parent's key and its own."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, unquote
 
-from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix, encode
+from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix
 from gateway.twins.rows import UTC
 from gateway.twins.wire_formats import CloudError
+from gateway.upstream.url_encoding import encode
 
 PAI_KEY_ID = "test-access-key-id"
 PAI_SECRET = "test-access-key-secret"  # noqa: S105 - made up, for the loopback servers only

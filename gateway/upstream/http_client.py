@@ -32,11 +32,11 @@ from gateway.errors import (
     RegistryUnauthenticated,
     RegistryUnreachable,
 )
-from gateway.registries.signatures import query_string
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
 from gateway.upstream.health import HealthMonitor
 from gateway.upstream.http_session import BodyTooLarge, new_session, read_body
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
+from gateway.upstream.url_encoding import query_string
 
 logger = logging.getLogger("gateway.upstream")
 

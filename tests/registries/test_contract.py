@@ -23,10 +23,10 @@ from gateway.catalog.ids import Ref
 from gateway.errors import InvalidId
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Rows
-from gateway.registries.signatures import query_string
 from gateway.schema.enums import Capability, RegistryKind
 from gateway.schema.field_sources import supplied_fields
 from gateway.upstream.messages import Response
+from gateway.upstream.url_encoding import query_string
 from tests.registries import samples
 from tests.registries.samples import (
     ENTITIES,

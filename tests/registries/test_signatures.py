@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix, encode, query_string
+from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix
 from gateway.upstream.messages import Request
+from gateway.upstream.url_encoding import encode, query_string
 from tests.registries.samples import FOLDER
 
 VECTORS = json.loads((FOLDER / "vectors.json").read_text())["vectors"]

@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix, encode
+from gateway.registries.signatures import acs3, bce_auth_v1, bce_prefix
 from gateway.twins import PAI_KEY_ID, PAI_SECRET, QIANFAN_ACCESS_KEY, QIANFAN_SECRET_KEY, Twins, serving
+from gateway.upstream.url_encoding import encode
 
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
 os.environ["QIANFAN_DOT_ENV_CONFIG_FILE"] = os.devnull
