@@ -45,8 +45,9 @@ from gateway.registries.pai_tables import (
     rows,
     version_list,
 )
-from gateway.registries.signatures import CACHE_SIZE, acs3_canonical_request, acs3_sign, timestamp
+from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
 from gateway.upstream.messages import Request, Response
+from gateway.upstream.url_encoding import CACHE_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
