@@ -36,5 +36,5 @@ class CacheEndpoint:
         names = list(registries) if ref is None and name is None else [name if ref is None else ref.registry]
         if any(one not in registries for one in names):
             return JSONResponse({"error": "There is no such registry."}, 400)
-        prefixes = [prefix for one in names for prefix in registries[one].prefixes(ref)]
+        prefixes = [prefix for one in names for prefix in registries[one].cache_prefixes(ref)]
         return JSONResponse({"purged": sum([await cache.purge(prefix) for prefix in prefixes])})

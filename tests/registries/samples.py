@@ -23,7 +23,7 @@ import pytest
 from graphql import GraphQLObjectType, get_named_type
 from hypothesis import strategies as st
 
-from gateway.catalog.filters import sieve
+from gateway.catalog.filters import plan_filter
 from gateway.catalog.lists import order_parameters
 from gateway.catalog.orders import Order
 from gateway.catalog.registry import Registry
@@ -155,7 +155,7 @@ def request_of(kind: Kind, row: Raw) -> Request:
     if entity := listed_entity(call):
         facts = stream_of(kind, row).facts if "stream" in row else {}
         fixed |= order_parameters(call, order_of(row))
-        fixed |= dict(sieve(kind, entity, call, facts, row.get("filter", {})).parameters)
+        fixed |= dict(plan_filter(kind, entity, call, facts, row.get("filter", {})).parameters)
     return call.request(keys, tuple(fixed.items()), page)
 
 

@@ -410,7 +410,7 @@ def test_every_order_of_a_call_has_an_expected_request(kind: str) -> None:
     covered: dict[str, set[tuple[str, bool]]] = {}
     for row in samples.expected(kind, "requests"):
         order = samples.order_of(row)
-        covered.setdefault(samples.call_of(TABLES[kind], row).name, set()).add((order.field, order.falling))
+        covered.setdefault(samples.call_of(TABLES[kind], row).name, set()).add((order.field, order.descending))
     for call in calls(TABLES[kind]):
         assert call.orders.keys() <= covered[call.name]
 
