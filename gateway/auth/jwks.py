@@ -18,7 +18,7 @@ from jwt.exceptions import PyJWTError
 
 from gateway.auth.watched_files import Watched
 from gateway.config.settings import SettingsError
-from gateway.upstream.http_session import BodyTooLarge, new_session, proxy_for, read_body
+from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 
 logger = logging.getLogger("gateway.auth")
 
@@ -132,8 +132,10 @@ class AtAddress:
         try:
             self._keys = self.read(await fetch(self.url))
         except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
-            # Not the error's text: it may hold the address, and what stands in it.
-            logger.error("The issuer's keys cannot be had (%s); those of before go on holding.", type(error).__name__)
+            # The error's text may contain the address and parts of the document.
+            connecting = isinstance(error, aiohttp.ClientError | OSError)
+            cause = (failure_cause(error) if connecting else None) or type(error).__name__
+            logger.error("The issuer's keys cannot be fetched (%s). The gateway keeps using the previous ones.", cause)
         finally:
             self._flight = None
 
