@@ -190,8 +190,12 @@ def key(options: argparse.Namespace) -> int:
 async def check(options: argparse.Namespace) -> int:
     settings = _settings(options.config)
     from gateway.app import probe
+    from gateway.config.settings import SettingsError
 
-    probes = await probe(settings)
+    try:
+        probes = await probe(settings)
+    except SettingsError as error:
+        raise CommandError(*error.problems, status=2) from None
     width = max(len(one.registry) for one in probes)
     for one in probes:
         print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")

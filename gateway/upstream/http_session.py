@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
 from gateway import __version__
+from gateway.config.settings import SettingsError
 from gateway.config.tls import default_tls
 from gateway.errors import Cause
 
@@ -77,7 +78,8 @@ def new_session(
 def proxy_for(address: str, setting: str = "") -> str | None:
     """Return the proxy for an address: the one of the setting, else of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
-    aiohttp's ``trust_env`` does the same, but for each request, in a thread.
+    aiohttp's ``trust_env`` does the same, but for each request, in a thread. Raises `SettingsError` for a proxy that is
+    not an HTTP one.
     """
     if setting:
         return setting
@@ -85,7 +87,10 @@ def proxy_for(address: str, setting: str = "") -> str | None:
     proxy = getproxies().get(parts.scheme)
     if proxy is None or proxy_bypass(parts.netloc):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise SettingsError((f"the variable {parts.scheme.upper()}_PROXY: must be an http:// or https:// address",))
+    return proxy
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
