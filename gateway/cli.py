@@ -207,12 +207,16 @@ async def check(options: argparse.Namespace) -> int:
     """Call every configured registry once and print the outcome."""
     settings = _settings(options.config)
     from gateway.app import probe
+    from gateway.config.settings import SettingsError
 
-    probes = await probe(settings)
-    width = max(len(result.registry) for result in probes)
-    for result in probes:
-        print(f"{result.registry:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
-    return 1 if any(result.problem for result in probes) else 0
+    try:
+        probes = await probe(settings)
+    except SettingsError as error:
+        raise CommandError(*error.problems, status=2) from None
+    width = max(len(one.registry) for one in probes)
+    for one in probes:
+        print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
+    return 1 if any(one.problem for one in probes) else 0
 
 
 def assets(options: argparse.Namespace) -> int:

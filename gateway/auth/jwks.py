@@ -18,7 +18,7 @@ from jwt.exceptions import PyJWTError
 
 from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
-from gateway.upstream.http_session import BodyTooLarge, new_session, proxy_for, read_body
+from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 
 logger = logging.getLogger("gateway.auth")
 
@@ -127,10 +127,11 @@ class RemoteKeySet:
         try:
             self._keys = self.parse(await fetch(self.url))
         except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
-            # The text of the error may contain the URL with its credentials; the type is enough.
+            # The error's text may contain the address and parts of the document.
+            connecting = isinstance(error, aiohttp.ClientError | OSError)
+            cause = (failure_cause(error) if connecting else None) or type(error).__name__
             logger.error(
-                "The issuer's keys (access.jwks) cannot be fetched: %s. The previous keys stay in use.",
-                type(error).__name__,
+                "The issuer's keys (access.jwks) cannot be fetched (%s). The previous keys stay in use.", cause
             )
         finally:
             self._refresh = None

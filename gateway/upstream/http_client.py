@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from errno import ECONNREFUSED
 from functools import lru_cache
 from secrets import token_hex
 from time import perf_counter, time
@@ -18,7 +16,6 @@ from typing import Any, Final, Self
 
 import aiohttp
 import orjson
-from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from gateway.config.settings import Credentials
@@ -34,7 +31,7 @@ from gateway.errors import (
 )
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
 from gateway.upstream.health import HealthMonitor
-from gateway.upstream.http_session import BodyTooLarge, new_session, read_body
+from gateway.upstream.http_session import BodyTooLarge, ConnectionLost, failure_cause, new_session, read_body
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
 from gateway.upstream.url_encoding import query_string
 
@@ -46,8 +43,6 @@ LEAST_SECONDS: Final = 0.001
 """Shortest timeout: aiohttp takes 0 for none."""
 CACHED_URLS: Final = 4096
 
-HOST_MISMATCH: Final = (62, 64)
-"""OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 PROXY_AUTHENTICATION_REQUIRED: Final = 407
 WAITING: Final = (429, 503)
 """Statuses that may have a Retry-After header (RFC 9110, 15.6.4; RFC 6585, 4)."""
@@ -61,14 +56,6 @@ def current_second() -> datetime:
 @lru_cache(maxsize=2)
 def _second(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-class ConnectionLost(Exception):
-    """A connection ended before the response's headers were complete. ``started``: some bytes had been received."""
-
-    def __init__(self, started: bool) -> None:
-        super().__init__()
-        self.started = started
 
 
 async def report_lost_connections(
@@ -198,15 +185,12 @@ class HttpClient:
             return await self._send_once(self._fresh, destination, request, credentials, timeout)
         except BodyTooLarge:
             raise RegistryAnswerTooLarge(registry) from None
-        except TimeoutError as error:
-            connects = isinstance(error, aiohttp.ConnectionTimeoutError)
-            cause = Cause.CONNECT_TIMEOUT if connects else Cause.READ_TIMEOUT
-            raise RegistryTimeout(registry, cause=cause) from None
         except (ConnectionLost, aiohttp.ClientError, OSError) as error:
-            cause_or_none = failure_cause(error)
-            if cause_or_none is None:
+            cause = failure_cause(error)
+            if cause is None:
                 raise RegistryBadAnswer(registry) from None
-            raise RegistryUnreachable(registry, cause=cause_or_none) from None
+            kind = RegistryTimeout if isinstance(error, TimeoutError) else RegistryUnreachable
+            raise kind(registry, cause=cause) from None
 
     async def _send_once(
         self,
@@ -252,29 +236,6 @@ def _url(origin: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
 def _timeout(seconds: float) -> aiohttp.ClientTimeout:
     # aiohttp rounds times above the threshold up to whole seconds
     return aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SHARE * seconds, ceil_threshold=float("inf"))
-
-
-def failure_cause(error: Exception) -> Cause | None:
-    """Return why a request got no response, or None if it got one that is malformed."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return Cause.NAME_NOT_RESOLVED
-        case aiohttp.ClientConnectorCertificateError():
-            reason = error.certificate_error
-            wrong_host = isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in HOST_MISMATCH
-            return Cause.WRONG_HOST_NAME if wrong_host else Cause.UNTRUSTED_CERTIFICATE
-        case aiohttp.ClientConnectorSSLError():
-            return Cause.TLS_FAILED
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return Cause.PROXY_REFUSED
-        case aiohttp.ClientConnectorError():
-            return Cause.CONNECTION_REFUSED if error.errno == ECONNREFUSED else Cause.CONNECTION_FAILED
-        case aiohttp.ClientResponseError():
-            return None
-        case aiohttp.ClientPayloadError():
-            return None if isinstance(error.__cause__, ContentEncodingError) else Cause.CONNECTION_RESET
-        case _:
-            return Cause.CONNECTION_RESET
 
 
 def retry_after(value: str, now: datetime) -> float | None:

@@ -1,15 +1,20 @@
-"""HTTP sessions: how the gateway connects to registries and to the issuer of tokens, directly or through a proxy."""
+"""HTTP sessions with registries and the issuer of tokens: connections, proxies, body limits, and causes of failures."""
 
 import socket
+import ssl
 from collections.abc import Callable, Sequence
+from errno import ECONNREFUSED
 from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from gateway import __version__
+from gateway.config.settings import SettingsError
 from gateway.config.tls import default_tls
+from gateway.errors import Cause
 
 CONNECTIONS_PER_HOST: Final = 128
 IDLE_SECONDS: Final = 30.0
@@ -19,6 +24,9 @@ DNS_SECONDS: Final = 60
 HEAD_BYTES: Final = 1 << 16
 """Largest status line, and largest header, of a response."""
 
+HOST_MISMATCH: Final = (62, 64)
+"""OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
 HEADERS: Final = {
     "User-Agent": f"registry-gateway/{__version__}",
     "Accept-Encoding": "gzip, deflate",
@@ -27,6 +35,14 @@ HEADERS: Final = {
 
 class BodyTooLarge(Exception):
     """The decoded body of a response exceeds its limit."""
+
+
+class ConnectionLost(Exception):
+    """A connection ended before the response's headers were complete. ``started``: some bytes had been received."""
+
+    def __init__(self, started: bool) -> None:
+        super().__init__()
+        self.started = started
 
 
 def new_session(
@@ -62,7 +78,8 @@ def new_session(
 def proxy_for(address: str, setting: str = "") -> str | None:
     """Return the proxy for an address: the one of the setting, else of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
-    aiohttp's ``trust_env`` does the same, but for each request, in a thread.
+    aiohttp's ``trust_env`` does the same, but for each request, in a thread. Raises `SettingsError` for a proxy that is
+    not an HTTP one.
     """
     if setting:
         return setting
@@ -70,7 +87,10 @@ def proxy_for(address: str, setting: str = "") -> str | None:
     proxy = getproxies().get(parts.scheme)
     if proxy is None or proxy_bypass(parts.netloc):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise SettingsError((f"the variable {parts.scheme.upper()}_PROXY: must be an http:// or https:// address",))
+    return proxy
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -82,3 +102,30 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
             raise BodyTooLarge
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def failure_cause(error: Exception) -> Cause | None:
+    """Return why a request got no response, or None if it got one that is malformed."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return Cause.CONNECT_TIMEOUT
+        case TimeoutError():
+            return Cause.READ_TIMEOUT
+        case aiohttp.ClientConnectorDNSError():
+            return Cause.NAME_NOT_RESOLVED
+        case aiohttp.ClientConnectorCertificateError():
+            reason = error.certificate_error
+            wrong_host = isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in HOST_MISMATCH
+            return Cause.WRONG_HOST_NAME if wrong_host else Cause.UNTRUSTED_CERTIFICATE
+        case aiohttp.ClientConnectorSSLError():
+            return Cause.TLS_FAILED
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return Cause.PROXY_REFUSED
+        case aiohttp.ClientConnectorError():
+            return Cause.CONNECTION_REFUSED if error.errno == ECONNREFUSED else Cause.CONNECTION_FAILED
+        case aiohttp.ClientResponseError():
+            return None
+        case aiohttp.ClientPayloadError():
+            return None if isinstance(error.__cause__, ContentEncodingError) else Cause.CONNECTION_RESET
+        case _:
+            return Cause.CONNECTION_RESET

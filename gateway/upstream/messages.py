@@ -110,7 +110,7 @@ class Endpoint:
     origin: str
     host: str
     path: str = ""
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # its URL may contain a password
 
     @classmethod
     def parse(cls, address: str, proxy: str | None = None) -> "Endpoint":

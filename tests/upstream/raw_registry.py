@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway.config.settings import Credentials, Secret
 from gateway.errors import RegistryError, by_status
+from gateway.telemetry.events import NO_EVENTS, Events
 from gateway.upstream.http_client import HttpClient
 from gateway.upstream.messages import Destination, Endpoint, Request, Response, Scope, StaticCredentials
 
@@ -118,9 +119,11 @@ async def listening(handler: Handler, security: ssl.SSLContext | None = None) ->
 
 
 @asynccontextmanager
-async def serving(*script: bytes, security: ssl.SSLContext | None = None, path: str = "") -> AsyncIterator[RawRegistry]:
+async def serving(
+    *script: bytes, security: ssl.SSLContext | None = None, path: str = "", events: Events = NO_EVENTS
+) -> AsyncIterator[RawRegistry]:
     """A registry with a script, and a client of it."""
-    async with HttpClient(lambda: NOW) as client:
+    async with HttpClient(lambda: NOW, events) as client:
         registry = RawRegistry(client, list(script))
         async with listening(registry.speak, security) as port:
             origin = f"http://127.0.0.1:{port}" if security is None else f"https://localhost:{port}"

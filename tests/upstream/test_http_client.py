@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from gateway.config.settings import BreakerSettings, RetrySettings
 from gateway.errors import (
     Cause,
     RegistryAnswerTooLarge,
@@ -18,7 +19,9 @@ from gateway.errors import (
     RegistryUnavailable,
     RegistryUnreachable,
 )
+from gateway.telemetry.metrics import Metrics
 from gateway.upstream import http_session
+from gateway.upstream.circuit_breaker import BreakerState
 from gateway.upstream.http_client import HttpClient, retry_after
 from gateway.upstream.http_session import HEAD_BYTES
 from gateway.upstream.messages import Endpoint
@@ -34,6 +37,7 @@ from tests.upstream.raw_registry import (
     response,
     serving,
 )
+from tests.upstream.simulated import resilient_client
 
 BODY = json.dumps(DOCUMENT).encode()
 HALF = PLAIN[:-1]
@@ -197,6 +201,20 @@ async def test_an_idle_connection_that_ended_is_replaced_and_the_request_signed_
             assert await registry.send(method) == DOCUMENT
         assert len(registry.heads) == len(set(registry.nonces)) == 3
         assert registry.connections == 2
+
+
+async def test_a_replaced_request_is_no_retry_and_no_failure() -> None:
+    metrics = Metrics()
+    async with serving(PLAIN, b"", CLOSE, PLAIN, events=metrics) as registry:
+        client = resilient_client(registry.client, retry=RetrySettings(attempts=1), breaker=BreakerSettings(failures=1))
+        for _ in range(2):
+            assert await client.send(destination(registry.endpoint), request()) == DOCUMENT
+        assert client.state("pai") is BreakerState.CLOSED
+    text = metrics.exposition("text/plain")[0].decode()
+    of = 'call="ListModels",registry="pai"'
+    assert f"gateway_upstream_reconnects_total{{{of}}} 1.0" in text
+    assert 'gateway_upstream_attempts_total{call="ListModels",code="OK",registry="pai"} 2.0' in text
+    assert "gateway_upstream_connection_failures_total{" not in text
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

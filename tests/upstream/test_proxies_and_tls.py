@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from gateway.app import create_app
 from gateway.auth import jwks
 from gateway.catalog.registry import Registry
 from gateway.config.loading import load
@@ -18,10 +19,11 @@ from gateway.config.tls import default_tls, registry_tls
 from gateway.errors import Cause, RegistryUnreachable
 from gateway.registries import KINDS
 from gateway.registries.signatures import acs3, bce_auth_v1
+from gateway.server.runner import Generation
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import Endpoint
-from tests.conftest import pai, qianfan
+from tests.conftest import pai, qianfan, settings
 from tests.upstream.certificates import certificate, server_tls
 from tests.upstream.raw_registry import DOCUMENT, PLAIN, listening, serving, via
 
@@ -100,8 +102,8 @@ async def test_a_tls_request_goes_through_a_tunnel(tmp_path: Path) -> None:
         assert "proxy-auth" not in registry.heads[0].lower()
 
 
-def endpoint(settings: RegistrySettings) -> Endpoint:
-    registry = Registry(KINDS[settings.kind], settings, UncachedClient(None))  # type: ignore[arg-type]
+def endpoint(configured: RegistrySettings) -> Endpoint:
+    registry = Registry(KINDS[configured.kind], configured, UncachedClient(None))  # type: ignore[arg-type]
     return next(iter(registry.destination.endpoints.values()))
 
 
@@ -119,6 +121,18 @@ def test_the_proxy_is_that_of_the_setting_or_else_of_the_environment(monkeypatch
     assert endpoint(pai("https://pai.example.org")).proxy == "http://secure-proxy:1"
     monkeypatch.setenv("NO_PROXY", "*")
     assert proxy_for(plain) is None
+
+
+def test_a_proxy_of_the_environment_that_is_no_http_proxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:hidden@proxy:1080")
+    with pytest.raises(SettingsError, match=r"^the variable HTTPS_PROXY: must be an http:// or https:// address$"):
+        endpoint(pai("https://pai.example"))
+    assert proxy_for("http://pai.example") is None
+
+
+async def test_a_gateway_with_an_unusable_file_does_not_start() -> None:
+    with pytest.raises(SettingsError, match=r"ca_file: missing.pem: No such file"):
+        await Generation(create_app(settings(pai("https://pai.example", ca_file="missing.pem")))).open()
 
 
 async def test_keys_of_the_issuer_come_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +199,9 @@ def loaded(folder: Path, text: str) -> RegistrySettings:
 def test_tls_files_and_proxies_are_settings(tmp_path: Path) -> None:
     own = certificate(tmp_path, "localhost")
     text = f'ca_file = "{own}"\nclient_certificate = "{own}"\nproxy = "http://user:pass@proxy:3128"'
-    settings = loaded(tmp_path, text)
-    assert settings.proxy.reveal() == "http://user:pass@proxy:3128"
-    assert "pass" not in repr(settings)
+    registry = loaded(tmp_path, text)
+    assert registry.proxy.reveal() == "http://user:pass@proxy:3128"
+    assert "pass" not in repr(registry)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +236,8 @@ def test_unusable_settings_are_reported_without_secrets(text: str, problem: str,
     ],
 )
 def test_an_endpoint_may_have_a_path(text: str, address: str, tmp_path: Path) -> None:
-    settings: Any = loaded(tmp_path, f'models_endpoint = "{text}"')
-    assert settings.models_endpoint == address
+    registry: Any = loaded(tmp_path, f'models_endpoint = "{text}"')
+    assert registry.models_endpoint == address
 
 
 @pytest.mark.parametrize("path", ["/a?b", "/a#b", "//a", "/a//b", "/../a", "/a/.", "/a%2", "/a b", "/é", ":1/a@b"])
@@ -232,10 +246,10 @@ def test_an_endpoint_has_a_plain_path_or_none(path: str, tmp_path: Path) -> None
         loaded(tmp_path, f'models_endpoint = "https://gateway.corp{path}"')
 
 
-async def sent_to(settings: RegistrySettings, registry: Any, call: str) -> tuple[str, str, list[Any], dict[str, str]]:
+async def sent_to(configured: RegistrySettings, registry: Any, call: str) -> tuple[str, str, list[Any], dict[str, str]]:
     """Make a call, and return method, path, query and headers as the registry received them."""
-    kind = KINDS[settings.kind]
-    own = Registry(kind, settings, UncachedClient(registry.client))
+    kind = KINDS[configured.kind]
+    own = Registry(kind, configured, UncachedClient(registry.client))
     one = next(stream.call for stream in kind.streams if stream.call.name == call)
     await registry.client.send(own.destination, one.request(()))
     line, *lines = registry.heads[-1].split("\r\n")[:-2]
@@ -247,24 +261,24 @@ async def sent_to(settings: RegistrySettings, registry: Any, call: str) -> tuple
 
 async def test_pai_signs_the_path_that_is_sent() -> None:
     async with serving(PLAIN, path="/pai") as registry:
-        settings = pai(registry.endpoint.origin + "/pai")
-        method, path, query, headers = await sent_to(settings, registry, "ListModels")
+        configured = pai(registry.endpoint.origin + "/pai")
+        method, path, query, headers = await sent_to(configured, registry, "ListModels")
     assert path == "/pai/api/v1/models"
     names = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     payload = headers["x-acs-content-sha256"]
     signed = {name: headers[name] for name in names}
-    _, signature = acs3(settings.access_key_secret.reveal(), method, path, query, signed, payload)
+    _, signature = acs3(configured.access_key_secret.reveal(), method, path, query, signed, payload)
     assert headers["authorization"].endswith(f"Signature={signature}")
     assert headers["host"] == registry.endpoint.host
 
 
 async def test_qianfan_signs_the_path_that_is_sent() -> None:
     async with serving(PLAIN, path="/qianfan/eu") as registry:
-        settings = qianfan(registry.endpoint.origin + "/qianfan/eu")
-        method, path, query, headers = await sent_to(settings, registry, "userList")
+        configured = qianfan(registry.endpoint.origin + "/qianfan/eu")
+        method, path, query, headers = await sent_to(configured, registry, "userList")
     assert path == "/qianfan/eu/wenxinworkshop/modelrepo/model/user/list"
     prefix, _, rest = headers["authorization"].rpartition("/")
     prefix, _, names = prefix.rpartition("/")
     signed = {name: headers[name] for name in names.split(";")}
-    _, signature = bce_auth_v1(settings.secret_key.reveal(), prefix, method, path, query, signed)
+    _, signature = bce_auth_v1(configured.secret_key.reveal(), prefix, method, path, query, signed)
     assert rest == signature
