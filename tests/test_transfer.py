@@ -1,8 +1,9 @@
-"""What carries requests and answers: compression, other origins, bodies that come slowly."""
+"""Compression, cross-origin requests, and bodies that arrive slowly."""
 
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,20 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"REQUEST_TIMEOUT" in answer
+
+
+async def test_prepared_and_parsed_requests_have_the_same_cors_headers(open_to_page: Client, unparsed: Any) -> None:
+    names = ("access-control-allow-origin", "access-control-expose-headers", "vary")
+    responses = []
+    for origin in (PAGE, "https://evil.example.com", None):
+        headers = {} if origin is None else {"Origin": origin}
+        for more in ({}, {"X-Not-On-The-List": "x"}):
+            answer = await open_to_page.request("POST", json={"query": "{ __typename }"}, headers={**headers, **more})
+            assert answer.status == 200
+            responses.append({name: answer.headers.get(name) for name in names})
+    assert responses[0] == responses[1] != responses[2]
+    assert responses[2] == responses[3]
+    assert responses[4] == responses[5]
+    unparsed()
+    answer = await open_to_page.request("POST", json={"query": "{ __typename }"}, headers={"Origin": PAGE})
+    assert {name: answer.headers.get(name) for name in names} == responses[0]

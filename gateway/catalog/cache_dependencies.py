@@ -60,12 +60,7 @@ class CacheDependencies:
         self.cache.counts["hits"] += len(self.entries)
         events.again(self.hits)
 
-    @property
-    def age(self) -> float:
-        """Seconds since the oldest entry was received."""
-        return max(0.0, self.cache.now() - self.stored_at)
-
-    @property
-    def fresh_for(self) -> float:
-        """Seconds until the first entry is stale."""
-        return self.expires_at - self.cache.now()
+    def lifetime(self) -> tuple[float, float]:
+        """Seconds since the oldest entry was received, and until the first one is stale."""
+        now = self.cache.now()
+        return max(0.0, now - self.stored_at), self.expires_at - now

@@ -44,15 +44,15 @@ class ResponseCache:
 
     def get(self, key: Hashable, freshness: Freshness) -> CachedResponse | None:
         """The response under a key, or None if there is none that is valid and fresh enough."""
-        response = self._responses.get(key)
-        if response is None:
+        try:
+            response = self._responses[key]
+        except KeyError:
             return None
         if not response.dependencies.is_valid():
             del self._responses[key]
             return None
-        if not freshness.accepts(response.dependencies.age):
-            return None
-        return response
+        age, _ = response.dependencies.lifetime()
+        return response if freshness.accepts(age) else None
 
     def store(self, key: Hashable, response: CachedResponse) -> None:
         """Add a response; one that is larger than the whole cache is not stored."""

@@ -87,10 +87,8 @@ def lifetime_of(operation: Operation) -> CacheLifetime:
 def cached(response: CachedResponse) -> OperationResult:
     """The result for a cached response."""
     dependencies = response.dependencies
-    lifetime = CacheLifetime(dependencies.age, dependencies.fresh_for)
-    return OperationResult(
-        response.body, (), True, dependencies.calls, lifetime, answered=response.answered, cached=response
-    )
+    lifetime = CacheLifetime(*dependencies.lifetime())
+    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, response.answered, response)
 
 
 def refused(error: Exception) -> OperationResult:

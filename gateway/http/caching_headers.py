@@ -5,6 +5,7 @@ Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, section 8.8.3 (
 
 import hashlib
 import re
+from functools import lru_cache
 
 from gateway.execution.results import CacheLifetime
 from gateway.upstream.caching_client import ANY, Freshness
@@ -33,7 +34,11 @@ def lifetime_headers(lifetime: CacheLifetime | None) -> tuple[tuple[str, str], .
         return (("cache-control", "no-store"),)
     if lifetime.age is None:
         return (("cache-control", "private, max-age=0"),)
-    age, fresh_for = int(lifetime.age), max(0, int(lifetime.fresh_for))
+    return _lifetime_headers(int(lifetime.age), max(0, int(lifetime.fresh_for)))
+
+
+@lru_cache(256)
+def _lifetime_headers(age: int, fresh_for: int) -> tuple[tuple[str, str], ...]:
     return ("cache-control", f"private, max-age={age + fresh_for}"), ("age", str(age))
 
 

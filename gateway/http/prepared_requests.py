@@ -65,7 +65,11 @@ class PreparedRequests:
         ):
             await self.app(scope, receive, send)
             return
-        message = await self._first_message(receive)
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                message: Message | None = await receive()
+        except TimeoutError:
+            message = None
         if message is None or message["type"] != "http.request" or message.get("more_body"):
             await self.app(scope, partial(replay, [message], receive), send)
             return
@@ -82,14 +86,6 @@ class PreparedRequests:
         prepared: PreparedRequest | None = scope.get("state", {}).get("prepared_request")
         if prepared is not None and prepared.operation.planned.projected:
             self._store(key, prepared)
-
-    async def _first_message(self, receive: Receive) -> Message | None:
-        """The first part of the body; None if it does not arrive in time."""
-        try:
-            async with asyncio.timeout(self.body_seconds):
-                return await receive()
-        except TimeoutError:
-            return None
 
     def _is_current(self, operation: PreparedOperation) -> bool:
         """False if the document was registered by a client and is registered no more."""

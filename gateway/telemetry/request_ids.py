@@ -3,8 +3,8 @@
 Source: W3C Trace Context, level 1, section 3.2 (the ``traceparent`` header).
 """
 
+import random
 import re
-import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Identity:
 
         Header names must be in lower case.
         """
-        digits = secrets.token_hex(40)
+        digits = f"{random.getrandbits(320):080x}"
         identity = cls(digits[:32], digits[32:64], digits[64:])
         if not headers:
             return identity
