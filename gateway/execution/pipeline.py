@@ -14,7 +14,7 @@ steps 4 and 5 then happen only once. Between the two, a transport checks whether
 results of subscriptions and of incremental delivery are streams; they share steps 1, 2 and 4 to 6.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any, Protocol
@@ -41,11 +41,11 @@ from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext, authorize
 from gateway.execution.response_cache import CachedResponse, ResponseCache, cache_key
 from gateway.execution.results import OperationResult, RequestErrors, cached, codes, executed, payload, record, refused
-from gateway.execution.single_flight import SharedExecutions
 from gateway.telemetry.events import State
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
 from gateway.upstream.caching_client import ANY
+from gateway.upstream.single_flight import SingleFlight
 
 
 class RateLimiter(Protocol):
@@ -69,7 +69,7 @@ class Pipeline:
     ) -> None:
         self.schema, self.documents, self.persisted_queries = schema, documents, persisted_queries
         self.rate_limiter, self.observer, self.watches, self.responses = rate_limiter, observer, watches, responses
-        self.under_way: SharedExecutions[OperationResult] = SharedExecutions()
+        self.executions: SingleFlight[Hashable, OperationResult] = SingleFlight(cancel_abandoned=True)
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> OperationResult:
         """Run a query from its request to its result. Raises `InvalidRequest` for a request without a document."""
@@ -127,7 +127,7 @@ class Pipeline:
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
         execution = partial(self._resolve, prepared, bound, context, store=True)
-        result, shared = await self.under_way.run(key, execution)
+        result, shared = await self.executions.run(key, execution)
         if shared:
             for call in result.calls:
                 self.observer.answered(call.registry, call.name, State.SHARED)

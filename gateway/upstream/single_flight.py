@@ -1,6 +1,7 @@
 """Single flight: concurrent callers of one key share one running call."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -9,10 +10,15 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Running calls by key. Each has a task of its own, and finishes even if all callers are cancelled."""
+    """Running calls by key. Each has a task of its own.
 
-    def __init__(self) -> None:
+    A call finishes even if all its callers are cancelled, unless ``cancel_abandoned`` is set.
+    """
+
+    def __init__(self, *, cancel_abandoned: bool = False) -> None:
+        self.cancel_abandoned = cancel_abandoned
         self._tasks: dict[K, asyncio.Task[V]] = {}
+        self._callers: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> tuple[V, bool]:
         """Return the result of the call for a key, and whether another caller had started it.
@@ -23,7 +29,11 @@ class SingleFlight(Generic[K, V]):
         shared = task is not None
         if task is None:
             task = self._start(key, call())
-        return await asyncio.shield(task), shared
+        self._callers[task] += 1
+        try:
+            return await asyncio.shield(task), shared
+        finally:
+            self._leave(key, task)
 
     def start(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> bool:
         """Start the call in the background unless it is running; return whether it was started."""
@@ -43,6 +53,14 @@ class SingleFlight(Generic[K, V]):
         self._tasks[key] = task
         task.add_done_callback(lambda done: self._finish(key, done))
         return task
+
+    def _leave(self, key: K, task: asyncio.Task[V]) -> None:
+        self._callers[task] -= 1
+        if not self._callers[task]:
+            del self._callers[task]
+            if self.cancel_abandoned and not task.done():
+                del self._tasks[key]  # a later caller starts the call again
+                task.cancel()
 
     def _finish(self, key: K, task: asyncio.Task[V]) -> None:
         if self._tasks.get(key) is task:

@@ -205,3 +205,27 @@ async def test_closing_a_client_cancels_its_requests() -> None:
         await sending
     registry.go.set()
     assert (await client.fetch(destination(), request(), "objects")).state is State.MISS
+
+
+async def test_a_call_that_all_callers_left_is_cancelled_where_that_is_wanted() -> None:
+    flights: SingleFlight[str, None] = SingleFlight(cancel_abandoned=True)
+    cancelled = asyncio.Event()
+
+    async def call() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    callers = [asyncio.create_task(flights.run("key", call)) for _ in range(2)]
+    await asyncio.sleep(0)
+    callers[0].cancel()
+    await asyncio.wait(callers[:1])
+    assert not cancelled.is_set()
+    callers[1].cancel()
+    await asyncio.wait(callers)
+    async with asyncio.timeout(5):
+        await cancelled.wait()
+    assert flights.start("key", call)
+    flights.close()
