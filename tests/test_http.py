@@ -1,4 +1,4 @@
-"""GraphQL over HTTP as clients meet it: methods, bodies, media types, statuses."""
+"""GraphQL over HTTP: methods, bodies, media types, statuses."""
 
 import json
 from io import BytesIO
@@ -34,14 +34,14 @@ async def test_a_query_by_post_and_by_get(world: World) -> None:
         (f"{GRAPHQL};q=0, */*", "application/json"),
     ],
 )
-async def test_the_media_type_is_the_clients_choice(world: World, accept: str, expected: str) -> None:
+async def test_the_client_chooses_the_media_type(world: World, accept: str, expected: str) -> None:
     answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": accept})
     assert answer.status == 200
     assert answer.headers["content-type"].startswith(expected)
     assert answer.headers["vary"] == "Accept, X-Gateway-Plan"
 
 
-async def test_a_client_that_takes_neither_type_is_told_so(world: World) -> None:
+async def test_a_client_that_accepts_neither_media_type_gets_406(world: World) -> None:
     answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": "text/html"})
     assert (answer.status, answer.codes) == (406, ["NOT_ACCEPTABLE"])
 
@@ -115,9 +115,7 @@ VARIABLES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("variables", VARIABLES, ids=json.dumps)
-async def test_variables_that_do_not_fit_are_refused_before_anything_runs(
-    world: World, variables: dict[str, Any]
-) -> None:
+async def test_invalid_variables_are_refused_before_any_call(world: World, variables: dict[str, Any]) -> None:
     await is_refused(world, {"query": MODELS, "variables": variables}, "BAD_USER_INPUT")
     assert world.calls() == {}
 
@@ -147,7 +145,7 @@ PARAMETERS: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
-async def test_parameters_that_are_none_are_refused(world: World, parameters: dict[str, str]) -> None:
+async def test_invalid_parameters_are_refused(world: World, parameters: dict[str, str]) -> None:
     answer = await world.gateway.request("GET", params=parameters)
     assert (answer.status, answer.codes, set(answer.body)) == (400, ["BAD_REQUEST"], {"errors"})
 
@@ -218,7 +216,7 @@ async def test_other_content_types_are_not_executed(world: World, content_type: 
 @pytest.mark.parametrize(
     "content_type", ["Application/JSON", "application/json; charset=UTF-8", 'application/json;charset="utf-8"']
 )
-async def test_json_is_json_however_it_is_spelled(world: World, content_type: str) -> None:
+async def test_spellings_of_the_json_content_type_are_accepted(world: World, content_type: str) -> None:
     answer = await world.gateway.request(
         "POST", data=b'{"query": "{ __typename }"}', headers={"Content-Type": content_type}
     )
@@ -237,7 +235,7 @@ async def test_a_body_over_the_limit_is_refused(world: World) -> None:
     assert (answer.status, answer.codes) == (413, ["PAYLOAD_TOO_LARGE"])
 
 
-async def test_an_unforeseen_error_is_masked_and_its_id_is_in_the_log(
+async def test_an_unexpected_error_is_masked_and_its_id_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:

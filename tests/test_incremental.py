@@ -83,7 +83,7 @@ def merge(target: dict[str, Any], data: dict[str, Any]) -> None:
             target[key] = value
 
 
-async def test_the_fast_half_of_a_model_shows_while_the_slow_one_is_on_its_way(world: World) -> None:
+async def test_the_initial_payload_does_not_wait_for_a_deferred_fragment(world: World) -> None:
     plain = (await world.gateway.query(SLOW, id=MODEL)).data
     world.pai.faults.replace({"ListModelVersions": {"hang": True}})
     async with asking(world, SLOW, id=MODEL) as response:
@@ -99,7 +99,7 @@ async def test_the_fast_half_of_a_model_shows_while_the_slow_one_is_on_its_way(w
     assert put_together([first, *later]) == plain
 
 
-async def test_a_slow_half_that_fails_spoils_only_itself(world: World) -> None:
+async def test_an_error_in_a_deferred_fragment_affects_only_that_fragment(world: World) -> None:
     world.pai.faults.replace({"ListModelVersions": {"status": 503}})
     first, later = await whole(world, SLOW, id=MODEL)
     assert first["data"]["model"]["id"] == MODEL
@@ -115,14 +115,14 @@ ROWS = """query { models(first: 20, filter: {ownership: OWN}) {
   nodes @stream(initialCount: 2) { name versions(first: 1) { nodes { name } } } coverage { state } } }"""
 
 
-async def test_rows_show_as_they_are_ready(world: World) -> None:
+async def test_streamed_rows_arrive_after_the_initial_ones(world: World) -> None:
     plain = (await world.gateway.query(ROWS)).data
     payloads = await whole(world, ROWS)
     assert len(payloads[0]["data"]["models"]["nodes"]) == 2
     assert put_together(payloads) == plain
 
 
-async def test_rows_of_the_fast_cloud_show_while_the_slow_one_is_still_working(world: World) -> None:
+async def test_deferred_rows_of_a_fast_registry_do_not_wait_for_a_slow_one(world: World) -> None:
     query = """{ models(first: 20, filter: {ownership: OWN}) { edges { cursor node { id
       ... @defer { versions(first: 1) { nodes { name } } } } } coverage { state } } }"""
     plain = (await world.gateway.query(query)).data
@@ -155,7 +155,7 @@ TOGETHER = [
 
 
 @pytest.mark.parametrize("query", TOGETHER)
-async def test_parts_put_together_are_the_whole_and_cost_no_more_calls(world: World, query: str) -> None:
+async def test_merged_payloads_equal_the_plain_response_and_make_no_more_calls(world: World, query: str) -> None:
     plain = (await world.gateway.query(query)).data
     at_once = world.calls()
     payloads = await whole(world, query)
@@ -164,7 +164,7 @@ async def test_parts_put_together_are_the_whole_and_cost_no_more_calls(world: Wo
     assert put_together(payloads) == plain
 
 
-async def test_a_partial_list_in_a_later_part_says_so(world: World) -> None:
+async def test_a_partial_list_in_a_later_payload_has_an_error(world: World) -> None:
     world.qianfan.faults.replace({"*": {"status": 503}})
     payloads = await whole(world, "{ __typename ... @defer { models(first: 2) { nodes { id } } } }")
     errors = [error for part in payloads[1]["incremental"] for error in part.get("errors", ())]
@@ -172,23 +172,30 @@ async def test_a_partial_list_in_a_later_part_says_so(world: World) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/graphql-response+json"])
-async def test_clients_that_take_no_parts_get_all_at_once(world: World, accept: str) -> None:
+async def test_clients_without_multipart_get_one_response(world: World, accept: str) -> None:
     body = {"query": SLOW, "variables": {"id": MODEL}}
     answer = await world.gateway.request("POST", json=body, headers={"Accept": accept})
     assert "multipart" not in answer.headers["content-type"]
     assert answer.data["model"]["versions"]["nodes"]
 
 
-async def test_what_is_not_to_be_deferred_comes_at_once(world: World) -> None:
+async def test_defer_with_a_false_condition_defers_nothing(world: World) -> None:
     (only,) = await whole(world, SLOW, id=MODEL, defer=False)
     assert only["data"]["model"]["versions"]["nodes"]
     assert only["hasNext"] is False
 
 
-async def test_a_client_that_leaves_leaves_nothing_behind(world: World) -> None:
+async def test_a_client_that_disconnects_affects_no_other(world: World) -> None:
     world.pai.faults.replace({"ListModelVersions": {"hang": True}})
     async with asking(world, SLOW, id=MODEL) as response:
         await anext(parts(response))
         response.close()
     world.pai.faults.clear()
     assert (await world.gateway.query(SLOW, id=MODEL)).data["model"]["versions"]["nodes"]
+
+
+async def test_a_refused_operation_has_one_response_and_no_parts(world: World) -> None:
+    body = {"query": SLOW, "variables": {"id": None}}
+    answer = await world.gateway.request("POST", json=body, headers={"Accept": "multipart/mixed, application/json"})
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert (set(answer.body), answer.codes) == ({"errors"}, ["BAD_USER_INPUT"])

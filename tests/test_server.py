@@ -1,4 +1,4 @@
-"""The gateway as a process: its end, its reloads and its workers, while clients go on asking."""
+"""The gateway as a process: shutdown, reloads and workers, under load."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ class Running:
         return self.process.pid
 
     async def line(self) -> str:
-        """The next line that the process says on its standard error."""
+        """The next line of the process's standard error."""
         assert self.process is not None
         assert self.process.stderr is not None
         return (await asyncio.wait_for(self.process.stderr.readline(), 30)).decode()
@@ -62,11 +62,11 @@ class Running:
         return await asyncio.wait_for(self.process.wait(), 30)
 
     async def ask(self, session: aiohttp.ClientSession) -> str:
-        """The names of the registries, as an answer that is whole tells them."""
+        """The names of the registries in a complete response."""
         return (await self.asked(session))[0]
 
     async def asked(self, session: aiohttp.ClientSession) -> tuple[str, bool]:
-        """The same, and whether the client is asked to go elsewhere."""
+        """The same, and whether the response closes the connection."""
         async with session.post(self.url + "/graphql", json={"query": QUERY}) as response:
             body = await response.json()
         assert response.status == 200, body
@@ -76,8 +76,8 @@ class Running:
         return names, response.headers.get("connection") == "close"
 
     async def asking(self, clients: int) -> "asyncio.Task[None]":
-        """Clients that ask one question after the other until they are asked to go elsewhere; each question that went
-        out must be answered. Returns when every client had its first answer."""
+        """Start clients that send one request after the other until a response closes the connection; each request
+        must get its response. Returns when every client has had its first response."""
         first: asyncio.Semaphore = asyncio.Semaphore(0)
 
         async def client() -> None:
@@ -130,9 +130,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_gateway_that_is_told_to_stop_answers_all_that_it_accepted(
-    config: Path, twin: str, workers: int
-) -> None:
+async def test_on_sigterm_every_accepted_request_gets_its_response(config: Path, twin: str, workers: int) -> None:
     async with running(config, twin, f"[server]\nworkers = {workers}\ndrain = 0.5\n", "one") as gateway:
         everybody = await gateway.asking(clients=20)
         os.kill(gateway.pid, signal.SIGTERM)
@@ -141,7 +139,7 @@ async def test_a_gateway_that_is_told_to_stop_answers_all_that_it_accepted(
         assert gateway.answered["one"] >= 20
 
 
-async def test_it_is_not_ready_any_more_before_it_stops(config: Path, twin: str) -> None:
+async def test_readiness_turns_off_before_the_server_stops(config: Path, twin: str) -> None:
     async with running(config, twin, "[server]\ndrain = 30\n", "one") as gateway, aiohttp.ClientSession() as session:
         assert (await session.get(gateway.url + "/readyz")).status == 200
         os.kill(gateway.pid, signal.SIGTERM)
@@ -155,7 +153,7 @@ async def test_it_is_not_ready_any_more_before_it_stops(config: Path, twin: str)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_settings_are_read_anew_without_losing_a_request(config: Path, twin: str, workers: int) -> None:
+async def test_a_reload_loses_no_request(config: Path, twin: str, workers: int) -> None:
     async with running(config, twin, f"[server]\nworkers = {workers}\n", "one") as gateway:
         everybody = await gateway.asking(clients=10)
         gateway.write("one", "two")
@@ -168,7 +166,7 @@ async def test_settings_are_read_anew_without_losing_a_request(config: Path, twi
         assert set(gateway.answered) == {"one", "one,two"}
 
 
-async def test_settings_that_cannot_be_used_change_nothing_and_are_told(config: Path, twin: str) -> None:
+async def test_invalid_settings_are_logged_and_change_nothing(config: Path, twin: str) -> None:
     async with running(config, twin, "", "one") as gateway, aiohttp.ClientSession() as session:
         gateway.write("No Name")
         os.kill(gateway.pid, signal.SIGHUP)
@@ -178,7 +176,7 @@ async def test_settings_that_cannot_be_used_change_nothing_and_are_told(config: 
         assert await gateway.ask(session) == "one"
 
 
-async def test_what_is_kept_stays_kept_over_a_reload(config: Path) -> None:
+async def test_the_cache_outlives_a_reload(config: Path) -> None:
     async with (
         twins.serving(models=20) as cloud,
         running(config, cloud.url, "", "one") as gateway,
@@ -221,7 +219,7 @@ async def test_a_worker_that_dies_is_replaced(config: Path, twin: str) -> None:
         assert await gateway.ask(session) == "one"
 
 
-async def test_workers_that_cannot_start_end_with_the_reason(config: Path, twin: str) -> None:
+async def test_workers_that_cannot_start_report_the_reason(config: Path, twin: str) -> None:
     Running(config, twin, '[server]\nworkers = 2\n[cache]\nwarm_up = "missing.graphql"\n').write("one")
     process = await asyncio.create_subprocess_exec(*serve(config), stderr=subprocess.PIPE, env=ENVIRON)
     _, said = await asyncio.wait_for(process.communicate(), 60)

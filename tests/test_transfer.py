@@ -13,7 +13,7 @@ from tests.conftest import Client, World, served, settings
 QUERY = {"query": "{ models(first: 50) { nodes { id name } } }"}
 
 
-async def test_large_answers_are_compressed_for_clients_that_take_it(world: World) -> None:
+async def test_large_responses_are_compressed_for_clients_that_accept_gzip(world: World) -> None:
     plain = await world.gateway.request("POST", json=QUERY, headers={"Accept-Encoding": "identity"})
     small = await world.gateway.request("POST", json=QUERY, headers={"Accept-Encoding": "gzip"})
     assert small.body == plain.body
@@ -27,7 +27,7 @@ async def test_large_answers_are_compressed_for_clients_that_take_it(world: Worl
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip"])
-async def test_compressed_bodies_are_not_opened(world: World, encoding: str) -> None:
+async def test_compressed_request_bodies_are_refused(world: World, encoding: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
     answer = await world.gateway.request("POST", data=gzip.compress(b'{"query": "{ __typename }"}'), headers=headers)
     assert (answer.status, answer.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
@@ -53,7 +53,7 @@ async def preflight(client: Client, origin: str) -> tuple[int, str | None]:
     return answer.status, answer.headers.get("access-control-allow-origin")
 
 
-async def test_pages_of_named_origins_may_ask_and_others_may_not(open_to_page: Client) -> None:
+async def test_cors_allows_the_configured_origins(open_to_page: Client) -> None:
     assert await preflight(open_to_page, PAGE) == (200, PAGE)
     assert await preflight(open_to_page, "https://evil.example.com") == (400, None)
     answer = await open_to_page.request("POST", json=QUERY, headers={"Origin": PAGE})
@@ -62,13 +62,13 @@ async def test_pages_of_named_origins_may_ask_and_others_may_not(open_to_page: C
     assert "Origin" in answer.headers["vary"]
 
 
-async def test_by_default_no_page_of_another_origin_may_ask(world: World) -> None:
+async def test_by_default_cors_allows_no_origin(world: World) -> None:
     assert await preflight(world.gateway, PAGE) == (405, None)
     answer = await world.gateway.request("POST", json=QUERY, headers={"Origin": PAGE})
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_a_body_that_does_not_come_is_given_up() -> None:
+async def test_a_body_that_does_not_arrive_in_time_has_status_408() -> None:
     async with served(settings(limits=LimitsSettings(body_seconds=0.1))) as client:
         host, port = client.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
