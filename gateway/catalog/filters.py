@@ -7,11 +7,11 @@ is fuzzy.
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from gateway.catalog.ids import quoted
-from gateway.catalog.selection import FieldRequest, Selection
+from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection
 from gateway.errors import BadInput
 from gateway.registries.fields import MOST_TIMES
 from gateway.registries.kind import Call, Kind
@@ -171,7 +171,7 @@ def camel(name: str) -> str:
     return first + "".join(map(str.title, rest))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ListFilter:
     """A filter as one list applies it: the ``parameters`` that push it down, and the ``tests`` made by the gateway.
 
@@ -183,10 +183,10 @@ class ListFilter:
     exact: bool = True
     impossible: bool = False
 
-    @property
+    @cached_property
     def needs(self) -> Selection:
         """The fields of a row that the tests read."""
-        return needed_fields(tuple(test for test, _ in self.tests))
+        return needed_fields(tuple([test for test, _ in self.tests])) if self.tests else NO_FIELDS
 
     def predicate(self) -> Passes:
         """Whether a record passes all tests."""

@@ -27,7 +27,7 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
-from gateway.registries.fields import EntityLayout, Field, Raw, Rows
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.caching_client import Answer
 
@@ -169,13 +169,15 @@ def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListPage:
-    """The rows of one page: their keys and references in the page's order, and the raw objects by reference. Records
-    that its rows alone fill are cached with it; they are shared and must not be changed."""
+    """The rows of one page: their keys and references in the page's order, the raw objects by reference, and whether
+    all references are canonical. Records that its rows alone fill are cached with it; they are shared and must not be
+    changed."""
 
     kind: Kind
     layout: EntityLayout
     rows: tuple[tuple[Key, Ref], ...]
     raws: Mapping[Ref, Raw]
+    is_canonical: bool
     _records: dict[EntityPlan, dict[Ref, Record]] = field(default_factory=dict)
 
     @classmethod
@@ -196,7 +198,7 @@ class ListPage:
             if ref is not None:
                 rows.append((key(raw, str(ref)), ref))
                 raws.setdefault(ref, raw)
-        return cls(kind, layout, tuple(rows), raws)
+        return cls(kind, layout, tuple(rows), raws, all(is_canonical(kind, ref) for ref in raws))
 
     @classmethod
     def from_answer(cls, answer: Answer, registry: Registry, rows: Field, order: Order) -> tuple[Rows, "ListPage"]:
@@ -407,28 +409,29 @@ class MergedList:
         """The records of rows. Those that need nothing but their page are shared and must not be changed."""
         records: list[Record] = []
         entities: dict[EntityPlan, list[Entity]] = {}
-        current, plan, cached = None, None, None
+        plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
         for ref in refs:
             page = self._pages[ref]
-            if page is not current:
+            found = plans.get(page)
+            if found is None:
                 plan = self._row_plan(page, selection)
-                current, cached = page, page.records(plan) if plan.is_read else None
-            assert plan is not None
-            canonical = is_canonical(page.kind, ref)
-            if cached is not None and canonical:
-                record = cached.get(ref)
-                if record is None:
+                found = plans[page] = plan, page.records(plan) if plan.is_read and page.is_canonical else None
+            plan, cached = found
+            record = None if cached is None else cached.get(ref)
+            if record is None:
+                if cached is None:
+                    record = {}
+                    owner = () if self.owner is None else self.owner.sources
+                    one = Entity(ref, record, ((page.raws[ref], None),), owner)
+                    entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(one)
+                else:
                     record = cached[ref] = plan.reader.read(page.raws[ref], ref)
-            else:
-                record = {}
-                owner = () if self.owner is None else self.owner.sources
-                one = Entity(ref, record, ((page.raws[ref], None),), owner)
-                entities.setdefault(plan.variant(canonical), []).append(one)
             records.append(record)
-        waits: list[Awaitable[None]] = []
-        for row_plan, rows in entities.items():
-            self.resolve(row_plan, rows, waits)
-        await gather(waits)
+        if entities:
+            waits: list[Awaitable[None]] = []
+            for row_plan, rows in entities.items():
+                self.resolve(row_plan, rows, waits)
+            await gather(waits)
         return records
 
     def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
@@ -560,16 +563,16 @@ class FirstPage:
         native = versions.call is not None and (order.field, order.descending) in versions.call.orders
         return cls(arguments.size, order, plan, native, order.keys(layout), versions)
 
-    def record(self, owner: Ref, rows: Rows, derived: Derived) -> Record | None:
-        """The connection's record, cached with the answer and shared; None where these rows are not all that the page
-        needs."""
+    def record(self, owner: Ref, raw: Raw, derived: Derived) -> Record | None:
+        """The connection's record, cached with the answer and shared; None where the rows in the answer are not all
+        that the page needs."""
         key = owner, self
-        if key not in derived:
-            found = self._record(owner, rows)
-            if found is None:
-                return None
-            cache(derived, key, found)
-        record: Record = derived[key]
+        record: Record | None = derived.get(key)
+        if record is None:
+            rows = self.versions.field.read(raw)
+            record = None if rows is NOT_PROVIDED else self._record(owner, rows)
+            if record is not None:
+                cache(derived, key, record)
         return record
 
     def _record(self, owner: Ref, rows: Rows) -> Record | None:
@@ -599,7 +602,7 @@ class FirstPage:
                 uses_ref = self.plan.reader.uses_ref
                 return items, [owner.version(name) for name in names] if uses_ref else [owner] * len(items)
         page = ListPage.of(kind, layout, self.order, items, partial(version_reference, layout, owner))
-        if len(page.raws) != len(page.rows) or not all(is_canonical(kind, ref) for ref in page.raws):
+        if len(page.raws) != len(page.rows) or not page.is_canonical:
             return None
         refs = [ref for _, ref in sorted(page.rows)]
         return [page.raws[ref] for ref in refs], refs

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.entity import Entity
+from gateway.catalog.entity import Derived, Entity
 from gateway.catalog.fetch import Answers, Calls, gather
 from gateway.catalog.ids import Ref
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
@@ -40,7 +40,7 @@ from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
 from gateway.errors import InvalidId, NotFound, RegistryError
-from gateway.registries.fields import NOT_PROVIDED, Field, Rows, as_moment
+from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 
@@ -241,6 +241,21 @@ class Operation(Calls):
         are added to ``children``; what may have to wait, and must follow the entity's own calls, to ``related``."""
         request, record = resolver.request, one.record
         match resolver:
+            case Versions():
+                return self._versions(plan, resolver, one, related)
+            case ChildResolver():
+                return self._child(plan, resolver, one, children, related)
+            case ValueResolver():
+                return self._value(resolver, one, related)
+            case ListedVersionResolver():
+                return self._listed_version(plan, resolver, one, children)
+            case OwnerResolver():
+                described = [raw for layout, raw in zip(plan.sources, one.sources, strict=True) if layout.owner]
+                owner = Entity(one.ref.owner, {}, (*one.owner, *described), version=one.ref)
+                related.append(lambda waits: self._put(record, request, resolver.plan, owner, waits))
+            case NamedVersionResolver():
+                version, version_plan = self._named_version(plan, resolver, one)
+                related.append(lambda waits: self._put(record, request, version_plan, version, waits))
             case RegistryResolver():
                 record[request.key] = self.registries[one.ref.registry].record()
             case IdResolver():
@@ -254,21 +269,6 @@ class Operation(Calls):
                 record[request.key] = True
             case DeferredResolver():
                 record[request.key] = Deferred(self, plan, one, resolver.below)
-            case OwnerResolver():
-                described = [raw for layout, raw in zip(plan.sources, one.sources, strict=True) if layout.owner]
-                owner = Entity(one.ref.owner, {}, (*one.owner, *described), version=one.ref)
-                related.append(lambda waits: self._put(record, request, resolver.plan, owner, waits))
-            case NamedVersionResolver():
-                version, version_plan = self._named_version(plan, resolver, one)
-                related.append(lambda waits: self._put(record, request, version_plan, version, waits))
-            case ListedVersionResolver():
-                return self._listed_version(plan, resolver, one, children)
-            case ChildResolver():
-                return self._child(plan, resolver, one, children, related)
-            case Versions():
-                return self._versions(plan, resolver, one, related)
-            case ValueResolver():
-                return self._value(resolver, one, related)
         return True
 
     def _canonical(self, plan: EntityPlan, one: Entity) -> Ref:
@@ -418,13 +418,13 @@ class Operation(Calls):
         else:
             for at, versions in resolver.lists:
                 raw, derived = one.sources[at]
-                rows = versions.field.read(raw)
-                if rows is NOT_PROVIDED:
-                    continue
-                page = self._first_page(plan, resolver, request, one, versions, rows, derived)
+                page = self._first_page(plan, resolver, request, one, versions, raw, derived)
                 if page is not None:
                     record[key] = page
                     return True
+                rows = versions.field.read(raw)
+                if rows is NOT_PROVIDED:
+                    continue
                 first = rows
                 break
             else:
@@ -446,14 +446,14 @@ class Operation(Calls):
         request: FieldRequest,
         one: Entity,
         versions: VersionList,
-        rows: Rows,
-        derived: dict[Any, Any] | None,
+        raw: Raw,
+        derived: Derived | None,
     ) -> Record | None:
         """The page, where one answer holds all of it."""
         if derived is None or not plan.canonical:
             return None
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
-        return None if first is None else first.record(one.ref, rows, derived)
+        return None if first is None else first.record(one.ref, raw, derived)
 
     def _value(self, resolver: ValueResolver, one: Entity, related: list[Continue]) -> bool:
         for at, found in resolver.fields:

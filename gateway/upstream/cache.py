@@ -22,13 +22,15 @@ class Entry:
     """A cached answer.
 
     ``document`` is None if the registry has no such object. ``stored_at`` is in seconds since 1970, ``size`` in bytes
-    of JSON. ``derived`` holds values that readers computed from the document.
+    of JSON. ``derived`` holds values that readers computed from the document, ``variation`` the share of the jitter by
+    which its lifetime is shortened.
     """
 
     document: Any
     stored_at: float
     size: int
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    variation: float | None = field(default=None, compare=False, repr=False)
 
     def packed(self) -> bytes:
         return packed(self.stored_at, self.document)

@@ -77,7 +77,9 @@ class Lifetimes:
     def of(self, family: str, key: Key, entry: Entry) -> float:
         """Return the lifetime of an entry in seconds."""
         seconds = self.missing if entry.document is None else self.fresh[family]
-        return seconds * (1 - self.jitter * crc32(f"{key.text}{entry.stored_at}".encode()) / 2**32)
+        if entry.variation is None:
+            entry.variation = crc32(f"{key.text}{entry.stored_at}".encode()) / 2**32
+        return seconds * (1 - self.jitter * entry.variation)
 
 
 @dataclass(slots=True)  # a frozen dataclass takes twice as long to create
