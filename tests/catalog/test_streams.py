@@ -435,7 +435,7 @@ def test_a_failure_ends_its_own_list_only_and_says_why() -> None:
 def pages_needed(upstream: Upstream, given: Sequence[Row]) -> int:
     """The page of a sorted list that shows where its first row that passes and is not given out ends: rows of one
     value are sorted by id here, so all of them must be there, and the row after them says that they are."""
-    rows = sorted(upstream.list_name())
+    rows = sorted(upstream.listed())
     left = [one for one in upstream.passing if one not in given]
     if not left:
         return -(-len(rows) // upstream.size)
@@ -464,7 +464,7 @@ def test_an_unsorted_list_is_read_whole_once_and_a_list_without_values_only_when
     answer = read(world, size)
     all_have_values = all(key[0] == 0 for key, _ in answer.rows) and len(answer.rows) == size
     for upstream in world.lists:
-        whole = list(range(1, max(1, -(-len(upstream.list_name()) // upstream.size)) + 1))
+        whole = list(range(1, max(1, -(-len(upstream.listed()) // upstream.size)) + 1))
         if upstream.style == UNSORTED:
             assert sorted(upstream.asked) == whole
         if upstream.style == KEYLESS:
@@ -571,7 +571,7 @@ def test_what_lies_within_the_bound_of_a_scan_is_given_out_in_order(world: World
     world.change(bound=bound)
     within = []
     for upstream in world.lists:
-        listed = upstream.list_name()[: -(-bound // upstream.size) * upstream.size]
+        listed = upstream.listed()[: -(-bound // upstream.size) * upstream.size]
         within += filter(upstream.passes, listed)
     assert told(pages(world, size)) == names(sorted(within))
 
