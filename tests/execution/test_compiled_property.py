@@ -41,7 +41,7 @@ from hypothesis_graphql import queries
 from gateway.execution.root_fields import ROOT_FIELDS
 from gateway.schema.schema import CORE
 from tests.catalog.test_selection_property import IDS
-from tests.graph.answers import both, spoiling
+from tests.execution.answers import both, spoiling
 
 EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "60"))
 ASKED_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]

@@ -11,7 +11,7 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from tests.catalog.clouds import Clouds
-from tests.graph.answers import answered, both, bound, compile_document
+from tests.execution.answers import answered, both, bound, compile_document
 
 MODEL = 'model(id: "pai:model/model-a")'
 RULES = {
