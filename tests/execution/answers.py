@@ -21,7 +21,7 @@ from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from gateway.schema.schema import CORE, SCHEMA
-from tests.catalog.clouds import DOCUMENTS, Clouds
+from tests.catalog.clouds import DOCUMENTS, FakeClouds
 
 Variables = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def compile_document(text: str, name: str | None = None) -> PlannedOperation | N
     return planned if planned.projected else None
 
 
-async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
+async def executed(clouds: FakeClouds, text: str, variables: Variables) -> Outcome:
     """As graphql-core and Strawberry alone do it: what everything else must agree with."""
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
     result = await SCHEMA.execute(None, dict(variables), context)
@@ -80,7 +80,7 @@ def bound(text: str, one: PlannedOperation, variables: Variables) -> BoundOperat
     return one.bind(coerced)
 
 
-async def answered(clouds: Clouds, text: str, question: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
+async def answered(clouds: FakeClouds, text: str, question: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
     result = await question.execute(context)
     return Outcome.of(result.data, result.errors, context)
@@ -101,8 +101,8 @@ def both(text: str, variables: Variables | None = None, failing: frozenset[str] 
     return asyncio.run(run())
 
 
-def clouds(failing: frozenset[str]) -> Clouds:
-    made = Clouds()
+def clouds(failing: frozenset[str]) -> FakeClouds:
+    made = FakeClouds()
     made.failing |= failing
     return made
 

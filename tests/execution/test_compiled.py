@@ -10,7 +10,7 @@ import pytest
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
-from tests.catalog.clouds import Clouds
+from tests.catalog.clouds import FakeClouds
 from tests.execution.answers import answered, both, bound, compile_document
 
 MODEL = 'model(id: "pai:model/model-a")'
@@ -238,7 +238,7 @@ async def test_what_was_worked_out_for_an_object_is_for_the_same_registries_read
     compiled = compile_document(OBJECT)
     assert compiled is not None
     question = bound(OBJECT, compiled, {"id": "pai:model/model-a"})
-    before, after, fewer = Clouds(), Clouds(), Clouds()
+    before, after, fewer = FakeClouds(), FakeClouds(), FakeClouds()
     del fewer.registries["pai"]
     found = await answered(before, OBJECT, question)
     assert orjson.loads(found.data)["model"]["name"] == "name of model-a"
@@ -250,7 +250,7 @@ async def test_what_was_worked_out_for_an_object_is_for_the_same_registries_read
 
 
 async def test_an_operation_remembers_nothing_of_the_objects_that_it_is_asked_for() -> None:
-    compiled, clouds = compile_document(OBJECT), Clouds()
+    compiled, clouds = compile_document(OBJECT), FakeClouds()
     assert compiled is not None
     remembered = []
     for name in ("model-a", "model-b", "model-empty", "gone"):

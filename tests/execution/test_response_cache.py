@@ -26,7 +26,7 @@ from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
 from gateway.upstream.messages import Destination, Request
-from tests.catalog.clouds import SETTINGS, Clouds
+from tests.catalog.clouds import SETTINGS, FakeClouds
 
 MODEL = '{ model(id: "pai:model/model-a") { name versions(first: 1) { nodes { name } } } }'
 LIST = "query ($first: Int! = 2) { models(first: $first) { nodes { id name } totalCount } }"
@@ -38,7 +38,7 @@ class World:
     answer while ``open`` is set."""
 
     def __init__(self, max_bytes: int = 1_000_000, entries: int = 100) -> None:
-        self.clouds, self.edition, self.now = Clouds(), 1, 1_800_000_000.0
+        self.clouds, self.edition, self.now = FakeClouds(), 1, 1_800_000_000.0
         self.open = asyncio.Event()
         self.open.set()
         self.cache = Cache(BoundedMemory(entries, 1_000_000), None, 3600.0, lambda: self.now)
