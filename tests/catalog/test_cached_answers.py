@@ -21,7 +21,7 @@ from tests.catalog.test_selection_property import ROOTS, field_trees, formatted,
 
 
 def with_cache() -> FakeClouds:
-    """FakeClouds behind a cache whose clock stands still."""
+    """Return clouds behind a cache with a stopped clock."""
     clouds = FakeClouds()
     cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
     clouds.registries = registries(SETTINGS, CachingClient(clouds, cache, lifetimes(CacheSettings()), 0))
