@@ -1,4 +1,4 @@
-"""A gateway and its two clouds on real loopback sockets, for tests that ask as a client does."""
+"""A gateway and its two clouds on real loopback sockets, for tests over HTTP."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ from gateway.twins import Twins
 
 @dataclass
 class Answer:
-    """One HTTP answer of the gateway."""
+    """One HTTP response of the gateway, with its JSON body parsed."""
 
     status: int
     headers: dict[str, str]
@@ -72,8 +72,8 @@ class Client:
 
 @asynccontextmanager
 async def served(settings: Settings, now: Callable[[], float] = time.time) -> AsyncIterator[Client]:
-    """The gateway with these settings behind a real socket."""
-    # Where the protocol is not named, asyncio leaves Nagle's algorithm on, and every answer waits 40 ms.
+    """Serve a gateway with these settings on a real socket."""
+    # Without an explicit protocol, asyncio does not turn off Nagle's algorithm, which delays every response by 40 ms.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -120,7 +120,7 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
     )
 
 
-PLAIN = {
+DEFAULTS = {
     "server": ServerSettings(profile="development"),
     "cache": CacheSettings(enabled=False),
     "retry": RetrySettings(attempts=1),
@@ -129,24 +129,24 @@ PLAIN = {
 
 
 def settings(*registries: RegistrySettings, **sections: Any) -> Settings:
-    """Settings with neither cache, retries nor a limit to the rate, unless the test is about them."""
-    return Settings(**{**PLAIN, **sections}, registries=registries)
+    """Return settings without cache, retries and rate limit; ``sections`` override them."""
+    return Settings(**{**DEFAULTS, **sections}, registries=registries)
 
 
 @dataclass
 class World:
-    """A gateway over two clouds, each on a port of its own, so that each can fail alone."""
+    """A gateway over two clouds on separate ports, so that each can fail alone."""
 
     pai: Twins
     qianfan: Twins
     gateway: Client
 
     def calls(self) -> dict[str, int]:
-        """How often each upstream call was made since the last time."""
-        made = dict(self.pai.calls + self.qianfan.calls)
+        """Return the number of each upstream call since the last use of this method."""
+        counts = dict(self.pai.calls + self.qianfan.calls)
         self.pai.calls.clear()
         self.qianfan.calls.clear()
-        return made
+        return counts
 
 
 @asynccontextmanager
@@ -169,7 +169,7 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def unparsed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function after which every request that is parsed gets status 418."""
+    """A function that lets every request that is parsed from then on get status 418."""
 
     async def read_request(*_: object) -> None:
         raise InvalidRequest(418, "It was parsed.")

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from gateway.catalog.query_plan import Bound
+from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Registry
 from gateway.errors import RegistryUnavailable
 from gateway.registries.pai import GET_MODEL, PAI
@@ -67,7 +67,7 @@ class Accounts(RuleBasedStateMachine):
 
     async def asked(self, replica: int, name: str, model: str, wanted: Freshness) -> None:
         try:
-            answer = await self.replicas[replica][name].ask(Bound(name, GET_MODEL, (model,)), wanted)
+            answer = await self.replicas[replica][name].ask(BoundCall(name, GET_MODEL, (model,)), wanted)
         except RegistryUnavailable:
             assert self.cloud.failing
         else:

@@ -1,4 +1,4 @@
-"""What clients see when a registry fails: the healthy half, and the truth about the other."""
+"""Responses when a registry fails: the data of the healthy registry, and the error of the other."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-async def test_each_fault_has_its_own_code_and_leaves_the_other_registry_alone(world: World, case: str) -> None:
+async def test_each_fault_has_its_code_and_does_not_affect_the_other_registry(world: World, case: str) -> None:
     fault, code, retryable = FAULTS[case]
     world.pai.faults.replace({"GetModel": fault, "ListModels": fault})
 
@@ -60,7 +60,7 @@ async def test_each_fault_has_its_own_code_and_leaves_the_other_registry_alone(w
 
 
 @pytest.mark.parametrize("case", FAULTS)
-async def test_no_answer_tells_hosts_secrets_or_stack_traces(world: World, case: str) -> None:
+async def test_no_response_contains_hosts_secrets_or_stack_traces(world: World, case: str) -> None:
     world.pai.faults.replace({"*": FAULTS[case][0] | {"message": "string to sign: GET\n/api/v1 secret"}})
     for query in (MODEL, LIST):
         text = str((await world.gateway.query(query)).body)
@@ -68,7 +68,7 @@ async def test_no_answer_tells_hosts_secrets_or_stack_traces(world: World, case:
             assert leak not in text
 
 
-async def test_a_list_without_coverage_gets_an_error_beside_its_data(world: World) -> None:
+async def test_a_list_without_coverage_has_an_error_beside_its_data(world: World) -> None:
     world.pai.faults.replace(DOWN)
     answer = await world.gateway.query(LIST)
     assert {node["registryName"] for node in answer.body["data"]["models"]["nodes"]} == {"qianfan"}
@@ -77,14 +77,14 @@ async def test_a_list_without_coverage_gets_an_error_beside_its_data(world: Worl
     ]
 
 
-async def test_a_list_that_a_registry_does_not_find_is_a_rejection_for_a_list_is_always_there(world: World) -> None:
+async def test_a_list_with_status_404_is_rejected_and_not_empty(world: World) -> None:
     world.qianfan.faults.replace({"*": {"status": 404}})
     answer = await world.gateway.query("{ models { nodes { registryName } } }")
     assert answer.codes == ["REGISTRY_REJECTED"]
     assert {node["registryName"] for node in answer.body["data"]["models"]["nodes"]} == {"pai"}
 
 
-async def test_a_list_of_which_every_registry_failed_is_an_error(world: World) -> None:
+async def test_a_list_is_null_with_an_error_if_every_registry_fails(world: World) -> None:
     world.pai.faults.replace(DOWN)
     world.qianfan.faults.replace(DOWN)
     answer = await world.gateway.query(LIST_WITH_COVERAGE)
@@ -93,14 +93,14 @@ async def test_a_list_of_which_every_registry_failed_is_an_error(world: World) -
     assert {one["code"] for one in answer.body["errors"][0]["extensions"]["registries"]} == {"REGISTRY_UNREACHABLE"}
 
 
-async def test_a_failing_half_of_an_object_leaves_the_other_half(world: World) -> None:
+async def test_a_failed_field_of_an_object_leaves_the_other_fields(world: World) -> None:
     world.pai.faults.replace({"ListModelVersions": {"status": 503, "error": "ServiceUnavailable"}})
     answer = await world.gateway.query(MODEL.replace("name", "name versions { nodes { name } }"))
     assert answer.body["data"]["model"] == {"name": "情感分析", "versions": None}
     assert answer.body["errors"][0]["path"] == ["model", "versions"]
 
 
-async def test_the_vendors_request_id_and_retry_time_reach_the_client(world: World) -> None:
+async def test_an_error_has_the_vendors_request_id_and_retry_time(world: World) -> None:
     world.pai.faults.replace(
         {"GetModel": {"status": 429, "error": "Throttling.User", "headers": {"x-acs-retry-after": "1500"}}}
     )
@@ -110,7 +110,7 @@ async def test_the_vendors_request_id_and_retry_time_reach_the_client(world: Wor
     assert len(extensions["requestId"]) == 36
 
 
-async def test_one_missing_or_failing_object_of_nodes_spoils_only_its_own_place(world: World) -> None:
+async def test_a_missing_or_failing_object_of_nodes_affects_only_its_own_item(world: World) -> None:
     world.qianfan.faults.replace({"modelDetail": {"drop": "before"}})
     answer = await world.gateway.query(
         """{ nodes(ids: ["pai:model/model-rbvg5wzljzjhc9ks92", "pai:model/model-none", "qianfan:model/5862",
@@ -129,7 +129,7 @@ async def test_one_missing_or_failing_object_of_nodes_spoils_only_its_own_place(
     ]
 
 
-async def test_what_is_not_there_is_null_and_no_error(world: World) -> None:
+async def test_an_object_that_does_not_exist_is_null_without_an_error(world: World) -> None:
     answer = await world.gateway.query(
         """{ pai: model(id: "pai:model/model-none") { id versions { nodes { id } } }
              qianfan: model(id: "qianfan:model/am-none") { id }
@@ -163,7 +163,7 @@ async def test_an_id_of_another_type_is_refused(world: World) -> None:
     assert world.calls() == {}
 
 
-async def test_a_registry_that_hangs_costs_no_more_than_its_own_time() -> None:
+async def test_a_registry_that_hangs_ends_with_its_timeout() -> None:
     async with two_clouds(timeout=0.2) as world:
         world.pai.faults.replace({"*": {"hang": True}})
         models = (await world.gateway.query(LIST_WITH_COVERAGE)).data["models"]
@@ -173,13 +173,13 @@ async def test_a_registry_that_hangs_costs_no_more_than_its_own_time() -> None:
         ]
 
 
-async def test_a_slow_drip_is_cut_at_the_registrys_time() -> None:
+async def test_a_slow_response_ends_with_the_timeout_of_the_registry() -> None:
     async with two_clouds(timeout=0.2) as world:
         world.pai.faults.replace({"GetModel": {"drip": 10}})
         assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_TIMEOUT"]
 
 
-async def test_a_registry_that_comes_back_is_asked_again(world: World) -> None:
+async def test_a_recovered_registry_is_called_again(world: World) -> None:
     world.pai.faults.replace({"GetModel": {"status": 503, "error": "ServiceUnavailable", "times": 1}})
     assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_UNAVAILABLE"]
     assert (await world.gateway.query(MODEL)).data == {"model": {"name": "情感分析"}}

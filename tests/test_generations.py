@@ -1,7 +1,7 @@
-"""Qianfan's two generations side by side: what a client can tell of which one a registry speaks, and what v2 costs.
+"""The two generations of Qianfan's API: their visible differences, and the upstream calls of v2.
 
-One cloud is asked through two registries, ``v1`` and ``v2``. Whatever the same selection gives through both is equal,
-but for `DIFFERENCES`; the table is exact, so that neither a new difference nor a healed one goes unseen.
+One cloud is read through two registries, ``v1`` and ``v2``. The same selection has equal data through both, except for
+`DIFFERENCES`. The table is exact: the test fails for a missing difference and for one too many.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ DIFFERENCES: dict[str, tuple[str, str]] = {
     "ModelVersion.supportedOperations": (BOTH, "v2 has flags for three operations; they are off where v1 has none"),
     "ModelVersion.trainedWith.name": (V1, "v2 does not supply the algorithm"),
 }
-"""Every field that can differ: which generation says it, and why."""
+"""Every field that can differ: the generation that supplies it, and the reason."""
 
 WALK = """query ($first: Int!, $after: String, $filter: ModelFilter, $orderBy: ModelOrder) {
   models(first: $first, after: $after, filter: $filter, orderBy: $orderBy) {
@@ -85,15 +85,15 @@ class World:
     gateway: Client
 
     def calls(self) -> Counter[str]:
-        """How often each upstream call was made since the last time."""
-        made = Counter(self.cloud.calls)
+        """Return the number of each upstream call since the last use of this method."""
+        counts = Counter(self.cloud.calls)
         self.cloud.calls.clear()
-        return made
+        return counts
 
     async def walk(
         self, registry: str, fields: str = "id", first: int = 100, filter: Json | None = None, **rest: Any
     ) -> list[Json]:
-        """All models of a registry, with the registry's name replaced by one for both."""
+        """Return all models of a registry, with its name replaced by one name for both."""
         rows: list[Json] = []
         wanted, after, more = {"registries": [registry], **(filter or {})}, None, True
         while more:
@@ -120,7 +120,7 @@ async def world() -> AsyncIterator[World]:
 
 
 def unnamed(registry: str, value: Any) -> Any:
-    """A value with the registry's name, also as the first part of ids, replaced."""
+    """Replace the registry's name in a value, also as the first part of ids."""
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(text.replace(f'"{registry}:', '"qianfan:').replace(f'"{registry}"', '"qianfan"'))
 
@@ -129,7 +129,7 @@ def unnamed(registry: str, value: Any) -> Any:
 
 
 def selection(name: str, left_out: tuple[str, ...]) -> str:
-    """Every field of a type; of other objects their ids, of versions everything too."""
+    """Return a selection of every field of a type, all fields of versions, and the ids of other objects."""
     declared = SCHEMA._schema.type_map[name]
     assert isinstance(declared, GraphQLObjectType)
     fields = []
@@ -150,14 +150,14 @@ def selection(name: str, left_out: tuple[str, ...]) -> str:
 
 
 ALL = selection("Model", left_out=("registry", "version", "algorithm", "algorithmVersion"))
-"""``registry`` is the gateway's own word, ``version(name:)`` leads to a row of ``versions``; the algorithms of
-trainings are compared by a test of their own."""
+"""``registry`` does not come from the cloud, and ``version(name:)`` is a row of ``versions``. Another test compares the
+algorithms of trainings."""
 
 VERBATIM = ("raw", "extra", "details")
 
 
 def differences(path: str, one: Any, other: Any) -> Iterator[tuple[str, str]]:
-    """The fields in which two values differ, and who says something there."""
+    """Yield the fields in which two values differ, and the generation that supplies them."""
     if one == other:
         return
     if isinstance(one, dict) and isinstance(other, dict) and not path.endswith(VERBATIM):
@@ -171,7 +171,7 @@ def differences(path: str, one: Any, other: Any) -> Iterator[tuple[str, str]]:
 
 
 def compared(one: Json, other: Json) -> Iterator[tuple[str, str]]:
-    """The differences of a model, and of its versions, paired by their names."""
+    """Yield the differences of a model and of its versions, paired by name."""
     ours, theirs = one.pop("versions"), other.pop("versions")
     yield from differences("Model", one, other)
     assert ours.pop("totalCount") == theirs.pop("totalCount")
@@ -183,22 +183,22 @@ def compared(one: Json, other: Json) -> Iterator[tuple[str, str]]:
         yield from differences("ModelVersion", version, named[version["name"]])
 
 
-async def test_both_generations_give_the_same_models_but_for_the_table_of_differences(world: World) -> None:
+async def test_both_generations_have_the_same_models_except_for_the_documented_differences(world: World) -> None:
     first, second = [await world.walk(registry, ALL) for registry in ("v1", "v2")]
     named = {model["name"]: model for model in second}
     assert len(named) == len(second) == len(first) == 106
     found: defaultdict[str, set[str]] = defaultdict(set)
     for model in first:
-        for path, said in compared(model, named[model["name"]]):
-            found[path].add(said)
-    seen = {path: said.pop() if len(said) == 1 else BOTH for path, said in found.items()}
-    assert seen == {path: said for path, (said, _) in DIFFERENCES.items()}
+        for path, generation in compared(model, named[model["name"]]):
+            found[path].add(generation)
+    seen = {path: side.pop() if len(side) == 1 else BOTH for path, side in found.items()}
+    assert seen == {path: generation for path, (generation, _) in DIFFERENCES.items()}
 
 
 TRAININGS = "name versions(first: 100) { nodes { name trainedWith { algorithm { id } algorithmVersion { id } } } }"
 
 
-async def test_both_generations_find_the_algorithms_that_versions_were_trained_with(world: World) -> None:
+async def test_both_generations_find_the_training_algorithms_of_versions(world: World) -> None:
     found = {}
     for registry in ("v1", "v2"):
         found[registry] = {
@@ -213,7 +213,7 @@ async def test_both_generations_find_the_algorithms_that_versions_were_trained_w
 # The same lists
 
 OF_2023 = "强化_bloom"
-"""The model that v1 tells without text ids, and that therefore has another id in v2."""
+"""The model that has no text ids in v1, and therefore another id in v2."""
 
 FILTERS: list[Json] = [
     {},
@@ -238,7 +238,7 @@ def without_2023(rows: list[Json]) -> list[str]:
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-async def test_a_filter_that_both_can_answer_gives_the_same_ids(world: World, wanted: Json) -> None:
+async def test_a_filter_has_the_same_ids_in_both_generations(world: World, wanted: Json) -> None:
     first, second = [await world.walk(registry, "id name", filter=wanted) for registry in ("v1", "v2")]
     assert without_2023(first) == without_2023(second)
     assert len(first) == len(second)
@@ -247,19 +247,21 @@ async def test_a_filter_that_both_can_answer_gives_the_same_ids(world: World, wa
 @pytest.mark.parametrize("first", [7, 100])
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("field", ["CREATED_AT", "NAME"])
-async def test_an_order_that_both_know_gives_the_same_ids(world: World, field: str, direction: str, first: int) -> None:
+async def test_an_order_has_the_same_ids_in_both_generations(
+    world: World, field: str, direction: str, first: int
+) -> None:
     by = {"field": field, "direction": direction}
     rows = [await world.walk(registry, "id name", first, orderBy=by) for registry in ("v1", "v2")]
     assert without_2023(rows[0]) == without_2023(rows[1])
 
 
-async def test_only_v2_orders_the_accounts_own_models_by_their_last_change(world: World) -> None:
+async def test_only_v2_sorts_own_models_by_their_last_change(world: World) -> None:
     by, own = {"field": "UPDATED_AT", "direction": "DESC"}, {"ownership": "OWN"}
     first, second = [await world.walk(registry, "id updatedAt", filter=own, orderBy=by) for registry in ("v1", "v2")]
     assert [row["id"] for row in first] == sorted(row["id"] for row in first)
-    moments = [row["updatedAt"] for row in second]
-    assert moments == sorted(moments, reverse=True)
-    assert None not in moments
+    times = [row["updatedAt"] for row in second]
+    assert times == sorted(times, reverse=True)
+    assert None not in times
 
 
 # Ids
@@ -276,19 +278,19 @@ async def test_only_v2_orders_the_accounts_own_models_by_their_last_change(world
         "v2:model/am-txtetx0pq9sb/version/am-txtetx0pq9sb",
     ],
 )
-async def test_v2_refuses_numbers_and_swapped_ids_and_sends_nothing(world: World, id: str) -> None:
+async def test_v2_refuses_numbers_and_swapped_ids_without_a_call(world: World, id: str) -> None:
     answer = await world.gateway.query("query ($id: ID!) { node(id: $id) { id ... on Model { name } } }", id=id)
     assert answer.codes == ["INVALID_ID"]
     assert world.calls() == {}
 
 
-async def test_v1_takes_the_numbers_that_v2_refuses(world: World) -> None:
+async def test_v1_accepts_the_numbers_that_v2_refuses(world: World) -> None:
     answer = await world.gateway.query('{ model(id: "v1:model/5862") { name } }')
     assert answer.data == {"model": {"name": OF_2023}}
 
 
 @pytest.mark.parametrize("registry", ["v1", "v2"])
-async def test_a_version_of_another_model_is_none_of_the_named_one(world: World, registry: str) -> None:
+async def test_a_version_of_another_model_does_not_exist(world: World, registry: str) -> None:
     answer = await world.gateway.query(
         "query ($id: ID!) { modelVersion(id: $id) { name } }",
         id=f"{registry}:model/am-gggg4444hhhh/version/amv-sxw7xk1a4jk0",
@@ -296,7 +298,7 @@ async def test_a_version_of_another_model_is_none_of_the_named_one(world: World,
     assert answer.data == {"modelVersion": None}
 
 
-# What v2 costs
+# Calls of v2
 
 MODELS = """query ($first: Int!, $filter: ModelFilter) {
   models(first: $first, filter: $filter) { nodes { %s } } }"""
@@ -308,20 +310,20 @@ async def own_models(world: World, fields: str, first: int = 20) -> list[Json]:
     return cast(list[Json], answer.data["models"]["nodes"])
 
 
-async def test_ids_and_names_of_versions_come_with_the_list(world: World) -> None:
+async def test_ids_and_names_of_versions_need_no_further_call(world: World) -> None:
     models = await own_models(world, "name labels { key } createdAt versions { totalCount nodes { id name } }")
     assert any(model["versions"]["nodes"] for model in models)
     assert world.calls() == {"DescribeCustomModelSets": 1}
 
 
-async def test_each_version_whose_details_are_asked_costs_one_call(world: World) -> None:
+async def test_details_of_versions_cost_one_call_each(world: World) -> None:
     models = await own_models(world, "versions { nodes { name readiness baseModel createdAt } }")
     versions = sum(len(model["versions"]["nodes"]) for model in models)
     assert versions > 20
     assert world.calls() == {"DescribeCustomModelSets": 1, "DescribeModel": versions}
 
 
-async def test_a_version_is_never_described_twice_in_one_operation(world: World) -> None:
+async def test_a_version_is_fetched_once_in_an_operation(world: World) -> None:
     models = await own_models(
         world,
         """id latestVersion { id readiness } versions { nodes { id ioMode updatedAt } }
@@ -331,14 +333,14 @@ async def test_a_version_is_never_described_twice_in_one_operation(world: World)
     assert world.calls() == {"DescribeCustomModelSets": 1, "DescribeModel": len(versions)}
 
 
-async def test_the_newest_of_several_versions_costs_a_call_for_each_and_the_only_one_none(world: World) -> None:
+async def test_the_newest_of_several_versions_costs_a_call_and_an_only_version_none(world: World) -> None:
     models = await own_models(world, "latestVersion { id name } versions { totalCount nodes { id } }")
     several = sum(n for model in models if (n := model["versions"]["totalCount"]) > 1)
     assert several > 0
     assert world.calls() == {"DescribeCustomModelSets": 1, "DescribeModel": several}
 
 
-async def test_a_versions_own_page_costs_one_call(world: World) -> None:
+async def test_a_single_version_costs_one_call(world: World) -> None:
     answer = await world.gateway.query(
         '{ modelVersion(id: "v2:model/am-gggg4444hhhh/version/amv-jjjj5555kkkk") { id name readiness } }'
     )
@@ -346,7 +348,7 @@ async def test_a_versions_own_page_costs_one_call(world: World) -> None:
     assert world.calls() == {"DescribeModel": 1}
 
 
-async def test_a_list_is_walked_by_its_markers_a_hundred_rows_at_a_time() -> None:
+async def test_a_list_is_read_by_its_markers_with_a_hundred_rows_a_page() -> None:
     async with two_generations(models=600) as world:
         rows = await own_models(world, "id", first=5)
         assert len(rows) == 5
@@ -355,7 +357,7 @@ async def test_a_list_is_walked_by_its_markers_a_hundred_rows_at_a_time() -> Non
         assert world.calls() == {"DescribeCustomModelSets": -(-own // 100)}
 
 
-async def test_what_v1_tells_in_one_call_v2_tells_in_one_for_the_model_and_one_for_each_version(world: World) -> None:
+async def test_a_model_with_versions_costs_one_call_in_v1_and_one_more_for_each_version_in_v2(world: World) -> None:
     query = "query ($id: ID!) { model(id: $id) { name description versions { nodes { name readiness createdAt } } } }"
     first = await world.gateway.query(query, id="v1:model/am-ju3hi4ts39u9")
     assert world.calls() == {"modelDetail": 1}
@@ -365,7 +367,7 @@ async def test_what_v1_tells_in_one_call_v2_tells_in_one_for_the_model_and_one_f
 
 
 class Arrivals(Counter[str]):
-    """Counts calls, and tells when one was made so often."""
+    """Counts calls, and sets an event when one of them reaches a count."""
 
     def __init__(self, name: str, often: int) -> None:
         super().__init__()
@@ -378,50 +380,50 @@ class Arrivals(Counter[str]):
             self.reached.set()
 
 
-async def test_the_versions_of_a_page_are_described_at_the_same_time(world: World) -> None:
-    """All calls that the quota lets go at once arrive while not one is answered."""
+async def test_the_versions_of_a_page_are_fetched_at_the_same_time(world: World) -> None:
+    """All calls that the quota allows at once arrive before the first is answered."""
     world.cloud.calls = arrivals = Arrivals("DescribeModel", IN_FLIGHT)
     world.cloud.faults.replace({"DescribeModel": {"hang": True}})
     fields = "versions { nodes { readiness } }"
-    asking = asyncio.ensure_future(world.gateway.query(MODELS % fields, first=20, filter=V2_OWN))
-    reaching = asyncio.ensure_future(arrivals.reached.wait())
-    await asyncio.wait([asking, reaching], return_when=asyncio.FIRST_COMPLETED)
-    assert reaching.done()
-    assert not asking.done()
+    task = asyncio.ensure_future(world.gateway.query(MODELS % fields, first=20, filter=V2_OWN))
+    reached = asyncio.ensure_future(arrivals.reached.wait())
+    await asyncio.wait([task, reached], return_when=asyncio.FIRST_COMPLETED)
+    assert reached.done()
+    assert not task.done()
     assert arrivals == {"DescribeCustomModelSets": 1, "DescribeModel": IN_FLIGHT}
     world.cloud.faults.clear()
-    await asking
+    await task
 
 
-# One algorithm wanted by several versions
+# One algorithm of several versions
 
 TASK = {"model": "m", "trainMode": "SFT", "parameterScale": "LoRA"}
 CATALOGUE = {"model": "m", "supportTrainMode": [{"trainMode": "SFT", "supportParameterScale": [{**TASK}]}]}
 
 
-class Together:
-    """A cloud with two trained versions, which answers for the second one's task together with the catalogue."""
+class SimultaneousCloud:
+    """A cloud with two trained versions that answers the second one's task together with the catalogue."""
 
     def __init__(self) -> None:
-        self.gate = asyncio.Event()
+        self.answer_together = asyncio.Event()
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        asked = json.loads(request.body)
+        parameters = json.loads(request.body)
         if request.call == "DescribeModel":
-            key = asked["modelId"]
+            key = parameters["modelId"]
             source = {"sourceType": "Train", "trainTaskId": f"task-of-{key}"}
             return {"result": {"modelSetId": "am-1", "modelId": key, "sourceInfo": source}}
         if request.call == "DescribeFineTuningSupportModels":
-            asyncio.get_running_loop().call_soon(self.gate.set)
-            await self.gate.wait()
+            asyncio.get_running_loop().call_soon(self.answer_together.set)
+            await self.answer_together.wait()
             return {"result": [CATALOGUE]}
-        if asked["taskId"] == "task-of-amv-2":
-            await self.gate.wait()
+        if parameters["taskId"] == "task-of-amv-2":
+            await self.answer_together.wait()
         return {"result": TASK}
 
 
-async def test_an_algorithm_that_comes_for_one_version_is_there_for_another() -> None:
-    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), UncachedClient(Together()))
+async def test_versions_share_the_fetch_of_their_algorithm() -> None:
+    registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), UncachedClient(SimultaneousCloud()))
     operation = Operation({"qianfan": registry})
     wanted = Selection.of({FieldRequest("trained_with"): {FieldRequest("algorithm"): {FieldRequest("id"): {}}}})
     versions = [Ref("qianfan", "ModelVersion", ("am-1", f"amv-{number}")) for number in (1, 2)]

@@ -1,4 +1,4 @@
-"""What clients see of an operation's cost: the refusal of one that may cost too much, its plan, and the calls made."""
+"""The cost of operations over HTTP: refusals of expensive ones, plans, and the calls made."""
 
 import re
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from gateway.config.settings import CatalogSettings, LimitsSettings, ServerSetti
 from tests.conftest import Answer, World, pai, qianfan, served, settings, two_clouds
 from tests.documentation import text
 
-SHOWN = [
+DOCUMENTED = [
     query
     for page in ("README.md", "docs/clients.md")
     for query in re.findall(r"```graphql\n(\{.*?)\n```", text(page), re.DOTALL)
 ]
 """The queries that the documentation shows."""
 QUERIES = [
-    *SHOWN,
+    *DOCUMENTED,
     "{ models(first: 40) { nodes { versions { nodes { name readiness } } } } }",
     "{ models { nodes { latestVersion { framework trainedWith { algorithm { name } } } } } }",
     "{ models(first: 5) { nodes { latestVersion { name model { name description } } } } }",
@@ -30,7 +30,7 @@ BOMB = """{ models(first: 100) { nodes { versions(first: 100) { nodes {
 SMALL = LimitsSettings(calls=30, batch=3)
 
 
-async def explained(world: World, plan: str, query: str, **options: Any) -> Answer:
+async def query_with_plan(world: World, plan: str, query: str, **options: Any) -> Answer:
     return await world.gateway.request("POST", json={"query": query}, headers={"x-gateway-plan": plan}, **options)
 
 
@@ -38,7 +38,7 @@ def total(calls: Mapping[str, int]) -> int:
     return sum(calls.values())
 
 
-async def test_what_may_cost_too_much_is_refused_before_anything_is_sent(world: World) -> None:
+async def test_an_expensive_operation_is_refused_without_a_call(world: World) -> None:
     answer = await world.gateway.query(BOMB)
     [error] = answer.body["errors"]
     assert "data" not in answer.body
@@ -49,13 +49,13 @@ async def test_what_may_cost_too_much_is_refused_before_anything_is_sent(world: 
     assert world.calls() == {}
 
 
-async def test_it_is_refused_however_it_comes() -> None:
-    dear, cheap = "{ models(first: 9) { nodes { versions { nodes { id } } } } }", "{ models { nodes { id } } }"
+async def test_an_expensive_operation_is_refused_in_every_kind_of_request() -> None:
+    expensive, cheap = "{ models(first: 9) { nodes { versions { nodes { id } } } } }", "{ models { nodes { id } } }"
     async with two_clouds(sections={"limits": SMALL}) as world:
         answers = [
-            await world.gateway.request("GET", params={"query": dear}),
+            await world.gateway.request("GET", params={"query": expensive}),
             await world.gateway.request(
-                "POST", json={"query": f"query A {dear} query B {cheap}", "operationName": "A"}
+                "POST", json={"query": f"query A {expensive} query B {cheap}", "operationName": "A"}
             ),
             await world.gateway.request(
                 "POST",
@@ -66,14 +66,14 @@ async def test_it_is_refused_however_it_comes() -> None:
             ),
         ]
         assert [answer.codes for answer in answers] == [["QUERY_TOO_EXPENSIVE"]] * 3
-        batch = await world.gateway.request("POST", json=[{"query": dear}, {"query": "{ __typename }"}])
+        batch = await world.gateway.request("POST", json=[{"query": expensive}, {"query": "{ __typename }"}])
         assert [list(body) for body in batch.body] == [["errors"], ["data"]]
         assert world.calls() == {}
         assert len((await world.gateway.query(cheap)).data["models"]["nodes"]) == 20
 
 
-async def test_the_dry_run_tells_the_plan_and_calls_nobody(world: World) -> None:
-    answer = await explained(world, "only", "{ found: models(first: 7) { nodes { versions { nodes { id } } } } }")
+async def test_the_dry_run_returns_the_plan_without_a_call(world: World) -> None:
+    answer = await query_with_plan(world, "only", "{ found: models(first: 7) { nodes { versions { nodes { id } } } } }")
     assert answer.status == 200
     assert answer.body == {
         "data": None,
@@ -96,16 +96,16 @@ def line(path: str, registry: str, call: str, times: int, reason: str) -> Mappin
     return {"path": path, "registry": registry, "call": call, "times": times, "reason": reason}
 
 
-async def test_the_dry_run_also_tells_why_something_costs_too_much(world: World) -> None:
-    answer = await explained(world, "only", BOMB)
+async def test_the_dry_run_returns_the_plan_of_an_expensive_operation(world: World) -> None:
+    answer = await query_with_plan(world, "only", BOMB)
     assert answer.body["extensions"]["cost"]["forecast"] > 1000
     assert "GetAlgorithmVersion" in {one["call"] for one in answer.body["extensions"]["plan"]}
     assert world.calls() == {}
 
 
-async def test_the_calls_made_stand_beside_the_answer(world: World) -> None:
+async def test_the_calls_made_are_in_the_extensions_of_the_response(world: World) -> None:
     query = "{ models(first: 3) { nodes { id versions { totalCount } } } }"
-    answer = await explained(world, "include", query)
+    answer = await query_with_plan(world, "include", query)
     plain = await world.gateway.query(query)
     assert answer.body["data"] == plain.data
     assert "extensions" not in plain.body
@@ -116,12 +116,12 @@ async def test_the_calls_made_stand_beside_the_answer(world: World) -> None:
         assert secret not in str(answer.body["extensions"])
 
 
-async def test_a_call_that_failed_or_found_nothing_is_told_as_such() -> None:
+async def test_failed_calls_and_missing_objects_are_reported() -> None:
     async with two_clouds() as world:
         world.pai.faults.replace({"GetModel": {"status": 503, "error": "ServiceUnavailable"}})
-        answer = await explained(world, "include", '{ model(id: "pai:model/nobody") { name } }')
+        answer = await query_with_plan(world, "include", '{ model(id: "pai:model/nobody") { name } }')
         world.pai.faults.clear()
-        missing = await explained(world, "include", '{ model(id: "pai:model/nobody") { name } }')
+        missing = await query_with_plan(world, "include", '{ model(id: "pai:model/nobody") { name } }')
     [failed], [found_nothing] = (one.body["extensions"]["calls"] for one in (answer, missing))
     assert answer.codes == ["REGISTRY_UNAVAILABLE"] == [failed["code"]]
     assert (failed["call"], failed["keys"], failed["state"]) == ("GetModel", ["nobody"], "failed")
@@ -131,8 +131,8 @@ async def test_a_call_that_failed_or_found_nothing_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_no_query_makes_more_calls_than_were_foreseen(api: str) -> None:
-    assert len(SHOWN) >= 2
+async def test_no_query_makes_more_calls_than_estimated(api: str) -> None:
+    assert len(DOCUMENTED) >= 2
     async with (
         twins.serving(models=200) as one,
         twins.serving(models=200) as other,
@@ -140,28 +140,28 @@ async def test_no_query_makes_more_calls_than_were_foreseen(api: str) -> None:
     ):
         world = World(one, other, gateway)
         for query in QUERIES:
-            cost = (await explained(world, "only", query)).body["extensions"]["cost"]
+            cost = (await query_with_plan(world, "only", query)).body["extensions"]["cost"]
             assert world.calls() == {}
-            answer = await explained(world, "include", query)
-            assert set(answer.codes) <= {"INVALID_ID"}, query  # the second generation knows no numbers
+            answer = await query_with_plan(world, "include", query)
+            assert set(answer.codes) <= {"INVALID_ID"}, query  # the second generation has no numbers as ids
             assert total(world.calls()) == answer.body["extensions"]["cost"]["calls"] <= cost["forecast"], query
 
 
-async def test_a_list_that_is_longer_than_it_is_read_costs_just_what_was_foreseen() -> None:
+async def test_a_list_that_stops_at_its_bound_costs_exactly_its_estimate() -> None:
     scan = CatalogSettings(scan_rows=150, scan_detail_rows=50)
     query = "{ models(first: 5, filter: {ownership: OWN, kinds: [PAI]}, orderBy: {field: NAME, direction: ASC}) %s }"
     async with two_clouds(1_000, sections={"catalog": scan}) as world:
-        answer = await explained(world, "include", query % "{ nodes { id } coverage { state rowsRead } }")
+        answer = await query_with_plan(world, "include", query % "{ nodes { id } coverage { state rowsRead } }")
         assert answer.body["data"]["models"]["coverage"] == [{"state": "PARTIAL", "rowsRead": 150}]
         assert world.calls() == {"ListModels": 3}
         assert answer.body["extensions"]["cost"] == {"calls": 3, "forecast": 3, "allowed": 1000}
 
 
-async def test_a_walk_through_all_pages_costs_no_more_on_any_of_them(world: World) -> None:
+async def test_every_page_of_a_list_costs_no_more_than_its_estimate(world: World) -> None:
     after, pages = "null", 0
     while after:
         query = f"{{ models(first: 30, after: {after}) {{ nodes {{ id }} pageInfo {{ hasNextPage endCursor }} }} }}"
-        answer = await explained(world, "include", query)
+        answer = await query_with_plan(world, "include", query)
         cost, info = answer.body["extensions"]["cost"], answer.body["data"]["models"]["pageInfo"]
         assert total(world.calls()) == cost["calls"] <= cost["forecast"] <= 4 * 3 + 20
         after, pages = f'"{info["endCursor"]}"' if info["hasNextPage"] else "", pages + 1
@@ -169,14 +169,14 @@ async def test_a_walk_through_all_pages_costs_no_more_on_any_of_them(world: Worl
 
 
 @pytest.mark.parametrize("plan", ["only", "include"])
-async def test_plans_are_for_callers_who_may_see_them(plan: str) -> None:
+async def test_plans_need_a_role_in_production(plan: str) -> None:
     async with two_clouds(sections={"server": ServerSettings(profile="production")}) as world:
-        answer = await explained(world, plan, "{ models { nodes { id } } }")
+        answer = await query_with_plan(world, plan, "{ models { nodes { id } } }")
         assert (answer.status, answer.codes) == (403, ["FORBIDDEN"])
         assert world.calls() == {}
 
 
-async def test_an_unknown_wish_for_a_plan_is_refused(world: World) -> None:
-    answer = await explained(world, "maybe", "{ models { nodes { id } } }")
+async def test_an_unknown_value_of_the_plan_header_is_refused(world: World) -> None:
+    answer = await query_with_plan(world, "maybe", "{ models { nodes { id } } }")
     assert (answer.status, answer.codes) == (400, ["BAD_REQUEST"])
     assert world.calls() == {}

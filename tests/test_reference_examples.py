@@ -1,4 +1,4 @@
-"""The reference pages' own examples, asked through the gateway over real sockets."""
+"""The examples of the vendors' reference pages, queried through the gateway."""
 
 import json
 from importlib.resources import files
@@ -50,7 +50,7 @@ def reference(name: str) -> Any:
     return json.loads(files("gateway.twins").joinpath("reference", name).read_text(encoding="utf-8"))
 
 
-async def test_a_pai_model_version_answers_with_every_field_of_its_page(world: World) -> None:
+async def test_a_pai_model_version_has_every_field_of_its_reference_page(world: World) -> None:
     page = reference("pai_ListModelVersions.json")["Versions"][0]
     version = (await world.gateway.query(VERSION_OF_PAI)).data["modelVersion"]
     assert {key: value for key, value in version["raw"].items() if key != "RequestId"} == page
@@ -103,7 +103,7 @@ async def test_a_pai_model_version_answers_with_every_field_of_its_page(world: W
     }
 
 
-async def test_a_pai_algorithm_version_answers_with_every_field_of_its_page(world: World) -> None:
+async def test_a_pai_algorithm_version_has_every_field_of_its_reference_page(world: World) -> None:
     page = reference("pai_GetAlgorithmVersion_seed_example.json")
     version = (await world.gateway.query(ALGORITHM_VERSION_OF_PAI)).data["algorithmVersion"]
     spec = page["AlgorithmSpec"]
@@ -197,7 +197,7 @@ async def test_a_pai_algorithm_version_answers_with_every_field_of_its_page(worl
     assert world.calls() == {"GetAlgorithmVersion": 1}
 
 
-async def test_a_qianfan_model_answers_with_every_field_of_its_page_in_one_call(world: World) -> None:
+async def test_a_qianfan_model_has_every_field_of_its_reference_page_in_one_call(world: World) -> None:
     page = reference("qianfan_v1_modelDetail_seed_example.json")["result"]
     source = page["modelVersionList"][0]["sourceExtra"]
     assert (await world.gateway.query(MODEL_OF_QIANFAN)).data["model"] == {
@@ -267,7 +267,7 @@ async def test_one_query_spans_both_clouds(world: World) -> None:
     assert {"name": "epoch", "range": {"minimum": "1", "maximum": "50", "enum": None}} in parameters
 
 
-async def test_both_ids_of_a_qianfan_model_lead_to_the_same_object(world: World) -> None:
+async def test_both_ids_of_a_qianfan_model_are_the_same_object(world: World) -> None:
     query = '{ nodes(ids: ["qianfan:model/12648", "qianfan:model/am-gggg4444hhhh"]) { id ... on Model { name } } }'
     one, other = (await world.gateway.query(query)).data["nodes"]
     assert one == other == {"id": "qianfan:model/am-gggg4444hhhh", "name": "poster-painter"}

@@ -13,7 +13,7 @@ from tests.conftest import Answer, World, two_clouds
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
-PASSING = ("date", "x-request-id", "traceparent", "age")
+VARYING = ("date", "x-request-id", "traceparent", "age")
 PARSED = {"X-Not-On-The-List": "x"}
 """A header that changes nothing, but is not among those that prepared requests may have: the request is parsed."""
 
@@ -31,27 +31,27 @@ def body(query: str, **variables: Any) -> bytes:
     return json.dumps({"query": query, "variables": variables}).encode()
 
 
-async def ask(world: World, content: bytes, **headers: str) -> Answer:
+async def send(world: World, content: bytes, **headers: str) -> Answer:
     return await world.gateway.request("POST", data=content, headers={"Content-Type": JSON, **headers})
 
 
 async def wire(world: World, content: bytes, headers: dict[str, str]) -> Wire:
-    """An answer as it comes over the wire, but for what is another in every answer."""
-    said = {"Content-Type": JSON, **headers}
+    """Return a response as sent, without the headers that differ in every response."""
+    sent = {"Content-Type": JSON, **headers}
     url = f"{world.gateway.url}/graphql"
-    async with world.gateway.session.post(url, data=content, headers=said, auto_decompress=False) as answer:
-        lasting = [(name.lower(), value) for name, value in answer.headers.items() if name.lower() not in PASSING]
-        return answer.status, sorted(lasting), await answer.read()
+    async with world.gateway.session.post(url, data=content, headers=sent, auto_decompress=False) as answer:
+        constant = [(name.lower(), value) for name, value in answer.headers.items() if name.lower() not in VARYING]
+        return answer.status, sorted(constant), await answer.read()
 
 
 PAGE = "query ($first: Int!) { models(first: $first) { totalCount nodes { id name } coverage { registry { name } } } }"
 ANSWERS = {
     "a long answer": body(PAGE, first=20),
     "a short answer": body(PAGE, first=1),
-    "another spelling": body(PAGE, first=20) + b"  ",
+    "other whitespace": body(PAGE, first=20) + b"  ",
     "a partial answer": body('{ node(id: "pai:model/../x") { id } models(first: 9) { nodes { id } } }'),
     "errors alone": body('{ registries { name } model(id: "nowhere:model/x") { id } }'),
-    "nothing of a registry": body("{ __typename }"),
+    "no data of a registry": body("{ __typename }"),
     "a registry's state": body("{ registries { name status { state } } }"),
     "parts at once": body("{ models(first: 2) { nodes { id ... @defer { name } } } }"),
 }
@@ -90,10 +90,10 @@ async def test_failing_registries_are_reported_alike(world: World, unparsed: Any
     content, headers = body(PAGE, first=20), {"Accept": accept, "Accept-Encoding": "identity"}
     for cloud in (world.pai, world.qianfan):
         cloud.faults.replace({"*": {"status": 503}})
-    await ask(world, content, **headers)
-    parsed = await ask(world, content, **headers, **PARSED)
+    await send(world, content, **headers)
+    parsed = await send(world, content, **headers, **PARSED)
     unparsed()
-    prepared = await ask(world, content, **headers)
+    prepared = await send(world, content, **headers)
     assert (prepared.status, prepared.body["data"], prepared.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
     assert (parsed.status, parsed.body["data"], parsed.codes) == (200, {"models": None}, ["NO_REGISTRY_ANSWERED"])
     assert prepared.headers.keys() == parsed.headers.keys()
@@ -123,11 +123,11 @@ async def test_unexpected_errors_are_masked(
 
     content = body('{ model(id: "pai:model/m") { id } }')
     async with two_clouds(models=1) as world:
-        await ask(world, content, Accept=accept)
+        await send(world, content, Accept=accept)
         monkeypatch.setattr(place, broken)
-        parsed = await ask(world, content, Accept=accept, **PARSED)
+        parsed = await send(world, content, Accept=accept, **PARSED)
         unparsed()
-        prepared = await ask(world, content, Accept=accept)
+        prepared = await send(world, content, Accept=accept)
     assert (prepared.status, prepared.codes) == (parsed.status, ["INTERNAL_SERVER_ERROR"])
     assert "hunter2" not in str(prepared.body)
     assert prepared.body["errors"][0]["extensions"]["errorId"] in caplog.text
@@ -136,47 +136,47 @@ async def test_unexpected_errors_are_masked(
 
 async def test_without_a_cache_each_request_calls_the_registries(unparsed: Any) -> None:
     async with two_clouds(models=20) as world:
-        await ask(world, body(PAGE, first=20))
+        await send(world, body(PAGE, first=20))
         unparsed()
         for _ in range(3):
             world.calls()
-            assert len((await ask(world, body(PAGE, first=20))).data["models"]["nodes"]) == 20
+            assert len((await send(world, body(PAGE, first=20))).data["models"]["nodes"]) == 20
             assert world.calls()["ListModels"] == 2
 
 
 async def test_each_media_type_is_prepared_separately(world: World, unparsed: Any) -> None:
     content = body('{ node(id: "pai:model/../x") { id } }')
     for accept in (JSON, GRAPHQL):
-        await ask(world, content, Accept=accept)
+        await send(world, content, Accept=accept)
     unparsed()
     for accept in (JSON, GRAPHQL, JSON):
-        assert (await ask(world, content, Accept=accept)).headers["content-type"] == f"{accept}; charset=utf-8"
-    assert (await ask(world, content, Accept="text/html, */*")).status == 418
+        assert (await send(world, content, Accept=accept)).headers["content-type"] == f"{accept}; charset=utf-8"
+    assert (await send(world, content, Accept="text/html, */*")).status == 418
 
 
 async def test_repeats_leave_the_variables_unchanged(world: World, unparsed: Any) -> None:
     query = """query ($filter: ModelFilter, $refs: [_Any!]!) {
         models(filter: $filter) { totalCount } _entities(representations: $refs) { __typename }
     }"""
-    model = (await ask(world, body("{ models(first: 1) { nodes { id } } }"))).data["models"]["nodes"][0]["id"]
+    model = (await send(world, body("{ models(first: 1) { nodes { id } } }"))).data["models"]["nodes"][0]["id"]
     refs = [{"__typename": "Model", "id": model}, {"__typename": "Model"}]
     content = body(query, filter={"ownership": "OWN", "registries": ["pai"]}, refs=refs)
-    first = await ask(world, content)
+    first = await send(world, content)
     assert first.body["data"]["models"]["totalCount"] > 0
     assert first.codes == ["BAD_USER_INPUT"]
     unparsed()
     for _ in range(3):
-        assert (await ask(world, content)).body == first.body
+        assert (await send(world, content)).body == first.body
 
 
 async def test_identical_requests_at_once_are_executed_once(unparsed: Any) -> None:
     async with two_clouds(models=20, sections={"cache": CacheSettings()}) as world:
         world.pai.faults.replace({"*": {"status": 503}})
-        assert (await ask(world, body(PAGE, first=20))).codes == ["REGISTRY_UNAVAILABLE"]
+        assert (await send(world, body(PAGE, first=20))).codes == ["REGISTRY_UNAVAILABLE"]
         world.pai.faults.replace({"ListModels": {"latency": 0.05}})
         world.calls()
         unparsed()
-        answers = await asyncio.gather(*(ask(world, body(PAGE, first=20)) for _ in range(50)))
+        answers = await asyncio.gather(*(send(world, body(PAGE, first=20)) for _ in range(50)))
         assert len({json.dumps(answer.data) for answer in answers}) == 1
         assert world.calls()["ListModels"] == 2
 
@@ -190,16 +190,16 @@ async def test_requests_with_authentication_are_not_prepared(unparsed: Any, tmp_
     sections = {"access": AccessSettings(mode="callers", keys=str(keys))}
     async with two_clouds(models=1, sections=sections) as world:
         for _ in range(2):
-            answer = await ask(world, body("{ __typename }"))
+            answer = await send(world, body("{ __typename }"))
             assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
 
 
 # Documents that clients register
 
 
-def registering(text: str | None, hashed: str) -> bytes:
-    said = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hashed}}}
-    return json.dumps(said if text is None else {"query": text, **said}).encode()
+def registration(text: str | None, hashed: str) -> bytes:
+    extensions = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hashed}}}
+    return json.dumps(extensions if text is None else {"query": text, **extensions}).encode()
 
 
 async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,22 +209,22 @@ async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytes
     named = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
     async with two_clouds(models=1, sections=sections) as world:
 
-        async def known(text: str) -> list[str]:
-            return (await ask(world, registering(None, named[text]))).codes
+        async def codes_of(text: str) -> list[str]:
+            return (await send(world, registration(None, named[text]))).codes
 
         async def register(text: str) -> None:
-            assert (await ask(world, registering(text, named[text]))).codes == []
+            assert (await send(world, registration(text, named[text]))).codes == []
 
         one, other, third = texts
         for _ in range(2):
             await register(one)
             await register(other)
-            assert await known(one) == []
+            assert await codes_of(one) == []
             await register(third)
-            assert await known(other) == ["PERSISTED_QUERY_NOT_FOUND"]
-            assert await known(one) == [], "it was used after the other"
+            assert await codes_of(other) == ["PERSISTED_QUERY_NOT_FOUND"]
+            assert await codes_of(one) == [], "it was used more recently"
             await register(other)
-            assert await known(other) == []
+            assert await codes_of(other) == []
 
 
 # Bounds
@@ -233,12 +233,12 @@ async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytes
 async def test_prepared_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, unparsed: Any) -> None:
     monkeypatch.setattr("gateway.http.prepared_requests.MAX_BYTES", 20_000)
     async with two_clouds(models=1) as world:
-        asked = [body("{ __typename }") + b" " * number for number in range(9)]
+        contents = [body("{ __typename }") + b" " * number for number in range(9)]
         other = body("{ registries { name } }")
-        for content in (other, *asked, other):
-            await ask(world, content)
+        for content in (other, *contents, other):
+            await send(world, content)
         unparsed()
-        remembered = [(await ask(world, content)).status == 200 for content in asked]
-        assert remembered == sorted(remembered), "the least recent are dropped first"
-        assert 0 < sum(remembered) < 9
-        assert (await ask(world, other)).status == 200
+        prepared = [(await send(world, content)).status == 200 for content in contents]
+        assert prepared == sorted(prepared), "the least recent are dropped first"
+        assert 0 < sum(prepared) < 9
+        assert (await send(world, other)).status == 200

@@ -1,4 +1,4 @@
-"""Several gateway processes over one real Redis: they behave as one, and go on when Redis does not."""
+"""Several gateway processes over one real Redis: they share one cache, and continue when Redis fails."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ FOREIGN = "somebody:elses"
 
 
 class Server:
-    """A redis-server of the test's own."""
+    """A redis-server process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,19 +74,22 @@ async def redis(tmp_path: Path) -> AsyncIterator[Server]:
     await server.stop()
 
 
-def keeping(redis: Server, **options: Any) -> CacheSettings:
+def cache_settings(redis: Server, **options: Any) -> CacheSettings:
     return CacheSettings(**{"redis": Secret(redis.url), "admin_token": Secret("token"), **options})
 
 
 @asynccontextmanager
 async def in_process(redis: Server, **options: Any) -> AsyncIterator[tuple[Twins, Client]]:
-    async with twins.serving() as twin, served(settings(pai(twin.url), cache=keeping(redis, **options))) as gateway:
+    async with (
+        twins.serving() as twin,
+        served(settings(pai(twin.url), cache=cache_settings(redis, **options))) as gateway,
+    ):
         yield twin, gateway
 
 
 @asynccontextmanager
 async def processes(number: int, twin: Twins, redis: Server, folder: Path) -> AsyncIterator[list[Client]]:
-    """Gateways as operators run them, from a file."""
+    """Run gateways as processes, from a settings file."""
     file = folder / "gateway.toml"
     file.write_text(
         f"""
@@ -129,7 +132,7 @@ async def name(gateway: Client) -> str:
     return str(model["name"])
 
 
-async def test_three_processes_are_as_one(redis: Server, tmp_path: Path) -> None:
+async def test_three_processes_share_calls_and_purges(redis: Server, tmp_path: Path) -> None:
     await redis.start()
     async with redis.client() as direct, twins.serving() as twin:
         await direct.set(FOREIGN, "1")
@@ -146,20 +149,23 @@ async def test_three_processes_are_as_one(redis: Server, tmp_path: Path) -> None
             assert [key async for key in direct.scan_iter()] == [FOREIGN.encode()]
 
 
-async def test_what_one_process_asked_another_knows(redis: Server) -> None:
+async def test_processes_share_cached_responses(redis: Server) -> None:
     await redis.start()
-    async with in_process(redis) as (twin, first), served(settings(pai(twin.url), cache=keeping(redis))) as second:
+    async with (
+        in_process(redis) as (twin, first),
+        served(settings(pai(twin.url), cache=cache_settings(redis))) as second,
+    ):
         assert await name(first) == await name(second) == "情感分析"
         assert twin.calls == {"GetModel": 1}
 
 
-async def test_accounts_share_nothing_though_their_objects_have_the_same_ids(redis: Server) -> None:
+async def test_accounts_with_equal_ids_share_nothing(redis: Server) -> None:
     await redis.start()
     async with in_process(redis) as (_, first), twins.serving() as other:
         other.corpus.pai_models.insert(
             {"ModelId": "model-rbvg5wzljzjhc9ks92", "ModelName": "another account's", "Versions": []}
         )
-        async with served(settings(pai(other.url), cache=keeping(redis))) as second:
+        async with served(settings(pai(other.url), cache=cache_settings(redis))) as second:
             assert [await name(first), await name(second), await name(first)] == [
                 "情感分析",
                 "another account's",
@@ -167,17 +173,17 @@ async def test_accounts_share_nothing_though_their_objects_have_the_same_ids(red
             ]
 
 
-async def test_without_redis_the_gateway_goes_on_and_takes_it_up_when_it_comes(redis: Server) -> None:
+async def test_the_gateway_works_without_redis(redis: Server) -> None:
     async with in_process(redis) as (twin, gateway):
         assert await name(gateway) == await name(gateway) == "情感分析"
         assert twin.calls == {"GetModel": 1}
 
 
-async def test_redis_killed_and_hung_under_load_costs_no_answer(redis: Server) -> None:
+async def test_no_request_fails_when_redis_hangs_or_is_killed(redis: Server) -> None:
     await redis.start()
     async with in_process(redis, objects=0.0, stale=0.0, redis_timeout=0.05) as (_, gateway):
-        for harm in (lambda: None, lambda: redis.send(signal.SIGSTOP), lambda: redis.send(signal.SIGCONT)):
-            harm()
+        for disturb in (lambda: None, lambda: redis.send(signal.SIGSTOP), lambda: redis.send(signal.SIGCONT)):
+            disturb()
             assert {*await asyncio.gather(*(name(gateway) for _ in range(50)))} == {"情感分析"}
         await redis.stop()
         assert {*await asyncio.gather(*(name(gateway) for _ in range(50)))} == {"情感分析"}
@@ -185,14 +191,14 @@ async def test_redis_killed_and_hung_under_load_costs_no_answer(redis: Server) -
         assert {*await asyncio.gather(*(name(gateway) for _ in range(50)))} == {"情感分析"}
 
 
-async def test_a_full_redis_costs_no_answer(redis: Server) -> None:
+async def test_no_request_fails_when_redis_is_full(redis: Server) -> None:
     await redis.start("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     async with in_process(redis) as (twin, gateway):
         assert await name(gateway) == await name(gateway) == "情感分析"
         assert twin.calls == {"GetModel": 1}
 
 
-async def test_the_command_line_shows_and_purges_what_replicas_keep(redis: Server, tmp_path: Path) -> None:
+async def test_the_command_line_shows_and_purges_the_cache_of_replicas(redis: Server, tmp_path: Path) -> None:
     async def command(*words: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "cache", *words, "--config", str(tmp_path / "gateway.toml"),

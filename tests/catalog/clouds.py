@@ -1,4 +1,4 @@
-"""Both clouds as a few raw documents in memory, and a gateway over them that notes every call."""
+"""Both clouds as raw documents in memory, and a gateway over them that records every call."""
 
 import asyncio
 import re
@@ -92,7 +92,7 @@ def pai_algorithm(key: str, name: str, day: int, *versions: str, provider: str =
         "WorkspaceId": "234",
         "GmtCreateTime": created,
     }
-    made = [
+    listed_versions = [
         {
             "AlgorithmId": key,
             "AlgorithmName": name,
@@ -104,7 +104,7 @@ def pai_algorithm(key: str, name: str, day: int, *versions: str, provider: str =
         }
         for version in versions
     ]
-    return listed, made
+    return listed, listed_versions
 
 
 PAI_ALGORITHMS = [
@@ -176,33 +176,33 @@ TASK = {"model": "ERNIE-Lite", "trainMode": "SFT", "parameterScale": "LoRA"}
 
 
 TURNS = 10
-"""Turns of the loop that an answer takes: all that an operation asks without one has left by then."""
+"""Turns of the event loop before each response, so that all independent calls of an operation come first."""
 
 
-class Clouds:
-    """The way out of a gateway that ends in this module.
+class FakeClouds:
+    """A sender that answers from the documents of this module.
 
-    ``calls`` are the calls received, as text, in their order. A call named in ``held`` is answered when its event is
-    set; ``arrived`` holds the events that are set when a call comes in. A call in ``failing`` is refused.
+    ``calls`` are the calls received, as text, in their order. A call in ``blocked`` is answered once its event is set;
+    ``arrived`` has an event for each call, set when the call comes in. A call in ``failing`` fails.
     """
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.requests: Counter[tuple[str, Request]] = Counter()
-        self.held: dict[str, asyncio.Event] = {}
+        self.blocked: dict[str, asyncio.Event] = {}
         self.arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.failing: set[str] = set()
         self.registries = registries(SETTINGS, UncachedClient(self))
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        call = spelled(destination.registry, request)
+        call = call_text(destination.registry, request)
         self.calls.append(call)
         self.requests[destination.registry, request] += 1
         self.arrived[call].set()
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        if call in self.held:
-            await self.held[call].wait()
+        if call in self.blocked:
+            await self.blocked[call].wait()
         if call in self.failing:
             raise RegistryUnavailable(destination.registry)
         answer = from_pai(request) if destination.registry == "pai" else from_qianfan(request)
@@ -211,7 +211,7 @@ class Clouds:
         return answer
 
     async def query(self, document: str, **variables: Any) -> Any:
-        """The data of an operation; its errors fail the test."""
+        """Return the data of an operation; errors fail the test."""
         result = await self.execute(document, variables)
         assert not result.errors, result.errors
         return result.data
@@ -223,14 +223,14 @@ class Clouds:
         return await SCHEMA.execute(None, dict(variables or {}), context)
 
 
-def spelled(registry: str, request: Request) -> str:
-    """A call as the tests write it: registry, name, and what makes it this call and no other."""
+def call_text(registry: str, request: Request) -> str:
+    """A call as the tests write it: registry, name, keys, parameters, and the page after the first."""
     keys = re.findall(r"/(?:models|algorithms|versions)/([^/]+)", request.path)
-    sent = {**dict(request.query), **(orjson.loads(request.body) if request.body else {})}
-    usual = {"SortBy", "Order", "orderBy", "order", "Action", "PageSize", "pageSize"}
-    said = [str(value) for name, value in sent.items() if name not in {*usual, "PageNumber", "pageNo"}]
-    number = int(sent.get("PageNumber") or sent.get("pageNo") or 1)
-    return " ".join([registry, request.call, *keys, *said, *([f"page {number}"] if number > 1 else [])])
+    parameters = {**dict(request.query), **(orjson.loads(request.body) if request.body else {})}
+    left_out = {"SortBy", "Order", "orderBy", "order", "Action", "PageSize", "pageSize"}
+    values = [str(value) for name, value in parameters.items() if name not in {*left_out, "PageNumber", "pageNo"}]
+    number = int(parameters.get("PageNumber") or parameters.get("pageNo") or 1)
+    return " ".join([registry, request.call, *keys, *values, *([f"page {number}"] if number > 1 else [])])
 
 
 def page(rows: Sequence[Any], query: Mapping[str, str]) -> list[Any]:
@@ -250,7 +250,7 @@ def pai_models(keys: list[str], request: Request, query: Mapping[str, str]) -> R
     if not keys:
         rows = [model for model, _ in PAI_MODELS if model.get("Provider", "") == query.get("Provider", "")]
         return {"RequestId": "1", "Models": page(rows, query), "TotalCount": len(rows)}
-    model, versions = next((found for found in PAI_MODELS if found[0]["ModelId"] == keys[0]), (None, []))
+    model, versions = next((one for one in PAI_MODELS if one[0]["ModelId"] == keys[0]), (None, []))
     if request.path.endswith("/versions"):
         return {"RequestId": "1", "Versions": page(versions, query), "TotalCount": len(versions)}
     if len(keys) > 1:
@@ -267,7 +267,7 @@ def pai_algorithms(keys: list[str], request: Request, query: Mapping[str, str]) 
             and query.get("AlgorithmName", "") in algorithm["AlgorithmName"]
         ]
         return {"RequestId": "1", "Algorithms": page(rows, query), "TotalCount": len(rows)}
-    algorithm, versions = next((found for found in PAI_ALGORITHMS if found[0]["AlgorithmId"] == keys[0]), (None, []))
+    algorithm, versions = next((one for one in PAI_ALGORITHMS if one[0]["AlgorithmId"] == keys[0]), (None, []))
     if request.path.endswith("/versions"):
         return {"RequestId": "1", "AlgorithmVersions": page(versions, query), "TotalCount": len(versions)}
     if len(keys) > 1:
@@ -277,35 +277,35 @@ def pai_algorithms(keys: list[str], request: Request, query: Mapping[str, str]) 
 
 
 def from_qianfan(request: Request) -> Raw | None:
-    sent = orjson.loads(request.body)
+    parameters = orjson.loads(request.body)
     answers: dict[str, Callable[[], Any]] = {
-        "modelDetail": lambda: found(QIANFAN_MODELS, ("modelId", "modelIdStr"), sent["modelId"]),
-        "modelVersionDetail": lambda: detail(sent["modelVersionId"]),
+        "modelDetail": lambda: find(QIANFAN_MODELS, ("modelId", "modelIdStr"), parameters["modelId"]),
+        "modelVersionDetail": lambda: version_detail(parameters["modelVersionId"]),
         "userList": lambda: qianfan_page(
-            [user_row(one) for one in QIANFAN_MODELS if one["source"] == "UserCreate"], sent
+            [user_row(one) for one in QIANFAN_MODELS if one["source"] == "UserCreate"], parameters
         ),
         "presetList": lambda: qianfan_page(
-            [preset_row(one) for one in QIANFAN_MODELS if one["source"] != "UserCreate"], sent
+            [preset_row(one) for one in QIANFAN_MODELS if one["source"] != "UserCreate"], parameters
         ),
         "DescribeFineTuningSupportModels": lambda: CATALOGUE,
-        "DescribeFineTuningTask": lambda: TASK if sent["taskId"].startswith("job-") else None,
+        "DescribeFineTuningTask": lambda: TASK if parameters["taskId"].startswith("job-") else None,
     }
     answer = answers[request.call]()
     return None if answer is None else {"result": answer}
 
 
-def found(rows: Sequence[Raw], names: Sequence[str], key: Any) -> Raw | None:
+def find(rows: Sequence[Raw], names: Sequence[str], key: Any) -> Raw | None:
     return next((one for one in rows if key in {one[name] for name in names}), None)
 
 
-def detail(key: Any) -> Raw | None:
+def version_detail(key: Any) -> Raw | None:
     versions = [version for model in QIANFAN_MODELS for version in model["modelVersionList"]]
-    version = found(versions, ("modelVersionId", "modelVersionIdStr"), key)
+    version = find(versions, ("modelVersionId", "modelVersionIdStr"), key)
     return None if version is None else {**version, "params": {"input": {"type": "object"}, "output": {}}}
 
 
-def qianfan_page(rows: Sequence[Raw], sent: Mapping[str, Any]) -> Raw:
-    number, size = sent["pageNo"], sent["pageSize"]
+def qianfan_page(rows: Sequence[Raw], parameters: Mapping[str, Any]) -> Raw:
+    number, size = parameters["pageNo"], parameters["pageSize"]
     return {"items": rows[(number - 1) * size : number * size], "total": len(rows)}
 
 

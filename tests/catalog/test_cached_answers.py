@@ -1,5 +1,4 @@
-"""Values derived from answers and cached with them change nothing: operations over cached answers have the answers and
-use the calls of operations without a cache."""
+"""Operations over cached responses have the same results, and use the same calls, as operations without a cache."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,20 +16,20 @@ from gateway.execution.operation_plan import PlannedOperation
 from gateway.schema.schema import CORE, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
-from tests.catalog.clouds import DOCUMENTS, SETTINGS, Clouds
-from tests.catalog.test_selection_property import ROOTS, asked_objects, plain, questions, slow
+from tests.catalog.clouds import DOCUMENTS, SETTINGS, FakeClouds
+from tests.catalog.test_selection_property import ROOTS, field_trees, formatted, object_queries, slow
 
 
-def with_cache() -> Clouds:
-    """Clouds behind a cache whose clock stands still."""
-    clouds = Clouds()
+def with_cache() -> FakeClouds:
+    """Return clouds behind a cache with a stopped clock."""
+    clouds = FakeClouds()
     cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
     clouds.registries = registries(SETTINGS, CachingClient(clouds, cache, lifetimes(CacheSettings()), 0))
     return clouds
 
 
-async def execute(clouds: Clouds, document: str, projected: bool = False) -> tuple[Any, Any, set[tuple[str, str]]]:
-    """An operation's data and errors, and the calls that it used; by projection where that is supported."""
+async def execute(clouds: FakeClouds, document: str, projected: bool = False) -> tuple[Any, Any, set[tuple[str, str]]]:
+    """Return the data, the errors and the calls of an operation; executed by projection on request, where supported."""
     operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
     context = OperationContext(read.node, operation)
     planned = None if read.errors else PlannedOperation(CORE, read.node, read.operation(None))
@@ -49,7 +48,7 @@ def split(result: tuple[Any, Any, set[tuple[str, str]]]) -> tuple[Any, set[tuple
 
 
 def timeless(data: Any) -> Any:
-    """Data without the ages of lists, which depend on the answers received until the page was complete."""
+    """Return data without the ages of lists, which depend on the responses received before the page was complete."""
     if isinstance(data, dict):
         return {key: timeless(value) for key, value in data.items() if key != "age"}
     return [timeless(value) for value in data] if isinstance(data, list) else data
@@ -57,16 +56,17 @@ def timeless(data: Any) -> Any:
 
 @st.composite
 def documents(draw: st.DrawFn) -> list[str]:
-    """Operations that ask for objects or for a list, and all of that twice. Asked together, an object may be told in
-    either form that comes first."""
-    made = []
+    """Operations over objects or a list, all of them twice."""
+    texts = []
     for _ in range(draw(st.integers(1, 3))):
         if draw(st.booleans()):
-            roots = [f'{ROOTS[entity]}(id: "{text}"){plain(asked)}' for entity, text, asked in draw(asked_objects(2))]
+            roots = [
+                f'{ROOTS[entity]}(id: "{text}"){formatted(tree)}' for entity, text, tree in draw(object_queries(2))
+            ]
         else:
-            roots = [f"models(first: {draw(st.integers(1, 4))}){plain(draw(questions('ModelConnection')))}"]
-        made.append("{ " + " ".join(f"r{number}: {root}" for number, root in enumerate(roots)) + " }")
-    return [*made, *made]
+            roots = [f"models(first: {draw(st.integers(1, 4))}){formatted(draw(field_trees('ModelConnection')))}"]
+        texts.append("{ " + " ".join(f"r{number}: {root}" for number, root in enumerate(roots)) + " }")
+    return [*texts, *texts]
 
 
 VERSIONS = "versions(first: 1) { totalCount pageInfo { hasNextPage } nodes { id name } }"
@@ -78,11 +78,11 @@ OLDEST = "versions(orderBy: {field: CREATED_AT, direction: ASC}) { nodes { id na
 @example([f"{{ models {{ nodes {{ id {VERSIONS} oldest: {OLDEST} }} }} }}"] * 3)
 @example([f'{{ model(id: "pai:model/model-a") {{ a: {OLDEST} {VERSIONS} version(name: "0.1.0") {{ uri }} }} }}'] * 3)
 @example([f'{{ model(id: "qianfan:model/{key}") {{ id {VERSIONS} }} }}' for key in ("1", "am-1", "1", "am-1")])
-def test_cached_answers_lead_to_the_same_results(documents: Sequence[str]) -> None:
+def test_cached_responses_lead_to_the_same_results(documents: Sequence[str]) -> None:
     async def run() -> None:
         executed, projected = with_cache(), with_cache()
         for document in documents:
-            expected, calls = split(await execute(Clouds(), document))
+            expected, calls = split(await execute(FakeClouds(), document))
             for result, used in (
                 split(await execute(executed, document)),
                 split(await execute(projected, document, projected=True)),

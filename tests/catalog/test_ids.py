@@ -1,4 +1,4 @@
-"""Global ids: one spelling for every object, and nothing else gets past the door."""
+"""Global ids: every object has exactly one id, and all other texts are refused."""
 
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ native_keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_
 
 @st.composite
 def refs(draw: st.DrawFn) -> Ref:
-    """Any object, under any key: which keys a registry knows is its own affair."""
+    """References to objects of any type with any keys."""
     ref = Ref(draw(registries), draw(st.sampled_from(sorted(VERSIONS))), (draw(native_keys),))
     ref = ref.version(draw(native_keys)) if draw(st.booleans()) else ref
     assume(len(str(ref)) <= LONGEST)
@@ -23,13 +23,13 @@ def refs(draw: st.DrawFn) -> Ref:
 
 
 def recoded(text: str, place: int) -> str:
-    """The same text with the character (or escape) at a place spelled as lower-case or needless escapes."""
+    """Return the text with the character or escape at a place written in lower case or with needless escapes."""
     if text[place] == "%":
         return text[:place] + text[place : place + 3].lower() + text[place + 3 :]
     return text[:place] + "".join(f"%{byte:02X}" for byte in text[place].encode()) + text[place + 1 :]
 
 
-# One spelling
+# Canonical ids
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_ids_are_readable(text: str, ref: Ref) -> None:
 @example(Ref("pai", "Model", ("%2F",)))
 @example(Ref("pai", "Model", ("é",)))
 @example(Ref("pai", "Model", ("e\u0301",)))
-def test_every_reference_is_found_again_by_its_id(ref: Ref) -> None:
+def test_every_reference_can_be_parsed_from_its_id(ref: Ref) -> None:
     assert parse(str(ref)) == ref
 
 
@@ -67,8 +67,8 @@ def test_different_objects_have_different_ids(one: Ref, other: Ref) -> None:
 
 
 @given(refs(), st.data())
-def test_another_spelling_of_the_same_id_is_refused(ref: Ref, data: st.DataObject) -> None:
-    """Escapes in lower case, and escapes of what needs none."""
+def test_a_non_canonical_id_is_refused(ref: Ref, data: st.DataObject) -> None:
+    """It has lower-case or needless escapes."""
     text = str(ref)
     start = text.index("/") + 1
     other = recoded(text, data.draw(st.integers(start, len(text) - 1)))
@@ -78,13 +78,13 @@ def test_another_spelling_of_the_same_id_is_refused(ref: Ref, data: st.DataObjec
 
 
 @given(refs())
-def test_the_owner_of_a_version_is_the_object_it_was_made_from(ref: Ref) -> None:
+def test_the_owner_of_a_version_is_its_model_or_algorithm(ref: Ref) -> None:
     if ref.entity in VERSIONS:
         assert ref.version("1").owner == ref
         assert str(ref.version("1")).startswith(f"{ref}/version/")
 
 
-# Everything else
+# Texts that are not ids
 
 HOSTILE = {
     "nothing": "",
@@ -129,7 +129,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_an_id_that_was_never_given_out_is_refused(case: str) -> None:
+def test_an_invalid_id_is_refused_with_a_short_message(case: str) -> None:
     with pytest.raises(InvalidId) as refused:
         parse(HOSTILE[case])
     assert refused.value.code == "INVALID_ID"
@@ -145,18 +145,18 @@ def test_a_lone_surrogate_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["/pai:model/m1", " pai:model/m1", ":model/m1", "\udfff:model/m1", "a b:model/m1"])
-def test_whether_there_is_such_a_registry_is_not_a_matter_of_spelling(text: str) -> None:
+def test_the_name_of_the_registry_is_not_checked_here(text: str) -> None:
     assert str(parse(text)) == text
 
 
 @pytest.mark.parametrize("key", ["..", ".", "a" * 200, " ", "\r\n"])
-def test_a_key_that_is_well_spelled_is_left_for_the_registry_to_judge(key: str) -> None:
-    """Spelling is checked here, `Registry.admit` decides what may reach a URL."""
+def test_the_registry_checks_well_formed_keys(key: str) -> None:
+    """Parsing checks the form; `Registry.admit` checks what may be part of a URL."""
     text = f"pai:model/{quote(key, safe='.')}"
     assert parse(text).keys == (key,)
 
 
-def test_the_longest_id_is_taken_and_no_longer_one() -> None:
+def test_an_id_over_the_maximum_length_is_refused() -> None:
     longest = "pai:model/".ljust(LONGEST, "m")
     assert str(parse(longest)) == longest
     with pytest.raises(InvalidId):
@@ -165,7 +165,7 @@ def test_the_longest_id_is_taken_and_no_longer_one() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("%/:.?#")))
 @example("pai:model/a%2Fb%0D%0A")
-def test_any_text_is_an_id_in_its_one_spelling_or_refused(text: str) -> None:
+def test_any_text_is_a_canonical_id_or_refused(text: str) -> None:
     try:
         ref = parse(text)
     except InvalidId:
@@ -174,12 +174,12 @@ def test_any_text_is_an_id_in_its_one_spelling_or_refused(text: str) -> None:
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cs", "Cc"])))
-def test_what_a_caller_sent_is_repeated_in_printable_characters_only(text: str) -> None:
+def test_text_of_callers_is_quoted_in_printable_characters_only(text: str) -> None:
     shown = quoted(text)
     assert shown.isprintable()
     assert len(shown) <= 81 * 6 + 2
 
 
-def test_a_long_id_is_repeated_in_part() -> None:
+def test_a_long_text_is_truncated_when_quoted() -> None:
     assert quoted("x" * 81) == f'"{"x" * 80}…"'
     assert quoted('a\n\x00"\u202e') == r'"a\u000a\u0000"\u202e"'

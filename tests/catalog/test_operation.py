@@ -1,4 +1,4 @@
-"""One operation over the catalog: objects alone and beside others, failed calls, and operations that are cancelled."""
+"""One operation over the catalog: objects alone and beside others, failed calls, and cancelled operations."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.operation import Operation
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import GatewayError
-from tests.catalog import clouds as world
-from tests.catalog.clouds import Clouds, pai_model, pai_version
-from tests.catalog.test_selection_property import ROOTS, Question, asked_objects, plain, slow
+from tests.catalog import clouds as clouds_module
+from tests.catalog.clouds import FakeClouds, pai_model, pai_version
+from tests.catalog.test_selection_property import ROOTS, FieldTree, formatted, object_queries, slow
 
 OTHERS = {
     "pai": ("qianfan:model/am-2", "qianfan modelDetail am-2"),
@@ -27,9 +27,9 @@ VERSION = 'modelVersion(id: "pai:model/model-a/version/0.1.0")'
 GET_VERSION = "pai GetModelVersion model-a 0.1.0"
 
 
-async def executed(document: str, failing: Sequence[str] = ()) -> tuple[Any, list[Any], list[str]]:
-    """The data of the root field ``y``, its errors, and all calls."""
-    clouds = Clouds()
+async def execute(document: str, failing: Sequence[str] = ()) -> tuple[Any, list[Any], list[str]]:
+    """Return the data of the root field ``y``, the errors, and all calls."""
+    clouds = FakeClouds()
     clouds.failing = {*failing}
     result = await clouds.execute(document)
     errors = sorted((str(error.path), error.message) for error in result.errors or ())
@@ -37,18 +37,18 @@ async def executed(document: str, failing: Sequence[str] = ()) -> tuple[Any, lis
 
 
 @slow
-@given(asked_objects(1, without=("registry",)), st.data())
-def test_an_object_has_the_same_answer_alone_and_beside_another(
-    asked: list[tuple[str, str, Question]], data: st.DataObject
+@given(object_queries(1, without=("registry",)), st.data())
+def test_an_object_has_the_same_result_alone_and_beside_another(
+    queries: list[tuple[str, str, FieldTree]], data: st.DataObject
 ) -> None:
-    [(entity, text, question)] = asked
-    root = f'y: {ROOTS[entity]}(id: "{text}"){plain(question)}'
-    _, _, calls = asyncio.run(executed(f"{{ {root} }}"))
+    [(entity, text, tree)] = queries
+    root = f'y: {ROOTS[entity]}(id: "{text}"){formatted(tree)}'
+    _, _, calls = asyncio.run(execute(f"{{ {root} }}"))
     failing = data.draw(st.lists(st.sampled_from(calls), unique=True)) if calls else []
     other, call = OTHERS[parse_id(text).registry]
     assume(call not in calls)
-    alone = asyncio.run(executed(f"{{ {root} }}", failing))
-    beside = asyncio.run(executed(f'{{ x: model(id: "{other}") {{ name }} {root} }}', failing))
+    alone = asyncio.run(execute(f"{{ {root} }}", failing))
+    beside = asyncio.run(execute(f'{{ x: model(id: "{other}") {{ name }} {root} }}', failing))
     assert beside == (*alone[:2], sorted([*alone[2], call]))
 
 
@@ -57,7 +57,7 @@ def selecting(*names: str) -> Selection:
 
 
 async def test_a_failed_call_is_not_repeated_within_an_operation() -> None:
-    clouds = Clouds()
+    clouds = FakeClouds()
     clouds.failing = {"pai GetModel model-a"}
     operation = Operation(clouds.registries)
     for _ in range(2):
@@ -67,7 +67,7 @@ async def test_a_failed_call_is_not_repeated_within_an_operation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "held", "calls"),
+    ("query", "blocked", "calls"),
     [
         pytest.param(f"{{ {VERSION} {{ name }} }}", [GET_VERSION], [GET_VERSION], id="alone"),
         pytest.param(
@@ -82,18 +82,18 @@ async def test_a_failed_call_is_not_repeated_within_an_operation() -> None:
     ],
 )
 async def test_a_cancelled_operation_makes_no_further_calls(
-    query: str, held: Sequence[str], calls: Sequence[str]
+    query: str, blocked: Sequence[str], calls: Sequence[str]
 ) -> None:
-    clouds = Clouds()
-    clouds.held = {call: asyncio.Event() for call in held}
+    clouds = FakeClouds()
+    clouds.blocked = {call: asyncio.Event() for call in blocked}
     before = asyncio.all_tasks()
     task = asyncio.create_task(clouds.query(query))
     async with asyncio.timeout(5):
-        await asyncio.gather(*(clouds.arrived[call].wait() for call in held))
+        await asyncio.gather(*(clouds.arrived[call].wait() for call in blocked))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for event in clouds.held.values():
+    for event in clouds.blocked.values():
         event.set()
     while left := asyncio.all_tasks() - before:
         await asyncio.wait(left)
@@ -105,20 +105,20 @@ names = st.lists(st.sampled_from("abcdef"), unique=True, min_size=1)
 
 @slow
 @given(names, st.data(), st.integers(1, 4))
-def test_a_page_of_versions_is_the_same_with_cursors_and_without(
+def test_a_page_of_versions_has_the_same_rows_with_and_without_cursors(
     versions: list[str], data: st.DataObject, first: int
 ) -> None:
     days = data.draw(st.lists(st.integers(1, 3), min_size=len(versions), max_size=len(versions)))
     rows = [pai_version(name, day) for name, day in zip(versions, days, strict=True)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(world, "PAI_MODELS", [pai_model("m", 1, *rows)])
+        patched.setattr(clouds_module, "PAI_MODELS", [pai_model("m", 1, *rows)])
         page, *_ = asyncio.run(
-            executed(
+            execute(
                 f'{{ y: model(id: "pai:model/m") {{ versions(first: {first}) {{ totalCount nodes {{ id name }} }} }} }}'
             )
         )
         edges, *_ = asyncio.run(
-            executed(
+            execute(
                 f'{{ y: model(id: "pai:model/m") {{ versions(first: {first}) '
                 "{ totalCount edges { cursor node { id name } } } } }"
             )

@@ -1,4 +1,4 @@
-"""Query plans as values: what is planned for typical queries, and that no smaller set of calls exists."""
+"""Query plans: the plans of typical queries, and that no smaller set of calls exists."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -22,18 +22,18 @@ from gateway.execution.root_fields import LISTS
 from gateway.registries import KINDS
 from gateway.registries.fields import EntityLayout, Table
 from gateway.schema.schema import CORE
-from tests.catalog.clouds import Clouds
+from tests.catalog.clouds import FakeClouds
 
 PAGE = Path(__file__).parents[2] / "docs" / "query-plans.md"
 PLANS = re.findall(r"^```graphql\n(.*?)\n```\n\n```text\n(.*?)\n```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 
 
 def planned(query: str) -> str:
-    """The plans of a query's root fields as text."""
+    """Return the plans of a query's root fields as text."""
     document = parse(query)
     operation = get_operation_ast(document)
     assert operation is not None
-    registries = [*Clouds().registries.values()]
+    registries = [*FakeClouds().registries.values()]
     plans = []
     for root in PlannedOperation(CORE, document, operation).bind(VariableValues({}, {})).roots:
         if root.field.name in LISTS:
@@ -50,7 +50,7 @@ async def test_there_are_twenty_documented_plans() -> None:
 
 
 @pytest.mark.parametrize(("query", "plan"), PLANS, ids=[query for query, _ in PLANS])
-async def test_a_query_is_planned_as_documented(query: str, plan: str) -> None:
+async def test_a_query_has_its_documented_plan(query: str, plan: str) -> None:
     assert planned(query) == plan
 
 
@@ -89,7 +89,7 @@ def calls(*wants: Want, made: Collection[BoundCall] = ()) -> list[str]:
     ("wants", "chosen"),
     [
         pytest.param([], [], id="nothing"),
-        pytest.param([want(MODEL, "exists")], ["pai GetModel(m)"], id="whether a model exists"),
+        pytest.param([want(MODEL, "exists")], ["pai GetModel(m)"], id="existence of a model"),
         pytest.param(
             [want(MODEL, "name"), want(MODEL, "latest_version"), want(MODEL, "raw"), want(MODEL, "id")],
             ["pai GetModel(m)"],
@@ -143,7 +143,7 @@ def test_calls_are_chosen_for_typical_wants(wants: list[Want], chosen: list[str]
     assert calls(*wants) == chosen
 
 
-def test_a_call_that_is_made_already_is_preferred() -> None:
+def test_a_call_under_way_is_preferred() -> None:
     [detail] = want(SET, "name")
     assert calls(want(FIRST, "name"), made=[detail]) == ["qianfan modelDetail(am-1)"]
 
@@ -160,14 +160,14 @@ def test_a_call_has_a_text() -> None:
 
 
 def smallest(wants: Sequence[Want], made: Collection[BoundCall]) -> int:
-    """The number of new calls in the smallest set that serves every want, by trying all sets."""
+    """Return the number of new calls in the smallest set that serves every want, by trying all sets."""
     new = list(dict.fromkeys(bound for want in wants for bound in want if bound not in made))
     sets = ({*made, *chosen} for chosen in chain.from_iterable(combinations(new, n) for n in range(len(new) + 1)))
     return next(len(calls - set(made)) for calls in sets if all(calls.intersection(want) for want in wants))
 
 
 def selections(table: Table) -> st.SearchStrategy[Selection]:
-    """What may be selected of a value object."""
+    """Selections of a value object."""
     return st.dictionaries(st.sampled_from([FieldRequest(name) for name in table]), st.just({}), min_size=1).flatmap(
         lambda chosen: st.fixed_dictionaries(
             {
@@ -184,7 +184,7 @@ def layouts(kind: str, entity: str) -> list[EntityLayout]:
 
 @st.composite
 def field_wants(draw: st.DrawFn, ref: Ref) -> Want:
-    """The calls for a field that some layout of the object supplies, for its id, or for its existence."""
+    """The calls that supply a field of the object, its id, or its existence."""
     tables = [layout.fields for layout in layouts(ref.registry, ref.entity)]
     fields = [FieldRequest(name) for name in sorted({name for table in tables for name in table})]
     request = draw(st.sampled_from([EXISTS, FieldRequest("id"), *fields]))

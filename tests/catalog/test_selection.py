@@ -1,4 +1,4 @@
-"""Selections are interned by value, and cache plans only for what clients cannot vary without limit."""
+"""Selections are interned by value, and do not cache plans for arguments that clients vary without limit."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Random operations: however a question is spelled, it makes the same calls, each once, and no more than needed."""
+"""Random operations: equivalent documents make the same calls, each once, and no more than needed."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from gateway.execution.selection import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
 from gateway.schema.schema import SCHEMA
-from tests.catalog.clouds import Clouds, from_pai, from_qianfan
+from tests.catalog.clouds import FakeClouds, from_pai, from_qianfan
 
 GRAPH = SCHEMA._schema
 IDS = {
@@ -55,9 +55,9 @@ LOOKUPS = ("algorithm", "algorithmVersion")
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
-# Questions: what is asked, before it is spelled. A tree of (field, arguments) to what is asked below.
+# Field trees: (field, arguments) to the fields below
 
-Question = Mapping[tuple[str, str], "Question"]
+FieldTree = Mapping[tuple[str, str], "FieldTree"]
 
 
 def object_type(field: GraphQLField) -> GraphQLObjectType | None:
@@ -66,14 +66,14 @@ def object_type(field: GraphQLField) -> GraphQLObjectType | None:
 
 
 @st.composite
-def questions(draw: st.DrawFn, type_name: str, depth: int = 3, without: tuple[str, ...] = ()) -> Question:
-    """Some fields of a type; the deeper, the fewer objects among them."""
+def field_trees(draw: st.DrawFn, type_name: str, depth: int = 3, without: tuple[str, ...] = ()) -> FieldTree:
+    """Some fields of a type; objects among them only down to a depth."""
     declared = GRAPH.type_map[type_name].fields
     fields = {name: field for name, field in declared.items() if not (type_name in ENTITIES and name in without)}
     if not depth:
         fields = {name: field for name, field in fields.items() if object_type(field) is None} or fields
     chosen = draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=4, unique=True))
-    found: dict[tuple[str, str], Question] = {}
+    found: dict[tuple[str, str], FieldTree] = {}
     for name in chosen:
         value_type = object_type(fields[name])
         arguments = ""
@@ -81,26 +81,26 @@ def questions(draw: st.DrawFn, type_name: str, depth: int = 3, without: tuple[st
             arguments = f'(name: "{draw(st.sampled_from(NAMES))}")'
         elif "first" in fields[name].args and "first" not in without:
             arguments = draw(st.sampled_from(["", "(first: 1)", "(first: 2)"]))
-        below = {} if value_type is None else draw(questions(value_type.name, max(0, depth - 1), without))
+        below = {} if value_type is None else draw(field_trees(value_type.name, max(0, depth - 1), without))
         found[name, arguments] = below
     return found
 
 
-def plain(question: Question) -> str:
-    """A question in its simplest spelling."""
-    if not question:
+def formatted(tree: FieldTree) -> str:
+    """Format a field tree in its simplest form."""
+    if not tree:
         return ""
-    said = (f"{key(name, arguments)}{name}{arguments}{plain(below)}" for (name, arguments), below in question.items())
-    return " { " + " ".join(said) + " }"
+    fields = (f"{key(name, arguments)}{name}{arguments}{formatted(below)}" for (name, arguments), below in tree.items())
+    return " { " + " ".join(fields) + " }"
 
 
 def key(name: str, arguments: str) -> str:
-    """Fields with arguments need an alias to stand beside each other."""
+    """Return an alias for a field with arguments, so that it can be selected several times."""
     return f"{name}_{''.join(c if c.isalnum() else '_' for c in arguments)}: " if arguments else ""
 
 
-class Speller:
-    """Spells a question in many ways: aliases, fragments, directives, fields twice or in halves."""
+class Formatter:
+    """Formats a field tree with random aliases, fragments, directives, and repeated or split fields."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -110,10 +110,10 @@ class Speller:
     def flip(self) -> bool:
         return self.draw(st.integers(0, 3)) == 0
 
-    def selection(self, type_name: str, question: Question) -> str:
-        if not question:
+    def selection(self, type_name: str, tree: FieldTree) -> str:
+        if not tree:
             return ""
-        parts = [self.field(type_name, name, arguments, below) for (name, arguments), below in question.items()]
+        parts = [self.field(type_name, name, arguments, below) for (name, arguments), below in tree.items()]
         if self.flip():
             parts.append("__typename")
         if self.flip():
@@ -121,35 +121,35 @@ class Speller:
         return " { " + " ".join(self.wrapped(type_name, part) for part in self.draw(st.permutations(parts))) + " }"
 
     def decoy(self, type_name: str) -> str:
-        """A field that costs something and is never asked for, because it stands under a directive."""
+        """A field that would cost a call, for use under a directive that skips it."""
         return {"Model": "versions { totalCount }", "ModelVersion": "model { name }"}.get(type_name, "__typename")
 
-    def field(self, type_name: str, name: str, arguments: str, below: Question) -> str:
+    def field(self, type_name: str, name: str, arguments: str, below: FieldTree) -> str:
         value_type = object_type(GRAPH.type_map[type_name].fields[name])
-        spelled_type = "" if value_type is None else value_type.name
-        spelled = f"{key(name, arguments)}{name}{arguments}{self.selection(spelled_type, below)}"
+        value_type_name = "" if value_type is None else value_type.name
+        text = f"{key(name, arguments)}{name}{arguments}{self.selection(value_type_name, below)}"
         if self.flip():
             self.aliases += 1
-            spelled += f" alias{self.aliases}: {name}{arguments}{self.selection(spelled_type, below)}"
+            text += f" alias{self.aliases}: {name}{arguments}{self.selection(value_type_name, below)}"
         if len(below) > 1 and self.flip():
             items = list(below.items())
             for half in (dict(items[:1]), dict(items[1:])):
-                spelled += f" {key(name, arguments)}{name}{arguments}{self.selection(spelled_type, half)}"
-        return spelled
+                text += f" {key(name, arguments)}{name}{arguments}{self.selection(value_type_name, half)}"
+        return text
 
     def wrapped(self, type_name: str, part: str) -> str:
-        way = self.draw(st.sampled_from(["", "", "inline", "on", "include", "skip", "named", "twice"]))
-        if way == "inline":
+        form = self.draw(st.sampled_from(["", "", "inline", "on", "include", "skip", "named", "twice"]))
+        if form == "inline":
             return f"... {{ {part} }}"
-        if way == "on":
+        if form == "on":
             return f"... on {type_name} {{ {part} }}"
-        if way == "include":
+        if form == "include":
             return f"... @include(if: $yes) {{ {part} }}"
-        if way == "skip":
+        if form == "skip":
             return f"... on {type_name} @skip(if: $no) @include(if: $yes) {{ {part} }}"
-        if way == "twice":
+        if form == "twice":
             return f"{part} ... on {type_name} {{ {part} }}"
-        if way == "named":
+        if form == "named":
             name = f"F{len(self.fragments)}"
             self.fragments.append(f"fragment {name} on {type_name} {{ {part} }}")
             return f"...{name}"
@@ -163,147 +163,157 @@ class Speller:
 
 
 @st.composite
-def asked_objects(draw: st.DrawFn, most: int, without: tuple[str, ...] = ()) -> list[tuple[str, str, Question]]:
-    """Some objects of any type, and a question about each."""
-    asked = []
+def object_queries(draw: st.DrawFn, most: int, without: tuple[str, ...] = ()) -> list[tuple[str, str, FieldTree]]:
+    """Some objects of any type, each with a field tree."""
+    queries = []
     for _ in range(draw(st.integers(1, most))):
         entity = draw(st.sampled_from(sorted(IDS)))
-        asked.append((entity, draw(st.sampled_from(IDS[entity])), draw(questions(entity, without=without))))
-    return asked
+        queries.append((entity, draw(st.sampled_from(IDS[entity])), draw(field_trees(entity, without=without))))
+    return queries
 
 
 @st.composite
-def two_spellings(draw: st.DrawFn) -> tuple[str, str]:
-    """The same questions, said plainly and said in a roundabout way."""
-    asked = draw(asked_objects(3))
-    roots, roundabout, speller = [], [], Speller(draw)
-    for number, (entity, text, question) in enumerate(asked):
+def equivalent_documents(draw: st.DrawFn) -> tuple[str, str]:
+    """Two documents with the same fields: in the simplest form and in a random one."""
+    queries = draw(object_queries(3))
+    roots, varied, formatter = [], [], Formatter(draw)
+    for number, (entity, text, tree) in enumerate(queries):
         root = f'{ROOTS[entity]}(id: "{text}")'
-        roots.append(f"r{number}: {root}{plain(question)}")
-        body = speller.selection(entity, question)
+        roots.append(f"r{number}: {root}{formatted(tree)}")
+        body = formatter.selection(entity, tree)
         if draw(st.booleans()):
             other = next(name for name in IDS if name != entity)
-            body = (
-                f"{{ ... on {other} {{ {speller.decoy(other)} }} ... on Node {{ __typename }} ... on {entity} {body} }}"
-            )
+            decoy = f"... on {other} {{ {formatter.decoy(other)} }}"
+            body = f"{{ {decoy} ... on Node {{ __typename }} ... on {entity} {body} }}"
             root = draw(st.sampled_from([f'node(id: "{text}")', f'nodes(ids: ["{text}", "{text}"])']))
-        roundabout.append(f"r{number}: {root} {body}")
-    return f"{{ {' '.join(roots)} }}", speller.document(roundabout)
+        varied.append(f"r{number}: {root} {body}")
+    return f"{{ {' '.join(roots)} }}", formatter.document(varied)
 
 
-def made(document: str) -> Clouds:
-    """The clouds after they have answered a document."""
+def lists_document(models: FieldTree, algorithms: FieldTree, first: int) -> str:
+    """Return a document with a list of models twice and a list of algorithms."""
+    below = formatted(models)
+    return f"{{ a: models(first: {first}) {below} b: algorithms {formatted(algorithms)} c: models {below} }}"
+
+
+def run(document: str) -> FakeClouds:
+    """Return the clouds after they have executed a document."""
     assume(validate(GRAPH, parse(document)) == [])
-    clouds = Clouds()
+    clouds = FakeClouds()
     asyncio.run(clouds.query(document))
     return clouds
 
 
 @slow
-@given(two_spellings())
-def test_a_question_makes_the_same_calls_however_it_is_spelled(spellings: tuple[str, str]) -> None:
-    said_plainly, said_otherwise = spellings
-    assert sorted(made(said_plainly).calls) == sorted(made(said_otherwise).calls)
+@given(equivalent_documents())
+def test_equivalent_documents_make_the_same_calls(documents: tuple[str, str]) -> None:
+    simple, varied = documents
+    assert sorted(run(simple).calls) == sorted(run(varied).calls)
 
 
 @slow
-@given(two_spellings())
-def test_no_call_is_made_twice_in_one_operation(spellings: tuple[str, str]) -> None:
-    clouds = made(spellings[1])
+@given(equivalent_documents())
+def test_no_call_is_made_twice_in_one_operation(documents: tuple[str, str]) -> None:
+    clouds = run(documents[1])
     assert [call for call, times in clouds.requests.items() if times > 1] == []
 
 
 @settings(slow, phases=[Phase.generate])
-@given(questions("ModelConnection"), questions("AlgorithmConnection"), st.integers(1, 3))
-def test_lists_and_all_below_them_make_no_call_twice(models: Question, algorithms: Question, first: int) -> None:
-    clouds = made(
-        f"{{ a: models(first: {first}) {plain(models)} b: algorithms {plain(algorithms)} c: models {plain(models)} }}"
-    )
+@given(field_trees("ModelConnection"), field_trees("AlgorithmConnection"), st.integers(1, 3))
+def test_lists_and_the_fields_below_them_make_no_call_twice(
+    models: FieldTree, algorithms: FieldTree, first: int
+) -> None:
+    clouds = run(lists_document(models, algorithms, first))
     assert [call for call, times in clouds.requests.items() if times > 1] == []
 
 
-# No smaller set of calls answers the question
+# No smaller set of calls suffices
 
-Facts = Sequence[tuple[EntityLayout, Raw]]
+RawEntities = Sequence[tuple[EntityLayout, Raw]]
 
 
 class Oracle:
-    """Whether some calls together answer a question about one object, found by looking at all that they tell.
+    """Decides whether some calls together supply a field tree of one object.
 
-    It knows the tables and the documents, and nothing of how the catalog goes about it.
+    It reads the tables and the documents, and shares no code with the planner.
     """
 
     def __init__(self, bounds: Sequence[BoundCall]) -> None:
         self.bounds = bounds
 
-    def facts(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
+    def entities(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
         for bound in self.bounds:
             if bound.keys == tuple(ref.keys[i] for i in bound.call.takes if i < len(ref.keys)):
                 for part in bound.call.parts:
-                    document = said(bound) if part.shape.entity == ref.entity else None
+                    document = response(bound) if part.shape.entity == ref.entity else None
                     if document is not None and (raw := part.locate(document, ref.keys)) is not None:
                         yield part.shape, raw
 
-    def answers(self, ref: Ref, question: Question, known: Facts = ()) -> bool:
-        facts = [*known, *self.facts(ref)]
+    def answers(self, ref: Ref, tree: FieldTree, known: RawEntities = ()) -> bool:
+        entities = [*known, *self.entities(ref)]
         entity = GRAPH.type_map[ref.entity]
-        return self.proves(facts) and all(
-            self.tells(ref, facts, FieldRequest(python_name(entity.fields[name])), entity.fields[name], below)
-            for (name, _), below in question.items()
+        return self.exists(entities) and all(
+            self.has_field(ref, entities, FieldRequest(python_name(entity.fields[name])), entity.fields[name], below)
+            for (name, _), below in tree.items()
         )
 
-    def proves(self, facts: Facts) -> bool:
-        """Whether the object is there: something tells of it, or lists something that belongs to it."""
-        lists = (field.read(raw) for shape, raw in facts for field in shape.fields.values() if not shape.whole)
-        return any(shape.whole for shape, _ in facts) or any(isinstance(rows, Rows) and rows.items for rows in lists)
+    def exists(self, entities: RawEntities) -> bool:
+        """Whether the calls show that the object exists: one has it, or has rows that belong to it."""
+        lists = (field.read(raw) for shape, raw in entities for field in shape.fields.values() if not shape.whole)
+        return any(shape.whole for shape, _ in entities) or any(isinstance(rows, Rows) and rows.items for rows in lists)
 
-    def tells(self, ref: Ref, facts: Facts, ask: FieldRequest, field: GraphQLField, below: Question) -> bool:
+    def has_field(
+        self, ref: Ref, entities: RawEntities, request: FieldRequest, field: GraphQLField, below: FieldTree
+    ) -> bool:
         kind = KINDS[ref.registry]
-        if ask.field in ("id", "native_id", "registry", "registry_name") or ask.field in kind.absent[ref.entity]:
+        if (
+            request.field in ("id", "native_id", "registry", "registry_name")
+            or request.field in kind.absent[ref.entity]
+        ):
             return True
-        if ask.field in ("model", "algorithm"):
+        if request.field in ("model", "algorithm"):
             return self.answers(ref.owner, below)
         selection = as_selection(field, below)
-        telling = [
-            (shape.fields[ask.field], value)
-            for shape, raw in facts
-            if supplies(shape.fields, ask, selection)
-            and (value := shape.fields[ask.field].read(raw)) is not NOT_PROVIDED
+        values = [
+            (shape.fields[request.field], value)
+            for shape, raw in entities
+            if supplies(shape.fields, request, selection)
+            and (value := shape.fields[request.field].read(raw)) is not NOT_PROVIDED
         ]
-        return any(inner.shape is None or self.answers_all(ref, inner.shape, value, below) for inner, value in telling)
+        return any(inner.shape is None or self.answers_all(ref, inner.shape, value, below) for inner, value in values)
 
-    def answers_all(self, ref: Ref, shape: EntityLayout, value: Any, below: Question) -> bool:
-        """An entity within an entity, or a connection of them."""
+    def answers_all(self, ref: Ref, shape: EntityLayout, value: Any, below: FieldTree) -> bool:
+        """Whether the calls supply an entity inside another one, or a connection of them."""
         if not isinstance(value, Rows):
             return value is None or self.answers(ref.version(shape.key(value)), below, [(shape, value)])
-        nodes = [asked for (name, _), asked in below.items() if name == "nodes"]
+        nodes = [tree for (name, _), tree in below.items() if name == "nodes"]
         nodes += [
-            asked
+            tree
             for (name, _), edge in below.items()
             if name == "edges"
-            for (inner, _), asked in edge.items()
+            for (inner, _), tree in edge.items()
             if inner == "node"
         ]
         return all(
-            self.answers(ref.version(shape.key(row)), asked, [(shape, row)]) for row in value.items for asked in nodes
+            self.answers(ref.version(shape.key(row)), tree, [(shape, row)]) for row in value.items for tree in nodes
         )
 
 
-def as_selection(field: GraphQLField, question: Question) -> Mapping[FieldRequest, Any]:
+def as_selection(field: GraphQLField, tree: FieldTree) -> Mapping[FieldRequest, Any]:
     value_type = object_type(field)
     return {
         FieldRequest(python_name(value_type.fields[name])): as_selection(value_type.fields[name], below)
-        for (name, _), below in question.items()
+        for (name, _), below in tree.items()
     }
 
 
-def said(bound: BoundCall) -> Any:
+def response(bound: BoundCall) -> Any:
     request = bound.call.request(bound.keys, bound.fixed, bound.page)
     return (from_pai if bound.registry == "pai" else from_qianfan)(request)
 
 
 def family(ref: Ref) -> list[BoundCall]:
-    """All calls about a model or algorithm and about its versions."""
+    """Return all calls for a model or algorithm and for its versions."""
     owner = ref if len(ref.keys) == 1 else ref.owner
     versions = [parse_id(text) for text in FAMILIES.get(str(owner), ())]
     return list(
@@ -328,17 +338,17 @@ FAMILIES = {
 }
 
 
-def smallest(ref: Ref, question: Question) -> int:
+def smallest_number_of_calls(ref: Ref, tree: FieldTree) -> int:
     bounds = family(ref)
     sets = chain.from_iterable(combinations(bounds, number) for number in range(len(bounds) + 1))
-    return next(len(some) for some in sets if Oracle(some).answers(ref, question))
+    return next(len(some) for some in sets if Oracle(some).answers(ref, tree))
 
 
 @settings(slow, max_examples=300)
-@given(asked_objects(1, without=(*LOOKUPS, "version", "first")))
-def test_a_question_about_one_object_makes_as_few_calls_as_any_set_that_answers_it(
-    asked: list[tuple[str, str, Question]],
+@given(object_queries(1, without=(*LOOKUPS, "version", "first")))
+def test_a_query_of_one_object_makes_the_smallest_number_of_calls(
+    queries: list[tuple[str, str, FieldTree]],
 ) -> None:
-    [(entity, text, question)] = asked
-    clouds = made(f'{{ {ROOTS[entity]}(id: "{text}"){plain(question)} }}')
-    assert len(clouds.calls) == smallest(parse_id(text), question)
+    [(entity, text, tree)] = queries
+    clouds = run(f'{{ {ROOTS[entity]}(id: "{text}"){formatted(tree)} }}')
+    assert len(clouds.calls) == smallest_number_of_calls(parse_id(text), tree)

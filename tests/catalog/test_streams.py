@@ -1,4 +1,4 @@
-"""Merged pages against a reference that holds everything in memory, filters it and sorts it."""
+"""Merged pages, compared with a reference that filters and sorts all rows in memory."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,22 +29,22 @@ NO_BOUND = 10_000
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-Passes = Callable[[Row], bool]
+Filter = Callable[[Row], bool]
 
 
 def row(name: str, value: int | None, order: Order = NEWEST_FIRST) -> Row:
-    """A row of this name; what it is sorted by is so many seconds after an epoch, or a name of that number."""
+    """A row with this name. Its sort value is a time, in seconds after an epoch, or a text."""
     ref = Ref("r", "Model", (name,))
-    text = None if value is None else lettered(value) if order.field == "name" else timed(value)
+    text = None if value is None else text_value(value) if order.field == "name" else time_value(value)
     return order.key_of(text, str(ref)), ref
 
 
-def timed(number: int) -> str:
+def time_value(number: int) -> str:
     return (EPOCH + timedelta(seconds=number)).isoformat()
 
 
-def lettered(number: int) -> str:
-    """One of fifteen names, in several scripts, in and beyond the first plane."""
+def text_value(number: int) -> str:
+    """One of fifteen texts in several scripts, with characters inside and outside the Basic Multilingual Plane."""
     return "aBz模𝄞"[number % 5] * (1 + number // 5 % 3)
 
 
@@ -52,17 +52,17 @@ def all_pass(row: Row) -> bool:
     return True
 
 
-def lottery(draw_number: int, of_sixteen: int) -> Passes:
-    """A filter that any rows pass, about so many of sixteen; it knows of rows that do not exist yet."""
+def random_filter(draw_number: int, of_sixteen: int) -> Filter:
+    """A filter that about this many rows of sixteen pass, depending on the row's id alone."""
     return lambda row: crc32(f"{draw_number} {row[1]}".encode()) % 16 < of_sixteen
 
 
 @dataclass
 class Upstream:
-    """One list of a registry, which may change and fail between two pages of a client, and notes what it is asked.
+    """One list of a registry, which may change and fail between two pages of a client, and records the pages read.
 
-    One that ``filters`` leaves out by itself what does not pass, so that its count is exact; of any other the gateway
-    reads all rows, and drops what does not pass.
+    A list that ``filters`` leaves out the rows that do not pass, so its count is exact. Of any other list, the gateway
+    reads all rows and filters them itself.
     """
 
     name: str
@@ -70,12 +70,12 @@ class Upstream:
     rows: list[Row]
     size: int = 3
     counts: bool = True
-    passes: Passes = all_pass
+    passes: Filter = all_pass
     filters: bool = False
     lazy: bool = False
     bound: int = NO_BOUND
     failing: Callable[[int], bool] = lambda number: False
-    asked: list[int] = field(default_factory=list)
+    pages_read: list[int] = field(default_factory=list)
 
     @property
     def passing(self) -> list[Row]:
@@ -86,14 +86,14 @@ class Upstream:
         return self.filters or self.passes is all_pass
 
     def listed(self) -> list[Row]:
-        """A sorted list keeps an order of its own among rows of one value; any other has no order at all."""
+        """Rows as the list has them: by value if sorted, with ties in any order; otherwise in no order."""
         rows = self.passing if self.filters else self.rows
         mixed = sorted(rows, key=lambda row: crc32(str(row[1]).encode()))
         return sorted(mixed, key=lambda row: row[0][:2]) if self.style == SORTED else mixed
 
-    async def ask(self, number: int) -> Page:
+    async def read_page(self, number: int) -> Page:
         await asyncio.sleep(0)
-        self.asked.append(number)
+        self.pages_read.append(number)
         if self.failing(number):
             raise RegistryUnavailable("r")
         rows = self.listed()
@@ -107,7 +107,7 @@ class Upstream:
         reader = StreamReader(
             "r",
             self.name,
-            self.ask,
+            self.read_page,
             sorted=self.style == SORTED,
             bound=self.bound,
             keyless=self.style == KEYLESS,
@@ -121,23 +121,23 @@ class Upstream:
 
 @dataclass
 class World:
-    """Lists of one order, and the filter that they are asked for."""
+    """Lists of one order, and the filter of the request."""
 
     lists: list[Upstream]
     order: Order = NEWEST_FIRST
-    passes: Passes = all_pass
+    passes: Filter = all_pass
 
     @property
-    def question(self) -> CursorScope:
+    def scope(self) -> CursorScope:
         return CursorScope("Model", self.order)
 
     @property
     def passing(self) -> list[str]:
-        """The reference: all that passes, sorted, each row once."""
+        """The reference: all rows that pass, sorted, each row once."""
         return names(sorted({row for upstream in self.lists for row in upstream.passing}))
 
-    def change(self, **what: Any) -> None:
-        """The same for all lists."""
+    def set_all(self, **what: Any) -> None:
+        """Set attributes of every list."""
         for upstream in self.lists:
             for name, value in what.items():
                 setattr(upstream, name, value)
@@ -150,18 +150,18 @@ class Answer:
     more: bool
     failures: list[RegistryError]
     cut: set[str]
-    """The sorted lists that stopped at their bound: they go on from there."""
+    """The sorted lists that stopped at their bound, from which the next page continues."""
     totals: dict[str, int | None]
-    asked: dict[str, set[int]]
-    """The pages that were read, by list; reading one twice costs nothing within an operation."""
+    pages_read: dict[str, set[int]]
+    """The pages read, by list. Reading a page twice within an operation costs nothing."""
 
 
 def read(world: World, size: int, after: Cursor | None = None) -> Answer:
-    """One page of a client, whose cursor travels as text."""
+    """Read one page as a client does, with the cursor encoded as text."""
     for upstream in world.lists:
-        upstream.asked.clear()
-    question = world.question
-    start = None if after is None else question.decode(question.encode(after))
+        upstream.pages_read.clear()
+    scope = world.scope
+    start = None if after is None else scope.decode(scope.encode(after))
     readers = [upstream.reader(start) for upstream in world.lists]
     rows, more = asyncio.run(merge(readers, size))
     return Answer(
@@ -171,12 +171,12 @@ def read(world: World, size: int, after: Cursor | None = None) -> Answer:
         [reader.error for reader in readers if reader.error is not None],
         {reader.name for reader in readers if reader.cut and reader.sorted},
         {reader.name: reader.total for reader in readers},
-        {upstream.name: set(upstream.asked) for upstream in world.lists},
+        {upstream.name: set(upstream.pages_read) for upstream in world.lists},
     )
 
 
 def pages(world: World, size: int) -> Iterator[Answer]:
-    """All pages; the world may be changed before the next one is taken."""
+    """Read all pages. The lists may change between two pages."""
     after: Cursor | None = None
     for _ in range(300):
         answer = read(world, size, after)
@@ -187,9 +187,9 @@ def pages(world: World, size: int) -> Iterator[Answer]:
     raise AssertionError("The pages do not end.")
 
 
-def persistent(world: World, size: int, after: Cursor | None = None) -> Iterator[Answer]:
-    """All pages for a client who also goes on from the end of one that stopped at a bound, as long as it has an end;
-    when nothing at all was found within the bounds, they are widened."""
+def pages_past_bounds(world: World, size: int, after: Cursor | None = None) -> Iterator[Answer]:
+    """Read all pages, also after one that stopped at a bound. Double the bounds where a page has no row to continue
+    from."""
     for _ in range(300):
         answer = read(world, size, after)
         yield answer
@@ -207,8 +207,8 @@ def names(rows: Iterable[Row]) -> list[str]:
     return [ref.keys[0] for _, ref in rows]
 
 
-def told(pages: Iterable[Answer]) -> list[str]:
-    """The names of all rows of several pages."""
+def all_names(pages: Iterable[Answer]) -> list[str]:
+    """Return the names of the rows of several pages."""
     return names(row for page in pages for row in page.rows)
 
 
@@ -224,10 +224,12 @@ def worlds(
     filtered: bool = True,
     orders: Sequence[Order] = ORDERS,
 ) -> World:
-    """Up to four lists of any style, in any order; many rows of one value, some without, some in several lists."""
+    """Up to four lists of any style and order, with ties, rows without a value, and rows in several lists."""
     order = draw(st.sampled_from(orders))
     some = st.none() | st.integers(0, draw(st.sampled_from([2, 8, 1000])))
-    passes = draw(st.builds(lottery, st.integers(0, 99), st.sampled_from([0, 1, 4, 8, 15]))) if filtered else all_pass
+    passes = (
+        draw(st.builds(random_filter, st.integers(0, 99), st.sampled_from([0, 1, 4, 8, 15]))) if filtered else all_pass
+    )
     common = [row(f"common-{i}", draw(some), order) for i in range(draw(st.integers(0, 4)))] if shared else []
     lists = []
     for number in range(draw(st.integers(1, 4))):
@@ -242,26 +244,26 @@ def worlds(
     return World(lists, order, passes)
 
 
-# Nothing changes
+# Lists that do not change
 
 
 @quick
 @given(worlds(), sizes)
-def test_all_pages_together_are_what_passes_in_order_and_each_row_once(world: World, size: int) -> None:
-    assert told(pages(world, size)) == world.passing
+def test_all_pages_together_have_every_passing_row_once_and_in_order(world: World, size: int) -> None:
+    assert all_names(pages(world, size)) == world.passing
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
-def test_every_order_is_kept_across_lists_and_pages(order: Order) -> None:
-    """Two lists have every value between them twice, a third has what has none."""
+def test_every_order_holds_across_lists_and_pages(order: Order) -> None:
+    """Two lists have one row of every value each; a third has rows without a value."""
     one = [row(f"{value}-one", value, order) for value in range(5)]
     two = [row(f"{value}-two", value, order) for value in reversed(range(5))]
     none = [row(f"none-{i}", None, order) for i in range(3)]
     world = World([Upstream("s", SORTED, one), Upstream("u", UNSORTED, two), Upstream("k", KEYLESS, none)], order)
     rising = [1, 0, 2, 3, 4] if order.field == "name" else [0, 1, 2, 3, 4]
     values = rising[::-1] if order.descending else rising
-    with_value = [f"{value}-{said}" for value in values for said in ("one", "two")]
-    assert told(pages(world, 3)) == [*with_value, "none-0", "none-1", "none-2"]
+    with_value = [f"{value}-{number}" for value in values for number in ("one", "two")]
+    assert all_names(pages(world, 3)) == [*with_value, "none-0", "none-1", "none-2"]
 
 
 @quick
@@ -274,9 +276,8 @@ def test_every_page_but_the_last_is_full(world: World, size: int) -> None:
 
 @quick
 @given(worlds(), sizes)
-def test_no_further_page_is_promised_only_when_there_is_none(world: World, size: int) -> None:
-    """A list that counts nothing, or nothing that passes, may promise a page that turns out empty, but a page that
-    exists is never denied."""
+def test_a_next_page_that_exists_is_always_announced(world: World, size: int) -> None:
+    """A list without an exact count may announce a next page that turns out to be empty."""
     seen = 0
     for page in pages(world, size):
         seen += len(page.rows)
@@ -285,9 +286,9 @@ def test_no_further_page_is_promised_only_when_there_is_none(world: World, size:
 
 @quick
 @given(worlds(shared=False, filtered=False), sizes)
-def test_a_further_page_is_promised_exactly_when_there_is_one(world: World, size: int) -> None:
-    """Lists that count, are not filtered here, and do not overlap: every promise is kept."""
-    world.change(counts=True)
+def test_lists_with_exact_counts_announce_a_next_page_exactly_when_there_is_one(world: World, size: int) -> None:
+    """The lists count their rows, are not filtered by the gateway, and do not overlap."""
+    world.set_all(counts=True)
     seen = 0
     for page in pages(world, size):
         seen += len(page.rows)
@@ -296,7 +297,7 @@ def test_a_further_page_is_promised_exactly_when_there_is_one(world: World, size
 
 @quick
 @given(worlds(), sizes, st.data())
-def test_any_row_of_a_page_may_be_gone_on_from(world: World, size: int, data: st.DataObject) -> None:
+def test_a_client_can_continue_from_any_row_of_a_page(world: World, size: int, data: st.DataObject) -> None:
     whole = world.passing
     page = data.draw(st.sampled_from(list(pages(world, size))))
     for one, cursor in zip(page.rows, page.cursors, strict=True):
@@ -304,26 +305,26 @@ def test_any_row_of_a_page_may_be_gone_on_from(world: World, size: int, data: st
         assert names(read(world, 7, cursor).rows) == rest[:7]
 
 
-# Rows come and go between two pages
+# Lists that change between two pages
 
 
 @dataclass(frozen=True)
 class Step:
-    """What happens around a page, with lists by their place in the world."""
+    """Failures and changes around one page. Lists are named by their index."""
 
     broken: Sequence[int | None] = ()
-    """From which page on each list fails while the page is read."""
+    """The page from which on each list fails while the page is read."""
     gone: Iterable[tuple[int, int]] = ()
-    """Which rows are deleted after it: the list, and the row by its place there."""
+    """Rows deleted after the page, as (index of the list, index of the row)."""
     new: Sequence[tuple[int, int | None]] = ()
-    """Which rows are inserted after it: the list, and the value."""
+    """Rows inserted after the page, as (index of the list, value)."""
 
     def fail(self, world: World) -> None:
         for upstream, first_bad in zip(world.lists, chain(self.broken, repeat(None)), strict=False):
             upstream.failing = lambda number, bad=first_bad: bad is not None and number >= bad
 
-    def stir(self, world: World, number: int) -> set[str]:
-        """Change the lists; the names of the rows that were deleted."""
+    def change_rows(self, world: World, number: int) -> set[str]:
+        """Delete and insert rows, and return the names of the deleted ones."""
         deleted = {
             world.lists[place].rows[i]
             for place, i in self.gone
@@ -354,12 +355,14 @@ steps = st.lists(
 
 @quick
 @given(worlds(shared=False), sizes, steps)
-def test_rows_that_stay_are_seen_once_whatever_comes_and_goes(world: World, size: int, steps: list[Step]) -> None:
+def test_rows_that_stay_appear_exactly_once_while_others_are_inserted_and_deleted(
+    world: World, size: int, steps: list[Step]
+) -> None:
     stayed = set(world.passing)
     seen: list[str] = []
     for number, (page, step) in enumerate(zip(pages(world, size), chain(steps, repeat(Step())), strict=False)):
         seen += names(page.rows)
-        stayed -= step.stir(world, number)
+        stayed -= step.change_rows(world, number)
     assert len(seen) == len(set(seen))
     assert stayed <= set(seen)
 
@@ -367,16 +370,16 @@ def test_rows_that_stay_are_seen_once_whatever_comes_and_goes(world: World, size
 # Failures
 
 
-def mend(world: World) -> None:
-    world.change(failing=lambda number: False)
+def repair(world: World) -> None:
+    world.set_all(failing=lambda number: False)
 
 
 @quick
 @given(worlds(shared=False), sizes, steps)
-def test_a_list_that_fails_and_comes_back_loses_nothing_and_repeats_nothing(
+def test_a_list_that_recovers_from_failures_loses_and_repeats_no_rows(
     world: World, size: int, steps: list[Step]
 ) -> None:
-    """Failures last for any number of pages, at any page of the upstream; then everything answers again."""
+    """Failures last for any number of pages and start at any upstream page; then every list works again."""
     seen: list[str] = []
     cursor: Cursor | None = None
     for step in steps:
@@ -384,7 +387,7 @@ def test_a_list_that_fails_and_comes_back_loses_nothing_and_repeats_nothing(
         page = read(world, size, cursor)
         seen += names(page.rows)
         cursor = page.cursors[-1] if page.cursors else cursor
-    mend(world)
+    repair(world)
     while len(seen) < 1000 and (page := read(world, size, cursor)).rows:
         seen += names(page.rows)
         cursor = page.cursors[-1]
@@ -393,20 +396,20 @@ def test_a_list_that_fails_and_comes_back_loses_nothing_and_repeats_nothing(
 
 @quick
 @given(worlds(shared=False), sizes, steps)
-def test_after_any_row_of_a_page_that_misses_a_list_nothing_is_lost_or_repeated(
+def test_continuing_from_any_row_of_a_page_without_a_failed_list_loses_and_repeats_no_rows(
     world: World, size: int, steps: list[Step]
 ) -> None:
-    """A cursor between the rows of the page stands for all rows up to it, as that of the last one does."""
+    """The cursor of a row in the middle of a page covers all rows up to it, as the cursor of the last row does."""
     steps[0].fail(world)
     page = read(world, size)
-    mend(world)
+    repair(world)
     for number, cursor in enumerate(page.cursors, 1):
         given = names(page.rows[:number])
-        assert sorted(given + told(persistent(world, 7, cursor))) == sorted(world.passing)
+        assert sorted(given + all_names(pages_past_bounds(world, 7, cursor))) == sorted(world.passing)
 
 
-def test_a_list_that_came_back_does_not_make_the_others_start_again() -> None:
-    """While `b` was away the page went far ahead of it; when it is back, its old rows come, and no row comes twice."""
+def test_a_recovered_list_does_not_restart_the_others() -> None:
+    """While `b` failed, the pages went past its rows. After its recovery they come next, and no row comes twice."""
     a = Upstream("a", SORTED, [row(f"a{i}", time) for i, time in enumerate((90, 80, 70, 60, 50))])
     b = Upstream("b", SORTED, [row(f"b{i}", time) for i, time in enumerate((95, 85, 75))])
     world = World([a, b])
@@ -414,13 +417,13 @@ def test_a_list_that_came_back_does_not_make_the_others_start_again() -> None:
     ahead = read(world, 4)
     assert names(ahead.rows) == ["a0", "a1", "a2", "a3"]
 
-    mend(world)
+    repair(world)
     caught_up = read(world, 2, ahead.cursors[-1])
     assert names(caught_up.rows) == ["b0", "b1"]
     assert names(read(world, 2, caught_up.cursors[-1]).rows) == ["b2", "a4"]
 
 
-def test_a_failure_ends_its_own_list_only_and_says_why() -> None:
+def test_a_failure_ends_only_its_own_list_and_is_reported() -> None:
     healthy = Upstream("healthy", SORTED, [row("x", 1), row("y", 0)])
     broken = Upstream("broken", SORTED, [row(f"b{i}", 9 - i) for i in range(9)], failing=lambda number: number > 1)
     answer = read(World([healthy, broken]), 7)
@@ -429,13 +432,15 @@ def test_a_failure_ends_its_own_list_only_and_says_why() -> None:
     assert answer.cursors[-1].own == {"broken": row("b1", 8)[0]}
 
 
-# What it costs
+# Pages read
 
 
 def pages_needed(upstream: Upstream, given: Sequence[Row]) -> int:
-    """The page of a sorted list that shows where its first row that passes and is not given out ends: rows of one
-    value are sorted by id here, so all of them must be there, and the row after them says that they are."""
-    rows = sorted(upstream.list_name())
+    """Return how many pages of a sorted list are needed to rule out that its next row belongs to the page.
+
+    Ties are sorted by id after they are read, so all rows with the next row's value and the row after them are needed.
+    """
+    rows = sorted(upstream.listed())
     left = [one for one in upstream.passing if one not in given]
     if not left:
         return -(-len(rows) // upstream.size)
@@ -445,38 +450,38 @@ def pages_needed(upstream: Upstream, given: Sequence[Row]) -> int:
 
 @quick
 @given(worlds(styles=(SORTED,), shared=False), sizes)
-def test_the_first_page_reads_no_page_of_a_sorted_list_that_it_does_not_need(world: World, size: int) -> None:
-    world.change(counts=True)
+def test_the_first_page_reads_only_the_pages_of_sorted_lists_that_it_needs(world: World, size: int) -> None:
+    world.set_all(counts=True)
     answer = read(world, size)
     for upstream in world.lists:
         needed = max(1, pages_needed(upstream, answer.rows))
-        assert answer.asked[upstream.name] == set(range(1, len(answer.asked[upstream.name]) + 1))
-        assert len(answer.asked[upstream.name]) <= needed
+        assert answer.pages_read[upstream.name] == set(range(1, len(answer.pages_read[upstream.name]) + 1))
+        assert len(answer.pages_read[upstream.name]) <= needed
 
 
 @quick
 @given(worlds(shared=False), sizes)
-def test_an_unsorted_list_is_read_whole_once_and_a_list_without_values_only_when_its_turn_comes(
+def test_unsorted_lists_are_read_in_full_and_lists_without_values_only_after_the_rows_with_values(
     world: World, size: int
 ) -> None:
-    """Its first page is read before that, for its count; but not where each row would cost a call of its own."""
-    world.change(counts=True)
+    """A list without values has its first page read earlier for its count, unless each row would cost a call."""
+    world.set_all(counts=True)
     answer = read(world, size)
     all_have_values = all(key[0] == 0 for key, _ in answer.rows) and len(answer.rows) == size
     for upstream in world.lists:
-        whole = list(range(1, max(1, -(-len(upstream.list_name()) // upstream.size)) + 1))
+        whole = list(range(1, max(1, -(-len(upstream.listed()) // upstream.size)) + 1))
         if upstream.style == UNSORTED:
-            assert sorted(upstream.asked) == whole
+            assert sorted(upstream.pages_read) == whole
         if upstream.style == KEYLESS:
             not_yet = [] if upstream.lazy else [1]
-            assert sorted(upstream.asked) == (not_yet if all_have_values else whole)
+            assert sorted(upstream.pages_read) == (not_yet if all_have_values else whole)
 
 
 @quick
 @given(st.lists(st.integers(0, 3), min_size=20, max_size=120), sizes)
-def test_a_deep_page_reads_two_or_three_pages_of_each_list_that_did_not_change(places: list[int], size: int) -> None:
-    """All times differ, and an upstream page holds seven rows: the page of the last row, the next one, and for client
-    pages that are nearly as large one more, because a page's last row waits for the next page."""
+def test_a_deep_page_reads_two_or_three_pages_of_each_unchanged_list(places: list[int], size: int) -> None:
+    """All times differ and an upstream page has seven rows. A client page reads the upstream page of its last row, the
+    next one, and one more if it is nearly as large, because the last row of a page waits for the next page."""
     world = World(
         [
             Upstream(
@@ -486,16 +491,16 @@ def test_a_deep_page_reads_two_or_three_pages_of_each_list_that_did_not_change(p
         ]
     )
     for answer in pages(world, size):
-        for asked in answer.asked.values():
-            assert len(asked) <= (2 if size <= 5 else 3)
+        for pages_read in answer.pages_read.values():
+            assert len(pages_read) <= (2 if size <= 5 else 3)
 
 
-def test_a_list_that_gave_nothing_to_a_page_is_not_read_from_its_start_for_the_next() -> None:
-    """The old list is deep in its pages when a long run of newer rows of the other one begins."""
+def test_a_list_without_rows_on_a_page_is_not_read_from_its_start_for_the_next_page() -> None:
+    """The cursor is deep in the old list when a long run of rows from the new list begins."""
     old = Upstream("old", SORTED, [row(f"old{i:02}", 1000 - i) for i in range(20)] + [row("last", 0)])
     new = Upstream("new", SORTED, [row(f"new{i:02}", 500 - i) for i in range(20)])
-    asked = [answer.asked["old"] for answer in pages(World([old, new]), 4)]
-    assert [len(pages_read) for pages_read in asked[5:]] == [1] * len(asked[5:])
+    pages_read = [answer.pages_read["old"] for answer in pages(World([old, new]), 4)]
+    assert [len(numbers) for numbers in pages_read[5:]] == [1] * len(pages_read[5:])
 
 
 def test_a_list_that_failed_is_not_read_from_its_start_when_it_is_back() -> None:
@@ -506,8 +511,8 @@ def test_a_list_that_failed_is_not_read_from_its_start_when_it_is_back() -> None
     deep.failing = lambda number: True
     missed = read(world, 4, before.cursors[-1])
     assert len(missed.failures) == 1
-    mend(world)
-    assert min(read(world, 4, missed.cursors[-1]).asked["deep"]) >= max(before.asked["deep"]) - 1
+    repair(world)
+    assert min(read(world, 4, missed.cursors[-1]).pages_read["deep"]) >= max(before.pages_read["deep"]) - 1
 
 
 def test_lists_are_read_at_the_same_time() -> None:
@@ -516,7 +521,7 @@ def test_lists_are_read_at_the_same_time() -> None:
     async def run() -> None:
         everyone = asyncio.Event()
 
-        def ask(name: str) -> Callable[[int], asyncio.Future[Page]]:
+        def page_reader(name: str) -> Callable[[int], asyncio.Future[Page]]:
             only = row(name, 1)
 
             async def one(number: int) -> Page:
@@ -528,7 +533,7 @@ def test_lists_are_read_at_the_same_time() -> None:
 
             return one
 
-        readers = [StreamReader("r", name, ask(name), sorted=True, bound=NO_BOUND) for name in ("a", "b", "c")]
+        readers = [StreamReader("r", name, page_reader(name), sorted=True, bound=NO_BOUND) for name in ("a", "b", "c")]
         async with asyncio.timeout(5):
             rows, more = await merge(readers, 3)
         assert names(one for one, _ in rows) == ["a", "b", "c"]
@@ -537,73 +542,75 @@ def test_lists_are_read_at_the_same_time() -> None:
     asyncio.run(run())
 
 
-# The bound of a list that is sorted here
+# Bounds of lists that the gateway sorts
 
 
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("style", [UNSORTED, KEYLESS])
-def test_a_scan_stops_at_its_bound_and_says_so(style: str, counts: bool) -> None:
+def test_a_scan_stops_at_its_bound_and_reports_it(style: str, counts: bool) -> None:
     rows = [row(f"{i:03}", None if style == KEYLESS else i) for i in range(100)]
     upstream = Upstream("long", style, rows, size=6, counts=counts, bound=20)
     reader = upstream.reader()
     given, _ = asyncio.run(merge([reader], 7))
     assert len(given) == 7
     assert reader.cut
-    assert sorted(upstream.asked) == [1, 2, 3, 4]
+    assert sorted(upstream.pages_read) == [1, 2, 3, 4]
     assert reader.read == 24
     assert reader.total == (100 if counts else None)
 
 
 @pytest.mark.parametrize("counts", [True, False])
-def test_a_scan_that_ends_at_its_bound_is_whole(counts: bool) -> None:
+def test_a_scan_that_ends_before_its_bound_is_complete(counts: bool) -> None:
     upstream = Upstream("whole", UNSORTED, [row(f"{i:03}", i) for i in range(19)], size=5, counts=counts, bound=20)
     reader = upstream.reader()
     asyncio.run(merge([reader], 7))
     assert not reader.cut
     assert reader.total == 19
-    assert sorted(upstream.asked) == [1, 2, 3, 4]
+    assert sorted(upstream.pages_read) == [1, 2, 3, 4]
 
 
 @quick
 @given(worlds(styles=(UNSORTED, KEYLESS), shared=False), sizes, bounds)
-def test_what_lies_within_the_bound_of_a_scan_is_given_out_in_order(world: World, size: int, bound: int) -> None:
-    """Each list is as if it ended with the page that reaches the bound."""
-    world.change(bound=bound)
+def test_rows_within_the_bound_of_a_scan_are_returned_in_order(world: World, size: int, bound: int) -> None:
+    """Each list ends with the page that reaches the bound."""
+    world.set_all(bound=bound)
     within = []
     for upstream in world.lists:
-        listed = upstream.list_name()[: -(-bound // upstream.size) * upstream.size]
+        listed = upstream.listed()[: -(-bound // upstream.size) * upstream.size]
         within += filter(upstream.passes, listed)
-    assert told(pages(world, size)) == names(sorted(within))
+    assert all_names(pages(world, size)) == names(sorted(within))
 
 
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("style", STYLES)
-def test_pages_of_which_nothing_passes_do_not_end_a_list(style: str, counts: bool) -> None:
+def test_a_page_without_passing_rows_does_not_end_a_list(style: str, counts: bool) -> None:
     last = "zz" if style == KEYLESS else "00"
     rows = [row(f"{i:02}", None if style == KEYLESS else i) for i in range(20)] + [row("zz", None)]
     world = World([Upstream("s", style, rows, counts=counts, passes=lambda row: row[1].keys == (last,))])
-    assert told(pages(world, 5)) == [last]
+    assert all_names(pages(world, 5)) == [last]
 
 
-# The bound of a list that comes sorted and is filtered here
+# Bounds of sorted lists that the gateway filters
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize(("bound", "asked"), [(1, 1), (5, 1), (6, 2), (20, 4)])
-def test_a_sorted_list_is_not_read_beyond_its_bound_in_search_of_a_row(counts: bool, bound: int, asked: int) -> None:
+@pytest.mark.parametrize(("bound", "pages_read"), [(1, 1), (5, 1), (6, 2), (20, 4)])
+def test_the_search_for_a_passing_row_stops_at_the_bound_of_a_sorted_list(
+    counts: bool, bound: int, pages_read: int
+) -> None:
     rows = [row(f"{i:03}", i) for i in range(100)]
     upstream = Upstream("long", SORTED, rows, size=5, counts=counts, passes=lambda row: False, bound=bound)
     reader = upstream.reader()
     given, _ = asyncio.run(merge([reader], 7))
     assert not given
     assert reader.cut
-    assert sorted(upstream.asked) == list(range(1, asked + 1))
-    assert reader.read == 5 * asked
+    assert sorted(upstream.pages_read) == list(range(1, pages_read + 1))
+    assert reader.read == 5 * pages_read
     assert reader.total is None
 
 
-def test_a_page_that_stopped_at_the_bound_is_gone_on_from_where_it_stopped() -> None:
-    """Every tenth row passes; two pages of four rows are read at a time before the search is given up."""
+def test_a_page_that_stopped_at_a_bound_continues_where_it_stopped() -> None:
+    """Every tenth row passes; the search stops after two pages of four rows."""
     found = [f"{i:02}" for i in range(5, 60, 10)]
     rows = [row(f"{i:02}", -i) for i in range(60)]
     sparse = Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys[0][1] == "5", bound=8)
@@ -613,38 +620,38 @@ def test_a_page_that_stopped_at_the_bound_is_gone_on_from_where_it_stopped() -> 
     assert names(first.rows)[:5] == ["d0", "d2", "d4", "05", "d6"]
     assert first.cut == {"sparse"}
 
-    rest = list(persistent(world, 10, first.cursors[-1]))
-    assert [name for name in names(first.rows) + told(rest) if name in found] == found
-    assert all(min(page.asked["sparse"]) > 1 for page in rest)
+    rest = list(pages_past_bounds(world, 10, first.cursors[-1]))
+    assert [name for name in names(first.rows) + all_names(rest) if name in found] == found
+    assert all(min(page.pages_read["sparse"]) > 1 for page in rest)
 
 
-def test_what_was_searched_behind_the_last_row_of_a_page_is_not_searched_again() -> None:
-    """The sixth row passes; the search for another one ends with the second page of four rows."""
+def test_rows_searched_after_the_last_row_of_a_page_are_not_searched_again() -> None:
+    """Only the sixth row passes; the search for another one stops after the second page of four rows."""
     rows = [row(f"{i:02}", -i) for i in range(60)]
     world = World([Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys == ("05",), bound=8)])
     page = read(world, 10)
     assert names(page.rows) == ["05"]
-    assert page.asked["sparse"] == {1, 2}
-    assert read(world, 10, page.cursors[-1]).asked["sparse"] == {2, 3}
+    assert page.pages_read["sparse"] == {1, 2}
+    assert read(world, 10, page.cursors[-1]).pages_read["sparse"] == {2, 3}
 
 
 @pytest.mark.parametrize("size", [1, 3, 30])
-def test_rows_that_pass_on_every_page_do_not_lengthen_the_search(size: int) -> None:
-    """One row of every page of five passes, and forty are looked at: no more than eight pages for one of the merge."""
+def test_passing_rows_on_every_page_do_not_extend_the_search(size: int) -> None:
+    """One row of every page of five passes. The bound is forty rows, so one merged page reads at most eight pages."""
     rows = [row(f"{i:03}", -i) for i in range(500)]
     upstream = Upstream("sparse", SORTED, rows, size=5, passes=lambda row: row[1].keys[0][2] in "05", bound=40)
-    assert len(read(World([upstream]), size).asked["sparse"]) <= 8
+    assert len(read(World([upstream]), size).pages_read["sparse"]) <= 8
 
 
 def ties_and_others() -> World:
-    """Two pages of rows of one value and a third behind them, beside a list that has rows to go on with."""
+    """A list with two pages of ties and one row after them, and a list with rows to continue from."""
     ties = Upstream("ties", SORTED, [row(f"{i}", 0) for i in range(6)] + [row("6", -1)], bound=9)
     return World([ties, Upstream("others", SORTED, [row(f"other-{i}", -2 - i) for i in range(4)])])
 
 
-def test_what_was_given_out_of_a_value_is_not_repeated_when_the_rest_of_it_reaches_the_bound() -> None:
-    """A page that ends in the second page of a value reads that, then the first and then the second again: nine."""
-    seen = told(persistent(ties_and_others(), 1))
+def test_ties_already_returned_are_not_repeated_when_the_rest_of_them_reach_the_bound() -> None:
+    """A page that ends in the second page of ties reads it, then the first, then the second again: nine rows."""
+    seen = all_names(pages_past_bounds(ties_and_others(), 1))
     assert [name for name in seen if "other" not in name] == ["0", "1", "2", "3", "4", "5", "6"]
 
 
@@ -655,26 +662,26 @@ def test_what_was_given_out_of_a_value_is_not_repeated_when_the_rest_of_it_reach
         pytest.param([0] * 29 + [-29], 6, id="more rows of one value than the bound"),
     ],
 )
-def test_every_page_brings_a_list_that_stops_closer_to_its_next_row(values: Sequence[int], bound: int) -> None:
-    """The other list has rows enough to go on from."""
+def test_every_page_moves_a_list_that_stopped_closer_to_its_next_row(values: Sequence[int], bound: int) -> None:
+    """The other list has enough rows to continue from."""
     rows = [row(f"{i:02}", value) for i, value in enumerate(values)]
     searched = Upstream("searched", SORTED, rows, passes=lambda row: row[1].keys == ("29",), bound=bound)
     other = Upstream("other", SORTED, [row(f"x{i:02}", -i) for i in range(60)])
     world = World([searched, other])
-    answers = [page for page, _ in zip(persistent(world, 2), range(25), strict=False)]
-    assert "29" in told(answers)
+    answers = [page for page, _ in zip(pages_past_bounds(world, 2), range(25), strict=False)]
+    assert "29" in all_names(answers)
 
 
 @quick
 @given(worlds(shared=False), sizes, bounds)
 @example(ties_and_others(), 1, 9)
-def test_lists_that_stop_at_their_bounds_lose_nothing_and_repeat_nothing(world: World, size: int, bound: int) -> None:
-    """What remains of the order: every page is in order, every list is in order across all pages, and so are all
-    those lists together that never stopped. A list that stopped may come back with rows that belong further up."""
+def test_lists_that_stop_at_their_bounds_lose_and_repeat_no_rows(world: World, size: int, bound: int) -> None:
+    """Every page is in order, every list is in order across all pages, and the lists that never stopped are in order
+    together. A list that stopped may continue with rows that belong on an earlier page."""
     for upstream in world.lists:
         upstream.bound = bound if upstream.style == SORTED else NO_BOUND
-    answers = list(persistent(world, size))
-    seen = told(answers)
+    answers = list(pages_past_bounds(world, size))
+    seen = all_names(answers)
     stopped = {name for answer in answers for name in answer.cut}
 
     assert all(page.rows == sorted(page.rows) for page in answers)
@@ -688,7 +695,7 @@ def test_lists_that_stop_at_their_bounds_lose_nothing_and_repeat_nothing(world: 
 @quick
 @given(worlds(shared=False), sizes, bounds, steps)
 @example(ties_and_others(), 1, 9, [Step()])
-def test_whatever_changes_fails_and_stops_rows_that_stay_are_seen_once(
+def test_rows_that_stay_appear_exactly_once_whatever_changes_fails_or_stops(
     world: World, size: int, bound: int, steps: list[Step]
 ) -> None:
     for upstream in world.lists:
@@ -701,23 +708,21 @@ def test_whatever_changes_fails_and_stops_rows_that_stay_are_seen_once(
         page = read(world, size, cursor)
         seen += names(page.rows)
         cursor = page.cursors[-1] if page.cursors else cursor
-        stayed -= step.stir(world, number)
-    mend(world)
-    seen += told(persistent(world, size, cursor))
+        stayed -= step.change_rows(world, number)
+    repair(world)
+    seen += all_names(pages_past_bounds(world, size, cursor))
     assert len(seen) == len(set(seen))
     assert stayed <= set(seen)
 
 
-# How many there are
+# Totals
 
 
 @quick
 @given(worlds(), sizes, bounds | st.just(NO_BOUND), steps)
-def test_a_total_is_the_number_of_rows_that_pass_or_none(
-    world: World, size: int, bound: int, steps: list[Step]
-) -> None:
-    """On any page, whatever fails or stops."""
-    world.change(bound=bound)
+def test_a_total_is_the_number_of_passing_rows_or_none(world: World, size: int, bound: int, steps: list[Step]) -> None:
+    """This holds on every page, whatever fails or stops."""
+    world.set_all(bound=bound)
     cursor: Cursor | None = None
     for step in steps:
         step.fail(world)
@@ -729,7 +734,7 @@ def test_a_total_is_the_number_of_rows_that_pass_or_none(
 
 @quick
 @given(worlds(), sizes)
-def test_lists_that_count_what_passes_and_lists_that_were_read_whole_have_a_total(world: World, size: int) -> None:
+def test_lists_with_exact_counts_and_lists_read_in_full_have_a_total(world: World, size: int) -> None:
     for page in pages(world, size):
         for upstream in world.lists:
             counted = upstream.exact and upstream.counts
@@ -740,7 +745,7 @@ def test_lists_that_count_what_passes_and_lists_that_were_read_whole_have_a_tota
 # Cursors
 
 moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(datetime.isoformat)
-questions = st.builds(CursorScope, st.text(), st.sampled_from(ORDERS))
+scopes = st.builds(CursorScope, st.text(), st.sampled_from(ORDERS))
 
 
 def keys(order: Order) -> st.SearchStrategy[Key]:
@@ -753,69 +758,69 @@ def cursors(order: Order) -> st.SearchStrategy[Cursor]:
     return st.builds(Cursor, keys(order), pages, own)
 
 
-asked = questions.flatmap(lambda question: st.tuples(st.just(question), cursors(question.order)))
-"""A question, and any place in the answer."""
+scopes_and_cursors = scopes.flatmap(lambda scope: st.tuples(st.just(scope), cursors(scope.order)))
+"""A scope and a cursor of that scope."""
 
 
-@given(asked)
-def test_a_cursor_survives_its_travel_as_text(asked: tuple[CursorScope, Cursor]) -> None:
-    question, cursor = asked
-    text = question.encode(cursor)
-    assert question.decode(text) == cursor
+@given(scopes_and_cursors)
+def test_a_cursor_can_be_encoded_and_decoded(drawn: tuple[CursorScope, Cursor]) -> None:
+    scope, cursor = drawn
+    text = scope.encode(cursor)
+    assert scope.decode(text) == cursor
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-@given(asked, questions)
-def test_a_cursor_of_another_question_is_refused(asked: tuple[CursorScope, Cursor], other: CursorScope) -> None:
-    question, cursor = asked
-    if question != other:
+@given(scopes_and_cursors, scopes)
+def test_a_cursor_of_another_scope_is_refused(drawn: tuple[CursorScope, Cursor], other: CursorScope) -> None:
+    scope, cursor = drawn
+    if scope != other:
         with pytest.raises(InvalidCursor):
-            other.decode(question.encode(cursor))
+            other.decode(scope.encode(cursor))
 
 
 @pytest.mark.parametrize("other", ORDERS[1:], ids=str)
-def test_a_cursor_of_another_order_is_refused_even_if_no_row_has_a_value(other: Order) -> None:
-    """The keys alone look the same."""
+def test_a_cursor_of_another_order_is_refused_even_if_its_row_has_no_value(other: Order) -> None:
+    """Without values, the keys of all orders are equal."""
     text = CursorScope("Model", NEWEST_FIRST).encode(Cursor(row("x", None)[0]))
     with pytest.raises(InvalidCursor):
         CursorScope("Model", other).decode(text)
 
 
-@given(asked, st.data())
-def test_a_cursor_that_was_cut_short_is_refused(asked: tuple[CursorScope, Cursor], data: st.DataObject) -> None:
-    question, cursor = asked
-    text = question.encode(cursor)
+@given(scopes_and_cursors, st.data())
+def test_a_truncated_cursor_is_refused(drawn: tuple[CursorScope, Cursor], data: st.DataObject) -> None:
+    scope, cursor = drawn
+    text = scope.encode(cursor)
     with pytest.raises(InvalidCursor):
-        question.decode(text[: data.draw(st.integers(0, len(text) - 1))])
+        scope.decode(text[: data.draw(st.integers(0, len(text) - 1))])
 
 
-@given(asked, st.data())
-def test_a_cursor_with_another_character_anywhere_is_refused(
-    asked: tuple[CursorScope, Cursor], data: st.DataObject
+@given(scopes_and_cursors, st.data())
+def test_a_cursor_with_any_character_replaced_is_refused(
+    drawn: tuple[CursorScope, Cursor], data: st.DataObject
 ) -> None:
-    question, cursor = asked
-    text = question.encode(cursor)
+    scope, cursor = drawn
+    text = scope.encode(cursor)
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters().filter(lambda character: character != text[place]))
     with pytest.raises(InvalidCursor):
-        question.decode(text[:place] + other + text[place + 1 :])
+        scope.decode(text[:place] + other + text[place + 1 :])
 
 
-@given(questions, st.text() | st.text("ABCabc012-_=", max_size=40))
+@given(scopes, st.text() | st.text("ABCabc012-_=", max_size=40))
 @example(CursorScope("Model", NEWEST_FIRST), "")
 @example(CursorScope("Model", NEWEST_FIRST), "=")
 @example(CursorScope("Model", NEWEST_FIRST), "\ud800")
 @example(CursorScope("Model", NEWEST_FIRST), "A" * 10_000)
-def test_text_that_never_was_a_cursor_is_refused(question: CursorScope, text: str) -> None:
+def test_text_that_is_not_a_cursor_is_refused(scope: CursorScope, text: str) -> None:
     with pytest.raises(InvalidCursor, match=r"^The cursor in `after` does not belong to this list"):
-        question.decode(text)
+        scope.decode(text)
 
 
-@given(asked, st.sampled_from(["=", "==", " ", "\n"]))
-def test_a_cursor_has_one_spelling(asked: tuple[CursorScope, Cursor], appended: str) -> None:
-    question, cursor = asked
+@given(scopes_and_cursors, st.sampled_from(["=", "==", " ", "\n"]))
+def test_a_cursor_has_only_one_encoding(drawn: tuple[CursorScope, Cursor], appended: str) -> None:
+    scope, cursor = drawn
     with pytest.raises(InvalidCursor):
-        question.decode(question.encode(cursor) + appended)
+        scope.decode(scope.encode(cursor) + appended)
 
 
 KEY = [0, 1, "x"]
@@ -837,9 +842,9 @@ KEY = [0, 1, "x"]
         pytest.param([KEY, {}, {"s": 5}], id="a list with a key that is none"),
     ],
 )
-def test_a_forged_cursor_is_refused_even_if_its_check_is_right(forged: Any) -> None:
-    """The check is no secret: whoever reads the source can make one."""
-    question = CursorScope("Model", NEWEST_FIRST)
+def test_a_malformed_cursor_with_a_valid_checksum_is_refused(forged: Any) -> None:
+    """The checksum is not secret: clients can compute it."""
+    scope = CursorScope("Model", NEWEST_FIRST)
     body = bytes([VERSION]) + orjson.dumps(forged)
     with pytest.raises(InvalidCursor):
-        question.decode(in_base64(question._check(body) + body))
+        scope.decode(in_base64(scope._check(body) + body))

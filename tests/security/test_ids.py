@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.catalog.cursors import CHECK_BYTES, Question, in_base64
+from gateway.catalog.cursors import CHECK_BYTES, CursorScope, in_base64
 from gateway.catalog.orders import Order
 from gateway.twins import Twins
 from tests.conftest import Answer, World, two_clouds
@@ -157,7 +157,7 @@ PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { no
 def forged(body: Any) -> str:
     """A cursor of all models in the usual order: how it is made is no secret."""
     content = bytes([1]) + orjson.dumps(body)
-    return in_base64(Question("Model ()", Order())._check(content) + content)
+    return in_base64(CursorScope("Model ()", Order())._check(content) + content)
 
 
 async def test_a_forged_cursor_is_refused_or_leads_to_rows_that_the_caller_may_read(watched: World) -> None:

@@ -28,7 +28,7 @@ from hypothesis_graphql import nodes, queries
 
 from gateway import errors
 from gateway.config.settings import BreakerSettings, RetrySettings
-from gateway.schema.directives import KEYS
+from gateway.execution.entity_references import ENTITY_KEYS
 from gateway.schema.schema import CORE
 from tests.conftest import World, two_clouds
 
@@ -82,7 +82,7 @@ QUERIES: st.SearchStrategy[Any] = queries(
         "DateTime": st.sampled_from(TIMES).map(nodes.String),
         "Long": st.integers().map(nodes.Int),
         "JSON": st.just(nodes.String("x")),
-        "_Any": st.sampled_from([*KEYS, "Nothing"]).map(reference),
+        "_Any": st.sampled_from([*ENTITY_KEYS, "Nothing"]).map(reference),
     },
     print_ast=lambda document: document,
 )

@@ -1,4 +1,4 @@
-"""Compiled operations by the rules of the specification, each rule against graphql-core's executor."""
+"""Compiled operations follow the rules of the specification, as graphql-core does."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,13 +10,13 @@ import pytest
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.errors import RegistryUnavailable
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
-from tests.catalog.clouds import Clouds
-from tests.graph.answers import answered, both, bound, compile_document
+from tests.catalog.clouds import FakeClouds
+from tests.execution.comparison import bind, compile_document, execute_compiled, outcomes_of
 
 MODEL = 'model(id: "pai:model/model-a")'
 RULES = {
-    "keys stand in the order of the document": f"{{ {MODEL} {{ task name id domain }} registries {{ kind name }} }}",
-    "a field may stand twice": f"{{ {MODEL} {{ name id name }} {MODEL} {{ task }} }}",
+    "keys are in the order of the document": f"{{ {MODEL} {{ task name id domain }} registries {{ kind name }} }}",
+    "a field can be selected twice": f"{{ {MODEL} {{ name id name }} {MODEL} {{ task }} }}",
     "aliases": f"{{ one: {MODEL} {{ title: name also: name id: nativeId }} }}",
     "one key in several fragments is merged": f"""
         {{ {MODEL} {{ owner {{ nativeId }} ...A ... on Model {{ owner {{ accountId }} }} }} }}
@@ -57,13 +57,13 @@ RULES = {
 
 
 @pytest.mark.parametrize("document", RULES.values(), ids=RULES)
-def test_answers_as_the_specification_says(document: str) -> None:
-    expected, *compiled = both(document)
+def test_responses_follow_the_specification(document: str) -> None:
+    expected, *compiled = outcomes_of(document)
     assert not expected.errors
     assert compiled == [expected, expected]
 
 
-DIRECTED = f"""
+WITH_DIRECTIVES = f"""
     query ($with: Boolean!, $without: Boolean! = false, $perhaps: Boolean = true) {{
         {MODEL} {{
             id @include(if: $with) name @skip(if: $without) @include(if: $perhaps)
@@ -85,13 +85,13 @@ DIRECTED = f"""
     ],
     ids=str,
 )
-def test_skip_and_include_by_variables_and_their_defaults(variables: dict[str, Any]) -> None:
-    expected, *compiled = both(DIRECTED, variables)
+def test_skip_and_include_with_variables_and_defaults(variables: dict[str, Any]) -> None:
+    expected, *compiled = outcomes_of(WITH_DIRECTIVES, variables)
     assert not expected.errors
     assert compiled == [expected, expected]
 
 
-ARGUED = f"""
+WITH_ARGUMENTS = f"""
     query ($id: ID!, $first: Int! = 1, $name: String! = "0.2.0", $filter: ModelFilter, $by: ModelOrderField! = NAME) {{
         node(id: $id) {{
             ... on Model {{ versions(first: $first) {{ nodes {{ name }} }} version(name: $name) {{ uri }} }}
@@ -110,8 +110,8 @@ ARGUED = f"""
     ],
     ids=str,
 )
-def test_arguments_by_variables_and_their_defaults(variables: dict[str, Any]) -> None:
-    expected, *compiled = both(ARGUED, variables)
+def test_arguments_with_variables_and_defaults(variables: dict[str, Any]) -> None:
+    expected, *compiled = outcomes_of(WITH_ARGUMENTS, variables)
     assert not expected.errors
     assert compiled == [expected, expected]
 
@@ -126,58 +126,58 @@ REFUSED = {
 
 @pytest.mark.parametrize(("document", "variables"), REFUSED.values(), ids=REFUSED)
 def test_a_request_error_leaves_no_data(document: str, variables: dict[str, Any]) -> None:
-    expected, *compiled = both(document, variables)
+    expected, *compiled = outcomes_of(document, variables)
     assert expected.data == b"null"
     assert expected.errors
     assert compiled == [expected, expected]
 
 
 FAILED = {
-    "ids that are none, at aliased fields": ('{ a: model(id: "x") { id } b: node(id: "pai:algorithm/x/") { id } }', {}),
+    "invalid ids, at aliased fields": ('{ a: model(id: "x") { id } b: node(id: "pai:algorithm/x/") { id } }', {}),
     "one of several ids": ('{ nodes(ids: ["x", "pai:model/model-a"]) { id } }', {}),
-    "a list that takes nothing for an error": (
+    "a list of non-null items with an error": (
         "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }",
         {"ids": ["x"] * 101},
     ),
-    "an argument that is null for its variable": (
+    "an argument that is null because of its variable": (
         "query ($first: Int = 1) { models(first: $first) { totalCount } registries { name } }",
         {"first": None},
     ),
-    "an argument below that is null for its variable": (
+    "a nested argument that is null because of its variable": (
         f"query ($first: Int = 1) {{ {MODEL} {{ name versions(first: $first) {{ totalCount }} }} }}",
         {"first": None},
     ),
-    "a directive below whose variable is null": (
+    "a nested directive whose variable is null": (
         f"query ($if: Boolean = true) {{ {MODEL} {{ name @skip(if: $if) }} registries {{ name }} }}",
         {"if": None},
     ),
-    "a page of no size": (f"{{ {MODEL} {{ id versions(first: 0) {{ totalCount }} }} }}", {}),
+    "a page of size zero": (f"{{ {MODEL} {{ id versions(first: 0) {{ totalCount }} }} }}", {}),
     "a cursor of another list": ('{ models(after: "x") { totalCount } algorithms { totalCount } }', {}),
 }
 
 
 @pytest.mark.parametrize(("document", "variables"), FAILED.values(), ids=FAILED)
-def test_errors_have_their_paths_and_places(document: str, variables: dict[str, Any]) -> None:
-    expected, *compiled = both(document, variables)
+def test_errors_have_the_same_paths_and_locations(document: str, variables: dict[str, Any]) -> None:
+    expected, *compiled = outcomes_of(document, variables)
     assert all(error["path"] and error["locations"] for error in expected.errors)
     assert compiled == [expected, expected]
 
 
-def test_registries_that_fail_leave_errors_or_failures() -> None:
+def test_failing_registries_have_errors_or_list_failures() -> None:
     document = (
         f"""{{ models {{ nodes {{ id versions {{ totalCount }} }} }} {MODEL} {{ id versions {{ totalCount }} }} }}"""
     )
     failing = frozenset({"pai ListModelVersions model-a", "qianfan userList"})
-    expected, *compiled = both(document, failing=failing)
+    expected, *compiled = outcomes_of(document, failing=failing)
     assert expected.errors
     assert expected.failures
     assert compiled == [expected, expected]
 
 
-SPOILED = f"""
+RECORD_QUERY = f"""
     {{ a: {MODEL} {{ __typename one: id labels {{ key }} owner {{ nativeId }} ownership createdAt parameterCount raw
         registry {{ name kind capabilities }} }} }}"""
-WHOLE = {
+COMPLETE_RECORD = {
     "__typename": "Model",
     "id": "pai:model/model-a",
     "labels": [{"key": "a"}, {"key": "b"}],
@@ -189,44 +189,44 @@ WHOLE = {
     "registry": {"name": "pai", "kind": "PAI", "capabilities": ["MODELS"]},
 }
 OFFLINE = RegistryUnavailable("pai")
-SPOILS: dict[str, dict[str, Any]] = {
+INVALID_VALUES: dict[str, dict[str, Any]] = {
     "nothing": {},
-    "null where it may be": {"labels": None, "owner": None, "ownership": None, "created_at": None, "raw": None},
+    "null for nullable fields": {"labels": None, "owner": None, "ownership": None, "created_at": None, "raw": None},
     "null for an id": {"id": None},
     "an error for a value": {"owner": OFFLINE, "ownership": OFFLINE, "created_at": OFFLINE, "raw": OFFLINE},
-    "an error for a value that cannot be null": {"registry": OFFLINE},
+    "an error for a non-null value": {"registry": OFFLINE},
     "an error in a list": {"labels": [{"key": "a"}, OFFLINE]},
     "a list for an object, an object for a list": {"owner": [], "labels": {}},
     "text for a list": {"labels": "ab"},
     "a number for a list": {"labels": 3},
-    "null in a list that cannot hold it": {"labels": [None, {"key": "b"}]},
-    "null far below what cannot be null": {"registry": {"name": None, "kind": "PAI", "capabilities": ["MODELS"]}},
-    "a word that is none": {"ownership": "NOBODYS", "registry": {"name": "x", "kind": "GCP", "capabilities": []}},
-    "a word that is none in a list": {"registry": {"name": "x", "kind": "PAI", "capabilities": ["MODELS", "TEA"]}},
-    "numbers and truths as text": {"id": 12, "labels": [{"key": True}, {"key": 1.5}], "created_at": 7},
+    "null in a list of non-null items": {"labels": [None, {"key": "b"}]},
+    "null deep inside a non-null field": {"registry": {"name": None, "kind": "PAI", "capabilities": ["MODELS"]}},
+    "an unknown enum value": {"ownership": "NOBODYS", "registry": {"name": "x", "kind": "GCP", "capabilities": []}},
+    "an unknown enum value in a list": {"registry": {"name": "x", "kind": "PAI", "capabilities": ["MODELS", "TEA"]}},
+    "numbers and booleans as text": {"id": 12, "labels": [{"key": True}, {"key": 1.5}], "created_at": 7},
     "objects as text": {"id": {"a": 1}, "owner": {"native_id": [1]}},
     "an object of another type": {"__typename": "Algorithm"},
-    "an error that nobody foresaw": {"owner": ValueError("a secret of ours")},
+    "an unexpected error": {"owner": ValueError("a secret of ours")},
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
-def test_records_as_no_registry_makes_them(spoil: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", INVALID_VALUES.values(), ids=INVALID_VALUES)
+def test_records_with_invalid_values_have_the_same_response(values: dict[str, Any]) -> None:
     async def root(root_field: RootFieldContext) -> Any:
-        return {**WHOLE, **spoil}
+        return {**COMPLETE_RECORD, **values}
 
     with patch.dict(ROOT_FIELDS, {"model": root}):
-        expected, *compiled = both(SPOILED)
+        expected, *compiled = outcomes_of(RECORD_QUERY)
     assert b"secret" not in orjson.dumps(expected.errors)
     assert compiled == [expected, expected]
 
 
-def test_a_value_that_was_not_fetched_is_an_error_and_never_a_default() -> None:
+def test_a_value_that_was_not_fetched_is_an_error() -> None:
     async def root(root_field: RootFieldContext) -> Any:
-        return {name: value for name, value in WHOLE.items() if name != "owner"}
+        return {name: value for name, value in COMPLETE_RECORD.items() if name != "owner"}
 
     with patch.dict(ROOT_FIELDS, {"model": root}):
-        expected, *compiled = both(SPOILED)
+        expected, *compiled = outcomes_of(RECORD_QUERY)
     assert [error["path"] for error in expected.errors] == [["a", "owner"]]
     assert compiled == [expected, expected]
 
@@ -234,31 +234,31 @@ def test_a_value_that_was_not_fetched_is_an_error_and_never_a_default() -> None:
 OBJECT = "query ($id: ID!) { model(id: $id) { name versions(first: 2) { nodes { name } } } }"
 
 
-async def test_what_was_worked_out_for_an_object_is_for_the_same_registries_read_as_far() -> None:
+async def test_a_bound_operation_does_not_mix_registries_or_bounds() -> None:
     compiled = compile_document(OBJECT)
     assert compiled is not None
-    question = bound(OBJECT, compiled, {"id": "pai:model/model-a"})
-    before, after, fewer = Clouds(), Clouds(), Clouds()
+    operation = bind(OBJECT, compiled, {"id": "pai:model/model-a"})
+    before, after, fewer = FakeClouds(), FakeClouds(), FakeClouds()
     del fewer.registries["pai"]
-    found = await answered(before, OBJECT, question)
+    found = await execute_compiled(before, OBJECT, operation)
     assert orjson.loads(found.data)["model"]["name"] == "name of model-a"
-    near = await answered(before, OBJECT, question, replace(DEFAULT_BOUNDS, page_rows=1))
-    gone = await answered(fewer, OBJECT, question)
-    assert [one.errors[0]["extensions"]["code"] for one in (near, gone)] == ["BAD_USER_INPUT", "INVALID_ID"]
-    assert await answered(after, OBJECT, question) == found
+    few_rows = await execute_compiled(before, OBJECT, operation, replace(DEFAULT_BOUNDS, page_rows=1))
+    no_pai = await execute_compiled(fewer, OBJECT, operation)
+    assert [one.errors[0]["extensions"]["code"] for one in (few_rows, no_pai)] == ["BAD_USER_INPUT", "INVALID_ID"]
+    assert await execute_compiled(after, OBJECT, operation) == found
     assert sorted(after.calls) == ["pai GetModel model-a", "pai ListModelVersions model-a"]
 
 
-async def test_an_operation_remembers_nothing_of_the_objects_that_it_is_asked_for() -> None:
-    compiled, clouds = compile_document(OBJECT), Clouds()
+async def test_an_operation_caches_nothing_for_each_object() -> None:
+    compiled, clouds = compile_document(OBJECT), FakeClouds()
     assert compiled is not None
-    remembered = []
+    plan_counts = []
     for name in ("model-a", "model-b", "model-empty", "gone"):
-        question = bound(OBJECT, compiled, {"id": f"pai:model/{name}"})
-        await answered(clouds, OBJECT, question)
-        selection = question.roots[0].selection("Model")
-        remembered.append((len(selection.plans), len(selection.with_existence.plans)))
-    assert len(set(remembered[1:])) == 1
+        operation = bind(OBJECT, compiled, {"id": f"pai:model/{name}"})
+        await execute_compiled(clouds, OBJECT, operation)
+        selection = operation.roots[0].selection("Model")
+        plan_counts.append((len(selection.plans), len(selection.with_existence.plans)))
+    assert len(set(plan_counts[1:])) == 1
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_introspection_is_not_compiled(document: str) -> None:
     assert compile_document(document) is None
 
 
-def test_each_operation_of_a_document_is_its_own() -> None:
+def test_each_operation_of_a_document_is_compiled_separately() -> None:
     document = "query A { __schema { queryType { name } } } query B { registries { name } }"
     assert compile_document(document, "A") is None
     assert compile_document(document, "B") is not None

@@ -1,7 +1,7 @@
-"""Whatever is asked, whatever registries answer: compiled or over records, an operation has graphql-core's answer.
+"""Random operations, failures and records: compiled projection has the same response as graphql-core.
 
-Operations come from hypothesis-graphql over the whole schema, with aliases, fragments, directives and variables put
-in; ``COMPILED_EXAMPLES`` sets how many are tried.
+Operations come from hypothesis-graphql over the whole schema; the tests add aliases, fragments, directives and
+variables. ``COMPILED_EXAMPLES`` is the number of examples.
 """
 
 import os
@@ -41,10 +41,10 @@ from hypothesis_graphql import queries
 from gateway.execution.root_fields import ROOT_FIELDS
 from gateway.schema.schema import CORE
 from tests.catalog.test_selection_property import IDS
-from tests.graph.answers import both, spoiling
+from tests.execution.comparison import damaged_root_fields, outcomes_of
 
 EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "60"))
-ASKED_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]
+ALL_IDS = [*(text for texts in IDS.values() for text in texts), "pai:model/nothing", "nobody:model/x", "no id"]
 WORDS = ["pai", "qianfan", "0.1.0", "v1", "1", "name of model-a", "nothing"]
 FAILING = [
     "pai ListModels",
@@ -63,9 +63,6 @@ FAILING = [
 ]
 
 
-GIVEN: list[dict[str, Any]] = [{}, {"no": False}, {"maybe": None}, {"maybe": False}]
-
-
 def texts(values: list[str]) -> st.SearchStrategy[Any]:
     return st.sampled_from(values).map(lambda value: StringValueNode(value=value))
 
@@ -75,14 +72,14 @@ def representation(entity: str, text: str) -> Any:
 
 
 SCALARS = {
-    "ID": texts(ASKED_IDS),
+    "ID": texts(ALL_IDS),
     "String": texts(WORDS),
     "Int": st.sampled_from(["1", "2", "3", "20", "0"]).map(lambda value: IntValueNode(value=value)),
-    "_Any": st.builds(representation, st.sampled_from(sorted(IDS)), st.sampled_from(ASKED_IDS)),
+    "_Any": st.builds(representation, st.sampled_from(sorted(IDS)), st.sampled_from(ALL_IDS)),
     "DateTime": texts(["2024-05-10T00:00:00Z", "2024-05-18T00:00:00+08:00"]),
 }
 RARE = {"filter": 0.6, "after": 0.7, "orderBy": 0.3}
-"""Arguments that mostly leave no rows, and the share of them that is left out."""
+"""Arguments that mostly leave no rows, and the share of them that is removed."""
 OPERATIONS = queries(CORE, fields=sorted(ROOT_FIELDS), custom_scalars=SCALARS, print_ast=print_ast)
 
 
@@ -90,30 +87,30 @@ def name(text: str) -> NameNode:
     return NameNode(value=text)
 
 
-class Spice(Visitor):
-    """Puts into an operation what hypothesis-graphql does not write: aliases, fragments, directives, variables."""
+class Additions(Visitor):
+    """Adds to an operation what hypothesis-graphql does not generate: aliases, fragments, directives, variables."""
 
-    def __init__(self, dice: random.Random, types: TypeInfo) -> None:
+    def __init__(self, rng: random.Random, types: TypeInfo) -> None:
         super().__init__()
-        self.dice, self.types = dice, types
+        self.rng, self.types = rng, types
         self.values: dict[str, Any] = {
             "yes": True,
-            **dice.choice([{}, {"no": False}, {"maybe": None}, {"maybe": False}]),
+            **rng.choice([{}, {"no": False}, {"maybe": None}, {"maybe": False}]),
         }
         self.declared = ["$yes: Boolean!", "$no: Boolean! = true", "$maybe: Boolean = true"]
         self.fragments: list[FragmentDefinitionNode] = []
 
     def chance(self, share: float) -> bool:
-        return self.dice.random() < share
+        return self.rng.random() < share
 
     def directives(self) -> tuple[DirectiveNode, ...]:
         if not self.chance(0.25):
             return ()
         value: Any = BooleanValueNode(value=self.chance(0.5))
         if self.chance(0.7):
-            value = VariableNode(name=name(self.dice.choice(["yes", "no", "maybe"])))
-        said = ArgumentNode(name=name("if"), value=value)
-        return (DirectiveNode(name=name(self.dice.choice(["skip", "include"])), arguments=(said,)),)
+            value = VariableNode(name=name(self.rng.choice(["yes", "no", "maybe"])))
+        condition = ArgumentNode(name=name("if"), value=value)
+        return (DirectiveNode(name=name(self.rng.choice(["skip", "include"])), arguments=(condition,)),)
 
     def leave_argument(self, node: ArgumentNode, *_: Any) -> Any:
         if self.chance(RARE.get(node.name.value, 0)):
@@ -125,14 +122,14 @@ class Spice(Visitor):
         expected = argument.type
         if self.chance(0.3) and isinstance(expected, GraphQLNonNull) and argument.default is not None:
             expected = expected.of_type
-        said = f" = {print_ast(node.value)}" if self.chance(0.3) else ""
-        self.declared.append(f"${number}: {expected}{said}")
-        if not said or self.chance(0.5):
+        default = f" = {print_ast(node.value)}" if self.chance(0.3) else ""
+        self.declared.append(f"${number}: {expected}{default}")
+        if not default or self.chance(0.5):
             self.values[number] = value_from_ast_untyped(node.value)
         return ArgumentNode(name=node.name, value=VariableNode(name=name(number)))
 
     def leave_field(self, node: FieldNode, *_: Any) -> FieldNode:
-        alias = name(self.dice.choice("abcdef") + node.name.value) if self.chance(0.2) else node.alias
+        alias = name(self.rng.choice("abcdef") + node.name.value) if self.chance(0.2) else node.alias
         return FieldNode(
             name=node.name,
             alias=alias,
@@ -147,12 +144,12 @@ class Spice(Visitor):
         if self.chance(0.3):
             selections.append(FieldNode(name=name("__typename")))
         if self.chance(0.3):
-            selections += self.dice.choices(selections, k=2)
+            selections += self.rng.choices(selections, k=2)
         if self.chance(0.2):
-            self.dice.shuffle(selections)
+            self.rng.shuffle(selections)
         parent = self.types.get_parent_type()
         if parent is not None and self.chance(0.3):
-            cut = self.dice.randrange(len(selections))
+            cut = self.rng.randrange(len(selections))
             inner = SelectionSetNode(selections=tuple(selections[cut:]))
             condition = NamedTypeNode(name=name(parent.name))
             spread: Any = InlineFragmentNode(
@@ -170,16 +167,20 @@ class Spice(Visitor):
         return SelectionSetNode(selections=tuple(selections))
 
 
-def spiced(text: str, seed: int) -> tuple[str, dict[str, Any]]:
-    """The operation in a more roundabout spelling, and values for its variables."""
+def with_additions(text: str, seed: int) -> tuple[str, dict[str, Any]]:
+    """Return the operation with random additions, and values for its variables."""
     types = TypeInfo(CORE)
-    spice = Spice(random.Random(seed), types)  # noqa: S311
-    document = visit(parse(text), TypeInfoVisitor(types, spice))
+    additions = Additions(random.Random(seed), types)  # noqa: S311
+    document = visit(parse(text), TypeInfoVisitor(types, additions))
     [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     body = print_ast(operation.selection_set)
-    used = [said for said in spice.declared if said.split(":")[0] in body + "".join(map(print_ast, spice.fragments))]
+    used = [
+        variable
+        for variable in additions.declared
+        if variable.split(":")[0] in body + "".join(map(print_ast, additions.fragments))
+    ]
     header = f"query Q({', '.join(used)})" if used else "query Q"
-    return " ".join([header, body, *map(print_ast, spice.fragments)]), spice.values
+    return " ".join([header, body, *map(print_ast, additions.fragments)]), additions.values
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -189,11 +190,11 @@ def spiced(text: str, seed: int) -> tuple[str, dict[str, Any]]:
     st.sets(st.sampled_from(FAILING), max_size=4) | st.just(set[str]()),
     st.sampled_from([0, 0, 0.02, 0.2]),
 )
-def test_an_operation_has_the_same_answer_by_projection_and_by_graphql_core(
+def test_an_operation_has_the_same_response_by_projection_and_by_graphql_core(
     text: str, seed: int, failing: set[str], share: float
 ) -> None:
-    text, variables = spiced(text, seed)
-    with spoiling(seed, share):
-        expected, *compiled = both(text, variables, frozenset(failing))
+    text, variables = with_additions(text, seed)
+    with damaged_root_fields(seed, share):
+        expected, *compiled = outcomes_of(text, variables, frozenset(failing))
     for outcome in compiled:
         assert expected.agrees(outcome), (expected, outcome)

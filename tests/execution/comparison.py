@@ -1,4 +1,4 @@
-"""The same operation over the same registries, executed by Strawberry and graphql-core, and by compiled projection."""
+"""Executes an operation with graphql-core and by compiled projection, for comparison."""
 
 import asyncio
 import random
@@ -21,17 +21,17 @@ from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from gateway.schema.schema import CORE, SCHEMA
-from tests.catalog.clouds import DOCUMENTS, Clouds
+from tests.catalog.clouds import DOCUMENTS, FakeClouds
 
 Variables = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An answer as its bytes, so that the order of keys counts; its errors, and failures that only errors can show.
+    """The data of a response as bytes, so that the order of keys counts; its errors, and the failures of lists.
 
-    Errors of one root field stand in their order; root fields are answered at the same time, and the specification
-    leaves open in which order they fail.
+    Errors of one root field are in order. Root fields are execute in parallel, and the specification leaves the order
+    of their errors open.
     """
 
     data: bytes
@@ -46,70 +46,73 @@ class Outcome:
         return cls(orjson.dumps(data, default=str), formatted, sorted(failures))
 
     def agrees(self, other: "Outcome") -> bool:
-        """Whether both are the same. An error that leaves no data cancels what is under way: which others came before
-        it is a matter of time."""
+        """Whether both are equal. An error that leaves no data cancels the operation, so which other errors
+        came before it depends on timing."""
         if self.data == other.data == b"null" and any("path" in error for error in self.errors):
             return any(error in other.errors for error in self.errors)
         return self == other
 
 
 def without_ids(text: bytes) -> bytes:
-    """Unforeseen errors have an id of their own each time."""
+    """Replace the random ids of unexpected errors."""
     return re.sub(rb"[0-9a-f]{32}", b"some id", text)
 
 
 def compile_document(text: str, name: str | None = None) -> PlannedOperation | None:
-    """The planned operation, None where projection does not support it."""
+    """Return the planned operation, or None if projection does not support it."""
     document = DOCUMENTS.read(text)
     assert not document.errors, document.errors
     planned = PlannedOperation(CORE, document.node, document.operation(name))
     return planned if planned.projected else None
 
 
-async def executed(clouds: Clouds, text: str, variables: Variables) -> Outcome:
-    """As graphql-core and Strawberry alone do it: what everything else must agree with."""
+async def execute(clouds: FakeClouds, text: str, variables: Variables) -> Outcome:
+    """Execute with Strawberry and graphql-core alone, as the reference."""
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
     result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
 
-def bound(text: str, one: PlannedOperation, variables: Variables) -> BoundOperation:
+def bind(text: str, one: PlannedOperation, variables: Variables) -> BoundOperation:
     definitions = DOCUMENTS.read(text).operation(None).variable_definitions or ()
     coerced = get_variable_values(CORE, definitions, dict(variables))
     assert not isinstance(coerced, list), coerced
     return one.bind(coerced)
 
 
-async def answered(clouds: Clouds, text: str, question: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
+async def execute_compiled(
+    clouds: FakeClouds, text: str, operation: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS
+) -> Outcome:
     context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
-    result = await question.execute(context)
+    result = await operation.execute(context)
     return Outcome.of(result.data, result.errors, context)
 
 
-def both(text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()) -> tuple[Outcome, ...]:
-    """What the executor answers, and what the compiled operation answers; twice, since the second time it is kept, with
-    what was worked out for these registries."""
+def outcomes_of(
+    text: str, variables: Variables | None = None, failing: frozenset[str] = frozenset()
+) -> tuple[Outcome, ...]:
+    """Return the outcome of graphql-core, and two of the compiled operation: a first and a repeated execution."""
     one = compile_document(text)
     assert one is not None, "not covered"
 
     async def run() -> tuple[Outcome, ...]:
-        outcomes = [await executed(clouds(failing), text, variables or {})]
-        question, asked = bound(text, one, variables or {}), clouds(failing)
-        outcomes += [await answered(asked, text, question) for _ in range(2)]
+        outcomes = [await execute(clouds(failing), text, variables or {})]
+        operation, compiled = bind(text, one, variables or {}), clouds(failing)
+        outcomes += [await execute_compiled(compiled, text, operation) for _ in range(2)]
         return tuple(outcomes)
 
     return asyncio.run(run())
 
 
-def clouds(failing: frozenset[str]) -> Clouds:
-    made = Clouds()
-    made.failing |= failing
-    return made
+def clouds(failing: frozenset[str]) -> FakeClouds:
+    fake = FakeClouds()
+    fake.failing |= failing
+    return fake
 
 
-# Records as no registry makes them
+# Records with invalid values
 
-BAD: tuple[Any, ...] = (
+INVALID: tuple[Any, ...] = (
     None,
     None,
     "NO_SUCH_WORD",
@@ -126,37 +129,37 @@ BAD: tuple[Any, ...] = (
     RegistryUnavailable("pai"),
     ValueError("a secret"),
 )
-GONE = object()
+MISSING = object()
 
 
-def spoiled(value: Any, seed: int, share: float, place: str) -> Any:
-    """A record with a share of its values replaced by bad ones or left out, the same each time."""
-    dice = random.Random(zlib.crc32(f"{seed}{place}".encode()))  # noqa: S311
-    if dice.random() < share:
-        return dice.choice([*BAD, GONE])
+def damaged(value: Any, seed: int, share: float, place: str) -> Any:
+    """Return a record with a share of its values replaced by invalid ones or left out, the same for the same seed."""
+    rng = random.Random(zlib.crc32(f"{seed}{place}".encode()))  # noqa: S311
+    if rng.random() < share:
+        return rng.choice([*INVALID, MISSING])
     if isinstance(value, dict):
         parts = {
-            key: item if key == "__typename" else spoiled(item, seed, share, f"{place}/{key}")
+            key: item if key == "__typename" else damaged(item, seed, share, f"{place}/{key}")
             for key, item in value.items()
         }
-        return {key: item for key, item in parts.items() if item is not GONE}
+        return {key: item for key, item in parts.items() if item is not MISSING}
     if isinstance(value, list):
-        parts = [spoiled(item, seed, share, f"{place}/{number}") for number, item in enumerate(value)]
-        return [None if item is GONE else item for item in parts]
+        parts = [damaged(item, seed, share, f"{place}/{number}") for number, item in enumerate(value)]
+        return [None if item is MISSING else item for item in parts]
     return value
 
 
 @contextmanager
-def spoiling(seed: int, share: float) -> Iterator[None]:
-    """Root fields give records with bad values."""
+def damaged_root_fields(seed: int, share: float) -> Iterator[None]:
+    """Let root fields return records with invalid values."""
 
-    def spoils(root: Any) -> Any:
-        async def answer(root_field: RootFieldContext) -> Any:
+    def damaging(root: Any) -> Any:
+        async def resolve(root_field: RootFieldContext) -> Any:
             value = root(root_field)
-            record = spoiled(await value if isawaitable(value) else value, seed, share, str(root_field.path.key))
-            return None if record is GONE else record
+            record = damaged(await value if isawaitable(value) else value, seed, share, str(root_field.path.key))
+            return None if record is MISSING else record
 
-        return answer
+        return resolve
 
-    with patch.dict(ROOT_FIELDS, {name: spoils(root) for name, root in ROOT_FIELDS.items()}):
+    with patch.dict(ROOT_FIELDS, {name: damaging(root) for name, root in ROOT_FIELDS.items()}):
         yield

@@ -26,7 +26,7 @@ from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
 from gateway.upstream.messages import Destination, Request
-from tests.catalog.clouds import SETTINGS, Clouds
+from tests.catalog.clouds import SETTINGS, FakeClouds
 
 MODEL = '{ model(id: "pai:model/model-a") { name versions(first: 1) { nodes { name } } } }'
 LIST = "query ($first: Int! = 2) { models(first: $first) { nodes { id name } totalCount } }"
@@ -34,11 +34,13 @@ REVALIDATE = Freshness(revalidate=True)
 
 
 class World:
-    """A pipeline over registries whose answers are cached; ``edition`` is part of every model's name in PAI. Registries
-    answer while ``open`` is set."""
+    """A pipeline over registries with a cache.
+
+    ``edition`` is part of every PAI model's name. Registries answer while ``open`` is set.
+    """
 
     def __init__(self, max_bytes: int = 1_000_000, entries: int = 100) -> None:
-        self.clouds, self.edition, self.now = Clouds(), 1, 1_800_000_000.0
+        self.clouds, self.edition, self.now = FakeClouds(), 1, 1_800_000_000.0
         self.open = asyncio.Event()
         self.open.set()
         self.cache = Cache(BoundedMemory(entries, 1_000_000), None, 3600.0, lambda: self.now)
@@ -148,13 +150,13 @@ async def test_a_response_with_errors_is_not_cached() -> None:
 
 async def test_volatile_fields_are_not_cached() -> None:
     world = World()
-    moment = '{ model(id: "pai:model/model-a") { registry { status { state } } } models { coverage { age state } } }'
-    assert (await world.data(moment))["model"]["registry"]["status"]["state"] == "UNKNOWN"
+    query = '{ model(id: "pai:model/model-a") { registry { status { state } } } models { coverage { age state } } }'
+    assert (await world.data(query))["model"]["registry"]["status"]["state"] == "UNKNOWN"
     world.registries["pai"].health.error = RegistryUnavailable("pai")
     world.now += 5
-    told = await world.data(moment)
-    assert told["model"]["registry"]["status"]["state"] == "UNAVAILABLE"
-    assert [one["age"] for one in told["models"]["coverage"]] == [5.0, 5.0]
+    data = await world.data(query)
+    assert data["model"]["registry"]["status"]["state"] == "UNAVAILABLE"
+    assert [one["age"] for one in data["models"]["coverage"]] == [5.0, 5.0]
 
 
 async def test_responses_stay_within_their_limit() -> None:
@@ -165,7 +167,7 @@ async def test_responses_stay_within_their_limit() -> None:
         await world.query(LIST, first=first)
     assert 0 <= world.responses.size < size * 3
     last = await world.query(LIST, first=3)
-    assert (await world.query(LIST, first=3)).body is last.body  # those before it made room
+    assert (await world.query(LIST, first=3)).body is last.body  # earlier responses were evicted
     small = World(max_bytes=size - 1)
     assert (await small.query(LIST, first=1)).body is not (await small.query(LIST, first=1)).body
 
@@ -191,25 +193,25 @@ async def test_an_evicted_dependency_invalidates_the_response() -> None:
 async def test_identical_operations_under_way_share_one_execution() -> None:
     world = World()
     world.open.clear()
-    asking = [asyncio.create_task(world.query(MODEL)) for _ in range(5)]
+    tasks = [asyncio.create_task(world.query(MODEL)) for _ in range(5)]
     await asyncio.sleep(0)
     world.open.set()
-    bodies = [(await one).body for one in asking]
+    bodies = [(await one).body for one in tasks]
     assert all(body is bodies[0] for body in bodies)
-    shared = [{call.state for call in (await one).calls} == {State.SHARED} for one in asking]
+    shared = [{call.state for call in (await one).calls} == {State.SHARED} for one in tasks]
     assert shared == [False, True, True, True, True]
 
 
 async def test_a_cancelled_caller_does_not_affect_the_others() -> None:
     world = World()
     world.open.clear()
-    asking = [asyncio.create_task(world.query(MODEL)) for _ in range(4)]
+    tasks = [asyncio.create_task(world.query(MODEL)) for _ in range(4)]
     await asyncio.sleep(0)
-    asking[0].cancel()
-    asking[2].cancel()
+    tasks[0].cancel()
+    tasks[2].cancel()
     await asyncio.sleep(0)
     world.open.set()
-    results = await asyncio.gather(*asking, return_exceptions=True)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False, True, False]
     assert (await world.query(MODEL)).codes == ()
     assert sorted(world.clouds.calls) == ["pai GetModel model-a", "pai ListModelVersions model-a"]
