@@ -16,9 +16,9 @@ from gateway.config.settings import Secret
 from gateway.registries import KINDS
 from gateway.registries.fields import EntityLayout
 from gateway.registries.kind import Call, Kind, Paging, Stream
-from gateway.schema.field_sources import supplied
+from gateway.schema.field_sources import supplied_fields
 from tests.conftest import served, settings
-from tests.registries.samples import ENTITIES, graph_fields
+from tests.registries.samples import ENTITIES, schema_fields
 from tests.registries.test_contract import COMPUTED, RELATIONS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-registry.md").read_text(encoding="utf-8")
@@ -75,8 +75,8 @@ async def test_a_gateway_serves_the_example(example: Any, hub: TestServer, monke
 def test_the_example_supplies_or_declares_absent_every_field_of_the_graph(example: Any) -> None:
     kind: Kind = example.ACME
     for entity in ENTITIES:
-        by_calls = supplied(kind, entity)
-        assert by_calls | kind.absent[entity] | COMPUTED | RELATIONS[entity] == set(graph_fields(entity))
+        by_calls = supplied_fields(kind, entity)
+        assert by_calls | kind.absent[entity] | COMPUTED | RELATIONS[entity] == set(schema_fields(entity))
 
 
 @pytest.mark.parametrize("described", [Call, EntityLayout, Kind, Paging, Stream])

@@ -14,7 +14,7 @@ from gateway.catalog.operation import Operation
 from gateway.config.settings import CacheSettings
 from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
 from tests.catalog.clouds import DOCUMENTS, SETTINGS, Clouds
@@ -33,7 +33,7 @@ async def execute(clouds: Clouds, document: str, projected: bool = False) -> tup
     """An operation's data and errors, and the calls that it used; by projection where that is supported."""
     operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
     context = OperationContext(read.node, operation)
-    planned = None if read.errors else PlannedOperation(CORE, read.node, read.operation(None))
+    planned = None if read.errors else PlannedOperation(GRAPHQL_SCHEMA, read.node, read.operation(None))
     result: Any = await (
         planned.bind(VariableValues({}, {})).execute(context)
         if projected and planned is not None and planned.projected

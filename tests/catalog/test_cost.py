@@ -15,7 +15,7 @@ from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
 from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, Clouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
 from tests.catalog.test_selection_property import GRAPH, Question, plain, questions, slow, two_spellings
@@ -27,9 +27,9 @@ def foreseen(query: str, bounds: Bounds = DEFAULT_BOUNDS, **variables: Any) -> C
     document = parse(query)
     operation = get_operation_ast(document)
     assert operation is not None
-    coerced = get_variable_values(CORE, operation.variable_definitions or (), variables)
+    coerced = get_variable_values(GRAPHQL_SCHEMA, operation.variable_definitions or (), variables)
     assert not isinstance(coerced, list), coerced
-    return PlannedOperation(CORE, document, operation).bind(coerced).cost(Clouds().registries, bounds)
+    return PlannedOperation(GRAPHQL_SCHEMA, document, operation).bind(coerced).cost(Clouds().registries, bounds)
 
 
 def made(document: str) -> int:

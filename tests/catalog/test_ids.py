@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.catalog.ids import LONGEST, VERSIONS, Ref, parse, quoted
+from gateway.catalog.ids import MAX_LENGTH, VERSIONS, Ref, parse, quoted
 from gateway.errors import InvalidId
 
 registries = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
@@ -18,7 +18,7 @@ def refs(draw: st.DrawFn) -> Ref:
     """Any object, under any key: which keys a registry knows is its own affair."""
     ref = Ref(draw(registries), draw(st.sampled_from(sorted(VERSIONS))), (draw(native_keys),))
     ref = ref.version(draw(native_keys)) if draw(st.booleans()) else ref
-    assume(len(str(ref)) <= LONGEST)
+    assume(len(str(ref)) <= MAX_LENGTH)
     return ref
 
 
@@ -157,7 +157,7 @@ def test_a_key_that_is_well_spelled_is_left_for_the_registry_to_judge(key: str) 
 
 
 def test_the_longest_id_is_taken_and_no_longer_one() -> None:
-    longest = "pai:model/".ljust(LONGEST, "m")
+    longest = "pai:model/".ljust(MAX_LENGTH, "m")
     assert str(parse(longest)) == longest
     with pytest.raises(InvalidId):
         parse(longest + "m")

@@ -238,11 +238,11 @@ class Oracle:
 
     def facts(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
         for bound in self.bounds:
-            if bound.keys == tuple(ref.keys[i] for i in bound.call.takes if i < len(ref.keys)):
-                for part in bound.call.parts:
-                    document = said(bound) if part.shape.entity == ref.entity else None
+            if bound.keys == tuple(ref.keys[i] for i in bound.call.key_positions if i < len(ref.keys)):
+                for part in bound.call.entities:
+                    document = said(bound) if part.layout.entity == ref.entity else None
                     if document is not None and (raw := part.locate(document, ref.keys)) is not None:
-                        yield part.shape, raw
+                        yield part.layout, raw
 
     def answers(self, ref: Ref, question: Question, known: Facts = ()) -> bool:
         facts = [*known, *self.facts(ref)]
@@ -254,8 +254,10 @@ class Oracle:
 
     def proves(self, facts: Facts) -> bool:
         """Whether the object is there: something tells of it, or lists something that belongs to it."""
-        lists = (field.read(raw) for shape, raw in facts for field in shape.fields.values() if not shape.whole)
-        return any(shape.whole for shape, _ in facts) or any(isinstance(rows, Rows) and rows.items for rows in lists)
+        lists = (field.read(raw) for layout, raw in facts for field in layout.fields.values() if not layout.is_entity)
+        return any(layout.is_entity for layout, _ in facts) or any(
+            isinstance(rows, Rows) and rows.items for rows in lists
+        )
 
     def tells(self, ref: Ref, facts: Facts, ask: FieldRequest, field: GraphQLField, below: Question) -> bool:
         kind = KINDS[ref.registry]
@@ -265,17 +267,19 @@ class Oracle:
             return self.answers(ref.owner, below)
         selection = as_selection(field, below)
         telling = [
-            (shape.fields[ask.field], value)
-            for shape, raw in facts
-            if supplies(shape.fields, ask, selection)
-            and (value := shape.fields[ask.field].read(raw)) is not NOT_PROVIDED
+            (layout.fields[ask.field], value)
+            for layout, raw in facts
+            if supplies(layout.fields, ask, selection)
+            and (value := layout.fields[ask.field].read(raw)) is not NOT_PROVIDED
         ]
-        return any(inner.shape is None or self.answers_all(ref, inner.shape, value, below) for inner, value in telling)
+        return any(
+            inner.layout is None or self.answers_all(ref, inner.layout, value, below) for inner, value in telling
+        )
 
-    def answers_all(self, ref: Ref, shape: EntityLayout, value: Any, below: Question) -> bool:
+    def answers_all(self, ref: Ref, layout: EntityLayout, value: Any, below: Question) -> bool:
         """An entity within an entity, or a connection of them."""
         if not isinstance(value, Rows):
-            return value is None or self.answers(ref.version(shape.key(value)), below, [(shape, value)])
+            return value is None or self.answers(ref.version(layout.key(value)), below, [(layout, value)])
         nodes = [asked for (name, _), asked in below.items() if name == "nodes"]
         nodes += [
             asked
@@ -285,7 +289,7 @@ class Oracle:
             if inner == "node"
         ]
         return all(
-            self.answers(ref.version(shape.key(row)), asked, [(shape, row)]) for row in value.items for asked in nodes
+            self.answers(ref.version(layout.key(row)), asked, [(layout, row)]) for row in value.items for asked in nodes
         )
 
 
@@ -308,10 +312,10 @@ def family(ref: Ref) -> list[BoundCall]:
     versions = [parse_id(text) for text in FAMILIES.get(str(owner), ())]
     return list(
         dict.fromkeys(
-            BoundCall(ref.registry, call, tuple(one.keys[i] for i in call.takes))
+            BoundCall(ref.registry, call, tuple(one.keys[i] for i in call.key_positions))
             for one in (owner, *versions)
             for call in KINDS[ref.registry].calls
-            if any(part.shape.entity == one.entity for part in call.parts)
+            if any(part.layout.entity == one.entity for part in call.entities)
         )
     )
 

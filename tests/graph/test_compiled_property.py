@@ -39,7 +39,7 @@ from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
 from gateway.execution.root_fields import ROOT_FIELDS
-from gateway.schema.schema import CORE
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.catalog.test_selection_property import IDS
 from tests.graph.answers import both, spoiling
 
@@ -83,7 +83,7 @@ SCALARS = {
 }
 RARE = {"filter": 0.6, "after": 0.7, "orderBy": 0.3}
 """Arguments that mostly leave no rows, and the share of them that is left out."""
-OPERATIONS = queries(CORE, fields=sorted(ROOT_FIELDS), custom_scalars=SCALARS, print_ast=print_ast)
+OPERATIONS = queries(GRAPHQL_SCHEMA, fields=sorted(ROOT_FIELDS), custom_scalars=SCALARS, print_ast=print_ast)
 
 
 def name(text: str) -> NameNode:
@@ -172,7 +172,7 @@ class Spice(Visitor):
 
 def spiced(text: str, seed: int) -> tuple[str, dict[str, Any]]:
     """The operation in a more roundabout spelling, and values for its variables."""
-    types = TypeInfo(CORE)
+    types = TypeInfo(GRAPHQL_SCHEMA)
     spice = Spice(random.Random(seed), types)  # noqa: S311
     document = visit(parse(text), TypeInfoVisitor(types, spice))
     [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
