@@ -48,7 +48,7 @@ from gateway.http.request_ids import RequestIds
 from gateway.http.requests import GRAPHQL, JSON
 from gateway.http.websocket import WebSocketEndpoint
 from gateway.registries import KINDS
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import Events
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
@@ -180,7 +180,7 @@ def create_app(
     observer = Observer(settings.telemetry)
     pipeline = Pipeline(
         SCHEMA,
-        Documents(CORE, settings.limits, suggestions=settings.server.profile == "development"),
+        Documents(GRAPHQL_SCHEMA, settings.limits, suggestions=settings.server.profile == "development"),
         PersistedQueries(settings.documents),
         CallerRateLimiter(settings.limits),
         observer,

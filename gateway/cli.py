@@ -134,9 +134,9 @@ def serve(options: argparse.Namespace) -> int:
 
 def schema(options: argparse.Namespace) -> int:
     """Print the schema, or compare it with a file."""
-    from gateway.schema.schema import printed
+    from gateway.schema.schema import print_sdl
 
-    text = printed().rstrip("\n") + "\n"
+    text = print_sdl().rstrip("\n") + "\n"
     path: Path | None = options.check
     if path is None:
         sys.stdout.buffer.write(text.encode())

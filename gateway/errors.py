@@ -20,11 +20,11 @@ GatewayError
     ├── RegistryTimeout          REGISTRY_TIMEOUT           the response was not complete within the timeout
     ├── RegistryUnreachable      REGISTRY_UNREACHABLE       the connection failed or broke
     ├── RegistryUnavailable      REGISTRY_UNAVAILABLE       the registry reported a failure of its own
-    │   └── RegistryResting      REGISTRY_UNAVAILABLE       the circuit breaker is open after repeated failures
+    │   └── RegistryCircuitOpen  REGISTRY_UNAVAILABLE       the circuit breaker is open after repeated failures
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
     ├── RegistryBusy             REGISTRY_BUSY              the gateway's quota of calls to the registry is in use
     ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured credentials
-    │   └── RegistryKeyless      REGISTRY_UNAUTHENTICATED   the credential file or command supplies no valid credentials
+    │   └── RegistryCredentialsMissing  REGISTRY_UNAUTHENTICATED  no valid credentials from the file or command
     ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured credentials lack the permission
     ├── RegistryRejected         REGISTRY_REJECTED          the registry rejected the request as invalid
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure
@@ -44,7 +44,7 @@ LONGEST_MESSAGE = 400
 """The maximum length of a message from graphql-core, in characters."""
 
 
-def shortened(message: str) -> str:
+def truncated(message: str) -> str:
     """Truncate a message from graphql-core, which may quote any part of the document."""
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
 
@@ -231,7 +231,7 @@ class RegistryUnavailable(RegistryError):
     code, problem, retryable = "REGISTRY_UNAVAILABLE", "is unavailable", True
 
 
-class RegistryResting(RegistryUnavailable):
+class RegistryCircuitOpen(RegistryUnavailable):
     problem = "failed repeatedly; the gateway has paused calls to it"
 
 
@@ -247,7 +247,7 @@ class RegistryUnauthenticated(RegistryError):
     code, problem = "REGISTRY_UNAUTHENTICATED", "does not accept the configured credentials"
 
 
-class RegistryKeyless(RegistryUnauthenticated):
+class RegistryCredentialsMissing(RegistryUnauthenticated):
     problem, retryable = "has no valid credentials at the moment", True
 
 

@@ -15,7 +15,7 @@ from gateway.config.settings import BreakerSettings, CacheSettings, Credentials,
 from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
 from gateway.http.caching_headers import requested_freshness
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream import caching_client as source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
@@ -319,7 +319,7 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
         kept = registries(settings(pai(twin.url), qianfan(twin.url)), CachingClient(transport, cache, lifetimes, 1.0))
-        everything = Documents(CORE, LimitsSettings(), suggestions=True).read(EVERYTHING).node
+        everything = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=True).read(EVERYTHING).node
         contents = []
         for _ in range(2):
             result = await SCHEMA.execute(None, context_value=OperationContext(everything, Operation(kept)))

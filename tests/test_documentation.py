@@ -11,7 +11,7 @@ from graphql import GraphQLEnumType, is_specified_scalar_type
 from gateway import errors
 from gateway.auth.api_keys import parse
 from gateway.auth.principals import ROLES, ROUTER
-from gateway.schema.schema import SCHEMA, printed
+from gateway.schema.schema import SCHEMA, print_sdl
 from tests.conftest import World
 from tests.documentation import PAGES, ROOT, generated, section, text
 
@@ -159,7 +159,7 @@ def test_the_terms_of_the_glossary_are_in_order() -> None:
 
 
 def test_the_printed_schema_is_the_one_in_the_repository() -> None:
-    assert text("schema.graphql") == printed() + "\n"
+    assert text("schema.graphql") == print_sdl() + "\n"
 
 
 def described() -> list[tuple[str, str | None]]:

@@ -10,7 +10,7 @@ import pytest
 from gateway.app import create_app
 from gateway.config.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
 from gateway.execution.documents import Documents
-from gateway.schema.schema import CORE
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import Client, World, served, settings, two_clouds
 
 SMALL = LimitsSettings(
@@ -48,7 +48,7 @@ LARGE = {
 @pytest.mark.parametrize("case", LARGE)
 def test_a_document_that_is_too_large_is_refused_and_says_by_how_much(case: str) -> None:
     text, reason = LARGE[case]
-    document = Documents(CORE, SMALL, suggestions=False).read(text)
+    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
     (error,) = document.errors
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
     assert reason in error.message
@@ -64,19 +64,19 @@ def test_a_document_that_is_too_large_is_refused_and_says_by_how_much(case: str)
     ids=["circle", "unknown fragment", "introspection nests no deeper"],
 )
 def test_what_cannot_be_measured_is_left_to_validation(text: str) -> None:
-    document = Documents(CORE, SMALL, suggestions=False).read(text)
+    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
     assert {error.extensions["code"] for error in document.errors} <= {"GRAPHQL_VALIDATION_FAILED"}
 
 
 def test_an_ordinary_document_passes_the_default_limits() -> None:
     from graphql import get_introspection_query
 
-    documents = Documents(CORE, LimitsSettings(), suggestions=False)
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False)
     assert documents.read(get_introspection_query(input_value_deprecation=True)).errors == ()
 
 
 def test_documents_are_kept_by_their_length_and_the_oldest_goes_first() -> None:
-    documents = Documents(CORE, LimitsSettings(), suggestions=False, max_characters=50)
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, max_characters=50)
     first = documents.read("{ __typename }")
     assert documents.read("{ __typename }") is first
     for number in range(5):
@@ -90,7 +90,7 @@ SUGGESTIVE = ["{ registries }", "{ modell { id } }", "{ ... on Modell { id } }",
 @pytest.mark.parametrize("text", SUGGESTIVE)
 def test_suggestions_are_for_development_only(text: str) -> None:
     for suggestions in (True, False):
-        errors = Documents(CORE, LimitsSettings(), suggestions).read(text).errors
+        errors = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions).read(text).errors
         assert any("Did you mean" in error.message for error in errors) is suggestions
 
 

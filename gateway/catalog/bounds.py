@@ -1,13 +1,17 @@
-"""Limits of one operation."""
+"""Execution limits of one operation: rows, time, upstream calls, and sizes of pages and lists."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one operation: ``rows`` of one list that are read for one page where the gateway sorts or filters it,
-    ``detail_rows`` where each of them costs a call; ``seconds`` until its deadline; upstream ``calls``; and the sizes
-    of a page, of a list of ids, and of a list of references from other subgraphs."""
+    """Limits of one operation.
+
+    ``rows`` bounds the rows of one list that are read for a page if the gateway sorts or filters the list,
+    ``detail_rows`` those of a list in which each row needs a call. ``seconds`` is the time until the deadline, and
+    ``calls`` the number of upstream calls. ``page_rows``, ``ids`` and ``references`` bound the size of a page, of a
+    list of ids, and of a list of references from other subgraphs.
+    """
 
     rows: int
     detail_rows: int

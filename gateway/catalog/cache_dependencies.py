@@ -28,7 +28,7 @@ class CacheDependencies:
 
     @classmethod
     def of(cls, operation: Calls) -> Self | None:
-        """The entries that an operation used; None unless the cache holds all its answers, fresh."""
+        """Return the entries that an operation used, None unless all its answers are cached and fresh."""
         answers = operation.received()
         origins = [answer.origin for answer in answers if answer.origin is not None and not answer.stale]
         if not origins or len(origins) < len(operation.answers):
@@ -61,6 +61,6 @@ class CacheDependencies:
         events.again(self.hits)
 
     def lifetime(self) -> tuple[float, float]:
-        """Seconds since the oldest entry was received, and until the first one is stale."""
+        """Return the seconds since the oldest entry was received, and until the first one is stale."""
         now = self.cache.now()
         return max(0.0, now - self.stored_at), self.expires_at - now

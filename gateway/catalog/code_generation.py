@@ -1,13 +1,14 @@
-"""Python functions that are written while the gateway runs, for what is decided once and done often.
+"""Source code of generated Python functions: builds it line by line and compiles it.
 
-Their source is made of names that are numbers and of constants: no text of a client or a registry is ever run.
+Record readers and projections are generated once per selection and called for every row. The generated code contains
+only names that the builder numbers itself and references to constants, never text from a client or a registry.
 """
 
 from typing import Any
 
 
 class CodeBuilder:
-    """The source code of functions as it is written, and the constants that it names."""
+    """Collects the source code of functions, and the constants that it refers to."""
 
     def __init__(self, **constants: Any) -> None:
         self.lines: list[str] = []
@@ -15,25 +16,25 @@ class CodeBuilder:
         self._count = 0
 
     def name(self) -> str:
-        """A name that nothing has yet."""
+        """Return an unused name."""
         self._count += 1
         return f"n{self._count}"
 
     def constant(self, value: Any) -> str:
-        """The name of a value."""
+        """Make a value available to the code. Returns its name."""
         name = self.name()
         self.constants[name] = value
         return name
 
     def define(self, arguments: str, body: str) -> str:
-        """The name of a function."""
+        """Add a function. Returns its name."""
         name = self.name()
         self.lines.append(f"def {name}({arguments}):\n    {body}")
         return name
 
     def function(self, arguments: str, body: str) -> Any:
-        """A function, which may use all that was written before."""
+        """Compile all functions that were added and one more. Returns the last one as a callable."""
         name = self.define(arguments, body)
         names = dict(self.constants)
-        exec(compile("\n".join(self.lines), "<written>", "exec"), names)  # noqa: S102
+        exec(compile("\n".join(self.lines), "<generated>", "exec"), names)  # noqa: S102
         return names[name]

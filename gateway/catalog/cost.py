@@ -1,11 +1,12 @@
 """The cost of an operation in upstream calls, computed from its query plan before any call is made.
 
-Each plan is walked with references that stand for many: one row for all rows of a page, one version for the versions of
-each row. The cost is an upper bound: an answer that may leave a field open does, an id names nothing, a filter lets
-hardly a row pass. Cached answers and retries are not considered.
+The estimate walks each plan with placeholder references: one row represents all rows of a page, one version the
+versions of each row. The cost is an upper bound. It assumes that answers lack every optional field, that ids have no
+object, and that filters match few rows. It ignores cached answers and retries.
 
-What nobody can know is assumed: pages are as long as requested, few rows of a list share one value to sort by, and
-`UNCOUNTED` stands for lists inside an object. An operation that meets worse ends with an error at its limit of calls.
+Some sizes are unknown before execution and are assumed: pages have the requested size, few rows of a list have equal
+sort values, and lists inside an object have `UNCOUNTED` items. If an operation needs more calls than estimated, the
+limit on calls stops it with an error.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,12 +53,13 @@ from gateway.registries.kind import Call, Keys
 from gateway.telemetry.events import Call as CallRecord
 
 UNCOUNTED: Final = 4
-"""The assumed number of versions of a model whose registry sends them all at once, and of algorithms that a version was
-trained with."""
+"""The assumed number of items in a list whose size is unknown: the versions of a model whose registry returns all of
+them at once, or the algorithms that a version was trained with."""
 
 
 class Line(NamedTuple):
-    """One call of a plan: the path in the answer that needs it first, the call, how many times at most, and why."""
+    """One upstream call of a plan: the first path in the response that needs it, the maximum number of times, and the
+    reason."""
 
     path: str
     registry: str
@@ -68,10 +70,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The calls of an operation.
+    """The upstream calls of an operation.
 
-    All of ``lines`` may be made. ``rows`` has, for each list, the cost of its rows in each layout that they may have: a
-    page has only so many rows, so that the most expensive layout counts.
+    ``lines`` are the calls that do not depend on the rows of merged lists; all of them count. ``rows`` contains, for
+    each merged list, the cost of its rows in each possible layout. All rows of a page can have the same layout, so only
+    the most expensive one counts.
     """
 
     lines: tuple[Line, ...] = ()
@@ -79,7 +82,7 @@ class Cost:
 
     @property
     def calls(self) -> int:
-        """How many calls are made at most."""
+        """The maximum number of calls."""
         return sum(line.times for line in self.lines) + sum(
             max((layout.calls for layout in layouts), default=0) for layouts in self.rows
         )
@@ -96,10 +99,10 @@ Lines = dict[BoundCall, Line]
 
 @dataclass(slots=True)
 class CostEstimate:
-    """The cost of an operation, added up root field by root field.
+    """Adds up the cost of an operation, root field by root field.
 
-    ``many`` is the number of objects for which a placeholder key stands. A call without placeholders among its keys is
-    made once in the whole operation.
+    ``many`` maps each placeholder key to the number of objects that it represents. A call without placeholder keys is
+    made once per operation.
     """
 
     registries: Mapping[str, Registry]
@@ -109,7 +112,7 @@ class CostEstimate:
     _once: Lines = field(default_factory=dict)
     _layouts: list[tuple[Lines, ...]] = field(default_factory=list)
     _lines: Lines = field(default_factory=dict)
-    _apart: set[Ref] = field(default_factory=set)
+    _one_by_one: set[Ref] = field(default_factory=set)
     _seen: set[tuple[Any, ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -117,18 +120,18 @@ class CostEstimate:
 
     @property
     def cost(self) -> Cost:
-        """The cost of everything that was added."""
+        """The total cost so far."""
         rows = tuple(tuple(Cost(sorted_lines(lines)) for lines in layouts) for layouts in self._layouts)
         return Cost(sorted_lines(self._once), rows)
 
     def add_entity(self, path: str, ref: Ref, selection: Selection) -> None:
-        """Add one object that the client names; ``path`` is its response key."""
+        """Add an object with a given reference; ``path`` is its response key."""
         kind = self.registries[ref.registry].kind
         plan = EntityPlan.of(kind, ref.entity, selection.with_existence)
         self._plan(path, ref, plan.variant(is_canonical(kind, ref)))
 
     def add_list(self, path: str, entity: str, request: FieldRequest, selection: Selection) -> None:
-        """Add one merged page of all registries' objects of a type; one that will be refused costs nothing."""
+        """Add a merged page of all objects of a type. A request with invalid arguments costs nothing."""
         try:
             arguments = ListArguments.of(entity, request, self.registries, self.bounds.page_rows)
         except BadInput:
@@ -137,12 +140,12 @@ class CostEstimate:
         for registry in self.registries.values() if needs_rows(selection) else ():
             for stream in registry.kind.streams if takes_part(registry, arguments.filter) else ():
                 call, rows = stream.call, stream.call.rows
-                if stream.entity != entity or rows is None or rows.shape is None:
+                if stream.entity != entity or rows is None or rows.layout is None:
                     continue
-                applied = plan_filter(registry.kind, entity, call, stream.facts, arguments.filter)
+                applied = plan_filter(registry.kind, entity, call, stream.constants, arguments.filter)
                 if applied.impossible:
                     continue
-                name, layout = f"{registry.name}/{stream.name}", rows.shape
+                name, layout = f"{registry.name}/{stream.name}", rows.layout
                 reach = reach_of(self.bounds, registry.kind, layout, call, applied, arguments.scope.order)
                 start, pages = pages_read(name, call, reach, applied, arguments)
                 first = first_call(registry.name, stream, applied, arguments.scope.order)._replace(page=start)
@@ -159,7 +162,7 @@ class CostEstimate:
     # Plans
 
     def _plan(self, path: str, ref: Ref, plan: EntityPlan, version: Ref | None = None) -> None:
-        """Add what a plan costs: its resolvers, then the calls for what is, or may be, missing."""
+        """Add the cost of a plan: its resolvers, then the calls for fields that are or may be missing."""
         state = id(self._lines), ref, id(plan), version
         if state in self._seen:
             return
@@ -188,8 +191,8 @@ class CostEstimate:
     def _chosen(
         self, ref: Ref, version: Ref | None, plan: EntityPlan, choices: tuple[Choice, ...], made: list[BoundCall]
     ) -> list[tuple[Fetch, BoundCall]]:
-        """The calls for an object's choices. Where it stands for many, these are chosen together, unless they come one
-        by one: one call may be about all of them."""
+        """Return the calls for an object's choices. If the object represents many, their calls are chosen together,
+        unless the objects are resolved one by one: one call may serve all of them."""
         if not choices:
             return []
 
@@ -202,7 +205,7 @@ class CostEstimate:
         alternatives = [[bind(target(through), call) for call, through in choice.calls] for choice in choices]
         wide = [[one for one in calls if times(one) == min(map(times, calls))] for calls in alternatives]
         plans = [choose_calls(alternatives, made)]
-        if ref not in self._apart:
+        if ref not in self._one_by_one:
             plans.append(choose_calls(wide, made))
         chosen = min(plans, key=lambda calls: sum(map(times, set(calls))))
         return [
@@ -226,31 +229,31 @@ class CostEstimate:
             case ListedVersionResolver():
                 for _, found, child_plan in resolver.lists:
                     self._plan(inner, ref.version(self._part(ref, str(request), 1)), child_plan)
-                    if found.instead is not NOT_PROVIDED:
+                    if found.fallback is not NOT_PROVIDED:
                         break
             case ChildResolver():
                 for _, found, child_plan in resolver.children:
-                    several = found.instead is Rows
+                    several = found.fallback is Rows
                     child = ref.version(self._part(ref, str(request), UNCOUNTED if several else 1))
                     for one in (plan.child(found, CREATED_AT), child_plan) if several else (child_plan,):
                         self._plan(inner, child, one)
-                    if found.instead is not NOT_PROVIDED:
+                    if found.fallback is not NOT_PROVIDED:
                         break
             case Versions() if resolver.filtered is not None:
                 self._versions(inner, ref, request, resolver.filtered, below, listed=False)
             case Versions():
                 for _, versions in resolver.lists:
                     self._versions(inner, ref, request, versions, below, listed=True)
-                    if versions.field.instead is not NOT_PROVIDED:
+                    if versions.field.fallback is not NOT_PROVIDED:
                         break
             case ValueResolver():
                 for _, found in resolver.fields:
                     self._value(inner, ref, found, below)
-                    if found.instead is not NOT_PROVIDED:
+                    if found.fallback is not NOT_PROVIDED:
                         break
 
     def _value(self, path: str, ref: Ref, found: Field, selection: Selection) -> None:
-        """Add the objects that a value refers to."""
+        """Add the objects that a value refers to by a lookup."""
         table = found.table or {}
         for request, below in selection.items() if table else ():
             inner = table[request.field]
@@ -260,10 +263,10 @@ class CostEstimate:
             kind = self.registries[ref.registry].kind
             lookup = kind.lookups[inner.lookup]
             key = self._part(ref, path, UNCOUNTED)
-            bound = BoundCall(ref.registry, lookup.call, tuple(key for _ in lookup.call.takes))
+            bound = BoundCall(ref.registry, lookup.call, tuple(key for _ in lookup.call.key_positions))
             self._count(path, bound, camel(inner.lookup))
             rows = lookup.call.rows
-            sources: Sources = () if rows is None or rows.shape is None else (rows.shape,)
+            sources: Sources = () if rows is None or rows.layout is None else (rows.layout,)
             one, is_owner = Ref(ref.registry, "Algorithm", (key,)), lookup.entity == "Algorithm"
             plan = EntityPlan.of(
                 kind,
@@ -279,13 +282,13 @@ class CostEstimate:
     def _versions(
         self, path: str, ref: Ref, request: FieldRequest, versions: VersionList, below: Selection, *, listed: bool
     ) -> None:
-        """Add a page of an object's versions; ``listed`` says that the first page of their list is available."""
+        """Add a page of an object's versions. ``listed`` is true if their first page is available already."""
         bound_request = self._bound(request)
-        stands_for_many = any(key in self.many for key in ref.keys)  # then a cursor belongs to one of them
+        represents_many = any(key in self.many for key in ref.keys)  # a cursor would belong to only one of them
         try:
             arguments = ListArguments.of(
                 f"versions of {ref}",
-                bound_request.without("after") if stands_for_many else bound_request,
+                bound_request.without("after") if represents_many else bound_request,
                 self.registries,
                 self.bounds.page_rows,
             )
@@ -310,11 +313,11 @@ class CostEstimate:
         self._rows(path, row, (layout,), versions.owner, below)
 
     def _rows(self, path: str, row: Ref, sources: Sources, owner: Sources, selection: Selection) -> None:
-        """Add the rows of a page: ForEach."""
+        """Add the rows of a page (ForEach)."""
         kind = self.registries[row.registry].kind
         nodes, edges = (initial_rows(sub_selection(selection, name)) for name in ("nodes", "edges"))
         if nodes[0] is not None or edges[0] is not None:
-            self._apart.add(row)
+            self._one_by_one.add(row)
         node = sub_selection(edges[1], "node")
         self._plan(f"{path}.nodes", row, EntityPlan.of(kind, row.entity, nodes[1], sources, owner=owner))
         self._plan(f"{path}.edges.node", row, EntityPlan.of(kind, row.entity, node, sources, owner=owner))
@@ -325,30 +328,30 @@ class CostEstimate:
     # Counting
 
     def _placeholder(self, key: str, times: int) -> str:
-        """A key that stands for so many."""
+        """Return a key that represents a number of objects."""
         self.many[key] = times
         return key
 
     def _part(self, ref: Ref, name: str, times: int) -> str:
-        """A key that stands for some objects of each for which a reference stands."""
+        """Return a key that represents a number of objects for each object that ``ref`` represents."""
         return self._placeholder(f"{'/'.join(ref.keys)} {name}", times * self._objects(ref.keys))
 
     def _objects(self, keys: Keys) -> int:
         return max((self.many.get(key, 1) for key in keys), default=1)
 
-    def _count(self, path: str, bound: BoundCall, why: str, pages: int = 1) -> None:
+    def _count(self, path: str, bound: BoundCall, reason: str, pages: int = 1) -> None:
         objects = self._objects(bound.keys)
         lines = self._lines if any(key in self.many for key in bound.keys) else self._once
         if pages and (bound not in lines or lines[bound].times < pages * objects):
             multiples = [f"{pages} pages"] if pages > 1 else []
             multiples += [f"for each of {objects}"] if objects > 1 else []
             multiples += [f"if all rows are of {bound.registry}"] if lines is not self._once else []
-            reason = ", ".join([why, *multiples])
-            lines[bound] = Line(path, bound.registry, bound.call.name, pages * objects, reason)
+            reasons = ", ".join([reason, *multiples])
+            lines[bound] = Line(path, bound.registry, bound.call.name, pages * objects, reasons)
 
 
 def sorted_lines(lines: Lines) -> tuple[Line, ...]:
-    """The lines from the root fields downwards."""
+    """Sort lines by the depth of their paths."""
     return tuple(sorted(lines.values(), key=lambda line: line.path.count(".")))
 
 
@@ -357,7 +360,7 @@ def reason_of(request: FieldRequest) -> str:
 
 
 def length(call: Call | None) -> int:
-    """How many rows a page of a list has."""
+    """Return the number of rows on a page of a list."""
     return UNCOUNTED if call is None or call.paging is None else call.paging.rows
 
 
@@ -369,10 +372,10 @@ def pages_read(
     arguments: ListArguments,
     resumed: bool = False,
 ) -> tuple[int, int]:
-    """The page from which a list is read, and how many pages are read at most.
+    """Return the first page of a list to read, and the maximum number of pages.
 
-    The last row of a page is held back until the next page is read. A list that continues after a cursor may have
-    delivered most of its first page, and reads the page before when its first row was the last one delivered.
+    The last row of a page is held back until the next page is read. With a cursor, most rows of the first page may have
+    been delivered before, and the previous page is read, too, if rows may have moved to it.
     """
     if call is None or call.paging is None:
         return 1, 1
@@ -383,16 +386,16 @@ def pages_read(
     return start, -(-reach.rows // call.paging.rows) + (start > 1)
 
 
-# As data: no addresses, credentials or raw answers
+# Plans as JSON-ready data, without addresses, credentials and raw answers
 
 
 def planned_calls(cost: Cost, allowed: int) -> Mapping[str, Any]:
-    """The plan of an operation before it is executed, and its cost."""
+    """Return the planned calls of an operation, and its cost."""
     return {"plan": [line._asdict() for line in cost], "cost": {"forecast": cost.calls, "allowed": allowed}}
 
 
 def made_calls(operation: Calls, cost: Cost) -> Mapping[str, Any]:
-    """The calls of an executed operation, in the order in which they left; times in milliseconds."""
+    """Return the calls of an executed operation, in the order in which they were sent; times in milliseconds."""
     calls = [call_record(*pair) for pair in zip(operation.answers, operation.calls, strict=False)]
     return {
         "calls": calls,

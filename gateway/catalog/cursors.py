@@ -1,7 +1,8 @@
 """Cursors: opaque text for the position of a row in a merged list, bound to the list, its filter and its order.
 
-A cursor holds the last key delivered and, for each stream, the page to continue reading from; a stream that failed or
-stopped at its row limit keeps its own last key, so that no row is lost. It refers to no state of this process.
+A cursor contains the sort key of the last delivered row and, for each stream, the page to continue from. A stream that
+failed or stopped at its row limit has a position of its own, so that no row is lost. Cursors do not depend on the state
+of a process.
 """
 
 import hashlib
@@ -20,33 +21,36 @@ CHECK_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """``last`` is the key of the row; ``pages`` the page of each stream to read from; ``own`` the last keys of streams
-    at another position than the row, None for one that delivered nothing yet."""
+    """A position in a merged list.
+
+    ``last`` is the sort key of the row. ``pages`` maps streams to the page to continue from, if that is not the first.
+    ``own`` maps streams that are at another position to the key of their last row, None if they delivered no row.
+    """
 
     last: Key
     pages: Mapping[str, int] = field(default_factory=dict)
     own: Mapping[str, Key | None] = field(default_factory=dict)
 
     def after(self, stream: str) -> Key | None:
-        """The key after which a stream continues."""
+        """Return the key after which a stream continues."""
         return self.own.get(stream, self.last)
 
 
 @dataclass(frozen=True, slots=True)
 class CursorScope:
-    """What a cursor is bound to: a list with its filter in one spelling, and an order."""
+    """The list with its normalized filter, and the order, to which a cursor is bound."""
 
     list_name: str
     order: Order
 
     def encode(self, cursor: Cursor) -> str:
-        """The text of a cursor, valid in this scope only."""
+        """Return the text of a cursor, which is valid in this scope only."""
         own = {name: self.order.to_json(key) for name, key in cursor.own.items()}
         body = bytes([VERSION]) + orjson.dumps([self.order.to_json(cursor.last), dict(cursor.pages), own])
         return in_base64(self._check(body) + body)
 
     def decode(self, text: str) -> Cursor:
-        """The cursor of a text. Raises `InvalidCursor` for one that `encode` did not make in this scope."""
+        """Return the cursor of a text. Raises `InvalidCursor` if `encode` did not create it in this scope."""
         try:
             content = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
             digest, body = content[:CHECK_BYTES], content[CHECK_BYTES:]

@@ -1,4 +1,4 @@
-"""An entity while its fields are resolved."""
+"""The state of one entity during the execution of its plan: reference, record, and raw objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,19 @@ from gateway.catalog.record_readers import Record
 from gateway.registries.fields import Raw
 
 Derived = dict[Any, Any]
-"""Values derived from an answer, cached with it and shared by everybody who reads it."""
+"""Values derived from an answer. They are cached with it and shared by all operations that use it."""
 
 RawSource = tuple[Raw, Derived | None]
-"""The raw object of a source, and the cache of the answer where that is about this entity alone."""
+"""The raw object of a source, and the derived values of its answer if the answer contains only this entity."""
 
 
 @dataclass(slots=True, eq=False)
 class Entity:
-    """The reference of an entity, the record to fill, and the raw objects of its plan's sources in their order;
-    ``owner`` those of the plan's owner sources, ``version`` the version through which the owner was requested."""
+    """An entity whose fields are being resolved.
+
+    ``record`` receives the values. ``sources`` are the raw objects of the plan's sources, ``owner`` those of the plan's
+    owner sources, in their order. ``version`` is the version through which this entity, its owner, was requested.
+    """
 
     ref: Ref
     record: Record
@@ -27,5 +30,5 @@ class Entity:
     version: Ref | None = None
 
     def with_source(self, raw: Raw, derived: Derived | None) -> "Entity":
-        """The same entity with one more source, the one to read first."""
+        """Return the same entity with one more source, which is read first."""
         return Entity(self.ref, self.record, ((raw, derived), *self.sources), self.owner, self.version)

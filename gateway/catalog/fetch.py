@@ -12,12 +12,15 @@ from gateway.upstream.caching_client import Answer, Freshness
 
 Outcome = Answer | RegistryError
 Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
-"""Calls that were made: with what they brought, or with the future of the task that fetches it."""
+"""The calls of an operation, each with its outcome or the future of the task that fetches it."""
 
 
 class Calls:
-    """The calls of one operation. Operations that share ``answers`` share their calls; ``calls`` records how each went,
-    in the same order. ``partial`` says that a list is incomplete."""
+    """The calls of one operation. Operations that share ``answers`` share their calls.
+
+    ``calls`` records the state and duration of each call, in the same order. ``partial`` is true if a list is
+    incomplete.
+    """
 
     def __init__(
         self, registries: Mapping[str, Registry], bounds: Bounds, freshness: Freshness, answers: Answers | None
@@ -29,8 +32,10 @@ class Calls:
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
 
     def start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
-        """Make a call unless it was made before: its outcome where that is there already, else its future, which fails
-        with `QueryTooExpensive` above the limit of calls."""
+        """Start a call unless the operation has made it before. Returns its outcome if it is available, else a future.
+
+        The future fails with `QueryTooExpensive` above the limit on calls.
+        """
         found = self.answers.get(bound)
         if found is None:
             found = self._start(bound)
@@ -39,7 +44,7 @@ class Calls:
         return found
 
     async def call(self, bound: BoundCall) -> Answer:
-        """The answer of a call. Raises `RegistryError`, and `QueryTooExpensive` above the limit of calls."""
+        """Return the answer of a call. Raises `RegistryError`, and `QueryTooExpensive` above the limit on calls."""
         found = self.start(bound)
         if isinstance(found, asyncio.Future):
             return await found
@@ -48,7 +53,7 @@ class Calls:
         return found
 
     def received(self, registry: str | None = None) -> list[Answer]:
-        """The answers that were received, of one registry or of all."""
+        """Return the answers received so far, of one registry or of all."""
         answers = []
         for bound, found in self.answers.items():
             if registry in (None, bound.registry):
@@ -85,7 +90,7 @@ class Calls:
 
 
 def failed(error: Exception) -> "asyncio.Future[Answer]":
-    """A future that failed already."""
+    """Return a future that has failed with an error."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     future.exception()
@@ -93,7 +98,7 @@ def failed(error: Exception) -> "asyncio.Future[Answer]":
 
 
 def outcome(task: "asyncio.Future[Answer]") -> Outcome:
-    """What a finished call brought. Raises any other exception than `RegistryError`."""
+    """Return the answer or the `RegistryError` of a finished call. Raises any other exception."""
     error = task.exception()
     if error is None:
         return task.result()
@@ -103,13 +108,13 @@ def outcome(task: "asyncio.Future[Answer]") -> Outcome:
 
 
 def retrieve(task: "asyncio.Future[Answer]") -> None:
-    """Mark an exception as retrieved: an operation that was given up awaits nothing."""
+    """Mark an exception as retrieved: a cancelled operation awaits no call."""
     if not task.cancelled():
         task.exception()
 
 
 async def gather(waits: Sequence[Awaitable[None]]) -> None:
-    """Await all. The first failure is raised at once and cancels the rest."""
+    """Await all. Raises the first failure immediately and cancels the rest."""
     if len(waits) == 1:
         await waits[0]
     elif waits:

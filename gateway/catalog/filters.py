@@ -1,7 +1,7 @@
 """Filters of lists: each is a predicate over unified fields, and a list may push it down to its registry.
 
-A registry's list may apply a filter itself (`Call.filters`); the gateway tests every row again, since upstream matching
-is fuzzy.
+A registry's list may apply a filter itself (`Call.filters`). The gateway tests every row again, since vendors match
+loosely.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -13,11 +13,11 @@ from typing import Any
 from gateway.catalog.ids import quoted
 from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection
 from gateway.errors import BadInput
-from gateway.registries.fields import MOST_TIMES
+from gateway.registries.fields import TIME_CACHE_SIZE
 from gateway.registries.kind import Call, Kind
 
 Filter = Mapping[str, Any]
-"""Filters that are set, by name: text, enum values, and nested filters for labels and ranges."""
+"""The filters that a client set, by name: text, enum values, and nested filters for labels and ranges."""
 
 
 Path = tuple[str, ...]
@@ -58,7 +58,7 @@ def within(name: str) -> Test:
 
 
 def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
-    """The ends of a range."""
+    """Return the start and the end of a range."""
     start, end = wanted.get("from"), wanted.get("to")
     return (
         None if start is None else parse_time(start),
@@ -66,7 +66,7 @@ def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
     )
 
 
-parse_time = lru_cache(MOST_TIMES)(datetime.fromisoformat)
+parse_time = lru_cache(TIME_CACHE_SIZE)(datetime.fromisoformat)
 
 
 def value_at(record: Any, path: tuple[str, ...]) -> Any:
@@ -138,24 +138,24 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
     },
     "AlgorithmVersion": {},
 }
-"""Every filter of every list but `REGISTRY_FILTERS`, which choose the registries that take part."""
+"""The filters of each list, except `REGISTRY_FILTERS`, which select registries."""
 
-LONGEST_TEXT = 256
-"""Characters of a text to filter by: upstream it is part of a URL."""
+MAX_TEXT_LENGTH = 256
+"""The maximum length of a text filter in characters, since it becomes part of an upstream URL."""
 
 REGISTRY_FILTERS = ("registries", "kinds")
 STRUCTURED = ("label", "created_at", "updated_at")
 
 
 def parse_filter(arguments: Iterable[tuple[str, Any]], registries: Container[str]) -> Filter:
-    """The filter of an argument. Raises `BadInput` for a value that is empty, too long or contradictory."""
+    """Return the filter of an argument. Raises `BadInput` for a value that is empty, too long or contradictory."""
     wanted = {name: dict(value) if name in STRUCTURED else value for name, value in arguments}
     for name, value in wanted.items():
         if value in ("", (), {}):
             raise BadInput(f"`filter.{camel(name)}` is empty; leave it out to not filter by it.")
         texts = value.values() if isinstance(value, dict) else [value]
-        if any(isinstance(text, str) and len(text) > LONGEST_TEXT for text in texts):
-            raise BadInput(f"`filter.{camel(name)}` is longer than {LONGEST_TEXT} characters.")
+        if any(isinstance(text, str) and len(text) > MAX_TEXT_LENGTH for text in texts):
+            raise BadInput(f"`filter.{camel(name)}` is longer than {MAX_TEXT_LENGTH} characters.")
     for name in wanted.get("registries", ()):
         if name not in registries:
             raise BadInput(f"`filter.registries`: there is no registry {quoted(name)}.")
@@ -173,9 +173,9 @@ def camel(name: str) -> str:
 
 @dataclass(frozen=True)
 class ListFilter:
-    """A filter as one list applies it: the ``parameters`` that push it down, and the ``tests`` made by the gateway.
+    """A filter for one list: the ``parameters`` that push it down, and the ``tests`` that the gateway runs.
 
-    ``exact`` says that the upstream's count counts just the rows that pass, ``impossible`` that no row can.
+    ``exact`` is true if the registry counts only matching rows, ``impossible`` if no row can match.
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
@@ -189,14 +189,14 @@ class ListFilter:
         return needed_fields(tuple([test for test, _ in self.tests])) if self.tests else NO_FIELDS
 
     def predicate(self) -> Passes:
-        """Whether a record passes all tests."""
+        """Return a function that reports whether a record passes all tests."""
         tests = [test.predicate(wanted) for test, wanted in self.tests]
         return tests[0] if len(tests) == 1 else lambda record: all(passes(record) for passes in tests)
 
 
 @lru_cache
 def needed_fields(tests: tuple[Test, ...]) -> Selection:
-    """The fields that tests read."""
+    """Return the fields that tests read."""
     needs: dict[FieldRequest, dict[FieldRequest, Any]] = {}
     for test in tests:
         for first, *rest in test.paths:
@@ -206,7 +206,7 @@ def needed_fields(tests: tuple[Test, ...]) -> Selection:
 
 
 def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[str, Any], wanted: Filter) -> ListFilter:
-    """How a list of a registry applies a filter; ``constants`` are the values that all of its rows have in common."""
+    """Plan a filter for one list of a registry; ``constants`` are the fields with the same value in all of its rows."""
     pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
     tests: list[tuple[Test, Any]] = []

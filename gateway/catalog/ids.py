@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 
 from gateway.errors import InvalidId
 
-LONGEST: Final = 1024
-"""Characters of an id."""
+MAX_LENGTH: Final = 1024
+"""The maximum length of an id, in characters."""
 CACHED_IDS: Final = 5_000
 SAFE: Final = "-._~:"
 is_safe = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
@@ -25,9 +25,9 @@ class RefParts(NamedTuple):
 
 
 class Ref(RefParts):
-    """A reference to one object: its registry's configured name, its type, and its native keys from outside in.
+    """A reference to one object: the configured name of its registry, its type, and its native keys.
 
-    ``str(ref)`` is the object's global id; it is encoded once.
+    A version has two keys: that of its model or algorithm, and its own. ``str(ref)`` is the global id.
     """
 
     @property
@@ -36,7 +36,7 @@ class Ref(RefParts):
         return Ref(self.registry, OWNERS[self.entity], self.keys[:1])
 
     def version(self, key: str) -> "Ref":
-        """One version of this model or algorithm."""
+        """Return a version of this model or algorithm."""
         return Ref(self.registry, VERSIONS[self.entity], (*self.keys, key))
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Ref(RefParts):
 
 
 def encoded(key: str) -> str:
-    """A native key as a segment of a global id."""
+    """Encode a native key as a segment of a global id."""
     return key if is_safe(key) else quote(key, safe=SAFE, errors="replace")
 
 
@@ -61,15 +61,15 @@ OBJECTS: Final = {"model": "Model", "algorithm": "Algorithm"}
 
 @lru_cache(CACHED_IDS)
 def parse(text: str) -> Ref:
-    """The reference of a global id.
+    """Return the reference of a global id.
 
-    Raises `InvalidId` for any text that `str` of a reference cannot have produced. Whether the registry exists and
-    can have such keys is not checked here.
+    Raises `InvalidId` for text that `str(ref)` never returns. Does not check whether the registry exists and can have
+    such keys.
     """
     registry, colon, rest = text.partition(":")
     segments = rest.split("/")
     well_formed = (
-        len(text) <= LONGEST
+        len(text) <= MAX_LENGTH
         and colon
         and segments[0] in OBJECTS
         and (len(segments) == 2 or (len(segments) == 4 and segments[2] == "version"))
@@ -84,6 +84,6 @@ def parse(text: str) -> Ref:
 
 
 def quoted(text: str) -> str:
-    """Text of a client as it may be repeated in a message: quoted, escaped, shortened."""
+    """Quote text of a client for a message: escaped, and truncated to 80 characters."""
     shown = text if len(text) <= 80 else f"{text[:80]}…"
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown) + '"'

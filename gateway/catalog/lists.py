@@ -1,4 +1,4 @@
-"""Pages of lists as Relay connections: arguments, the streams that take part, the merged page, and its coverage."""
+"""Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionLi
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
-    LONGEST_ARGUMENTS,
+    MAX_ARGUMENTS_LENGTH,
     FieldRequest,
     Selection,
     initial_rows,
@@ -32,19 +32,20 @@ from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.caching_client import Answer
 
 FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
-"""Fields of a connection that need its rows; of others only ``__typename`` may be selected."""
+"""The fields of a connection that need its rows. All other fields, such as ``page_info``, need them only if more than
+``__typename`` is selected below."""
 
 DEFAULT_SIZE: Final = 20
-LARGEST_SIZE: Final = 100
+MAX_SIZE: Final = 100
 
 CACHED_ARGUMENTS: Final = 1000
-"""Arguments of lists that are cached in parsed form."""
+"""The number of parsed list arguments to cache."""
 
 CACHED_PER_ANSWER: Final = 8
-"""Pages that are cached with one answer, and sets of records with one page."""
+"""The number of pages to cache with one answer, and of record sets to cache with one page."""
 
 Resolve = Callable[[EntityPlan, Sequence[Entity], list[Awaitable[None]]], None]
-"""Resolves the fields of entities; appends to the list whatever has to be awaited for that."""
+"""Runs a plan for entities, and appends to the list what must be awaited."""
 
 
 # Arguments
@@ -52,7 +53,7 @@ Resolve = Callable[[EntityPlan, Sequence[Entity], list[Awaitable[None]]], None]
 
 @dataclass(frozen=True, slots=True)
 class ListArguments:
-    """The arguments of a connection: the scope of its cursors, its size, where it starts, and its filter."""
+    """The arguments of a connection: the scope of its cursors, the page size, the start position, and the filter."""
 
     scope: CursorScope
     size: int
@@ -60,23 +61,27 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], most: int) -> "ListArguments":
-        """From the request of a list called ``name``. Raises `BadInput` for a size of more rows than ``most`` and for a
-        filter or order that makes no sense, and `InvalidCursor`."""
+    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
+        """Parse the arguments of the list called ``name``.
+
+        Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
+        """
         after = request.argument("after")
-        lasting = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        parse = parse_arguments if lasting.length <= LONGEST_ARGUMENTS else parse_arguments.__wrapped__
-        size, filter_text, wanted, order = parse(lasting, tuple(registries), most)
+        rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
+        parse = parse_arguments if rest.length <= MAX_ARGUMENTS_LENGTH else parse_arguments.__wrapped__
+        size, filter_text, wanted, order = parse(rest, tuple(registries), max_size)
         scope = CursorScope(f"{name} {filter_text}", order)
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
 
 
 @lru_cache(CACHED_ARGUMENTS)
-def parse_arguments(request: FieldRequest, registries: tuple[str, ...], most: int) -> tuple[int, str, Filter, Order]:
-    """The arguments of a list but its cursor: size, filter as text and as values, and order. Raises `BadInput`."""
+def parse_arguments(
+    request: FieldRequest, registries: tuple[str, ...], max_size: int
+) -> tuple[int, str, Filter, Order]:
+    """Return page size, filter as text and as values, and order. Raises `BadInput`."""
     size = request.argument("first")
-    if not 1 <= size <= most:
-        raise BadInput(f"`first` must be between 1 and {most}, not {size}.")
+    if not 1 <= size <= max_size:
+        raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
     frozen = request.argument("filter") or ()
     by = dict(request.argument("order_by") or ())
     order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
@@ -84,12 +89,12 @@ def parse_arguments(request: FieldRequest, registries: tuple[str, ...], most: in
 
 
 def needs_rows(selection: Selection) -> bool:
-    """Whether a connection's selection needs any row: not if it consists of type names."""
+    """Whether the selection of a connection needs rows. It does not if it consists of ``__typename`` only."""
     return any(below or request.field in FIELDS_OF_ROWS for request, below in selection.items())
 
 
 def empty(selection: Selection) -> Record:
-    """A connection of which only type names are selected."""
+    """Return the record of a connection of which only ``__typename`` is selected."""
     return {request.key: {} for request in selection}
 
 
@@ -101,12 +106,15 @@ def selects_cursors(selection: Selection) -> bool:
     )
 
 
-# How far lists are read
+# Reading limits of lists
 
 
 class Reach(NamedTuple):
-    """How far a list is read: whether it comes in the requested order, whether a row costs a call before it is known to
-    pass the filter, and how many rows are read at most."""
+    """How a list is read for one page.
+
+    ``native`` is true if the registry returns the requested order, ``costly`` if the filter needs a call for each row.
+    ``rows`` is the maximum number of rows to read.
+    """
 
     native: bool
     costly: bool
@@ -116,25 +124,25 @@ class Reach(NamedTuple):
 def reach_of(
     bounds: Bounds, kind: Kind, layout: EntityLayout, call: Call | None, applied: ListFilter, order: Order
 ) -> Reach:
-    """How far a list of rows in this layout is read."""
+    """Return how a list of rows in a layout is read."""
     native = call is not None and (order.field, order.descending) in call.orders
     costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
     scanned = bool(applied.tests) or not native
     most = bounds.detail_rows if costly else bounds.rows
-    return Reach(native, costly, most if scanned else max(most, 2 * LARGEST_SIZE))
+    return Reach(native, costly, most if scanned else max(most, 2 * MAX_SIZE))
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
-    """The parameters that make a list come in an order, or in any of those it can."""
+    """Return the parameters that request an order, or the list's first order if it does not support this one."""
     native = call.orders.get((order.field, order.descending))
     return native if native is not None else next(iter(call.orders.values()), {})
 
 
 def has_next(call: Call | None, rows: Rows, number: int) -> bool:
-    """Whether another page follows."""
+    """Whether another page follows page ``number``."""
     if call is None or call.paging is None:
         return False
-    if call.paging.marked:
+    if call.paging.by_marker:
         return rows.next is not None
     if rows.total is None:
         return len(rows.items) >= call.paging.rows
@@ -142,7 +150,7 @@ def has_next(call: Call | None, rows: Rows, number: int) -> bool:
 
 
 def is_beyond(last: Sequence[tuple[Key, Ref]], arguments: ListArguments, native: bool) -> bool:
-    """Whether a list in the order of creation has left the requested range of time."""
+    """Whether a list that is sorted by creation time has passed the requested time range."""
     order = arguments.scope.order
     if not native or order.field != "created_at" or "created_at" not in arguments.filter or not last:
         return False
@@ -152,14 +160,14 @@ def is_beyond(last: Sequence[tuple[Key, Ref]], arguments: ListArguments, native:
 
 
 def takes_part(registry: Registry, wanted: Filter) -> bool:
-    """Whether a filter lets a registry take part."""
+    """Whether a filter includes a registry."""
     return registry.name in wanted.get("registries", (registry.name,)) and registry.kind.name in wanted.get(
         "kinds", (registry.kind.name,)
     )
 
 
 def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order) -> BoundCall:
-    """The call for a stream's first page."""
+    """Return the call for the first page of a stream."""
     parameters = {**dict(stream.fixed), **order_parameters(stream.call, order), **dict(applied.parameters)}
     return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
 
@@ -169,9 +177,11 @@ def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListPage:
-    """The rows of one page: their keys and references in the page's order, the raw objects by reference, and whether
-    all references are canonical. Records that its rows alone fill are cached with it; they are shared and must not be
-    changed."""
+    """The rows of one page: sort keys and references in the order of the page, raw objects by reference, and whether
+    all references are canonical.
+
+    Records that need no further call are cached with the page. They are shared and must not be changed.
+    """
 
     kind: Kind
     layout: EntityLayout
@@ -189,7 +199,7 @@ class ListPage:
         items: Iterable[Raw],
         reference: Callable[[Raw], Ref | None],
     ) -> "ListPage":
-        """From raw rows; ``reference`` returns a row's reference, None for one without a key."""
+        """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key."""
         rows: list[tuple[Key, Ref]] = []
         raws: dict[Ref, Raw] = {}
         key = order.keys(layout)
@@ -202,11 +212,11 @@ class ListPage:
 
     @classmethod
     def from_answer(cls, answer: Answer, registry: Registry, rows: Field, order: Order) -> tuple[Rows, "ListPage"]:
-        """The page in an answer of a registry's list, cached with the answer."""
+        """Return the rows in an answer and their page, cached with the answer."""
         key = registry.name, rows, order
         found: tuple[Rows, ListPage] | None = answer.derived.get(key)
         if found is None:
-            layout = rows.shape
+            layout = rows.layout
             assert layout is not None
             page: Rows = rows.read(answer.document)
             reference = partial(row_reference, registry.name, layout)
@@ -215,7 +225,7 @@ class ListPage:
         return found
 
     def records(self, plan: EntityPlan) -> dict[Ref, Record]:
-        """The records of a plan that needs nothing but the rows: those made so far, by reference."""
+        """Return the cached records of a plan that needs no further call, by reference."""
         found = self._records.get(plan)
         if found is None:
             found = {}
@@ -224,30 +234,30 @@ class ListPage:
 
 
 def cache(values: dict[Any, Any], key: Hashable, value: Any) -> None:
-    """Store a derived value; where there are too many, all are dropped."""
+    """Cache a derived value. Drops all others first if there are too many."""
     if len(values) >= CACHED_PER_ANSWER:
         values.clear()
     values[key] = value
 
 
 def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
-    """The reference of an object in a list; None when it has no key."""
+    """Return the reference of a row, None if it has no key."""
     key = layout.key(raw)
     return None if key is None else Ref(registry, layout.entity, (key,))
 
 
 def version_reference(layout: EntityLayout, owner: Ref, raw: Raw) -> Ref | None:
-    """The reference of a version in a list of its owner's versions; None when it has no key."""
+    """Return the reference of a row in a list of its owner's versions, None if it has no key."""
     key = layout.key(raw)
     return None if key is None else owner.version(key)
 
 
 FetchRows = Callable[[int], Awaitable[tuple[Rows, ListPage]]]
-"""Returns a page of a list by its number: what its answer holds, and its rows."""
+"""Returns a page of a list by its number: the rows as the registry sent them, and as a `ListPage`."""
 
 
 class MergedList:
-    """One merged page while it is put together: its streams' readers, and the page that holds each row."""
+    """Builds one merged page from the readers of its streams."""
 
     def __init__(self, calls: Calls, resolve: Resolve, arguments: ListArguments, selection: Selection) -> None:
         self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
@@ -257,22 +267,22 @@ class MergedList:
         self._pages: dict[Ref, ListPage] = {}
 
     def add_stream(self, registry: Registry, stream: Stream) -> None:
-        """Let a list of a registry take part, unless no row of it can pass the filter."""
+        """Add a list of a registry, unless none of its rows can match the filter."""
         arguments, call = self.arguments, stream.call
         readers = self.readers.setdefault(registry.name, [])
-        applied = plan_filter(registry.kind, stream.entity, call, stream.facts, arguments.filter)
+        applied = plan_filter(registry.kind, stream.entity, call, stream.constants, arguments.filter)
         if applied.impossible:
             return
         rows, order = call.rows, arguments.scope.order
         assert rows is not None
         bound = first_call(registry.name, stream, applied, order)
-        marked = call.paging is not None and call.paging.marked
+        by_marker = call.paging is not None and call.paging.by_marker
         markers: dict[int, int | str | None] = {1: 1}
 
         async def fetch_rows(number: int) -> tuple[Rows, ListPage]:
             try:
-                answer = await self.calls.call(bound._replace(page=markers[number] if marked else number))
-            except NotFound as error:  # an object may not exist, a list always does
+                answer = await self.calls.call(bound._replace(page=markers[number] if by_marker else number))
+            except NotFound as error:  # a list always exists, so the request was wrong
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
@@ -285,8 +295,11 @@ class MergedList:
     def add_versions(
         self, registry: Registry, owner: Entity, canonical: Ref, versions: VersionList, first: Rows | None
     ) -> None:
-        """Let the versions of an object take part, whose ids begin with its ``canonical`` reference; ``first`` are the
-        rows that are available already, unfiltered."""
+        """Add the versions of an object.
+
+        ``canonical`` is the canonical reference of the object. ``first`` is the first page of the unfiltered list, if
+        it is available already.
+        """
         self.owner, self.owner_sources = owner, versions.owner
         arguments, call, layout = self.arguments, versions.call, versions.layout
         readers = self.readers.setdefault(registry.name, [])
@@ -313,8 +326,8 @@ class MergedList:
     def _reader(
         self, registry: Registry, name: str, call: Call | None, rows: Field, fetch_rows: FetchRows, applied: ListFilter
     ) -> StreamReader:
-        """The reader of a list: pages with keys and references, filtered where the filter needs the gateway."""
-        arguments, layout, needs = self.arguments, rows.shape, applied.needs
+        """Return the reader of a list, which applies the filter to each page."""
+        arguments, layout, needs = self.arguments, rows.layout, applied.needs
         assert layout is not None
         reach = reach_of(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
 
@@ -350,7 +363,7 @@ class MergedList:
         )
 
     async def record(self) -> Record:
-        """The connection's record."""
+        """Read and merge the streams. Returns the record of the connection."""
         arguments, selection = self.arguments, self.selection
         readers = [reader for own in self.readers.values() for reader in own]
         if arguments.start is not None:
@@ -385,7 +398,7 @@ class MergedList:
         return record
 
     def failures(self) -> dict[str, RegistryError]:
-        """The registries that failed, by name. Raises `NoRegistryAnswered` when none answered."""
+        """Return the failures by registry. Raises `NoRegistryAnswered` if all registries failed."""
         readers = [reader for own in self.readers.values() for reader in own]
         failures = {reader.registry: reader.error for reader in readers if reader.error is not None}
         if readers and all(reader.error is not None for reader in readers):
@@ -395,7 +408,7 @@ class MergedList:
     async def _nodes(
         self, refs: Sequence[Ref], selection: Selection, first: int | None
     ) -> "list[Record | asyncio.Future[Record]]":
-        """The records of rows; of those after the ``first``, if they may come later, the futures of their records."""
+        """Return the records of rows. With ``first``, the rows after the first ones are futures of records."""
         if first is None:
             return [*await self._records(refs, selection)]
         later = [asyncio.ensure_future(self._node(ref, selection)) for ref in refs[first:]]
@@ -406,7 +419,7 @@ class MergedList:
         return record
 
     async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
-        """The records of rows. Those that need nothing but their page are shared and must not be changed."""
+        """Return the records of rows. Records that need no further call are shared and must not be changed."""
         records: list[Record] = []
         entities: dict[EntityPlan, list[Entity]] = {}
         plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
@@ -439,12 +452,12 @@ class MergedList:
 
 
 def is_canonical(kind: Kind, ref: Ref) -> bool:
-    """Whether a reference is surely the one that its registry uses for the object."""
+    """Whether a reference is certainly the one that its registry uses for the object."""
     return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
 
 
 def raise_failure(record: Record) -> None:
-    """Raise the failure that left a field of a row unknown."""
+    """Raise the first failure in a record."""
     for value in record.values():
         if isinstance(value, RegistryError):
             raise value
@@ -453,13 +466,13 @@ def raise_failure(record: Record) -> None:
 
 
 def total_count(readers: Sequence[StreamReader]) -> int | None:
-    """The number of rows in all streams; None unless every stream counts exactly."""
+    """Return the number of rows in all streams, None unless every stream has an exact count."""
     counts = [reader.total for reader in readers]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
 def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Mapping[str, Any]:
-    """How much of a registry's lists a page is based on, and how old its answers are."""
+    """Return the state, counts, age and error of a registry's part of a page."""
     failed = [reader.error for reader in readers if reader.error is not None]
     state = "COMPLETE"
     if failed or any(reader.cut for reader in readers):
@@ -478,9 +491,9 @@ def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Map
 async def merged_page(
     calls: Calls, resolve: Resolve, entity: str, request: FieldRequest, selection: Selection
 ) -> tuple[Record, list[RegistryError]]:
-    """One merged page of all registries' objects of a type, and the failures of registries.
+    """Return one merged page of all objects of a type, and the failures of registries.
 
-    Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
+    Raises `BadInput` and `InvalidCursor` for invalid arguments, `NoRegistryAnswered` if all registries failed.
     """
     arguments = ListArguments.of(entity, request, calls.registries, calls.bounds.page_rows)
     if not needs_rows(selection):
@@ -508,8 +521,10 @@ async def versions_page(
     versions: VersionList,
     first: Rows | None,
 ) -> "Record | BadInput | RegistryError | None":
-    """A page of an object's versions: see `MergedList.add_versions`. An error is returned in its place; None where the
-    object does not exist."""
+    """Return a page of an object's versions, None if the object does not exist, or the error of the page.
+
+    The parameters are those of `MergedList.add_versions`.
+    """
     try:
         arguments = ListArguments.of(f"versions of {owner.ref}", request, calls.registries, calls.bounds.page_rows)
     except BadInput as error:
@@ -528,8 +543,10 @@ SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldR
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FirstPage:
-    """How a first page of versions without filter and cursors is made of the one answer that holds them: its size and
-    order, the plan of its rows, and whether the list comes in that order."""
+    """How to build a first page of versions, without filter and cursors, from the single answer that contains them.
+
+    ``native`` is true if the registry returns the requested order.
+    """
 
     size: int
     order: Order
@@ -539,18 +556,22 @@ class FirstPage:
     versions: VersionList
 
     @classmethod
-    def of(cls, versions: VersionList, request: FieldRequest, selection: Selection, most: int) -> "FirstPage | None":
-        """None where a page needs more than the rows of one answer. It is cached with the selection."""
-        if not 1 <= request.argument("first") <= most or request.argument("after") or request.argument("filter"):
-            return None  # checked first, so that few requests are cached
+    def of(
+        cls, versions: VersionList, request: FieldRequest, selection: Selection, max_size: int
+    ) -> "FirstPage | None":
+        """Return the instance for a selection, cached with it. None if the page may need more than one answer."""
+        if not 1 <= request.argument("first") <= max_size or request.argument("after") or request.argument("filter"):
+            return None  # checked before the cache, which needs fewer entries then
         key = "first page", versions, request
         if key not in selection.plans:
-            selection.plans[key] = cls._plan(versions, request, selection, most)
+            selection.plans[key] = cls._plan(versions, request, selection, max_size)
         found: FirstPage | None = selection.plans[key]
         return found
 
     @classmethod
-    def _plan(cls, versions: VersionList, request: FieldRequest, selection: Selection, most: int) -> "FirstPage | None":
+    def _plan(
+        cls, versions: VersionList, request: FieldRequest, selection: Selection, max_size: int
+    ) -> "FirstPage | None":
         if selection.keys() - SIMPLE_FIELDS or selects_cursors(selection) or not needs_rows(selection):
             return None
         layout = versions.layout
@@ -558,14 +579,13 @@ class FirstPage:
         plan = EntityPlan.of(versions.kind, layout.entity, nodes, (layout,), owner=versions.owner)
         if rows is not None or not plan.is_read:
             return None
-        arguments = ListArguments.of("", request, (), most)
+        arguments = ListArguments.of("", request, (), max_size)
         order = arguments.scope.order
         native = versions.call is not None and (order.field, order.descending) in versions.call.orders
         return cls(arguments.size, order, plan, native, order.keys(layout), versions)
 
     def record(self, owner: Ref, raw: Raw, derived: Derived) -> Record | None:
-        """The connection's record, cached with the answer and shared; None where the rows in the answer are not all
-        that the page needs."""
+        """Return the record of the connection, cached with the answer and shared. None if the page needs more rows."""
         key = owner, self
         record: Record | None = derived.get(key)
         if record is None:
@@ -584,7 +604,7 @@ class FirstPage:
         if more:
             last = self.key(rows.items[-1], "")
             if not self.native or sum(self.key(raw, "") < last for raw in raws) < self.size:
-                return None  # rows of a later page could stand before the last of these
+                return None  # a later page may contain rows that sort before the last of these
         return {
             "nodes": [*map(self.plan.reader.read, raws[: self.size], refs)],
             "page_info": {"has_next_page": len(raws) > self.size, "has_previous_page": False},
@@ -592,8 +612,10 @@ class FirstPage:
         }
 
     def _in_order(self, owner: Ref, items: Sequence[Raw]) -> tuple[Sequence[Raw], Sequence[Ref]] | None:
-        """The rows in the requested order, with their references; None where two have one key, or where a key may not
-        be canonical."""
+        """Return the rows in the requested order, with their references.
+
+        None if two rows have the same key, or if a key may not be canonical.
+        """
         kind, layout = self.versions.kind, self.versions.layout
         if layout.entity not in kind.canonical:
             names = [name for raw in items if (name := layout.key(raw)) is not None]

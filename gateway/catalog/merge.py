@@ -18,11 +18,11 @@ Row = tuple[Key, Ref]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: its rows that pass the filter.
+    """The rows of one page of a list that match the filter.
 
-    ``ends`` are the keys of its first and last row before filtering (None for an empty page, which is the last one),
-    ``read`` the number of rows it had, ``total`` the number of rows of the list as its registry counts them, ``more``
-    whether another page follows.
+    ``ends`` are the sort keys of the first and last row before filtering, None for an empty page. ``read`` is the
+    number of rows before filtering, ``total`` the registry's count of all rows of the list, and ``more`` whether
+    another page follows.
     """
 
     rows: Sequence[Row]
@@ -34,13 +34,14 @@ class Page:
 
 @dataclass(slots=True)
 class StreamReader:
-    """One list of one registry, read page by page as the merge needs it.
+    """Reads one list of one registry page by page, as far as the merge needs it.
 
-    ``fetch_page`` returns a page by its number. A ``sorted`` list comes in the order of the keys, and is read on until
-    rows pass the filter, at most ``bound`` rows. Any other list is read whole, up to ``bound`` rows, and sorted here;
-    with ``keyless`` rows (without a value to sort by) that is postponed until all rows with a value are delivered, and
-    even the first page is when the stream is ``lazy``. ``exact`` says that the registry's count counts the rows that
-    pass. After an error, or at the bound, the stream ends and the cursor keeps its position.
+    ``fetch_page`` returns a page by its number. A ``sorted`` list arrives in the requested order: the reader fetches
+    pages until rows match the filter, at most ``bound`` rows. It reads any other list completely, up to ``bound`` rows,
+    and sorts the rows. If the rows are ``keyless`` (have no value to sort by), it does so only after the merge has
+    delivered all rows with a value; if it is ``lazy``, it postpones the first page, too. ``exact`` is true if the
+    registry counts only matching rows. After an error or at the bound, the reader ends; the cursor then contains its
+    last position.
     """
 
     registry: str
@@ -72,34 +73,34 @@ class StreamReader:
 
     @property
     def head(self) -> Key | None:
-        """The key of the next row, or the lowest it can have while the list is not read; None at the end."""
+        """The key of the next row, the lowest possible key if the list is not read yet, None at the end."""
         if self.ready:
             return self.ready[0][0]
         return None if self._ended else LOWEST_WITHOUT_VALUE
 
     @property
     def more(self) -> bool:
-        """Whether rows follow that were not delivered, as far as is known."""
+        """Whether undelivered rows follow, as far as known."""
         return bool(self.ready or self._held_back) or not self._ended
 
     @property
     def total(self) -> int | None:
-        """How many rows pass the filter; None when that is not known."""
+        """The number of rows that match the filter, None if unknown."""
         if self.exact and self.counted is not None:
             return self.counted
-        whole = self._ended or (self._opened is not None and not self._opened.more)
-        if whole and not self.cut and self.error is None and (self.after is None or not self.sorted):
+        read_completely = self._ended or (self._opened is not None and not self._opened.more)
+        if read_completely and not self.cut and self.error is None and (self.after is None or not self.sorted):
             return self._passed
         return None
 
     @property
-    def keeps_up(self) -> bool:
-        """Whether the stream has delivered every row up to the merge's last row."""
+    def is_current(self) -> bool:
+        """Whether the reader has delivered all of its rows up to the last row of the merge."""
         return self.error is None and not (self.cut and self.sorted)
 
     def reached(self, row: Key) -> Key | None:
-        """The key after which to continue when the merge has delivered this row."""
-        if not self.keeps_up:
+        """Return the key after which to continue once the merge has delivered a row."""
+        if not self.is_current:
             return self._position
         return row if self.after is None else max(row, self.after)
 
@@ -109,12 +110,12 @@ class StreamReader:
         return key, ref
 
     def blocks(self) -> bool:
-        """Whether the merge must advance this stream before it can choose."""
+        """Whether the merge must advance this reader before it can choose the next row."""
         postponed = self.keyless and not self.sorted and (self.lazy or self._opened is not None)
         return not self.ready and not self._ended and not postponed
 
     async def advance(self) -> None:
-        """Read until the next row is known, or the end, or an error."""
+        """Read until the next row, the end, or an error."""
         try:
             if self.sorted:
                 await self._read_on()
@@ -134,7 +135,7 @@ class StreamReader:
         return page
 
     async def _read_on(self) -> None:
-        """Read pages of a sorted list until rows are ready; rows of equal value are held back to sort them by id."""
+        """Read pages of a sorted list until rows are ready. Holds back rows with equal values, to sort them by id."""
         resumed = self.page > 1 and self._opened is None
         while not self.ready and not self._ended:
             if not resumed and self._opened is not None and self._opened.ends is not None and self.read >= self.bound:
@@ -153,24 +154,24 @@ class StreamReader:
             self._held_back.sort(key=itemgetter(0))
             self.page += 1
             self._ended = not page.more
-            whole = len(self._held_back)
+            complete = len(self._held_back)
             if page.more and page.ends is not None:
                 last = page.ends[1][:2]
-                whole = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= last), whole)
-            self.ready, self._held_back = deque(self._held_back[:whole]), self._held_back[whole:]
+                complete = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= last), complete)
+            self.ready, self._held_back = deque(self._held_back[:complete]), self._held_back[complete:]
 
     def _stop_before(self, position: Key) -> None:
-        """End before the rows of the last value that was read, unless that would be no progress."""
+        """End before the rows with the last value read, unless the position would not advance."""
         if self._position is None or position > self._position:
             self._position, self.delivered_page, self._held_back = position, self.page - 1, []
             self.cut = self._ended = True
 
     def _reaches_back(self, page: Page) -> bool:
-        """Whether no earlier page can hold undelivered rows: rows move up when others are deleted."""
+        """Whether no earlier page can contain undelivered rows. Deleted rows move later ones to earlier pages."""
         return self.after is None or (page.ends is not None and page.ends[0][:2] < self.after[:2])
 
     async def _scan(self) -> None:
-        """Read the whole list, up to the bound, and sort it."""
+        """Read the complete list, up to the bound, and sort it."""
         first = self._opened or await self._fetch(1)
         rows, page, number = list(first.rows), first, 1
         if page.more and page.total is not None:
@@ -192,11 +193,10 @@ class StreamReader:
 async def merge(
     readers: Sequence[StreamReader], size: int, with_cursors: bool = True
 ) -> tuple[list[tuple[Row, Cursor | None]], bool]:
-    """Up to ``size`` rows of all streams in one order, each with its cursor if these are requested, and whether more
-    rows follow.
+    """Merge up to ``size`` rows of all readers in one order.
 
-    Streams are read concurrently, and only as far as the page needs. A row that several streams hold is delivered
-    once.
+    Returns the rows, each with its cursor if requested, and whether more rows follow. Readers run concurrently, and
+    only as far as the page needs. Duplicate rows are delivered once.
     """
     rows: list[tuple[Row, Cursor | None]] = []
     seen: set[Ref] = set()
@@ -235,8 +235,8 @@ async def merge(
 
 
 def cursor_after(readers: Sequence[StreamReader], row: Key) -> Cursor:
-    """The cursor of the row with this key: streams that failed before may be behind the others."""
+    """Return the cursor after a row. Readers that failed may be at an earlier position than the others."""
     pages = {reader.name: reader.delivered_page for reader in readers if reader.delivered_page > 1}
     reached = {reader.name: reader.reached(row) for reader in readers}
-    last = max([row, *(key for reader in readers if reader.keeps_up and (key := reached[reader.name]) is not None)])
+    last = max([row, *(key for reader in readers if reader.is_current and (key := reached[reader.name]) is not None)])
     return Cursor(last, pages, {name: key for name, key in reached.items() if key != last})

@@ -180,7 +180,7 @@ class Operation(Calls):
             elif not isinstance(found, NotFound):
                 one.record.update(dict.fromkeys([request.key for request in fetch.fields], found))
                 continue
-            elif fetch.whole:
+            elif fetch.is_entity:
                 self._absent.add(one.ref)
             absent.append(one)
         if located:
@@ -277,7 +277,7 @@ class Operation(Calls):
             return one.ref
         ref = one.ref
         for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
-            if layout.whole:
+            if layout.is_entity:
                 owner = layout.parent(raw)
                 keys: Keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
                 return Ref(ref.registry, ref.entity, (*keys, layout.key(raw) or ref.keys[-1]))
@@ -314,7 +314,7 @@ class Operation(Calls):
         ref = one.ref.version(name)
         for at, latest, version_plan in resolver.latest:
             raw = latest.read(one.sources[at][0])
-            if isinstance(raw, Mapping) and latest.shape is not None and latest.shape.key(raw) == name:
+            if isinstance(raw, Mapping) and latest.layout is not None and latest.layout.key(raw) == name:
                 return Entity(ref, {}, ((raw, None),), one.sources), version_plan
         return Entity(ref, {}, (), one.sources), resolver.plan
 
@@ -329,8 +329,8 @@ class Operation(Calls):
         for at, listed, child_plan in resolver.lists:
             rows = listed.read(one.sources[at][0])
             if rows is not NOT_PROVIDED:
-                assert listed.shape is not None
-                name_of = listed.shape.fields["name"].read
+                assert listed.layout is not None
+                name_of = listed.layout.fields["name"].read
                 raw = next((row for row in rows.items if name_of(row) == name), None)
                 self._add_child(plan, resolver.request, one, listed, raw, child_plan, children)
                 return True
@@ -366,8 +366,8 @@ class Operation(Calls):
         children: dict[EntityPlan, list[Entity]],
     ) -> Entity | None:
         """Put a version into the record that a source holds; None where it holds none."""
-        assert found.shape is not None
-        key = None if raw is None else found.shape.key(raw)
+        assert found.layout is not None
+        key = None if raw is None else found.layout.key(raw)
         if key is None:
             one.record[request.key] = None
             return None
@@ -500,7 +500,7 @@ class Operation(Calls):
             record[request.key] = None
             return
         rows = lookup.call.rows
-        layout = None if rows is None else rows.shape
+        layout = None if rows is None else rows.layout
         raw = None
         if rows is not None and layout is not None:
             raw = next((row for row in rows.read(document).items if layout.key(row) == found[0]), None)
@@ -545,8 +545,8 @@ def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
 def exists(plan: EntityPlan, one: Entity) -> bool:
     """Whether an entity certainly exists: a source holds it, or lists one of its versions."""
     for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
-        lists = [] if layout.whole else [listed.read(raw) for listed in layout.fields.values()]
-        if layout.whole or any(isinstance(rows, Rows) and rows.items for rows in lists):
+        lists = [] if layout.is_entity else [listed.read(raw) for listed in layout.fields.values()]
+        if layout.is_entity or any(isinstance(rows, Rows) and rows.items for rows in lists):
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""Orders of lists, and the keys that sort their rows."""
+"""Orders of lists, and the sort keys of their rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache, total_ordering
 from typing import Any
 
-from gateway.registries.fields import MOST_TIMES, EntityLayout, MemoizedConversion, Raw
+from gateway.registries.fields import TIME_CACHE_SIZE, EntityLayout, MemoizedConversion, Raw
 
 Key = tuple[int, Any, str]
 """Sort key of a row: 0 with a value and 1 without; the value; the global id. Keys of one order compare."""
@@ -14,9 +14,9 @@ Key = tuple[int, Any, str]
 LOWEST_WITHOUT_VALUE: Key = (1, 0, "")
 
 
-@lru_cache(MOST_TIMES)
+@lru_cache(TIME_CACHE_SIZE)
 def microseconds(time: str) -> int:
-    """A time as microseconds since 1970."""
+    """Convert an ISO 8601 time to microseconds since 1970."""
     return round(datetime.fromisoformat(time).timestamp() * 1_000_000)
 
 
@@ -33,13 +33,13 @@ class Descending:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By a unified field, ascending or descending; rows without a value come last in both, ties are sorted by id."""
+    """An order by a unified field. Rows without a value come last in both directions; ties are sorted by id."""
 
     field: str = "created_at"
     descending: bool = True
 
     def keys(self, layout: EntityLayout) -> Callable[[Raw, str], Key]:
-        """A function from the raw row of a list and its global id to its key."""
+        """Return a function from a raw row and its global id to its sort key."""
         field = layout.fields.get(self.field)
         if field is None:
             return lambda raw, id: (1, 0, id)
@@ -57,7 +57,7 @@ class Order:
         return by_time
 
     def key_of(self, value: str | None, id: str) -> Key:
-        """The key of a value: a time as microseconds since 1970, a name by its code points."""
+        """Return the sort key of a value: microseconds since 1970 for a time, code points for a name."""
         if value is None:
             return 1, 0, id
         if self.field == "name":
@@ -66,11 +66,11 @@ class Order:
         return 0, -time if self.descending else time, id
 
     def to_json(self, key: Key | None) -> list[Any] | None:
-        """A key as JSON."""
+        """Convert a sort key to JSON."""
         return None if key is None else [key[0], key[1].text if isinstance(key[1], Descending) else key[1], key[2]]
 
     def from_json(self, stored: list[Any] | None) -> Key | None:
-        """The key of `to_json`. Raises ValueError for anything else."""
+        """Convert the result of `to_json` to a sort key. Raises ValueError for other values."""
         if stored is None:
             return None
         if not isinstance(stored, list) or len(stored) != 3:

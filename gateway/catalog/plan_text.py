@@ -1,13 +1,13 @@
-"""Query plans as text: one line for each node, nested as the nodes are.
+"""Query plans as text, with one line per node and nested nodes indented.
 
     Fetch CALL: fields      one upstream call and the fields that it supplies
-    Fetch A or B: fields    either call; one that is made already is preferred, then the first
-    Parallel                calls that leave together
+    Fetch A or B: fields    one of two calls: one that the operation makes anyway, else the first
+    Parallel                calls that are sent together
     ForEach PATH            the plan for each row of a page
-    IfMissing fields        what is done where the answers so far leave a field open
+    IfMissing fields        the steps for fields that the answers so far do not contain
     Resolve PATH            the plan of a related object
 
-What is nested below a `Fetch` follows it: Sequence.
+Nodes below a `Fetch` run after it (Sequence).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,18 +36,18 @@ INDENT = "  "
 
 
 def plan_text(plan: EntityPlan) -> str:
-    """The plan of one entity."""
+    """Return the plan of one entity as text."""
     return "\n".join(entity_lines(plan))
 
 
 def list_text(registries: Sequence[Registry], entity: str, selection: Selection) -> str:
-    """The plan of a merged page of all registries' objects of a type, without a filter."""
+    """Return the plan of a merged page of all objects of a type, without a filter, as text."""
     streams = [(one, stream) for one in registries for stream in one.kind.streams if stream.entity == entity]
     lines = parallel([[f"Fetch {one.name} {stream.call.name} ({stream.name})"] for one, stream in streams])
     lists: dict[tuple[str, Kind, EntityLayout], list[str]] = {}
     for one, stream in streams:
-        if stream.call.rows is not None and stream.call.rows.shape is not None:
-            lists.setdefault((one.name, one.kind, stream.call.rows.shape), []).append(stream.name)
+        if stream.call.rows is not None and stream.call.rows.layout is not None:
+            lists.setdefault((one.name, one.kind, stream.call.rows.layout), []).append(stream.name)
     for path, nodes in row_selections(selection):
         rows = [
             line
@@ -109,7 +109,7 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
                 yield from version_lines(path, resolver.filtered, resolver.below)
             for _, versions in resolver.lists:
                 yield from version_lines(path, versions, resolver.below)
-                if versions.field.instead is not NOT_PROVIDED:
+                if versions.field.fallback is not NOT_PROVIDED:
                     break
         case ValueResolver():
             for _, found in resolver.fields[:1]:
@@ -118,10 +118,10 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
 
 def child_lines(plan: EntityPlan, path: str, children: Sequence[tuple[int, Field, EntityPlan]]) -> Iterator[str]:
     for _, found, child_plan in children:
-        if found.instead is Rows:
+        if found.fallback is Rows:
             yield from nested(f"ForEach {path} candidate", [*entity_lines(plan.child(found, CREATED_AT))])
         yield from nested(f"Resolve {path}", [*entity_lines(child_plan)])
-        if found.instead is not NOT_PROVIDED:
+        if found.fallback is not NOT_PROVIDED:
             break
 
 
@@ -139,7 +139,7 @@ def lookup_lines(kind: Kind, path: str, found: Field, selection: Selection) -> I
             yield from lookup_lines(kind, name, inner, below)
             continue
         lookup = kind.lookups[inner.lookup]
-        layout = None if lookup.call.rows is None else lookup.call.rows.shape
+        layout = None if lookup.call.rows is None else lookup.call.rows.layout
         sources = () if layout is None else (layout,)
         is_owner = lookup.entity == "Algorithm"
         plan = EntityPlan.of(
@@ -154,7 +154,7 @@ def lookup_lines(kind: Kind, path: str, found: Field, selection: Selection) -> I
 
 
 def row_selections(selection: Selection) -> Iterator[tuple[str, Selection]]:
-    """The paths of rows that a connection selects, with their selections."""
+    """Yield the paths of rows in the selection of a connection, with the selections of the rows."""
     _, nodes = initial_rows(sub_selection(selection, "nodes"))
     _, edges = initial_rows(sub_selection(selection, "edges"))
     for path, rows in (("nodes", nodes), ("edges.node", sub_selection(edges, "node"))):
@@ -167,7 +167,7 @@ def names(requests: Sequence[FieldRequest] | Selection) -> str:
 
 
 def nested(title: str, lines: list[str], empty: bool = False) -> list[str]:
-    """A node with its nested lines; nothing where it has none and is not to be shown ``empty``."""
+    """Return a node with its nested lines. Without any, return nothing, unless ``empty`` is set."""
     return [title, *(INDENT + line for line in lines)] if lines or empty else []
 
 

@@ -1,7 +1,7 @@
-"""Versions under watch: each is looked at by one poller, whoever and however many watch it.
+"""Pollers of model versions, for subscriptions: one poller per version, shared by all of its subscribers.
 
-The poller only finds out *that* a version changed. Its answers are handed on with the news, so that all who watch can
-tell what each of them asked for without asking the registry again.
+A poller requests the version at intervals and detects changes. Each observation contains the answers of the registry,
+so that subscribers resolve their own selections from them without further upstream calls.
 """
 
 import asyncio
@@ -25,91 +25,95 @@ from gateway.upstream.caching_client import Freshness
 from gateway.upstream.messages import Scope
 from gateway.upstream.resilient_client import SYSTEM_RANDOM
 
-LOOKED_AT = Selection.of({FieldRequest("raw"): {}, FieldRequest("readiness"): {}, FieldRequest("approval"): {}})
-"""What is looked at: all that the registry says of a version, and the facts that end a watch."""
+POLLED_FIELDS = Selection.of({FieldRequest("raw"): {}, FieldRequest("readiness"): {}, FieldRequest("approval"): {}})
+"""The fields that a poller requests: the raw object, to detect changes, and the fields that can be final."""
 
-FINAL = {"readiness": ("READY", "FAILED"), "approval": ("APPROVED", "REJECTED")}
+FINAL_VALUES = {"readiness": ("READY", "FAILED"), "approval": ("APPROVED", "REJECTED")}
+"""The values after which a version does not change any more; polling ends."""
 
-FAILURES = 5
-"""Looks that may fail one after the other; the pause doubles with each."""
+MAX_FAILURES = 5
+"""Consecutive failures after which polling ends with the error. The pause doubles with each."""
 
 JITTER = 0.1
-"""Share by which pauses vary, so that pollers do not all look at the same moment."""
+"""Fraction by which pauses vary at random, so that pollers do not send their calls at the same time."""
 
 Key = tuple[Scope, Ref]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a poller saw last: the number of the state, from 1, and the answers that tell it."""
+class Observation:
+    """The latest state of a version: its number, from 1, and the answers of the registry that describe it."""
 
     number: int
     answers: Answers
 
 
 class VersionPoller:
-    """The poller of one version: looks until the version is final, or until it is cancelled."""
+    """Polls one version until it is final, or until the task is cancelled."""
 
-    def __init__(self, registry: Registry, ref: Ref, watches: "VersionPollers") -> None:
-        self.registry, self.ref, self.watches = registry, ref, watches
-        self._last: Look | None = None
-        self._news = asyncio.Event()
-        self.poller = asyncio.create_task(self._poll(), context=Context())  # it is part of no request
-        self.poller.add_done_callback(lambda done: self._news.set())
+    def __init__(self, registry: Registry, ref: Ref, pollers: "VersionPollers") -> None:
+        self.registry, self.ref, self.pollers = registry, ref, pollers
+        self._last: Observation | None = None
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(self._poll(), context=Context())  # belongs to no request
+        self.task.add_done_callback(lambda done: self._changed.set())
 
-    async def after(self, seen: int) -> Look | None:
-        """The newest look, as soon as it shows a later state; None when no later one will come.
+    async def after(self, number: int) -> Observation | None:
+        """Wait for a state with a higher number. Returns the latest one, None if polling ended without another.
 
-        Raises `RegistryError` when the registry kept failing.
+        Raises `RegistryError` if polling ended with repeated failures.
         """
         while True:
-            if self._last is not None and self._last.number > seen:
+            if self._last is not None and self._last.number > number:
                 return self._last
-            if self.poller.done():
-                return self.poller.result()
-            await self._news.wait()
+            if self.task.done():
+                return self.task.result()
+            await self._changed.wait()
 
     async def _poll(self) -> None:
-        """Look until nothing more is to be expected. Raises the `RegistryError` that ends the patience."""
+        """Poll until the version is final. Raises the last `RegistryError` after repeated failures."""
         state: Any = None
         failures = 0
         while True:
-            pause = self.watches.settings.interval
+            pause = self.pollers.settings.interval
             wanted = Freshness(revalidate=True, background=self._last is not None)
-            operation = Operation({self.ref.registry: self.registry}, self.watches.bounds, wanted)
+            operation = Operation({self.ref.registry: self.registry}, self.pollers.bounds, wanted)
             try:
-                record = await operation.entity(self.ref, LOOKED_AT)
+                record = await operation.entity(self.ref, POLLED_FIELDS)
                 raise_failure(record or {})
             except RegistryError as error:
                 failures += 1
-                if failures == FAILURES or not error.retryable:
+                if failures == MAX_FAILURES or not error.retryable:
                     raise
                 pause = max(pause * 2**failures, error.retry_after or 0.0)
             else:
                 failures = 0
                 content = self._content(record)
-                self._see(operation.answers, self._last is None or content != state)
+                self._observe(operation.answers, self._last is None or content != state)
                 state = content
                 if is_final(record):
                     return
-            await self.watches.sleep(pause * (1 + JITTER * (2 * self.watches.random() - 1)))
+            await self.pollers.sleep(pause * (1 + JITTER * (2 * self.pollers.random() - 1)))
 
     def _content(self, record: Record | None) -> Any:
-        """What is compared of a look: all that the registry says of the version itself."""
-        envelope = self.registry.kind.envelope
-        return record and {key: value for key, value in record["raw"].items() if key not in envelope}
+        """The raw object without keys that change with every response; two states are equal if this is."""
+        response_keys = self.registry.kind.response_keys
+        return record and {key: value for key, value in record["raw"].items() if key not in response_keys}
 
-    def _see(self, answers: Answers, changed: bool) -> None:
-        """Keep a look; its answers are those of this moment, also for those who come later to the same state."""
+    def _observe(self, answers: Answers, changed: bool) -> None:
+        """Store the latest answers, also if the state is the same: new subscribers receive them."""
         number = 0 if self._last is None else self._last.number
-        self._last = Look(number + changed, answers)
+        self._last = Observation(number + changed, answers)
         if changed:
-            self._news.set()
-            self._news = asyncio.Event()
+            self._changed.set()
+            self._changed = asyncio.Event()
 
 
 class VersionPollers:
-    """All watches of a process, within bounds. ``sleep`` takes seconds, ``random`` gives numbers from 0 to 1."""
+    """All pollers of a process, within the limits of the settings.
+
+    ``sleep`` waits for a number of seconds, ``random`` returns a number from 0 to 1.
+    """
 
     def __init__(
         self,
@@ -119,57 +123,58 @@ class VersionPollers:
         random: Callable[[], float] = SYSTEM_RANDOM.random,
     ) -> None:
         self.settings, self.bounds, self.sleep, self.random = settings, bounds, sleep, random
-        self._watches: dict[Key, VersionPoller] = {}
-        self._watchers: Counter[VersionPoller] = Counter()
+        self._pollers: dict[Key, VersionPoller] = {}
+        self._subscribers: Counter[VersionPoller] = Counter()
 
     @property
     def size(self) -> int:
-        """How many watch."""
-        return self._watchers.total()
+        """The number of subscribers."""
+        return self._subscribers.total()
 
     @property
     def watched(self) -> int:
-        """How many versions are looked at."""
-        return len(self._watches)
+        """The number of versions that are polled."""
+        return len(self._pollers)
 
-    def watch(self, registry: Registry, ref: Ref) -> AsyncGenerator[Look, None]:
-        """The state of a version now, and after each change until it is final; who is slow misses those in between.
+    def watch(self, registry: Registry, ref: Ref) -> AsyncGenerator[Observation, None]:
+        """Subscribe to a version: yields its state at the start and after each change, until it is final.
 
-        Closing it ends the watch. Raises `TooManySubscriptions` at once, and later the `RegistryError` of a registry
-        that keeps failing.
+        A slow subscriber skips intermediate states. Close the generator to unsubscribe; without subscribers, polling
+        stops. Raises `TooManySubscriptions` immediately, and `RegistryError` from the generator if the registry fails
+        repeatedly.
         """
         key = registry.destination.scope, ref
         if self.size >= self.settings.total:
             raise TooManySubscriptions(f"{self.settings.total} subscriptions run already; no more may.")
-        if key not in self._watches and self.watched >= self.settings.watched:
+        if key not in self._pollers and self.watched >= self.settings.watched:
             raise TooManySubscriptions(f"{self.settings.watched} versions are watched already; no more may be.")
-        return self._looks(key, registry)
+        return self._observations(key, registry)
 
-    async def _looks(self, key: Key, registry: Registry) -> AsyncGenerator[Look, None]:
-        watch = self._watches.get(key)
-        if watch is None:
-            watch = self._watches[key] = VersionPoller(registry, key[1], self)
-            watch.poller.add_done_callback(lambda done: self._forget(key, watch))
-        self._watchers[watch] += 1
+    async def _observations(self, key: Key, registry: Registry) -> AsyncGenerator[Observation, None]:
+        poller = self._pollers.get(key)
+        if poller is None:
+            poller = self._pollers[key] = VersionPoller(registry, key[1], self)
+            poller.task.add_done_callback(lambda done: self._remove(key, poller))
+        self._subscribers[poller] += 1
         try:
-            seen = 0
-            while (look := await watch.after(seen)) is not None:
-                yield look
-                seen = look.number
+            number = 0
+            while (observation := await poller.after(number)) is not None:
+                yield observation
+                number = observation.number
         finally:
-            self._watchers[watch] -= 1
-            if not self._watchers[watch]:
-                del self._watchers[watch]
-                self._forget(key, watch)
-                watch.poller.cancel()
-                await asyncio.gather(watch.poller, return_exceptions=True)
+            self._subscribers[poller] -= 1
+            if not self._subscribers[poller]:
+                del self._subscribers[poller]
+                self._remove(key, poller)
+                poller.task.cancel()
+                await asyncio.gather(poller.task, return_exceptions=True)
 
-    def _forget(self, key: Key, watch: VersionPoller) -> None:
-        """Let those who come from now on begin a watch of their own."""
-        if self._watches.get(key) is watch:
-            del self._watches[key]
+    def _remove(self, key: Key, poller: VersionPoller) -> None:
+        """Remove a poller, so that the next subscriber starts a new one."""
+        if self._pollers.get(key) is poller:
+            del self._pollers[key]
 
 
 def is_final(record: Record | None) -> bool:
-    """Whether nothing more is to be expected of a version: it is ready, failed, approved, rejected, or gone."""
-    return record is None or any(record[name] in words for name, words in FINAL.items())
+    """Whether a version is final: ready, failed, approved, rejected, or deleted."""
+    return record is None or any(record[name] in values for name, values in FINAL_VALUES.items())

@@ -25,7 +25,7 @@ from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field,
 from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind
 
 ALL_KEYS: Final = ((), (0,), (0, 1))
-"""``Call.takes`` of a call that needs all keys of an entity, by their number."""
+"""``Call.key_positions`` of a call that needs all keys of an entity, by their number."""
 
 C = TypeVar("C", bound=Hashable)
 
@@ -48,7 +48,7 @@ class BoundCall(NamedTuple):
 def keys_of(ref: Ref, call: Call) -> Keys:
     """The keys with which a call about an entity is made."""
     keys = ref.keys
-    return keys if call.takes == ALL_KEYS[len(keys)] else call.keys(keys)
+    return keys if call.key_positions == ALL_KEYS[len(keys)] else call.keys(keys)
 
 
 def bind(ref: Ref, call: Call) -> BoundCall:
@@ -77,7 +77,7 @@ def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Sele
     if request == EXISTS:
         return True
     if request.field in ("id", "native_id"):
-        return layout.whole
+        return layout.is_entity
     if request.field == "version":
         return supplies(layout.fields, FieldRequest("versions"), selection)
     return supplies(layout.fields, request, selection)
@@ -88,10 +88,10 @@ def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, select
     if request.field in (DEFERRED.field, STREAMED_ROWS) or request.field in kind.absent[layout.entity]:
         return True
     found = layout.fields.get(request.field)
-    if found is None or found.shape is None:
+    if found is None or found.layout is None:
         return supplies(layout.fields, request, selection)
-    return found.instead is None and all(
-        row_supplies(kind, found.shape, inner, below) for inner, below in selection.items()
+    return found.fallback is None and all(
+        row_supplies(kind, found.layout, inner, below) for inner, below in selection.items()
     )
 
 
@@ -102,17 +102,17 @@ def filtered_list(kind: Kind, entity: str, request: FieldRequest) -> Field | Non
         return None
     names = {name for name, _ in wanted}
     for call in kind.calls:
-        for part in call.parts:
-            if part.shape.entity == entity and names & call.filters.keys():
-                return part.shape.fields.get("versions")
+        for part in call.entities:
+            if part.layout.entity == entity and names & call.filters.keys():
+                return part.layout.fields.get("versions")
     return None
 
 
 def list_call(kind: Kind, versions: Field) -> tuple[Call, EntityInAnswer] | None:
     """The call whose answer holds this list of versions, and where; None for a list inside a row."""
     for call in kind.calls:
-        for part in call.parts:
-            if part.shape.fields.get("versions") is versions:
+        for part in call.entities:
+            if part.layout.fields.get("versions") is versions:
                 return call, part
     return None
 
@@ -122,8 +122,8 @@ def suppliers(
 ) -> Sequence[Call]:
     """The calls that can supply a field of an entity; with ``of_owner`` those of the entity's owner whose answers
     describe a version and, beside it, its owner."""
-    describing = (kind.describing_owners if of_owner else kind.describing)[entity]
-    return [call for call, layouts in describing if any(layout_supplies(one, request, selection) for one in layouts)]
+    calls = (kind.owner_calls_by_entity if of_owner else kind.calls_by_entity)[entity]
+    return [call for call, layouts in calls if any(layout_supplies(one, request, selection) for one in layouts)]
 
 
 def choose_calls(wants: Sequence[Sequence[C]], made: Collection[C] = ()) -> list[C]:
@@ -249,10 +249,12 @@ class VersionList:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fetch:
-    """One call and the ``fields`` that its answer supplies of an entity: ``then`` goes on when the entity is in the
-    answer, ``otherwise`` when it is not, which is impossible where it is ``certain``. With ``through_version`` the call
-    is about a version and describes its owner beside it; ``whole`` says that "not found" means that the entity itself
-    does not exist."""
+    """One call and the ``fields`` of an entity that its answer supplies.
+
+    ``then`` is the plan when the answer contains the entity, ``otherwise`` when it does not; a ``certain`` fetch always
+    contains it. With ``through_version`` the call returns a version together with its owner, and the entity is the
+    owner.
+    """
 
     call: Call
     part: EntityInAnswer
@@ -263,8 +265,9 @@ class Fetch:
     otherwise: "EntityPlan"
 
     @property
-    def whole(self) -> bool:
-        return self.part.shape.whole and not self.through_version
+    def is_entity(self) -> bool:
+        """Whether "not found" means that the entity itself does not exist."""
+        return self.part.layout.is_entity and not self.through_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,12 +399,12 @@ class EntityPlan:
 
     def _plan_fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
         entity = VERSIONS[self.entity] if through_version else self.entity
-        part = next(part for part in call.parts if part.shape.entity == entity)
-        layout = part.shape.owner if through_version else part.shape
+        part = next(part for part in call.entities if part.layout.entity == entity)
+        layout = part.layout.owner if through_version else part.layout
         assert layout is not None
         tried = self.tried | {call}
         then, otherwise = (self._with(fields, sources, tried) for sources in ((layout, *self.sources), self.sources))
-        return Fetch(call, part, fields, through_version, self.listed or part.sure, then, otherwise)
+        return Fetch(call, part, fields, through_version, self.listed or part.always_present, then, otherwise)
 
     def _with(self, selection: Selection, sources: Sources, tried: frozenset[Call]) -> "EntityPlan":
         """The plan for some of the fields after a call."""
@@ -451,10 +454,10 @@ class EntityPlan:
         if name == "registry":
             return RegistryResolver(request, below, True)
         if name in ("id", "native_id"):
-            return IdResolver(request, below, True) if any(one.whole for one in self.sources) else None
+            return IdResolver(request, below, True) if any(one.is_entity for one in self.sources) else None
         if name in ("model", "algorithm"):
             return OwnerResolver(request, below, True, self._owner_plan(below))
-        if name == "version" and VERSIONS[self.entity] in self.kind.named:
+        if name == "version" and VERSIONS[self.entity] in self.kind.keyed_by_name:
             return self._named_version(request, below)
         if name in self.kind.absent[self.entity]:
             return NullResolver(request, below, True)
@@ -472,18 +475,18 @@ class EntityPlan:
         ]
         if not found:
             return None
-        certain = any(one.instead is not NOT_PROVIDED for _, one in found)
-        if found[0][1].shape is None:
+        certain = any(one.fallback is not NOT_PROVIDED for _, one in found)
+        if found[0][1].layout is None:
             return ValueResolver(request, below, certain, found)
         children = [(at, one, self.child(one, below)) for at, one in found]
         if name == "version":
             return ListedVersionResolver(request, below, certain, children)
-        newest = [self.child(one, CREATED_AT) for _, one, _ in children if one.instead is Rows]
+        newest = [self.child(one, CREATED_AT) for _, one, _ in children if one.fallback is Rows]
         return ChildResolver(request, below, certain, children, newest)
 
     def _existence(self, request: FieldRequest) -> Resolver | None:
-        whole = any(one.whole for one in self.sources)
-        return ExistenceResolver(request, NO_FIELDS, whole) if self.sources else None
+        certain = any(one.is_entity for one in self.sources)
+        return ExistenceResolver(request, NO_FIELDS, certain) if self.sources else None
 
     def _owner_plan(self, below: Selection) -> "EntityPlan":
         described = tuple([one.owner for one in self.sources if one.owner is not None])
@@ -499,9 +502,9 @@ class EntityPlan:
     def _named_version(self, request: FieldRequest, below: Selection) -> Resolver:
         selection = below.with_existence
         latest = [
-            (at, one, self._version_plan(selection, (one.shape,)))
+            (at, one, self._version_plan(selection, (one.layout,)))
             for at, layout in enumerate(self.sources)
-            if (one := layout.fields.get("latest_version")) is not None and one.shape is not None
+            if (one := layout.fields.get("latest_version")) is not None and one.layout is not None
         ]
         return NamedVersionResolver(request, below, True, self._version_plan(selection, ()), latest)
 
@@ -516,27 +519,27 @@ class EntityPlan:
 
     def child(self, one: Field, selection: Selection) -> "EntityPlan":
         """The plan for a version that stands in a field of one of the sources."""
-        assert one.shape is not None
-        return self._version_plan(selection, (one.shape,))
+        assert one.layout is not None
+        return self._version_plan(selection, (one.layout,))
 
     def _versions(self, request: FieldRequest, below: Selection) -> Resolver | None:
         filtered = filtered_list(self.kind, self.entity, request)
         if filtered is not None:
             return Versions(request, below, True, (), self._version_list(filtered))
         lists = [
-            (at, self._version_list(one), one.instead is not NOT_PROVIDED)
+            (at, self._version_list(one), one.fallback is not NOT_PROVIDED)
             for at, layout in enumerate(self.sources)
             if (one := layout.fields.get("versions")) is not None
         ]
         if not lists:
             return None
-        certain = any(sure for _, _, sure in lists)
+        certain = any(list_certain for _, _, list_certain in lists)
         return Versions(request, below, certain, [(at, one) for at, one, _ in lists], None)
 
     def _version_list(self, one: Field) -> VersionList:
-        assert one.shape is not None
+        assert one.layout is not None
         call, part = list_call(self.kind, one) or (None, None)
-        return VersionList(self.kind, one, one.shape, call, part, self.sources)
+        return VersionList(self.kind, one, one.layout, call, part, self.sources)
 
 
 CREATED_AT: Final = Selection.of({FieldRequest("created_at"): {}})

@@ -1,4 +1,4 @@
-"""Compiled readers from an entity's raw JSON to its record: one function per selection and layout."""
+"""Record readers: compiled functions from the raw JSON of an entity to its record, one per selection and layout."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from gateway.registries.fields import (
 from gateway.registries.kind import Kind
 
 Record = dict[Any, Any]
-"""An entity as it was requested: values by field, nested records, and errors where a value could not be fetched.
+"""The requested fields of an entity: values, nested records, and an error for each value that could not be fetched.
 
-A field that was not requested is not in it, so that reading it is an error and never a default.
+Reading a field that was not requested raises KeyError; there are no defaults.
 """
 
 RELATED: Final = {"registry", "model", "algorithm", "version", "versions"}
-"""Fields whose values are other objects; no reader reads them."""
+"""The fields whose values are other objects. Resolvers supply them, not readers."""
 
 FROM_REFERENCE: Final = {"id", "native_id", "registry_name"}
-"""Fields whose value the reference of an entity supplies."""
+"""The fields that the reference of an entity supplies."""
 
 INLINE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_boolean: "({value} if type({value} := {raw}) is bool else None)",
@@ -37,14 +37,17 @@ INLINE: Final[Mapping[Callable[[Any], Any], str]] = {
     as_text: "({value} if type({value} := {raw}) is str and {value} else"
     " None if {value} is None else {convert}({value}))",
 }
-"""Conversions that leave most values unchanged, as inline code."""
+"""Inline code for conversions that rarely change a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordReader:
-    """A compiled reader: ``read(raw, ref)`` returns a new record with every field that the layout or the reference
-    supplies directly. ``rest`` are the requested fields that it does not read; ``uses_ref`` tells whether the record
-    depends on the reference."""
+    """A compiled reader.
+
+    ``read(raw, ref)`` returns a new record with every field that the layout or the reference supplies directly.
+    ``uses_ref`` is true if the record depends on the reference. ``rest`` are the requested fields that it does not
+    read.
+    """
 
     read: Callable[[Raw, Ref], Record]
     uses_ref: bool
@@ -54,8 +57,10 @@ class RecordReader:
     def of(
         cls, selection: Selection, kind: Kind, entity: str, layout: EntityLayout | None, canonical: bool
     ) -> "RecordReader":
-        """The reader for an entity in a layout (None: nothing was received yet), cached with the selection; its
-        references are ``canonical`` or may not be."""
+        """Return the reader for an entity in a layout, cached with the selection.
+
+        ``layout`` is None before any answer. ``canonical`` is true if all references are canonical.
+        """
         key = "reader", kind, entity, layout, canonical
         found: RecordReader | None = selection.plans.get(key)
         if found is None:
@@ -80,7 +85,7 @@ def compile_reader(
             code[name] = "ref.keys[-1]"
         elif name in kind.absent[entity] - RELATED:
             code[name] = "None"
-        elif request == EXISTS and layout is not None and layout.whole:
+        elif request == EXISTS and layout is not None and layout.is_entity:
             code[name] = "True"
         elif name not in RELATED and not request.arguments and is_direct(field, below):
             assert field is not None
@@ -96,7 +101,7 @@ def pairs(code: Mapping[Any, str]) -> str:
 
 
 def value_code(builder: CodeBuilder, field: Field, below: Selection, raw: str) -> str:
-    """An expression for the value of a field, reduced to its sub-selection; ``raw`` names the raw object."""
+    """Return an expression for the value of a field, reduced to its sub-selection. ``raw`` names the raw object."""
     if field is ABSENT:
         return "None"
     if field.table is None:
@@ -125,8 +130,8 @@ def converted_code(builder: CodeBuilder, field: Field, raw: str) -> str:
 
 
 def is_direct(field: Field | None, below: Selection) -> bool:
-    """Whether the raw object itself holds the value of a field and all of its sub-selection."""
-    if field is None or not field.stands:
+    """Whether the raw object contains the value of a field with its complete sub-selection."""
+    if field is None or not field.is_direct:
         return False
     table = field.table
     return table is None or all(

@@ -20,11 +20,11 @@ from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import Destination, Endpoint, Key, Request, Scope
 
 CACHED_REQUESTS: Final = 10_000
-"""Calls for which a registry caches the prepared request and the key of its answer."""
+"""The number of calls per registry whose prepared request and cache key are cached."""
 
 
 class Client(Protocol):
-    """Fetches the answer of an unsigned request, as fresh as requested; ``cached`` is the answer that needs no I/O."""
+    """Fetches answers of unsigned requests. ``cached`` returns an answer without I/O, None if there is none."""
 
     def fetch(
         self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
@@ -35,8 +35,10 @@ class Client(Protocol):
 
 @dataclass(slots=True)
 class Registry:
-    """One configured registry; ``circuit`` returns the state of its circuit breaker, ``now`` the time in seconds since
-    1970."""
+    """One configured registry.
+
+    ``circuit`` returns the state of its circuit breaker, ``now`` the time in seconds since 1970.
+    """
 
     kind: Kind
     settings: RegistrySettings
@@ -69,17 +71,17 @@ class Registry:
         return self.settings.name
 
     async def fetch(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer:
-        """The answer of a call. Raises `RegistryError`."""
+        """Return the answer of a call. Raises `RegistryError`."""
         request, _, family = self._requests.get(bound) or self._prepare(bound)
         return await self.client.fetch(self.destination, request, family, freshness)
 
     def cached(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer | None:
-        """The cached answer of a call, if it is fresh enough and in memory."""
+        """Return the answer of a call if it is in memory and fresh enough, else None."""
         _, key, family = self._requests.get(bound) or self._prepare(bound)
         return self.client.cached(self.settings.name, key, family, freshness)
 
     def _prepare(self, bound: BoundCall) -> tuple[Request, Key, str]:
-        """A call's request, the cache key of its answer, and its family of lifetimes."""
+        """Return the request of a call, its cache key, and its cache family."""
         if len(self._requests) == CACHED_REQUESTS:
             self._requests.clear()
         request = bound.call.request(bound.keys, bound.fixed, bound.page)
@@ -87,8 +89,10 @@ class Registry:
         return prepared
 
     def cache_prefixes(self, ref: Ref | None = None) -> Iterator[str]:
-        """Prefixes of the cache keys of all its answers; or of those that may hold one object: the object's own, and
-        every page of a list."""
+        """Yield the prefixes of the cache keys of all answers, or of all answers that may contain one object.
+
+        Every page of a list may contain the object.
+        """
         scope = self.destination.scope
         if ref is None:
             yield f"{scope.digest}:"
@@ -96,19 +100,19 @@ class Registry:
         for call in (*self.kind.calls, *(stream.call for stream in self.kind.streams)):
             if call.paging is not None or call.rows is not None:
                 yield f"{scope.digest}:{call.name}:"
-            elif any(part.shape.entity == ref.entity for part in call.parts):
-                yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.takes))))
+            elif any(part.layout.entity == ref.entity for part in call.entities):
+                yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.key_positions))))
 
     def validate(self, ref: Ref) -> None:
-        """Check that a reference can exist before any of it reaches a request. Raises `InvalidId`."""
+        """Check that the keys of a reference are valid, before they become part of a request. Raises `InvalidId`."""
         for pattern, key in zip(self.kind.keys[ref.entity], ref.keys, strict=True):
             if pattern.fullmatch(key) is None or not key.strip(". "):
                 raise InvalidId(f"{quoted(str(ref))} is not an id of this graph.")
 
     def record(self) -> Mapping[str, Any]:
-        """The registry as the graph shows it."""
+        """Return the record of the registry, for the schema's type `Registry`."""
         health = self.health
-        seen = health.last_success
+        last_success = health.last_success
         return {
             "name": self.name,
             "kind": self.kind.name,
@@ -117,7 +121,9 @@ class Registry:
                 "state": health.state,
                 "circuit": "CLOSED" if self.circuit is None else self.circuit().name,
                 "latency": health.latency,
-                "last_success": None if seen is None else seen.isoformat(timespec="milliseconds")[:-6] + "Z",
+                "last_success": None
+                if last_success is None
+                else last_success.isoformat(timespec="milliseconds")[:-6] + "Z",
                 "error": None if health.error is None else error_record(health.error),
             },
             "capabilities": self.kind.capabilities,
@@ -125,10 +131,10 @@ class Registry:
 
 
 def identity(settings: RegistrySettings) -> Iterator[str]:
-    """The settings that decide whose data a registry returns: all but its name, its limits and its secrets.
+    """Yield the settings that determine whose data a registry returns: all except name, limits and secrets.
 
-    Where an ``account`` is configured, it replaces the id of the key, so that a key may be rotated without losing the
-    cache; the source of the key counts, too: two registries that give two accounts the same name share nothing.
+    A configured ``account`` replaces the key id, so that the cache survives a rotation of the key. The source of the
+    credentials is included, too, so that different accounts with the same name share no answers.
     """
     common = {declared.name for declared in fields(RegistrySettings)}
     if settings.account:
@@ -141,7 +147,7 @@ def identity(settings: RegistrySettings) -> Iterator[str]:
 
 
 def error_record(error: RegistryError) -> Mapping[str, Any]:
-    """A registry's failure as data, for coverage and status."""
+    """Return the record of a failure, for coverage and status."""
     return {
         "code": error.code,
         "message": str(error),

@@ -1,24 +1,24 @@
-"""What an operation selects of one object, without GraphQL's spelling: no aliases, fragments or directives."""
+"""Selections: the fields that an operation requests of one object, independent of aliases, fragments and directives."""
 
 from collections.abc import Hashable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 CACHED_SELECTIONS: Final = 1_000
-"""Interned selections, nested ones included."""
+"""The number of interned selections to cache, nested ones included."""
 
-LONGEST_ARGUMENTS: Final = 10_000
-"""Characters that the arguments of an interned selection may have: clients choose their length."""
+MAX_ARGUMENTS_LENGTH: Final = 10_000
+"""The maximum length of all arguments in an interned selection, in characters. Clients choose their length."""
 
 TEMPLATE: Final = "$"
-"""Name of the only argument of a request whose arguments depend on variables; its value is their source text."""
+"""The name of the argument that represents all arguments of a template. Its value is their source text."""
 
 
 class FieldRequest(NamedTuple):
     """One requested field with its arguments: name and value pairs, sorted by name, hashable.
 
-    Where the arguments depend on variables, the request is a *template*: plans and records use it as it is, and
-    `Bindings` gives the values for one operation.
+    A request whose arguments depend on variables is a *template*. Plans and records use the template, and `Bindings`
+    contain the request with the values of one operation.
     """
 
     field: str
@@ -26,7 +26,7 @@ class FieldRequest(NamedTuple):
 
     @property
     def key(self) -> "str | FieldRequest":
-        """Where a record holds the value: plain fields under their name, fields with arguments under the request."""
+        """The key of the value in a record: the name, or the request itself for a field with arguments."""
         return self if self.arguments else self.field
 
     @property
@@ -35,7 +35,7 @@ class FieldRequest(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Characters of its arguments."""
+        """The length of the arguments, in characters."""
         return len(repr(self.arguments)) if self.arguments else 0
 
     def argument(self, name: str) -> Any:
@@ -45,25 +45,25 @@ class FieldRequest(NamedTuple):
         return None
 
     def without(self, name: str) -> "FieldRequest":
-        """The same request without one argument."""
+        """Return the same request without one argument."""
         return self._replace(arguments=tuple([one for one in self.arguments if one[0] != name]))
 
 
 Bindings = Mapping[FieldRequest, FieldRequest]
-"""For each template of an operation the request with the values of the operation's variables."""
+"""The requests of one operation with the values of its variables, by template."""
 
 EXISTS = FieldRequest("__exists")
 """Requests whether the object exists."""
 
 DEFERRED = FieldRequest("__deferred")
-"""Its sub-selection is what ``@defer`` lets come after the rest of the object."""
+"""Requests the fields that ``@defer`` allows to deliver later. They are its sub-selection."""
 
 STREAMED_ROWS = "__streamed_rows"
-"""Field of the request, below a list, whose argument ``first`` is the number of rows to deliver before the rest."""
+"""The name of a request below a streamed list. Its argument ``first`` is the number of rows to deliver immediately."""
 
 
 class Frozen(tuple[tuple[FieldRequest, Any], ...]):
-    """A selection as a hashable value in one order; it computes its hash once."""
+    """A selection as a sorted, hashable value. It computes its hash once."""
 
     @cached_property
     def hash(self) -> int:
@@ -71,7 +71,7 @@ class Frozen(tuple[tuple[FieldRequest, Any], ...]):
 
     @cached_property
     def length(self) -> int:
-        """Characters of all arguments in it."""
+        """The length of all arguments in it, in characters."""
         return sum(request.length + below.length for request, below in self)
 
     def __hash__(self) -> int:
@@ -82,14 +82,14 @@ class Frozen(tuple[tuple[FieldRequest, Any], ...]):
 
 
 class Selection(dict[FieldRequest, "Selection"]):
-    """Requested fields, each with its sub-selection; empty for leaves and where only ``__typename`` is requested.
+    """Requested fields, each with its sub-selection. Leaves have an empty one, as do objects with only ``__typename``.
 
-    Immutable by convention. Plans that were made for it are cached in ``plans``.
+    Immutable by convention. ``plans`` caches the plans for it.
     """
 
     @classmethod
     def of(cls, requests: Mapping[FieldRequest, Any]) -> "Selection":
-        """From nested mappings."""
+        """Convert nested mappings."""
         return cls({request: cls.of(below) for request, below in requests.items()})
 
     @cached_property
@@ -99,11 +99,11 @@ class Selection(dict[FieldRequest, "Selection"]):
 
     @cached_property
     def with_existence(self) -> "Selection":
-        """The same fields, and whether the object exists."""
+        """The same fields and `EXISTS`."""
         return Selection({EXISTS: NO_FIELDS, **self})
 
     def part(self, requests: "Mapping[FieldRequest, Selection]") -> "Selection":
-        """Some of the fields, in the same order; this very selection where these are all."""
+        """Return the selection of some of the fields; ``self`` if these are all."""
         if len(requests) == len(self):
             return self
         names = tuple(requests)
@@ -114,7 +114,7 @@ class Selection(dict[FieldRequest, "Selection"]):
 
     @cached_property
     def plans(self) -> dict[Hashable, Any]:
-        """Plans and readers made for this selection, by what else they depend on."""
+        """The cached plans and readers for this selection, by all else that they depend on."""
         return {}
 
 
@@ -122,8 +122,8 @@ NO_FIELDS = Selection()
 
 
 def intern(selection: Selection) -> Selection:
-    """The one selection of this value, so that documents that select the same share plans and readers."""
-    return interned(selection.frozen) if selection.frozen.length <= LONGEST_ARGUMENTS else selection
+    """Return the shared instance of a selection, so that equal selections share plans and readers."""
+    return interned(selection.frozen) if selection.frozen.length <= MAX_ARGUMENTS_LENGTH else selection
 
 
 @lru_cache(CACHED_SELECTIONS)
@@ -132,14 +132,14 @@ def interned(frozen: Frozen) -> Selection:
 
 
 def sub_selection(selection: Selection, *path: str) -> Selection:
-    """The selection below a path of fields without arguments; empty where it was not requested."""
+    """Return the selection below a path of fields without arguments, an empty one if it was not requested."""
     for name in path:
         selection = selection.get(FieldRequest(name), NO_FIELDS)
     return selection
 
 
 def initial_rows(selection: Selection) -> tuple[int | None, Selection]:
-    """How many rows of a list to deliver before the rest, None for all of them; and the selection of each row."""
+    """Return the number of rows to deliver immediately, None for all, and the selection of each row."""
     for request in selection:
         if request.field == STREAMED_ROWS:
             return request.argument("first"), Selection(

@@ -35,5 +35,5 @@ class SubscriptionContext(OperationContext):
     over answers that were received already. It authenticates the caller again and raises a `GatewayError` when the
     caller's access has ended."""
 
-    watches: VersionPollers
+    pollers: VersionPollers
     renew: Callable[[Answers], Awaitable[Operation]]

@@ -23,7 +23,7 @@ from graphql import (
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from gateway.config.settings import LimitsSettings
-from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, shortened
+from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, truncated
 from gateway.execution.complexity import SizeMeter, check_sizes
 
 MAX_ERRORS: Final = 5
@@ -124,7 +124,7 @@ class Documents:
                 failure.extensions = {"code": QueryTooComplex.code}
             if not self.suggestions:  # one validation rule suggests names in spite of `hide_suggestions`
                 failure.message = failure.message.partition(" Did you mean ")[0]
-            failure.message = shortened(failure.message)
+            failure.message = truncated(failure.message)
         visitor = FieldNames()
         complete = visit(node, visitor)
         incremental = None if complete is node else node
@@ -158,5 +158,5 @@ class FieldNames(Visitor):
 
 def invalid(text: str, error: GraphQLError, code: str) -> Document:
     """A document that cannot be executed because of one error."""
-    error.message, error.extensions = shortened(error.message), {"code": code}
+    error.message, error.extensions = truncated(error.message), {"code": code}
     return Document(text, DocumentNode(definitions=()), (error,))

@@ -30,7 +30,7 @@ from gateway.catalog.cost import made_calls, planned_calls
 from gateway.catalog.fetch import Answers
 from gateway.catalog.operation import Operation
 from gateway.catalog.polling import VersionPollers
-from gateway.errors import QueryTooExpensive, shortened
+from gateway.errors import QueryTooExpensive, truncated
 from gateway.execution.context import OperationContext, SubscriptionContext
 from gateway.execution.documents import Document, Documents
 from gateway.execution.incremental import IncrementalPayloads
@@ -64,11 +64,11 @@ class Pipeline:
         persisted_queries: PersistedQueries,
         rate_limiter: RateLimiter,
         observer: Observer,
-        watches: VersionPollers,
+        pollers: VersionPollers,
         responses: ResponseCache,
     ) -> None:
         self.schema, self.documents, self.persisted_queries = schema, documents, persisted_queries
-        self.rate_limiter, self.observer, self.watches, self.responses = rate_limiter, observer, watches, responses
+        self.rate_limiter, self.observer, self.pollers, self.responses = rate_limiter, observer, pollers, responses
         self.executions: SingleFlight[Hashable, OperationResult] = SingleFlight(cancel_abandoned=True)
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> OperationResult:
@@ -210,7 +210,7 @@ class Pipeline:
                 bound = self.plan(prepared, context)
                 check_cost(prepared, context)
                 resolving = SubscriptionContext(
-                    prepared.document.node, context.operation(), bound=bound, watches=self.watches, renew=renew
+                    prepared.document.node, context.operation(), bound=bound, pollers=self.pollers, renew=renew
                 )
                 events = await self.schema.stream(None, prepared.variables, resolving, operation_name=prepared.name)
             async with aclosing(events):
@@ -275,7 +275,7 @@ class Pipeline:
         )
         if isinstance(variables, list):
             for error in variables:
-                error.message, error.extensions = shortened(error.message), {"code": "BAD_USER_INPUT"}
+                error.message, error.extensions = truncated(error.message), {"code": "BAD_USER_INPUT"}
             raise RequestErrors(variables)
         return variables
 

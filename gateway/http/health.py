@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from gateway.auth.principals import visible
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.http.authentication import RequestAuthenticator, denied
-from gateway.schema.schema import printed
+from gateway.schema.schema import print_sdl
 
 
 async def healthz(request: Request) -> Response:
@@ -47,4 +47,4 @@ class HealthEndpoints:
             await self.authenticator.principal(request, "explain")
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)
-        return PlainTextResponse(printed())
+        return PlainTextResponse(print_sdl())

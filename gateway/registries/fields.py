@@ -39,28 +39,28 @@ NOT_PROVIDED: Final = NotProvided()
 class Field:
     """How one unified field is read from a raw object.
 
-    The value is a scalar, unless ``table``, ``shape`` or ``lookup`` is set; at most one of them is.
+    The value is a scalar, unless ``table``, ``layout`` or ``lookup`` is set; at most one of them is.
     """
 
     keys: tuple[str, ...]
     """The native keys that the field represents completely. Keys that no field represents become part of ``extra``."""
     read: Callable[[Raw], Any]
-    """Returns the value for a raw object: None if it is not set, or what ``instead`` allows."""
+    """Returns the value for a raw object: None if it is not set, or what ``fallback`` allows."""
     table: Table | None = None
     """For a value object: the table of its fields. ``read`` returns a raw object or a list of them."""
-    shape: "EntityLayout | None" = None
+    layout: "EntityLayout | None" = None
     """For another entity: its layout. ``read`` returns a raw object or, for a list, `Rows`."""
     lookup: str | None = None
     """For an entity that another call finds: the name of the `Lookup`. ``read`` returns its keys."""
-    instead: "NotProvided | type[Rows] | None" = None
+    fallback: "NotProvided | type[Rows] | None" = None
     """What ``read`` may return instead of a value: `NOT_PROVIDED` or, for one entity, the `Rows` that contain it."""
     convert: Callable[[Any], Any] | None = None
     """The conversion, if ``read`` only converts the value under the single key in ``keys``. Readers then inline it."""
 
     @property
-    def stands(self) -> bool:
+    def is_direct(self) -> bool:
         """Whether the raw object always contains the complete value."""
-        return self.shape is None and self.lookup is None and self.instead is None
+        return self.layout is None and self.lookup is None and self.fallback is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,7 @@ class EntityLayout:
     """The fields that this layout supplies. Another call supplies the others."""
     parent: Callable[[Raw], str | None] = lambda raw: None
     """For a version: returns the native key of its model or algorithm, None if the layout does not contain it."""
-    whole: bool = True
+    is_entity: bool = True
     """False for a list of versions in place of the entity: it proves that the entity exists only if it has rows."""
     owner: "EntityLayout | None" = None
     """For a version: the fields of its model or algorithm that the same raw object supplies."""
@@ -151,7 +151,7 @@ def as_object(value: Any) -> Raw | None:
 
 
 def as_json(value: Any) -> Any:
-    """Convert free JSON: decode text that contains a JSON object or list, also if it is escaped twice.
+    """Convert to a JSON value: decode text that contains a JSON object or list, also if it is escaped twice.
 
     ``""`` becomes ``{}``. All other values stay unchanged.
     """
@@ -191,9 +191,9 @@ def as_number(value: Any) -> float | None:
 
 
 CHINA = timezone(timedelta(hours=8))
-MOST_TIMES: Final = 20_000
+TIME_CACHE_SIZE: Final = 20_000
 """The number of converted times to cache. The same rows are read again and again."""
-MOST_WORDS: Final = 200
+ENUM_CACHE_SIZE: Final = 200
 """The number of converted values to cache for each enumeration."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
@@ -211,7 +211,7 @@ class MemoizedConversion:
         return self.text(value) if type(value) is str else self.other(value)
 
 
-@lru_cache(MOST_TIMES)
+@lru_cache(TIME_CACHE_SIZE)
 def in_utc(value: str) -> str | None:
     """Convert ISO 8601 text to UTC, None if it is not a time."""
     if value.startswith("0000"):
@@ -267,22 +267,22 @@ def time(key: str) -> Field:
     return field(key, as_time)
 
 
-def free(key: str) -> Field:
-    """Free JSON, decoded if it is text."""
+def json_value(key: str) -> Field:
+    """Any JSON value, decoded if it is text."""
     return field(key, as_json)
 
 
-def term(key: str, words: Mapping[str, str]) -> Field:
-    """An enumeration value. ``words`` maps native values, as `as_term` normalizes them, to the schema's values."""
+def enum(key: str, words: Mapping[str, str]) -> Field:
+    """An enumeration value. ``words`` maps native values, as `as_enum` normalizes them, to the schema's values."""
 
-    @lru_cache(MOST_WORDS)
+    @lru_cache(ENUM_CACHE_SIZE)
     def convert_text(value: str) -> str | None:
-        return as_term(value, words)
+        return as_enum(value, words)
 
-    return field(key, MemoizedConversion(convert_text, lambda value: as_term(value, words)))
+    return field(key, MemoizedConversion(convert_text, lambda value: as_enum(value, words)))
 
 
-def as_term(value: Any, words: Mapping[str, str]) -> str | None:
+def as_enum(value: Any, words: Mapping[str, str]) -> str | None:
     """Convert a native enumeration value to the schema's, to OTHER if ``words`` does not contain it.
 
     Ignores case, whitespace, ``-`` and ``_``: the keys of ``words`` are lower case without them.
@@ -320,12 +320,12 @@ ABSENT: Final = Field((), lambda raw: None)
 """A field that the registry does not have. Its value is None."""
 
 
-def extra(table: Table, *envelope: str) -> Table:
+def extra(table: Table, *excluded: str) -> Table:
     """A table of ``raw`` and ``extra``, to add to ``table``.
 
-    ``raw`` is the raw object itself, ``extra`` its keys that neither ``table`` nor ``envelope`` represents.
+    ``raw`` is the raw object itself, ``extra`` its keys that neither ``table`` nor ``excluded`` contains.
     """
-    known = {key for entry in table.values() for key in entry.keys} | set(envelope)
+    known = {key for entry in table.values() for key in entry.keys} | set(excluded)
     return {
         "raw": Field((), lambda raw: raw),
         "extra": Field((), lambda raw: {key: value for key, value in raw.items() if key not in known}),

@@ -33,22 +33,22 @@ KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
 class EntityInAnswer:
     """A single entity in the response of a call."""
 
-    shape: EntityLayout
+    layout: EntityLayout
     """The layout of the entity in this response."""
     locate: Callable[[Any, Keys], Raw | None]
     """Returns the entity's raw object for the decoded response and all keys of the entity, None if it is not there."""
-    sure: bool = False
+    always_present: bool = False
     """Whether every valid response contains the entity, whatever its keys."""
 
 
-def whole(shape: EntityLayout, *path: str) -> EntityInAnswer:
+def object_at(layout: EntityLayout, *path: str) -> EntityInAnswer:
     """The entity is the object at a path of the response."""
 
     def locate(document: Any, keys: Keys) -> Raw | None:
         found = at(document, path)
         return found if type(found) is dict or isinstance(found, Mapping) else None
 
-    return EntityInAnswer(shape, locate, sure=True)
+    return EntityInAnswer(layout, locate, always_present=True)
 
 
 def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
@@ -71,12 +71,12 @@ class FilterPushdown:
     """Whether the call returns exactly the matching rows, so that its total count is valid."""
 
 
-def equal(name: str) -> FilterPushdown:
+def same_value(name: str) -> FilterPushdown:
     """Return a filter whose parameter is the unchanged value."""
     return FilterPushdown(lambda value: {name: value})
 
 
-def spelled(name: str, words: Mapping[str, str]) -> FilterPushdown:
+def native_value(name: str, words: Mapping[str, str]) -> FilterPushdown:
     """Return a filter whose parameter is a native enumeration value.
 
     ``words`` maps the schema's values to native ones. It leaves out values with several native spellings, which the
@@ -95,7 +95,7 @@ class Paging:
     """The parameter for the number of rows on a page."""
     rows: int = 50
     """The number of rows to request for each page."""
-    marked: bool = False
+    by_marker: bool = False
     """False for page numbers from 1. True for markers: each page supplies that of the next, the first needs none."""
 
 
@@ -108,24 +108,24 @@ class Call:
     service: str
     """The service that the call goes to, a key of `Kind.services`."""
     path: str
-    """The path. ``{0}``, ``{1}`` stand for the keys that ``takes`` selects."""
+    """The path. ``{0}``, ``{1}`` stand for the keys that ``key_positions`` selects."""
     method: str = "GET"
     """GET sends ``parameters`` in the query, POST in a JSON body."""
-    takes: tuple[int, ...] = ()
+    key_positions: tuple[int, ...] = ()
     """The positions of the object's keys that the call needs."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters that every request has."""
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
-    """Returns the parameters for the keys that ``takes`` selects."""
-    parts: tuple[EntityInAnswer, ...] = ()
+    """Returns the parameters for the keys that ``key_positions`` selects."""
+    entities: tuple[EntityInAnswer, ...] = ()
     """The entities that the call can be made for, and that its response contains."""
     rows: Field | None = None
     """The entities that the response lists. `Field.read` gets the decoded response and returns `Rows`."""
     paging: Paging | None = None
     """How the list is paged. None for a list in one response."""
-    promise: Callable[[Any], bool] = lambda document: True
+    is_complete: Callable[[Any], bool] = lambda document: True
     """Returns whether a decoded response has the documented structure. Other responses are `RegistryBadAnswer`."""
-    lifetime: str = ""
+    cache_family: str = ""
     """The cache family, if it is not the one that ``family`` derives."""
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
     """The orders of the list: (unified field, whether descending) and the parameters that request the order."""
@@ -135,28 +135,28 @@ class Call:
     @property
     def family(self) -> str:
         """The cache family, which determines the lifetime of responses: ``catalogues``, ``lists`` or ``objects``."""
-        return self.lifetime or ("objects" if self.rows is None else "lists")
+        return self.cache_family or ("objects" if self.rows is None else "lists")
 
     def keys(self, keys: Keys) -> Keys:
         """Select the keys that the call needs from all keys of an object."""
-        return tuple([keys[i] for i in self.takes])
+        return tuple([keys[i] for i in self.key_positions])
 
     def request(self, keys: Keys, fixed: Sequence[tuple[str, Any]] = (), page: int | str | None = 1) -> Request:
         """Build the unsigned request.
 
-        ``keys`` are those that ``takes`` selects, ``fixed`` further parameters of a list, ``page`` its page number or
-        marker.
+        ``keys`` are those that ``key_positions`` selects. ``fixed`` are further parameters of a list. ``page`` is the
+        page number or marker.
         """
         parameters = {**self.parameters(keys), **dict(fixed)}
         if self.paging is not None:
-            marker = {} if self.paging.marked and page == 1 else {self.paging.number: page}
+            marker = {} if self.paging.by_marker and page == 1 else {self.paging.number: page}
             parameters |= {self.paging.size: self.paging.rows, **marker}
         path = self.path.format(*map(encode, keys))
         if self.method == "GET":
             query = tuple(sorted({**self.query, **{name: str(value) for name, value in parameters.items()}}.items()))
-            return Request(self.name, self.service, self.method, path, query, validator=self.promise)
+            return Request(self.name, self.service, self.method, path, query, validator=self.is_complete)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
-        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.promise)
+        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.is_complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Stream:
     """The call that returns the rows."""
     fixed: tuple[tuple[str, Any], ...] = ()
     """The parameters that select this list."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     """The unified fields that have the same value in all rows. A filter for another value skips the list."""
 
 
@@ -219,9 +219,9 @@ class Kind:
     """The lookups, by the names that `Field.lookup` refers to."""
     canonical: Mapping[str, tuple[re.Pattern[str], ...]] = field(default_factory=dict)
     """The patterns of canonical keys, for entities that can have several keys."""
-    named: frozenset[str] = frozenset()
+    keyed_by_name: frozenset[str] = frozenset()
     """The entities whose own key is their name."""
-    envelope: frozenset[str] = frozenset()
+    response_keys: frozenset[str] = frozenset()
     """The keys of a raw object that belong to the response, such as a request id, and change with every response."""
     generation: Callable[[Any], "Kind"] | None = None
     """Returns the table for a registry's settings, for products whose API has several generations."""
@@ -236,14 +236,14 @@ class Kind:
         return patterns is None or all(p.fullmatch(key) for p, key in zip(patterns, keys, strict=True))
 
     @cached_property
-    def describing(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
+    def calls_by_entity(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
         """The calls that return each entity, with the layouts of the entity in the response."""
-        return self._calls(lambda part: part.shape)
+        return self._calls(lambda part: part.layout)
 
     @cached_property
-    def describing_owners(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
+    def owner_calls_by_entity(self) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
         """The calls that return each entity together with its owner, with the layouts of the owner."""
-        return self._calls(lambda part: part.shape.owner)
+        return self._calls(lambda part: part.layout.owner)
 
     def _calls(
         self, layout_of: Callable[[EntityInAnswer], EntityLayout | None]
@@ -252,7 +252,7 @@ class Kind:
         for call in self.calls:
             for entity, calls in found.items():
                 layouts = tuple(
-                    layout for part in call.parts if part.shape.entity == entity if (layout := layout_of(part))
+                    layout for part in call.entities if part.layout.entity == entity if (layout := layout_of(part))
                 )
                 if layouts:
                     calls.append((call, layouts))

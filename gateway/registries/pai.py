@@ -23,11 +23,11 @@ from gateway.registries.kind import (
     Lookup,
     Paging,
     Stream,
-    equal,
     holds_list,
     holds_object,
-    spelled,
-    whole,
+    native_value,
+    object_at,
+    same_value,
 )
 from gateway.registries.pai_tables import (
     ALGORITHM,
@@ -95,8 +95,8 @@ NATIVE_SOURCES = native_values(SOURCES, "Custom", "PAIFlow", "TrainingService")
 ALGORITHM_FILTERS = {
     "name_contains": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
     "name_equals": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
-    "provider": equal("AlgorithmProvider"),
-    "workspace_id": equal("WorkspaceId"),
+    "provider": same_value("AlgorithmProvider"),
+    "workspace_id": same_value("WorkspaceId"),
 }
 
 LIST_MODELS = Call(
@@ -104,19 +104,19 @@ LIST_MODELS = Call(
     service="models",
     path="/api/v1/models",
     rows=rows("Models", MODEL),
-    promise=holds_list("Models", total=("TotalCount",)),
+    is_complete=holds_list("Models", total=("TotalCount",)),
     paging=BY_NUMBER,
     orders=BY_CREATION,
     filters={
         "search": FilterPushdown(lambda value: {"Query": value}, exact=False),
         "name_contains": FilterPushdown(lambda value: {"ModelName": value}, exact=False),
         "name_equals": FilterPushdown(lambda value: {"ModelName": f'"{value}"'}, exact=False),
-        "type": equal("ModelType"),
-        "domain": equal("Domain"),
-        "task": equal("Task"),
-        "origin": equal("Origin"),
-        "provider": equal("Provider"),
-        "workspace_id": equal("WorkspaceId"),
+        "type": same_value("ModelType"),
+        "domain": same_value("Domain"),
+        "task": same_value("Task"),
+        "origin": same_value("Origin"),
+        "provider": same_value("Provider"),
+        "workspace_id": same_value("WorkspaceId"),
         "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
@@ -124,25 +124,25 @@ GET_MODEL = Call(
     name="GetModel",
     service="models",
     path="/api/v1/models/{0}",
-    takes=(0,),
-    parts=(whole(MODEL),),
-    promise=holds_object(key="ModelId"),
+    key_positions=(0,),
+    entities=(object_at(MODEL),),
+    is_complete=holds_object(key="ModelId"),
 )
 LIST_MODEL_VERSIONS = Call(
     name="ListModelVersions",
     service="models",
     path="/api/v1/models/{0}/versions",
-    takes=(0,),
+    key_positions=(0,),
     parameters=lambda keys: BY_CREATION["created_at", True],
-    parts=(whole(version_list("Model", ("versions", rows("Versions", VERSION)))),),
-    promise=holds_list("Versions", total=("TotalCount",)),
+    entities=(object_at(version_list("Model", ("versions", rows("Versions", VERSION)))),),
+    is_complete=holds_list("Versions", total=("TotalCount",)),
     paging=BY_NUMBER,
     orders={("created_at", True): {}},
     filters={
-        "format": spelled("FormatType", NATIVE_FORMATS),
-        "framework": spelled("FrameworkType", NATIVE_FRAMEWORKS),
-        "approval": spelled("ApprovalStatus", NATIVE_APPROVALS),
-        "source_type": spelled("SourceType", NATIVE_SOURCES),
+        "format": native_value("FormatType", NATIVE_FORMATS),
+        "framework": native_value("FrameworkType", NATIVE_FRAMEWORKS),
+        "approval": native_value("ApprovalStatus", NATIVE_APPROVALS),
+        "source_type": native_value("SourceType", NATIVE_SOURCES),
         "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
 )
@@ -150,16 +150,16 @@ GET_MODEL_VERSION = Call(
     name="GetModelVersion",
     service="models",
     path="/api/v1/models/{0}/versions/{1}",
-    takes=(0, 1),
-    parts=(whole(VERSION),),
-    promise=holds_object(key="VersionName"),
+    key_positions=(0, 1),
+    entities=(object_at(VERSION),),
+    is_complete=holds_object(key="VersionName"),
 )
 LIST_ALGORITHMS = Call(
     name="ListAlgorithms",
     service="algorithms",
     path="/api/v1/algorithms",
     rows=rows("Algorithms", LISTED_ALGORITHM),
-    promise=holds_list("Algorithms", total=("TotalCount",)),
+    is_complete=holds_list("Algorithms", total=("TotalCount",)),
     paging=BY_NUMBER,
     filters=ALGORITHM_FILTERS,
 )
@@ -167,22 +167,22 @@ GET_ALGORITHM = Call(
     name="GetAlgorithm",
     service="algorithms",
     path="/api/v1/algorithms/{0}",
-    takes=(0,),
-    parts=(whole(ALGORITHM),),
-    promise=holds_object(key="AlgorithmId"),
+    key_positions=(0,),
+    entities=(object_at(ALGORITHM),),
+    is_complete=holds_object(key="AlgorithmId"),
 )
 LIST_ALGORITHM_VERSIONS = Call(
     name="ListAlgorithmVersions",
-    promise=holds_list("AlgorithmVersions", total=("TotalCount",)),
+    is_complete=holds_list("AlgorithmVersions", total=("TotalCount",)),
     service="algorithms",
     path="/api/v1/algorithms/{0}/versions",
-    takes=(0,),
-    parts=(
-        whole(
+    key_positions=(0,),
+    entities=(
+        object_at(
             version_list(
                 "Algorithm",
                 ("versions", rows("AlgorithmVersions", LISTED_ALGORITHM_VERSION)),
-                ("latest_version", Field((), newest_version, shape=LISTED_ALGORITHM_VERSION, instead=NOT_PROVIDED)),
+                ("latest_version", Field((), newest_version, layout=LISTED_ALGORITHM_VERSION, fallback=NOT_PROVIDED)),
             )
         ),
     ),
@@ -192,20 +192,20 @@ GET_ALGORITHM_VERSION = Call(
     name="GetAlgorithmVersion",
     service="algorithms",
     path="/api/v1/algorithms/{0}/versions/{1}",
-    takes=(0, 1),
-    parts=(whole(ALGORITHM_VERSION),),
-    promise=holds_object(key="AlgorithmVersion"),
+    key_positions=(0, 1),
+    entities=(object_at(ALGORITHM_VERSION),),
+    is_complete=holds_object(key="AlgorithmVersion"),
 )
 FIND_ALGORITHM = Call(
     name="ListAlgorithms",
     service="algorithms",
     path="/api/v1/algorithms",
-    takes=(0, 1),
+    key_positions=(0, 1),
     parameters=lambda keys: (
         {"AlgorithmName": keys[0], "AlgorithmProvider": keys[1]} if keys[1] else {"AlgorithmName": keys[0]}
     ),
     rows=rows("Algorithms", LISTED_ALGORITHM),
-    promise=holds_list("Algorithms", total=("TotalCount",)),
+    is_complete=holds_list("Algorithms", total=("TotalCount",)),
     paging=BY_NUMBER,
 )
 
@@ -365,17 +365,17 @@ PAI = Kind(
         GET_ALGORITHM_VERSION,
     ),
     streams=(
-        Stream("own", "Model", LIST_MODELS, facts={"ownership": "OWN", "provider": None}),
+        Stream("own", "Model", LIST_MODELS, constants={"ownership": "OWN", "provider": None}),
         Stream("public", "Model", LIST_MODELS, (("Provider", "pai"),), {"ownership": "PLATFORM"}),
-        Stream("own", "Algorithm", LIST_ALGORITHMS, facts={"provider": None}),
+        Stream("own", "Algorithm", LIST_ALGORITHMS, constants={"provider": None}),
         Stream("public", "Algorithm", LIST_ALGORITHMS, (("AlgorithmProvider", "pai"),)),
     ),
     lookups={
         "algorithm": Lookup(FIND_ALGORITHM, "Algorithm", find_algorithm),
         "algorithm_version": Lookup(FIND_ALGORITHM, "AlgorithmVersion", find_algorithm),
     },
-    named=frozenset({"ModelVersion", "AlgorithmVersion"}),
-    envelope=frozenset({"RequestId"}),
+    keyed_by_name=frozenset({"ModelVersion", "AlgorithmVersion"}),
+    response_keys=frozenset({"RequestId"}),
     probe=LIST_MODELS,
     absent={
         "Model": frozenset(),

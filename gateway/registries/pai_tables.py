@@ -24,14 +24,14 @@ from gateway.registries.fields import (
     at,
     boolean,
     computed,
+    enum,
     extra,
     field,
-    free,
     gathered,
     integer,
+    json_value,
     nested,
     nested_list,
-    term,
     text,
     texts,
     time,
@@ -154,7 +154,7 @@ CHANNEL = {
     "name": text("Name"),
     "description": text("Description"),
     "required": boolean("Required"),
-    "properties": free("Properties"),
+    "properties": json_value("Properties"),
     "supported_channel_types": texts("SupportedChannelTypes"),
 }
 PROGRESS = {"description": text("Description"), "regex": text("Regex")}
@@ -219,23 +219,23 @@ ALGORITHM_SPEC = {
     ),
     "supported_instance_types": texts("SupportedInstanceTypes"),
     "supports_distributed_training": boolean("SupportsDistributedTraining"),
-    "code_dir": nested("CodeDir", {"location_type": text("LocationType"), "location": free("LocationValue")}),
-    "customization": free("Customization"),
+    "code_dir": nested("CodeDir", {"location_type": text("LocationType"), "location": json_value("LocationValue")}),
+    "customization": json_value("Customization"),
 }
 VERSION_FIELDS = {
     "name": text("VersionName"),
     "description": text("VersionDescription"),
     "uri": text("Uri"),
-    "format": term("FormatType", FORMATS),
+    "format": enum("FormatType", FORMATS),
     "format_name": text("FormatType"),
-    "framework": term("FrameworkType", FRAMEWORKS),
+    "framework": enum("FrameworkType", FRAMEWORKS),
     "framework_name": text("FrameworkType"),
-    "approval": term("ApprovalStatus", APPROVALS),
+    "approval": enum("ApprovalStatus", APPROVALS),
     "source": Field(
         ("SourceType", "SourceId"),
         source,
         {
-            "type": term("SourceType", SOURCES),
+            "type": enum("SourceType", SOURCES),
             "type_name": text("SourceType"),
             "native_id": text("id"),
             "region": text("region"),
@@ -261,7 +261,7 @@ VERSION_FIELDS = {
             "algorithm_version": Field((), algorithm_version_key, lookup="algorithm_version"),
         },
     ),
-    "metrics": free("Metrics"),
+    "metrics": json_value("Metrics"),
     "evaluations": Field(
         (),
         evaluations,
@@ -274,12 +274,12 @@ VERSION_FIELDS = {
             ),
         },
     ),
-    "options": free("Options"),
-    "training_spec": free("TrainingSpec"),
-    "inference_spec": free("InferenceSpec"),
-    "evaluation_spec": free("EvaluationSpec"),
-    "compression_spec": free("CompressionSpec"),
-    "distillation_spec": free("DistillationSpec"),
+    "options": json_value("Options"),
+    "training_spec": json_value("TrainingSpec"),
+    "inference_spec": json_value("InferenceSpec"),
+    "evaluation_spec": json_value("EvaluationSpec"),
+    "compression_spec": json_value("CompressionSpec"),
+    "distillation_spec": json_value("DistillationSpec"),
     "labels": nested_list("Labels", LABEL),
     "owner": gathered("UserId", "OwnerId", table=OWNER),
     "created_at": time("GmtCreateTime"),
@@ -300,14 +300,16 @@ MODEL_FIELDS = {
     "type": text("ModelType"),
     "domain": text("Domain"),
     "task": text("Task"),
-    "visibility": term("Accessibility", VISIBILITIES),
+    "visibility": enum("Accessibility", VISIBILITIES),
     "labels": nested_list("Labels", LABEL),
     "owner": gathered("UserId", "OwnerId", table=OWNER),
     "workspace_id": text("WorkspaceId"),
     "parameter_count": computed("ParameterSize", read=parameter_count),
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
-    "latest_version": Field(("LatestVersion",), lambda raw: as_object(raw.get("LatestVersion")) or None, shape=VERSION),
+    "latest_version": Field(
+        ("LatestVersion",), lambda raw: as_object(raw.get("LatestVersion")) or None, layout=VERSION
+    ),
 }
 MODEL = EntityLayout(
     "Model",
@@ -371,12 +373,12 @@ ALGORITHM = EntityLayout(
 # Lists
 
 
-def rows(key: str, shape: EntityLayout) -> Field:
+def rows(key: str, layout: EntityLayout) -> Field:
     """The rows of a list response."""
     return Field(
         (key,),
         lambda raw: Rows(as_objects(raw.get(key)) or [], as_integer(raw.get("TotalCount"))),
-        shape=shape,
+        layout=layout,
     )
 
 
@@ -391,4 +393,4 @@ def newest_version(raw: Raw) -> Any:
 
 def version_list(entity: str, *fields: tuple[str, Field]) -> EntityLayout:
     """Return the layout of a list of versions, as fields of the model or algorithm that they belong to."""
-    return EntityLayout(entity, lambda raw: None, dict(fields), whole=False)
+    return EntityLayout(entity, lambda raw: None, dict(fields), is_entity=False)

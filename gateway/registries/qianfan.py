@@ -26,7 +26,7 @@ from gateway.registries.kind import (
     Stream,
     holds_list,
     holds_object,
-    whole,
+    object_at,
 )
 from gateway.registries.qianfan_tables import (
     ALGORITHM,
@@ -64,12 +64,12 @@ class QianfanSettings(RegistrySettings):
 BY_NUMBER = Paging("pageNo", "pageSize")
 
 
-def rows(shape: EntityLayout) -> Field:
+def rows(layout: EntityLayout) -> Field:
     """The rows of a list response."""
     return Field(
         (),
         lambda raw: Rows(as_objects(at(raw, ("result", "items"))) or [], as_integer(at(raw, ("result", "total")))),
-        shape=shape,
+        layout=layout,
     )
 
 
@@ -120,20 +120,20 @@ MODEL_DETAIL = Call(
     service="console",
     method="POST",
     path=f"{REPOSITORY}/modelDetail",
-    takes=(0,),
+    key_positions=(0,),
     parameters=lambda keys: {"modelId": id_value(keys[0])},
-    parts=(whole(MODEL, "result"), EntityInAnswer(VERSION, find_version)),
-    promise=holds_object("result", key="modelId"),
+    entities=(object_at(MODEL, "result"), EntityInAnswer(VERSION, find_version)),
+    is_complete=holds_object("result", key="modelId"),
 )
 MODEL_VERSION_DETAIL = Call(
     name="modelVersionDetail",
     service="console",
     method="POST",
     path=f"{REPOSITORY}/modelVersionDetail",
-    takes=(1,),
+    key_positions=(1,),
     parameters=lambda keys: {"modelVersionId": id_value(keys[0])},
-    parts=(EntityInAnswer(VERSION_DETAIL, find_version_detail),),
-    promise=holds_object("result", key="modelVersionId"),
+    entities=(EntityInAnswer(VERSION_DETAIL, find_version_detail),),
+    is_complete=holds_object("result", key="modelVersionId"),
 )
 USER_LIST = Call(
     name="userList",
@@ -141,7 +141,7 @@ USER_LIST = Call(
     method="POST",
     path=f"{REPOSITORY}/model/user/list",
     rows=rows(USER_MODEL),
-    promise=holds_list("result", "items", total=("result", "total")),
+    is_complete=holds_list("result", "items", total=("result", "total")),
     paging=BY_NUMBER,
     orders={
         ("created_at", True): {"orderBy": "create_time", "order": "desc"},
@@ -155,7 +155,7 @@ PRESET_LIST = Call(
     method="POST",
     path=f"{REPOSITORY}/model/preset/list",
     rows=rows(PRESET_MODEL),
-    promise=holds_list("result", "items", total=("result", "total")),
+    is_complete=holds_list("result", "items", total=("result", "total")),
     paging=BY_NUMBER,
     filters=list_filters(PRESET_TYPES),
 )
@@ -165,10 +165,10 @@ FINE_TUNING_CATALOGUE = Call(
     method="POST",
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningSupportModels"},
-    parts=(EntityInAnswer(ALGORITHM, find_entry), EntityInAnswer(ALGORITHM_VERSION, find_entry_version)),
-    rows=Field((), lambda raw: Rows(catalog_entries(raw), len(catalog_entries(raw))), shape=ALGORITHM),
-    promise=holds_list("result"),
-    lifetime="catalogues",
+    entities=(EntityInAnswer(ALGORITHM, find_entry), EntityInAnswer(ALGORITHM_VERSION, find_entry_version)),
+    rows=Field((), lambda raw: Rows(catalog_entries(raw), len(catalog_entries(raw))), layout=ALGORITHM),
+    is_complete=holds_list("result"),
+    cache_family="catalogues",
 )
 FINE_TUNING_TASK = Call(
     name="DescribeFineTuningTask",
@@ -176,9 +176,9 @@ FINE_TUNING_TASK = Call(
     method="POST",
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningTask"},
-    takes=(0,),
+    key_positions=(0,),
     parameters=lambda keys: {"taskId": keys[0]},
-    promise=holds_object("result", key="model"),
+    is_complete=holds_object("result", key="model"),
 )
 
 
@@ -290,11 +290,11 @@ QIANFAN: Kind = Kind(
         "AlgorithmVersion": (ENTRY_KEY, re.compile("1")),
     },
     canonical={"Model": (MODEL_ID,), "ModelVersion": (MODEL_ID, VERSION_ID)},
-    named=frozenset({"AlgorithmVersion"}),
+    keyed_by_name=frozenset({"AlgorithmVersion"}),
     calls=(MODEL_VERSION_DETAIL, MODEL_DETAIL, FINE_TUNING_CATALOGUE),
     streams=(
-        Stream("user", "Model", USER_LIST, facts={"ownership": "OWN"}),
-        Stream("preset", "Model", PRESET_LIST, facts={"ownership": "PLATFORM"}),
+        Stream("user", "Model", USER_LIST, constants={"ownership": "OWN"}),
+        Stream("preset", "Model", PRESET_LIST, constants={"ownership": "PLATFORM"}),
         Stream("catalogue", "Algorithm", FINE_TUNING_CATALOGUE),
     ),
     lookups={

@@ -13,23 +13,23 @@ from gateway.registries.fields import (
     Field,
     Raw,
     Rows,
+    as_enum,
     as_integer,
     as_list,
     as_moment,
     as_object,
     as_objects,
-    as_term,
     as_text,
     at,
     computed,
+    enum,
     extra,
     field,
     fixed,
-    free,
     gathered,
     integer,
+    json_value,
     nested_list,
-    term,
     text,
     texts,
     time,
@@ -80,7 +80,7 @@ def model_type(names: Mapping[int, str]) -> Field:
 
 def model_type_by_source(raw: Raw) -> str | None:
     """Return the type of a model from its details, whose source determines the meaning of the number."""
-    names = PRESET_TYPES if as_term(raw.get("source"), OWNERSHIPS) == "PLATFORM" else USER_TYPES
+    names = PRESET_TYPES if as_enum(raw.get("source"), OWNERSHIPS) == "PLATFORM" else USER_TYPES
     value: str | None = model_type(names).read(raw)
     return value
 
@@ -110,7 +110,7 @@ def version_source(raw: Raw) -> Raw | None:
 
 def trainings(raw: Raw) -> list[Raw] | None:
     """Return the use of an algorithm, None if the version was not trained."""
-    if as_term(raw.get("sourceType"), SOURCES) != "TRAINING":
+    if as_enum(raw.get("sourceType"), SOURCES) != "TRAINING":
         return None
     return [{"algorithm": raw.get("algorithm"), "task": training(raw).get("runIdStr")}]
 
@@ -125,7 +125,7 @@ SOURCE = Field(
     ("sourceType", "sourceExtra"),
     version_source,
     {
-        "type": term("sourceType", SOURCES),
+        "type": enum("sourceType", SOURCES),
         "type_name": text("sourceType"),
         "native_id": ABSENT,
         "region": ABSENT,
@@ -135,7 +135,7 @@ SOURCE = Field(
         "task_name": text("taskName"),
         "run_id": computed(read=first_set("runIdStr", "runId")),
         "iteration": integer("iterationVersion"),
-        "details": free("sourceExtra"),
+        "details": json_value("sourceExtra"),
     },
 )
 TRAINED_WITH = Field(
@@ -157,9 +157,9 @@ SUMMARY_KEYS = ("versionIdStr", "versionId")
 VERSION_FIELDS = {
     "name": text("version"),
     "description": text("description"),
-    "framework": term("framework", FRAMEWORKS),
+    "framework": enum("framework", FRAMEWORKS),
     "framework_name": text("framework"),
-    "readiness": term("state", STATES),
+    "readiness": enum("state", STATES),
     "source": SOURCE,
     "trained_with": TRAINED_WITH,
     "base_model": computed(read=first_set("trainType", "modelNet")),
@@ -169,7 +169,7 @@ VERSION_FIELDS = {
     "copyright": text("copyright"),
     "deploy_targets": texts("deployResource"),
     "supported_operations": texts("supportOptions"),
-    "properties": free("property"),
+    "properties": json_value("property"),
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
 }
@@ -193,14 +193,14 @@ VERSION_DETAIL = EntityLayout(
 LATEST_VERSION = EntityLayout(
     "ModelVersion",
     first_set(*SUMMARY_KEYS),
-    {"name": text("version"), "readiness": term("state", STATES), "source": SOURCE},
+    {"name": text("version"), "readiness": enum("state", STATES), "source": SOURCE},
 )
 VERSION_SUMMARY = EntityLayout(
     "ModelVersion",
     first_set(*SUMMARY_KEYS),
     {
         "name": text("version"),
-        "framework": term("framework", FRAMEWORKS),
+        "framework": enum("framework", FRAMEWORKS),
         "framework_name": text("framework"),
         "supported_operations": texts("supportOptions"),
     },
@@ -247,7 +247,7 @@ def summaries(raw: Raw) -> Rows:
 MODEL_FIELDS = {
     "name": text("modelName"),
     "description": text("description"),
-    "ownership": term("source", OWNERSHIPS),
+    "ownership": enum("source", OWNERSHIPS),
     "type": computed("modelType", read=model_type_by_source),
     "labels": TAGS,
     "owner": gathered(
@@ -262,8 +262,8 @@ MODEL_FIELDS = {
     ),
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest_version, shape=VERSION),
-    "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), shape=VERSION),
+    "latest_version": Field((), newest_version, layout=VERSION),
+    "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), layout=VERSION),
 }
 MODEL = EntityLayout("Model", first_set(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
 USER_FIELDS = {
@@ -273,9 +273,9 @@ USER_FIELDS = {
     "labels": TAGS,
     "created_at": time("createTime"),
     "latest_version": Field(
-        ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), shape=LATEST_VERSION
+        ("latestVersionInfo",), lambda raw: as_object(raw.get("latestVersionInfo")), layout=LATEST_VERSION
     ),
-    "versions": Field((), no_versions, shape=VERSION, instead=NOT_PROVIDED),
+    "versions": Field((), no_versions, layout=VERSION, fallback=NOT_PROVIDED),
 }
 USER_MODEL = EntityLayout("Model", MODEL.key, {**USER_FIELDS, **extra(USER_FIELDS, *MODEL_KEYS)})
 PRESET_FIELDS = {
@@ -284,8 +284,8 @@ PRESET_FIELDS = {
     "ownership": fixed("PLATFORM"),
     "type": model_type(PRESET_TYPES),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), single_version, shape=VERSION_SUMMARY, instead=NOT_PROVIDED),
-    "versions": Field((), summaries, shape=VERSION_SUMMARY),
+    "latest_version": Field((), single_version, layout=VERSION_SUMMARY, fallback=NOT_PROVIDED),
+    "versions": Field((), summaries, layout=VERSION_SUMMARY),
 }
 PRESET_MODEL = EntityLayout("Model", MODEL.key, {**PRESET_FIELDS, **extra(PRESET_FIELDS, *MODEL_KEYS)})
 
@@ -401,8 +401,8 @@ ALGORITHM = EntityLayout(
     entry_key,
     {
         "name": computed(read=lambda raw: (entry_key(raw) or "").replace(":", "/") or None),
-        "versions": Field((), lambda raw: Rows([raw], 1), shape=ALGORITHM_VERSION),
-        "latest_version": Field((), lambda raw: raw, shape=ALGORITHM_VERSION),
+        "versions": Field((), lambda raw: Rows([raw], 1), layout=ALGORITHM_VERSION),
+        "latest_version": Field((), lambda raw: raw, layout=ALGORITHM_VERSION),
         "raw": Field((), lambda raw: raw),
     },
 )

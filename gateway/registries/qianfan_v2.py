@@ -13,21 +13,21 @@ from gateway.registries.fields import (
     Field,
     Raw,
     Rows,
+    as_enum,
     as_list,
     as_object,
     as_objects,
-    as_term,
     as_text,
     at,
     computed,
+    enum,
     extra,
     fixed,
-    free,
-    term,
+    json_value,
     text,
     time,
 )
-from gateway.registries.kind import Call, EntityInAnswer, Keys, Paging, Stream, holds_list, holds_object, whole
+from gateway.registries.kind import Call, EntityInAnswer, Keys, Paging, Stream, holds_list, holds_object, object_at
 from gateway.registries.qianfan_tables import OWNERSHIPS, SOURCES, STATES, task_keys
 
 OPERATIONS = {"isSupportDeploy": "Deploy", "isSupportEvaluation": "Evaluation", "isSupportModelComp": "Acceleration"}
@@ -52,7 +52,7 @@ def version_source(raw: Raw) -> Raw | None:
 def trainings(raw: Raw) -> list[Raw] | None:
     """Return the training task of a version, None if the version was not trained."""
     info = as_object(raw.get("sourceInfo")) or {}
-    return [{"task": info.get("trainTaskId")}] if as_term(info.get("sourceType"), SOURCES) == "TRAINING" else None
+    return [{"task": info.get("trainTaskId")}] if as_enum(info.get("sourceType"), SOURCES) == "TRAINING" else None
 
 
 def operations(raw: Raw) -> list[str]:
@@ -63,13 +63,13 @@ def operations(raw: Raw) -> list[str]:
 VERSION_FIELDS = {
     "name": text("modelName"),
     "description": text("description"),
-    "readiness": term("status", STATES),
+    "readiness": enum("status", STATES),
     "base_model": text("model"),
     "source": Field(
         ("sourceInfo",),
         version_source,
         {
-            "type": term("sourceType", SOURCES),
+            "type": enum("sourceType", SOURCES),
             "type_name": text("sourceType"),
             "native_id": ABSENT,
             "region": ABSENT,
@@ -79,7 +79,7 @@ VERSION_FIELDS = {
             "task_name": ABSENT,
             "run_id": text("trainTaskId"),
             "iteration": ABSENT,
-            "details": free("sourceInfo"),
+            "details": json_value("sourceInfo"),
         },
     ),
     "trained_with": Field(
@@ -129,8 +129,8 @@ LIST_FIELDS = {
     "name": text("modelSetName"),
     "type": text("modelType"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest_version, shape=LISTED_VERSION, instead=Rows),
-    "versions": Field(("modelIds", "modelNames"), versions, shape=LISTED_VERSION),
+    "latest_version": Field((), newest_version, layout=LISTED_VERSION, fallback=Rows),
+    "versions": Field(("modelIds", "modelNames"), versions, layout=LISTED_VERSION),
 }
 
 
@@ -144,7 +144,7 @@ CUSTOM_MODEL = model({"ownership": fixed("OWN"), "labels": LABELS, "created_at":
 SYSTEM_MODEL = model({"ownership": fixed("PLATFORM"), "description": text("description")})
 MODEL = model(
     {
-        "ownership": term("source", OWNERSHIPS),
+        "ownership": enum("source", OWNERSHIPS),
         "labels": LABELS,
         "created_at": time("createTime"),
         "description": text("description"),
@@ -155,7 +155,7 @@ MODEL = model(
 # Calls
 
 
-def rows(key: str, shape: EntityLayout) -> Field:
+def rows(key: str, layout: EntityLayout) -> Field:
     """The rows of a list response, with the marker of the next page."""
 
     def read(document: Any) -> Rows:
@@ -163,7 +163,7 @@ def rows(key: str, shape: EntityLayout) -> Field:
         marker = as_text(info.get("nextMarker")) if info.get("isTruncated") is True else None
         return Rows(as_objects(at(document, ("result", key))) or [], None, marker)
 
-    return Field((), read, shape=shape)
+    return Field((), read, layout=layout)
 
 
 def action_call(name: str, **options: Any) -> Call:
@@ -177,37 +177,37 @@ def find_version(document: Any, keys: Keys) -> Raw | None:
     return raw if raw is not None and raw.get("modelSetId") == keys[0] else None
 
 
-BY_MARKER = Paging("marker", "maxKeys", rows=100, marked=True)
+BY_MARKER = Paging("marker", "maxKeys", rows=100, by_marker=True)
 
 DESCRIBE_MODEL_SET = action_call(
     "DescribeModelSet",
-    takes=(0,),
+    key_positions=(0,),
     parameters=lambda keys: {"modelSetId": keys[0]},
-    parts=(whole(MODEL, "result"),),
-    promise=holds_object("result", key="modelSetId"),
+    entities=(object_at(MODEL, "result"),),
+    is_complete=holds_object("result", key="modelSetId"),
 )
 DESCRIBE_MODEL = action_call(
     "DescribeModel",
-    takes=(1,),
+    key_positions=(1,),
     parameters=lambda keys: {"modelId": keys[0]},
-    parts=(EntityInAnswer(VERSION, find_version),),
-    promise=holds_object("result", key="modelId"),
+    entities=(EntityInAnswer(VERSION, find_version),),
+    is_complete=holds_object("result", key="modelId"),
 )
 CUSTOM_MODEL_SETS = action_call(
     "DescribeCustomModelSets",
     rows=rows("customModelSetList", CUSTOM_MODEL),
-    promise=holds_list("result", "customModelSetList"),
+    is_complete=holds_list("result", "customModelSetList"),
     paging=BY_MARKER,
 )
 SYSTEM_MODEL_SETS = action_call(
     "DescribeSystemModelSets",
     rows=rows("systemModelSetList", SYSTEM_MODEL),
-    promise=holds_list("result", "systemModelSetList"),
+    is_complete=holds_list("result", "systemModelSetList"),
     paging=BY_MARKER,
 )
 STREAMS = (
-    Stream("user", "Model", CUSTOM_MODEL_SETS, facts={"ownership": "OWN"}),
-    Stream("preset", "Model", SYSTEM_MODEL_SETS, facts={"ownership": "PLATFORM"}),
+    Stream("user", "Model", CUSTOM_MODEL_SETS, constants={"ownership": "OWN"}),
+    Stream("preset", "Model", SYSTEM_MODEL_SETS, constants={"ownership": "PLATFORM"}),
 )
 
 MODEL_ABSENT = frozenset({"owner"})

@@ -21,8 +21,8 @@ FILTERS = {"Model": ModelFilter, "ModelVersion": ModelVersionFilter, "Algorithm"
 
 def supplied_fields(kind: Kind, entity: str) -> set[str]:
     """Return the fields of an entity that at least one call of a kind supplies."""
-    layouts = [part.shape for call in kind.calls for part in call.parts]
-    layouts += [call.rows.shape for stream in kind.streams if (call := stream.call).rows and call.rows.shape]
+    layouts = [part.layout for call in kind.calls for part in call.entities]
+    layouts += [call.rows.layout for stream in kind.streams if (call := stream.call).rows and call.rows.layout]
     return {
         name
         for layout in layouts
@@ -35,13 +35,13 @@ def supplied_fields(kind: Kind, entity: str) -> set[str]:
 def list_calls(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, Iterable[str]]]:
     """Yield the calls that list an entity, each with the layout of its rows and the fields that all rows share."""
     for stream in kind.streams:
-        if stream.entity == entity and stream.call.rows is not None and stream.call.rows.shape is not None:
-            yield stream.call, stream.call.rows.shape, stream.facts
+        if stream.entity == entity and stream.call.rows is not None and stream.call.rows.layout is not None:
+            yield stream.call, stream.call.rows.layout, stream.constants
     for call in kind.calls:
-        for part in call.parts:
-            field = part.shape.fields.get("versions")
-            if field is not None and field.shape is not None and field.shape.entity == entity:
-                yield call, field.shape, ()
+        for part in call.entities:
+            field = part.layout.fields.get("versions")
+            if field is not None and field.layout is not None and field.layout.entity == entity:
+                yield call, field.layout, ()
 
 
 def filter_note(kind: Kind, entity: str, name: str) -> str | None:

@@ -111,7 +111,7 @@ class Query:
 
     @strawberry.field(name="_service", description="This graph as a subgraph of a supergraph. Needs no upstream call.")
     def service(self) -> Service:
-        record: Any = {"sdl": printed()}
+        record: Any = {"sdl": print_sdl()}
         return record
 
     @strawberry.field(
@@ -123,7 +123,7 @@ class Query:
         return await resolve_root_field(info)
 
 
-class Prepared(SchemaExtension):
+class ParsedDocument(SchemaExtension):
     """Supplies the document that the pipeline has already parsed and validated."""
 
     def on_operation(self) -> Iterator[None]:
@@ -146,7 +146,7 @@ SCHEMA = Schema(
     Query,
     subscription=Subscription,
     types=[Model, ModelVersion, Algorithm, AlgorithmVersion],
-    extensions=[Prepared],
+    extensions=[ParsedDocument],
     config=StrawberryConfig(
         scalar_map=SCALARS, default_resolver=read_record, enable_experimental_incremental_execution=True
     ),
@@ -154,11 +154,11 @@ SCHEMA = Schema(
     federation_version=FEDERATION,
 )
 
-CORE = SCHEMA._schema
+GRAPHQL_SCHEMA = SCHEMA._schema
 """The schema as a graphql-core object."""
 
 
 @cache
-def printed() -> str:
+def print_sdl() -> str:
     """Return the schema in SDL, complete for composers and for tools without support for Federation."""
-    return with_definitions(SCHEMA.as_str(), CORE)
+    return with_definitions(SCHEMA.as_str(), GRAPHQL_SCHEMA)

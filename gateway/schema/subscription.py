@@ -6,7 +6,7 @@ from typing import Any
 
 import strawberry
 
-from gateway.catalog.polling import Look
+from gateway.catalog.polling import Observation
 from gateway.errors import GatewayError
 from gateway.execution.context import SubscriptionContext
 from gateway.execution.entity_references import validated_ref
@@ -28,21 +28,25 @@ class Subscription:
     def model_version_changed(self, info: Info, id: ID) -> AsyncGenerator[ModelVersion | None, None]:
         context: SubscriptionContext = info.context
         ref = validated_ref(context.operation.registries, id, "ModelVersion")
-        looks = context.watches.watch(context.operation.registries[ref.registry], ref)
-        return states(context, id, bound_operation(info), str(info.path.key), looks)
+        observations = context.pollers.watch(context.operation.registries[ref.registry], ref)
+        return states(context, id, bound_operation(info), str(info.path.key), observations)
 
 
 async def states(
-    context: SubscriptionContext, id: str, bound: BoundOperation, key: str, looks: AsyncGenerator[Look, None]
+    context: SubscriptionContext,
+    id: str,
+    bound: BoundOperation,
+    key: str,
+    observations: AsyncGenerator[Observation, None],
 ) -> AsyncGenerator[Any, None]:
     """Yield the record of a version for each state that the poller reports; a failure is the last item.
 
     Each state is read by a new operation, so that a caller who loses access to the version receives no more of it.
     """
     try:
-        async with aclosing(looks):
-            async for look in looks:
-                operation = await context.renew(look.answers)
+        async with aclosing(observations):
+            async for observation in observations:
+                operation = await context.renew(observation.answers)
                 operation.bindings = bound.bindings
                 ref = validated_ref(operation.registries, id, "ModelVersion")
                 yield await operation.entity(ref, bound.by_key[key].selection("ModelVersion"))

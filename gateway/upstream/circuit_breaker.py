@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from gateway.config.settings import BreakerSettings
 from gateway.errors import (
+    RegistryCircuitOpen,
     RegistryError,
-    RegistryResting,
     RegistryThrottled,
     RegistryTimeout,
     RegistryUnavailable,
@@ -61,12 +61,12 @@ class CircuitBreaker:
         return BreakerState.OPEN if self.now() < self._open_until else BreakerState.HALF_OPEN
 
     def check(self) -> None:
-        """Raise `RegistryResting` if a call would not pass now."""
+        """Raise `RegistryCircuitOpen` if a call would not pass now."""
         if self._open_until is not None and (self._probing or self.state is BreakerState.OPEN):
-            raise RegistryResting(self.registry, retry_after=max(PROBE, round(self._open_until - self.now(), 3)))
+            raise RegistryCircuitOpen(self.registry, retry_after=max(PROBE, round(self._open_until - self.now(), 3)))
 
     def begin(self) -> bool:
-        """Let a call pass; return whether it is a probe. Raises `RegistryResting` if it may not pass."""
+        """Let a call pass; return whether it is a probe. Raises `RegistryCircuitOpen` if it may not pass."""
         if self._open_until is None:
             return False
         self.check()

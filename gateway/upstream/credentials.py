@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from gateway.config.settings import Credentials, RegistrySettings, Secret
-from gateway.errors import RegistryKeyless
+from gateway.errors import RegistryCredentialsMissing
 from gateway.upstream.messages import CredentialProvider, StaticCredentials
 from gateway.upstream.single_flight import SingleFlight
 
@@ -69,7 +69,7 @@ class RenewingCredentials:
         self._renewals: SingleFlight[str, None] = SingleFlight()
 
     async def current(self) -> Credentials:
-        """Return valid credentials. Raises `RegistryKeyless` if there are none."""
+        """Return valid credentials. Raises `RegistryCredentialsMissing` if there are none."""
         if self.source.changed():
             self._start_renewal()
         elif self._credentials is None or self._expires_within(RENEW_BEFORE):
@@ -77,7 +77,7 @@ class RenewingCredentials:
         if self._credentials is None or self._expires_within(0):
             await self._renewals.wait(self.registry)
         if self._credentials is None or self._expires_within(0):
-            raise RegistryKeyless(self.registry)
+            raise RegistryCredentialsMissing(self.registry)
         return self._credentials
 
     async def renewed(self, used: Credentials) -> bool:

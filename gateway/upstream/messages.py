@@ -80,7 +80,7 @@ class CredentialProvider(Protocol):
     """Supplies the credentials of a registry."""
 
     async def current(self) -> Credentials:
-        """Return the credentials to sign with. Raises `RegistryKeyless`."""
+        """Return the credentials to sign with. Raises `RegistryCredentialsMissing`."""
 
     async def renewed(self, used: Credentials) -> bool:
         """Return whether there are other credentials than those that the registry refused."""

@@ -9,7 +9,7 @@ from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.config.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
-from gateway.errors import RegistryBusy, RegistryError, RegistryResting
+from gateway.errors import RegistryBusy, RegistryCircuitOpen, RegistryError
 from gateway.telemetry.events import NO_EVENTS, Events
 from gateway.upstream.circuit_breaker import BreakerState, CircuitBreaker
 from gateway.upstream.messages import Destination, Request
@@ -77,7 +77,8 @@ class ResilientClient:
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         """Send a request and return the JSON object of the response. A ``refresh`` yields to other requests.
 
-        Raises the `RegistryError` of the last attempt, or `RegistryResting` or `RegistryBusy` if there was no attempt.
+        Raises the `RegistryError` of the last attempt. Without an attempt, that is `RegistryCircuitOpen` or
+        `RegistryBusy`.
         """
         now = self.clock.now()
         ends = now + self.retry.deadline
@@ -89,7 +90,7 @@ class ResilientClient:
         while True:
             try:
                 return await attempt(destination, request, limits, refresh, now, ends)
-            except (RegistryResting, RegistryBusy) as refusal:
+            except (RegistryCircuitOpen, RegistryBusy) as refusal:
                 raise failure or refusal from None
             except RegistryError as error:
                 attempts, failure = attempts + 1, error
@@ -123,7 +124,7 @@ class ResilientClient:
         slowing = not rate_limiter.lowest
         try:
             probe = breaker.begin()
-        except RegistryResting as error:
+        except RegistryCircuitOpen as error:
             rate_limiter.release(error)
             raise
         try:

@@ -16,12 +16,12 @@ from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.messages import Destination, Request
 
 DOCUMENTS = Documents(
-    CORE, LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000), suggestions=True
+    GRAPHQL_SCHEMA, LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000), suggestions=True
 )
 
 SETTINGS = Settings(

@@ -13,7 +13,7 @@ from gateway.catalog.operation import Operation
 from gateway.config.settings import CacheSettings
 from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
 from tests.catalog.clouds import DOCUMENTS, SETTINGS, FakeClouds
@@ -32,7 +32,7 @@ async def execute(clouds: FakeClouds, document: str, projected: bool = False) ->
     """Return the data, the errors and the calls of an operation; executed by projection on request, where supported."""
     operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
     context = OperationContext(read.node, operation)
-    planned = None if read.errors else PlannedOperation(CORE, read.node, read.operation(None))
+    planned = None if read.errors else PlannedOperation(GRAPHQL_SCHEMA, read.node, read.operation(None))
     result: Any = await (
         planned.bind(VariableValues({}, {})).execute(context)
         if projected and planned is not None and planned.projected

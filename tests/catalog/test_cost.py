@@ -15,7 +15,7 @@ from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
 from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, FakeClouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
 from tests.catalog.test_selection_property import (
@@ -35,9 +35,9 @@ def estimated(query: str, bounds: Bounds = DEFAULT_BOUNDS, **variables: Any) -> 
     document = parse(query)
     operation = get_operation_ast(document)
     assert operation is not None
-    coerced = get_variable_values(CORE, operation.variable_definitions or (), variables)
+    coerced = get_variable_values(GRAPHQL_SCHEMA, operation.variable_definitions or (), variables)
     assert not isinstance(coerced, list), coerced
-    return PlannedOperation(CORE, document, operation).bind(coerced).cost(FakeClouds().registries, bounds)
+    return PlannedOperation(GRAPHQL_SCHEMA, document, operation).bind(coerced).cost(FakeClouds().registries, bounds)
 
 
 def calls_made(document: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.catalog.ids import LONGEST, VERSIONS, Ref, parse, quoted
+from gateway.catalog.ids import MAX_LENGTH, VERSIONS, Ref, parse, quoted
 from gateway.errors import InvalidId
 
 registries = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
@@ -18,7 +18,7 @@ def refs(draw: st.DrawFn) -> Ref:
     """References to objects of any type with any keys."""
     ref = Ref(draw(registries), draw(st.sampled_from(sorted(VERSIONS))), (draw(native_keys),))
     ref = ref.version(draw(native_keys)) if draw(st.booleans()) else ref
-    assume(len(str(ref)) <= LONGEST)
+    assume(len(str(ref)) <= MAX_LENGTH)
     return ref
 
 

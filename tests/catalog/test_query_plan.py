@@ -21,7 +21,7 @@ from gateway.execution.operation_plan import PlannedOperation
 from gateway.execution.root_fields import LISTS
 from gateway.registries import KINDS
 from gateway.registries.fields import EntityLayout, Table
-from gateway.schema.schema import CORE
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.catalog.clouds import FakeClouds
 
 PAGE = Path(__file__).parents[2] / "docs" / "query-plans.md"
@@ -35,7 +35,7 @@ def planned(query: str) -> str:
     assert operation is not None
     registries = [*FakeClouds().registries.values()]
     plans = []
-    for root in PlannedOperation(CORE, document, operation).bind(VariableValues({}, {})).roots:
+    for root in PlannedOperation(GRAPHQL_SCHEMA, document, operation).bind(VariableValues({}, {})).roots:
         if root.field.name in LISTS:
             plans.append(list_text(registries, LISTS[root.field.name], root.selection()))
         else:
@@ -58,7 +58,7 @@ async def test_a_plan_is_made_once_for_all_values_of_the_arguments() -> None:
     document = parse("query ($id: ID!, $n: Int!) { model(id: $id) { versions(first: $n) { nodes { name } } } }")
     operation = get_operation_ast(document)
     assert operation is not None
-    one = PlannedOperation(CORE, document, operation)
+    one = PlannedOperation(GRAPHQL_SCHEMA, document, operation)
     first, second = (
         one.bind(VariableValues({}, {"id": f"pai:model/{key}", "n": number})) for key, number in (("a", 1), ("b", 2))
     )
@@ -179,7 +179,7 @@ def selections(table: Table) -> st.SearchStrategy[Selection]:
 
 
 def layouts(kind: str, entity: str) -> list[EntityLayout]:
-    return [part.shape for call in KINDS[kind].calls for part in call.parts if part.shape.entity == entity]
+    return [part.layout for call in KINDS[kind].calls for part in call.entities if part.layout.entity == entity]
 
 
 @st.composite

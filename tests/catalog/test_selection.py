@@ -4,7 +4,7 @@ import pytest
 
 from gateway.catalog.lists import FirstPage
 from gateway.catalog.query_plan import EntityPlan, Versions
-from gateway.catalog.selection import LONGEST_ARGUMENTS, FieldRequest, Selection, intern
+from gateway.catalog.selection import MAX_ARGUMENTS_LENGTH, FieldRequest, Selection, intern
 from gateway.registries import KINDS
 
 
@@ -21,7 +21,7 @@ def test_equal_selections_are_interned_as_one_in_any_order() -> None:
 
 
 def test_a_selection_with_long_arguments_is_not_interned() -> None:
-    long = selection("a" * LONGEST_ARGUMENTS)
+    long = selection("a" * MAX_ARGUMENTS_LENGTH)
     assert intern(long) is long
 
 

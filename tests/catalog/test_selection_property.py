@@ -243,11 +243,11 @@ class Oracle:
 
     def entities(self, ref: Ref) -> Iterator[tuple[EntityLayout, Raw]]:
         for bound in self.bounds:
-            if bound.keys == tuple(ref.keys[i] for i in bound.call.takes if i < len(ref.keys)):
-                for part in bound.call.parts:
-                    document = response(bound) if part.shape.entity == ref.entity else None
+            if bound.keys == tuple(ref.keys[i] for i in bound.call.key_positions if i < len(ref.keys)):
+                for part in bound.call.entities:
+                    document = response(bound) if part.layout.entity == ref.entity else None
                     if document is not None and (raw := part.locate(document, ref.keys)) is not None:
-                        yield part.shape, raw
+                        yield part.layout, raw
 
     def answers(self, ref: Ref, tree: FieldTree, known: RawEntities = ()) -> bool:
         entities = [*known, *self.entities(ref)]
@@ -259,8 +259,12 @@ class Oracle:
 
     def exists(self, entities: RawEntities) -> bool:
         """Whether the calls show that the object exists: one has it, or has rows that belong to it."""
-        lists = (field.read(raw) for shape, raw in entities for field in shape.fields.values() if not shape.whole)
-        return any(shape.whole for shape, _ in entities) or any(isinstance(rows, Rows) and rows.items for rows in lists)
+        lists = (
+            field.read(raw) for layout, raw in entities for field in layout.fields.values() if not layout.is_entity
+        )
+        return any(layout.is_entity for layout, _ in entities) or any(
+            isinstance(rows, Rows) and rows.items for rows in lists
+        )
 
     def has_field(
         self, ref: Ref, entities: RawEntities, request: FieldRequest, field: GraphQLField, below: FieldTree
@@ -275,17 +279,17 @@ class Oracle:
             return self.answers(ref.owner, below)
         selection = as_selection(field, below)
         values = [
-            (shape.fields[request.field], value)
-            for shape, raw in entities
-            if supplies(shape.fields, request, selection)
-            and (value := shape.fields[request.field].read(raw)) is not NOT_PROVIDED
+            (layout.fields[request.field], value)
+            for layout, raw in entities
+            if supplies(layout.fields, request, selection)
+            and (value := layout.fields[request.field].read(raw)) is not NOT_PROVIDED
         ]
-        return any(inner.shape is None or self.answers_all(ref, inner.shape, value, below) for inner, value in values)
+        return any(inner.layout is None or self.answers_all(ref, inner.layout, value, below) for inner, value in values)
 
-    def answers_all(self, ref: Ref, shape: EntityLayout, value: Any, below: FieldTree) -> bool:
+    def answers_all(self, ref: Ref, layout: EntityLayout, value: Any, below: FieldTree) -> bool:
         """Whether the calls supply an entity inside another one, or a connection of them."""
         if not isinstance(value, Rows):
-            return value is None or self.answers(ref.version(shape.key(value)), below, [(shape, value)])
+            return value is None or self.answers(ref.version(layout.key(value)), below, [(layout, value)])
         nodes = [tree for (name, _), tree in below.items() if name == "nodes"]
         nodes += [
             tree
@@ -295,7 +299,7 @@ class Oracle:
             if inner == "node"
         ]
         return all(
-            self.answers(ref.version(shape.key(row)), tree, [(shape, row)]) for row in value.items for tree in nodes
+            self.answers(ref.version(layout.key(row)), tree, [(layout, row)]) for row in value.items for tree in nodes
         )
 
 
@@ -318,10 +322,10 @@ def family(ref: Ref) -> list[BoundCall]:
     versions = [parse_id(text) for text in FAMILIES.get(str(owner), ())]
     return list(
         dict.fromkeys(
-            BoundCall(ref.registry, call, tuple(one.keys[i] for i in call.takes))
+            BoundCall(ref.registry, call, tuple(one.keys[i] for i in call.key_positions))
             for one in (owner, *versions)
             for call in KINDS[ref.registry].calls
-            if any(part.shape.entity == one.entity for part in call.parts)
+            if any(part.layout.entity == one.entity for part in call.entities)
         )
     )
 

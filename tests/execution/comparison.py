@@ -20,7 +20,7 @@ from gateway.errors import RegistryUnavailable
 from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, FakeClouds
 
 Variables = Mapping[str, Any]
@@ -62,7 +62,7 @@ def compile_document(text: str, name: str | None = None) -> PlannedOperation | N
     """Return the planned operation, or None if projection does not support it."""
     document = DOCUMENTS.read(text)
     assert not document.errors, document.errors
-    planned = PlannedOperation(CORE, document.node, document.operation(name))
+    planned = PlannedOperation(GRAPHQL_SCHEMA, document.node, document.operation(name))
     return planned if planned.projected else None
 
 
@@ -75,7 +75,7 @@ async def execute(clouds: FakeClouds, text: str, variables: Variables) -> Outcom
 
 def bind(text: str, one: PlannedOperation, variables: Variables) -> BoundOperation:
     definitions = DOCUMENTS.read(text).operation(None).variable_definitions or ()
-    coerced = get_variable_values(CORE, definitions, dict(variables))
+    coerced = get_variable_values(GRAPHQL_SCHEMA, definitions, dict(variables))
     assert not isinstance(coerced, list), coerced
     return one.bind(coerced)
 

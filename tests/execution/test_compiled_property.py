@@ -39,7 +39,7 @@ from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
 from gateway.execution.root_fields import ROOT_FIELDS
-from gateway.schema.schema import CORE
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.catalog.test_selection_property import IDS
 from tests.execution.comparison import damaged_root_fields, outcomes_of
 
@@ -80,7 +80,7 @@ SCALARS = {
 }
 RARE = {"filter": 0.6, "after": 0.7, "orderBy": 0.3}
 """Arguments that mostly leave no rows, and the share of them that is removed."""
-OPERATIONS = queries(CORE, fields=sorted(ROOT_FIELDS), custom_scalars=SCALARS, print_ast=print_ast)
+OPERATIONS = queries(GRAPHQL_SCHEMA, fields=sorted(ROOT_FIELDS), custom_scalars=SCALARS, print_ast=print_ast)
 
 
 def name(text: str) -> NameNode:
@@ -169,7 +169,7 @@ class Additions(Visitor):
 
 def with_additions(text: str, seed: int) -> tuple[str, dict[str, Any]]:
     """Return the operation with random additions, and values for its variables."""
-    types = TypeInfo(CORE)
+    types = TypeInfo(GRAPHQL_SCHEMA)
     additions = Additions(random.Random(seed), types)  # noqa: S311
     document = visit(parse(text), TypeInfoVisitor(types, additions))
     [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]

@@ -20,7 +20,7 @@ from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.execution.results import CacheLifetime, OperationResult
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import State
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
@@ -50,7 +50,7 @@ class World:
         self.responses = ResponseCache(max_bytes)
         self.pipeline = Pipeline(
             SCHEMA,
-            Documents(CORE, limits, suggestions=True),
+            Documents(GRAPHQL_SCHEMA, limits, suggestions=True),
             PersistedQueries(DocumentsSettings()),
             CallerRateLimiter(limits),
             Observer(TelemetrySettings()),

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from graphql import GraphQLObjectType, build_schema
 
-from gateway.schema.schema import printed
+from gateway.schema.schema import print_sdl
 from tests.federation.supergraph import HERE, REVIEWS
 from tests.npm import installed, node
 
@@ -53,7 +53,7 @@ HINTS: dict[str, set[str]] = {
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gateway with each of the subgraphs, as a file for the composers."""
-    registries = {"name": "registries", "url": "http://gateway:8000/graphql", "sdl": printed()}
+    registries = {"name": "registries", "url": "http://gateway:8000/graphql", "sdl": print_sdl()}
     said = {name: [registries, {"name": "other", "url": "http://other", "sdl": sdl}] for name, sdl in SUBGRAPHS.items()}
     file: Path = tmp_path_factory.mktemp("federation") / "cases.json"
     file.write_text(json.dumps(said), encoding="utf-8")

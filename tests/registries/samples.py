@@ -153,9 +153,9 @@ def request_of(kind: Kind, row: Raw) -> Request:
     call, keys, page = call_of(kind, row), tuple(row.get("keys", ())), row.get("page", 1)
     fixed = dict(stream_of(kind, row).fixed) if "stream" in row else {}
     if entity := listed_entity(call):
-        facts = stream_of(kind, row).facts if "stream" in row else {}
+        constants = stream_of(kind, row).constants if "stream" in row else {}
         fixed |= order_parameters(call, order_of(row))
-        fixed |= dict(plan_filter(kind, entity, call, facts, row.get("filter", {})).parameters)
+        fixed |= dict(plan_filter(kind, entity, call, constants, row.get("filter", {})).parameters)
     return call.request(keys, tuple(fixed.items()), page)
 
 
@@ -167,8 +167,8 @@ def order_of(row: Raw) -> Order:
 
 def listed_entity(call: Call) -> str | None:
     """Return the type of the rows of a call, None if the call is not a list."""
-    lists = [call.rows] if call.rows else [part.shape.fields.get("versions") for part in call.parts]
-    return next((field.shape.entity for field in lists if field and field.shape), None)
+    lists = [call.rows] if call.rows else [part.layout.fields.get("versions") for part in call.entities]
+    return next((field.layout.entity for field in lists if field and field.layout), None)
 
 
 def layouts(kind: Kind) -> list[EntityLayout]:
@@ -179,14 +179,14 @@ def layouts(kind: Kind) -> list[EntityLayout]:
         if layout not in found:
             found[layout] = None
             for field in layout.fields.values():
-                if field.shape is not None:
-                    visit(field.shape)
+                if field.layout is not None:
+                    visit(field.layout)
 
     for call in calls(kind):
-        for part in call.parts:
-            visit(part.shape)
-        if call.rows is not None and call.rows.shape is not None:
-            visit(call.rows.shape)
+        for part in call.entities:
+            visit(part.layout)
+        if call.rows is not None and call.rows.layout is not None:
+            visit(call.rows.layout)
     return list(found)
 
 
@@ -235,8 +235,8 @@ def project_field(field: Field, raw: Raw) -> Any:
         return "NOT_PROVIDED"
     if field.lookup is not None:
         return None if value is None else {"lookup": field.lookup, "keys": list(value)}
-    if field.shape is not None:
-        return project_children(field.shape, value)
+    if field.layout is not None:
+        return project_children(field.layout, value)
     if field.table is None or value is None:
         return value
     if isinstance(value, list):

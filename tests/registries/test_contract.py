@@ -103,7 +103,7 @@ def test_a_field_has_a_table_if_and_only_if_its_type_is_a_value_object(kind: str
         if field is ABSENT:
             continue
         is_entity = inner.name.removesuffix("Connection") in ENTITIES
-        assert (field.shape is not None or field.lookup is not None) == is_entity, path
+        assert (field.layout is not None or field.lookup is not None) == is_entity, path
         assert (field.table is not None) == (hasattr(inner, "fields") and not is_entity), path
 
 
@@ -145,7 +145,7 @@ def test_the_tables_and_the_kind_name_the_same_lookups(kind: str) -> None:
 
 @every_kind
 def test_every_listed_entity_has_a_call_for_a_single_object(kind: str) -> None:
-    single = {part.shape.entity for call in TABLES[kind].calls for part in call.parts if part.shape.whole}
+    single = {part.layout.entity for call in TABLES[kind].calls for part in call.entities if part.layout.is_entity}
     assert {stream.entity for stream in TABLES[kind].streams} <= single
     assert set(TABLES[kind].keys) == set(TABLES[kind].absent) == set(ENTITIES)
 
@@ -205,13 +205,13 @@ def test_a_sample_becomes_the_expected_record(kind: str, row: Any) -> None:
         return
     call = samples.call_of(TABLES[kind], row)
     if "entity" in row:
-        part = next(part for part in call.parts if part.shape.entity == row["entity"])
+        part = next(part for part in call.entities if part.layout.entity == row["entity"])
         raw = part.locate(document, keys)
-        assert (None if raw is None else project(part.shape, raw)) == expand_record(row["record"])
+        assert (None if raw is None else project(part.layout, raw)) == expand_record(row["record"])
     else:
         assert call.rows is not None
-        assert call.rows.shape is not None
-        page = project_children(call.rows.shape, call.rows.read(document))
+        assert call.rows.layout is not None
+        page = project_children(call.rows.layout, call.rows.read(document))
         marker = {"next": row["next"]} if "next" in row else {}
         assert page == {"total": row["total"], **marker, "rows": [expand_record(record) for record in row["rows"]]}
 
@@ -223,12 +223,12 @@ def test_raw_is_the_same_object_as_in_the_response(kind: str, row: Any) -> None:
     document = samples.sample(kind, row["sample"])
     call = samples.call_of(TABLES[kind], row)
     if "entity" in row:
-        part = next(part for part in call.parts if part.shape.entity == row["entity"])
-        layout, objects = part.shape, [part.locate(document, tuple(row.get("keys", ())))]
+        part = next(part for part in call.entities if part.layout.entity == row["entity"])
+        layout, objects = part.layout, [part.locate(document, tuple(row.get("keys", ())))]
     else:
         assert call.rows is not None
-        assert call.rows.shape is not None
-        layout, objects = call.rows.shape, call.rows.read(document).items
+        assert call.rows.layout is not None
+        layout, objects = call.rows.layout, call.rows.read(document).items
     for raw in objects:
         if raw is not None and "raw" in layout.fields:
             assert layout.fields["raw"].read(raw) is raw
@@ -255,7 +255,7 @@ def test_every_call_has_a_sample_and_a_request(kind: str) -> None:
 def test_every_key_in_a_sample_is_valid(kind: str, row: Any) -> None:
     for record in [row.get("record"), *row.get("rows", ())]:
         if record and record["key"] is not None:
-            entity = row.get("entity") or samples.call_of(TABLES[kind], row).rows.shape.entity
+            entity = row.get("entity") or samples.call_of(TABLES[kind], row).rows.layout.entity
             pattern = TABLES[kind].keys[entity][-1]
             assert pattern.fullmatch(record["key"])
 
@@ -302,7 +302,7 @@ def invalid_fields(name: str, table: Any, raw: Any) -> Iterator[str]:
                 yield f"{name}.{key}"
             continue
         items = value.items if isinstance(value, Rows) else value if isinstance(value, list) else [value]
-        inner = field.table or (field.shape and field.shape.fields)
+        inner = field.table or (field.layout and field.layout.fields)
         if inner is None:
             if not is_valid(declared, value):
                 yield f"{name}.{key}"
@@ -330,8 +330,8 @@ def test_any_json_under_any_key_becomes_a_valid_record(kind: str, layout: Entity
     assert set(invalid_fields(layout.entity, layout.fields, raw)) == set()
     for name, field in layout.fields.items():
         value = field.read(raw)
-        assert value is not NOT_PROVIDED or field.instead is NOT_PROVIDED, name
-        assert not isinstance(value, Rows) or name == "versions" or field.instead is Rows, name
+        assert value is not NOT_PROVIDED or field.fallback is NOT_PROVIDED, name
+        assert not isinstance(value, Rows) or name == "versions" or field.fallback is Rows, name
 
 
 @every_kind
@@ -340,9 +340,9 @@ def test_every_valid_response_contains_the_entities_that_a_call_guarantees(kind:
     found = [
         (call.name, part.locate(document, ("unknown", "unknown")))
         for call in calls(TABLES[kind])
-        for part in call.parts
+        for part in call.entities
         for document in documents
-        if part.sure and call.promise(document)
+        if part.always_present and call.is_complete(document)
     ]
     assert found
     assert [name for name, raw in found if raw is None] == []
@@ -380,13 +380,13 @@ def read_all(kind: str, row: Any, document: Any) -> Iterator[str]:
     if "lookup" in row:
         TABLES[kind].lookups[row["lookup"]].find(document, keys)
     elif "entity" in row:
-        for part in call.parts:
-            if part.shape.entity == row["entity"] and (raw := part.locate(document, keys)) is not None:
-                part.shape.parent(raw)
-                yield from invalid_fields(part.shape.entity, part.shape.fields, raw)
-    elif call.rows is not None and call.rows.shape is not None:
+        for part in call.entities:
+            if part.layout.entity == row["entity"] and (raw := part.locate(document, keys)) is not None:
+                part.layout.parent(raw)
+                yield from invalid_fields(part.layout.entity, part.layout.fields, raw)
+    elif call.rows is not None and call.rows.layout is not None:
         for raw in call.rows.read(document).items:
-            yield from invalid_fields(call.rows.shape.entity, call.rows.shape.fields, raw)
+            yield from invalid_fields(call.rows.layout.entity, call.rows.layout.fields, raw)
 
 
 @every_kind
@@ -420,7 +420,7 @@ def test_every_order_of_a_call_has_an_expected_request(kind: str) -> None:
 def test_an_odd_key_stays_one_segment_of_the_path(kind: str, odd: str) -> None:
     for call in calls(TABLES[kind]):
         places = len(set(re.findall(r"\{\d\}", call.path)))
-        request = call.request((odd,) * max(places, len(call.takes)))
+        request = call.request((odd,) * max(places, len(call.key_positions)))
         segments = request.path.split("/")
         assert re.fullmatch(r"[A-Za-z0-9/._~%-]+", request.path)
         assert len(segments) == len(call.path.split("/"))
@@ -528,8 +528,8 @@ def test_an_accepted_key_stays_in_its_segment_of_the_path(kind: str, key: str) -
         except InvalidId:
             continue
         for call in TABLES[kind].calls:
-            if any(part.shape.entity == entity for part in call.parts):
-                request = call.request(tuple(candidate[place] for place in call.takes))
+            if any(part.layout.entity == entity for part in call.entities):
+                request = call.request(tuple(candidate[place] for place in call.key_positions))
                 assert len(request.path.split("/")) == len(call.path.split("/"))
                 assert not {".", "..", ""} & set(request.path.split("/")[1:])
 

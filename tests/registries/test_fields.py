@@ -15,13 +15,13 @@ from gateway.registries.fields import (
     NOT_PROVIDED,
     Rows,
     as_boolean,
+    as_enum,
     as_integer,
     as_json,
     as_list,
     as_number,
     as_object,
     as_objects,
-    as_term,
     as_text,
     as_time,
     at,
@@ -221,7 +221,7 @@ def test_a_conversion_returns_its_type_or_none(convert: Any, value: Any) -> None
 @settings(max_examples=300, deadline=None)
 def test_no_conversion_raises(value: Any) -> None:
     as_json(value)
-    as_term(value, {"a": "A"})
+    as_enum(value, {"a": "A"})
     assert at({"a": {"b": value}}, ("a", "b")) == value
     assert at(value, ("no such key", "below")) is None
 
@@ -381,10 +381,10 @@ USER = ["Text2Text", "Text2Image", "IndustrySearch", "TextRepresentation", "Text
 
 
 @pytest.mark.parametrize(
-    ("shape", "numbers"), [(qianfan.PRESET_MODEL, PRESET), (qianfan.USER_MODEL, USER)], ids=["preset", "user"]
+    ("layout", "numbers"), [(qianfan.PRESET_MODEL, PRESET), (qianfan.USER_MODEL, USER)], ids=["preset", "user"]
 )
-def test_the_list_of_a_model_determines_the_meaning_of_its_type_number(shape: Any, numbers: list[str]) -> None:
-    read = shape.fields["type"].read
+def test_the_list_of_a_model_determines_the_meaning_of_its_type_number(layout: Any, numbers: list[str]) -> None:
+    read = layout.fields["type"].read
     assert [read({"modelType": number}) for number in range(6)] == numbers
     assert [read({"modelType": str(number)}) for number in range(6)] == numbers
     assert [read({"modelType": value}) for value in (99, "Text2Video", "", None)] == ["99", "Text2Video", None, None]

@@ -29,7 +29,7 @@ from hypothesis_graphql import nodes, queries
 from gateway import errors
 from gateway.config.settings import BreakerSettings, RetrySettings
 from gateway.execution.entity_references import ENTITY_KEYS
-from gateway.schema.schema import CORE
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import World, two_clouds
 
 EXAMPLES = int(os.environ.get("SECURITY_EXAMPLES", "100"))
@@ -77,7 +77,7 @@ def reference(name: str) -> ObjectValueNode:
 
 TIMES = ["2024-05-20T08:30:45Z", "2024-02-30T00:00:00Z", "9999-12-31T23:59:59-23:59", "yesterday"]
 QUERIES: st.SearchStrategy[Any] = queries(
-    print_schema(CORE),
+    print_schema(GRAPHQL_SCHEMA),
     custom_scalars={
         "DateTime": st.sampled_from(TIMES).map(nodes.String),
         "Long": st.integers().map(nodes.Int),

@@ -26,7 +26,7 @@ from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
-from gateway.schema.schema import CORE, SCHEMA
+from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
 from tests.auth.gateways import Clock, KeyFile
@@ -44,7 +44,7 @@ def watched(afterwards: Callable[[RequestContext], RequestContext]) -> tuple[lis
     watches = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     pipeline = Pipeline(
         SCHEMA,
-        Documents(CORE, LIMITS, suggestions=True),
+        Documents(GRAPHQL_SCHEMA, LIMITS, suggestions=True),
         PersistedQueries(DocumentsSettings()),
         CallerRateLimiter(LIMITS),
         Observer(TelemetrySettings()),

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.catalog.ids import Ref, parse
 from gateway.catalog.operation import Operation
-from gateway.catalog.polling import Look, VersionPollers
+from gateway.catalog.polling import Observation, VersionPollers
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.config.settings import BreakerSettings, RetrySettings, SubscriptionSettings
@@ -47,15 +47,15 @@ def watches(**options: Any) -> VersionPollers:
     return VersionPollers(SubscriptionSettings(**{"interval": 5.0, **options}), random=lambda: 0.5)
 
 
-async def told(registry: Registry, look: Look) -> Record:
-    """What a watcher's own operation makes of a look."""
-    return await Operation({"pai": registry}, answers=look.answers).entity(VERSION, SELECTION)
+async def record_of(registry: Registry, observation: Observation) -> Record:
+    """Return the record that a subscriber resolves from an observation."""
+    return await Operation({"pai": registry}, answers=observation.answers).entity(VERSION, SELECTION)
 
 
 async def watch(watches: VersionPollers, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
     """Everything that one watcher sees, and when."""
-    async with aclosing(watches.watch(registry, ref)) as looks:
-        return [(now(), await told(registry, look)) async for look in looks]
+    async with aclosing(watches.watch(registry, ref)) as observations:
+        return [(now(), await record_of(registry, observation)) async for observation in observations]
 
 
 def seen(*outcomes: Any, watchers: int = 1) -> tuple[list[list[tuple[float, str | None]]], list[float]]:
@@ -157,9 +157,9 @@ def test_who_is_slow_sees_the_newest_state_only(states: list[dict[str, Any]], se
 
     async def main() -> list[Any]:
         here, approvals = registry(cloud), []
-        async with aclosing(all_watches.watch(here, VERSION)) as looks:
-            async for look in looks:
-                record = await told(here, look)
+        async with aclosing(all_watches.watch(here, VERSION)) as observations:
+            async for observation in observations:
+                record = await record_of(here, observation)
                 approvals.append(record and record["approval"])
                 await asyncio.sleep(seconds)
         return approvals
@@ -260,7 +260,7 @@ def test_looks_after_the_first_let_other_calls_go_first() -> None:
             return super().fetch(destination, request, family, wanted)
 
     here = registry(in_turn(document(), document("Approved")))
-    here.source = Noting(here.source.sender)  # type: ignore[attr-defined]
+    here.client = Noting(here.client.sender)  # type: ignore[attr-defined]
 
     async def main() -> None:
         await watch(watches(), here)

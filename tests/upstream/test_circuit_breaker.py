@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway import errors
 from gateway.config.settings import BreakerSettings, QuotaSettings, RetrySettings
-from gateway.errors import RegistryError, RegistryResting, RegistryThrottled, RegistryUnavailable
+from gateway.errors import RegistryCircuitOpen, RegistryError, RegistryThrottled, RegistryUnavailable
 from gateway.upstream.circuit_breaker import BreakerState, CircuitBreaker
 from tests.upstream.simulated import Scripted, destination, in_turn, now, request, resilient_client, simulate
 
@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         elif self.expected is BreakerState.HALF_OPEN and self.probe is None:
             self.probe = Call(self.breaker)
         else:
-            with pytest.raises(RegistryResting) as caught:
+            with pytest.raises(RegistryCircuitOpen) as caught:
                 Call(self.breaker)
             assert caught.value.retry_after is not None
             assert 0 < caught.value.retry_after <= 60
@@ -153,7 +153,7 @@ def test_an_unexpected_exception_does_not_count_and_ends_the_probe() -> None:
 def test_an_open_breaker_fails_at_once_with_the_time_to_retry() -> None:
     sender = in_turn(RegistryUnavailable("pai"))
 
-    async def run() -> RegistryResting:
+    async def run() -> RegistryCircuitOpen:
         client = resilient_client(sender, retry=ONCE)
         for _ in range(5):
             with pytest.raises(RegistryUnavailable):
@@ -161,7 +161,7 @@ def test_an_open_breaker_fails_at_once_with_the_time_to_retry() -> None:
         assert client.state("pai") is BreakerState.OPEN
         assert client.state("qianfan") is BreakerState.CLOSED
         await asyncio.sleep(4 - now())
-        with pytest.raises(RegistryResting) as caught:
+        with pytest.raises(RegistryCircuitOpen) as caught:
             await client.send(destination(), request())
         assert now() == 4
         return caught.value
@@ -199,7 +199,7 @@ def test_a_half_open_breaker_lets_one_call_pass(probe: Any, state: BreakerState)
             *(client.send(destination(), request()) for _ in range(50)), return_exceptions=True
         )
         assert len(sender.times) == 6
-        assert sum(isinstance(outcome, RegistryResting) for outcome in outcomes) == 49
+        assert sum(isinstance(outcome, RegistryCircuitOpen) for outcome in outcomes) == 49
         assert client.state("pai") is state
 
     simulate(run())
@@ -220,7 +220,7 @@ def test_a_cancelled_probe_lets_the_next_call_pass() -> None:
         await asyncio.sleep(11)
         probe = asyncio.ensure_future(client.send(destination(), request()))
         await asyncio.sleep(0.5)
-        with pytest.raises(RegistryResting):
+        with pytest.raises(RegistryCircuitOpen):
             await client.send(destination(), request())
         probe.cancel()
         await asyncio.wait((probe,))

@@ -15,7 +15,7 @@ from gateway import twins
 from gateway.catalog.registry import Registry
 from gateway.config.loading import load
 from gateway.config.settings import Credentials, RegistrySettings, Secret, SettingsError
-from gateway.errors import RegistryKeyless
+from gateway.errors import RegistryCredentialsMissing
 from gateway.registries import KINDS
 from gateway.registries.qianfan import QianfanSettings
 from gateway.twins import Twins
@@ -192,7 +192,7 @@ async def test_a_failed_command_is_killed_and_logged_without_its_output(
     keys = RenewingCredentials("pai", CredentialsCommand(("sh", "-c", f"cd {tmp_path}; {script}")), clock)
     with (
         seconds_for_a_command(monkeypatch, 0.3 if "sleep" in script else 30),
-        pytest.raises(RegistryKeyless, match=r'^Registry "pai" has no valid credentials at the moment\.$'),
+        pytest.raises(RegistryCredentialsMissing, match=r'^Registry "pai" has no valid credentials at the moment\.$'),
     ):
         await keys.current()
     (line,) = caplog.messages
@@ -204,7 +204,7 @@ async def test_a_failed_command_is_killed_and_logged_without_its_output(
 
 
 async def test_a_missing_command_is_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(RegistryKeyless):
+    with pytest.raises(RegistryCredentialsMissing):
         await RenewingCredentials("pai", CredentialsCommand(("/no/such/command",)), clock).current()
     assert caplog.messages == ['Registry "pai": no new credentials: No such file or directory']
 

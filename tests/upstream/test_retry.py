@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway import errors
 from gateway.config.settings import BreakerSettings, QuotaSettings, RetrySettings
 from gateway.errors import (
+    RegistryCircuitOpen,
     RegistryError,
-    RegistryResting,
     RegistryThrottled,
     RegistryTimeout,
     RegistryUnavailable,
@@ -30,7 +30,7 @@ PLENTY = QuotaSettings(requests_per_second=10_000, in_flight=10_000)
         (errors.RegistryUnreachable, 3),
         (errors.RegistryUnavailable, 3),
         (errors.RegistryThrottled, 3),
-        (errors.RegistryResting, 1),
+        (errors.RegistryCircuitOpen, 1),
         (errors.RegistryBusy, 1),
         (errors.RegistryUnauthenticated, 1),
         (errors.RegistryForbidden, 1),
@@ -165,7 +165,7 @@ def test_each_registry_has_its_own_budget() -> None:
             with pytest.raises(RegistryUnreachable):
                 await client.send(destination("pai"), request())
         before = len(sender.times)
-        with pytest.raises((RegistryUnreachable, RegistryResting)):
+        with pytest.raises((RegistryUnreachable, RegistryCircuitOpen)):
             await client.send(destination("qianfan"), request())
         return len(sender.times) - before
 
