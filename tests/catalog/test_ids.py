@@ -157,7 +157,7 @@ def test_the_registry_checks_well_formed_keys(key: str) -> None:
 
 
 def test_an_id_over_the_maximum_length_is_refused() -> None:
-    longest = "pai:model/".ljust(LONGEST, "m")
+    longest = "pai:model/".ljust(MAX_LENGTH, "m")
     assert str(parse(longest)) == longest
     with pytest.raises(InvalidId):
         parse(longest + "m")

@@ -259,9 +259,8 @@ class Oracle:
 
     def exists(self, entities: RawEntities) -> bool:
         """Whether the calls show that the object exists: one has it, or has rows that belong to it."""
-        lists = (
-            field.read(raw) for layout, raw in entities for field in layout.fields.values() if not layout.is_entity
-        )
+        fields = [(field, raw) for layout, raw in entities if not layout.is_entity for field in layout.fields.values()]
+        lists = (field.read(raw) for field, raw in fields)
         return any(layout.is_entity for layout, _ in entities) or any(
             isinstance(rows, Rows) and rows.items for rows in lists
         )
