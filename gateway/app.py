@@ -78,13 +78,13 @@ class AppState(TypedDict):
     stopping: asyncio.Event
 
 
-def registries(settings: Settings, source: Client) -> dict[str, Registry]:
-    """The configured registries by name, in their order, over one client; their health is not monitored."""
-    return {one.name: Registry(KINDS[one.kind].of(one), one, source) for one in settings.registries}
+def registries(settings: Settings, client: Client) -> dict[str, Registry]:
+    """Return the configured registries by name, over one client. Their health is not monitored."""
+    return {one.name: Registry(KINDS[one.kind].of(one), one, client) for one in settings.registries}
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
-    """The bounds of one operation."""
+    """Return the limits of one operation."""
     return Bounds(
         settings.scan_rows,
         settings.scan_detail_rows,
@@ -104,7 +104,7 @@ class CacheMemory:
     bounds: tuple[int, int] | None = None
 
     def for_settings(self, settings: CacheSettings) -> BoundedMemory:
-        """The memory with the bounds of the settings. Its keys contain the account, so accounts share nothing."""
+        """Return the memory with the bounds of the settings. Its keys contain the account: accounts share nothing."""
         bounds = settings.entries, settings.megabytes * 1_000_000
         if self.memory is None or self.bounds != bounds:
             self.memory, self.bounds = BoundedMemory(*bounds), bounds
@@ -115,7 +115,7 @@ class CacheMemory:
 async def open_cache(
     settings: CacheSettings, now: Callable[[], float], events: Events, memory: CacheMemory
 ) -> AsyncIterator[Cache | None]:
-    """The cache, if the settings enable it; while it is open, it follows purges of other replicas."""
+    """Open the cache if the settings enable it. While open, it applies the purges of other replicas."""
     if not settings.enabled:
         yield None
         return
@@ -132,18 +132,18 @@ async def open_cache(
 
 
 def lifetimes(settings: CacheSettings) -> Lifetimes:
-    """The lifetimes of cache entries."""
+    """Return the lifetimes of cache entries."""
     fresh = {"lists": settings.lists, "objects": settings.objects, "catalogues": settings.catalogues}
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
 
 
 def response_cache_bytes(settings: CacheSettings) -> int:
-    """The size of the response cache: a quarter of that of the upstream cache."""
+    """Return the size of the response cache in bytes: a quarter of the upstream cache."""
     return settings.megabytes * 1_000_000 // 4 if settings.enabled and settings.answers else 0
 
 
 def load_warm_up(path: str) -> tuple[str, list[str]]:
-    """A document for cache warm-up, and the names of its operations. Raises `SettingsError`."""
+    """Load the document for cache warm-up, and return it with the names of its operations. Raises `SettingsError`."""
     if not path:
         return "", []
     try:
@@ -168,7 +168,7 @@ async def telemetry(settings: TelemetrySettings, observer: Observer) -> AsyncIte
 def create_app(
     settings: Settings, now: Callable[[], float] = time.time, cache_memory: CacheMemory | None = None
 ) -> ASGIApp:
-    """The gateway as an ASGI application. Its connections to registries are open during its lifespan.
+    """Build the gateway as an ASGI application. Its connections to registries are open during its lifespan.
 
     ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
     `SettingsError` for a file that cannot be used, and when traces cannot be exported.
@@ -234,7 +234,7 @@ def create_app(
 def routes(
     settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator, observer: Observer
 ) -> Iterator[BaseRoute]:
-    """The endpoints that the settings enable."""
+    """Yield the endpoints that the settings enable."""
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
         yield from playground.routes()
@@ -255,9 +255,9 @@ def routes(
 
 
 def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> Iterator[Middleware]:
-    """CORS for the configured origins, prepared requests for anonymous callers, compression of what is not JSON.
+    """Yield the middleware: CORS, prepared requests for anonymous callers, and compression except of JSON.
 
-    JSON is GraphQL's, which compresses its responses itself (`gateway.http.responses.compressed`).
+    The GraphQL endpoint compresses its JSON itself (`gateway.http.responses.compressed`).
     """
     origins = settings.server.cors.split()
     if origins:

@@ -1,7 +1,7 @@
-"""One operation over the catalog: runs query plans and fills records with what the registries answer.
+"""Execution of query plans: one operation sends upstream calls and fills records from their answers.
 
-Plans of many entities, such as the rows of a page, are run together: readers and cached answers in plain loops, and one
-`gather` for what has to be awaited. A call leaves as soon as its keys are known.
+The plan of many entities, such as the rows of a page, runs for all of them together: plain loops over readers and
+cached answers, then one `gather` for pending calls. A call is sent as soon as its keys are known.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ Continue = Callable[[Waits], None]
 
 
 class Operation(Calls):
-    """One operation: its calls and the state of its plans. ``bindings`` hold the arguments that depend on variables.
+    """One operation: its calls and the state of its plans. ``bindings`` are the arguments that depend on variables.
 
     Operations that share ``answers`` share their calls.
     """
@@ -70,7 +70,7 @@ class Operation(Calls):
     # Root fields
 
     async def entity(self, ref: Ref, selection: Selection) -> Record | None:
-        """An object's record; None when its registry has no such object. Raises `RegistryError`."""
+        """Return the record of an object, None if the registry has no such object. Raises `RegistryError`."""
         registry = self.registries[ref.registry]
         plan = EntityPlan.of(registry.kind, ref.entity, selection.with_existence)
         one, waits = Entity(ref, {}), Waits()
@@ -82,7 +82,7 @@ class Operation(Calls):
         return found
 
     async def entities(self, requests: Sequence[tuple[Ref, Selection]]) -> list[Record | Exception | None]:
-        """The records of several objects, in their order: None where there is none, its error where it has one."""
+        """Return the records of several objects in their order, with None or an error for objects without a record."""
         found: Record = {}
         waits = Waits()
         for at, (ref, selection) in enumerate(requests):
@@ -94,16 +94,16 @@ class Operation(Calls):
     async def page(
         self, entity: str, request: FieldRequest, selection: Selection
     ) -> tuple[Record, list[RegistryError]]:
-        """One merged page of all registries' objects of a type, and the failures of registries.
+        """Return one merged page of all objects of a type, and the failures of registries.
 
-        Raises `BadInput` and `InvalidCursor` for arguments that make no sense, `NoRegistryAnswered` when all failed.
+        Raises `BadInput` and `InvalidCursor` for invalid arguments, `NoRegistryAnswered` if all registries failed.
         """
         return await merged_page(self, self.resolve, entity, request, selection)
 
     # Plans
 
     def resolve(self, plan: EntityPlan, entities: Sequence[Entity], waits: Waits) -> None:
-        """Run a plan for several entities as far as that is possible without waiting; ``waits`` gets the rest."""
+        """Run a plan for several entities as far as possible without waiting. Appends the rest to ``waits``."""
         groups: dict[int, tuple[Selection, list[Entity]]] = {}
         related: list[Continue] = []
         children: dict[EntityPlan, list[Entity]] = {}
@@ -128,7 +128,7 @@ class Operation(Calls):
             start(waits)
 
     def _fetch_missing(self, plan: EntityPlan, missing: Selection, entities: Sequence[Entity], waits: Waits) -> None:
-        """Take the step for fields that are missing of some entities."""
+        """Run the step for the missing fields of entities."""
         present = [one for one in entities if one.ref not in self._absent] if self._absent else entities
         if len(present) < len(entities):
             for one in entities:
@@ -143,7 +143,7 @@ class Operation(Calls):
             self._choose(plan, step.choices, present, waits)
 
     def _send(self, fetches: Sequence[Fetch], entities: Sequence[Entity], waits: Waits) -> None:
-        """Make the calls for some entities, and go on with those that have an outcome already."""
+        """Send the calls for entities, and continue with those whose outcome is available."""
         ready: dict[Fetch, list[tuple[Entity, Outcome]]] = {}
         for one in entities:
             pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
@@ -168,7 +168,7 @@ class Operation(Calls):
         await gather(waits)
 
     def _receive(self, fetch: Fetch, received: Sequence[tuple[Entity, Outcome]], waits: Waits) -> None:
-        """Go on with entities whose call has an outcome."""
+        """Continue with entities whose call has an outcome."""
         located: list[Entity] = []
         absent: list[Entity] = []
         for one, found in received:
@@ -189,8 +189,11 @@ class Operation(Calls):
             self.resolve(fetch.otherwise, absent, waits)
 
     def _choose(self, plan: EntityPlan, choices: Sequence[Choice], entities: Sequence[Entity], waits: Waits) -> None:
-        """Choose among calls that could supply some fields: one that is made already, else together with everything
-        that waits for such a choice at this moment."""
+        """Choose between calls that can supply the same fields.
+
+        Prefers a call that the operation has made. Other choices are decided together with all that are open in this
+        turn of the event loop.
+        """
         open_choices: list[tuple[Entity, Choice, list[BoundCall]]] = []
         for one in entities:
             for choice in choices:
@@ -211,18 +214,19 @@ class Operation(Calls):
             self._send([plan.fetch(*choice.calls[at], choice.fields)], [one], waits)
         await gather(waits)
 
-    def _choice(self, wants: Sequence[Sequence[BoundCall]]) -> "asyncio.Future[dict[BoundCall, None]]":
-        """The calls to make for these wants and those of everybody else in this turn of the event loop."""
+    def _choice(self, alternatives: Sequence[Sequence[BoundCall]]) -> "asyncio.Future[dict[BoundCall, None]]":
+        """Return the calls chosen in this turn of the event loop, for these alternatives and all others."""
         loop = asyncio.get_running_loop()
         if not self._choices:
             loop.call_soon(self._decide)
         future: asyncio.Future[dict[BoundCall, None]] = loop.create_future()
-        self._choices.append((wants, future))
+        self._choices.append((alternatives, future))
         return future
 
     def _decide(self) -> None:
         choices, self._choices = self._choices, []
-        chosen = dict.fromkeys(choose_calls([want for wants, _ in choices for want in wants], self.answers.keys()))
+        alternatives = [calls for group, _ in choices for calls in group]
+        chosen = dict.fromkeys(choose_calls(alternatives, self.answers.keys()))
         for _, future in choices:
             if not future.done():
                 future.set_result(chosen)
@@ -237,8 +241,11 @@ class Operation(Calls):
         children: dict[EntityPlan, list[Entity]],
         related: list[Continue],
     ) -> bool:
-        """Resolve a field of an entity from its sources or its reference; False where a call is needed. Entities in it
-        are added to ``children``; what may have to wait, and must follow the entity's own calls, to ``related``."""
+        """Resolve a field of an entity from its sources or its reference. Returns False if it needs a call.
+
+        Appends entities in the field to ``children``, and functions that run after the entity's own calls are sent to
+        ``related``.
+        """
         request, record = resolver.request, one.record
         match resolver:
             case Versions():
@@ -272,7 +279,7 @@ class Operation(Calls):
         return True
 
     def _canonical(self, plan: EntityPlan, one: Entity) -> Ref:
-        """The reference that the registry uses for an entity; its own as long as no source holds it."""
+        """Return the canonical reference of an entity, its own reference if no source contains the key."""
         if plan.canonical:
             return one.ref
         ref = one.ref
@@ -284,7 +291,7 @@ class Operation(Calls):
         return ref
 
     def _put(self, record: Record, request: FieldRequest, plan: EntityPlan, one: Entity, waits: Waits) -> None:
-        """Put an entity into a record that may not exist: None then, its error where that is not known."""
+        """Put an entity into a record: None if it does not exist, an error if that is unknown."""
         registry = self.registries[one.ref.registry]
         try:
             registry.validate(one.ref)
@@ -309,7 +316,7 @@ class Operation(Calls):
     def _named_version(
         self, plan: EntityPlan, resolver: NamedVersionResolver, one: Entity
     ) -> tuple[Entity, EntityPlan]:
-        """The version of a name: from a source that holds it as the latest one, where there is one."""
+        """Return a version by name, with the raw object of a source if it is the latest version there."""
         name = self._bound(resolver.request).argument("name")
         ref = one.ref.version(name)
         for at, latest, version_plan in resolver.latest:
@@ -365,7 +372,7 @@ class Operation(Calls):
         child_plan: EntityPlan,
         children: dict[EntityPlan, list[Entity]],
     ) -> Entity | None:
-        """Put a version into the record that a source holds; None where it holds none."""
+        """Put a version of a source into the record; None if the source has none."""
         assert found.layout is not None
         key = None if raw is None else found.layout.key(raw)
         if key is None:
@@ -385,7 +392,7 @@ class Operation(Calls):
         child_plan: EntityPlan,
         rows: Rows,
     ) -> None:
-        """Put the version that was created last into the record, after finding out when each was created."""
+        """Put the newest of several versions into the record, after reading their creation times."""
         request, record = resolver.request, one.record
         versions: list[Entity] = []
         groups: dict[EntityPlan, list[Entity]] = {}
@@ -449,7 +456,7 @@ class Operation(Calls):
         raw: Raw,
         derived: Derived | None,
     ) -> Record | None:
-        """The page, where one answer holds all of it."""
+        """Return the page if one answer contains all of it, else None."""
         if derived is None or not plan.canonical:
             return None
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
@@ -466,7 +473,7 @@ class Operation(Calls):
         return False
 
     def _project(self, registry: str, found: Field, value: Any, selection: Selection, related: list[Continue]) -> Any:
-        """A value reduced to its sub-selection; fields that need a further call are looked up."""
+        """Reduce a value to its sub-selection, and start lookups for fields that need them."""
         if found.table is None or value is None:
             return value
         if isinstance(value, list):
@@ -484,7 +491,7 @@ class Operation(Calls):
     async def _look_up(
         self, record: Record, request: FieldRequest, registry: str, name: str, keys: Keys, selection: Selection
     ) -> None:
-        """Put an entity into a record that a value names by something else than its keys."""
+        """Find the entity that a value refers to, and put it into the record."""
         kind = self.registries[registry].kind
         lookup = kind.lookups[name]
         try:
@@ -520,17 +527,17 @@ class Operation(Calls):
         await gather(waits)
 
     def _bound(self, request: FieldRequest) -> FieldRequest:
-        """A request with the values of the operation's variables."""
+        """Return a request with the values of the operation's variables."""
         return self.bindings[request] if request.is_template else request
 
 
 def after_calls(function: Callable[..., Awaitable[None]], *arguments: Any) -> Continue:
-    """Call a coroutine function once the calls of its entity have left."""
+    """Return a function that starts a coroutine after the calls of its entity are sent."""
     return lambda waits: waits.append(function(*arguments))
 
 
 def target(one: Entity, through_version: bool) -> Ref:
-    """What a call is about: the entity, or the version through which it was requested."""
+    """Return the reference for a call: the entity, or the version through which it was requested."""
     if not through_version:
         return one.ref
     assert one.version is not None
@@ -538,12 +545,12 @@ def target(one: Entity, through_version: bool) -> Ref:
 
 
 def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
-    """The values of fields that no call supplies."""
+    """Return the values of fields that no call supplies."""
     return {request.key: False if request == EXISTS else None for request in requests}
 
 
 def exists(plan: EntityPlan, one: Entity) -> bool:
-    """Whether an entity certainly exists: a source holds it, or lists one of its versions."""
+    """Whether an entity certainly exists: a source contains it or one of its versions."""
     for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
         lists = [] if layout.is_entity else [listed.read(raw) for listed in layout.fields.values()]
         if layout.is_entity or any(isinstance(rows, Rows) and rows.items for rows in lists):
@@ -552,14 +559,14 @@ def exists(plan: EntityPlan, one: Entity) -> bool:
 
 
 def existing(record: Record) -> Record | RegistryError | None:
-    """A record with `EXISTS`: None where its entity does not exist, the failure where that is not known."""
+    """Remove `EXISTS` from a record. Returns None if its entity does not exist, the failure if that is unknown."""
     found = record.pop(EXISTS.field)
     return found if isinstance(found, RegistryError) else record if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Deferred fields of an entity: each is fetched when it is first read."""
+    """The deferred fields of an entity. Each is fetched when it is first read."""
 
     operation: Operation
     plan: EntityPlan
@@ -567,7 +574,7 @@ class Deferred:
     selection: Selection
 
     async def load(self, key: Any) -> Any:
-        """The value of a field by its record key. Raises KeyError for a field that was not requested."""
+        """Return the value of a field by its record key. Raises KeyError for a field that was not requested."""
         request = {request.key: request for request in self.selection}[key]
         plan, one = self.plan, self.one
         part = EntityPlan.of(

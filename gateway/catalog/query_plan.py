@@ -1,15 +1,15 @@
 """The query plan: which upstream calls supply a selection, in which order, and how each field is resolved.
 
 A plan depends on the selection, the kind of registry and the layouts in which an entity is already available, never on
-argument values. It is made once, cached with the selection, and used for the cost, the dry run and the execution.
+argument values. It is built once, cached with the selection, and used for the cost, the dry run and the execution.
 
-    EntityPlan   the fields of one entity: what its reader reads, `Resolver`s for the rest, and what is missing
-    FetchStep    Parallel(Fetch ...) for missing fields, and Choice where several calls could supply them
-    Fetch        one call, the fields it supplies, and Sequence: the plan to go on with when its answer is there
-    Versions     ForEach row of a page of versions; the rows of a root list are a ForEach, too
+    EntityPlan   the fields of one entity: its reader, a `Resolver` for each field that it does not read, missing fields
+    FetchStep    Parallel: a `Fetch` for each call that missing fields need, and a `Choice` between calls
+    Fetch        one call, the fields it supplies, and Sequence: the plan that runs when the answer arrives
+    Versions     ForEach: the plan for each row of a page of versions (root lists have one, too)
 
-A field that a call may leave open (`NOT_PROVIDED`, an entity that is not in the answer) is resolved by the step for
-what is still missing then: IfMissing.
+IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep` gets
+it.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field,
 from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind
 
 ALL_KEYS: Final = ((), (0,), (0, 1))
-"""``Call.key_positions`` of a call that needs all keys of an entity, by their number."""
+"""The ``Call.key_positions`` of a call that needs all keys of an entity, by the number of keys."""
 
 C = TypeVar("C", bound=Hashable)
 
@@ -46,34 +46,34 @@ class BoundCall(NamedTuple):
 
 
 def keys_of(ref: Ref, call: Call) -> Keys:
-    """The keys with which a call about an entity is made."""
+    """Return the keys that a call for an entity needs."""
     keys = ref.keys
     return keys if call.key_positions == ALL_KEYS[len(keys)] else call.keys(keys)
 
 
 def bind(ref: Ref, call: Call) -> BoundCall:
-    """A call about an entity."""
+    """Bind a call to an entity."""
     return BoundCall(ref.registry, call, keys_of(ref, call))
 
 
-# What calls and layouts supply
+# Fields supplied by calls and layouts
 
 
 def supplies(table: Table, request: FieldRequest, selection: Selection) -> bool:
-    """Whether a table supplies a field with everything selected below it."""
+    """Whether a table supplies a field with its complete sub-selection."""
     found: Field | None = table.get(request.field)
     return found is not None and supplies_value(found, selection)
 
 
 def supplies_value(one: Field, selection: Selection) -> bool:
-    """Whether a field supplies everything selected below it."""
+    """Whether a field supplies its complete sub-selection."""
     if one is ABSENT or one.table is None:
         return True
     return all(supplies(one.table, inner, below) for inner, below in selection.items())
 
 
 def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
-    """Whether a layout of an entity can supply a field of it."""
+    """Whether a layout can supply a field of its entity."""
     if request == EXISTS:
         return True
     if request.field in ("id", "native_id"):
@@ -84,7 +84,7 @@ def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Sele
 
 
 def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
-    """Whether a list row in this layout supplies a field for certain, without a further call."""
+    """Whether every list row in a layout supplies a field, without a further call."""
     if request.field in (DEFERRED.field, STREAMED_ROWS) or request.field in kind.absent[layout.entity]:
         return True
     found = layout.fields.get(request.field)
@@ -96,7 +96,7 @@ def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, select
 
 
 def filtered_list(kind: Kind, entity: str, request: FieldRequest) -> Field | None:
-    """The list of versions of a call that applies some of the requested filter itself, if there is one."""
+    """Return the list of versions whose call applies part of the requested filter itself, None if there is none."""
     wanted = request.argument("filter")
     if not wanted:
         return None
@@ -109,7 +109,7 @@ def filtered_list(kind: Kind, entity: str, request: FieldRequest) -> Field | Non
 
 
 def list_call(kind: Kind, versions: Field) -> tuple[Call, EntityInAnswer] | None:
-    """The call whose answer holds this list of versions, and where; None for a list inside a row."""
+    """Return the call that returns a list of versions, and its position in the answer. None for a list inside a row."""
     for call in kind.calls:
         for part in call.entities:
             if part.layout.fields.get("versions") is versions:
@@ -120,42 +120,46 @@ def list_call(kind: Kind, versions: Field) -> tuple[Call, EntityInAnswer] | None
 def suppliers(
     kind: Kind, entity: str, request: FieldRequest, selection: Selection, of_owner: bool = False
 ) -> Sequence[Call]:
-    """The calls that can supply a field of an entity; with ``of_owner`` those of the entity's owner whose answers
-    describe a version and, beside it, its owner."""
+    """Return the calls that can supply a field of an entity.
+
+    With ``of_owner``, ``entity`` is a version and the field one of its owner: the calls return both.
+    """
     calls = (kind.owner_calls_by_entity if of_owner else kind.calls_by_entity)[entity]
     return [call for call, layouts in calls if any(layout_supplies(one, request, selection) for one in layouts)]
 
 
-def choose_calls(wants: Sequence[Sequence[C]], made: Collection[C] = ()) -> list[C]:
-    """Choose a call for every want, as few calls as possible; a want lists its alternatives, preferred ones first, and
-    calls that are ``made`` already cost nothing.
+def choose_calls(alternatives: Sequence[Sequence[C]], made: Collection[C] = ()) -> list[C]:
+    """Choose one call from each list of alternatives, with as few different calls as possible.
 
-    Calls without an alternative come first, then those that serve most of what is left: with the tables of one
-    registry (a version is supplied by its own call or by its model's) that is the minimum.
+    Each list is in order of preference. ``made`` are calls that the operation has made already. The algorithm is
+    greedy: first calls without an alternative, then those in most of the remaining lists. For the tables of one
+    registry (a version is supplied by its own call or by that of its model) the result is the minimum.
     """
     chosen: dict[C, None] = dict.fromkeys(made)
-    chosen |= dict.fromkeys(want[0] for want in wants if len(want) == 1)
+    chosen |= dict.fromkeys(calls[0] for calls in alternatives if len(calls) == 1)
     while True:
-        left = [want for want in wants if not any(call in chosen for call in want)]
+        left = [calls for calls in alternatives if not any(call in chosen for call in calls)]
         if not left:
             break
-        served = Counter(call for want in left for call in want)
-        best = max(served.values())
-        chosen[next(call for want in left for call in want if served[call] == best)] = None
-    return [next(call for call in want if call in chosen) for want in wants]
+        counts = Counter(call for calls in left for call in calls)
+        most = max(counts.values())
+        chosen[next(call for calls in left for call in calls if counts[call] == most)] = None
+    return [next(call for call in calls if call in chosen) for calls in alternatives]
 
 
 # Nodes
 
 
 Sources = tuple[EntityLayout, ...]
-"""The layouts in which an entity is available, the one to read first in front."""
+"""The layouts in which an entity is available, in the order in which they are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """How a field is resolved that its reader does not read; ``certain`` where it always has a value or an error of
-    its own, so that no further call is needed for the field."""
+    """How to resolve a field that the reader does not read.
+
+    ``certain`` is true if the resolver always sets a value or an error, so that the field needs no further call.
+    """
 
     request: FieldRequest
     below: Selection
@@ -164,39 +168,42 @@ class Resolver:
 
 @dataclass(frozen=True, slots=True)
 class RegistryResolver(Resolver):
-    """The configured registry, with its current status."""
+    """Resolves the configured registry, with its current status."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdResolver(Resolver):
-    """The id of an entity that was requested by another spelling of its key, from a layout that holds its own key."""
+    """Resolves the id of an entity whose reference may not be canonical, from a layout that contains its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExistenceResolver(Resolver):
-    """Whether an entity exists of which only lists of its versions are available: it does if one has a row."""
+    """Resolves whether an entity exists if only lists of its versions are available: it does if a list has a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeferredResolver(Resolver):
-    """What is fetched when it is first read: ``@defer``."""
+    """Resolves deferred fields (``@defer``): they are fetched when they are first read."""
 
 
 @dataclass(frozen=True, slots=True)
 class NullResolver(Resolver):
-    """A related object that a kind of registry never has."""
+    """Resolves a related object that a kind of registry never has, to null."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerResolver(Resolver):
-    """The model or algorithm that a version belongs to."""
+    """Resolves the model or algorithm that a version belongs to."""
 
     plan: "EntityPlan"
 
 
 @dataclass(frozen=True, slots=True)
 class NamedVersionResolver(Resolver):
-    """The version of a name, where names are keys; ``latest`` are the sources that may hold it as the latest one."""
+    """Resolves a version by name, for kinds whose names are keys.
+
+    ``latest`` are the sources that contain the latest version, which may be the requested one.
+    """
 
     plan: "EntityPlan"
     latest: Sequence[tuple[int, Field, "EntityPlan"]]
@@ -204,22 +211,25 @@ class NamedVersionResolver(Resolver):
 
 @dataclass(frozen=True, slots=True)
 class ListedVersionResolver(Resolver):
-    """The version of a name among the versions that sources list; ``lists`` with the plan for the row."""
+    """Resolves a version by name from a list of versions in a source; each list has the plan for its rows."""
 
     lists: Sequence[tuple[int, Field, "EntityPlan"]]
 
 
 @dataclass(frozen=True, slots=True)
 class ValueResolver(Resolver):
-    """A value in which fields are looked up by a further call, or that a source may leave open."""
+    """Resolves a value with fields that need a lookup, or a value that a source may not contain."""
 
     fields: Sequence[tuple[int, Field]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChildResolver(Resolver):
-    """An entity inside the entity, such as a latest version. With ``newest`` a source may hold a list instead, of
-    which the row created last is meant: that plan reads when each was created."""
+    """Resolves an entity inside the entity, such as the latest version.
+
+    A source may contain a list instead; the entity is then the newest row. ``newest`` are the plans that read the
+    creation time of the rows.
+    """
 
     children: Sequence[tuple[int, Field, "EntityPlan"]]
     newest: Sequence["EntityPlan"]
@@ -227,8 +237,11 @@ class ChildResolver(Resolver):
 
 @dataclass(frozen=True, slots=True)
 class Versions(Resolver):
-    """A page of versions: ForEach row, the plan of its node. ``lists`` are the sources that hold the first rows; with
-    ``filtered`` the call of that list applies the filter and is made instead."""
+    """Resolves a page of versions (ForEach).
+
+    ``lists`` are the lists in sources, which contain the first rows. ``filtered`` is a list whose call applies the
+    filter; it is used instead of them.
+    """
 
     lists: Sequence[tuple[int, "VersionList"]]
     filtered: "VersionList | None"
@@ -236,8 +249,11 @@ class Versions(Resolver):
 
 @dataclass(frozen=True, eq=False)
 class VersionList:
-    """A list of versions in a field of a layout: its call and where that call's answer holds it (None for a list
-    inside a row of another list), and the plans for nodes and for edges' nodes."""
+    """A list of versions in a field of a layout.
+
+    ``call`` returns the list, and ``part`` is its position in the answer; both are None for a list inside a row of
+    another list. ``owner`` are the sources of the versions' owner.
+    """
 
     kind: Kind
     field: Field
@@ -272,7 +288,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Fields that each of several calls can supply, preferred ones first; ``through_version`` as in `Fetch`."""
+    """Fields that any one of several calls can supply, in order of preference, each with `Fetch.through_version`."""
 
     fields: Selection
     calls: tuple[tuple[Call, bool], ...]
@@ -280,8 +296,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class FetchStep:
-    """What is done for missing fields: ``fetches`` in parallel, a call for each of the ``choices``; ``unavailable``
-    are the fields that no call is left for."""
+    """The step for missing fields: ``fetches`` in parallel with one call for each of the ``choices``.
+
+    ``unavailable`` are the fields that no remaining call supplies.
+    """
 
     fetches: tuple[Fetch, ...]
     choices: tuple[Choice, ...]
@@ -290,11 +308,11 @@ class FetchStep:
 
 @dataclass(eq=False)
 class EntityPlan:
-    """How the selected fields of one entity are resolved when it is available in some ``sources``.
+    """How to resolve the selected fields of one entity that is available in some ``sources``.
 
-    ``owner`` are the layouts in which its owner is available, ``tried`` the calls that were made for these fields
-    already; ``canonical`` says that its reference is surely the one that its registry uses, ``listed`` that it is
-    known to exist, ``of_version`` that it is the owner of a version that was requested.
+    ``owner`` are the layouts in which its owner is available, ``tried`` the calls that have been made for these fields.
+    ``canonical`` is true if the reference is certainly the one that the registry uses, ``listed`` if the entity is
+    known to exist, ``of_version`` if it is the owner of a requested version.
     """
 
     kind: Kind
@@ -310,7 +328,7 @@ class EntityPlan:
     _fetches: dict[tuple[Call, bool, tuple[FieldRequest, ...]], Fetch] = field(default_factory=dict)
 
     def variant(self, canonical: bool) -> "EntityPlan":
-        """The same plan for references that are canonical, or that may not be."""
+        """Return the plan for canonical references, or for those that may not be canonical."""
         if canonical == self.canonical:
             return self
         return EntityPlan.of(
@@ -339,31 +357,31 @@ class EntityPlan:
         listed: bool | None = None,
         of_version: bool = False,
     ) -> "EntityPlan":
-        """The plan, cached with the selection."""
-        known = bool(sources) if listed is None else listed
-        key = "plan", kind, entity, sources, owner, tried, canonical, known, of_version
+        """Return the plan, cached with the selection."""
+        exists = bool(sources) if listed is None else listed
+        key = "plan", kind, entity, sources, owner, tried, canonical, exists, of_version
         found: EntityPlan | None = selection.plans.get(key)
         if found is None:
             found = selection.plans[key] = cls(
-                kind, entity, selection, sources, owner, tried, canonical, known, of_version
+                kind, entity, selection, sources, owner, tried, canonical, exists, of_version
             )
         return found
 
     @cached_property
     def reader(self) -> RecordReader:
-        """Reads the first source; later ones are for fields that it does not hold."""
+        """The reader of the first source. Resolvers read the other sources."""
         layout = self.sources[0] if self.sources else None
         return RecordReader.of(self.selection, self.kind, self.entity, layout, self.canonical)
 
     @cached_property
     def resolvers(self) -> tuple[Resolver, ...]:
-        """For each field that the reader leaves and a source or a reference can resolve."""
+        """The resolvers of fields that the reader does not read and that need no call of their own."""
         found = (self._resolver(request, below) for request, below in self.reader.rest.items())
         return tuple(one for one in found if one is not None)
 
     @cached_property
     def missing(self) -> Selection:
-        """The fields that need a call in any case."""
+        """The fields that always need a call."""
         resolved = {one.request for one in self.resolvers}
         return self.selection.part(
             {request: below for request, below in self.reader.rest.items() if request not in resolved}
@@ -371,18 +389,18 @@ class EntityPlan:
 
     @cached_property
     def is_read(self) -> bool:
-        """Whether the reader alone resolves everything."""
+        """Whether the reader resolves all fields."""
         return not self.reader.rest
 
     def still_missing(self, unresolved: Sequence[FieldRequest]) -> Selection:
-        """The fields that need a call when these resolvers found nothing."""
+        """Return the fields that need a call if the resolvers of ``unresolved`` found no value."""
         if not unresolved:
             return self.missing
         names = {*unresolved, *self.missing}
         return self.selection.part({one: below for one, below in self.selection.items() if one in names})
 
     def step(self, missing: Selection) -> FetchStep:
-        """The step for missing fields."""
+        """Return the step for missing fields."""
         names = tuple(missing)
         found = self._steps.get(names)
         if found is None:
@@ -390,7 +408,7 @@ class EntityPlan:
         return found
 
     def fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
-        """The node for a call that was chosen for some fields."""
+        """Return the node for a chosen call and its fields."""
         key = call, through_version, tuple(fields)
         found = self._fetches.get(key)
         if found is None:
@@ -407,7 +425,7 @@ class EntityPlan:
         return Fetch(call, part, fields, through_version, self.listed or part.always_present, then, otherwise)
 
     def _with(self, selection: Selection, sources: Sources, tried: frozenset[Call]) -> "EntityPlan":
-        """The plan for some of the fields after a call."""
+        """Return the plan for some of the fields after a call."""
         return EntityPlan.of(
             self.kind,
             self.entity,
@@ -449,7 +467,7 @@ class EntityPlan:
     # Resolvers
 
     def _resolver(self, request: FieldRequest, below: Selection) -> Resolver | None:
-        """None for a field that only a call can supply."""
+        """Return the resolver of a field, None if only a call can supply the field."""
         name = request.field
         if name == "registry":
             return RegistryResolver(request, below, True)
@@ -518,7 +536,7 @@ class EntityPlan:
         )
 
     def child(self, one: Field, selection: Selection) -> "EntityPlan":
-        """The plan for a version that stands in a field of one of the sources."""
+        """Return the plan for a version in a field of a source."""
         assert one.layout is not None
         return self._version_plan(selection, (one.layout,))
 

@@ -1,5 +1,4 @@
-"""Answers of records field by field, with every error in its place: the cases that
-`gateway.execution.projection` does not handle.
+"""Value completion field by field, with error locations, for records that the compiled projection does not handle.
 
 Source: GraphQL specification, "Executing fields", "Value completion" and "Handling execution errors".
 """
@@ -25,13 +24,13 @@ Keys = tuple[str | int, ...]
 
 
 class Completion:
-    """The state of completing one operation: the errors so far, in the order of their fields."""
+    """Completes the values of one operation and collects its errors, in the order of their fields."""
 
     def __init__(self, errors: list[GraphQLError]) -> None:
         self.errors = errors
 
     def fields(self, fields: Sequence[CollectedField], record: Any, path: Keys) -> dict[str, Any]:
-        """The fields of one object."""
+        """Complete the fields of one object."""
         return {one.key: self.field(one, record, (*path, one.key)) for one in fields}
 
     def field(self, field: CollectedField, record: Any, path: Keys) -> Any:
@@ -43,14 +42,14 @@ class Completion:
             return self.failed(error, field.definition.type, field, path)
 
     def failed(self, error: Exception, expected: GraphQLOutputType, field: CollectedField, path: Keys) -> None:
-        """Record an error where the field can be null; raise it where it cannot."""
+        """Collect an error if the field is nullable, else raise it."""
         located = located_error(error, field.nodes, path)
         if is_non_null_type(expected):
             raise located
         self.errors.append(located)
 
     def value(self, expected: GraphQLOutputType, field: CollectedField, value: Any, path: Keys) -> Any:
-        """A value completed for its type. Raises whatever is wrong with it."""
+        """Complete a value for its type. Raises the error of an invalid value."""
         if isinstance(value, Exception):
             raise value
         if is_non_null_type(expected):

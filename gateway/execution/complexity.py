@@ -19,11 +19,11 @@ from gateway.errors import QueryTooComplex
 
 INTROSPECTION = ("__schema", "__type")
 MAX_NESTING = 200
-"""Nested selection sets, fragments expanded; deeper ones are not measured."""
+"""The maximum depth of selection sets to measure, with fragments expanded."""
 
 
 class Size(NamedTuple):
-    """The size of a selection set, fragments expanded. Introspection fields count, but their depth is always 1."""
+    """The size of a selection set with fragments expanded. The depth of introspection fields counts as 1."""
 
     fields: int = 0
     aliases: int = 0
@@ -32,7 +32,7 @@ class Size(NamedTuple):
     root_fields: int = 0
 
     def plus(self, other: "Size") -> "Size":
-        """The size of both in one selection set."""
+        """Return the size of a selection set that contains both."""
         total = Size(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
         return total._replace(depth=max(self.depth, other.depth))
 
@@ -47,7 +47,7 @@ MESSAGES = {
 
 
 class SizeMeter:
-    """Measures the operations of one document; each fragment is measured once, however often it is spread."""
+    """Measures the operations of one document. Each fragment is measured once, however often it is spread."""
 
     def __init__(self, definitions: Iterable[DefinitionNode]) -> None:
         self._fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
@@ -55,8 +55,8 @@ class SizeMeter:
         self._level = 0
 
     def size(self, operation: OperationDefinitionNode) -> Size:
-        whole = self._selections(operation.selection_set)
-        return whole._replace(directives=whole.directives + len(operation.directives or ()))
+        size = self._selections(operation.selection_set)
+        return size._replace(directives=size.directives + len(operation.directives or ()))
 
     def _selections(self, selection_set: SelectionSetNode | None) -> Size:
         """Raises `QueryTooComplex` below `MAX_NESTING`."""
@@ -85,7 +85,7 @@ class SizeMeter:
         return inner._replace(directives=inner.directives + len(node.directives or ()))
 
     def _spread(self, name: str) -> Size:
-        """Validation rejects unknown fragments and cycles; here they count nothing."""
+        """Return the size of a fragment. Unknown fragments and cycles count as empty; validation rejects them."""
         if name not in self._measured:
             self._measured[name] = Size()
             fragment = self._fragments.get(name)
@@ -103,7 +103,7 @@ def check_sizes(
 
 
 def excesses(size: Size, limits: LimitsSettings) -> Iterator[str]:
-    """A message for each limit that a size exceeds."""
+    """Yield a message for each limit that a size exceeds."""
     for name, message in MESSAGES.items():
         count, allowed = getattr(size, name), getattr(limits, name)
         if count > allowed:

@@ -1,4 +1,4 @@
-"""The Strawberry context: what resolvers can reach of the operation that they belong to."""
+"""The Strawberry context of an operation, which resolvers read from ``info.context``."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,8 +15,11 @@ from gateway.errors import RegistryError
 
 @dataclass(slots=True)
 class OperationContext:
-    """The parsed document, the operation over the catalog, and ``failures``: registry errors at fields whose data does
-    not show them. ``bound`` is the `gateway.execution.operation_plan.BoundOperation`, once it is made."""
+    """The context of an operation: its parsed document and the operation over the catalog.
+
+    ``failures`` are the registry errors that the data does not contain, such as those of a list without ``coverage``.
+    ``bound`` is the `gateway.execution.operation_plan.BoundOperation`, set on first use.
+    """
 
     document: DocumentNode
     operation: Operation
@@ -24,16 +27,18 @@ class OperationContext:
     bound: Any = None
 
     def take_failures(self) -> list[GraphQLError]:
-        """The failures since the last call, as errors."""
+        """Return the failures since the last call as errors."""
         failures, self.failures = self.failures, []
         return [GraphQLError(str(one), path=path.as_list(), original_error=one) for path, one in failures]
 
 
 @dataclass(slots=True, kw_only=True)
 class SubscriptionContext(OperationContext):
-    """The context of a subscription: the pollers of versions, and ``renew``, which makes the operation for an event
-    over answers that were received already. It authenticates the caller again and raises a `GatewayError` when the
-    caller's access has ended."""
+    """The context of a subscription.
+
+    ``renew`` creates the operation for an event from answers that were received already. It authenticates the caller
+    again, and raises a `GatewayError` if the caller has lost access.
+    """
 
     pollers: VersionPollers
     renew: Callable[[Answers], Awaitable[Operation]]

@@ -1,4 +1,4 @@
-"""GraphQL documents: parsed, measured and validated once per text, and cached."""
+"""GraphQL documents: parsed, checked for size, and validated once per text; cached."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,16 +32,16 @@ INTROSPECTION: Final = ("__schema", "__type", "_service")
 ABORTED: Final = "Validation aborted."
 
 overlapping.MAX_COMPLEXITY_BUDGET = 20_000
-"""Comparisons that validation may make between fields of one name; graphql-core's own bound takes seconds."""
+"""The maximum number of comparisons between fields of one name in validation. graphql-core's default takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document and its syntax tree, or the errors that keep it from being executed.
+    """A document and its syntax tree, or the errors that prevent its execution.
 
-    ``node`` has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, if the document has any.
-    ``fields`` are the names of all fields in it. ``digest`` names the document in logs. ``derived`` holds what was
-    computed for its operations, by their names.
+    ``node`` has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none.
+    ``fields`` are the names of all fields in it. ``digest`` identifies the document in logs. ``derived`` caches values
+    computed from its operations, by the ``id`` of the operation's node.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Document:
         object.__setattr__(self, "digest", digest(self.text))
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
-        """The operation with this name; without a name, the only one. Raises `UnknownOperation`."""
+        """Return the operation with this name, or the only one without a name. Raises `UnknownOperation`."""
         if name is None and len(self.operations) > 1:
             raise UnknownOperation("The document has several operations: `operationName` must name one.")
         found = next(iter(self.operations.values()), None) if name is None else self.operations.get(name)
@@ -67,14 +67,15 @@ class Document:
 
     @property
     def introspects(self) -> bool:
-        """Whether it selects the schema."""
+        """Whether it contains introspection fields."""
         return not self.fields.isdisjoint(INTROSPECTION)
 
 
 class Documents:
-    """The most recently used documents, up to ``max_characters`` of text; a syntax tree takes up to 200 bytes for each.
+    """Cache of the most recently used documents, up to ``max_characters`` of text.
 
-    With ``suggestions`` validation errors suggest names of the schema.
+    A syntax tree takes up to 200 bytes per character. With ``suggestions``, validation errors suggest names of the
+    schema.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Documents:
         self._documents: LRUCache[str, Document] = LRUCache(max_characters, lambda document: len(document.text))
 
     def read(self, text: str) -> Document:
-        """The document of a text; one that cannot be executed has errors, each with its code."""
+        """Return the document of a text. A document that cannot be executed has errors with codes."""
         document = self._documents.get(text)
         if document is None:
             document = self._document(text)
@@ -133,7 +134,7 @@ class Documents:
 
 
 def digest(text: str) -> str:
-    """The SHA-256 of a document, in hexadecimal digits."""
+    """Return the SHA-256 of a document in hexadecimal digits."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -157,6 +158,6 @@ class FieldNames(Visitor):
 
 
 def invalid(text: str, error: GraphQLError, code: str) -> Document:
-    """A document that cannot be executed because of one error."""
+    """Return a document with one error, which prevents its execution."""
     error.message, error.extensions = truncated(error.message), {"code": code}
     return Document(text, DocumentNode(definitions=()), (error,))

@@ -1,4 +1,4 @@
-"""References from outside the graph: global ids, and the representations by which other subgraphs refer to entities.
+"""References in arguments: global ids, and the representations with which other subgraphs refer to entities.
 
 Source: Apollo Federation subgraph specification, ``_entities`` and ``_Any``.
 """
@@ -24,9 +24,9 @@ ENTITY_KEYS: Final = {
 
 
 def validated_ref(registries: Mapping[str, Registry], text: str, entity: str | None = None) -> Ref:
-    """The reference of a global id, checked before any of it reaches a registry.
+    """Return the reference of a global id, after checking its registry, keys and type.
 
-    Raises `InvalidId` for an id that this graph cannot have returned, or of another type than expected.
+    Raises `InvalidId` for an id that this graph never returns, or of another type than expected.
     """
     ref = parse(text)
     registry = registries.get(ref.registry)
@@ -48,7 +48,7 @@ def ref_or_error(registries: Mapping[str, Registry], text: str) -> Ref | Gateway
 async def entities_or_errors(
     operation: Operation, references: Sequence[Ref | GatewayError], selection: Callable[[str], Selection]
 ) -> list[Record | Exception | None]:
-    """The object of each reference, in their order: null where there is none, its error where it has one.
+    """Return the record of each reference in their order, with None or an error for references without a record.
 
     ``selection`` returns the selection of a type. Each object is fetched once, however often it is referred to.
     """
@@ -66,9 +66,9 @@ def reference_or_error(registries: Mapping[str, Registry], representation: Any) 
 
 
 def reference(registries: Mapping[str, Registry], representation: Any) -> Ref:
-    """The reference of a representation, by the first of its type's keys that it holds; other fields are ignored.
+    """Return the reference of a representation, by the first key of its type that it contains.
 
-    Raises `BadInput` where it is no entity of this graph or holds no key, `InvalidId` for a key that cannot exist.
+    Raises `BadInput` for an unknown type or a missing key, `InvalidId` for a key that cannot exist.
     """
     match representation:
         case {"__typename": str(entity), "id": str(text)} if entity in ENTITY_KEYS:

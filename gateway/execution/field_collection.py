@@ -1,5 +1,4 @@
-"""The fields of an answer as a document selects them: fragments expanded, ``@skip`` and ``@include`` applied, fields
-with one response key merged.
+"""Collected fields: the selected fields with fragments expanded, ``@skip`` and ``@include`` applied, duplicates merged.
 
 Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, by graphql-core.
 """
@@ -39,7 +38,7 @@ TYPE_NAME = "__typename"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldCollector:
-    """Collects the fields of one operation, with the variables that its directives and planned arguments name."""
+    """Collects the fields of one operation, with the variables in its directives and planned arguments."""
 
     schema: GraphQLSchema
     fragments: dict[str, FragmentDetails]
@@ -58,12 +57,12 @@ class FieldCollector:
         return cls(schema, details, operation, variables)
 
     def root_fields(self, parent: GraphQLObjectType) -> "list[CollectedField]":
-        """The fields at the root. Raises `GraphQLError` for a directive whose variable has no value."""
+        """Return the root fields. Raises `GraphQLError` for a directive whose variable has no value."""
         found = collect_fields(self.schema, self.fragments, self.variables, parent, self.operation)
         return self._fields(parent, found.grouped_field_set)
 
     def sub_fields(self, parent: GraphQLObjectType, details: FieldDetailsList) -> "list[CollectedField]":
-        """The fields of an object that is the value of some fields. Raises as `root_fields`."""
+        """Return the fields of an object that is the value of ``details``. Raises the errors of `root_fields`."""
         found = collect_subfields(self.schema, self.fragments, self.variables, self.operation, parent, details)
         return self._fields(parent, found.grouped_field_set)
 
@@ -76,7 +75,7 @@ class FieldCollector:
 
 @dataclass(eq=False)
 class CollectedField:
-    """One field of an answer: its response key, its nodes in the document, its parent type and its definition."""
+    """One field of a response: its response key, its nodes in the document, its parent type and its definition."""
 
     collector: FieldCollector
     key: str
@@ -96,36 +95,36 @@ class CollectedField:
 
     @cached_property
     def types(self) -> Sequence[GraphQLObjectType]:
-        """The types of object that its value can have; none for a leaf."""
+        """The possible object types of the value; none for a leaf."""
         named = get_named_type(self.definition.type)
         if isinstance(named, GraphQLObjectType):
             return [named]
         return self.collector.schema.get_possible_types(named) if is_abstract_type(named) else []
 
     def below(self, type_name: str) -> Sequence["CollectedField"]:
-        """The fields of its value where that is an object of this type. Raises as `FieldCollector.root_fields`."""
+        """Return the fields of a value of this type. Raises the errors of `FieldCollector.root_fields`."""
         if type_name not in self._below:
             self._below[type_name] = self.collector.sub_fields(self._object(type_name), self.details)
         return self._below[type_name]
 
     @cached_property
     def request(self) -> FieldRequest:
-        """What it requests of the catalog, a template where its arguments depend on variables.
+        """The request to the catalog, a template if the arguments depend on variables.
 
-        Raises `GraphQLError` for an argument whose variable does not fit.
+        Raises `GraphQLError` for an argument whose variable has an invalid value.
         """
         return field_request(self.definition, self.details[0].node, self.collector.variables)
 
     def bound_request(self, variables: VariableValues) -> FieldRequest:
-        """The request with the values of variables. Raises as `request`."""
+        """Return the request with the values of variables. Raises the errors of `request`."""
         return bound_request(self.definition, self.details[0].node, variables)
 
     def arguments(self, variables: VariableValues) -> Mapping[str, Any]:
-        """Its arguments as they were sent. Raises as `request`."""
+        """Return the coerced arguments. Raises the errors of `request`."""
         return get_argument_values(self.definition, self.details[0].node, variables)
 
     def templates(self) -> "Iterator[CollectedField]":
-        """The fields below whose requests are templates."""
+        """Yield the fields below this one whose requests are templates."""
         for runtime in self.types:
             for one in self.below(runtime.name):
                 if is_varying(one.details[0].node):
@@ -133,7 +132,7 @@ class CollectedField:
                 yield from one.templates()
 
     def selection(self, type_name: str | None = None) -> Selection:
-        """The selection of its value; of an interface's value, as far as it concerns one type. Raises as `request`."""
+        """Return the selection of the value; for an interface, that of one type. Raises the errors of `request`."""
         [name] = [type_name] if type_name else [one.name for one in self.types]
         if name not in self._selections:
             self._selections[name] = intern(selection_of([self], self._object(name)))
@@ -146,9 +145,9 @@ class CollectedField:
 
 
 def selection_of(fields: Sequence[CollectedField], runtime: GraphQLObjectType) -> Selection:
-    """The merged selection of some fields with one request, where their value is an object of a type.
+    """Return the merged selection of fields with the same request, for a value of one type.
 
-    What only deferred fragments select of an object with an id is nested below `DEFERRED`.
+    For an object with an id, fields that only deferred fragments select are nested below `DEFERRED`.
     """
     requests: dict[FieldRequest, list[CollectedField]] = {}
     deferred: dict[FieldRequest, bool] = {}
@@ -166,14 +165,14 @@ def selection_of(fields: Sequence[CollectedField], runtime: GraphQLObjectType) -
 
 
 def is_deferred(one: CollectedField, parent: CollectedField) -> bool:
-    """Whether a field may come later than the object that it is a field of."""
+    """Whether a field may be delivered later than its object."""
     usages = [detail.defer_usage for detail in parent.details]
     initial = [None] if None in usages else usages
     return all(detail.defer_usage not in initial for detail in one.details)
 
 
 def value_selection(fields: Sequence[CollectedField]) -> Selection:
-    """The selection of the value of some fields with one request."""
+    """Return the merged selection of the value of fields with the same request."""
     first = fields[0]
     named = get_named_type(first.definition.type)
     if not isinstance(named, GraphQLObjectType):
@@ -189,5 +188,5 @@ def value_selection(fields: Sequence[CollectedField]) -> Selection:
 
 
 def unique_templates(fields: Iterable[CollectedField]) -> dict[FieldRequest, CollectedField]:
-    """The templates below some fields, each with one field that gives its values."""
+    """Return the templates below fields, each with one field that supplies its values."""
     return {one.request: one for root in fields for one in root.templates()}

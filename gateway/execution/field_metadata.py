@@ -1,4 +1,4 @@
-"""Metadata by which the schema's fields tell the execution how their values are read."""
+"""Metadata of the schema's fields that determines how the execution reads their values."""
 
 from typing import Any, Final
 
@@ -14,11 +14,13 @@ FROM_RECORD: Final = "from_record"
 
 
 def is_in_record(declared: StrawberryField) -> bool:
-    """Whether a record holds a field's value, so that no resolver has to run for it."""
+    """Whether a record contains the value of a field, so that it needs no resolver."""
     return declared.is_basic_field or (FROM_RECORD in declared.metadata and not declared.extensions)
 
 
 def read_record(record: Any, key: Any) -> Any:
-    """The value of a field; where it is deferred, an awaitable that loads it. Raises KeyError for a field that was not
-    requested."""
+    """Return the value of a field, or an awaitable that loads a deferred one.
+
+    Raises KeyError for a field that was not requested.
+    """
     return record[key] if key in record else record[DEFERRED.field].load(key)

@@ -22,10 +22,10 @@ class IncrementalPayloads:
         self.context = context
         self._pending: dict[str, Any] = {}
         self._items_sent: dict[str, int] = {}
-        """How many items of each streamed list were sent, by the list's id."""
+        """The number of items sent of each streamed list, by the id of the list."""
 
     def format(self, part: Any) -> dict[str, Any]:
-        """One payload as JSON-ready data, with the failures since the one before among its errors."""
+        """Format one payload as JSON-ready data. Its errors include the failures since the previous payload."""
         if isinstance(part, ExecutionResult):  # nothing was deferred
             errors = [*(part.errors or ()), *self.context.take_failures()]
             shown = {"errors": [error.formatted for error in errors]} if errors else {}
@@ -44,7 +44,7 @@ class IncrementalPayloads:
         return {**part.formatted, "incremental": [self._with_path(one, part.pending) for one in part.incremental]}
 
     def _with_path(self, part: Any, announced: Iterable[Any] | None) -> dict[str, Any]:
-        """A part of a payload, with its path and label."""
+        """Format a part of a payload, with its path and label."""
         formatted: dict[str, Any] = part.formatted
         pending = self._pending[part.id]
         path = [*pending.path, *(part.sub_path or ())]
@@ -59,7 +59,7 @@ class IncrementalPayloads:
         return {**formatted, "path": path, **label}
 
     def _count_items(self, pending: Iterable[Any] | None, path: Sequence[str | int], data: Any) -> None:
-        """Count the items that the data at a path has of each list that will be continued."""
+        """Count the items in ``data``, which is at ``path``, of each list that later payloads continue."""
         for one in pending or ():
             if one.path[: len(path)] == [*path]:
                 items = value_at(data, one.path[len(path) :])
@@ -68,7 +68,7 @@ class IncrementalPayloads:
 
 
 def value_at(data: Any, path: Iterable[str | int]) -> Any:
-    """The value at a path; None if there is none."""
+    """Return the value at a path, None if there is none."""
     for step in path:
         try:
             data = data[step]

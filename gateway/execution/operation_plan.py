@@ -1,7 +1,7 @@
 """The plan of an operation: its root fields with their selections, its cost, and its compiled projection.
 
-A plan is made once for a document's operation and the values of the variables on which its shape depends (in
-``@skip``, ``@include``, ``@defer``, ``@stream`` and filters of nested lists), and used for all values of the others.
+A plan depends on an operation of a document and on the variables that change its shape: those in ``@skip``,
+``@include``, ``@defer``, ``@stream`` and filters of nested lists. It is cached, and used for all values of the others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,13 +47,16 @@ from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootField
 from gateway.execution.selection import PLANNED_ARGUMENT, declaration, freeze, names_variable
 
 CACHED_SHAPES: Final = 64
-"""Plans of one operation that are cached, for different values of the variables that shape it."""
+"""The number of plans to cache for one operation, for different values of the variables that change its shape."""
 
 
 class PlannedOperation:
-    """One operation of a valid document, with its plans. ``projected`` says that the compiled projection answers it;
-    introspection, subscriptions and incremental delivery are left to Strawberry. The answer of a ``cacheable`` one
-    stays the same while the answers of the registries do."""
+    """One operation of a valid document, with its plans.
+
+    ``projected`` is true if the compiled projection can execute it; Strawberry executes introspection, subscriptions
+    and incremental delivery. ``cacheable`` is true if the response changes only when the answers of the registries
+    change.
+    """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         self.schema, self.operation = schema, operation
@@ -75,7 +78,7 @@ class PlannedOperation:
         self._plans: dict[tuple[Any, ...], OperationPlan] = {}
 
     def plan(self, variables: VariableValues) -> "OperationPlan":
-        """The plan for coerced variables. Raises `GraphQLError` for a directive whose variable has no value."""
+        """Return the plan for coerced variables. Raises `GraphQLError` for a directive whose variable has no value."""
         shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
         found = self._plans.get(shape)
         if found is None:
@@ -86,13 +89,16 @@ class PlannedOperation:
         return found
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
-        """The operation with coerced variables."""
+        """Bind coerced variables to the operation."""
         return BoundOperation(self, variables)
 
 
 class DocumentReader(Visitor):
-    """Reads what a plan depends on: whether projection is ``supported``, whether a field is ``volatile``, and the
-    variables that shape the plan."""
+    """Reads the properties of a document that a plan depends on.
+
+    ``supported`` is true if the compiled projection can execute it, ``volatile`` if it selects a volatile field.
+    ``shaping`` are the variables that change the shape of the plan.
+    """
 
     def __init__(self, schema: GraphQLSchema) -> None:
         super().__init__()
@@ -139,7 +145,7 @@ class Variables(Visitor):
 
 
 def declared_fields(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
-    """All fields of object types but the root types', by name."""
+    """Return all fields of object types except root types, by name."""
     roots = schema.query_type, schema.mutation_type, schema.subscription_type
     return [
         (name, declaration(field))
@@ -150,7 +156,7 @@ def declared_fields(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
 
 
 def volatile_fields(schema: GraphQLSchema) -> set[str]:
-    """The names of fields whose values change while the answers of the registries stay the same."""
+    """Return the names of fields whose values can change while the answers of the registries stay the same."""
     return {name for name, field in declared_fields(schema) if VOLATILE in field.metadata}
 
 
@@ -162,7 +168,7 @@ class OperationPlan:
 
     @cached_property
     def templates(self) -> Mapping[FieldRequest, CollectedField]:
-        """Raises `GraphQLError` for an argument whose variable does not fit."""
+        """The templates, each with one field. Raises `GraphQLError` for an argument with an invalid variable."""
         return unique_templates(root.field for root in self.roots)
 
 
@@ -186,7 +192,7 @@ class BoundOperation:
 
     @cached_property
     def plan(self) -> OperationPlan:
-        """Raises `GraphQLError` for a directive whose variable has no value."""
+        """The plan. Raises `GraphQLError` for a directive whose variable has no value."""
         return self.planned.plan(self.variables)
 
     @cached_property
@@ -200,11 +206,11 @@ class BoundOperation:
 
     @cached_property
     def bindings(self) -> Bindings:
-        """Raises `GraphQLError` for an argument whose variable does not fit."""
+        """The requests of templates. Raises `GraphQLError` for an argument with an invalid variable."""
         return {template: one.bound_request(self.variables) for template, one in self.plan.templates.items()}
 
     def cost(self, registries: Mapping[str, Registry], bounds: Bounds) -> Cost:
-        """The most that the operation costs. A field whose execution will be refused costs nothing."""
+        """Return the maximum cost of the operation. A field with invalid arguments costs nothing."""
         estimate = CostEstimate(registries, bounds)
         with suppress(GraphQLError):
             estimate.bindings = self.bindings
@@ -214,7 +220,7 @@ class BoundOperation:
         return estimate.cost
 
     async def execute(self, context: OperationContext) -> ExecutionResult:
-        """The answer by compiled projection, with errors as clients see them."""
+        """Execute the operation with the compiled projection. Errors in the result have their codes."""
         errors: list[GraphQLError] = []
         data = None
         try:
@@ -232,13 +238,13 @@ class BoundOperation:
 
 
 async def resolve_root_field(info: strawberry.Info[Any, Any]) -> Any:
-    """The value of the root field that Strawberry resolves."""
+    """Resolve the root field that Strawberry is executing."""
     context: OperationContext = info.context
     return await bound_operation(info).by_key[str(info.path.key)].resolve(context)
 
 
 def bound_operation(info: strawberry.Info[Any, Any]) -> BoundOperation:
-    """The operation that Strawberry executes; its plan is made on first use, unless the context has it."""
+    """Return the operation that Strawberry is executing, from the context or planned on first use."""
     context: OperationContext = info.context
     if context.bound is None:
         raw = info._raw_info
@@ -257,7 +263,7 @@ class BoundField:
 
     @cached_property
     def request(self) -> FieldRequest:
-        """Raises `GraphQLError`, as all that follow, for an argument whose variable does not fit."""
+        """The request. Like the methods below, raises `GraphQLError` for an argument with an invalid variable."""
         return self.field.bound_request(self.operation.variables)
 
     @cached_property
@@ -265,16 +271,19 @@ class BoundField:
         return self.field.arguments(self.operation.variables)
 
     def selection(self, type_name: str | None = None) -> Selection:
-        """The selection of its value; of an interface's value, as far as it concerns one type."""
+        """Return the selection of the value; for an interface, that of one type."""
         return self.field.selection(type_name)
 
     async def resolve(self, context: OperationContext) -> Any:
-        """The value of the field. Raises what keeps it from having one."""
+        """Resolve the value of the field. Raises the error of a field without a value."""
         context.operation.bindings = self.operation.bindings
         return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
 
     async def execute(self, errors: list[GraphQLError], context: OperationContext) -> Any:
-        """Its part of the answer; appends its errors. Raises a located `GraphQLError` where it cannot be null."""
+        """Return the field's part of the response and append its errors.
+
+        Raises a located `GraphQLError` if the field is null but must not be.
+        """
         if self.field.name == TYPE_NAME:
             return self.field.parent.name
         value: Any
@@ -284,7 +293,7 @@ class BoundField:
             value = error
         try:
             return self.root.project(value)
-        except Exception:  # whatever it is, completion reports it
+        except Exception:  # completion below reports the error
             completion = Completion(errors)
         return completion.item(self.field.definition.type, self.field, value, (self.field.key,))
 
@@ -296,7 +305,7 @@ class BoundField:
             estimate.add_entity(key, ref, self.selection(ref.entity))
 
     def _references(self, registries: Mapping[str, Registry], bounds: Bounds) -> Iterator[Ref]:
-        """The objects that the field names; what cannot name one is ignored."""
+        """Yield the references in the arguments. Ignores invalid ones."""
         name = self.field.name
         if name == "_entities":
             representations = self.arguments["representations"]

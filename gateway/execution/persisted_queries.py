@@ -23,14 +23,14 @@ from gateway.execution.documents import digest
 from gateway.execution.request import GraphQLRequest, InvalidRequest
 
 MAX_CHARACTERS: Final = 2_000_000
-"""Characters of all documents that clients registered; the least recently used ones are dropped."""
+"""The total length of registered documents, in characters. The least recently used ones are removed."""
 
 RegisteredName = tuple[str | None, str]
-"""A caller, and the hash of a document that the caller registered."""
+"""A caller and the hash of a document that the caller registered."""
 
 
 def load_trusted(path: str) -> dict[str, str]:
-    """The documents of a file by id and by hash. Raises `SettingsError`."""
+    """Load the documents of a file, by id and by hash. Raises `SettingsError`."""
     if not path:
         return {}
     try:
@@ -45,7 +45,7 @@ def load_trusted(path: str) -> dict[str, str]:
 
 
 class PersistedQueries:
-    """Documents that requests can name. A document that a caller registered is that caller's alone."""
+    """Documents that requests can name. Only the caller that registered a document can name it."""
 
     def __init__(self, settings: DocumentsSettings) -> None:
         self.settings = settings
@@ -53,7 +53,7 @@ class PersistedQueries:
         self._registered: LRUCache[RegisteredName, str] = LRUCache(MAX_CHARACTERS, len)
 
     def text(self, request: GraphQLRequest, caller: str | None = None) -> str:
-        """The text of the requested document; one that comes with its hash is registered.
+        """Return the text of the requested document. Registers a document that is sent with its hash.
 
         Raises `PersistedQueryNotFound`, `PersistedQueryNotSupported`, `PersistedQueryMismatch`, `BadInput`,
         `DocumentNotTrusted`, and `InvalidRequest` for a request without a document.
@@ -72,12 +72,12 @@ class PersistedQueries:
         return self._registered_text((caller, name), request.query)
 
     def registered_name(self, request: GraphQLRequest, caller: str | None = None) -> RegisteredName | None:
-        """The name under which the requested document is registered, if it is."""
+        """Return the name of the requested document if it is registered, else None."""
         name = request.document_id or self._hash(request)
         return (caller, name) if name is not None and (caller, name) in self._registered else None
 
     def touch(self, name: RegisteredName) -> bool:
-        """Count a use of a registered document; false if it is registered no more."""
+        """Mark a registered document as used. Returns whether it is still registered."""
         return self._registered.get(name) is not None
 
     def _hash(self, request: GraphQLRequest) -> str | None:

@@ -9,7 +9,7 @@
 7. Join an identical operation that is under way, or execute.
 8. Store the response in the response cache.
 
-Steps 1 and 2 are `Pipeline.prepare`, which waits for nothing. The others are `Pipeline.execute`, which can be repeated:
+Steps 1 and 2 are `Pipeline.prepare`, which does no I/O. The others are `Pipeline.execute`, which can be repeated:
 steps 4 and 5 then happen only once. Between the two, a transport checks whether it can carry the operation. Only the
 results of subscriptions and of incremental delivery are streams; they share steps 1, 2 and 4 to 6.
 """
@@ -77,7 +77,7 @@ class Pipeline:
         return prepared if isinstance(prepared, OperationResult) else await self.execute(prepared, context)
 
     def prepare(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
-        """Read and authorize the document of a request; the result if it is refused.
+        """Read and authorize the document of a request. Returns a result if the request is refused.
 
         Raises `InvalidRequest` for a request without a document.
         """
@@ -103,7 +103,7 @@ class Pipeline:
     async def execute(
         self, prepared: PreparedOperation, context: RequestContext, report: OperationReport | None = None
     ) -> OperationResult:
-        """Execute a query; a repeated execution has a ``report`` of its own."""
+        """Execute a query. A repeated execution needs a ``report`` of its own."""
         report = report or prepared.report
         with self.observer.operation(report):
             try:
@@ -137,7 +137,7 @@ class Pipeline:
     def plan(self, prepared: PreparedOperation, context: RequestContext) -> BoundOperation:
         """Coerce the variables, bind them to the operation's plan, and compute its cost: once for all its executions.
 
-        Raises `RequestErrors` for variables that do not fit.
+        Raises `RequestErrors` for invalid variables.
         """
         if prepared.bound is None:
             variables = self._variables(prepared)
@@ -147,7 +147,7 @@ class Pipeline:
         return prepared.bound
 
     def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
-        """The most upstream calls that an operation can make; 0 for one that `execute` will refuse."""
+        """Return the maximum number of upstream calls of an operation, 0 if `execute` refuses it."""
         try:
             self.plan(prepared, context)
             check_cost(prepared, context)
@@ -181,7 +181,7 @@ class Pipeline:
         context: RequestContext,
         authenticate: Callable[[], Awaitable[RequestContext]],
     ) -> AsyncGenerator[OperationResult, None]:
-        """Execute any operation: one result for a query, any number of them for a subscription.
+        """Execute an operation of any type: yields one result for a query, any number for a subscription.
 
         Each event of a subscription has a context of its own, from ``authenticate``, which raises a `GatewayError`
         when the caller's access has ended.
@@ -226,7 +226,7 @@ class Pipeline:
     async def deliver(
         self, prepared: PreparedOperation, context: RequestContext
     ) -> AsyncGenerator[OperationResult, None]:
-        """Execute a query with ``@defer`` or ``@stream``: the initial result and its later payloads."""
+        """Execute a query with ``@defer`` or ``@stream``: yields the initial result and later payloads."""
         with self.observer.operation(prepared.report):
             async with aclosing(self._deliver(prepared, context)) as payloads:
                 async for one in payloads:
@@ -253,20 +253,20 @@ class Pipeline:
             yield refused(error)
 
     def _planned(self, document: Document, tree: DocumentNode, node: OperationDefinitionNode) -> PlannedOperation:
-        """An operation in one of a document's trees, with its plans; made once per document."""
+        """Return an operation of one of a document's trees, with its plans. Cached with the document."""
         found: PlannedOperation | None = document.derived.get(id(node))
         if found is None:
             found = document.derived[id(node)] = PlannedOperation(self.documents.schema, tree, node)
         return found
 
     def _incremental(self, prepared: PreparedOperation) -> PlannedOperation | None:
-        """The operation with its ``@defer`` and ``@stream``, if it has any."""
+        """Return the operation with its ``@defer`` and ``@stream``, None if it has none."""
         tree = prepared.document.incremental
         node = None if tree is None else get_operation_ast(tree, prepared.name)
         return None if tree is None or node is None else self._planned(prepared.document, tree, node)
 
     def _variables(self, prepared: PreparedOperation) -> VariableValues:
-        """The coerced variables. Raises `RequestErrors`."""
+        """Coerce the variables. Raises `RequestErrors`."""
         variables = get_variable_values(
             self.documents.schema,
             prepared.node.variable_definitions or (),
@@ -281,6 +281,6 @@ class Pipeline:
 
 
 def check_cost(prepared: PreparedOperation, context: RequestContext) -> None:
-    """Raises `QueryTooExpensive` for an operation that may make more calls than the limit allows."""
+    """Raise `QueryTooExpensive` for an operation that may make more calls than the limit allows."""
     if prepared.cost.calls > context.bounds.calls:
         raise QueryTooExpensive(prepared.cost.calls, context.bounds.calls)

@@ -18,9 +18,9 @@ from gateway.telemetry.operation_log import OperationReport
 class PreparedOperation:
     """An operation of a valid document that the caller may execute.
 
-    ``cache_key`` is None for a response that must not be cached. ``registered`` names a document that a client
-    registered. ``report`` is that of the first execution, which sets ``bound``, the operation with its variables, and
-    its ``cost``.
+    ``cache_key`` is None for a response that must not be cached. ``registered`` is the name of a document that a client
+    registered. ``report`` belongs to the first execution, which also sets ``bound``, the operation with its variables,
+    and its ``cost``.
     """
 
     request: GraphQLRequest

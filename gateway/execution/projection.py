@@ -1,8 +1,8 @@
-"""Projection: Python functions compiled for one selection, from records to answers without errors.
+"""Compiled projection: one generated Python function per selection, from records to response data.
 
-A function returns exactly what executing the selection field by field returns, or raises; then
-`gateway.execution.completion` finds the errors. Nothing of a client's document is in the source but the response keys,
-as constants.
+A function returns the same data as executing the selection field by field. If a value has an error, it raises, and
+`gateway.execution.completion` locates the errors. The generated code contains no part of a client's document except
+response keys, as string literals.
 """
 
 from collections.abc import Callable
@@ -26,19 +26,19 @@ from gateway.catalog.code_generation import CodeBuilder
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 
 Projector = Callable[[Any], Any]
-"""From the value of a field to its part of the answer."""
+"""Converts the value of a field to response data."""
 
 UNCHANGED: Final = {"Boolean": "bool", "DateTime": "str", "ID": "str", "Long": "int", "String": "str"}
-"""Scalars that serialize values of one Python type unchanged, and that type; see `serializes_unchanged`."""
+"""The scalars that serialize values of one Python type unchanged, with that type. See `serializes_unchanged`."""
 
 
 def unchanged(value: Any) -> Any:
-    """The serializer of scalars whose values are stored as they are sent."""
+    """The serializer of scalars whose values need no conversion."""
     return value
 
 
 def is_of_named_type(cls: type, record: Any, info: Any) -> bool:
-    """The ``is_type_of`` of types whose records hold their type name."""
+    """The ``is_type_of`` of types whose records contain their type name."""
     return bool(record[TYPE_NAME] == cls.__name__)
 
 
@@ -51,20 +51,20 @@ def unexpected(value: Any) -> NoReturn:
 
 
 def projector(field: CollectedField) -> Projector:
-    """The function that projects the value of a field."""
+    """Return the function that projects the value of a field."""
     builder = ProjectionBuilder()
     function: Projector = builder.function("value", f"return {builder.value(field.definition.type, field, 'value')}")
     return function
 
 
 class ProjectionBuilder(CodeBuilder):
-    """Source code of functions from records to answers."""
+    """Builds the source code of projections."""
 
     def __init__(self) -> None:
         super().__init__(unexpected=unexpected)
 
     def value(self, expected: GraphQLOutputType, field: CollectedField, code: str, null: str = "None") -> str:
-        """An expression for the answer of the value of ``code``; ``null`` is the expression for None."""
+        """Return an expression that projects the value of ``code``. ``null`` is the expression for None."""
         if is_non_null_type(expected):
             return self.value(expected.of_type, field, code, "unexpected(None)")
         value = code if code.isidentifier() else self.name()
@@ -85,7 +85,7 @@ class ProjectionBuilder(CodeBuilder):
         return f"({table}[{value}[{TYPE_NAME!r}]]({value}) if type({read}) is dict else {otherwise})"
 
     def object(self, runtime: GraphQLObjectType, field: CollectedField) -> str:
-        """The name of the function for an object of a type."""
+        """Define the function for objects of a type. Returns its name."""
         pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in field.below(runtime.name))
         check = ""
         if is_named(runtime):
@@ -103,8 +103,8 @@ class ProjectionBuilder(CodeBuilder):
 
     def leaf(self, expected: GraphQLLeafType, value: str, read: str, null: str) -> str:
         if isinstance(expected, GraphQLEnumType):
-            words = {word.value: expected.coerce_output_value(word.value) for word in expected.values.values()}
-            return f"({null} if {read} is None else {self.constant(words)}[{value}])"
+            names = {one.value: expected.coerce_output_value(one.value) for one in expected.values.values()}
+            return f"({null} if {read} is None else {self.constant(names)}[{value}])"
         coerced = f"{null} if {value} is None else {self.constant(strict(expected))}({value})"
         if serializes_unchanged(expected):
             return f"({value} if type({read}) is {UNCHANGED[expected.name]} else {coerced})"
@@ -112,7 +112,7 @@ class ProjectionBuilder(CodeBuilder):
 
 
 def is_named(runtime: GraphQLObjectType) -> bool:
-    """Whether records are of a type when they hold its name, as those of the graph's own types do."""
+    """Whether a type is recognized by the type name in its records, as are all types of this schema."""
     return getattr(runtime.is_type_of, "__func__", None) is is_of_named_type
 
 
@@ -123,7 +123,7 @@ def serializes_unchanged(expected: GraphQLLeafType) -> bool:
 
 
 def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:
-    """The scalar's own serialization, which raises errors in the place of values, and for null."""
+    """Return the serialization of a scalar. It raises the error in place of a value, and for a null result."""
 
     def coerced(value: Any) -> Any:
         if isinstance(value, Exception):

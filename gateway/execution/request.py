@@ -1,4 +1,4 @@
-"""GraphQL requests, whatever transport carries them."""
+"""GraphQL requests, independent of the transport."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class GraphQLRequest:
 
 
 class InvalidRequest(Exception):
-    """A request that is not a GraphQL request; ``status`` and ``headers`` are those of the HTTP response."""
+    """Raised for a malformed GraphQL request. ``status`` and ``headers`` are those of the HTTP response."""
 
     def __init__(self, status: int, reason: str, code: str = "BAD_REQUEST", **headers: str) -> None:
         super().__init__(reason)

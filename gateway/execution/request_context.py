@@ -1,4 +1,4 @@
-"""The context of one request: the caller, the registries the caller may read, and how to read them."""
+"""The context of one request: caller, roles, visible registries, limits and freshness; authorization of documents."""
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from gateway.upstream.caching_client import Freshness
 class RequestContext:
     """The context of one request.
 
-    ``registries`` are those that the caller may read. ``roles`` can hold ``raw`` (select registries' own objects) and
-    ``explain`` (see the schema and plans). ``caller`` is None for anonymous requests. ``audit`` is called with each
+    ``registries`` are those that the caller may read. ``roles`` may contain ``raw`` (select raw objects of registries)
+    and ``explain`` (see the schema and plans). ``caller`` is None for anonymous requests. ``audit`` is called with each
     refusal. ``plan`` is None, ``only`` (return the plan, do not execute) or ``include`` (report the calls made).
     """
 
@@ -30,12 +30,12 @@ class RequestContext:
     plan: str | None = None
 
     def operation(self, answers: Answers | None = None) -> Operation:
-        """Start an operation over the catalog; ``answers`` are calls that were made already."""
+        """Create an operation over the catalog. ``answers`` are calls that were made already."""
         return Operation(self.registries, self.bounds, self.freshness, answers)
 
 
 def authorize(document: Document, context: RequestContext) -> None:
-    """Raises `Forbidden` for a document that selects more than the caller's roles allow."""
+    """Raise `Forbidden` if a document selects more than the caller's roles allow."""
     refusal = None
     if document.introspects and "explain" not in context.roles:
         refusal = Forbidden("The schema is not shown to this caller.")

@@ -1,7 +1,8 @@
-"""Response cache: whole responses, valid while all upstream cache entries that they were built from are fresh.
+"""Response cache: complete responses, valid while all upstream cache entries that they were built from are fresh.
 
 A response depends on the operation, its variables, the registries that the caller may read, and their answers. An
-operation with fields that change while answers do not (`gateway.schema.fields.volatile_field`) is not cached.
+operation is not cached if it selects fields whose values change independently of the answers
+(`gateway.schema.fields.volatile_field`).
 """
 
 from collections.abc import Hashable, Mapping
@@ -20,8 +21,8 @@ from gateway.upstream.caching_client import Freshness
 class CachedResponse:
     """A response without errors as JSON, and the cache entries that it depends on.
 
-    ``answered`` tells whether any field of its data has a value. ``compressed`` is the body, gzip-compressed, once a
-    client has asked for that.
+    ``answered`` is true if any root field has a value. ``compressed`` is the gzip-compressed body, None until a client
+    requests it.
     """
 
     body: bytes
@@ -31,7 +32,7 @@ class CachedResponse:
 
 
 class ResponseCache:
-    """The most recently used responses, up to ``max_bytes`` of them."""
+    """The most recently used responses, up to ``max_bytes`` in total."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -43,7 +44,7 @@ class ResponseCache:
         return int(self._responses.currsize)
 
     def get(self, key: Hashable, freshness: Freshness) -> CachedResponse | None:
-        """The response under a key, or None if there is none that is valid and fresh enough."""
+        """Return the response for a key, None if there is none that is valid and fresh enough."""
         try:
             response = self._responses[key]
         except KeyError:
@@ -55,7 +56,7 @@ class ResponseCache:
         return response if freshness.accepts(age) else None
 
     def store(self, key: Hashable, response: CachedResponse) -> None:
-        """Add a response; one that is larger than the whole cache is not stored."""
+        """Store a response, unless it is larger than the cache."""
         if len(response.body) <= self.max_bytes:
             self._responses[key] = response
 
@@ -63,5 +64,5 @@ class ResponseCache:
 def cache_key(
     planned: PlannedOperation, variables: Mapping[str, Any], registries: Mapping[str, Registry]
 ) -> Hashable | None:
-    """The key of an operation's response; None if it must not be cached."""
+    """Return the cache key of an operation, None if its response must not be cached."""
     return (planned, repr(variables), tuple(registries)) if planned.cacheable else None

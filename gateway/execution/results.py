@@ -1,4 +1,4 @@
-"""Results of operations: the response as JSON, and what transports, logs and caches need to know of it."""
+"""Results of operations: the response as JSON, with error codes, upstream calls and cache lifetime."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from gateway.telemetry.operation_log import OperationReport
 
 
 class RequestErrors(Exception):
-    """Errors that keep an operation from being executed (GraphQL specification, "Request errors")."""
+    """Errors that prevent the execution of an operation (GraphQL specification, "Request errors")."""
 
     def __init__(self, errors: Iterable[GraphQLError]) -> None:
         super().__init__()
@@ -25,8 +25,7 @@ class RequestErrors(Exception):
 
 
 class CacheLifetime(NamedTuple):
-    """How old a response is and for how long it stays fresh, in seconds; ``age`` is None when no registry answered a
-    call for it."""
+    """The age of a response and its remaining freshness, in seconds. ``age`` is None without upstream answers."""
 
     age: float | None
     fresh_for: float
@@ -37,8 +36,8 @@ class OperationResult(NamedTuple):
 
     ``body`` is the response as JSON, ``codes`` are those of its errors. ``executed`` is false for a refused request;
     ``retry_after`` is then the number of seconds after which a retry can succeed. ``lifetime`` is None for a response
-    that clients must not cache. ``answered`` tells whether any field of ``data`` has a value. ``cached`` is the entry
-    of the response cache that the body comes from.
+    that clients must not cache. ``answered`` is true if any field of ``data`` has a value. ``cached`` is the entry of
+    the response cache that contains the body.
     """
 
     body: bytes
@@ -52,14 +51,14 @@ class OperationResult(NamedTuple):
 
     @property
     def shared(self) -> "OperationResult":
-        """The same result for a caller who waited for the execution of another: its calls are not this caller's."""
+        """The same result for a caller that shared the execution of another caller, without calls of its own."""
         return self._replace(calls=[replace(call, state=State.SHARED, attempts=0) for call in self.calls])
 
 
 def executed(
     context: OperationContext, data: Any, errors: Sequence[GraphQLError], extensions: Mapping[str, Any] | None = None
 ) -> OperationResult:
-    """The result of an executed operation, with its failures among the errors."""
+    """Return the result of an executed operation. The failures of its context are among the errors."""
     body: dict[str, Any] = {"data": data}
     if errors or context.failures:
         body["errors"] = [error.formatted for error in (*errors, *context.take_failures())]
@@ -69,7 +68,7 @@ def executed(
 
 
 def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str, ...]) -> OperationResult:
-    """The result of an operation, or one payload of several, whose response is ``body``."""
+    """Return the result with this response body, for an operation or for one of its payloads."""
     operation = context.operation
     answered = any(value is not None for value in (body.get("data") or {}).values())
     lifetime = None if codes or operation.partial else lifetime_of(operation)
@@ -77,7 +76,7 @@ def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str
 
 
 def lifetime_of(operation: Operation) -> CacheLifetime:
-    """The age of the oldest answer, and the time until the first of them is stale."""
+    """Return the age of the oldest answer, and the time until the first answer is stale."""
     received = operation.received()
     if not received:
         return CacheLifetime(None, 0.0)
@@ -85,14 +84,14 @@ def lifetime_of(operation: Operation) -> CacheLifetime:
 
 
 def cached(response: CachedResponse) -> OperationResult:
-    """The result for a cached response."""
+    """Return the result for a cached response."""
     dependencies = response.dependencies
     lifetime = CacheLifetime(*dependencies.lifetime())
     return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, response.answered, response)
 
 
 def refused(error: Exception) -> OperationResult:
-    """The result of an operation that was not executed; an unexpected error is logged and masked."""
+    """Return the result of an operation that was not executed. An unexpected error is logged and masked."""
     if isinstance(error, RequestErrors):
         shown: tuple[GraphQLError, ...] = error.errors
     else:
@@ -106,12 +105,12 @@ def refused(error: Exception) -> OperationResult:
 
 
 def codes(errors: Iterable[Any]) -> tuple[str, ...]:
-    """The codes of formatted errors."""
+    """Return the codes of formatted errors."""
     return tuple(error["extensions"]["code"] for error in errors)
 
 
 def record(report: OperationReport, result: OperationResult) -> OperationResult:
-    """Add a result to the report of its operation, and return it."""
+    """Add a result to the report of its operation. Returns the result."""
     report.codes += result.codes
     report.answered |= result.answered
     if result.executed:

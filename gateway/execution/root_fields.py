@@ -1,4 +1,4 @@
-"""The root fields: how each one reads the catalog, for Strawberry's resolvers and for the compiled projection."""
+"""Resolvers of the root fields, for Strawberry and for the compiled projection."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -20,16 +20,18 @@ OBJECTS: Final[Mapping[str, str | None]] = {
     "algorithm": "Algorithm",
     "algorithmVersion": "AlgorithmVersion",
 }
-"""Root fields that return the object of an id, and its type where only one is allowed."""
+"""The root fields that return the object of an id, with its type, None if it can have any type."""
 
 LISTS: Final[Mapping[str, str]] = {"models": "Model", "algorithms": "Algorithm"}
-"""Root fields that return a merged page, and the type of its objects."""
+"""The root fields that return a merged page, with the type of its objects."""
 
 
 class RequestedField(Protocol):
-    """A root field as it was requested: its request, its arguments as they were sent, and the selection of its value
-    (of an interface's or union's value as far as it concerns one type). Each raises `GraphQLError` for an argument
-    whose variable does not fit."""
+    """A root field of an operation: its request, its coerced arguments, and the selection of its value.
+
+    ``selection`` needs a type name for an interface or union. Each raises `GraphQLError` for an argument with an
+    invalid variable.
+    """
 
     @property
     def request(self) -> FieldRequest: ...
@@ -41,7 +43,7 @@ class RequestedField(Protocol):
 
 
 class RootFieldContext(NamedTuple):
-    """One root field of one operation, and its path in the answer."""
+    """One root field of one operation, and its path in the response."""
 
     context: OperationContext
     path: Path
@@ -53,23 +55,23 @@ class RootFieldContext(NamedTuple):
 
 
 async def resolve_object(root: RootFieldContext, entity: str | None = None) -> Any:
-    """The object of a global id, null when there is none."""
+    """Return the record of a global id, None if there is no such object."""
     ref = validated_ref(root.operation.registries, root.field.request.argument("id"), entity)
     return await root.operation.entity(ref, root.field.selection(ref.entity))
 
 
 async def resolve_nodes(root: RootFieldContext) -> Any:
-    """The objects of several global ids; an error takes the place of its own object only."""
+    """Return the records of several global ids. An error replaces only its own object."""
     ids = root.field.request.argument("ids")
-    most = root.operation.bounds.ids
-    if len(ids) > most:
-        raise BadInput(f"`ids` may hold at most {most} ids, not {len(ids)}.")
+    max_ids = root.operation.bounds.ids
+    if len(ids) > max_ids:
+        raise BadInput(f"`ids` may contain at most {max_ids} ids, not {len(ids)}.")
     references = [ref_or_error(root.operation.registries, text) for text in ids]
     return await entities_or_errors(root.operation, references, root.field.selection)
 
 
 async def resolve_list(root: RootFieldContext, entity: str) -> Any:
-    """A merged page of all registries. A failure that its coverage does not show becomes an error beside it."""
+    """Return a merged page of all registries. If ``coverage`` is not selected, failures become errors beside it."""
     selection = root.field.selection()
     record, failures = await root.operation.page(entity, root.field.request, selection)
     if not shows_coverage(selection):
@@ -78,21 +80,21 @@ async def resolve_list(root: RootFieldContext, entity: str) -> Any:
 
 
 def shows_coverage(selection: Selection) -> bool:
-    """Whether the client sees how complete a connection is."""
+    """Whether a selection shows the state of each registry's part of the list."""
     return not selection or FieldRequest("state") in sub_selection(selection, "coverage")
 
 
 async def resolve_registries(root: RootFieldContext) -> Any:
-    """The configured registries."""
+    """Return the records of the configured registries."""
     return [registry.record() for registry in root.operation.registries.values()]
 
 
 async def resolve_entities(root: RootFieldContext) -> Any:
-    """The objects that other subgraphs refer to."""
+    """Return the records of the objects that other subgraphs refer to."""
     representations = root.field.arguments["representations"]
-    most = root.operation.bounds.references
-    if len(representations) > most:
-        raise BadInput(f"`representations` may hold at most {most}, not {len(representations)}.")
+    max_references = root.operation.bounds.references
+    if len(representations) > max_references:
+        raise BadInput(f"`representations` may contain at most {max_references}, not {len(representations)}.")
     references = [reference_or_error(root.operation.registries, one) for one in representations]
     return await entities_or_errors(root.operation, references, root.field.selection)
 
@@ -109,4 +111,4 @@ ROOT_FIELDS: dict[str, Callable[[RootFieldContext], Awaitable[Any]]] = {
     "nodes": resolve_nodes,
     "registries": resolve_registries,
 }
-"""The resolver of each root field: it returns a record, or records."""
+"""The resolver of each root field. It returns one record or several."""

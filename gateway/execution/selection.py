@@ -1,4 +1,4 @@
-"""From a field of a GraphQL document to a request of the catalog: names, arguments, and templates for variables."""
+"""Conversion of fields in GraphQL documents to requests of the catalog: names, arguments, and templates."""
 
 import re
 from collections.abc import Mapping
@@ -23,18 +23,24 @@ from strawberry.types.field import StrawberryField
 from gateway.catalog.selection import TEMPLATE, FieldRequest
 
 PLANNED_ARGUMENT: Final = "filter"
-"""The argument on which a query plan depends; values of all others are bound for each execution."""
+"""The argument on which a query plan depends. The values of all others are bound for each execution."""
 
 
 def bound_request(definition: GraphQLField, node: FieldNode, variables: VariableValues) -> FieldRequest:
-    """A field with the values of its arguments. Raises `GraphQLError` for an argument whose variable does not fit."""
+    """Return the request of a field with the values of its arguments.
+
+    Raises `GraphQLError` for an argument with an invalid variable.
+    """
     arguments = get_argument_values(definition, node, variables) if definition.args else {}
     frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
     return FieldRequest(python_name(definition), tuple(sorted(frozen)))
 
 
 def field_request(definition: GraphQLField, node: FieldNode, variables: VariableValues) -> FieldRequest:
-    """A field below a root field; a template where its arguments depend on variables. Raises as `bound_request`."""
+    """Return the request of a field, a template if its arguments depend on variables.
+
+    Raises the errors of `bound_request`.
+    """
     if not is_varying(node):
         return bound_request(definition, node, variables)
     others = sorted(print_ast(one) for one in node.arguments or () if one.name.value != PLANNED_ARGUMENT)
@@ -47,12 +53,12 @@ def field_request(definition: GraphQLField, node: FieldNode, variables: Variable
 
 
 def is_varying(node: FieldNode) -> bool:
-    """Whether arguments that are bound for each execution depend on variables."""
+    """Whether arguments other than the planned one depend on variables."""
     return any(names_variable(one.value) for one in node.arguments or () if one.name.value != PLANNED_ARGUMENT)
 
 
 def current_request(info: strawberry.Info[Any, Any]) -> FieldRequest:
-    """The request of the field that is being resolved."""
+    """Return the request of the field that Strawberry is resolving."""
     raw = info._raw_info
     coerced = cast(dict[str, Any], raw.variable_values)  # Strawberry passes only the coerced values on
     definition = raw.parent_type.fields[raw.field_name]
@@ -60,7 +66,7 @@ def current_request(info: strawberry.Info[Any, Any]) -> FieldRequest:
 
 
 def freeze(value: Any) -> Any:
-    """An argument's value in one hashable spelling: objects as sorted pairs without nulls, enum values as text."""
+    """Convert an argument value to a hashable, normalized one: objects to sorted pairs without nulls, enums to text."""
     if isinstance(value, Mapping):
         return tuple(sorted((to_snake_case(name), freeze(item)) for name, item in value.items() if item is not None))
     if isinstance(value, list):
@@ -69,7 +75,7 @@ def freeze(value: Any) -> Any:
 
 
 def names_variable(node: ValueNode) -> bool:
-    """Whether a value in a document holds a variable."""
+    """Whether a value in a document contains a variable."""
     if isinstance(node, ListValueNode):
         return any(names_variable(item) for item in node.values)
     if isinstance(node, ObjectValueNode):
@@ -86,6 +92,6 @@ def python_name(field: GraphQLField) -> str:
 
 
 def declaration(field: GraphQLField) -> StrawberryField:
-    """The Strawberry declaration of a field."""
+    """Return the Strawberry declaration of a field."""
     declared: StrawberryField = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     return declared

@@ -13,7 +13,7 @@ logger = logging.getLogger("gateway.http")
 
 
 def operation_names(document: str) -> list[str]:
-    """The names of a document's operations. Raises ValueError for invalid GraphQL and for anonymous operations."""
+    """Return the names of a document's operations. Raises ValueError for invalid GraphQL or an anonymous operation."""
     try:
         operations = [node for node in parse(document).definitions if isinstance(node, OperationDefinitionNode)]
     except GraphQLError as error:
@@ -24,7 +24,7 @@ def operation_names(document: str) -> list[str]:
 
 
 async def warm_up(pipeline: Pipeline, context: RequestContext, document: str, name: str) -> None:
-    """Run one operation without variables; its errors are logged."""
+    """Run one operation without variables, and log its errors."""
     result = await pipeline.run(GraphQLRequest(document, operation_name=name), context)
     for error in orjson.loads(result.body).get("errors", ()):
         logger.warning("Warm-up operation %s failed: %s", name, error["message"])

@@ -58,22 +58,22 @@ class RequestAuthenticator:
 
 
 def requested_plan(header: str | None) -> str | None:
-    """The value of ``X-Gateway-Plan``. Raises `InvalidRequest`."""
+    """Return the value of ``X-Gateway-Plan``. Raises `InvalidRequest`."""
     if header not in (None, "only", "include"):
         raise InvalidRequest(400, "`x-gateway-plan` must be `only` or `include`.")
     return header
 
 
 def address(connection: HTTPConnection) -> tuple[str, str]:
-    """The client's address, and the requested path."""
+    """Return the client's address and the requested path."""
     return connection.client.host if connection.client else "", connection.scope["path"]
 
 
 def challenge(refusal: Unauthenticated | Forbidden) -> dict[str, str]:
-    """The header that names the authentication scheme, for a request without a valid credential."""
+    """Return the ``WWW-Authenticate`` header, for a request without valid credentials."""
     return {"WWW-Authenticate": REALM} if isinstance(refusal, Unauthenticated) else {}
 
 
 def denied(refusal: Unauthenticated | Forbidden) -> Response:
-    """The response of endpoints other than GraphQL to a request that is denied."""
+    """Return the response of endpoints other than GraphQL to a denied request."""
     return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], challenge(refusal))

@@ -12,7 +12,7 @@ from gateway.upstream.caching_client import ANY, Freshness
 
 
 def requested_freshness(cache_control: str | None) -> Freshness:
-    """The freshness that a request asks for; `ANY` if none. Directives that do not concern it are ignored."""
+    """Return the freshness that ``Cache-Control`` requests, `ANY` by default. Unknown directives are ignored."""
     if cache_control is None:
         return ANY
     directives = {}
@@ -29,7 +29,7 @@ def requested_freshness(cache_control: str | None) -> Freshness:
 
 
 def lifetime_headers(lifetime: CacheLifetime | None) -> tuple[tuple[str, str], ...]:
-    """``Cache-Control`` and ``Age`` of a response."""
+    """Return ``Cache-Control`` and ``Age`` of a response."""
     if lifetime is None:
         return (("cache-control", "no-store"),)
     if lifetime.age is None:
@@ -43,5 +43,5 @@ def _lifetime_headers(age: int, fresh_for: int) -> tuple[tuple[str, str], ...]:
 
 
 def etag(body: bytes) -> str:
-    """The entity tag of an uncompressed body."""
+    """Return the entity tag of an uncompressed body."""
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

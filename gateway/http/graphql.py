@@ -35,7 +35,7 @@ class GraphQLEndpoint:
         self.pipeline, self.limits, self.authenticator = pipeline, limits, authenticator
 
     async def handle(self, request: Request) -> Response:
-        """Respond to one request, whatever it is."""
+        """Respond to any request to the endpoint."""
         media_type = JSON
         accept = request.headers.get("accept", "*/*")
         try:
@@ -56,7 +56,7 @@ class GraphQLEndpoint:
     async def single(
         self, request: Request, received: GraphQLRequest, context: RequestContext, media_type: str
     ) -> Response:
-        """The response to one operation. Raises `InvalidRequest`."""
+        """Return the response to one operation. Raises `InvalidRequest`."""
         prepared = self.pipeline.prepare(received, context)
         if isinstance(prepared, OperationResult):
             return await self.respond(request, prepared, context, media_type)
@@ -125,7 +125,7 @@ class GraphQLEndpoint:
     async def respond(
         self, request: Request, result: OperationResult, context: RequestContext, media_type: str
     ) -> Response:
-        """The response for one result; GET supports conditional requests."""
+        """Return the response for one result. GET supports conditional requests."""
         made = result_response(media_type, result, personal=context.caller is not None)
         if request.method == "GET" and result.executed and not result.codes:
             tag = etag(result.body)
@@ -136,19 +136,19 @@ class GraphQLEndpoint:
 
 
 def not_modified(full: HttpResponse) -> Response:
-    """Status 304 in place of a full response."""
+    """Return status 304 in place of a full response."""
     response = Response(status_code=304)
     response.raw_headers = [header for header in full.raw_headers() if header[0] in HEADERS_OF_304]
     return response
 
 
 def check_method(method: str, prepared: PreparedOperation) -> None:
-    """Raises `InvalidRequest` for a mutation by GET."""
+    """Raise `InvalidRequest` for a mutation by GET."""
     if method == "GET" and prepared.type is OperationType.MUTATION:
         raise InvalidRequest(405, "Mutations use POST.", Allow="POST")
 
 
 def check_type(prepared: PreparedOperation) -> None:
-    """Raises `InvalidRequest` for a subscription, which needs a stream."""
+    """Raise `InvalidRequest` for a subscription, which needs a stream."""
     if prepared.type is OperationType.SUBSCRIPTION:
         raise InvalidRequest(406, "Subscriptions use a WebSocket or text/event-stream.", "NOT_ACCEPTABLE")

@@ -10,12 +10,12 @@ from gateway.schema.schema import print_sdl
 
 
 async def healthz(request: Request) -> Response:
-    """Liveness: 200 while the process runs, whatever the state of the registries."""
+    """Liveness: 200 while the process runs, independent of the registries."""
     return JSONResponse({"status": "ok"})
 
 
 class HealthEndpoints:
-    """Endpoints whose responses show only what exists for the caller."""
+    """Endpoints whose responses show only the registries that the caller may read."""
 
     def __init__(self, authenticator: RequestAuthenticator) -> None:
         self.authenticator = authenticator

@@ -19,17 +19,17 @@ HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffer
 
 
 def is_accepted(accept: str) -> bool:
-    """Whether a client names multipart among what it accepts; ``*/*`` does not count."""
+    """Whether a client accepts multipart explicitly; ``*/*`` does not count."""
     return media_ranges(accept).get(MEDIA_TYPE, 0.0) > 0
 
 
 def multipart_response(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> StreamingResponse:
-    """Stream results as parts; ``later`` is closed when the client leaves."""
+    """Stream results as parts. ``later`` is closed when the client disconnects."""
     return StreamingResponse(parts(first, later), 200, HEADERS, f'{MEDIA_TYPE}; boundary="-"')
 
 
 async def parts(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> AsyncIterator[bytes]:
-    """Each part ends with the boundary after it, so that a client can read it before the next one comes."""
+    """Yield the parts. Each includes the boundary after it, so that clients can process it before the next part."""
     async with aclosing(later):
         yield BOUNDARY.lstrip() + PART_HEADER + first.body + BOUNDARY
         async for result in later:

@@ -16,7 +16,7 @@ from gateway.http.responses import compressed, result_response
 MAX_BYTES: Final = 64_000_000
 """Estimated memory of all prepared requests."""
 BYTES_PER_REQUEST, BYTES_PER_KEY_BYTE, BYTES_PER_CHARACTER = 3_000, 8, 200
-"""The estimate: for each request, each byte of its key, and each character of its document's syntax tree."""
+"""The estimated bytes of memory per request, per byte of its key, and per character of its document."""
 
 ALLOWED_HEADERS: Final = frozenset(
     b"""
@@ -27,15 +27,17 @@ ALLOWED_HEADERS: Final = frozenset(
     x-forwarded-proto x-real-ip x-request-id
     """.split()
 )
-"""Headers that do not change the response, or that are handled here. A request with any other header is parsed."""
+"""The headers that do not affect the response or are handled here. A request with any other header is parsed."""
 
 Key = tuple[bytes, bytes, bytes]
 """Body, ``Accept`` and ``Content-Type`` of a request."""
 
 
 class PreparedRequest(NamedTuple):
-    """How to respond to a request: the operation to execute, its context, and the media type of the response; ``size``
-    is an estimate of its memory in bytes."""
+    """A prepared operation with its context and the media type of the response.
+
+    ``size`` is the estimated memory in bytes.
+    """
 
     operation: PreparedOperation
     context: RequestContext
@@ -44,7 +46,7 @@ class PreparedRequest(NamedTuple):
 
 
 class PreparedRequests:
-    """ASGI middleware that executes the operation of a known body; the application in it parses all other requests.
+    """ASGI middleware that executes the prepared operation of a known body. The application parses all other requests.
 
     The application leaves what it has prepared in ``scope["state"]``. Only for anonymous callers: with
     authentication, equal bodies can have different responses.
@@ -88,7 +90,7 @@ class PreparedRequests:
             self._store(key, prepared)
 
     def _is_current(self, operation: PreparedOperation) -> bool:
-        """False if the document was registered by a client and is registered no more."""
+        """Return False if a client registered the document and it has been removed since."""
         return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
 
     def _store(self, key: Key, prepared: PreparedRequest) -> None:
@@ -99,7 +101,7 @@ class PreparedRequests:
 
 
 async def replay(messages: list[Message | None], receive: Receive) -> Message:
-    """The message that was received before, then further ones. Raises TimeoutError for one that did not arrive."""
+    """Return a message that was received before, then further ones. Raises TimeoutError if none arrives in time."""
     if not messages:
         return await receive()
     message = messages.pop()

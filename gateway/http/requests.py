@@ -29,7 +29,7 @@ PARAMETERS: Final[Mapping[str, type]] = {
 
 @lru_cache(64)
 def media_ranges(accept: str) -> Mapping[str, float]:
-    """The media ranges of an ``Accept`` header with their weights, in order; the first `MAX_MEDIA_RANGES` of them."""
+    """Return the first `MAX_MEDIA_RANGES` media ranges of an ``Accept`` header, with their weights."""
     found: dict[str, float] = {}
     for item in accept.split(",")[:MAX_MEDIA_RANGES]:
         parsed = Message()
@@ -44,14 +44,14 @@ def media_ranges(accept: str) -> Mapping[str, float]:
 
 @lru_cache(64)
 def parse_content_type(content_type: str) -> tuple[str, str]:
-    """The media type of a ``Content-Type`` header, and the charset."""
+    """Return media type and charset of a ``Content-Type`` header."""
     parsed = Message()
     parsed["content-type"] = content_type
     return parsed.get_content_type(), str(parsed.get_param("charset", "utf-8")).lower()
 
 
 def negotiate(accept: str) -> str:
-    """The media type of the response that the client prefers. Raises `InvalidRequest` (406) if it accepts none."""
+    """Return the media type that the client prefers. Raises `InvalidRequest` (406) if it accepts none."""
     weights = media_ranges(accept)
     wild = weights.get("application/*", weights.get("*/*", 0.0))
     json, graphql = weights.get(JSON, wild), weights.get(GRAPHQL, 0.0 if JSON in weights else wild)
@@ -103,7 +103,7 @@ def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
 
 
 def json_size(variables: Mapping[str, Any]) -> int:
-    """Bytes of variables as JSON. Raises `InvalidRequest` for nesting that cannot be written."""
+    """Return the size of variables as JSON, in bytes. Raises `InvalidRequest` if they are nested too deeply."""
     try:
         return len(orjson.dumps(variables))
     except orjson.JSONEncodeError:
@@ -118,7 +118,7 @@ def parse_json(text: bytes, name: str) -> Any:
 
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
-    """The body, within the limits on its size and time. Raises `InvalidRequest`."""
+    """Read the body within the limits on its size and time. Raises `InvalidRequest`."""
     body = bytearray()
     try:
         async with asyncio.timeout(limits.body_seconds):

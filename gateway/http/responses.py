@@ -31,10 +31,10 @@ STATUSES: Final = {
 VARY: Final = "Accept, X-Gateway-Plan"
 
 MIN_COMPRESSED: Final = 500
-"""Bytes from which a body is compressed for clients that accept gzip."""
+"""The minimum size of a body to compress, in bytes."""
 
 MIN_THREAD: Final = 131_072
-"""Bytes from which a body is compressed in a thread, so that the event loop goes on."""
+"""The minimum size of a body to compress in a thread, in bytes, so that it does not block the event loop."""
 
 COMPRESSION_LEVEL: Final = 5
 
@@ -42,8 +42,8 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class HttpResponse(NamedTuple):
-    """A complete response; ``headers`` have no length yet, ``varies`` tells whether the encoding is the client's
-    choice."""
+    """A complete response. ``headers`` exclude ``Content-Length``. ``varies`` is true if the encoding depends on the
+    request."""
 
     status: int
     headers: Headers
@@ -51,11 +51,11 @@ class HttpResponse(NamedTuple):
     varies: bool = False
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers as ASGI sends them."""
+        """Return the headers in ASGI format."""
         return [*encoded(self.headers, self.varies), (b"content-length", b"%d" % len(self.body))]
 
     async def send(self, send: Send) -> None:
-        """Send it to an ASGI server."""
+        """Send the response with ASGI."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers()})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -67,7 +67,7 @@ class HttpResponse(NamedTuple):
 
 @lru_cache(256)
 def encoded(headers: Headers, varies: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """Headers as bytes, with ``Accept-Encoding`` in ``Vary`` where the encoding is the client's choice."""
+    """Encode headers, with ``Accept-Encoding`` in ``Vary`` if the encoding depends on the request."""
     values = dict(headers)
     if varies:
         values["vary"] += ", Accept-Encoding"
@@ -75,13 +75,13 @@ def encoded(headers: Headers, varies: bool) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def response(status: int, media_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> HttpResponse:
-    """A GraphQL response. By default it must not be cached."""
+    """Return a GraphQL response. By default it must not be cached."""
     base = (("vary", VARY), ("cache-control", "no-store"), ("content-type", f"{media_type}; charset=utf-8"))
     return HttpResponse(status, (*base, *headers), body)
 
 
 def result_response(media_type: str, result: OperationResult, personal: bool = False) -> HttpResponse:
-    """The response to one operation; a ``personal`` one depends on the caller."""
+    """Return the response to one operation. A ``personal`` response depends on the caller."""
     if not result.executed:
         after = result.retry_after
         retry = [] if after is None else [("retry-after", str(math.ceil(after)))]
@@ -93,12 +93,12 @@ def result_response(media_type: str, result: OperationResult, personal: bool = F
 
 
 def refusal_status(media_type: str, codes: Iterable[str]) -> int:
-    """The status of a refused request; well-formed ones have 200 in `application/json`, as older clients expect."""
+    """Return the status of a refused request. Well-formed ones have 200 in `application/json`, for older clients."""
     return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
 
 
 def error_body(error: InvalidRequest | GatewayError) -> bytes:
-    """A response body with one error."""
+    """Return a response body with one error."""
     formatted: dict[str, Any] = {"message": str(error), "extensions": {"code": error.code}}
     return orjson.dumps({"errors": [formatted]})
 
@@ -106,7 +106,7 @@ def error_body(error: InvalidRequest | GatewayError) -> bytes:
 async def compressed(
     response: HttpResponse, accept_encoding: str, result: OperationResult | None = None
 ) -> HttpResponse:
-    """A response in the encoding that the client accepts; that of a cached ``result`` is compressed only once."""
+    """Return a response in the encoding that the client accepts. The body of a cached ``result`` is compressed once."""
     if len(response.body) < MIN_COMPRESSED:
         return response
     if "gzip" not in accept_encoding:

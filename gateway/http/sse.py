@@ -28,17 +28,17 @@ HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffer
 
 
 def is_accepted(accept: str) -> bool:
-    """Whether a client asks for events: they come first in its ``Accept`` header. Others get JSON."""
+    """Whether a client prefers events: their media type is first in its ``Accept`` header. Others get JSON."""
     return next(iter(media_ranges(accept))) == EVENT_STREAM
 
 
 def event(result: OperationResult) -> bytes:
-    """A result as an event."""
+    """Format a result as an event."""
     return b"event: next\ndata: " + result.body + b"\n\n"
 
 
 async def single(result: OperationResult) -> AsyncGenerator[OperationResult, None]:
-    """A stream of one result."""
+    """Yield one result."""
     yield result
 
 
@@ -89,6 +89,6 @@ async def heartbeat(send: Send) -> None:
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the client has left."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -31,13 +31,13 @@ logger = logging.getLogger("gateway.http")
 PROTOCOL: Final = "graphql-transport-ws"
 
 MAX_MESSAGE_BYTES: Final = 2**18
-"""Bytes of a client's message after decompression; the server closes connections with larger ones (1009)."""
+"""The maximum size of a client's message after decompression, in bytes. Larger ones close the connection (1009)."""
 
 TIMEOUT: Final = 10.0
-"""Seconds in which a client must send ``connection_init``, and in which it must accept each message."""
+"""The timeout in seconds for ``connection_init``, and for a client to accept a message."""
 
 MAX_REASON_BYTES: Final = 123
-"""Bytes of the reason in a close frame (RFC 6455, section 5.5)."""
+"""The maximum size of the reason in a close frame, in bytes (RFC 6455, section 5.5)."""
 
 
 class CloseConnection(Exception):
@@ -67,7 +67,7 @@ class WebSocketEndpoint:
         self.max_operations, self.origins = max_operations, origins
 
     async def handle(self, socket: WebSocket) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it ends."""
         if self.is_cross_origin(socket):
             await socket.close()
             return
@@ -82,7 +82,7 @@ class WebSocketEndpoint:
                 await socket.close(closing.code, closing.reason)
 
     def is_cross_origin(self, socket: WebSocket) -> bool:
-        """Whether a page of another origin connects. Browsers leave it to servers to refuse that."""
+        """Whether a page of an origin that is not allowed connects. Browsers leave the check to servers."""
         origin = socket.headers.get("origin")
         if origin is None or is_same_origin(origin, socket.headers.get("host")):
             return False
@@ -102,7 +102,7 @@ class WebSocketConnection:
         self.running: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> CloseConnection | None:
-        """Serve until one side ends the connection, then cancel its operations. None when the client has left."""
+        """Serve until one side closes the connection, then cancel its operations. None if it was the client."""
         closing = None
         try:
             async with asyncio.TaskGroup() as tasks:

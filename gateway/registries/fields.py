@@ -272,23 +272,23 @@ def json_value(key: str) -> Field:
     return field(key, as_json)
 
 
-def enum(key: str, words: Mapping[str, str]) -> Field:
-    """An enumeration value. ``words`` maps native values, as `as_enum` normalizes them, to the schema's values."""
+def enum(key: str, values: Mapping[str, str]) -> Field:
+    """An enumeration value. ``values`` maps native values, as `as_enum` normalizes them, to the schema's."""
 
     @lru_cache(ENUM_CACHE_SIZE)
     def convert_text(value: str) -> str | None:
-        return as_enum(value, words)
+        return as_enum(value, values)
 
-    return field(key, MemoizedConversion(convert_text, lambda value: as_enum(value, words)))
+    return field(key, MemoizedConversion(convert_text, lambda value: as_enum(value, values)))
 
 
-def as_enum(value: Any, words: Mapping[str, str]) -> str | None:
-    """Convert a native enumeration value to the schema's, to OTHER if ``words`` does not contain it.
+def as_enum(value: Any, values: Mapping[str, str]) -> str | None:
+    """Convert a native enumeration value to the schema's, to OTHER if ``values`` does not contain it.
 
-    Ignores case, whitespace, ``-`` and ``_``: the keys of ``words`` are lower case without them.
+    Ignores case, whitespace, ``-`` and ``_``: the keys of ``values`` are lower case without them.
     """
     native = as_text(value)
-    return None if native is None else words.get(re.sub(r"[\s_-]", "", native).lower(), "OTHER")
+    return None if native is None else values.get(re.sub(r"[\s_-]", "", native).lower(), "OTHER")
 
 
 def fixed(value: Any) -> Field:

@@ -76,13 +76,13 @@ def same_value(name: str) -> FilterPushdown:
     return FilterPushdown(lambda value: {name: value})
 
 
-def native_value(name: str, words: Mapping[str, str]) -> FilterPushdown:
+def native_value(name: str, values: Mapping[str, str]) -> FilterPushdown:
     """Return a filter whose parameter is a native enumeration value.
 
-    ``words`` maps the schema's values to native ones. It leaves out values with several native spellings, which the
+    ``values`` maps the schema's values to native ones. It leaves out values with several native spellings, which the
     call cannot express.
     """
-    return FilterPushdown(lambda value: {name: words[value]} if value in words else None)
+    return FilterPushdown(lambda value: {name: values[value]} if value in values else None)
 
 
 @dataclass(frozen=True, slots=True)

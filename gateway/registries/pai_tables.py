@@ -71,9 +71,9 @@ SOURCES = {"custom": "CUSTOM", "paiflow": "PIPELINE", "trainingservice": "TRAINI
 VISIBILITIES = {"private": "PRIVATE", "public": "WORKSPACE"}
 
 
-def native_values(words: Mapping[str, str], *spellings: str) -> Mapping[str, str]:
+def native_values(values: Mapping[str, str], *spellings: str) -> Mapping[str, str]:
     """Return the native values by the schema's. Pass only spellings that are unique for their schema value."""
-    return {words[spelling.lower()]: spelling for spelling in spellings}
+    return {values[spelling.lower()]: spelling for spelling in spellings}
 
 
 # Models

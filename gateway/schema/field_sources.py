@@ -45,7 +45,7 @@ def list_calls(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, It
 
 
 def filter_note(kind: Kind, entity: str, name: str) -> str | None:
-    """Return a sentence that says where a filter is applied for a kind of registry.
+    """Return a sentence about where a filter is applied for a kind of registry.
 
     None if the value is fixed for each list, so that the filter only chooses lists.
     """

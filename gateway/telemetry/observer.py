@@ -18,7 +18,7 @@ logger = logging.getLogger("gateway.operations")
 class Observer(Metrics):
     """Counts, traces and logs what happens in one application.
 
-    Raises `SettingsError` if the settings ask for traces and OpenTelemetry is not installed.
+    Raises `SettingsError` if the settings enable traces and OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: TelemetrySettings) -> None:

@@ -23,7 +23,7 @@ class Identity:
     """The ids of a request.
 
     ``trace_id`` has 32 hexadecimal digits. ``span_id`` (16 digits) is the gateway's own span, ``parent_id`` the
-    caller's, if any. ``sampled`` tells whether the trace is recorded.
+    caller's, if any. ``sampled`` is true if the trace is recorded.
     """
 
     request_id: str

@@ -108,7 +108,7 @@ class RenewingCredentials:
 
 
 def parse(content: bytes) -> Credentials:
-    """Parse the JSON of a file or a command. Raises ValueError, whose message holds nothing of the content."""
+    """Parse the JSON of a file or a command. Raises ValueError, whose message contains no part of the content."""
     try:
         document: Any = orjson.loads(content)
     except orjson.JSONDecodeError:

@@ -46,7 +46,7 @@ class HealthMonitor:
         self.health: defaultdict[str, Health] = defaultdict(Health)
 
     def answered(self, registry: str, seconds: float) -> None:
-        """Record a call that took so many seconds and succeeded."""
+        """Record a successful call and its duration in seconds."""
         health = self.health[registry]
         health.latency, health.answered_at, health.error = seconds, time(), None
 

@@ -154,7 +154,7 @@ class HttpClient:
         return response.document
 
     def _check(self, destination: Destination, response: Response) -> RegistryError | None:
-        """Return the error that a response stands for, with the time of its Retry-After header."""
+        """Return the error that a response reports, with the time of its Retry-After header."""
         if response.status == PROXY_AUTHENTICATION_REQUIRED:
             return RegistryUnreachable(destination.registry, cause=Cause.PROXY_REFUSED)
         error = destination.check(response)
@@ -239,7 +239,7 @@ def _timeout(seconds: float) -> aiohttp.ClientTimeout:
 
 
 def retry_after(value: str, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for, from seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the delay of a Retry-After header in seconds, from seconds or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
@@ -247,7 +247,7 @@ def retry_after(value: str, now: datetime) -> float | None:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:  # "-0000" stands for a time in UTC
+    if date.tzinfo is None:  # "-0000" means UTC
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - now).total_seconds())
 

@@ -124,7 +124,7 @@ class Destination:
 
     ``timeout`` is in seconds for one request, ``limit`` in bytes for one decoded body. ``sign`` returns the headers for
     (request, host, credentials, time, nonce), where the request's path starts with the endpoint's. ``check`` returns
-    the error that a response stands for. ``tls`` replaces the default TLS settings.
+    the error that a response reports. ``tls`` replaces the default TLS settings.
     """
 
     registry: str

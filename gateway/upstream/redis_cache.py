@@ -67,7 +67,7 @@ class SharedCache:
         return await self._try(lambda: self.answers.set(key, content, ttl=float(lifetime)), False)
 
     async def lease(self, key: str, seconds: float) -> str | None:
-        """Return a token if this process may fetch the key for so many seconds, else None. Without Redis it may."""
+        """Acquire a lease: return a token if this process may fetch the key, else None. Without Redis it always may."""
         token = secrets.token_hex(8)
         name = f"{NAMESPACE}:lease:{key}"
         granted: Any = await self._try(lambda: self.redis.set(name, token, nx=True, px=int(seconds * 1000)), True)

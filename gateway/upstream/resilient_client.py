@@ -17,7 +17,7 @@ from gateway.upstream.rate_limiter import Clock, RateLimiter
 from gateway.upstream.retry import Retry
 
 HEDGE_SAMPLES: Final = 20
-"""Number of durations that are needed to tell which call is slow."""
+"""The number of durations needed to detect a slow call."""
 
 HEDGE_HISTORY: Final = 200
 """Number of last durations that are considered."""
