@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Descending, Key, Order
+from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Descending, Order, SortKey
 from gateway.registries.fields import ABSENT, EntityLayout, text, time
 
 NEWEST_FIRST, OLDEST_FIRST = Order("created_at", True), Order("created_at", False)
@@ -27,7 +27,7 @@ def values(order: Order) -> st.SearchStrategy[str | None]:
     return st.none() | (texts if order.field == "name" else moments)
 
 
-def keys(order: Order) -> st.SearchStrategy[Key]:
+def keys(order: Order) -> st.SearchStrategy[SortKey]:
     return st.builds(order.key_of, values(order), ids)
 
 
@@ -100,7 +100,7 @@ def test_ties_are_sorted_by_id_from_the_lowest_whichever_way_values_go(order: Or
 
 
 @given(keyed)
-def test_what_is_not_read_yet_stands_between_values_and_none(asked: tuple[Order, Key]) -> None:
+def test_what_is_not_read_yet_stands_between_values_and_none(asked: tuple[Order, SortKey]) -> None:
     _, key = asked
     assert (key < LOWEST_WITHOUT_VALUE) == (key[0] == 0)
 
@@ -138,7 +138,7 @@ MICROSECONDS = 1_714_521_600_500_000
     ],
     ids=str,
 )
-def test_a_row_is_sorted_by_the_unified_field_and_its_global_id(order: Order, key: Key) -> None:
+def test_a_row_is_sorted_by_the_unified_field_and_its_global_id(order: Order, key: SortKey) -> None:
     """A time without a zone is China's, as everywhere."""
     assert order.keys(SHAPE)(RAW, str(REF)) == key
 
@@ -158,7 +158,7 @@ def test_a_list_whose_rows_never_say_stands_among_those_without_a_value(order: O
 
 
 @given(keyed)
-def test_a_key_survives_its_travel_as_json(asked: tuple[Order, Key]) -> None:
+def test_a_key_survives_its_travel_as_json(asked: tuple[Order, SortKey]) -> None:
     order, key = asked
     travelled = order.from_json(orjson.loads(orjson.dumps(order.to_json(key))))
     assert travelled == key
@@ -166,7 +166,7 @@ def test_a_key_survives_its_travel_as_json(asked: tuple[Order, Key]) -> None:
 
 
 @given(orders.flatmap(lambda order: st.tuples(st.just(order), st.lists(keys(order), max_size=9))))
-def test_keys_that_travelled_sort_as_before(asked: tuple[Order, list[Key]]) -> None:
+def test_keys_that_travelled_sort_as_before(asked: tuple[Order, list[SortKey]]) -> None:
     order, some = asked
     travelled = [order.from_json(order.to_json(key)) for key in some]
     assert sorted(travelled) == sorted(some)
@@ -179,7 +179,9 @@ def test_no_key_stays_no_key(order: Order) -> None:
 
 
 @given(keyed, orders)
-def test_a_key_of_a_name_is_none_of_a_moment_and_the_other_way_round(asked: tuple[Order, Key], other: Order) -> None:
+def test_a_key_of_a_name_is_none_of_a_moment_and_the_other_way_round(
+    asked: tuple[Order, SortKey], other: Order
+) -> None:
     order, key = asked
     if key[0] == 0 and (order.field == "name") != (other.field == "name"):
         with pytest.raises(ValueError, match="not a key of this order"):
