@@ -40,13 +40,13 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SER
 from enum import StrEnum
 from typing import Any, ClassVar
 
-LONGEST_MESSAGE = 400
+MAX_MESSAGE_LENGTH = 400
 """The maximum length of a message from graphql-core, in characters."""
 
 
 def truncated(message: str) -> str:
     """Truncate a message from graphql-core, which may quote any part of the document."""
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
 
 
 class GatewayError(Exception):
@@ -183,10 +183,10 @@ class RegistryError(GatewayError):
     """A call to one registry failed.
 
     ``registry`` is the configured name of the registry. ``retryable`` is true if the same request can succeed later.
-    ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` come from the vendor, for
-    support requests. The vendor's message is left out, since it may repeat signed content. Subclasses set ``problem``:
-    the predicate of the message, whose subject is the registry. ``cause`` is why there was no response, for operators
-    alone.
+    ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` are the vendor's, for support
+    requests. The error omits the vendor's message, which may repeat signed content. Subclasses set ``problem``, the
+    predicate of the message; its subject is the registry. ``cause`` is why there was no response; only operators see
+    it.
     """
 
     problem: ClassVar[str]

@@ -20,7 +20,7 @@ from gateway.upstream import caching_client as source
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
 from gateway.upstream.http_client import HttpClient
-from gateway.upstream.messages import Destination, Key, Request, Scope, StaticCredentials
+from gateway.upstream.messages import CacheKey, Destination, Request, Scope, StaticCredentials
 from tests.conftest import World, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
@@ -245,7 +245,7 @@ def test_a_key_is_of_one_account_and_one_question() -> None:
         for body in (b"", b"{}")
     }
     assert len(keys) == 96
-    assert isinstance(Scope.of("a").key(REQUEST), Key)
+    assert isinstance(Scope.of("a").key(REQUEST), CacheKey)
 
 
 async def test_operators_see_and_purge_what_is_kept(clock: Time) -> None:

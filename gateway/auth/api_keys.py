@@ -62,7 +62,7 @@ def parse(content: bytes) -> tuple[ApiKey, ...]:
     document = tomllib.loads(content.decode())
     tables = document.pop("keys", None)
     if document or not isinstance(tables, list):
-        raise ValueError("must hold [[keys]] tables and nothing else")
+        raise ValueError("must contain only [[keys]] tables")
     keys = tuple(_parse_entry(table, f"keys[{number}]") for number, table in enumerate(tables, 1))
     if len({key.digest for key in keys}) < len(keys):
         raise ValueError("holds one key twice")

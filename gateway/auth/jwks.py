@@ -22,7 +22,7 @@ from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_sessi
 
 logger = logging.getLogger("gateway.auth")
 
-LARGEST: Final = 1 << 18
+MAX_BODY_BYTES: Final = 1 << 18
 """Largest response with a key set, in bytes."""
 SECONDS: Final = 5.0
 """Timeout of a fetch, in seconds."""
@@ -140,14 +140,14 @@ class RemoteKeySet:
 async def fetch(url: str) -> bytes:
     """Return the body of the response, directly or through the proxy of the environment. Redirects are not followed.
 
-    Raises ValueError for a status other than 200, `BodyTooLarge` beyond `LARGEST` bytes, and aiohttp's errors.
+    Raises ValueError for a status other than 200, `BodyTooLarge` beyond `MAX_BODY_BYTES` bytes, and aiohttp's errors.
     """
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with (
         new_session(keep_alive=False) as session,
         session.get(url, allow_redirects=False, timeout=timeout, proxy=proxy_for(url)) as response,
     ):
-        body = await read_body(response, LARGEST)
+        body = await read_body(response, MAX_BODY_BYTES)
         if response.status != 200:
             raise ValueError("not found")
         return body

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.catalog.fetch import Calls
-from gateway.telemetry.events import Call, Events, SettledCalls, State
+from gateway.telemetry.events import CallRecord, CallState, Events, SettledCalls
 from gateway.upstream.cache import Cache, Entry
 
 
@@ -20,7 +20,7 @@ class CacheDependencies:
     """
 
     calls: SettledCalls
-    hits: Mapping[tuple[str, str, State], int]
+    hits: Mapping[tuple[str, str, CallState], int]
     cache: Cache
     entries: tuple[tuple[str, Entry], ...]
     stored_at: float
@@ -41,10 +41,10 @@ class CacheDependencies:
                 for origin, answer in zip(origins, answers, strict=True)
             ]
         )
-        calls = SettledCalls(Call(bound.registry, bound.call.name, State.HIT) for bound in operation.answers)
+        calls = SettledCalls(CallRecord(bound.registry, bound.call.name, CallState.HIT) for bound in operation.answers)
         return cls(
             calls,
-            Counter((call.registry, call.name, State.HIT) for call in calls),
+            Counter((call.registry, call.name, CallState.HIT) for call in calls),
             cache,
             tuple([(origin.key, origin.entry) for origin in origins]),
             stored_at,
@@ -58,7 +58,7 @@ class CacheDependencies:
     def count_hits(self, events: Events) -> None:
         """Count a cache hit for each entry."""
         self.cache.counts["hits"] += len(self.entries)
-        events.again(self.hits)
+        events.answered_from_cache(self.hits)
 
     def lifetime(self) -> tuple[float, float]:
         """Return the seconds since the oldest entry was received, and until the first one is stale."""

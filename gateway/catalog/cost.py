@@ -5,7 +5,7 @@ versions of each row. The cost is an upper bound. It assumes that answers lack e
 object, and that filters match few rows. It ignores cached answers and retries.
 
 Some sizes are unknown before execution and are assumed: pages have the requested size, few rows of a list have equal
-sort values, and lists inside an object have `UNCOUNTED` items. If an operation needs more calls than estimated, the
+sort values, and lists inside an object have `ASSUMED_ITEMS` items. If an operation needs more calls than estimated, the
 limit on calls stops it with an error.
 """
 
@@ -19,12 +19,12 @@ from gateway.catalog.filters import ListFilter, camel, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.lists import (
     ListArguments,
-    Reach,
+    ReadStrategy,
     first_call,
     is_canonical,
+    is_included,
     needs_rows,
-    reach_of,
-    takes_part,
+    read_strategy,
 )
 from gateway.catalog.query_plan import (
     CREATED_AT,
@@ -50,14 +50,14 @@ from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection,
 from gateway.errors import BadInput
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
 from gateway.registries.kind import Call, Keys
-from gateway.telemetry.events import Call as CallRecord
+from gateway.telemetry.events import CallRecord
 
-UNCOUNTED: Final = 4
+ASSUMED_ITEMS: Final = 4
 """The assumed number of items in a list whose size is unknown: the versions of a model whose registry returns all of
 them at once, or the algorithms that a version was trained with."""
 
 
-class Line(NamedTuple):
+class CostLine(NamedTuple):
     """One upstream call of a plan: the first path in the response that needs it, the maximum number of times, and the
     reason."""
 
@@ -77,7 +77,7 @@ class Cost:
     the most expensive one counts.
     """
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[CostLine, ...] = ()
     rows: tuple[tuple["Cost", ...], ...] = ()
 
     @property
@@ -87,14 +87,14 @@ class Cost:
             max((layout.calls for layout in layouts), default=0) for layouts in self.rows
         )
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[CostLine]:
         yield from self.lines
         for layouts in self.rows:
             for layout in layouts:
                 yield from layout
 
 
-Lines = dict[BoundCall, Line]
+Lines = dict[BoundCall, CostLine]
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ class CostEstimate:
             return
         layouts: dict[tuple[str, EntityLayout], Lines] = {}
         for registry in self.registries.values() if needs_rows(selection) else ():
-            for stream in registry.kind.streams if takes_part(registry, arguments.filter) else ():
+            for stream in registry.kind.streams if is_included(registry, arguments.filter) else ():
                 call, rows = stream.call, stream.call.rows
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
@@ -146,8 +146,8 @@ class CostEstimate:
                 if applied.impossible:
                     continue
                 name, layout = f"{registry.name}/{stream.name}", rows.layout
-                reach = reach_of(self.bounds, registry.kind, layout, call, applied, arguments.scope.order)
-                start, pages = pages_read(name, call, reach, applied, arguments)
+                strategy = read_strategy(self.bounds, registry.kind, layout, call, applied, arguments.scope.order)
+                start, pages = pages_read(name, call, strategy, applied, arguments)
                 first = first_call(registry.name, stream, applied, arguments.scope.order)._replace(page=start)
                 self._count(path, first, f"list {stream.name}", pages)
                 read = Ref(registry.name, entity, (self._placeholder(f"{path} read of {name}", pages * length(call)),))
@@ -234,7 +234,7 @@ class CostEstimate:
             case ChildResolver():
                 for _, found, child_plan in resolver.children:
                     several = found.fallback is Rows
-                    child = ref.version(self._part(ref, str(request), UNCOUNTED if several else 1))
+                    child = ref.version(self._part(ref, str(request), ASSUMED_ITEMS if several else 1))
                     for one in (plan.child(found, CREATED_AT), child_plan) if several else (child_plan,):
                         self._plan(inner, child, one)
                     if found.fallback is not NOT_PROVIDED:
@@ -262,7 +262,7 @@ class CostEstimate:
                 continue
             kind = self.registries[ref.registry].kind
             lookup = kind.lookups[inner.lookup]
-            key = self._part(ref, path, UNCOUNTED)
+            key = self._part(ref, path, ASSUMED_ITEMS)
             bound = BoundCall(ref.registry, lookup.call, tuple(key for _ in lookup.call.key_positions))
             self._count(path, bound, camel(inner.lookup))
             rows = lookup.call.rows
@@ -298,9 +298,9 @@ class CostEstimate:
         applied = plan_filter(kind, VERSIONS[ref.entity], call, {}, arguments.filter)
         if applied.impossible or not needs_rows(below):
             return
-        reach = reach_of(self.bounds, kind, layout, call, applied, arguments.scope.order)
+        strategy = read_strategy(self.bounds, kind, layout, call, applied, arguments.scope.order)
         resumed = bound_request.argument("after") is not None
-        start, pages = pages_read(ref.registry, call, reach, applied, arguments, resumed)
+        start, pages = pages_read(ref.registry, call, strategy, applied, arguments, resumed)
         if call is not None:
             bound = BoundCall(ref.registry, call, call.keys(ref.keys), () if listed else applied.parameters)
             if listed and start == 1:
@@ -347,10 +347,10 @@ class CostEstimate:
             multiples += [f"for each of {objects}"] if objects > 1 else []
             multiples += [f"if all rows are of {bound.registry}"] if lines is not self._once else []
             reasons = ", ".join([reason, *multiples])
-            lines[bound] = Line(path, bound.registry, bound.call.name, pages * objects, reasons)
+            lines[bound] = CostLine(path, bound.registry, bound.call.name, pages * objects, reasons)
 
 
-def sorted_lines(lines: Lines) -> tuple[Line, ...]:
+def sorted_lines(lines: Lines) -> tuple[CostLine, ...]:
     """Sort lines by the depth of their paths."""
     return tuple(sorted(lines.values(), key=lambda line: line.path.count(".")))
 
@@ -361,13 +361,13 @@ def reason_of(request: FieldRequest) -> str:
 
 def length(call: Call | None) -> int:
     """Return the number of rows on a page of a list."""
-    return UNCOUNTED if call is None or call.paging is None else call.paging.rows
+    return ASSUMED_ITEMS if call is None or call.paging is None else call.paging.rows
 
 
 def pages_read(
     name: str,
     call: Call | None,
-    reach: Reach,
+    strategy: ReadStrategy,
     applied: ListFilter,
     arguments: ListArguments,
     resumed: bool = False,
@@ -379,11 +379,11 @@ def pages_read(
     """
     if call is None or call.paging is None:
         return 1, 1
-    start = 1 if arguments.start is None or not reach.native else arguments.start.pages.get(name, 1)
+    start = 1 if arguments.start is None or not strategy.native else arguments.start.pages.get(name, 1)
     resumed = resumed or arguments.start is not None
-    if reach.native and not applied.tests:
+    if strategy.native and not applied.tests:
         return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start > 1)
-    return start, -(-reach.rows // call.paging.rows) + (start > 1)
+    return start, -(-strategy.rows // call.paging.rows) + (start > 1)
 
 
 # Plans as JSON-ready data, without addresses, credentials and raw answers

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.catalog.orders import Key, Order
+from gateway.catalog.orders import Order, SortKey
 from gateway.errors import InvalidCursor
 
 VERSION = 1
@@ -27,11 +27,11 @@ class Cursor:
     ``own`` maps streams that are at another position to the key of their last row, None if they delivered no row.
     """
 
-    last: Key
+    last: SortKey
     pages: Mapping[str, int] = field(default_factory=dict)
-    own: Mapping[str, Key | None] = field(default_factory=dict)
+    own: Mapping[str, SortKey | None] = field(default_factory=dict)
 
-    def after(self, stream: str) -> Key | None:
+    def after(self, stream: str) -> SortKey | None:
         """Return the key after which a stream continues."""
         return self.own.get(stream, self.last)
 

@@ -7,7 +7,7 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Registry
 from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
-from gateway.telemetry.events import CURRENT, Call, State
+from gateway.telemetry.events import CURRENT, CallRecord, CallState
 from gateway.upstream.caching_client import Answer, Freshness
 
 Outcome = Answer | RegistryError
@@ -27,7 +27,7 @@ class Calls:
     ) -> None:
         self.registries, self.bounds, self.freshness = registries, bounds, freshness
         self.answers: Answers = {} if answers is None else answers
-        self.calls: list[Call] = []
+        self.calls: list[CallRecord] = []
         self.partial = False
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
 
@@ -66,10 +66,10 @@ class Calls:
     def _start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
         if len(self.answers) >= self.bounds.calls:
             return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
-        call = Call(bound.registry, bound.call.name)
+        call = CallRecord(bound.registry, bound.call.name)
         found: Outcome | asyncio.Future[Answer] | None = self.registries[bound.registry].cached(bound, self.freshness)
         if found is not None:
-            call.state = State.HIT
+            call.state = CallState.HIT
         elif asyncio.get_running_loop().time() >= self.deadline:
             found = RegistryTimeout(bound.registry)
             call.ended(0.0, found)
@@ -80,7 +80,7 @@ class Calls:
         self.answers[bound] = found
         return found
 
-    async def _fetch(self, bound: BoundCall, call: Call) -> Answer:
+    async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
         try:
             async with asyncio.timeout_at(self.deadline):

@@ -25,22 +25,22 @@ Passes = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class FilterTest:
     """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate."""
 
     paths: tuple[Path, ...]
     predicate: Callable[[Any], Passes]
 
 
-def equals(*path: str) -> Test:
+def equals(*path: str) -> FilterTest:
     """The field equals the wanted value."""
     if len(path) == 1:
         [name] = path
-        return Test((path,), lambda wanted: lambda record: bool(record[name] == wanted))
-    return Test((path,), lambda wanted: lambda record: value_at(record, path) == wanted)
+        return FilterTest((path,), lambda wanted: lambda record: bool(record[name] == wanted))
+    return FilterTest((path,), lambda wanted: lambda record: value_at(record, path) == wanted)
 
 
-def within(name: str) -> Test:
+def within(name: str) -> FilterTest:
     """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
 
     def predicate(wanted: Filter) -> Passes:
@@ -54,7 +54,7 @@ def within(name: str) -> Test:
 
         return passes
 
-    return Test(((name,),), predicate)
+    return FilterTest(((name,),), predicate)
 
 
 def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
@@ -99,12 +99,12 @@ def has_label(wanted: Filter) -> Passes:
 
 
 LABELS = (("labels", "key"), ("labels", "value"))
-NAME_CONTAINS = Test((("name",),), lambda wanted: lambda record: contains(record["name"], wanted))
+NAME_CONTAINS = FilterTest((("name",),), lambda wanted: lambda record: contains(record["name"], wanted))
 
-TESTS: Mapping[str, Mapping[str, Test]] = {
+TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
         "ownership": equals("ownership"),
-        "search": Test((("name",), ("domain",), ("task",), *LABELS), full_text),
+        "search": FilterTest((("name",), ("domain",), ("task",), *LABELS), full_text),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
         "type": equals("type"),
@@ -113,7 +113,7 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
         "origin": equals("origin"),
         "provider": equals("provider"),
         "workspace_id": equals("workspace_id"),
-        "label": Test(LABELS, has_label),
+        "label": FilterTest(LABELS, has_label),
         "owner": equals("owner", "native_id"),
         "created_at": within("created_at"),
         "updated_at": within("updated_at"),
@@ -128,7 +128,7 @@ TESTS: Mapping[str, Mapping[str, Test]] = {
         "source_type": equals("source", "type"),
         "approval": equals("approval"),
         "readiness": equals("readiness"),
-        "label": Test(LABELS, has_label),
+        "label": FilterTest(LABELS, has_label),
     },
     "Algorithm": {
         "name_contains": NAME_CONTAINS,
@@ -179,7 +179,7 @@ class ListFilter:
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
-    tests: tuple[tuple[Test, Any], ...] = ()
+    tests: tuple[tuple[FilterTest, Any], ...] = ()
     exact: bool = True
     impossible: bool = False
 
@@ -195,7 +195,7 @@ class ListFilter:
 
 
 @lru_cache
-def needed_fields(tests: tuple[Test, ...]) -> Selection:
+def needed_fields(tests: tuple[FilterTest, ...]) -> Selection:
     """Return the fields that tests read."""
     needs: dict[FieldRequest, dict[FieldRequest, Any]] = {}
     for test in tests:
@@ -209,7 +209,7 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
     """Plan a filter for one list of a registry; ``constants`` are the fields with the same value in all of its rows."""
     pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
-    tests: list[tuple[Test, Any]] = []
+    tests: list[tuple[FilterTest, Any]] = []
     exact, impossible = True, False
     for name, value in wanted.items():
         if name in REGISTRY_FILTERS:

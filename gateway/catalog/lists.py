@@ -15,7 +15,7 @@ from gateway.catalog.fetch import Calls, gather
 from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge
-from gateway.catalog.orders import Key, Order
+from gateway.catalog.orders import Order, SortKey
 from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry, error_record
@@ -109,7 +109,7 @@ def selects_cursors(selection: Selection) -> bool:
 # Reading limits of lists
 
 
-class Reach(NamedTuple):
+class ReadStrategy(NamedTuple):
     """How a list is read for one page.
 
     ``native`` is true if the registry returns the requested order, ``costly`` if the filter needs a call for each row.
@@ -121,15 +121,15 @@ class Reach(NamedTuple):
     rows: int
 
 
-def reach_of(
+def read_strategy(
     bounds: Bounds, kind: Kind, layout: EntityLayout, call: Call | None, applied: ListFilter, order: Order
-) -> Reach:
+) -> ReadStrategy:
     """Return how a list of rows in a layout is read."""
     native = call is not None and (order.field, order.descending) in call.orders
     costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
     scanned = bool(applied.tests) or not native
     most = bounds.detail_rows if costly else bounds.rows
-    return Reach(native, costly, most if scanned else max(most, 2 * MAX_SIZE))
+    return ReadStrategy(native, costly, most if scanned else max(most, 2 * MAX_SIZE))
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
@@ -149,7 +149,7 @@ def has_next(call: Call | None, rows: Rows, number: int) -> bool:
     return number * call.paging.rows < rows.total
 
 
-def is_beyond(last: Sequence[tuple[Key, Ref]], arguments: ListArguments, native: bool) -> bool:
+def is_beyond(last: Sequence[tuple[SortKey, Ref]], arguments: ListArguments, native: bool) -> bool:
     """Whether a list that is sorted by creation time has passed the requested time range."""
     order = arguments.scope.order
     if not native or order.field != "created_at" or "created_at" not in arguments.filter or not last:
@@ -159,7 +159,7 @@ def is_beyond(last: Sequence[tuple[Key, Ref]], arguments: ListArguments, native:
     return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
 
 
-def takes_part(registry: Registry, wanted: Filter) -> bool:
+def is_included(registry: Registry, wanted: Filter) -> bool:
     """Whether a filter includes a registry."""
     return registry.name in wanted.get("registries", (registry.name,)) and registry.kind.name in wanted.get(
         "kinds", (registry.kind.name,)
@@ -185,7 +185,7 @@ class ListPage:
 
     kind: Kind
     layout: EntityLayout
-    rows: tuple[tuple[Key, Ref], ...]
+    rows: tuple[tuple[SortKey, Ref], ...]
     raws: Mapping[Ref, Raw]
     is_canonical: bool
     _records: dict[EntityPlan, dict[Ref, Record]] = field(default_factory=dict)
@@ -200,7 +200,7 @@ class ListPage:
         reference: Callable[[Raw], Ref | None],
     ) -> "ListPage":
         """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key."""
-        rows: list[tuple[Key, Ref]] = []
+        rows: list[tuple[SortKey, Ref]] = []
         raws: dict[Ref, Raw] = {}
         key = order.keys(layout)
         for raw in items:
@@ -329,7 +329,7 @@ class MergedList:
         """Return the reader of a list, which applies the filter to each page."""
         arguments, layout, needs = self.arguments, rows.layout, applied.needs
         assert layout is not None
-        reach = reach_of(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
+        strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
 
         async def fetch_page(number: int) -> Page:
             found, page = await fetch_rows(number)
@@ -339,12 +339,12 @@ class MergedList:
             more = (
                 bool(found.items)
                 and has_next(call, found, number)
-                and not is_beyond(keyed[-1:], arguments, reach.native)
+                and not is_beyond(keyed[-1:], arguments, strategy.native)
             )
             passing: Sequence[Row] = keyed
             if needs:
                 records = await self._records([ref for _, ref in keyed], needs)
-                for record in records if reach.costly else ():
+                for record in records if strategy.costly else ():
                     raise_failure(record)
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
@@ -355,10 +355,10 @@ class MergedList:
             registry.name,
             name,
             fetch_page,
-            sorted=reach.native,
-            bound=reach.rows,
+            sorted=strategy.native,
+            bound=strategy.rows,
             keyless=arguments.scope.order.field not in layout.fields,
-            lazy=reach.costly,
+            lazy=strategy.costly,
             exact=applied.exact,
         )
 
@@ -500,7 +500,7 @@ async def merged_page(
         return empty(selection), []
     merged = MergedList(calls, resolve, arguments, selection)
     for registry in calls.registries.values():
-        if takes_part(registry, arguments.filter):
+        if is_included(registry, arguments.filter):
             for stream in registry.kind.streams:
                 if stream.entity == entity:
                     merged.add_stream(registry, stream)
@@ -552,7 +552,7 @@ class FirstPage:
     order: Order
     plan: EntityPlan
     native: bool
-    key: Callable[[Raw, str], Key]
+    key: Callable[[Raw, str], SortKey]
     versions: VersionList
 
     @classmethod

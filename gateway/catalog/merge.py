@@ -10,10 +10,10 @@ from operator import itemgetter
 
 from gateway.catalog.cursors import Cursor
 from gateway.catalog.ids import Ref
-from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Key
+from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, SortKey
 from gateway.errors import RegistryError
 
-Row = tuple[Key, Ref]
+Row = tuple[SortKey, Ref]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Page:
     """
 
     rows: Sequence[Row]
-    ends: tuple[Key, Key] | None
+    ends: tuple[SortKey, SortKey] | None
     read: int
     total: int | None
     more: bool
@@ -52,17 +52,17 @@ class StreamReader:
     keyless: bool = False
     lazy: bool = False
     exact: bool = True
-    after: Key | None = None
+    after: SortKey | None = None
     page: int = 1
     read: int = 0
     error: RegistryError | None = None
     cut: bool = False
-    ready: deque[tuple[Key, Ref, int]] = field(default_factory=deque)
+    ready: deque[tuple[SortKey, Ref, int]] = field(default_factory=deque)
     counted: int | None = None
     delivered_page: int = 1
     _passed: int = 0
-    _position: Key | None = None
-    _held_back: list[tuple[Key, Ref, int]] = field(default_factory=list)
+    _position: SortKey | None = None
+    _held_back: list[tuple[SortKey, Ref, int]] = field(default_factory=list)
     _opened: Page | None = None
     _ended: bool = False
 
@@ -72,7 +72,7 @@ class StreamReader:
         self._position, self.delivered_page = self.after, self.page
 
     @property
-    def head(self) -> Key | None:
+    def head(self) -> SortKey | None:
         """The key of the next row, the lowest possible key if the list is not read yet, None at the end."""
         if self.ready:
             return self.ready[0][0]
@@ -98,7 +98,7 @@ class StreamReader:
         """Whether the reader has delivered all of its rows up to the last row of the merge."""
         return self.error is None and not (self.cut and self.sorted)
 
-    def reached(self, row: Key) -> Key | None:
+    def reached(self, row: SortKey) -> SortKey | None:
         """Return the key after which to continue once the merge has delivered a row."""
         if not self.is_current:
             return self._position
@@ -160,7 +160,7 @@ class StreamReader:
                 complete = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= last), complete)
             self.ready, self._held_back = deque(self._held_back[:complete]), self._held_back[complete:]
 
-    def _stop_before(self, position: Key) -> None:
+    def _stop_before(self, position: SortKey) -> None:
         """End before the rows with the last value read, unless the position would not advance."""
         if self._position is None or position > self._position:
             self._position, self.delivered_page, self._held_back = position, self.page - 1, []
@@ -234,7 +234,7 @@ async def merge(
     return rows, any(reader.more for reader in readers)
 
 
-def cursor_after(readers: Sequence[StreamReader], row: Key) -> Cursor:
+def cursor_after(readers: Sequence[StreamReader], row: SortKey) -> Cursor:
     """Return the cursor after a row. Readers that failed may be at an earlier position than the others."""
     pages = {reader.name: reader.delivered_page for reader in readers if reader.delivered_page > 1}
     reached = {reader.name: reader.reached(row) for reader in readers}

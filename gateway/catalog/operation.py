@@ -87,7 +87,7 @@ class Operation(Calls):
         waits = Waits()
         for at, (ref, selection) in enumerate(requests):
             plan = EntityPlan.of(self.registries[ref.registry].kind, ref.entity, selection.with_existence)
-            self._put(found, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
+            self._set_entity(found, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
         await gather(waits)
         return [found[str(at)] for at in range(len(requests))]
 
@@ -259,10 +259,10 @@ class Operation(Calls):
             case OwnerResolver():
                 described = [raw for layout, raw in zip(plan.sources, one.sources, strict=True) if layout.owner]
                 owner = Entity(one.ref.owner, {}, (*one.owner, *described), version=one.ref)
-                related.append(lambda waits: self._put(record, request, resolver.plan, owner, waits))
+                related.append(lambda waits: self._set_entity(record, request, resolver.plan, owner, waits))
             case NamedVersionResolver():
                 version, version_plan = self._named_version(plan, resolver, one)
-                related.append(lambda waits: self._put(record, request, version_plan, version, waits))
+                related.append(lambda waits: self._set_entity(record, request, version_plan, version, waits))
             case RegistryResolver():
                 record[request.key] = self.registries[one.ref.registry].record()
             case IdResolver():
@@ -290,7 +290,7 @@ class Operation(Calls):
                 return Ref(ref.registry, ref.entity, (*keys, layout.key(raw) or ref.keys[-1]))
         return ref
 
-    def _put(self, record: Record, request: FieldRequest, plan: EntityPlan, one: Entity, waits: Waits) -> None:
+    def _set_entity(self, record: Record, request: FieldRequest, plan: EntityPlan, one: Entity, waits: Waits) -> None:
         """Put an entity into a record: None if it does not exist, an error if that is unknown."""
         registry = self.registries[one.ref.registry]
         try:
@@ -301,11 +301,11 @@ class Operation(Calls):
         inner = Waits()
         self.resolve(plan.variant(is_canonical(registry.kind, one.ref)), [one], inner)
         if inner:
-            waits.append(self._put_later(record, request, one, inner))
+            waits.append(self._set_entity_later(record, request, one, inner))
         else:
             record[request.key] = existing(one.record)
 
-    async def _put_later(self, record: Record, request: FieldRequest, one: Entity, inner: Waits) -> None:
+    async def _set_entity_later(self, record: Record, request: FieldRequest, one: Entity, inner: Waits) -> None:
         try:
             await gather(inner)
         except Exception as error:
@@ -523,7 +523,7 @@ class Operation(Calls):
         )
         one = Entity(ref, {}, raws if is_owner else (), () if is_owner else raws)
         waits = Waits()
-        self._put(record, request, plan, one, waits)
+        self._set_entity(record, request, plan, one, waits)
         await gather(waits)
 
     def _bound(self, request: FieldRequest) -> FieldRequest:

@@ -8,10 +8,10 @@ from typing import Any
 
 from gateway.registries.fields import TIME_CACHE_SIZE, EntityLayout, MemoizedConversion, Raw
 
-Key = tuple[int, Any, str]
+SortKey = tuple[int, Any, str]
 """Sort key of a row: 0 with a value and 1 without; the value; the global id. Keys of one order compare."""
 
-LOWEST_WITHOUT_VALUE: Key = (1, 0, "")
+LOWEST_WITHOUT_VALUE: SortKey = (1, 0, "")
 
 
 @lru_cache(TIME_CACHE_SIZE)
@@ -38,7 +38,7 @@ class Order:
     field: str = "created_at"
     descending: bool = True
 
-    def keys(self, layout: EntityLayout) -> Callable[[Raw, str], Key]:
+    def keys(self, layout: EntityLayout) -> Callable[[Raw, str], SortKey]:
         """Return a function from a raw row and its global id to its sort key."""
         field = layout.fields.get(self.field)
         if field is None:
@@ -49,14 +49,14 @@ class Order:
         (name,), convert, sign = field.keys, field.convert, -1 if self.descending else 1
         in_utc, other = convert.text, convert.other
 
-        def by_time(raw: Raw, id: str) -> Key:
+        def by_time(raw: Raw, id: str) -> SortKey:
             value = raw.get(name)
             time = in_utc(value) if type(value) is str else other(value)
             return (1, 0, id) if time is None else (0, sign * microseconds(time), id)
 
         return by_time
 
-    def key_of(self, value: str | None, id: str) -> Key:
+    def key_of(self, value: str | None, id: str) -> SortKey:
         """Return the sort key of a value: microseconds since 1970 for a time, code points for a name."""
         if value is None:
             return 1, 0, id
@@ -65,11 +65,11 @@ class Order:
         time = microseconds(value)
         return 0, -time if self.descending else time, id
 
-    def to_json(self, key: Key | None) -> list[Any] | None:
+    def to_json(self, key: SortKey | None) -> list[Any] | None:
         """Convert a sort key to JSON."""
         return None if key is None else [key[0], key[1].text if isinstance(key[1], Descending) else key[1], key[2]]
 
-    def from_json(self, stored: list[Any] | None) -> Key | None:
+    def from_json(self, stored: list[Any] | None) -> SortKey | None:
         """Convert the result of `to_json` to a sort key. Raises ValueError for other values."""
         if stored is None:
             return None

@@ -37,7 +37,7 @@ MAX_FAILURES = 5
 JITTER = 0.1
 """Fraction by which pauses vary at random, so that pollers do not send their calls at the same time."""
 
-Key = tuple[Scope, Ref]
+PollerKey = tuple[Scope, Ref]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class VersionPollers:
         random: Callable[[], float] = SYSTEM_RANDOM.random,
     ) -> None:
         self.settings, self.bounds, self.sleep, self.random = settings, bounds, sleep, random
-        self._pollers: dict[Key, VersionPoller] = {}
+        self._pollers: dict[PollerKey, VersionPoller] = {}
         self._subscribers: Counter[VersionPoller] = Counter()
 
     @property
@@ -145,12 +145,12 @@ class VersionPollers:
         """
         key = registry.destination.scope, ref
         if self.size >= self.settings.total:
-            raise TooManySubscriptions(f"{self.settings.total} subscriptions run already; no more may.")
+            raise TooManySubscriptions(f"{self.settings.total} subscriptions are active, which is the maximum.")
         if key not in self._pollers and self.watched >= self.settings.watched:
-            raise TooManySubscriptions(f"{self.settings.watched} versions are watched already; no more may be.")
+            raise TooManySubscriptions(f"{self.settings.watched} versions are watched, which is the maximum.")
         return self._observations(key, registry)
 
-    async def _observations(self, key: Key, registry: Registry) -> AsyncGenerator[Observation, None]:
+    async def _observations(self, key: PollerKey, registry: Registry) -> AsyncGenerator[Observation, None]:
         poller = self._pollers.get(key)
         if poller is None:
             poller = self._pollers[key] = VersionPoller(registry, key[1], self)
@@ -169,7 +169,7 @@ class VersionPollers:
                 poller.task.cancel()
                 await asyncio.gather(poller.task, return_exceptions=True)
 
-    def _remove(self, key: Key, poller: VersionPoller) -> None:
+    def _remove(self, key: PollerKey, poller: VersionPoller) -> None:
         """Remove a poller, so that the next subscriber starts a new one."""
         if self._pollers.get(key) is poller:
             del self._pollers[key]

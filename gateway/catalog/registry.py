@@ -17,7 +17,7 @@ from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.credentials import credential_provider
 from gateway.upstream.health import Health
 from gateway.upstream.http_session import proxy_for
-from gateway.upstream.messages import Destination, Endpoint, Key, Request, Scope
+from gateway.upstream.messages import CacheKey, Destination, Endpoint, Request, Scope
 
 CACHED_REQUESTS: Final = 10_000
 """The number of calls per registry whose prepared request and cache key are cached."""
@@ -30,7 +30,7 @@ class Client(Protocol):
         self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
     ) -> Awaitable[Answer]: ...
 
-    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None: ...
+    def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None: ...
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Registry:
     circuit: Callable[[], Enum] | None = None
     now: Callable[[], float] = time.time
     destination: Destination = field(init=False)
-    _requests: dict[BoundCall, tuple[Request, Key, str]] = field(default_factory=dict, init=False, repr=False)
+    _requests: dict[BoundCall, tuple[Request, CacheKey, str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
@@ -80,7 +80,7 @@ class Registry:
         _, key, family = self._requests.get(bound) or self._prepare(bound)
         return self.client.cached(self.settings.name, key, family, freshness)
 
-    def _prepare(self, bound: BoundCall) -> tuple[Request, Key, str]:
+    def _prepare(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
         """Return the request of a call, its cache key, and its cache family."""
         if len(self._requests) == CACHED_REQUESTS:
             self._requests.clear()

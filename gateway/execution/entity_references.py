@@ -81,5 +81,5 @@ def reference(registries: Mapping[str, Registry], representation: Any) -> Ref:
             return validated_ref(registries, str(Ref(registry, entity, (native_id,))), entity)
         case {"__typename": str(entity)} if entity in ENTITY_KEYS:
             keys = " or ".join(f"`{key}`" for key in ENTITY_KEYS[entity])
-            raise BadInput(f"A representation of a {entity} must hold {keys}, as text.")
+            raise BadInput(f"A representation of a {entity} must contain {keys}, as text.")
     raise BadInput(f"A representation must be an object with a `__typename` of {', '.join(ENTITY_KEYS)}.")

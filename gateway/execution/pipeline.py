@@ -41,7 +41,7 @@ from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext, authorize
 from gateway.execution.response_cache import CachedResponse, ResponseCache, cache_key
 from gateway.execution.results import OperationResult, RequestErrors, cached, codes, executed, payload, record, refused
-from gateway.telemetry.events import State
+from gateway.telemetry.events import CallState
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
 from gateway.upstream.caching_client import ANY
@@ -130,7 +130,7 @@ class Pipeline:
         result, shared = await self.executions.run(key, execution)
         if shared:
             for call in result.calls:
-                self.observer.answered(call.registry, call.name, State.SHARED)
+                self.observer.answered(call.registry, call.name, CallState.SHARED)
             return result.shared
         return result
 

@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 from gateway.execution.context import OperationContext
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.response_cache import CachedResponse
-from gateway.telemetry.events import Call, State
+from gateway.telemetry.events import CallRecord, CallState
 from gateway.telemetry.operation_log import OperationReport
 
 
@@ -43,7 +43,7 @@ class OperationResult(NamedTuple):
     body: bytes
     codes: tuple[str, ...] = ()
     executed: bool = False
-    calls: Sequence[Call] = ()
+    calls: Sequence[CallRecord] = ()
     lifetime: CacheLifetime | None = None
     retry_after: float | None = None
     answered: bool = False
@@ -52,7 +52,7 @@ class OperationResult(NamedTuple):
     @property
     def shared(self) -> "OperationResult":
         """The same result for a caller that shared the execution of another caller, without calls of its own."""
-        return self._replace(calls=[replace(call, state=State.SHARED, attempts=0) for call in self.calls])
+        return self._replace(calls=[replace(call, state=CallState.SHARED, attempts=0) for call in self.calls])
 
 
 def executed(

@@ -24,7 +24,7 @@ class RequestAuthenticator:
     async def principal(
         self, connection: HTTPConnection, role: str, headers: Mapping[str, str] | None = None
     ) -> Principal:
-        """The caller, who has a role; ``headers`` replace those of the connection.
+        """Return the caller, after checking its role. ``headers`` replace those of the connection.
 
         Raises `Unauthenticated` and `Forbidden`.
         """
@@ -40,7 +40,7 @@ class RequestAuthenticator:
         return principal
 
     async def context(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> RequestContext:
-        """The context of a request by a caller with the role ``read``; it has only the registries that exist for them.
+        """Return the context of a request by a caller with the role ``read``, with the registries that it may read.
 
         Raises `Unauthenticated`, `Forbidden` and `InvalidRequest`.
         """

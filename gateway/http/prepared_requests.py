@@ -29,7 +29,7 @@ ALLOWED_HEADERS: Final = frozenset(
 )
 """The headers that do not affect the response or are handled here. A request with any other header is parsed."""
 
-Key = tuple[bytes, bytes, bytes]
+RequestKey = tuple[bytes, bytes, bytes]
 """Body, ``Accept`` and ``Content-Type`` of a request."""
 
 
@@ -54,7 +54,7 @@ class PreparedRequests:
 
     def __init__(self, app: ASGIApp, pipeline: Pipeline, body_seconds: float) -> None:
         self.app, self.pipeline, self.body_seconds = app, pipeline, body_seconds
-        self._requests: LRUCache[Key, PreparedRequest] = LRUCache(MAX_BYTES, attrgetter("size"))
+        self._requests: LRUCache[RequestKey, PreparedRequest] = LRUCache(MAX_BYTES, attrgetter("size"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", ()))
@@ -80,7 +80,7 @@ class PreparedRequests:
         if known is not None and self._is_current(known.operation):
             scope["endpoint"] = self  # as a route does
             operation, context, media_type, _ = known
-            result = await self.pipeline.execute(operation, context, operation.report.anew())
+            result = await self.pipeline.execute(operation, context, operation.report.for_repetition())
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
             await (await compressed(result_response(media_type, result), accept_encoding, result)).send(send)
             return
@@ -93,7 +93,7 @@ class PreparedRequests:
         """Return False if a client registered the document and it has been removed since."""
         return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
 
-    def _store(self, key: Key, prepared: PreparedRequest) -> None:
+    def _store(self, key: RequestKey, prepared: PreparedRequest) -> None:
         text = prepared.operation.document.text
         size = BYTES_PER_REQUEST + BYTES_PER_KEY_BYTE * sum(map(len, key)) + BYTES_PER_CHARACTER * len(text)
         if size <= self._requests.maxsize:

@@ -1,6 +1,6 @@
 """Reading GraphQL requests from HTTP: methods, bodies and media types.
 
-Source: the GraphQL-over-HTTP specification, working draft. Queries come by POST with a JSON body or by GET.
+Source: the GraphQL-over-HTTP specification, working draft. Clients send queries by POST with a JSON body or by GET.
 """
 
 import asyncio

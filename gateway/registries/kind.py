@@ -108,7 +108,7 @@ class Call:
     service: str
     """The service that the call goes to, a key of `Kind.services`."""
     path: str
-    """The path. ``{0}``, ``{1}`` stand for the keys that ``key_positions`` selects."""
+    """The path. ``{0}``, ``{1}`` are placeholders for the keys that ``key_positions`` selects."""
     method: str = "GET"
     """GET sends ``parameters`` in the query, POST in a JSON body."""
     key_positions: tuple[int, ...] = ()

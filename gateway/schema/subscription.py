@@ -41,7 +41,7 @@ async def states(
 ) -> AsyncGenerator[Any, None]:
     """Yield the record of a version for each state that the poller reports; a failure is the last item.
 
-    Each state is read by a new operation, so that a caller who loses access to the version receives no more of it.
+    A new operation reads each state, so that a caller that loses access to the version receives no further states.
     """
     try:
         async with aclosing(observations):

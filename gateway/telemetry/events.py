@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 from gateway.errors import NotFound, RegistryError
 
 
-class State(StrEnum):
+class CallState(StrEnum):
     """How an upstream call was answered."""
 
     HIT = "hit"  # fresh from the cache
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 
 @dataclass(slots=True)
-class Call:
+class CallRecord:
     """One upstream call of an operation.
 
     ``state`` is None until the call ends. ``code`` is the error code of a failure. ``seconds`` is the duration.
@@ -38,7 +38,7 @@ class Call:
 
     registry: str
     name: str
-    state: State | None = None
+    state: CallState | None = None
     code: str | None = None
     seconds: float = 0.0
     attempts: int = 0
@@ -46,13 +46,13 @@ class Call:
     def ended(self, seconds: float, error: Exception | None = None) -> None:
         """Record how the call ended. `NotFound` counts as an answer."""
         if error is None or isinstance(error, NotFound):
-            self.state = self.state or State.MISS
+            self.state = self.state or CallState.MISS
         elif isinstance(error, RegistryError):
-            self.state, self.code = State.FAILED, error.code
+            self.state, self.code = CallState.FAILED, error.code
         self.seconds = seconds
 
 
-CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
+CURRENT: ContextVar[CallRecord | None] = ContextVar("call", default=None)
 """The call that is being made; None for work without an operation, such as a background refresh."""
 
 
@@ -60,19 +60,19 @@ class Tally(NamedTuple):
     """Totals of an operation's calls: the number of requests sent, and how often each state occurred."""
 
     attempts: int
-    states: tuple[tuple[State | None, int], ...]
+    states: tuple[tuple[CallState | None, int], ...]
 
     @classmethod
-    def of(cls, calls: Iterable[Call]) -> Self:
+    def of(cls, calls: Iterable[CallRecord]) -> Self:
         attempts = 0
-        states: dict[State | None, int] = {}
+        states: dict[CallState | None, int] = {}
         for call in calls:
             attempts += call.attempts
             states[call.state] = states.get(call.state, 0) + 1
         return cls(attempts, tuple(states.items()))
 
 
-class SettledCalls(list[Call]):
+class SettledCalls(list[CallRecord]):
     """Calls that have all ended, so that their tally can be cached."""
 
     @cached_property
@@ -121,10 +121,10 @@ class Events:
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
         """An HTTP request ended or was cancelled."""
 
-    def answered(self, registry: str, call: str, state: State) -> None:
+    def answered(self, registry: str, call: str, state: CallState) -> None:
         """A call was answered by the cache or by the registry."""
 
-    def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
+    def answered_from_cache(self, answers: Mapping[tuple[str, str, CallState], int]) -> None:
         """A cached response answered calls; ``answers`` maps registry, call and state to their number."""
 
     def failed(self, registry: str, call: str, error: RegistryError) -> None:

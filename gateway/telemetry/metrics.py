@@ -14,13 +14,13 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.errors import Cause, NotFound, RegistryError, RegistryThrottled
-from gateway.telemetry.events import Attempt, Events, State
+from gateway.telemetry.events import Attempt, CallState, Events
 from gateway.telemetry.series import Counts, Times
 
 OPERATIONS = ("query", "mutation", "subscription")
 """Operation types. The type is ``unknown`` if the document is invalid."""
 
-ANSWERED = tuple(state.value for state in State if state is not State.FAILED)
+ANSWERED = tuple(state.value for state in CallState if state is not CallState.FAILED)
 
 
 class MetricDescription(NamedTuple):
@@ -137,10 +137,10 @@ class Metrics(Events):
         self.attempts.of[registry, call, code] += 1
         self.attempt_times.add(perf_counter() - attempt.started, registry, call)
 
-    def answered(self, registry: str, call: str, state: State) -> None:
+    def answered(self, registry: str, call: str, state: CallState) -> None:
         self.answers.of[registry, call, state] += 1
 
-    def again(self, answers: Mapping[tuple[str, str, State], int]) -> None:
+    def answered_from_cache(self, answers: Mapping[tuple[str, str, CallState], int]) -> None:
         counts = self.answers.of
         for answered, times in answers.items():
             counts[answered] += times

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from gateway.telemetry.events import Call, SettledCalls, Tally
+from gateway.telemetry.events import CallRecord, SettledCalls, Tally
 from gateway.telemetry.request_ids import Identity
 
 MAX_NAME_LENGTH = 100
@@ -46,14 +46,14 @@ class OperationReport:
     name: str | None = None
     document: str | None = None
     caller: str | None = None
-    calls: Sequence[Call] = ()
+    calls: Sequence[CallRecord] = ()
     codes: tuple[str, ...] = ()
     answered: bool = False
     cancelled: bool = False
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
-    def anew(self) -> "OperationReport":
+    def for_repetition(self) -> "OperationReport":
         """Return a report for another execution of the same operation."""
         return OperationReport(self.type, self.name, self.document, self.caller)
 

@@ -9,7 +9,7 @@ import orjson
 
 from gateway.twins import finetuning, pai_algorithms
 from gateway.twins import references as examples
-from gateway.twins.lazy_rows import Key, Row, Table
+from gateway.twins.lazy_rows import Row, RowKey, Table
 from gateway.twins.pai_models import PaiModels
 from gateway.twins.qianfan_models import PRESET, USER, QianfanModels
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json, PaiModel, QianfanModel
@@ -29,7 +29,7 @@ class EmptySource(Generic[R]):
     def created(self, index: int) -> datetime:
         return FIRST_DAY
 
-    def index(self, key: Key) -> int | None:
+    def index(self, key: RowKey) -> int | None:
         return None
 
 
@@ -59,7 +59,7 @@ class Corpus:
             for qianfan_model in examples.qianfan_models():
                 self.qianfan_models.insert(qianfan_model)
 
-    def qianfan_version(self, key: Key) -> tuple[QianfanModel, Json] | None:
+    def qianfan_version(self, key: RowKey) -> tuple[QianfanModel, Json] | None:
         """Return a Qianfan model version and its model, by numeric or text id."""
         for model in self.qianfan_models.explicit():
             for version in model.versions:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-Key = str | int
+RowKey = str | int
 MAX_CACHED_SCANS = 64
 SCAN_STRIDE = 256  # rows after which a scan yields to the event loop
 
 
 class Row(Protocol):
     @property
-    def keys(self) -> tuple[Key, ...]: ...
+    def keys(self) -> tuple[RowKey, ...]: ...
     @property
     def partition(self) -> str: ...
     @property
@@ -37,7 +37,7 @@ class Source(Protocol[GeneratedRow]):
 
     def row(self, index: int) -> GeneratedRow: ...
     def created(self, index: int) -> datetime: ...
-    def index(self, key: Key) -> int | None: ...
+    def index(self, key: RowKey) -> int | None: ...
 
 
 class Partition(Generic[R]):
@@ -117,7 +117,7 @@ class Table(Generic[R]):
     def __init__(self, source: Source[R], read: Callable[[dict[str, object]], R]) -> None:
         self._source, self._read = source, read
         self._partitions = {name: Partition(source, name) for name in source.residues}
-        self._explicit: dict[Key, R] = {}
+        self._explicit: dict[RowKey, R] = {}
         self._removed: set[int] = set()
         self._scans: dict[Hashable, array[int]] = {}  # replaced, never cleared: a running scan writes to the old one
 
@@ -130,7 +130,7 @@ class Table(Generic[R]):
     def partition(self, name: str) -> Partition[R]:
         return self._partitions[name] if name in self._partitions else Partition(self._source, name)
 
-    def find(self, key: Key) -> R | None:
+    def find(self, key: RowKey) -> R | None:
         if key in self._explicit:
             return self._explicit[key]
         index = self._source.index(key)
@@ -152,7 +152,7 @@ class Table(Generic[R]):
         self._scans = {}
         return added
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: RowKey) -> None:
         row = self.find(key)
         if row is None:
             raise KeyError(key)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from gateway.twins.lazy_rows import Key
+from gateway.twins.lazy_rows import RowKey
 from gateway.twins.rows import FIRST_DAY, Algorithm, Json, LazySequence, PaiModel, step
 from gateway.twins.seeded_random import ABSENT, ReversibleIds, SeededRandom, present_fields
 
@@ -108,7 +108,7 @@ class PaiModels:
         self._step = step(count)
         self._ids = ReversibleIds("model-", 18)
 
-    def index(self, key: Key) -> int | None:
+    def index(self, key: RowKey) -> int | None:
         return self._ids.number(key) if isinstance(key, str) else None
 
     def created(self, index: int) -> datetime:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from gateway.twins import finetuning
 from gateway.twins.finetuning import Recipe
-from gateway.twins.lazy_rows import Key
+from gateway.twins.lazy_rows import RowKey
 from gateway.twins.rows import CHINA, FIRST_DAY, Json, LazySequence, QianfanModel, step
 from gateway.twins.seeded_random import ABSENT, ReversibleIds, SeededRandom, present_fields
 
@@ -66,10 +66,10 @@ class QianfanModels:
         self._sets, self._versions = ReversibleIds("am-", 12), ReversibleIds("amv-", 12)
         self._jobs, self._tasks = ReversibleIds("job-", 12), ReversibleIds("task-", 12)
 
-    def index(self, key: Key) -> int | None:
+    def index(self, key: RowKey) -> int | None:
         return self._sets.number(key) if isinstance(key, str) else key - FIRST_MODEL
 
-    def version_position(self, key: Key) -> tuple[int, int] | None:
+    def version_position(self, key: RowKey) -> tuple[int, int] | None:
         """Return the index of the model and the number of the version for a numeric or text version id."""
         number = self._versions.number(key) if isinstance(key, str) else key - FIRST_VERSION
         return None if number is None or number < 0 else divmod(number, VERSION_IDS_PER_MODEL)

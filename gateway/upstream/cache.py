@@ -1,6 +1,6 @@
 """Cache of registries' answers: bounded memory in front of a Redis that replicas share.
 
-An entry is looked up by a `Key`, and a key is made within the `Scope` of an account, so accounts never share answers.
+An entry has a `CacheKey` within the `Scope` of an account, so accounts never share answers.
 Readers share the cached documents and must not change them.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from aiocache import SimpleMemoryCache
 
-from gateway.upstream.messages import Key
+from gateway.upstream.messages import CacheKey
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.single_flight import SingleFlight
 
@@ -134,21 +134,21 @@ class Cache:
         self.purges = 0
         self._shared_reads: SingleFlight[str, Entry | None] = SingleFlight()
 
-    async def get(self, key: Key) -> Entry | None:
+    async def get(self, key: CacheKey) -> Entry | None:
         """Return the entry of a key, from memory or the shared cache."""
         entry = self.memory.use(key.text)
         if entry is None and self.shared is not None:
             entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key))
         return self._alive(entry)
 
-    def in_memory(self, key: Key) -> Entry | None:
+    def in_memory(self, key: CacheKey) -> Entry | None:
         """Return the entry of a key if it is in memory."""
         return self._alive(self.memory.use(key.text))
 
     def _alive(self, entry: Entry | None) -> Entry | None:
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
-    async def get_shared(self, key: Key) -> Entry | None:
+    async def get_shared(self, key: CacheKey) -> Entry | None:
         """Return the entry from the shared cache, and store it in memory."""
         content = None if self.shared is None else await self.shared.get(key.text)
         if content is None:
@@ -157,7 +157,7 @@ class Cache:
         self.memory.put(key.text, entry)
         return entry
 
-    async def put(self, key: Key, document: Any) -> Entry:
+    async def put(self, key: CacheKey, document: Any) -> Entry:
         """Store an answer that was received now."""
         now = self.now()
         content = packed(now, document)

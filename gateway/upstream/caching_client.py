@@ -21,9 +21,9 @@ from gateway.errors import (
     RegistryRejected,
     RegistryUnauthenticated,
 )
-from gateway.telemetry.events import CURRENT, NO_EVENTS, Events, State
+from gateway.telemetry.events import CURRENT, NO_EVENTS, CallState, Events
 from gateway.upstream.cache import Cache, Entry, Origin
-from gateway.upstream.messages import Destination, Key, Request
+from gateway.upstream.messages import CacheKey, Destination, Request
 from gateway.upstream.single_flight import SingleFlight
 
 LEASE_SECONDS: Final = 10.0
@@ -46,7 +46,7 @@ class Freshness:
     """How fresh an answer must be.
 
     ``revalidate`` always fetches; ``max_age`` is the largest accepted age in seconds; ``only_if_cached`` never fetches;
-    ``background`` lets other requests go first, since nobody waits for the answer.
+    ``background`` gives other requests priority, since no client waits for the answer.
     """
 
     revalidate: bool = False
@@ -74,7 +74,7 @@ class Lifetimes:
     stale: float
     jitter: float
 
-    def of(self, family: str, key: Key, entry: Entry) -> float:
+    def of(self, family: str, key: CacheKey, entry: Entry) -> float:
         """Return the lifetime of an entry in seconds."""
         seconds = self.missing if entry.document is None else self.fresh[family]
         if entry.variation is None:
@@ -93,7 +93,7 @@ class Answer:
     document: Any
     age: float = 0.0
     fresh_for: float = 0.0
-    state: State = State.MISS
+    state: CallState = CallState.MISS
     origin: Origin | None = None
     derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -125,10 +125,10 @@ class UncachedClient:
         )
         if not shared:
             return answer
-        self.events.answered(destination.registry, request.call, State.SHARED)
-        return replace(answer, state=State.SHARED)
+        self.events.answered(destination.registry, request.call, CallState.SHARED)
+        return replace(answer, state=CallState.SHARED)
 
-    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None:
+    def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None:
         """Return None: there is no cache."""
         return None
 
@@ -153,14 +153,14 @@ class CachingClient:
         self.events = events
         self._flights: SingleFlight[str, Answer] = SingleFlight()
 
-    def cached(self, registry: str, key: Key, family: str, freshness: Freshness = ANY) -> Answer | None:
+    def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer if it is in memory and fresh, without waiting."""
         entry = self.cache.in_memory(key)
-        answer = None if entry is None or entry.document is None else self._answer(key, family, entry, State.HIT)
+        answer = None if entry is None or entry.document is None else self._answer(key, family, entry, CallState.HIT)
         if answer is None or answer.stale or not freshness.accepts(answer.age):
             return None
         self.cache.counts["hits"] += 1
-        self.events.answered(registry, key.call, State.HIT)
+        self.events.answered(registry, key.call, CallState.HIT)
         return answer
 
     async def fetch(
@@ -182,7 +182,7 @@ class CachingClient:
             return self._load(destination, request, family, key, requested_at, refresh=refresh)
 
         entry = await self.cache.get(key)
-        stored = None if entry is None else self._answer(key, family, entry, State.HIT)
+        stored = None if entry is None else self._answer(key, family, entry, CallState.HIT)
         if stored is not None and freshness.accepts(stored.age):
             if not stored.stale:
                 counts["hits"] += 1
@@ -195,7 +195,7 @@ class CachingClient:
                         self.events.refreshed(registry, request.call)
                     else:
                         counts["shared"] += 1
-                return replace(stored, state=State.STALE)
+                return replace(stored, state=CallState.STALE)
         if freshness.only_if_cached:
             raise RegistryNotCached(registry)
 
@@ -206,14 +206,21 @@ class CachingClient:
             if stored is None or isinstance(error, FINAL) or not freshness.accepts(stored.age):
                 raise
             counts["stale_on_error"] += 1
-            return replace(stored, state=State.STALE_ON_ERROR)
+            return replace(stored, state=CallState.STALE_ON_ERROR)
         if not shared:
             return answer
         counts["shared"] += 1
-        return replace(answer, state=State.SHARED)
+        return replace(answer, state=CallState.SHARED)
 
     async def _load(
-        self, destination: Destination, request: Request, family: str, key: Key, requested_at: float, *, refresh: bool
+        self,
+        destination: Destination,
+        request: Request,
+        family: str,
+        key: CacheKey,
+        requested_at: float,
+        *,
+        refresh: bool,
     ) -> Answer:
         """Fetch an answer and store it, unless another replica that holds the lease stores a new one in time."""
         if refresh:
@@ -231,13 +238,13 @@ class CachingClient:
             if entry is None or entry.stored_at < requested_at:
                 return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
             self.cache.counts["shared"] += 1
-            return self._answer(key, family, entry, State.SHARED)
+            return self._answer(key, family, entry, CallState.SHARED)
         finally:
             if token is not None:
                 await shared.release(key.text, token)
 
     async def _fetch_and_store(
-        self, destination: Destination, request: Request, family: str, key: Key, *, refresh: bool
+        self, destination: Destination, request: Request, family: str, key: CacheKey, *, refresh: bool
     ) -> Answer:
         """Fetch an answer, and store it unless the cache was purged meanwhile. `NotFound` becomes an empty answer."""
         purges = self.cache.purges
@@ -247,9 +254,9 @@ class CachingClient:
             answer = Answer(None)
         if self.cache.purges != purges:
             return answer
-        return self._answer(key, family, await self.cache.put(key, answer.document), State.MISS)
+        return self._answer(key, family, await self.cache.put(key, answer.document), CallState.MISS)
 
-    def _answer(self, key: Key, family: str, entry: Entry, state: State) -> Answer:
+    def _answer(self, key: CacheKey, family: str, entry: Entry, state: CallState) -> Answer:
         age = max(0.0, self.cache.now() - entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
         return Answer(entry.document, age, fresh_for, state, Origin(self.cache, key.text, entry), entry.derived)

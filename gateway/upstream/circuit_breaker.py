@@ -21,13 +21,13 @@ logger = logging.getLogger("gateway.upstream")
 FAILURES = (RegistryTimeout, RegistryUnreachable, RegistryUnavailable, RegistryThrottled)
 """Errors that count as failures of the registry. Any other error is a valid answer."""
 
-RECENT = 20
+WINDOW = 20
 """Number of last calls that are evaluated."""
 
 SHARE = 0.5
 """Share of them that must have failed."""
 
-LONGEST = 60.0
+MAX_OPEN_SECONDS = 60.0
 """Longest time in seconds for which the breaker stays open."""
 
 PROBE = 1.0
@@ -47,7 +47,7 @@ class CircuitBreaker:
         self, registry: str, settings: BreakerSettings, now: Callable[[], float], events: Events = NO_EVENTS
     ) -> None:
         self.registry, self.settings, self.now, self.events = registry, settings, now, events
-        self._recent: deque[tuple[float, bool]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=WINDOW)
         self._failures = 0
         self._open_for = settings.open_for
         self._open_until: float | None = None
@@ -93,7 +93,7 @@ class CircuitBreaker:
     def _end_probe(self, failed: bool | None) -> None:
         """Open or close the breaker after a probe."""
         if failed:
-            self._open_for = min(LONGEST, 2 * self._open_for)
+            self._open_for = min(MAX_OPEN_SECONDS, 2 * self._open_for)
             self._open()
         elif failed is not None:
             self._open_for, self._open_until = self.settings.open_for, None
@@ -104,7 +104,7 @@ class CircuitBreaker:
     def _count(self, failed: bool) -> None:
         """Record an outcome, and open the breaker if too many of the last calls failed."""
         now, recent = self.now(), self._recent
-        if len(recent) == RECENT:
+        if len(recent) == WINDOW:
             self._failures -= recent[0][1]
         recent.append((now, failed))
         self._failures += failed

@@ -7,7 +7,7 @@ from time import perf_counter, time
 
 from gateway.errors import NotFound, RegistryError
 
-RECENT = 5.0
+UNREADY_SECONDS = 5.0
 """Seconds for which a failure makes the gateway not ready. Without traffic, a gateway cannot notice a recovery."""
 
 
@@ -30,7 +30,7 @@ class Health:
 
     @property
     def failed_lately(self) -> bool:
-        return self.error is not None and perf_counter() - self.failed_at < RECENT
+        return self.error is not None and perf_counter() - self.failed_at < UNREADY_SECONDS
 
     @property
     def state(self) -> str:

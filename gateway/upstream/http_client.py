@@ -39,7 +39,7 @@ logger = logging.getLogger("gateway.upstream")
 
 CONNECT_SHARE: Final = 0.9
 """Share of a request's time after which it fails if there is no connection yet."""
-LEAST_SECONDS: Final = 0.001
+MIN_TIMEOUT: Final = 0.001
 """Shortest timeout: aiohttp takes 0 for none."""
 CACHED_URLS: Final = 4096
 
@@ -181,7 +181,7 @@ class HttpClient:
                 if connecting.opened or lost.started:
                     raise
             self.events.reconnected(registry, request.call)
-            timeout = _timeout(max(LEAST_SECONDS, ends - asyncio.get_running_loop().time()))
+            timeout = _timeout(max(MIN_TIMEOUT, ends - asyncio.get_running_loop().time()))
             return await self._send_once(self._fresh, destination, request, credentials, timeout)
         except BodyTooLarge:
             raise RegistryAnswerTooLarge(registry) from None

@@ -48,13 +48,13 @@ class Scope:
     def of(cls, *parts: str) -> "Scope":
         return cls(hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest())
 
-    def key(self, request: Request) -> "Key":
+    def key(self, request: Request) -> "CacheKey":
         """The cache key of a request's answer within this scope."""
         digest = request.digest
-        return Key(self, request.call, digest, f"{self.digest}:{request.call}:{digest}")
+        return CacheKey(self, request.call, digest, f"{self.digest}:{request.call}:{digest}")
 
 
-class Key(NamedTuple):
+class CacheKey(NamedTuple):
     """Cache key of one answer of one account; ``text`` combines the other parts."""
 
     scope: Scope

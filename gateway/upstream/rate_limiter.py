@@ -19,13 +19,13 @@ logger = logging.getLogger("gateway.upstream")
 BURST = 0.1
 """Burst size in seconds of the rate. At 45 calls per second, no second has more than 50."""
 
-QUIET = 1.0
+QUIET_SECONDS = 1.0
 """Seconds without a call after which calls may borrow tokens of the next second."""
 
 FALL = 0.7
 """Factor of the rate after a throttled call."""
 
-CALM = 1.0
+ATTRIBUTION_SECONDS = 1.0
 """Seconds after a fall in which further throttled calls are attributed to the rate before it."""
 
 RECOVERY = 30.0
@@ -40,7 +40,7 @@ LOWEST = 1.0
 RECOVERED = float("inf")
 """Progress of a rate that has not fallen, or has recovered."""
 
-ALMOST = 1 - 1e-6
+ONE_TOKEN = 1 - 1e-6
 """One token, less the rounding error."""
 
 
@@ -108,7 +108,7 @@ class RateLimiter:
 
     def _fall(self) -> None:
         now = self.clock.now()
-        if now - self._fell >= CALM:
+        if now - self._fell >= ATTRIBUTION_SECONDS:
             self._refill(now)
             self._limit, self._fell, self._progress = self.rate, now, 0.0
             self._set_rate(self._curve())
@@ -177,7 +177,7 @@ class RateLimiter:
     def _take(self, refresh: bool) -> bool:
         """Take a token that is available or may be borrowed."""
         self._borrows = self._may_borrow()
-        if self._tokens < ALMOST and (refresh or not self._borrows):
+        if self._tokens < ONE_TOKEN and (refresh or not self._borrows):
             return False
         self._tokens -= 1
         self._sent.append(self._counted)
@@ -189,7 +189,7 @@ class RateLimiter:
 
         After a quiet second, one second's calls may start at once, such as those for the rows of a page.
         """
-        sent, since = self._sent, self._counted - QUIET
+        sent, since = self._sent, self._counted - QUIET_SECONDS
         if not self._borrows and sent[-1] > since:
             return False
         count = max(1, int(self.rate))

@@ -17,7 +17,7 @@ RETRYABLE = {RegistryTimeout, RegistryUnreachable, RegistryUnavailable, Registry
 RESERVE = 10.0
 """Retries allowed in addition to the configured share of all calls."""
 
-LEAST_SECONDS = 0.1
+MIN_REMAINING = 0.1
 """Shortest time left before the deadline that is worth another attempt."""
 
 
@@ -44,11 +44,11 @@ class Retry:
         """Return the seconds to wait before the next attempt, None to give up.
 
         ``attempts`` is the number of failed attempts, ``left`` the time until the deadline in seconds. The pause is
-        what the registry asks for plus a random part of the exponential backoff, so that callers do not retry in step.
+        the requested delay plus a random part of the exponential backoff, so that callers do not retry in step.
         """
         settings = self.settings
         if type(error) not in RETRYABLE or attempts >= settings.attempts:
             return None
         longest = min(settings.max_backoff, settings.backoff * 2 ** (attempts - 1))
         wait = (error.retry_after or 0.0) + longest * self.random()
-        return wait if wait + LEAST_SECONDS <= left and self.spend() else None
+        return wait if wait + MIN_REMAINING <= left and self.spend() else None

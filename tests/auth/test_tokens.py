@@ -251,7 +251,7 @@ BAD_ANSWERS: dict[str, Callable[[Issuer], web.StreamResponse]] = {
     "a redirect": keys_after_a_redirect,
     "an error status with the keys": lambda issuer: web.Response(status=500, text=json.dumps({"keys": issuer.keys})),
     "a body that is too large": lambda issuer: web.Response(
-        text=json.dumps({"keys": issuer.keys, "more": "x" * jwks.LARGEST})
+        text=json.dumps({"keys": issuer.keys, "more": "x" * jwks.MAX_BODY_BYTES})
     ),
     "not JSON": lambda issuer: web.Response(text="<html>"),
     "no keys": lambda issuer: web.Response(text='{"keys": []}'),

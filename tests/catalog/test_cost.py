@@ -10,7 +10,7 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.cost import Cost, Line
+from gateway.catalog.cost import Cost, CostLine
 from gateway.catalog.operation import Operation
 from gateway.errors import QueryTooExpensive
 from gateway.execution.context import OperationContext
@@ -193,11 +193,11 @@ def test_an_estimate_depends_on_the_bounds_of_lists() -> None:
 def test_a_plan_has_each_call_with_its_count_and_reason() -> None:
     query = "{ own: models(first: 3, filter: {ownership: OWN}) { nodes { versions { nodes { inputSchema } } } } }"
     assert list(estimated(query)) == [
-        Line("own", "pai", "ListModels", 1, "list own"),
-        Line("own", "qianfan", "userList", 1, "list user"),
-        Line("own.nodes", "pai", "ListModelVersions", 3, "versions, for each of 3, if all rows are of pai"),
-        Line("own.nodes", "qianfan", "modelDetail", 3, "versions, for each of 3, if all rows are of qianfan"),
-        Line(
+        CostLine("own", "pai", "ListModels", 1, "list own"),
+        CostLine("own", "qianfan", "userList", 1, "list user"),
+        CostLine("own.nodes", "pai", "ListModelVersions", 3, "versions, for each of 3, if all rows are of pai"),
+        CostLine("own.nodes", "qianfan", "modelDetail", 3, "versions, for each of 3, if all rows are of qianfan"),
+        CostLine(
             "own.nodes.versions.nodes",
             "qianfan",
             "modelVersionDetail",

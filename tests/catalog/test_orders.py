@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
-from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Descending, Key, Order
+from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, Descending, Order, SortKey
 from gateway.registries.fields import ABSENT, EntityLayout, text, time
 
 NEWEST_FIRST, OLDEST_FIRST = Order("created_at", True), Order("created_at", False)
@@ -27,7 +27,7 @@ def values(order: Order) -> st.SearchStrategy[str | None]:
     return st.none() | (texts if order.field == "name" else times)
 
 
-def keys(order: Order) -> st.SearchStrategy[Key]:
+def keys(order: Order) -> st.SearchStrategy[SortKey]:
     return st.builds(order.key_of, values(order), ids)
 
 
@@ -100,7 +100,7 @@ def test_ties_are_sorted_by_ascending_id_in_both_directions(order: Order) -> Non
 
 
 @given(orders_and_keys)
-def test_the_lowest_key_without_a_value_separates_rows_with_and_without_values(drawn: tuple[Order, Key]) -> None:
+def test_the_lowest_key_without_a_value_separates_rows_with_and_without_values(drawn: tuple[Order, SortKey]) -> None:
     _, key = drawn
     assert (key < LOWEST_WITHOUT_VALUE) == (key[0] == 0)
 
@@ -138,7 +138,7 @@ MICROSECONDS = 1_714_521_600_500_000
     ],
     ids=str,
 )
-def test_a_row_is_sorted_by_the_unified_field_and_its_global_id(order: Order, key: Key) -> None:
+def test_a_row_is_sorted_by_the_unified_field_and_its_global_id(order: Order, key: SortKey) -> None:
     """A time without a zone is in China Standard Time."""
     assert order.keys(SHAPE)(RAW, str(REF)) == key
 
@@ -158,7 +158,7 @@ def test_a_row_of_a_layout_without_the_field_has_no_value(order: Order) -> None:
 
 
 @given(orders_and_keys)
-def test_a_key_can_be_converted_to_json_and_back(drawn: tuple[Order, Key]) -> None:
+def test_a_key_can_be_converted_to_json_and_back(drawn: tuple[Order, SortKey]) -> None:
     order, key = drawn
     restored = order.from_json(orjson.loads(orjson.dumps(order.to_json(key))))
     assert restored == key
@@ -166,7 +166,7 @@ def test_a_key_can_be_converted_to_json_and_back(drawn: tuple[Order, Key]) -> No
 
 
 @given(orders.flatmap(lambda order: st.tuples(st.just(order), st.lists(keys(order), max_size=9))))
-def test_keys_from_json_have_the_same_order(drawn: tuple[Order, list[Key]]) -> None:
+def test_keys_from_json_have_the_same_order(drawn: tuple[Order, list[SortKey]]) -> None:
     order, originals = drawn
     restored = [order.from_json(order.to_json(key)) for key in originals]
     assert sorted(restored) == sorted(originals)
@@ -179,7 +179,7 @@ def test_a_missing_key_is_null_in_json(order: Order) -> None:
 
 
 @given(orders_and_keys, orders)
-def test_a_key_of_a_name_is_not_a_key_of_a_time_nor_the_reverse(drawn: tuple[Order, Key], other: Order) -> None:
+def test_a_key_of_a_name_is_not_a_key_of_a_time_nor_the_reverse(drawn: tuple[Order, SortKey], other: Order) -> None:
     order, key = drawn
     if key[0] == 0 and (order.field == "name") != (other.field == "name"):
         with pytest.raises(ValueError, match="not a key of this order"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.catalog.cursors import VERSION, Cursor, CursorScope, in_base64
 from gateway.catalog.ids import Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge
-from gateway.catalog.orders import Key, Order
+from gateway.catalog.orders import Order, SortKey
 from gateway.errors import InvalidCursor, RegistryError, RegistryUnavailable
 
 SORTED, UNSORTED, KEYLESS = "sorted", "unsorted", "keyless"
@@ -748,7 +748,7 @@ moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.j
 scopes = st.builds(CursorScope, st.text(), st.sampled_from(ORDERS))
 
 
-def keys(order: Order) -> st.SearchStrategy[Key]:
+def keys(order: Order) -> st.SearchStrategy[SortKey]:
     return st.builds(order.key_of, st.none() | (st.text() if order.field == "name" else moments), st.text())
 
 

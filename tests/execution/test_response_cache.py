@@ -21,7 +21,7 @@ from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.execution.results import CacheLifetime, OperationResult
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
-from gateway.telemetry.events import State
+from gateway.telemetry.events import CallState
 from gateway.telemetry.observer import Observer
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
@@ -198,7 +198,7 @@ async def test_identical_operations_under_way_share_one_execution() -> None:
     world.open.set()
     bodies = [(await one).body for one in tasks]
     assert all(body is bodies[0] for body in bodies)
-    shared = [{call.state for call in (await one).calls} == {State.SHARED} for one in tasks]
+    shared = [{call.state for call in (await one).calls} == {CallState.SHARED} for one in tasks]
     assert shared == [False, True, True, True, True]
 
 

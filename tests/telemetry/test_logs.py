@@ -15,7 +15,7 @@ import pytest
 from gateway import twins
 from gateway.config.settings import BreakerSettings, CacheSettings, LimitsSettings, RetrySettings
 from gateway.config.settings import TelemetrySettings as Telemetry
-from gateway.telemetry.events import Call, State
+from gateway.telemetry.events import CallRecord, CallState
 from gateway.telemetry.logs import FORMATS, configure
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
@@ -162,13 +162,13 @@ async def test_a_line_that_cannot_be_encoded_does_not_lose_other_lines() -> None
 
 
 async def test_a_buffered_line_shows_the_state_at_the_end_of_the_operation() -> None:
-    call = Call("pai", "GetModel")
+    call = CallRecord("pai", "GetModel")
     with written() as text:
         token = CURRENT.set(Identity.of([(b"x-request-id", b"mine")]))
         with Observer(Telemetry()).operation(OperationReport(calls=[call])):
             pass
         CURRENT.reset(token)
-        call.state, call.attempts = State.MISS, 3
+        call.state, call.attempts = CallState.MISS, 3
         (line,) = lines(text)
     assert (line["request_id"], line["answers"], line["upstream_calls"]) == ("mine", {"unanswered": 1}, 0)
 

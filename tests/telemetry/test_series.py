@@ -6,12 +6,17 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, enable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
-from gateway.telemetry.events import State
+from gateway.telemetry.events import CallState
 from gateway.telemetry.series import BUCKETS, Counts, Times
 
 HELP = 'Its "help", with a \\ in it.'
 LABELS = ("registry", "state")
-SERIES = (("pai", State.HIT), ("pai", State.STALE), ('a "name"\nwith \\', State.HIT), ("pai", State.HIT))
+SERIES = (
+    ("pai", CallState.HIT),
+    ("pai", CallState.STALE),
+    ('a "name"\nwith \\', CallState.HIT),
+    ("pai", CallState.HIT),
+)
 SECONDS = (0.0, 0.0004, 0.001, 0.0011, 0.3, 20.0, 21.5, 1e6)
 
 

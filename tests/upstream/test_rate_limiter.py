@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
-from gateway.upstream.rate_limiter import CALM, FALL, Clock, RateLimiter
+from gateway.upstream.rate_limiter import ATTRIBUTION_SECONDS, FALL, Clock, RateLimiter
 from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
 
 Limit = Callable[[], bool]
@@ -185,7 +185,7 @@ def test_throttling_lowers_the_rate_at_most_once_a_second() -> None:
         for _ in range(5):
             await throttle(limiter)
         assert limiter.rate == pytest.approx(40 * FALL)
-        await asyncio.sleep(CALM)
+        await asyncio.sleep(ATTRIBUTION_SECONDS)
         await throttle(limiter)
         assert limiter.rate == pytest.approx(40 * FALL**2)
 
@@ -197,7 +197,7 @@ def test_the_rate_never_falls_below_one_and_recovers_with_successes() -> None:
         limiter = rate_limiter(45)
         for _ in range(30):
             await throttle(limiter)
-            await asyncio.sleep(CALM)
+            await asyncio.sleep(ATTRIBUTION_SECONDS)
         assert limiter.rate == 1
         assert limiter.lowest
         await asyncio.sleep(3600)

@@ -14,7 +14,7 @@ from gateway.app import registries
 from gateway.config.settings import Credentials, RetrySettings
 from gateway.errors import RegistryForbidden, RegistryThrottled, RegistryUnavailable, RegistryUnreachable
 from gateway.registries import KINDS
-from gateway.telemetry.events import State
+from gateway.telemetry.events import CallState
 from gateway.twins import Twins
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.http_client import HttpClient
@@ -131,8 +131,8 @@ async def test_concurrent_callers_without_a_cache_share_a_call_and_do_not_depend
     await asyncio.sleep(0)
     first.cancel()
     answers = await asyncio.gather(*others)
-    assert {answer.state for answer in answers} == {State.SHARED}
+    assert {answer.state for answer in answers} == {CallState.SHARED}
     assert all(answer.document["Models"] for answer in answers)
     assert cloud.calls() == {"ListModels": 1}
-    assert (await client.fetch(destination, call.request(()), "lists")).state is State.MISS
+    assert (await client.fetch(destination, call.request(()), "lists")).state is CallState.MISS
     assert cloud.calls() == {"ListModels": 1}

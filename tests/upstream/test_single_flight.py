@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import NotFound, RegistryError, RegistryRejected
-from gateway.telemetry.events import CURRENT, NO_EVENTS, Call, State
+from gateway.telemetry.events import CURRENT, NO_EVENTS, CallRecord, CallState
 from gateway.upstream.caching_client import Answer, UncachedClient
 from gateway.upstream.messages import Destination, Request
 from gateway.upstream.single_flight import SingleFlight
@@ -159,7 +159,7 @@ class Registry:
         return self.outcome
 
 
-async def fetched(client: UncachedClient, call: Call) -> Answer:
+async def fetched(client: UncachedClient, call: CallRecord) -> Answer:
     """Fetch on behalf of a call of an operation."""
     CURRENT.set(call)
     return await client.fetch(destination(), request(), "objects")
@@ -168,14 +168,14 @@ async def fetched(client: UncachedClient, call: Call) -> Answer:
 async def test_requests_count_for_the_call_that_caused_them_and_each_call_has_its_state() -> None:
     registry = Registry()
     client = UncachedClient(registry)
-    calls = [Call("pai", "ListModels") for _ in range(3)]
+    calls = [CallRecord("pai", "ListModels") for _ in range(3)]
     tasks = [asyncio.create_task(fetched(client, call)) for call in calls]
     await asyncio.sleep(0)
     assert [call.state for call in calls] == [None] * 3
     registry.go.set()
     answers = await asyncio.gather(*tasks)
-    assert [answer.state for answer in answers] == [State.MISS, State.SHARED, State.SHARED]
-    assert [call.state for call in calls] == [State.MISS, State.SHARED, State.SHARED]
+    assert [answer.state for answer in answers] == [CallState.MISS, CallState.SHARED, CallState.SHARED]
+    assert [call.state for call in calls] == [CallState.MISS, CallState.SHARED, CallState.SHARED]
     assert [call.attempts for call in calls] == [1, 0, 0]
     assert all(call.seconds > 0 for call in calls)
     assert CURRENT.get() is None
@@ -184,10 +184,10 @@ async def test_requests_count_for_the_call_that_caused_them_and_each_call_has_it
 
 @pytest.mark.parametrize(
     ("error", "state", "code"),
-    [(RegistryRejected("pai"), State.FAILED, "REGISTRY_REJECTED"), (NotFound("pai"), State.MISS, None)],
+    [(RegistryRejected("pai"), CallState.FAILED, "REGISTRY_REJECTED"), (NotFound("pai"), CallState.MISS, None)],
 )
-async def test_a_call_that_fails_has_the_code_of_the_error(error: RegistryError, state: State, code: str) -> None:
-    registry, call = Registry(error), Call("pai", "ListModels")
+async def test_a_call_that_fails_has_the_code_of_the_error(error: RegistryError, state: CallState, code: str) -> None:
+    registry, call = Registry(error), CallRecord("pai", "ListModels")
     registry.go.set()
     with pytest.raises(type(error)):
         await asyncio.create_task(fetched(UncachedClient(registry), call))
@@ -204,7 +204,7 @@ async def test_closing_a_client_cancels_its_requests() -> None:
     with pytest.raises(asyncio.CancelledError):
         await sending
     registry.go.set()
-    assert (await client.fetch(destination(), request(), "objects")).state is State.MISS
+    assert (await client.fetch(destination(), request(), "objects")).state is CallState.MISS
 
 
 async def test_a_call_that_all_callers_left_is_cancelled_where_that_is_wanted() -> None:
