@@ -55,7 +55,7 @@ async def test_a_client_in_javascript(packages: Path, world: World, client: str)
 
 @pytest.mark.parametrize("client", ["gql_app", "ariadne_app"])
 async def test_a_client_in_python(world: World, client: str) -> None:
-    await npm.said(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
+    await npm.run(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
 
 
 @pytest.mark.parametrize("client", ["apollo", "urql"])
@@ -75,7 +75,7 @@ async def test_a_client_in_javascript_watches_a_version(packages: Path, client: 
 async def test_a_client_in_python_watches_a_version() -> None:
     python = str(interpreter("gql_app"))
     async with often_looked_at() as (cloud, gateway):
-        await npm.said(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
+        await npm.run(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
 
 
 async def test_the_official_audit_of_graphql_over_http(packages: Path, world: World) -> None:
