@@ -67,7 +67,7 @@ class Accounts(RuleBasedStateMachine):
 
     async def fetch(self, replica: int, name: str, model: str, freshness: Freshness) -> None:
         try:
-            answer = await self.replicas[replica][name].ask(BoundCall(name, GET_MODEL, (model,)), freshness)
+            answer = await self.replicas[replica][name].fetch(BoundCall(name, GET_MODEL, (model,)), freshness)
         except RegistryUnavailable:
             assert self.cloud.failing
         else:
