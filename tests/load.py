@@ -1,6 +1,6 @@
-"""A minute of many clients while registries flap: run by hand, ``python -m tests.load [seconds] [clients]``.
+"""A load test with many clients and flapping registries: ``python -m tests.load [seconds] [clients]``.
 
-Every answer must be right or say why it is not; memory must stay bounded. Speaks to loopback only.
+Every response must be correct or have an error, and memory must stay bounded. It uses loopback only.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ QUERIES = {
 FLAPS: list[dict[str, Any]] = [{}, {"*": {"status": 503}}, {"*": {"drop": "before"}}, {"*": {"latency": 0.5}}, {}]
 
 
-def right(name: str, body: Any) -> bool:
-    """Whether an answer is what the corpus says, or says why it is not."""
+def is_correct(name: str, body: Any) -> bool:
+    """Whether a response has the data of the corpus, or an error or coverage that explains the difference."""
     data = body.get("data") or {}
     if name in ("list", "filtered"):
         page = data.get("models")
@@ -45,22 +45,22 @@ def right(name: str, body: Any) -> bool:
 
 
 async def client(world: World, ends: float, outcomes: Counter[str], times: list[float]) -> None:
-    chance = random.Random(id(outcomes) ^ len(times))  # noqa: S311
+    rng = random.Random(id(outcomes) ^ len(times))  # noqa: S311
     while time.monotonic() < ends:
-        name = chance.choice(list(QUERIES))
+        name = rng.choice(list(QUERIES))
         started = time.monotonic()
         answer = await world.gateway.query(QUERIES[name])
         times.append(time.monotonic() - started)
-        said = ",".join(sorted(set(answer.codes)))
-        outcomes["wrong" if not right(name, answer.body) else said or "right"] += 1
+        codes = ",".join(sorted(set(answer.codes)))
+        outcomes["wrong" if not is_correct(name, answer.body) else codes or "correct"] += 1
 
 
 async def flap(world: World, ends: float) -> None:
-    chance = random.Random(7)  # noqa: S311
+    rng = random.Random(7)  # noqa: S311
     await asyncio.sleep(3)
     while time.monotonic() < ends:
         for cloud in (world.pai, world.qianfan):
-            cloud.faults.replace(chance.choice(FLAPS))
+            cloud.faults.replace(rng.choice(FLAPS))
         await asyncio.sleep(5)
 
 

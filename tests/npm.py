@@ -1,6 +1,6 @@
-"""JavaScript judges of the gateway: a folder with `package.json` and its lock, installed once, and scripts run in it.
+"""Runs JavaScript tools in a folder with `package.json` and a lock file, whose packages are installed once.
 
-Where Node or a package is not to be had the tests skip, and on continuous integration (`CI` is set) they fail.
+Without Node.js or a package, tests are skipped; on continuous integration (`CI` is set) they fail.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from typing import Final, NoReturn
 
 import pytest
 
-OLDEST: Final = 20
+OLDEST_NODE: Final = 20
 
 
 def installed(folder: Path) -> Path:
-    """The folder with its locked packages installed, without running anything of theirs."""
+    """Install the locked packages of a folder without running their scripts, and return the folder."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         missing("Node.js and npm are not installed")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").split(".")[0]) < OLDEST:
-        missing(f"Node.js {OLDEST} or newer is not installed, only {version}")
+    if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
+        missing(f"Node.js {OLDEST_NODE} or newer is not installed, only {version}")
     lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".installed"
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -33,25 +33,25 @@ def installed(folder: Path) -> Path:
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test for want of a tool; on continuous integration fail it."""
+    """Skip the test because a tool is missing; fail it on continuous integration."""
     pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 async def node(folder: Path, script: str, *arguments: str, seconds: float = 60) -> str:
-    """What a script of an installed folder prints; the test fails with all that it said when the script fails."""
-    return await said(folder, "node", script, *arguments, seconds=seconds)
+    """Run a script of an installed folder with Node.js, and return its output. Fails the test if the script fails."""
+    return await run(folder, "node", script, *arguments, seconds=seconds)
 
 
-async def said(folder: Path, program: str, script: str, *arguments: str, seconds: float = 60) -> str:
-    """The same for any program that runs scripts."""
+async def run(folder: Path, program: str, script: str, *arguments: str, seconds: float = 60) -> str:
+    """Run a script with any program, and return its output. Fails the test if the script fails."""
     process = await asyncio.create_subprocess_exec(
         program, script, *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        printed, complained = await asyncio.wait_for(process.communicate(), seconds)
+        printed, errors = await asyncio.wait_for(process.communicate(), seconds)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, f"{script} failed:\n{printed.decode()}\n{complained.decode()}"
+    assert process.returncode == 0, f"{script} failed:\n{printed.decode()}\n{errors.decode()}"
     return printed.decode()

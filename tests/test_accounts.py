@@ -1,4 +1,4 @@
-"""Accounts never see each other's data, whatever is kept, shared, refreshed and purged between them."""
+"""Accounts never see each other's data in any sequence of requests, failures, refreshes and purges."""
 
 import asyncio
 import shutil
@@ -24,15 +24,15 @@ from gateway.upstream.redis_cache import SharedCache
 from tests.conftest import pai
 
 ACCOUNTS = {"alice": "key-a", "bob": "key-b", "carol": "key-c", "alice-again": "key-a"}
-"""Registries by name, with their access keys; two of them are of one account."""
+"""Registries by name, with their access keys; two of them belong to one account."""
 
 NAMES = st.sampled_from(sorted(ACCOUNTS))
 MODELS = st.sampled_from(["model-1", "model-2"])
-WANTED = st.sampled_from([Freshness(), Freshness(revalidate=True), Freshness(max_age=5.0)])
+FRESHNESS = st.sampled_from([Freshness(), Freshness(revalidate=True), Freshness(max_age=5.0)])
 
 
 class Cloud:
-    """Answers every account with its own key, or fails."""
+    """Returns a model with the access key of the account as its owner, or fails."""
 
     failing = False
 
@@ -44,7 +44,7 @@ class Cloud:
 
 
 class Accounts(RuleBasedStateMachine):
-    """Two replicas over one memory each and, where there is one, a Redis; every answer must be the asker's own."""
+    """Two replicas with their own memory, and one Redis or none. Every response must belong to the account."""
 
     redis: str | None = None
 
@@ -58,34 +58,34 @@ class Accounts(RuleBasedStateMachine):
         shared = SharedCache(self.redis, 1.0, time.monotonic) if self.redis else None
         cache = Cache(BoundedMemory(3, 10_000), shared, 1000.0, lambda: self.seconds)
         lifetimes = Lifetimes({"objects": 10.0}, 5.0, 10.0, 0.1)
-        source = CachingClient(self.cloud, cache, lifetimes, 1.0)
+        client = CachingClient(self.cloud, cache, lifetimes, 1.0)
         self.caches = [*getattr(self, "caches", []), cache]
         return {
-            name: Registry(PAI, pai("http://127.0.0.1:9", name, access_key_id=key), source)
+            name: Registry(PAI, pai("http://127.0.0.1:9", name, access_key_id=key), client)
             for name, key in ACCOUNTS.items()
         }
 
-    async def asked(self, replica: int, name: str, model: str, wanted: Freshness) -> None:
+    async def fetch(self, replica: int, name: str, model: str, freshness: Freshness) -> None:
         try:
-            answer = await self.replicas[replica][name].ask(BoundCall(name, GET_MODEL, (model,)), wanted)
+            answer = await self.replicas[replica][name].fetch(BoundCall(name, GET_MODEL, (model,)), freshness)
         except RegistryUnavailable:
             assert self.cloud.failing
         else:
             assert answer.document == {"ModelId": model, "OwnerId": ACCOUNTS[name]}
 
-    @rule(questions=st.lists(st.tuples(st.sampled_from([0, 1]), NAMES, MODELS, WANTED), min_size=1, max_size=6))
-    def ask(self, questions: list[tuple[int, str, str, Freshness]]) -> None:
-        async def all_at_once() -> None:
-            await asyncio.gather(*(self.asked(*question) for question in questions))
+    @rule(requests=st.lists(st.tuples(st.sampled_from([0, 1]), NAMES, MODELS, FRESHNESS), min_size=1, max_size=6))
+    def send_requests(self, requests: list[tuple[int, str, str, Freshness]]) -> None:
+        async def send_all() -> None:
+            await asyncio.gather(*(self.fetch(*request) for request in requests))
 
-        self.runner.run(all_at_once())
+        self.runner.run(send_all())
 
     @rule(seconds=st.sampled_from([1.0, 9.0, 12.0, 30.0, 2000.0]))
     def pass_time(self, seconds: float) -> None:
         self.seconds += seconds
 
     @rule(failing=st.booleans())
-    def turn(self, failing: bool) -> None:
+    def set_failing(self, failing: bool) -> None:
         self.cloud.failing = failing
 
     @rule(replica=st.sampled_from([0, 1]), name=NAMES)
@@ -122,10 +122,10 @@ def redis() -> Iterator[str]:
         process.kill()
 
 
-def test_over_memory() -> None:
+def test_accounts_are_separate_in_memory() -> None:
     run_state_machine_as_test(Accounts, settings=settings(max_examples=60, stateful_step_count=20, deadline=None))
 
 
-def test_over_redis(redis: str) -> None:
+def test_accounts_are_separate_in_redis(redis: str) -> None:
     over_redis = type("AccountsOverRedis", (Accounts,), {"redis": redis})
     run_state_machine_as_test(over_redis, settings=settings(max_examples=30, stateful_step_count=20, deadline=None))

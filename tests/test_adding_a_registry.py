@@ -1,4 +1,4 @@
-"""The worked example of docs/adding-a-registry.md is a kind of registry that a gateway can serve."""
+"""The example of docs/adding-a-registry.md is a complete kind of registry."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def example() -> ModuleType:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[TestServer]:
-    """A server that answers as the page shows, and knows two models."""
+    """A server with the responses of the page, and two models."""
 
     async def listed(request: web.Request) -> web.Response:
         assert request.headers["Authorization"].startswith("ACME key:")

@@ -1,4 +1,4 @@
-"""Answers kept and shared: how often registries are asked, and what clients see of an answer's age."""
+"""The cache of upstream responses: the calls that it saves, and the ages that clients see."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
 from gateway.http.caching_headers import requested_freshness
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
-from gateway.upstream import caching_client as source
+from gateway.upstream import caching_client as caching_client_module
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
 from gateway.upstream.http_client import HttpClient
@@ -27,7 +27,7 @@ MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
 LIST = "{ models(first: 5) { nodes { id } coverage { registry { name } state age error { code } } } }"
 
 
-class Time:
+class ManualClock:
     """A clock that a test moves."""
 
     def __init__(self) -> None:
@@ -38,22 +38,22 @@ class Time:
 
 
 @pytest.fixture
-def clock() -> Time:
-    return Time()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @asynccontextmanager
-async def keeping(clock: Time, **options: Any) -> AsyncIterator[World]:
+async def caching_world(clock: ManualClock, **options: Any) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(twins.serving())
         other = await stack.enter_async_context(twins.serving())
         cache, breaker = CacheSettings(jitter=0.0, **options), BreakerSettings(open_for=0.1)
-        chosen = settings(pai(one.url), qianfan(other.url), cache=cache, breaker=breaker)
-        yield World(one, other, await stack.enter_async_context(served(chosen, clock)))
+        gateway_settings = settings(pai(one.url), qianfan(other.url), cache=cache, breaker=breaker)
+        yield World(one, other, await stack.enter_async_context(served(gateway_settings, clock)))
 
 
-async def test_an_answer_is_asked_for_once_while_it_is_fresh(clock: Time) -> None:
-    async with keeping(clock, objects=60.0) as world:
+async def test_a_fresh_response_is_served_without_a_call(clock: ManualClock) -> None:
+    async with caching_world(clock, objects=60.0) as world:
         first = await world.gateway.query(MODEL)
         assert (first.headers["cache-control"], first.headers["age"]) == ("private, max-age=60", "0")
         clock.seconds += 59
@@ -63,8 +63,8 @@ async def test_an_answer_is_asked_for_once_while_it_is_fresh(clock: Time) -> Non
         assert world.calls() == {"GetModel": 1}
 
 
-async def test_a_stale_answer_is_served_while_a_refresh_runs_behind(clock: Time) -> None:
-    async with keeping(clock, lists=60.0, stale=300.0) as world:
+async def test_a_stale_response_is_served_while_it_is_revalidated(clock: ManualClock) -> None:
+    async with caching_world(clock, lists=60.0, stale=300.0) as world:
         await world.gateway.query(LIST)
         clock.seconds += 100
         stale = (await world.gateway.query(LIST)).data["models"]["coverage"]
@@ -78,8 +78,8 @@ async def test_a_stale_answer_is_served_while_a_refresh_runs_behind(clock: Time)
         assert world.calls() == {"ListModels": 4, "userList": 2, "presetList": 2}
 
 
-async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_refresh_ends_it(clock: Time) -> None:
-    async with keeping(clock, lists=60.0, stale=60.0, stale_on_error=3600.0) as world:
+async def test_stale_responses_are_served_with_their_age_during_an_outage(clock: ManualClock) -> None:
+    async with caching_world(clock, lists=60.0, stale=60.0, stale_on_error=3600.0) as world:
         await world.gateway.query(LIST)
         world.calls()
         for cloud in (world.pai, world.qianfan):
@@ -101,48 +101,48 @@ async def test_during_an_outage_old_answers_are_served_with_their_age_and_one_re
         assert world.calls() == {"ListModels": 2, "userList": 1, "presetList": 1}
 
 
-async def test_revoked_rights_are_not_hidden_by_an_old_answer(clock: Time) -> None:
-    async with keeping(clock, objects=60.0, stale=0.0) as world:
+async def test_a_stale_response_does_not_hide_revoked_access(clock: ManualClock) -> None:
+    async with caching_world(clock, objects=60.0, stale=0.0) as world:
         await world.gateway.query(MODEL)
         clock.seconds += 100
         world.pai.faults.replace({"*": {"status": 403, "error": "NoPermission"}})
         assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_FORBIDDEN"]
 
 
-async def test_errors_are_not_kept_and_that_there_is_no_object_is_kept_shortly(clock: Time) -> None:
-    async with keeping(clock, missing=10.0, stale=0.0) as world:
+async def test_errors_are_not_cached_and_missing_objects_are_cached_briefly(clock: ManualClock) -> None:
+    async with caching_world(clock, missing=10.0, stale=0.0) as world:
         world.pai.faults.replace({"GetModel": {"status": 503, "times": 1}})
         assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_UNAVAILABLE"]
         assert (await world.gateway.query(MODEL)).data["model"] is not None
         world.calls()
-        nobody = MODEL.replace("rbvg5wzljzjhc9ks92", "nobody")
+        missing = MODEL.replace("rbvg5wzljzjhc9ks92", "missing")
         for _ in range(3):
-            assert (await world.gateway.query(nobody)).data == {"model": None}
+            assert (await world.gateway.query(missing)).data == {"model": None}
         clock.seconds += 11
-        assert (await world.gateway.query(nobody)).data == {"model": None}
+        assert (await world.gateway.query(missing)).data == {"model": None}
         assert world.calls() == {"GetModel": 2}
 
 
-async def test_a_client_says_how_fresh_it_wants_an_answer(clock: Time) -> None:
-    async def ask(world: World, cache_control: str) -> Any:
+async def test_a_client_can_set_the_freshness_of_a_response(clock: ManualClock) -> None:
+    async def send(world: World, cache_control: str) -> Any:
         return await world.gateway.request("POST", json={"query": MODEL}, headers={"Cache-Control": cache_control})
 
-    async with keeping(clock, objects=600.0) as world:
-        assert (await ask(world, "only-if-cached")).codes == ["REGISTRY_NOT_CACHED"]
+    async with caching_world(clock, objects=600.0) as world:
+        assert (await send(world, "only-if-cached")).codes == ["REGISTRY_NOT_CACHED"]
         assert world.calls() == {}
-        await ask(world, "")
+        await send(world, "")
         clock.seconds += 30
-        assert (await ask(world, "only-if-cached")).headers["age"] == "30"
-        assert (await ask(world, "max-age=30")).headers["age"] == "30"
+        assert (await send(world, "only-if-cached")).headers["age"] == "30"
+        assert (await send(world, "max-age=30")).headers["age"] == "30"
         assert world.calls() == {"GetModel": 1}
-        assert (await ask(world, "max-age=29")).headers["age"] == "0"
+        assert (await send(world, "max-age=29")).headers["age"] == "0"
         clock.seconds += 1
-        assert (await ask(world, "no-cache")).headers["age"] == "0"
+        assert (await send(world, "no-cache")).headers["age"] == "0"
         assert world.calls() == {"GetModel": 2}
 
 
-async def test_a_partial_answer_is_nobodys_to_keep(clock: Time) -> None:
-    async with keeping(clock) as world:
+async def test_a_response_with_errors_must_not_be_stored(clock: ManualClock) -> None:
+    async with caching_world(clock) as world:
         world.pai.faults.replace({"*": {"status": 503}})
         assert (await world.gateway.query(LIST)).headers["cache-control"] == "no-store"
         assert (await world.gateway.query("{ models(first: 5) { nodes { id } } }")).headers[
@@ -151,8 +151,8 @@ async def test_a_partial_answer_is_nobodys_to_keep(clock: Time) -> None:
         assert (await world.gateway.query("{ nonsense }")).headers["cache-control"] == "no-store"
 
 
-async def test_an_answer_to_get_has_a_tag_and_is_not_sent_twice(clock: Time) -> None:
-    async with keeping(clock) as world:
+async def test_a_get_response_has_an_etag_and_is_not_sent_twice(clock: ManualClock) -> None:
+    async with caching_world(clock) as world:
         first = await world.gateway.request("GET", params={"query": MODEL})
         again = await world.gateway.request(
             "GET", params={"query": MODEL}, headers={"If-None-Match": first.headers["etag"]}
@@ -162,14 +162,14 @@ async def test_an_answer_to_get_has_a_tag_and_is_not_sent_twice(clock: Time) -> 
         assert other.headers["etag"] != first.headers["etag"]
 
 
-async def test_a_thousand_cold_questions_make_one_call_and_a_failing_one_fails_them_all_once(clock: Time) -> None:
-    async with keeping(clock, stale=0.0) as world:
+async def test_a_thousand_identical_requests_make_one_call(clock: ManualClock) -> None:
+    async with caching_world(clock, stale=0.0) as world:
         answers = await asyncio.gather(*(world.gateway.query(MODEL) for _ in range(1000)))
         assert {answer.data["model"]["name"] for answer in answers} == {"情感分析"}
         assert world.calls() == {"GetModel": 1}
 
 
-async def test_a_waiter_that_leaves_harms_nobody() -> None:
+async def test_a_cancelled_request_does_not_affect_the_others_waiting_for_the_same_call() -> None:
     waiting = asyncio.Event()
 
     class Slow:
@@ -181,8 +181,8 @@ async def test_a_waiter_that_leaves_harms_nobody() -> None:
             return {"answer": self.sent}
 
     slow = Slow()
-    asked = source_over(slow)
-    leader, *others = (asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects")) for _ in range(5))
+    client = caching_client(slow)
+    leader, *others = (asyncio.create_task(client.fetch(DESTINATION, REQUEST, "objects")) for _ in range(5))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     leader.cancel()
@@ -196,12 +196,12 @@ NO_KEY = StaticCredentials(Credentials("", Secret("")))
 DESTINATION = Destination("pai", Scope.of("a"), {}, 1.0, 1000, lambda *_: {}, lambda _: None, NO_KEY)
 
 
-def source_over(sender: source.Sender, now: Time | None = None) -> CachingClient:
+def caching_client(sender: caching_client_module.Sender, now: ManualClock | None = None) -> CachingClient:
     lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
-    return CachingClient(sender, Cache(BoundedMemory(100, 100_000), None, 3600.0, now or Time()), lifetimes, 1.0)
+    return CachingClient(sender, Cache(BoundedMemory(100, 100_000), None, 3600.0, now or ManualClock()), lifetimes, 1.0)
 
 
-async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it() -> None:
+async def test_a_response_requested_before_a_purge_is_not_cached_after_it() -> None:
     waiting = asyncio.Event()
 
     class Slow:
@@ -209,19 +209,19 @@ async def test_what_was_asked_for_before_a_purge_is_not_kept_after_it() -> None:
             await waiting.wait()
             return {"answer": 1}
 
-    asked = source_over(Slow())
-    asking = asyncio.create_task(asked.fetch(DESTINATION, REQUEST, "objects"))
+    client = caching_client(Slow())
+    task = asyncio.create_task(client.fetch(DESTINATION, REQUEST, "objects"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    await asked.cache.purge(f"{DESTINATION.scope.digest}:")
+    await client.cache.purge(f"{DESTINATION.scope.digest}:")
     waiting.set()
-    assert (await asking).document == {"answer": 1}
-    assert asked.cache.stats()["entries"] == 0
-    with pytest.raises(source.RegistryNotCached):
-        await asked.fetch(DESTINATION, REQUEST, "objects", Freshness(only_if_cached=True))
+    assert (await task).document == {"answer": 1}
+    assert client.cache.stats()["entries"] == 0
+    with pytest.raises(caching_client_module.RegistryNotCached):
+        await client.fetch(DESTINATION, REQUEST, "objects", Freshness(only_if_cached=True))
 
 
-async def test_memory_keeps_what_was_used_last_within_both_bounds() -> None:
+async def test_memory_evicts_the_least_recently_used_entries_at_both_bounds() -> None:
     memory = BoundedMemory(entries=3, size=100)
     for name in "abc":
         await memory.set(name, Entry(name, 0.0, 10))
@@ -234,7 +234,7 @@ async def test_memory_keeps_what_was_used_last_within_both_bounds() -> None:
     assert (len(memory), memory.used) == (0, 0)
 
 
-def test_a_key_is_of_one_account_and_one_question() -> None:
+def test_each_account_and_request_has_its_own_key() -> None:
     keys = {
         str(Scope.of(*scope).key(Request("GetModel", service, method, path, query, body)))
         for scope in (("a",), ("b",), ("a", "b"))
@@ -248,8 +248,8 @@ def test_a_key_is_of_one_account_and_one_question() -> None:
     assert isinstance(Scope.of("a").key(REQUEST), CacheKey)
 
 
-async def test_operators_see_and_purge_what_is_kept(clock: Time) -> None:
-    async with keeping(clock, admin_token=Secret("token")) as world:
+async def test_operators_can_inspect_and_purge_the_cache(clock: ManualClock) -> None:
+    async with caching_world(clock, admin_token=Secret("token")) as world:
         admin = {"Authorization": "Bearer token"}
         other = MODEL.replace("rbvg5wzljzjhc9ks92", "qwen2ptnk4jz8hx1y3c")
         for query in (MODEL, other, LIST):
@@ -271,20 +271,20 @@ async def test_operators_see_and_purge_what_is_kept(clock: Time) -> None:
         for wrong in ({"registry": "nowhere"}, {"id": "nonsense"}, {"id": "nowhere:model/m"}):
             refused = await world.gateway.request("DELETE", "/cache", params=wrong, headers=admin)
             assert refused.status == 400
-        for stranger in ({}, {"Authorization": "Bearer tokens"}, {"Authorization": "token"}):
-            assert (await world.gateway.request("DELETE", "/cache", headers=stranger)).status == 401
-            assert (await world.gateway.request("GET", "/cache", headers=stranger)).status == 401
+        for unauthorized in ({}, {"Authorization": "Bearer tokens"}, {"Authorization": "token"}):
+            assert (await world.gateway.request("DELETE", "/cache", headers=unauthorized)).status == 401
+            assert (await world.gateway.request("GET", "/cache", headers=unauthorized)).status == 401
 
 
-async def test_without_a_token_there_is_no_such_door(clock: Time) -> None:
-    async with keeping(clock) as world:
+async def test_without_a_token_the_admin_endpoint_does_not_exist(clock: ManualClock) -> None:
+    async with caching_world(clock) as world:
         assert (await world.gateway.request("GET", "/cache")).status == 404
 
 
-async def test_named_queries_are_asked_at_the_start(clock: Time, tmp_path: Path) -> None:
+async def test_warm_up_queries_are_executed_at_the_start(clock: ManualClock, tmp_path: Path) -> None:
     file = tmp_path / "warm-up.graphql"
     file.write_text(f"query Model {MODEL} query List {LIST}", encoding="utf-8")
-    async with keeping(clock, warm_up=str(file), admin_token=Secret("token")) as world:
+    async with caching_world(clock, warm_up=str(file), admin_token=Secret("token")) as world:
         admin = {"Authorization": "Bearer token"}
         while (await world.gateway.request("GET", "/cache", headers=admin)).body["entries"] < 5:
             pass
@@ -295,7 +295,7 @@ async def test_named_queries_are_asked_at_the_start(clock: Time, tmp_path: Path)
 
 
 @pytest.mark.parametrize("document", ["{ models { totalCount } }", "query {", ""])
-def test_queries_to_warm_up_with_have_names_and_are_graphql(document: str, tmp_path: Path) -> None:
+def test_an_invalid_file_of_warm_up_queries_is_refused(document: str, tmp_path: Path) -> None:
     file = tmp_path / "warm-up.graphql"
     file.write_text(document, encoding="utf-8")
     with pytest.raises(SettingsError, match="warm_up"):
@@ -314,15 +314,15 @@ EVERYTHING = """{
 }"""
 
 
-async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
+async def test_executing_an_operation_does_not_change_cached_entries(clock: ManualClock) -> None:
     async with twins.serving() as twin, HttpClient() as transport:
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
-        kept = registries(settings(pai(twin.url), qianfan(twin.url)), CachingClient(transport, cache, lifetimes, 1.0))
+        cached = registries(settings(pai(twin.url), qianfan(twin.url)), CachingClient(transport, cache, lifetimes, 1.0))
         everything = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=True).read(EVERYTHING).node
         contents = []
         for _ in range(2):
-            result = await SCHEMA.execute(None, context_value=OperationContext(everything, Operation(kept)))
+            result = await SCHEMA.execute(None, context_value=OperationContext(everything, Operation(cached)))
             assert result.errors is None
             contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
     assert len(contents[0]) > 10
@@ -330,7 +330,7 @@ async def test_readers_leave_what_is_kept_as_it_was(clock: Time) -> None:
     assert {len(packed) for packed in contents[1].values()} == {entry.size for entry in cache.memory._cache.values()}
 
 
-@pytest.mark.parametrize("said", [None, "", "no-transform", "max-age=soon", "private, max-stale=5"])
-def test_who_asks_for_nothing_takes_any_answer(said: str | None) -> None:
-    """And shares the one that is being made for all who do."""
-    assert requested_freshness(said) is ANY
+@pytest.mark.parametrize("header", [None, "", "no-transform", "max-age=soon", "private, max-stale=5"])
+def test_a_request_without_a_known_directive_accepts_any_freshness(header: str | None) -> None:
+    """It has the shared value, so that such requests share one execution."""
+    assert requested_freshness(header) is ANY

@@ -1,4 +1,4 @@
-"""Documents: how large they may be, and how clients name them instead of sending them."""
+"""Documents: limits of size, persisted and trusted documents, and batches."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ LARGE = {
 
 
 @pytest.mark.parametrize("case", LARGE)
-def test_a_document_that_is_too_large_is_refused_and_says_by_how_much(case: str) -> None:
+def test_a_document_over_a_limit_is_refused_with_its_size(case: str) -> None:
     text, reason = LARGE[case]
     document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
     (error,) = document.errors
@@ -61,9 +61,9 @@ def test_a_document_that_is_too_large_is_refused_and_says_by_how_much(case: str)
         "{ ...Unknown }",
         "{ __schema { types { fields { args { type { ofType { ofType { name } } } } } } } }",
     ],
-    ids=["circle", "unknown fragment", "introspection nests no deeper"],
+    ids=["cycle", "unknown fragment", "introspection nests no deeper"],
 )
-def test_what_cannot_be_measured_is_left_to_validation(text: str) -> None:
+def test_an_invalid_document_is_left_to_validation(text: str) -> None:
     document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
     assert {error.extensions["code"] for error in document.errors} <= {"GRAPHQL_VALIDATION_FAILED"}
 
@@ -75,7 +75,7 @@ def test_an_ordinary_document_passes_the_default_limits() -> None:
     assert documents.read(get_introspection_query(input_value_deprecation=True)).errors == ()
 
 
-def test_documents_are_kept_by_their_length_and_the_oldest_goes_first() -> None:
+def test_the_cache_of_documents_is_bounded_by_characters_and_evicts_the_oldest() -> None:
     documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, max_characters=50)
     first = documents.read("{ __typename }")
     assert documents.read("{ __typename }") is first
@@ -88,27 +88,27 @@ SUGGESTIVE = ["{ registries }", "{ modell { id } }", "{ ... on Modell { id } }",
 
 
 @pytest.mark.parametrize("text", SUGGESTIVE)
-def test_suggestions_are_for_development_only(text: str) -> None:
+def test_messages_have_suggestions_in_development_only(text: str) -> None:
     for suggestions in (True, False):
         errors = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions).read(text).errors
         assert any("Did you mean" in error.message for error in errors) is suggestions
 
 
-async def test_production_shows_neither_the_schema_nor_raw_fields() -> None:
+async def test_production_refuses_the_schema_and_raw_fields() -> None:
     async with served(settings(server=ServerSettings(profile="production"))) as gateway:
-        doors = (
+        answers = (
             await gateway.query("{ __schema { queryType { name } } }"),
             await gateway.query('{ __type(name: "Model") { name } }'),
             await gateway.request("GET", params={"query": "{ __schema { queryType { name } } }"}),
             await gateway.query('{ model(id: "pai:model/m") { raw } }'),
         )
-        for answer in doors:
+        for answer in answers:
             assert (answer.status, answer.codes, "data" in answer.body) == (403, ["FORBIDDEN"], False)
         assert (await gateway.request("GET", "/schema.graphql")).status == 404
         assert (await gateway.query("{ __typename }")).data == {"__typename": "Query"}
 
 
-async def test_an_operator_may_allow_less_at_once() -> None:
+async def test_an_operator_can_lower_the_limits_of_arguments() -> None:
     limits = LimitsSettings(page_rows=30, ids=2, references=3)
     async with served(settings(limits=limits)) as gateway:
         one = '{__typename: "Model", id: "pai:model/m"}'
@@ -122,7 +122,7 @@ async def test_an_operator_may_allow_less_at_once() -> None:
             assert reason in answer.body["errors"][0]["message"]
 
 
-# Documents by name
+# Persisted documents
 
 QUERY = "{ registries { name } }"
 HASH = hashlib.sha256(QUERY.encode()).hexdigest()
@@ -132,17 +132,17 @@ def named(hashed: str = HASH, version: int = 1, **parameters: Any) -> dict[str, 
     return {"extensions": {"persistedQuery": {"version": version, "sha256Hash": hashed}}, **parameters}
 
 
-async def test_a_document_is_remembered_by_its_hash(world: World) -> None:
-    ask = world.gateway.request
-    assert (await ask("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
-    assert (await ask("POST", json=named(query=QUERY))).data["registries"]
-    assert (await ask("POST", json=named())).data == (await ask("POST", json={"query": QUERY})).data
+async def test_a_document_is_registered_by_its_hash(world: World) -> None:
+    send = world.gateway.request
+    assert (await send("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+    assert (await send("POST", json=named(query=QUERY))).data["registries"]
+    assert (await send("POST", json=named())).data == (await send("POST", json={"query": QUERY})).data
     by_get = {"extensions": json.dumps(named()["extensions"])}
-    assert (await ask("GET", params=by_get)).data == (await ask("POST", json=named())).data
+    assert (await send("GET", params=by_get)).data == (await send("POST", json=named())).data
 
 
-async def test_apollos_client_is_told_in_its_own_words(world: World) -> None:
-    """Apollo Client sends the text when the message or the code says so."""
+async def test_an_unknown_hash_has_the_message_that_apollo_client_expects(world: World) -> None:
+    """Apollo Client sends the text after this message or code."""
     answer = await world.gateway.request("POST", json=named())
     assert (answer.status, answer.body["errors"][0]["message"]) == (200, "PersistedQueryNotFound")
 
@@ -157,14 +157,12 @@ async def test_apollos_client_is_told_in_its_own_words(world: World) -> None:
     ],
     ids=["another hash", "another version", "no object", "unknown id"],
 )
-async def test_a_hash_that_does_not_fit_is_refused_and_nothing_is_remembered(
-    world: World, body: dict[str, Any], code: str
-) -> None:
+async def test_a_wrong_hash_is_refused_and_registers_nothing(world: World, body: dict[str, Any], code: str) -> None:
     assert (await world.gateway.request("POST", json=body)).codes == [code]
     assert (await world.gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
 
 
-async def test_without_remembering_a_hash_alone_is_not_supported() -> None:
+async def test_a_hash_alone_is_not_supported_without_automatic_registration() -> None:
     async with served(settings(documents=DocumentsSettings(automatic=False))) as gateway:
         assert (await gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_SUPPORTED"]
         assert (await gateway.request("POST", json=named(query=QUERY))).data == {"registries": []}
@@ -185,7 +183,7 @@ TRUSTED = [
 ]
 
 
-async def test_only_trusted_documents_are_executed_where_that_is_asked_for(documents: str) -> None:
+async def test_only_trusted_documents_are_executed_if_configured(documents: str) -> None:
     sections = {"documents": DocumentsSettings(trusted=documents, only_trusted=True)}
     async with served(settings(**sections)) as gateway:
         for body in TRUSTED:
@@ -197,9 +195,7 @@ async def test_only_trusted_documents_are_executed_where_that_is_asked_for(docum
 
 
 @pytest.mark.parametrize(("content", "reason"), [("[]", "object of documents"), ("{", "JSON"), (None, "No such file")])
-def test_a_file_of_documents_that_cannot_be_used_stops_the_start(
-    tmp_path: Path, content: str | None, reason: str
-) -> None:
+def test_an_invalid_file_of_documents_stops_the_start(tmp_path: Path, content: str | None, reason: str) -> None:
     path = tmp_path / "documents.json"
     if content is not None:
         path.write_text(content)
@@ -216,7 +212,7 @@ async def batching() -> Any:
         yield world.gateway
 
 
-async def test_operations_of_a_batch_are_answered_in_their_order_each_for_itself(batching: Client) -> None:
+async def test_operations_of_a_batch_have_separate_results_in_order(batching: Client) -> None:
     batch = [{"query": QUERY}, {"query": "{ nothing }"}, {"variables": {}}]
     answer = await batching.request("POST", json=batch)
     assert answer.status == 200
@@ -234,16 +230,16 @@ async def test_operations_of_a_batch_are_answered_in_their_order_each_for_itself
 @pytest.mark.parametrize(
     ("batch", "code"), [([], "BAD_REQUEST"), ([{"query": QUERY}] * 4, "BATCH_TOO_LARGE"), ([1], "BAD_REQUEST")]
 )
-async def test_a_batch_that_is_empty_too_large_or_none_is_refused(batching: Client, batch: Any, code: str) -> None:
+async def test_an_empty_too_large_or_invalid_batch_is_refused(batching: Client, batch: Any, code: str) -> None:
     answer = await batching.request("POST", json=batch)
     assert (answer.status, answer.codes) == (400, [code])
 
 
-async def test_without_the_setting_nobody_batches(world: World) -> None:
+async def test_batches_are_refused_by_default(world: World) -> None:
     answer = await world.gateway.request("POST", json=[{"query": QUERY}, {"query": QUERY}])
     assert (answer.status, answer.codes) == (400, ["BATCH_TOO_LARGE"])
 
 
-async def test_variables_have_a_limit_of_their_own(batching: Client) -> None:
+async def test_variables_have_their_own_limit(batching: Client) -> None:
     answer = await batching.request("POST", json={"query": QUERY, "variables": {"x": "y" * 2_000}})
     assert (answer.status, answer.codes) == (413, ["PAYLOAD_TOO_LARGE"])

@@ -1,7 +1,7 @@
-"""Every fault of a registry, by what is asked and what is kept: what the client gets, and how many calls it costs.
+"""Every fault of a registry, for every kind of query and state of the cache: the response and the upstream calls.
 
-A row of `FAULTS` is a fault and how it ends, a cell is a row with a registry, a shape and a state of the cache. The
-gateway tries twice, without a pause; `table` spells the whole matrix out.
+A row of `FAULTS` is a fault and its outcome. A cell is a row with a registry, a kind of query and a state of the cache.
+The gateway tries each call twice, without a pause. `table` prints the matrix.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from gateway import twins
 from gateway.config.settings import BreakerSettings, CacheSettings, QuotaSettings, RetrySettings, Secret
 from gateway.twins import Twins
 from tests.conftest import Answer, World, pai, qianfan, served, settings
-from tests.test_cache import Time
+from tests.test_cache import ManualClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,44 +26,47 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)
-class End:
-    """How a fault ends: with this code (None: with a good answer), after so many tries; and whether an old answer
-    is served in its place."""
+class Outcome:
+    """The outcome of a fault: its code (None for a valid response), the number of tries, and whether a stale response
+    is served instead."""
 
     code: str | None
     tries: int
-    covered: bool
+    serves_stale: bool
 
     @property
     def retryable(self) -> bool:
         return self.code in ("REGISTRY_TIMEOUT", "REGISTRY_UNREACHABLE", "REGISTRY_UNAVAILABLE", "REGISTRY_THROTTLED")
 
 
-TIMEOUT = End("REGISTRY_TIMEOUT", tries=2, covered=True)
-UNREACHABLE = End("REGISTRY_UNREACHABLE", tries=2, covered=True)
-UNAVAILABLE = End("REGISTRY_UNAVAILABLE", tries=2, covered=True)
-THROTTLED = End("REGISTRY_THROTTLED", tries=2, covered=True)
-THROTTLED_FOR_LONG = End("REGISTRY_THROTTLED", tries=1, covered=True)
-BAD_ANSWER = End("REGISTRY_BAD_ANSWER", tries=1, covered=True)
-TOO_LARGE = End("REGISTRY_ANSWER_TOO_LARGE", tries=1, covered=True)
-UNAUTHENTICATED = End("REGISTRY_UNAUTHENTICATED", tries=1, covered=False)
-FORBIDDEN = End("REGISTRY_FORBIDDEN", tries=1, covered=False)
-REJECTED = End("REGISTRY_REJECTED", tries=1, covered=False)
-UNDERSTOOD = End(None, tries=1, covered=False)
+TIMEOUT = Outcome("REGISTRY_TIMEOUT", tries=2, serves_stale=True)
+UNREACHABLE = Outcome("REGISTRY_UNREACHABLE", tries=2, serves_stale=True)
+UNAVAILABLE = Outcome("REGISTRY_UNAVAILABLE", tries=2, serves_stale=True)
+THROTTLED = Outcome("REGISTRY_THROTTLED", tries=2, serves_stale=True)
+THROTTLED_FOR_LONG = Outcome("REGISTRY_THROTTLED", tries=1, serves_stale=True)
+BAD_ANSWER = Outcome("REGISTRY_BAD_ANSWER", tries=1, serves_stale=True)
+TOO_LARGE = Outcome("REGISTRY_ANSWER_TOO_LARGE", tries=1, serves_stale=True)
+UNAUTHENTICATED = Outcome("REGISTRY_UNAUTHENTICATED", tries=1, serves_stale=False)
+FORBIDDEN = Outcome("REGISTRY_FORBIDDEN", tries=1, serves_stale=False)
+REJECTED = Outcome("REGISTRY_REJECTED", tries=1, serves_stale=False)
+UNDERSTOOD = Outcome(None, tries=1, serves_stale=False)
 
-AWAY = "nobody listens on its port"
+AWAY = "no server listens on its port"
 LATE = "its clock is an hour ahead"
 Form = Mapping[str, Any] | str | None
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, its end, and the form that it has in each registry: a switch of its twin, `AWAY` or `LATE`; None where
-    there is no such thing. ``retry_after`` is what the client is told, ``timeout`` the registry's own; ``replaced``
-    counts the requests that are sent again because an idle connection ended, beside the tries."""
+    """A fault, its outcome, and its form in each registry: a fault of the twin, `AWAY` or `LATE`; None if the registry
+    does not have it.
+
+    ``retry_after`` is the time in the error of the client, and ``timeout`` that of the registry, in seconds.
+    ``replaced`` counts the requests that are sent again, beside the tries, because an idle connection ended.
+    """
 
     name: str
-    end: End
+    end: Outcome
     pai: Form = None
     qianfan: Form = None
     both: Form = None
@@ -118,7 +121,7 @@ FAULTS = (
     Fault("truncated gzip", BAD_ANSWER, both={"truncated_gzip": True}),
     Fault("gzip bomb", TOO_LARGE, both={"gzip_bomb": 4 * LARGEST}),
     Fault("JSON as text/plain", UNDERSTOOD, both={"content_type": "text/plain"}),  # the body decides, not its label
-    # The envelope in a 200 of Qianfan's first generation
+    # Error codes in a 200 of Qianfan's first generation
     Fault("error_code 18 in a 200", THROTTLED, qianfan={"error": "18"}),
     Fault("error_code 336100 in a 200", UNAVAILABLE, qianfan={"error": "336100"}),
     Fault("error_code 500000 in a 200", UNAVAILABLE, qianfan={"error": "500000"}),
@@ -137,7 +140,7 @@ FAULTS = (
 )
 CASES = [(fault, name) for fault in FAULTS for name in ("pai", "qianfan") if fault.form(name) is not None]
 
-# Shapes
+# Queries
 
 COVERAGE = "coverage { registry { name } state age error { code retryable retryAfter } }"
 OLDEST = "orderBy: {field: CREATED_AT, direction: ASC}"
@@ -148,8 +151,8 @@ OF_ONE_REGISTRY = f"""query ($registries: [String!]) {{
 NESTED = f"""query ($registries: [String!]) {{ models(first: 2, filter: {{registries: $registries}}, {OLDEST}) {{
   nodes {{ id versions(first: 3) {{ nodes {{ id }} {COVERAGE} }} }} {COVERAGE} }} }}"""
 
-SHAPES = {"object": SINGLE, "list": LIST, "versions in a list": NESTED}
-"""A single object; a list over both registries; the versions of each of two models of a kept list of one registry."""
+QUERIES = {"object": SINGLE, "list": LIST, "versions in a list": NESTED}
+"""A single object; a list over both registries; the versions of two models in a cached list of one registry."""
 
 MODELS = {"pai": "pai:model/model-rbvg5wzljzjhc9ks92", "qianfan": "qianfan:model/5862"}
 OTHER = {"pai": "qianfan", "qianfan": "pai"}
@@ -159,22 +162,22 @@ CALLS = {
     "list": {"pai": {"ListModels": 2}, "qianfan": {"userList": 1, "presetList": 1}},
     "versions in a list": {"pai": {"ListModelVersions": 2}, "qianfan": {"modelDetail": 2}},
 }
-"""The calls that each shape needs of a registry, when nothing goes wrong."""
+"""The calls of each query to a registry without faults."""
 
-# States
+# States of the cache
 
 LIFETIME, WITHIN, BEYOND = 60.0, 10.0, 1000.0
-"""Seconds for which an answer is fresh, and for as long again served while it is renewed; an age within that, and one
-far beyond."""
+"""Seconds for which a response is fresh, and then for as long stale while it is revalidated; an age within the
+lifetime, and one far beyond it."""
 
 STATES = ("cold", "fresh", "stale")
-"""Nothing kept; an answer that is fresh; one so old that the registry is asked first."""
+"""An empty cache; a fresh response; a response so old that the registry is called first."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a client is to see of a registry: how it covers the answer, how old that is, its error, and how often each
-    call is sent."""
+class Expected:
+    """The expected part of a registry in the response: its coverage state, its age in seconds and its error code; and
+    the number of tries of each call."""
 
     state: str
     age: float | None
@@ -182,26 +185,26 @@ class Share:
     tries: int
 
 
-def expected(end: End, state: str) -> Share:
+def expected(end: Outcome, state: str) -> Expected:
     if state == "fresh":
-        return Share("COMPLETE", WITHIN, None, 0)
+        return Expected("COMPLETE", WITHIN, None, 0)
     if end.code is None:
-        return Share("COMPLETE", 0.0, None, end.tries)
-    if state == "stale" and end.covered:
-        return Share("STALE", BEYOND, None, end.tries)
-    return Share("UNAVAILABLE", None, end.code, end.tries)
+        return Expected("COMPLETE", 0.0, None, end.tries)
+    if state == "stale" and end.serves_stale:
+        return Expected("STALE", BEYOND, None, end.tries)
+    return Expected("UNAVAILABLE", None, end.code, end.tries)
 
 
-# The world
+# The gateway
 
 
 @dataclass
 class Broken:
-    """A gateway over two clouds of which one has a fault, switched on and off."""
+    """A gateway over two clouds, one of which has a fault that can be switched on and off."""
 
     fault: Fault
     registry: str
-    clock: Time = field(default_factory=Time)
+    clock: ManualClock = field(default_factory=ManualClock)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     clouds: dict[str, AsyncExitStack] = field(default_factory=dict)
     world: World = field(init=False)
@@ -209,7 +212,7 @@ class Broken:
     async def open(self) -> None:
         one, other = await self._serve("pai"), await self._serve("qianfan")
         limits = {"timeout": self.fault.timeout, "max_answer_bytes": LARGEST}
-        chosen = settings(
+        gateway_settings = settings(
             pai(one.url, **(limits if self.registry == "pai" else {})),
             qianfan(other.url, **(limits if self.registry == "qianfan" else {})),
             cache=CacheSettings(
@@ -224,7 +227,7 @@ class Broken:
             breaker=BreakerSettings(failures=20),
             quota=QuotaSettings(requests_per_second=10_000, in_flight=10_000),
         )
-        self.world = World(one, other, await self.stack.enter_async_context(served(chosen, self.clock)))
+        self.world = World(one, other, await self.stack.enter_async_context(served(gateway_settings, self.clock)))
 
     async def close(self) -> None:
         await self.stack.aclose()
@@ -232,7 +235,7 @@ class Broken:
             await cloud.aclose()
 
     async def _serve(self, name: str, before: Twins | None = None) -> Twins:
-        """A cloud; the same at the same address when there was one before."""
+        """Serve a cloud, with the data and the port of the one before."""
         self.clouds[name] = AsyncExitStack()
         corpus, port = (None, 0) if before is None else (before.corpus, before.port)
         return await self.clouds[name].enter_async_context(twins.serving(port=port, models=5, corpus=corpus))
@@ -241,8 +244,8 @@ class Broken:
     def cloud(self) -> Twins:
         return {"pai": self.world.pai, "qianfan": self.world.qianfan}[self.registry]
 
-    async def ask(self, shape: str) -> Answer:
-        return await self._query(SHAPES[shape], self.registry)
+    async def send(self, query: str) -> Answer:
+        return await self._query(QUERIES[query], self.registry)
 
     async def nodes_of(self, registry: str) -> list[Any]:
         return list((await self._query(OF_ONE_REGISTRY, registry)).data["models"]["nodes"])
@@ -250,28 +253,28 @@ class Broken:
     async def _query(self, text: str, registry: str) -> Answer:
         return await self.world.gateway.query(text, one=MODELS[registry], registries=[registry])
 
-    async def reach(self, shape: str, state: str) -> Answer:
-        """Bring the cache into a state for a shape; returns the answer from which it is."""
-        await self._forget()
-        whole = await self.ask(shape)
+    async def reach(self, query: str, state: str) -> Answer:
+        """Bring the cache into a state for a query, and return the response that it was filled with."""
+        await self._purge()
+        complete = await self.send(query)
         match state:
             case "cold":
-                await self._forget()
+                await self._purge()
             case "fresh":
                 self.clock.seconds += WITHIN
-                whole = await self.ask(shape)
+                complete = await self.send(query)
             case "stale":
                 self.clock.seconds += BEYOND
-        if shape == "versions in a list":
+        if query == "versions in a list":
             await self.nodes_of(self.registry)
         self.world.calls()
-        return whole
+        return complete
 
-    async def _forget(self) -> None:
+    async def _purge(self) -> None:
         bearer = {"Authorization": "Bearer t"}
         assert (await self.world.gateway.request("DELETE", "/cache", headers=bearer)).status == 200
 
-    async def go_wrong(self) -> None:
+    async def start_fault(self) -> None:
         form = self.fault.form(self.registry)
         if form == AWAY:
             await self.clouds[self.registry].aclose()
@@ -280,7 +283,7 @@ class Broken:
         else:
             self.cloud.faults.replace({"*": dict(form or {})})
 
-    async def get_well(self) -> None:
+    async def end_fault(self) -> None:
         form = self.fault.form(self.registry)
         if form == AWAY:
             setattr(self.world, self.registry, await self._serve(self.registry, before=self.cloud))
@@ -294,7 +297,7 @@ class Broken:
     scope="module", loop_scope="module", params=CASES, ids=[f"{fault.name}-{registry}" for fault, registry in CASES]
 )
 async def broken(request: pytest.FixtureRequest) -> AsyncIterator[Broken]:
-    """One gateway for all cells of a fault in a registry."""
+    """One gateway for all cells of a fault of a registry."""
     broken = Broken(*request.param)
     await broken.open()
     try:
@@ -304,23 +307,23 @@ async def broken(request: pytest.FixtureRequest) -> AsyncIterator[Broken]:
 
 
 def failed_calls(log: pytest.LogCaptureFixture, registry: str) -> dict[str, int]:
-    """How often each call failed by the gateway's log: nobody else sees calls to where nobody listens."""
-    said = [record.args for record in log.records if record.name == "gateway.upstream"]
-    return dict(Counter(args[1] for args in said if isinstance(args, tuple) and args[0] == registry))
+    """Return how often each call failed according to the log, the only place that shows calls without a server."""
+    logged = [record.args for record in log.records if record.name == "gateway.upstream"]
+    return dict(Counter(args[1] for args in logged if isinstance(args, tuple) and args[0] == registry))
 
 
 def times(calls: Mapping[str, int], tries: int) -> dict[str, int]:
     return {call: count * tries for call, count in calls.items() if tries}
 
 
-def covered(registry: str, share: Share, fault: Fault) -> dict[str, Any]:
-    """The coverage of a registry."""
-    error = {"code": share.code, "retryable": fault.end.retryable, "retryAfter": fault.retry_after}
+def coverage(registry: str, part: Expected, fault: Fault) -> dict[str, Any]:
+    """Return the expected coverage of a registry."""
+    error = {"code": part.code, "retryable": fault.end.retryable, "retryAfter": fault.retry_after}
     return {
         "registry": {"name": registry},
-        "state": share.state,
-        "age": share.age,
-        "error": error if share.code else None,
+        "state": part.state,
+        "age": part.age,
+        "error": error if part.code else None,
     }
 
 
@@ -328,134 +331,136 @@ def covered(registry: str, share: Share, fault: Fault) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("shape", SHAPES)
-async def test_a_fault_costs_what_it_must_and_hides_what_it_may(
-    broken: Broken, shape: str, state: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_fault_has_its_expected_response_and_number_of_calls(
+    broken: Broken, query: str, state: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault, registry, end = broken.fault, broken.registry, broken.fault.end
-    other, share = OTHER[registry], expected(end, state)
-    others = await broken.nodes_of(other) if shape == "list" else []
-    whole = await broken.reach(shape, state)
+    other, part = OTHER[registry], expected(end, state)
+    others = await broken.nodes_of(other) if query == "list" else []
+    complete = await broken.reach(query, state)
 
     caplog.clear()
-    await broken.go_wrong()
+    await broken.start_fault()
     try:
-        answer = await broken.ask(shape)
+        answer = await broken.send(query)
     finally:
-        made = broken.world.calls()
-        await broken.get_well()
+        calls_made = broken.world.calls()
+        await broken.end_fault()
 
-    calls = times(CALLS[shape][registry], share.tries and share.tries + fault.replaced)
+    calls = times(CALLS[query][registry], part.tries and part.tries + fault.replaced)
     if fault.form(registry) == AWAY:
         assert failed_calls(caplog, registry) == calls
         calls = {}
-    if shape == "list" and state != "fresh":
-        calls |= CALLS[shape][other]
-    assert made == calls
+    if query == "list" and state != "fresh":
+        calls |= CALLS[query][other]
+    assert calls_made == calls
 
-    match shape:
+    match query:
         case "object":
-            check_object(answer, whole, share, fault)
+            check_object(answer, complete, part, fault)
         case "list":
-            check_list(answer, whole, others, registry, share, fault)
+            check_list(answer, complete, others, registry, part, fault)
         case _:
-            check_versions(answer, whole, registry, share, fault)
-    if share.code is None:
-        assert answer.headers["age"] == f"{share.age:.0f}"
+            check_versions(answer, complete, registry, part, fault)
+    if part.code is None:
+        assert answer.headers["age"] == f"{part.age:.0f}"
     else:
         assert answer.headers["cache-control"] == "no-store"
     if state == "fresh":
-        assert answer.body == whole.body
+        assert answer.body == complete.body
 
 
-def check_object(answer: Answer, whole: Answer, share: Share, fault: Fault) -> None:
-    """The object, new or old; or null and why."""
-    if share.code is None:
-        assert answer.body == whole.body
+def check_object(answer: Answer, complete: Answer, part: Expected, fault: Fault) -> None:
+    """The object, fresh or stale; or null with an error."""
+    if part.code is None:
+        assert answer.body == complete.body
         return
     assert answer.body["data"] == {"model": None}
-    check_errors(answer, [["model"]], share, fault)
+    check_errors(answer, [["model"]], part, fault)
 
 
-def check_list(answer: Answer, whole: Answer, others: list[Any], registry: str, share: Share, fault: Fault) -> None:
-    """All rows, new or old; or those of the other registry. The other is never harmed, and there is no error."""
+def check_list(
+    answer: Answer, complete: Answer, others: list[Any], registry: str, part: Expected, fault: Fault
+) -> None:
+    """All rows, fresh or stale; or those of the other registry, without an error."""
     models = answer.data["models"]
-    assert models["nodes"] == (whole.data["models"]["nodes"] if share.code is None else others)
-    assert models["totalCount"] == (whole.data["models"]["totalCount"] if share.code is None else None)
-    healthy = Share("COMPLETE", WITHIN if share.age == WITHIN else 0.0, None, 1)
-    shares = {registry: share, OTHER[registry]: healthy}
-    assert models["coverage"] == [covered(name, shares[name], fault) for name in ("pai", "qianfan")]
+    assert models["nodes"] == (complete.data["models"]["nodes"] if part.code is None else others)
+    assert models["totalCount"] == (complete.data["models"]["totalCount"] if part.code is None else None)
+    healthy = Expected("COMPLETE", WITHIN if part.age == WITHIN else 0.0, None, 1)
+    shares = {registry: part, OTHER[registry]: healthy}
+    assert models["coverage"] == [coverage(name, shares[name], fault) for name in ("pai", "qianfan")]
 
 
-def check_versions(answer: Answer, whole: Answer, registry: str, share: Share, fault: Fault) -> None:
-    """The kept list with its versions, new or old; or with null in the place of versions, and why."""
-    models, known = answer.body["data"]["models"], whole.data["models"]
-    assert [node["id"] for node in models["nodes"]] == [node["id"] for node in known["nodes"]]
-    if share.code is None:
-        for node, before in zip(models["nodes"], known["nodes"], strict=True):
+def check_versions(answer: Answer, complete: Answer, registry: str, part: Expected, fault: Fault) -> None:
+    """The cached list with its versions, fresh or stale; or with null for the versions and an error."""
+    models, expected_models = answer.body["data"]["models"], complete.data["models"]
+    assert [node["id"] for node in models["nodes"]] == [node["id"] for node in expected_models["nodes"]]
+    if part.code is None:
+        for node, before in zip(models["nodes"], expected_models["nodes"], strict=True):
             assert node["versions"]["nodes"] == before["versions"]["nodes"] != []
-            assert node["versions"]["coverage"] == [covered(registry, share, fault)]
-        assert models["coverage"] == [covered(registry, share, fault)]
+            assert node["versions"]["coverage"] == [coverage(registry, part, fault)]
+        assert models["coverage"] == [coverage(registry, part, fault)]
         assert answer.codes == []
         return
     assert [node["versions"] for node in models["nodes"]] == [None, None]
-    assert models["coverage"] == [covered(registry, Share("COMPLETE", 0.0, None, 0), fault)]
-    check_errors(answer, [["models", "nodes", place, "versions"] for place in (0, 1)], share, fault)
+    assert models["coverage"] == [coverage(registry, Expected("COMPLETE", 0.0, None, 0), fault)]
+    check_errors(answer, [["models", "nodes", place, "versions"] for place in (0, 1)], part, fault)
 
 
-def check_errors(answer: Answer, paths: list[list[Any]], share: Share, fault: Fault) -> None:
+def check_errors(answer: Answer, paths: list[list[Any]], part: Expected, fault: Fault) -> None:
     errors = answer.body["errors"]
     assert [error["path"] for error in errors] == paths
     for extensions in (error["extensions"] for error in errors):
-        assert (extensions["code"], extensions["retryable"]) == (share.code, fault.end.retryable)
+        assert (extensions["code"], extensions["retryable"]) == (part.code, fault.end.retryable)
         assert extensions.get("retryAfter") == fault.retry_after
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-async def test_when_the_fault_is_over_the_next_question_is_answered(broken: Broken, shape: str) -> None:
-    whole = await broken.reach(shape, "cold")
-    await broken.go_wrong()
-    failed = await broken.ask(shape)
-    await broken.get_well()
+@pytest.mark.parametrize("query", QUERIES)
+async def test_the_next_request_after_a_fault_has_a_complete_response(broken: Broken, query: str) -> None:
+    complete = await broken.reach(query, "cold")
+    await broken.start_fault()
+    failed = await broken.send(query)
+    await broken.end_fault()
     broken.world.calls()
-    answer = await broken.ask(shape)
-    assert answer.body == whole.body
+    answer = await broken.send(query)
+    assert answer.body == complete.body
     understood = broken.fault.end.code is None
-    assert (failed.body == whole.body) is understood
-    assert broken.world.calls() == times(CALLS[shape][broken.registry], 0 if understood else 1)
+    assert (failed.body == complete.body) is understood
+    assert broken.world.calls() == times(CALLS[query][broken.registry], 0 if understood else 1)
 
 
 # The matrix as a table
 
 
-def cell(case: tuple[Fault, str], shape: str, state: str) -> str:
-    """What a client gets, and after how many calls to the registry that fails."""
+def cell(case: tuple[Fault, str], query: str, state: str) -> str:
+    """Return the outcome of a cell, and the number of calls to the failing registry."""
     fault, registry = case
-    share = expected(fault.end, state)
-    calls = sum(times(CALLS[shape][registry], share.tries).values())
-    what = {"COMPLETE": "kept" if state == "fresh" else "new", "STALE": "old", "UNAVAILABLE": "error"}[share.state]
-    return f"{what}, {calls}"
+    part = expected(fault.end, state)
+    calls = sum(times(CALLS[query][registry], part.tries).values())
+    outcome = {"COMPLETE": "cached" if state == "fresh" else "new", "STALE": "old", "UNAVAILABLE": "error"}[part.state]
+    return f"{outcome}, {calls}"
 
 
 def lines() -> Iterator[list[str]]:
-    yield ["fault", "registry", "code", *(f"{shape}, {state}" for shape in SHAPES for state in STATES)]
+    yield ["fault", "registry", "code", *(f"{query}, {state}" for query in QUERIES for state in STATES)]
     for case in CASES:
         fault, registry = case
-        yield [fault.name, registry, fault.end.code or "", *(cell(case, s, at) for s in SHAPES for at in STATES)]
+        yield [fault.name, registry, fault.end.code or "", *(cell(case, s, at) for s in QUERIES for at in STATES)]
 
 
 def table() -> str:
-    """The matrix in Markdown: for each cell what a client gets, and after how many calls."""
+    """Return the matrix as a table in Markdown."""
     head, *rows = lines()
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 async def test_the_table_has_every_fault_of_every_registry_and_every_cell() -> None:
     rows = [[text.strip() for text in line.strip("|").split("|")] for line in table().splitlines()]
-    assert {len(row) for row in rows} == {3 + len(SHAPES) * len(STATES)}
+    assert {len(row) for row in rows} == {3 + len(QUERIES) * len(STATES)}
     assert [(row[0], row[1]) for row in rows[2:]] == [(fault.name, registry) for fault, registry in CASES]
-    assert sum(len(row) - 3 for row in rows[2:]) == len(CASES) * len(SHAPES) * len(STATES)
+    assert sum(len(row) - 3 for row in rows[2:]) == len(CASES) * len(QUERIES) * len(STATES)
     assert (
-        "| 503 | qianfan | REGISTRY_UNAVAILABLE | error, 2 | kept, 0 | old, 2 "
-        "| error, 4 | kept, 0 | old, 4 | error, 4 | kept, 0 | old, 4 |"
+        "| 503 | qianfan | REGISTRY_UNAVAILABLE | error, 2 | cached, 0 | old, 2 "
+        "| error, 4 | cached, 0 | old, 4 | error, 4 | cached, 0 | old, 4 |"
     ) in table()

@@ -1,4 +1,4 @@
-"""One page over many registries, walked as a client walks it, over real sockets."""
+"""Pages of merged lists over HTTP: order, filters, cursors, failures and upstream calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ PAGE = """query ($first: Int!, $after: String, $filter: ModelFilter, $orderBy: M
 
 
 async def walk(gateway: Client, fields: str = "id", first: int = 50, pages: int = 1000, **arguments: Any) -> list[Row]:
-    """All rows, page by page."""
+    """Read all rows, page by page."""
     rows: list[Row] = []
     after = None
     for _ in range(pages):
@@ -40,22 +40,24 @@ async def walk(gateway: Client, fields: str = "id", first: int = 50, pages: int 
 
 @asynccontextmanager
 async def clouds_of(corpus: Corpus, catalog: CatalogSettings | None = None) -> AsyncIterator[World]:
-    """Both registries over twins that hold this corpus."""
+    """Serve a gateway over twins with this corpus."""
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(twins.serving(corpus=corpus))
         other = await stack.enter_async_context(twins.serving(corpus=corpus))
         registries = (pai(one.url), qianfan(other.url))
-        chosen = settings(*registries, catalog=catalog or CatalogSettings(), limits=LimitsSettings(calls=10_000))
-        yield World(one, other, await stack.enter_async_context(served(chosen)))
+        gateway_settings = settings(
+            *registries, catalog=catalog or CatalogSettings(), limits=LimitsSettings(calls=10_000)
+        )
+        yield World(one, other, await stack.enter_async_context(served(gateway_settings)))
 
 
 def listed_creation(row: Row) -> str | None:
-    """The creation time as lists tell it: Qianfan's list of platform models does not."""
+    """Return the creation time as in lists: Qianfan's list of platform models has none."""
     return None if (row["registryName"], row["ownership"]) == ("qianfan", "PLATFORM") else row["createdAt"]
 
 
 def listed_update(row: Row) -> str | None:
-    """The time of the last change as lists tell it: Qianfan's list of own models does not."""
+    """Return the time of the last change as in lists: Qianfan's list of own models has none."""
     return None if (row["registryName"], row["ownership"]) == ("qianfan", "OWN") else row["updatedAt"]
 
 
@@ -67,18 +69,18 @@ ORDERS: dict[str, Callable[[Row], str | None]] = {
 
 
 def in_order(rows: list[Row], field: str, direction: str) -> list[str]:
-    """Ids in an order: rows without a value last, ties by id."""
+    """Return ids in an order: rows without a value last, ties by id."""
     value = ORDERS[field]
-    moment = (lambda text: text.rstrip("Z")) if field != "NAME" else (lambda text: text)
+    sort_value = (lambda text: text.rstrip("Z")) if field != "NAME" else (lambda text: text)
     with_value = sorted((row for row in rows if value(row) is not None), key=lambda row: row["id"])
-    with_value.sort(key=lambda row: moment(value(row)), reverse=direction == "DESC")
+    with_value.sort(key=lambda row: sort_value(value(row)), reverse=direction == "DESC")
     return [row["id"] for row in with_value] + sorted(row["id"] for row in rows if value(row) is None)
 
 
 @pytest.mark.parametrize("first", [7, 100])
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("field", ORDERS)
-async def test_pages_laid_together_are_the_merged_list(world: World, field: str, direction: str, first: int) -> None:
+async def test_all_pages_together_are_the_merged_list(world: World, field: str, direction: str, first: int) -> None:
     rows = await walk(world.gateway, FIELDS, first, orderBy={"field": field, "direction": direction})
     assert len(rows) == len({row["id"] for row in rows}) == 207
     assert [row["id"] for row in rows] == in_order(rows, field, direction)
@@ -132,17 +134,19 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
 
 
 @pytest.mark.parametrize(("wanted", "passes"), FILTERS, ids=[str(wanted) for wanted, _ in FILTERS])
-async def test_a_filter_lists_just_the_rows_that_pass(world: World, wanted: Row, passes: Callable[[Row], bool]) -> None:
-    every = await walk(world.gateway, FIELDS, 100)
+async def test_a_filter_returns_exactly_the_rows_that_pass(
+    world: World, wanted: Row, passes: Callable[[Row], bool]
+) -> None:
+    all_rows = await walk(world.gateway, FIELDS, 100)
     found = await walk(world.gateway, "id", 9, filter=wanted)
-    expected = [row["id"] for row in every if passes(row)]
+    expected = [row["id"] for row in all_rows if passes(row)]
     assert [row["id"] for row in found] == expected
     page = (await world.gateway.query(PAGE % "id", first=100, filter=wanted)).data["models"]
     assert page["totalCount"] in (None, len(expected))
     assert {coverage["state"] for coverage in page["coverage"]} == {"COMPLETE"}
 
 
-async def test_a_filter_that_nothing_can_pass_asks_no_registry(world: World) -> None:
+async def test_a_filter_that_no_row_can_pass_makes_no_call(world: World) -> None:
     page = (await world.gateway.query(PAGE % "id", first=9, filter={"domain": "nlp", "kinds": ["QIANFAN"]})).data
     assert page["models"]["nodes"] == []
     assert (page["models"]["totalCount"], page["models"]["pageInfo"]["hasNextPage"]) == (0, False)
@@ -169,13 +173,13 @@ async def test_a_filter_that_nothing_can_pass_asks_no_registry(world: World) -> 
         ({"first": 5, "after": "é"}, "INVALID_CURSOR"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_before_anything_is_sent(world: World, arguments: Row, code: str) -> None:
+async def test_invalid_arguments_are_refused_without_a_call(world: World, arguments: Row, code: str) -> None:
     answer = await world.gateway.query(PAGE % "id", **arguments)
     assert answer.codes == [code]
     assert world.calls() == {}
 
 
-async def test_a_cursor_belongs_to_one_filter_and_order_and_survives_a_restart(world: World) -> None:
+async def test_a_cursor_is_valid_for_one_filter_and_order_and_after_a_restart(world: World) -> None:
     page = (await world.gateway.query(PAGE % "id", first=5, filter={"ownership": "OWN"})).data["models"]
     cursor = page["pageInfo"]["endCursor"]
     for other in (
@@ -200,8 +204,8 @@ async def test_a_cursor_belongs_to_one_filter_and_order_and_survives_a_restart(w
     assert there.data["models"]["nodes"] == here.data["models"]["nodes"]
 
 
-async def test_a_registry_that_fails_in_the_middle_is_resumed_when_it_is_back(world: World) -> None:
-    every = await walk(world.gateway, "id registryName", 30)
+async def test_a_registry_that_fails_on_some_pages_continues_after_its_recovery(world: World) -> None:
+    all_rows = await walk(world.gateway, "id registryName", 30)
     rows: list[Row] = []
     after = None
     for number in count(1):
@@ -216,14 +220,14 @@ async def test_a_registry_that_fails_in_the_middle_is_resumed_when_it_is_back(wo
         after = page["pageInfo"]["endCursor"]
         if not page["pageInfo"]["hasNextPage"] and number > 4:
             break
-    assert [row["id"] for row in rows[:60]] == [row["id"] for row in every[:60]]
-    assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in every)
+    assert [row["id"] for row in rows[:60]] == [row["id"] for row in all_rows[:60]]
+    assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in all_rows)
     for name in ("pai", "qianfan"):
         of_registry = [row["id"] for row in rows if row["registryName"] == name]
-        assert of_registry == [row["id"] for row in every if row["registryName"] == name]
+        assert of_registry == [row["id"] for row in all_rows if row["registryName"] == name]
 
 
-async def test_rows_come_and_go_between_pages_and_none_that_stays_is_missed_or_repeated() -> None:
+async def test_rows_that_stay_appear_once_while_others_are_inserted_and_deleted() -> None:
     corpus = Corpus(120)
     async with clouds_of(corpus) as world:
         before = [row["id"] for row in await walk(world.gateway, "id", 100)]
@@ -252,7 +256,7 @@ async def test_rows_come_and_go_between_pages_and_none_that_stays_is_missed_or_r
         assert [one for one in seen if one not in removed] == [one for one in before if one not in removed]
 
 
-async def test_a_page_in_native_order_costs_one_call_a_list_and_a_deep_one_no_more_than_two() -> None:
+async def test_a_page_in_native_order_costs_one_call_for_each_list_and_a_deep_page_at_most_two() -> None:
     async with clouds_of(Corpus(20_000)) as world:
         selection = "name latestVersion { name }"
         first = (await world.gateway.query(PAGE % selection, first=50)).data["models"]
@@ -267,7 +271,7 @@ async def test_a_page_in_native_order_costs_one_call_a_list_and_a_deep_one_no_mo
             assert calls["ListModels"] <= 4
 
 
-async def test_a_hundred_thousand_models_are_paged_in_bounded_memory_and_a_scan_stops_at_its_bound() -> None:
+async def test_a_scan_of_a_hundred_thousand_models_stops_at_its_bound() -> None:
     async with clouds_of(Corpus(100_000), CatalogSettings(scan_rows=200, scan_detail_rows=20)) as world:
         assert len((await world.gateway.query(PAGE % "id", first=100)).data["models"]["nodes"]) == 100
         by_name = {"field": "NAME", "direction": "ASC"}
@@ -280,7 +284,7 @@ async def test_a_hundred_thousand_models_are_paged_in_bounded_memory_and_a_scan_
         assert sum(world.calls().values()) <= 4 + 16
 
 
-async def test_a_filter_that_is_cut_at_its_bound_goes_on_from_its_cursor() -> None:
+async def test_a_filtered_list_that_stops_at_its_bound_continues_from_its_cursor() -> None:
     async with clouds_of(Corpus(2_000), CatalogSettings(scan_rows=100, scan_detail_rows=20)) as world:
         wanted = {"registries": ["pai"], "ownership": "OWN", "approval": "REJECTED"}
         rows: list[str] = []
@@ -296,7 +300,7 @@ async def test_a_filter_that_is_cut_at_its_bound_goes_on_from_its_cursor() -> No
         assert rows == [row["id"] for row in await walk(world.gateway, "id", 100, filter=wanted)]
 
 
-async def test_several_registries_of_one_kind_each_add_their_lists() -> None:
+async def test_several_registries_of_one_kind_are_merged() -> None:
     async with AsyncExitStack() as stack:
         clouds = [await stack.enter_async_context(twins.serving(models=size)) for size in (10, 20)]
         registries = [pai(cloud.url, f"pai-{i}") for i, cloud in enumerate(clouds)]
@@ -312,21 +316,21 @@ DETAILS = """{ models(first: 30, filter: {registries: ["pai"]}) {
   edges { node { versions(first: 3) { totalCount nodes { framework } } } } } }"""
 
 
-async def test_details_of_a_page_are_asked_for_at_the_same_time(world: World) -> None:
+async def test_details_of_a_page_are_fetched_at_the_same_time(world: World) -> None:
     world.pai.faults.replace({"ListModelVersions": {"hang": True}})
-    asking = asyncio.create_task(world.gateway.query(DETAILS))
+    task = asyncio.create_task(world.gateway.query(DETAILS))
     while world.pai.calls["ListModelVersions"] < 30:  # noqa: ASYNC110
         await asyncio.sleep(0)
     world.pai.faults.clear()
-    await asking
+    await task
 
 
-async def test_details_of_a_page_are_asked_for_once_each(world: World) -> None:
+async def test_details_of_a_page_are_fetched_once_each(world: World) -> None:
     assert len((await world.gateway.query(DETAILS)).data["models"]["nodes"]) == 30
     assert world.calls() == {"ListModels": 2, "ListModelVersions": 30}
 
 
-async def test_versions_are_filtered_by_their_registry_where_it_can() -> None:
+async def test_versions_can_be_filtered() -> None:
     async with two_clouds() as world:
         text = """query ($filter: ModelVersionFilter) { model(id: "pai:model/model-rbvg5wzljzjhc9ks92") {
           versions(filter: $filter) { totalCount nodes { name } } } }"""
@@ -345,7 +349,7 @@ async def test_versions_are_filtered_by_their_registry_where_it_can() -> None:
             assert versions["totalCount"] in (None, len(names))
 
 
-async def test_versions_are_paged_too(world: World) -> None:
+async def test_versions_have_pages(world: World) -> None:
     text = """query ($id: ID!, $after: String) { model(id: $id) { versions(first: 7, after: $after) {
       totalCount nodes { id name createdAt } pageInfo { hasNextPage endCursor } } } }"""
     listed = await world.gateway.query("{ models(first: 100) { nodes { id versions { totalCount } } } }")
@@ -364,7 +368,7 @@ async def test_versions_are_paged_too(world: World) -> None:
     assert times == sorted(times, reverse=True)
 
 
-async def test_algorithms_of_both_clouds_are_one_list(world: World) -> None:
+async def test_algorithms_of_both_clouds_are_merged_and_filtered(world: World) -> None:
     text = """query ($filter: AlgorithmFilter) { algorithms(first: 100, filter: $filter) {
       totalCount nodes { id name provider registryName workspaceId createdAt latestVersion { name } } } }"""
     page = (await world.gateway.query(text)).data["algorithms"]

@@ -1,4 +1,4 @@
-"""Prepared requests: a repeated body is not parsed again, and its response is the same as if it were."""
+"""Prepared requests: a repeated body is not parsed again, and has the same response."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from tests.conftest import Answer, World, two_clouds
 QUERY = "query Page($first: Int!) { models(first: $first) { totalCount nodes { id name createdAt } } }"
 BODY = json.dumps({"query": QUERY, "variables": {"first": 20}}).encode()
 TYPES = {"Content-Type": "application/json"}
-PASSING = ("date", "x-request-id", "traceparent", "age", "cache-control")
+VARYING = ("date", "x-request-id", "traceparent", "age", "cache-control")
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ async def world() -> AsyncIterator[World]:
         yield world
 
 
-async def ask(world: World, body: bytes = BODY, **headers: str) -> Answer:
+async def send(world: World, body: bytes = BODY, **headers: str) -> Answer:
     return await world.gateway.request("POST", data=body, headers=TYPES | headers)
 
 
-def lasting(answer: Answer) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name not in PASSING}
+def constant(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in VARYING}
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip, deflate"])
@@ -39,13 +39,13 @@ async def test_a_prepared_request_has_the_response_of_a_parsed_one(
     world: World, unparsed: Any, accept: str, encoding: str
 ) -> None:
     headers = {"Accept": accept, "Accept-Encoding": encoding}
-    await ask(world, **headers)
-    parsed = await ask(world, **headers, **{"Cache-Control": "max-age=600"})
+    await send(world, **headers)
+    parsed = await send(world, **headers, **{"Cache-Control": "max-age=600"})
     world.calls()
     unparsed()
-    prepared = await ask(world, **headers)
+    prepared = await send(world, **headers)
     assert (prepared.status, prepared.body) == (200, parsed.body)
-    assert lasting(prepared) == lasting(parsed)
+    assert constant(prepared) == constant(parsed)
     assert prepared.headers["cache-control"].startswith("private, max-age=")
     assert world.calls() == {}
 
@@ -66,21 +66,21 @@ PARSED = [
 async def test_a_request_with_a_header_that_is_not_allowed_is_parsed(
     world: World, unparsed: Any, headers: dict[str, str]
 ) -> None:
-    await ask(world)
+    await send(world)
     unparsed()
-    assert (await ask(world, **headers)).status == 418
-    assert (await ask(world)).status == 200
+    assert (await send(world, **headers)).status == 418
+    assert (await send(world)).status == 200
 
 
-async def test_another_body_has_its_own_response(world: World) -> None:
-    first = await ask(world)
-    other = await ask(world, BODY.replace(b"20", b"5"))
+async def test_each_body_has_its_own_response(world: World) -> None:
+    first = await send(world)
+    other = await send(world, BODY.replace(b"20", b"5"))
     assert len(first.data["models"]["nodes"]) == 20
     assert len(other.data["models"]["nodes"]) == 5
 
 
 async def test_a_request_with_a_header_twice_is_parsed(world: World, unparsed: Any) -> None:
-    await ask(world)
+    await send(world)
     unparsed()
     twice = CIMultiDict([*TYPES.items(), ("Accept", "application/graphql-response+json"), ("Accept", "*/*")])
     assert (await world.gateway.request("POST", data=BODY, headers=twice)).status == 418
@@ -96,20 +96,20 @@ NOT_PREPARED = {
 
 @pytest.mark.parametrize("case", NOT_PREPARED)
 async def test_only_compiled_operations_are_prepared(world: World, unparsed: Any, case: str) -> None:
-    await ask(world, NOT_PREPARED[case])
+    await send(world, NOT_PREPARED[case])
     unparsed()
-    assert (await ask(world, NOT_PREPARED[case])).status == 418
+    assert (await send(world, NOT_PREPARED[case])).status == 418
 
 
 async def test_a_failure_is_not_repeated(world: World) -> None:
     world.pai.faults.replace({"*": {"status": 503}})
-    assert (await ask(world)).codes == ["REGISTRY_UNAVAILABLE"]
+    assert (await send(world)).codes == ["REGISTRY_UNAVAILABLE"]
     world.pai.faults.clear()
-    assert len((await ask(world)).data["models"]["nodes"]) == 20
+    assert len((await send(world)).data["models"]["nodes"]) == 20
 
 
-async def test_a_body_in_pieces_and_one_that_does_not_arrive(world: World) -> None:
-    expected = (await ask(world)).body
+async def test_a_body_can_arrive_in_pieces_and_times_out_if_incomplete(world: World) -> None:
+    expected = (await send(world)).body
     host, port = world.gateway.url.removeprefix("http://").split(":")
     head = f"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
     for pieces, status in ((BODY[:10], BODY[10:]), b"200"), ((BODY[:10],), b"408"), ((), b"408"):
@@ -126,7 +126,7 @@ async def test_a_body_in_pieces_and_one_that_does_not_arrive(world: World) -> No
 
 
 async def test_a_compressed_response_has_the_same_body(world: World) -> None:
-    plain = await ask(world)
+    plain = await send(world)
     session = world.gateway.session
     headers = {**TYPES, "Accept-Encoding": "gzip"}
     async with session.post(
@@ -137,7 +137,7 @@ async def test_a_compressed_response_has_the_same_body(world: World) -> None:
 
 async def test_identical_requests_at_once_are_executed_once(world: World) -> None:
     world.pai.faults.replace({"ListModels": {"latency": 0.05}})
-    answers = await asyncio.gather(*(ask(world) for _ in range(50)))
+    answers = await asyncio.gather(*(send(world) for _ in range(50)))
     assert len({json.dumps(answer.data) for answer in answers}) == 1
     assert world.calls()["ListModels"] == 2
 
@@ -145,12 +145,12 @@ async def test_identical_requests_at_once_are_executed_once(world: World) -> Non
 async def test_only_if_cached_does_not_wait_for_an_execution_under_way(world: World) -> None:
     for cloud in (world.pai, world.qianfan):
         cloud.faults.replace({"*": {"latency": 1.0}})
-    asking = asyncio.create_task(ask(world))
+    task = asyncio.create_task(send(world))
     while not world.pai.calls["ListModels"]:
         await world.gateway.request("GET", "/healthz")
-    kept = await ask(world, **{"Cache-Control": "only-if-cached"})
-    assert (kept.body["data"], kept.codes) == ({"models": None}, ["NO_REGISTRY_ANSWERED"])
-    assert len((await asking).data["models"]["nodes"]) == 20
+    cached = await send(world, **{"Cache-Control": "only-if-cached"})
+    assert (cached.body["data"], cached.codes) == ({"models": None}, ["NO_REGISTRY_ANSWERED"])
+    assert len((await task).data["models"]["nodes"]) == 20
 
 
 async def test_a_batch_may_not_cost_more_than_one_operation(world: World) -> None:

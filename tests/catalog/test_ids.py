@@ -151,7 +151,7 @@ def test_the_name_of_the_registry_is_not_checked_here(text: str) -> None:
 
 @pytest.mark.parametrize("key", ["..", ".", "a" * 200, " ", "\r\n"])
 def test_the_registry_checks_well_formed_keys(key: str) -> None:
-    """Parsing checks the form; `Registry.admit` checks what may be part of a URL."""
+    """Parsing checks the form; `Registry.validate` checks what may be part of a URL."""
     text = f"pai:model/{quote(key, safe='.')}"
     assert parse(text).keys == (key,)
 

@@ -1,4 +1,4 @@
-"""ariadne-codegen: a client made of the schema and of `ariadne_app.graphql`, whose answers have types."""
+"""ariadne-codegen: a client generated from the schema and `ariadne_app.graphql`, with typed responses."""
 
 import asyncio
 import importlib

@@ -1,4 +1,4 @@
-"""gql: documents are checked against the schema that the gateway tells of itself; failures keep their code."""
+"""gql: documents are validated against the introspected schema, and errors have their code."""
 
 import asyncio
 import sys
@@ -40,7 +40,7 @@ async def failure(answer: Awaitable[object]) -> Exception:
         await answer
     except Exception as error:
         return error
-    raise AssertionError("a failure is not seen as one")
+    raise AssertionError("the failure did not raise an error")
 
 
 asyncio.run(main(sys.argv[1]))

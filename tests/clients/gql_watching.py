@@ -1,4 +1,4 @@
-"""gql: a version is watched by a WebSocket until its cloud has approved it; failures keep their code."""
+"""gql: a subscription over WebSocket until the version is approved; errors have their code."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ async def code(failing: AsyncGenerator[object, None]) -> str:
         await anext(failing)
     except TransportQueryError as failure:
         return str(failure.errors[0]["extensions"]["code"])
-    raise AssertionError("a failure is not seen as one")
+    raise AssertionError("the failure did not raise an error")
 
 
 asyncio.run(main(*sys.argv[1:]))

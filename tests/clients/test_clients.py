@@ -1,7 +1,7 @@
-"""Clients as people use them, against a gateway over both clouds: a script for each, which asserts what it sees.
+"""Common GraphQL clients against a gateway over both clouds. Each client is a script with its own assertions.
 
-The official audit of GraphQL over HTTP is among them. What every script needs is installed once, in folders that git
-ignores.
+The official audit of GraphQL over HTTP is among them. The packages of the scripts are installed once, in folders that
+git ignores.
 """
 
 import subprocess
@@ -14,17 +14,17 @@ from gateway.config.settings import BreakerSettings, RetrySettings
 from tests import npm
 from tests.conftest import World, two_clouds
 from tests.contract.api import PRINTED, api
-from tests.subscriptions.conftest import ID, often_looked_at
+from tests.subscriptions.conftest import ID, short_interval_gateway
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 
-pytestmark = pytest.mark.timeout(600)  # the first run installs what is locked
+pytestmark = pytest.mark.timeout(600)  # the first run installs the locked packages
 
 
 @pytest.fixture(autouse=True, scope="module")
 def schema() -> None:
-    """The schema, where the compilers and generators of clients look for it."""
+    """Write the schema to the file that the compilers and generators of clients read."""
     BUILD.mkdir(exist_ok=True)
     (BUILD / "schema.graphql").write_text(api(PRINTED.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -35,7 +35,7 @@ def packages() -> Path:
 
 
 def interpreter(client: str) -> Path:
-    """A Python with the locked packages of one client: they need other versions than the gateway and its tools."""
+    """Return a Python with the locked packages of one client, which differ from those of the gateway."""
     locked, environment = HERE / f"{client}.requirements.txt", BUILD / f"{client}-venv"
     python, stamp = environment / "bin" / "python", environment / locked.name
     if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
@@ -49,34 +49,34 @@ def interpreter(client: str) -> Path:
 
 
 @pytest.mark.parametrize("client", ["relay", "apollo", "urql", "codegen"])
-async def test_a_client_in_javascript(packages: Path, world: World, client: str) -> None:
+async def test_a_javascript_client_works(packages: Path, world: World, client: str) -> None:
     await npm.node(packages, f"{client}.js", f"{world.gateway.url}/graphql")
 
 
 @pytest.mark.parametrize("client", ["gql_app", "ariadne_app"])
-async def test_a_client_in_python(world: World, client: str) -> None:
-    await npm.said(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
+async def test_a_python_client_works(world: World, client: str) -> None:
+    await npm.run(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
 
 
 @pytest.mark.parametrize("client", ["apollo", "urql"])
-async def test_a_client_takes_an_answer_in_parts(packages: Path, client: str) -> None:
-    # What a cloud holds up breaks off when it is let go, and is asked again.
+async def test_a_client_receives_incremental_parts(packages: Path, client: str) -> None:
+    # A call that the cloud blocks fails when it is released, and is sent again.
     patient = {"retry": RetrySettings(attempts=2, budget=1.0), "breaker": BreakerSettings(failures=20)}
     async with two_clouds(sections=patient) as world:
         await npm.node(packages, f"{client}-parts.js", f"{world.gateway.url}/graphql", f"{world.pai.url}/_twin/faults")
 
 
 @pytest.mark.parametrize("client", ["apollo", "urql"])
-async def test_a_client_in_javascript_watches_a_version(packages: Path, client: str) -> None:
-    async with often_looked_at() as (cloud, gateway):
+async def test_a_javascript_client_can_subscribe_to_a_version(packages: Path, client: str) -> None:
+    async with short_interval_gateway() as (cloud, gateway):
         await npm.node(packages, f"{client}-watching.js", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
 
 
-async def test_a_client_in_python_watches_a_version() -> None:
+async def test_a_python_client_can_subscribe_to_a_version() -> None:
     python = str(interpreter("gql_app"))
-    async with often_looked_at() as (cloud, gateway):
-        await npm.said(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
+    async with short_interval_gateway() as (cloud, gateway):
+        await npm.run(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
 
 
-async def test_the_official_audit_of_graphql_over_http(packages: Path, world: World) -> None:
+async def test_the_official_audit_of_graphql_over_http_passes(packages: Path, world: World) -> None:
     assert "61 of 61 audits" in await npm.node(packages, "audit.js", f"{world.gateway.url}/graphql")

@@ -24,8 +24,8 @@ from gateway.twins import Twins
 from tests.conftest import Client
 from tests.docker.tools import tool
 from tests.subscriptions.conftest import WATCH
-from tests.subscriptions.test_events import following, streamed
-from tests.subscriptions.test_sockets import done, talk
+from tests.subscriptions.test_events import next_event, open_stream
+from tests.subscriptions.test_sockets import complete_message, connect
 from tests.test_incremental import MODEL, PARTS, SLOW, parts
 from tests.test_replicas import Server
 
@@ -165,14 +165,14 @@ async def test_streamed_responses_are_not_buffered(deployment: Deployment) -> No
         {"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]}
     )
     client, body = deployment.client, {"query": SLOW, "variables": {"id": MODEL}}
-    async with talk(client) as socket, streamed(client, WATCH) as stream:
+    async with connect(client) as socket, open_stream(client, WATCH) as stream:
         await socket.subscribe("1", WATCH)
-        assert (await socket.hear())["payload"] == approval_event("PENDING")
-        assert await following(stream) == ("next", approval_event("PENDING"))
+        assert (await socket.receive())["payload"] == approval_event("PENDING")
+        assert await next_event(stream) == ("next", approval_event("PENDING"))
         version["ApprovalStatus"] = "Approved"
-        assert (await socket.hear())["payload"] == approval_event("APPROVED")
-        assert await following(stream) == ("next", approval_event("APPROVED"))
-        assert (await socket.hear(), await following(stream)) == (done(), ("complete", None))
+        assert (await socket.receive())["payload"] == approval_event("APPROVED")
+        assert await next_event(stream) == ("next", approval_event("APPROVED"))
+        assert (await socket.receive(), await next_event(stream)) == (complete_message(), ("complete", None))
     deployment.twin.faults.replace({"ListModelVersions": {"hang": True}})
     async with client.session.post(client.url + "/graphql", json=body, headers={"Accept": PARTS}) as response:
         received = parts(response)

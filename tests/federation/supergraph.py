@@ -28,14 +28,14 @@ def apollo(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
 
 
 def hive(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
-    """As `docker/supergraph/compose.yaml` starts it."""
+    """Return the command as in `docker/supergraph/compose.yaml`."""
     services = [word for name, url in subgraphs.items() for word in ("--dev-service", f"{name}={url}")]
     return ["node_modules/.bin/hive-gateway", "supergraph", "--host", "127.0.0.1", "--port", str(port), *services]
 
 
 def grafbase(port: int, subgraphs: dict[str, str], folder: Path) -> list[str]:
     if not (HERE / GRAFBASE).exists():
-        pytest.skip("The Grafbase gateway is to be had for Linux on x86-64")
+        pytest.skip("The Grafbase gateway is available for Linux on x86-64 only")
     config = folder / "grafbase.toml"
     config.write_text(
         "".join(f'[subgraphs.{name}]\nurl = "{url}"\nintrospection_url = "{url}"\n' for name, url in subgraphs.items())
@@ -51,13 +51,13 @@ ROUTERS: dict[str, Router] = {"apollo": apollo, "grafbase": grafbase, "hive": hi
 
 @dataclass
 class Supergraph:
-    """A router over the gateway and the reviews, and what is behind the gateway."""
+    """A router over the gateway and the reviews, and the clouds of the gateway."""
 
     world: World
     router: Client
 
     async def query(self, text: str) -> dict[str, Any]:
-        """The body of the router's answer."""
+        """Return the body of the router's response."""
         answer = await self.router.query(text)
         assert answer.status == 200, answer.body
         body: dict[str, Any] = answer.body
@@ -70,13 +70,13 @@ async def supergraph(router: str, **sections: Any) -> AsyncIterator[Supergraph]:
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = await stack.enter_async_context(two_clouds(sections=sections))
-        reviews, front = free_port(), free_port()
+        reviews, router_port = free_port(), free_port()
         command = [sys.executable, str(REVIEWS), "--port", str(reviews)]
         await stack.enter_async_context(running(command, reviews, scratch))
         subgraphs = {"registries": f"{world.gateway.url}/graphql", "reviews": f"http://127.0.0.1:{reviews}/graphql"}
-        command = ROUTERS[router](front, subgraphs, scratch)
-        await stack.enter_async_context(running(command, front, folder))
-        yield Supergraph(world, Client(f"http://127.0.0.1:{front}", world.gateway.session))
+        command = ROUTERS[router](router_port, subgraphs, scratch)
+        await stack.enter_async_context(running(command, router_port, folder))
+        yield Supergraph(world, Client(f"http://127.0.0.1:{router_port}", world.gateway.session))
 
 
 def free_port() -> int:
@@ -87,17 +87,17 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(command: list[str], port: int, folder: Path) -> AsyncIterator[None]:
-    """A server of GraphQL as a process of its own, once it answers; ended with all of its children."""
-    with tempfile.TemporaryFile() as said:
+    """Run a GraphQL server as a process, wait until it responds, and kill it with its children at the end."""
+    with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, stdout=said, stderr=said, start_new_session=True
+            *command, cwd=folder, stdout=output, stderr=output, start_new_session=True
         )
         try:
             async with asyncio.timeout(60):
-                while not await answers(port):
+                while not await is_ready(port):
                     if process.returncode is not None:
-                        said.seek(0)
-                        raise RuntimeError(f"{command[0]} ended:\n{said.read().decode()}")
+                        output.seek(0)
+                        raise RuntimeError(f"{command[0]} ended:\n{output.read().decode()}")
                     await asyncio.sleep(0.05)
             yield
         finally:
@@ -106,7 +106,7 @@ async def running(command: list[str], port: int, folder: Path) -> AsyncIterator[
             await process.wait()
 
 
-async def answers(port: int) -> bool:
+async def is_ready(port: int) -> bool:
     try:
         async with (
             aiohttp.ClientSession() as session,

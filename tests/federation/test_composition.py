@@ -1,4 +1,4 @@
-"""Composers judge the gateway together with other subgraphs."""
+"""Composers of supergraphs accept the gateway together with other subgraphs."""
 
 import json
 import runpy
@@ -38,7 +38,7 @@ SUBGRAPHS = {
         type Shop @key(fields: "id") { id: ID! best: Model }
         type Query { shops: [Shop!] }""",
 }
-"""Subgraphs, each of which is composed with the gateway."""
+"""Subgraphs; each is composed with the gateway."""
 
 GOOD = [name for name in SUBGRAPHS if name != "a second node"]
 
@@ -47,39 +47,41 @@ HINTS: dict[str, set[str]] = {
     "guild": set(),
     "wundergraph": set(),
 }
-"""The enumeration of the cache hints, which end at the subgraph; and the override, which is meant."""
+"""Accepted hints: the enum of the cache hints, which the supergraph does not use, and the intended override."""
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The gateway with each of the subgraphs, as a file for the composers."""
+    """The gateway with each of the subgraphs, in a file for the composers."""
     registries = {"name": "registries", "url": "http://gateway:8000/graphql", "sdl": print_sdl()}
-    said = {name: [registries, {"name": "other", "url": "http://other", "sdl": sdl}] for name, sdl in SUBGRAPHS.items()}
+    subgraphs = {
+        name: [registries, {"name": "other", "url": "http://other", "sdl": sdl}] for name, sdl in SUBGRAPHS.items()
+    }
     file: Path = tmp_path_factory.mktemp("federation") / "cases.json"
-    file.write_text(json.dumps(said), encoding="utf-8")
+    file.write_text(json.dumps(subgraphs), encoding="utf-8")
     return file
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def composed(cases: Path) -> dict[str, Any]:
-    """What each composer says of each case: errors, hints and the supergraph."""
+    """The outcome of each composer for each case: errors, hints and the supergraph."""
     found: dict[str, Any] = json.loads(await node(installed(HERE), "compose.mjs", str(cases), seconds=180))
     return found
 
 
 @pytest.mark.parametrize("composer", COMPOSERS)
 @pytest.mark.parametrize("case", GOOD)
-async def test_the_gateway_composes_with(composed: dict[str, Any], case: str, composer: str) -> None:
+async def test_the_gateway_composes_with_the_subgraph(composed: dict[str, Any], case: str, composer: str) -> None:
     outcome = composed[case][composer]
     assert outcome["errors"] == []
     for hint in outcome["hints"]:
         print(f"{composer}: {hint}")
-    if case != "federation 1":  # composers have much to say of the old ways
+    if case != "federation 1":  # composers have many hints for federation 1
         assert {hint.partition(":")[0] for hint in outcome["hints"]} <= HINTS[composer]
 
 
 @pytest.mark.parametrize("composer", COMPOSERS)
-async def test_the_supergraph_joins_both_halves_of_a_model(composed: dict[str, Any], composer: str) -> None:
+async def test_a_model_has_the_fields_of_both_subgraphs(composed: dict[str, Any], composer: str) -> None:
     supergraph = build_schema(composed["reviews"][composer]["supergraph"], assume_valid=True)
     model, review = supergraph.type_map["Model"], supergraph.type_map["Review"]
     assert isinstance(model, GraphQLObjectType)
@@ -89,13 +91,13 @@ async def test_the_supergraph_joins_both_halves_of_a_model(composed: dict[str, A
 
 
 @pytest.mark.parametrize("composer", COMPOSERS)
-async def test_node_has_one_owner(composed: dict[str, Any], composer: str) -> None:
+async def test_a_second_subgraph_cannot_define_node(composed: dict[str, Any], composer: str) -> None:
     (error,) = composed["a second node"][composer]["errors"]
     assert "node" in error
     assert "hareable" in error
 
 
-async def test_the_enumeration_of_cache_hints_is_hidden_from_clients(composed: dict[str, Any]) -> None:
+async def test_the_enum_of_cache_hints_is_hidden_from_clients(composed: dict[str, Any]) -> None:
     assert "CacheControlScope" not in composed["reviews"]["wundergraph"]["supergraph"]
     assert (
         "CacheControlScope @join__type(graph: REGISTRIES) @inaccessible" in composed["reviews"]["guild"]["supergraph"]

@@ -1,4 +1,4 @@
-"""The example in `docker/supergraph` runs what is tested here."""
+"""The example in `docker/supergraph` has the tested router and subgraphs."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.federation.supergraph import HERE, REVIEWS, hive
 COMPOSE = REVIEWS.parent.parent / "compose.yaml"
 
 
-def test_its_router_is_the_one_that_is_tested() -> None:
+def test_the_example_has_the_tested_router() -> None:
     router = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]["router"]
     image, _, version = router["image"].partition(":")
     packages = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
@@ -21,7 +21,7 @@ def test_its_router_is_the_one_that_is_tested() -> None:
     assert router["command"] == tested
 
 
-def test_its_subgraphs_are_where_its_router_looks_for_them() -> None:
+def test_the_example_has_the_subgraphs_that_its_router_needs() -> None:
     services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
     assert services.keys() == {"gateway", "reviews", "router"}
     assert services["gateway"]["entrypoint"][:2] == ["gateway", "demo"]

@@ -1,6 +1,6 @@
-"""Routers over the gateway and the subgraph of `docker/supergraph`: one query, two subgraphs.
+"""Routers over the gateway and the subgraph of `docker/supergraph`: queries over two subgraphs.
 
-Each router composes the supergraph itself, from what `_service` tells.
+Each router composes the supergraph itself, from the schemas in `_service`.
 """
 
 import re
@@ -16,7 +16,7 @@ from tests.federation.supergraph import ROUTERS, Supergraph, supergraph
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 NAMES = ["情感分析", "工单分类助手_010", None, "强化_bloom"]
-"""The names of the models that the reviews are of, in turn; the third was deleted."""
+"""The names of the reviewed models, which repeat; the third was deleted."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=sorted(ROUTERS))
@@ -27,7 +27,7 @@ async def running(request: pytest.FixtureRequest) -> AsyncIterator[Supergraph]:
 
 @pytest.fixture
 def graph(running: Supergraph) -> Supergraph:
-    """The supergraph with all registries well and no calls counted."""
+    """The supergraph without faults and without counted calls."""
     running.world.qianfan.faults.replace({})
     running.world.calls()
     return running
@@ -38,20 +38,20 @@ def names(body: dict[str, Any]) -> list[str | None]:
     return [review["model"]["name"] for review in body["data"]["reviews"]["nodes"]]
 
 
-async def test_a_review_leads_to_its_model_in_the_gateway(graph: Supergraph) -> None:
+async def test_a_review_has_its_model_from_the_gateway(graph: Supergraph) -> None:
     body = await graph.query('{ review(id: "0") { stars model { id name latestVersion { name } } } }')
     model = {"id": "pai:model/model-rbvg5wzljzjhc9ks92", "name": "情感分析", "latestVersion": {"name": "0.2.0"}}
     assert body == {"data": {"review": {"stars": 5, "model": model}}}
 
 
-async def test_a_model_leads_to_its_reviews(graph: Supergraph) -> None:
+async def test_a_model_has_its_reviews(graph: Supergraph) -> None:
     body = await graph.query('{ model(id: "qianfan:model/5862") { name reviews(first: 2) { id stars } } }')
     assert body == {
         "data": {"model": {"name": "强化_bloom", "reviews": [{"id": "3", "stars": 3}, {"id": "7", "stars": 3}]}}
     }
 
 
-async def test_both_subgraphs_have_pages(graph: Supergraph) -> None:
+async def test_lists_of_both_subgraphs_have_page_info(graph: Supergraph) -> None:
     body = await graph.query(
         "{ models(first: 1) { pageInfo { hasNextPage } } reviews(first: 1) { pageInfo { hasNextPage endCursor } } }"
     )
@@ -72,15 +72,15 @@ async def test_a_thousand_references_cost_one_call_for_each_model(graph: Supergr
     assert graph.world.calls() == {"GetModel": 2, "modelDetail": 2}
 
 
-async def test_a_dead_reference_is_null_and_takes_nothing_with_it(graph: Supergraph) -> None:
-    """`id` is never null, so the model is; its review and the other reviews stay."""
+async def test_a_reference_to_a_deleted_model_is_null_and_affects_nothing_else(graph: Supergraph) -> None:
+    """`id` is not nullable, so the model is null; its review and the other reviews stay."""
     body = await graph.query("{ reviews(first: 4) { nodes { text model { id name } } } }")
     reviews = body["data"]["reviews"]["nodes"]
     assert [review["model"] and review["model"]["name"] for review in reviews] == NAMES
     assert reviews[2] == {"text": "Gone before I could try it.", "model": None}
 
 
-async def test_a_registry_that_is_down_costs_its_own_models_only(graph: Supergraph) -> None:
+async def test_a_failing_registry_affects_only_its_own_models(graph: Supergraph) -> None:
     graph.world.qianfan.faults.replace({"*": {"drop": "before"}})
     body = await graph.query("{ reviews(first: 4) { nodes { text model { name } } } }")
     reviews = body["data"]["reviews"]["nodes"]
@@ -94,16 +94,16 @@ async def test_a_registry_that_is_down_costs_its_own_models_only(graph: Supergra
         assert leak not in str(body)
 
 
-async def test_apollos_answers_may_be_kept_as_long_as_the_gateway_says() -> None:
-    """Lists are fresh for 30 seconds, objects for 120; a subgraph that says nothing makes it none."""
+async def test_responses_of_apollo_have_the_lifetimes_of_the_gateway() -> None:
+    """Lists are fresh for 30 seconds and objects for 120; a subgraph without cache hints makes it zero."""
     async with supergraph("apollo", cache=CacheSettings(jitter=0.0)) as graph:
-        assert 0 < await kept(graph, "{ models(first: 1) { nodes { name } } }") <= 30
-        assert 30 < await kept(graph, '{ model(id: "qianfan:model/5862") { name } }') <= 120
-        assert await kept(graph, '{ model(id: "qianfan:model/5862") { name reviews { id } } }') == 0
+        assert 0 < await max_age(graph, "{ models(first: 1) { nodes { name } } }") <= 30
+        assert 30 < await max_age(graph, '{ model(id: "qianfan:model/5862") { name } }') <= 120
+        assert await max_age(graph, '{ model(id: "qianfan:model/5862") { name reviews { id } } }') == 0
 
 
-async def kept(graph: Supergraph, query: str) -> int:
-    """For how many seconds the router's answer may be kept, privately."""
+async def max_age(graph: Supergraph, query: str) -> int:
+    """Return the private lifetime of the router's response in seconds."""
     policy = re.fullmatch(r"max-age=(\d+), private", (await graph.router.query(query)).headers["cache-control"])
     assert policy is not None
     return int(policy[1])

@@ -1,4 +1,4 @@
-"""What attackers ask: every attack as a value, with the answer that it must get."""
+"""Attacks as values: operations, bodies and raw bytes, with their expected responses."""
 
 import gzip
 import zlib
@@ -12,9 +12,11 @@ MODEL = 'model(id: "pai:model/m")'
 
 @dataclass(frozen=True)
 class Attack:
-    """One operation that is refused with a code. The status is the one that its media type has for refusals, unless
-    HTTP itself refuses it (``status``; a WebSocket ``closes`` with its own code then), or the operation is executed and
-    its field has the error (``executed``)."""
+    """An operation that is refused with an error code.
+
+    The status is that of refused operations in the media type, unless HTTP refuses the request with ``status`` (a
+    WebSocket closes with the code ``closes``) or the operation is ``executed`` and its field has the error.
+    """
 
     query: str
     code: str
@@ -26,23 +28,23 @@ class Attack:
 
 
 def nested(levels: int) -> str:
-    """Models of versions of models: each round is three levels."""
+    """Return a query of models of versions of models; each repetition has three levels."""
     return f"{{ {MODEL} {{ {'versions { nodes { model { ' * levels} id {'} } } ' * levels} }} }}"
 
 
 def spreads(fragments: Mapping[str, str], times: int = 1) -> str:
-    """A model on which all fragments are spread."""
+    """Return a query of a model that spreads all fragments."""
     definitions = " ".join(f"fragment {name} on Model {{ {body} }}" for name, body in fragments.items())
     return f"{{ {MODEL} {{ {' '.join(f'...{name}' for name in fragments) * times} }} }} {definitions}"
 
 
 def chained(length: int, last: str, repeat: int = 1) -> str:
-    """Fragments that each spread the next one, from the first to the last."""
+    """Return a query with fragments that each spread the next one."""
     links = (f"fragment F{n} on Model {{ {f'...F{n + 1} ' * repeat} }}" for n in range(length))
     return f"{{ {MODEL} {{ ...F0 }} }} {' '.join(links)} fragment F{length} on Model {{ {last} }}"
 
 
-def in_list(value: Any, levels: int) -> Any:
+def nested_objects(value: Any, levels: int) -> Any:
     for _ in range(levels):
         value = {"a": value}
     return value
@@ -61,7 +63,7 @@ AFTER = "query ($after: String!) { models(after: $after) { totalCount nodes { id
 
 OPERATIONS: Mapping[str, Attack] = {
     # Depth
-    "12 rounds of nesting": Attack(nested(12), TOO_COMPLEX),
+    "nesting 12 times": Attack(nested(12), TOO_COMPLEX),
     "1000 braces": Attack("{ a" * 1_000 + "}" * 1_000, TOO_COMPLEX),
     "100 000 braces": Attack("{a" * 50_000, TOO_COMPLEX),
     "100 000 brackets": Attack("{ a(b: " + "[" * 99_000, TOO_COMPLEX),
@@ -81,7 +83,7 @@ OPERATIONS: Mapping[str, Attack] = {
         + " ".join(f"b{n}: versions {{ totalCount }}" for n in range(10)) + " }",
         TOO_COMPLEX,
     ),
-    "20 dear lists": Attack("{ " + " ".join(f"a{n}: {EXPENSIVE}" for n in range(20)) + " }", "QUERY_TOO_EXPENSIVE"),
+    "20 costly lists": Attack("{ " + " ".join(f"a{n}: {EXPENSIVE}" for n in range(20)) + " }", "QUERY_TOO_EXPENSIVE"),
     "1000 directives": Attack("{ __typename" + " @include(if: true)" * 650 + " }", TOO_COMPLEX),
     "1000 unknown directives": Attack("{ __typename" + " @a" * 1_000 + " }", TOO_COMPLEX),
     "60 deferred parts": Attack(f"{{ {MODEL} {{ {'... @defer { name } ' * 60} }} }}", TOO_COMPLEX),
@@ -94,9 +96,9 @@ OPERATIONS: Mapping[str, Attack] = {
     "25 root fields": Attack("{ __typename " + " ".join(f"a{n}: __typename" for n in range(24)) + " }", TOO_COMPLEX),
     "1000 operations": Attack(" ".join(f"query Q{n} {{ __typename }}" for n in range(1_000)), TOO_COMPLEX),
     "50 operations": Attack(" ".join(f"query Q{n} {{ __typename }}" for n in range(50)), TOO_COMPLEX),
-    # Circles
+    # Cycles
     "a fragment that spreads itself": Attack(spreads({"A": "...A"}), INVALID),
-    "fragments in a circle": Attack(spreads({"A": "...B", "B": "...C", "C": "...A"}), INVALID),
+    "fragments in a cycle": Attack(spreads({"A": "...B", "B": "...C", "C": "...A"}), INVALID),
     "10 fragments that spread all others": Attack(
         spreads({f"F{n}": " ".join(f"...F{m}" for m in range(10)) for n in range(10)}), INVALID
     ),
@@ -114,8 +116,8 @@ OPERATIONS: Mapping[str, Attack] = {
     "10 000 ids": Attack(NODES, BAD_INPUT, {"ids": ["a"] * 10_000}, executed=True),
     "5000 references": Attack(ENTITIES, BAD_INPUT, {"all": [{"__typename": "Model", "id": "a"}] * 5_000},
                               executed=True),
-    "references that nest": Attack(ENTITIES, BAD_INPUT, {"all": [in_list("a", 200)]}, executed=True),
-    "variables that nest": Attack(NODE, "BAD_REQUEST", {"id": in_list("a", 500)}, status=400, closes=4400),
+    "references that nest": Attack(ENTITIES, BAD_INPUT, {"all": [nested_objects("a", 200)]}, executed=True),
+    "variables that nest": Attack(NODE, "BAD_REQUEST", {"id": nested_objects("a", 500)}, status=400, closes=4400),
     "variables of 300 kB": Attack(NODE, "PAYLOAD_TOO_LARGE", {"id": "a" * 300_000}, status=413, closes=1009),
     "an id of 150 kB": Attack(NODE, "INVALID_ID", {"id": "a" * 150_000}, executed=True),
     "an id that is an object": Attack(NODE, BAD_INPUT, {"id": {"a": "b"}}),
@@ -131,7 +133,7 @@ OPERATIONS: Mapping[str, Attack] = {
     "digits that are not ASCII": Attack(SINCE, BAD_INPUT, {"t": "٢٠٢٤-01-01T00:00:00Z"}),
     "a filter of 100 kB": Attack(NAMED, BAD_INPUT, {"name": "a" * 100_000}, executed=True),
     "a cursor of 100 kB": Attack(AFTER, "INVALID_CURSOR", {"after": "a" * 100_000}, executed=True),
-    "a cursor of somebody else": Attack(AFTER, "INVALID_CURSOR", {"after": "AAAA"}, executed=True),
+    "a cursor of another server": Attack(AFTER, "INVALID_CURSOR", {"after": "AAAA"}, executed=True),
     # Text
     "a lone surrogate": Attack('{ node(id: "\\uD800") { id } }', "GRAPHQL_PARSE_FAILED"),
     "a lone surrogate in braces": Attack('{ node(id: "\\u{DFFF}") { id } }', "GRAPHQL_PARSE_FAILED"),
@@ -143,12 +145,12 @@ OPERATIONS: Mapping[str, Attack] = {
     "an operation's name of 100 kB": Attack("{ __typename }", "OPERATION_RESOLUTION_FAILURE",
                                             operation_name="a" * 100_000),
 }  # fmt: skip
-"""Operations that every transport carries."""
+"""Operations for every transport."""
 
 
 @dataclass(frozen=True)
-class Posted:
-    """A body that is no GraphQL request, or comes as none may come."""
+class InvalidBody:
+    """A body that is not a GraphQL request, or has the wrong headers."""
 
     status: int
     code: str
@@ -157,23 +159,23 @@ class Posted:
     chunked: bool = False
 
 
-def typed(content_type: str, body: bytes = b'{"query": "{ __typename }"}') -> Posted:
-    return Posted(415, "UNSUPPORTED_MEDIA_TYPE", body, {"Content-Type": content_type})
+def typed(content_type: str, body: bytes = b'{"query": "{ __typename }"}') -> InvalidBody:
+    return InvalidBody(415, "UNSUPPORTED_MEDIA_TYPE", body, {"Content-Type": content_type})
 
 
-def encoded(encoding: str, body: bytes) -> Posted:
-    return Posted(415, "UNSUPPORTED_MEDIA_TYPE", body, {"Content-Encoding": encoding})
+def encoded(encoding: str, body: bytes) -> InvalidBody:
+    return InvalidBody(415, "UNSUPPORTED_MEDIA_TYPE", body, {"Content-Encoding": encoding})
 
 
-def broken(body: bytes) -> Posted:
-    return Posted(400, "BAD_REQUEST", body)
+def broken(body: bytes) -> InvalidBody:
+    return InvalidBody(400, "BAD_REQUEST", body)
 
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{"query": "{ __typename }"}\r\n--x--'
 
-BODIES: Mapping[str, Posted] = {
-    "10 MB": Posted(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000),
-    "10 MB in chunks": Posted(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000, chunked=True),
+BODIES: Mapping[str, InvalidBody] = {
+    "10 MB": InvalidBody(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000),
+    "10 MB in chunks": InvalidBody(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000, chunked=True),
     "a gzip bomb": encoded("gzip", gzip.compress(b" " * 100_000_000, 9)),
     "a deflated bomb": encoded("deflate", zlib.compress(b" " * 100_000_000, 9)),
     "deflate of garbage": encoded("deflate", b"\xff\x00garbage" * 100),
@@ -185,7 +187,7 @@ BODIES: Mapping[str, Posted] = {
     "a lone surrogate": broken(b'{"query":"\\ud800"}'),
     "NULs": broken(b"\0" * 1_000),
     "no UTF-8": broken(b'{"query":"\xc0\xae"}'),
-    "a batch of 1000": Posted(400, "BATCH_TOO_LARGE", b"[" + b'{"query":"{__typename}"},' * 999 + b"{}]"),
+    "a batch of 1000": InvalidBody(400, "BATCH_TOO_LARGE", b"[" + b'{"query":"{__typename}"},' * 999 + b"{}]"),
     "a batch in a batch": broken(b'[[{"query":"{__typename}"}]]'),
     "a form of another page": typed("application/x-www-form-urlencoded", b"query={__typename}"),
     "a form with a file": typed("multipart/form-data; boundary=x", FORM),
@@ -197,10 +199,10 @@ BODIES: Mapping[str, Posted] = {
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """Bytes on a socket, and the statuses of what is answered before it is closed."""
+class RawBytes:
+    """Raw bytes for a connection, and the statuses of the responses before it is closed."""
 
-    said: bytes
+    content: bytes
     statuses: tuple[int, ...]
 
 
@@ -218,46 +220,46 @@ HEALTH = "GET /healthz HTTP/1.1"
 HIDDEN = b"0\r\n\r\n" + request("GET /schema.graphql HTTP/1.1")
 CHUNKED = "Transfer-Encoding: chunked"
 
-SPOKEN: Mapping[str, Spoken] = {
-    "length and chunks": Spoken(post("Content-Length: 4", CHUNKED, body=HIDDEN), (400,)),
-    "chunks and length": Spoken(post(CHUNKED, "Content-Length: 4", body=HIDDEN), (400,)),
-    "an unknown encoding": Spoken(post("Transfer-Encoding: xchunked", body=HIDDEN), (400,)),
-    "two encodings": Spoken(post(CHUNKED, "Transfer-Encoding: identity", body=HIDDEN), (400,)),
-    "two lengths": Spoken(post("Content-Length: 4", "Content-Length: 40", body=HIDDEN), (400,)),
-    "a negative length": Spoken(post("Content-Length: -1"), (400,)),
-    "a length with a sign": Spoken(post("Content-Length: +2", body=b"{}"), (400,)),
-    "a length of 23 digits": Spoken(post("Content-Length: 99999999999999999999999"), (400,)),
-    "a chunk larger than all": Spoken(post(CHUNKED, body=b"fffffffffffffffff\r\n{}"), (400,)),
-    "a chunk of minus one": Spoken(post(CHUNKED, body=b"-1\r\n{}"), (400,)),
-    "a folded header": Spoken(request(HEALTH, "A: a\r\n b"), (400,)),
-    "a blank before a colon": Spoken(request(HEALTH, "A : a"), (400,)),
-    "lines without CR": Spoken(request(HEALTH).replace(b"\r", b""), (400,)),
-    "a NUL in a header": Spoken(request(HEALTH, "A: a\0b"), (400,)),
-    "a CR in a header": Spoken(request(HEALTH, "A: a\rb"), (400,)),
-    "no host": Spoken(request(HEALTH, "A: b", host=""), (400,)),
-    "two hosts": Spoken(request(HEALTH, "Host: other"), (400,)),
-    "20 000 headers": Spoken(request(HEALTH, *["A: b"] * 20_000), (431,)),
-    "a header of 100 kB": Spoken(request(HEALTH, f"A: {'b' * 100_000}"), (431,)),
-    "a header without an end": Spoken(request(HEALTH)[:-4] + b"\r\nA: " + b"b" * 100_000, (431,)),
-    "an address of 100 kB": Spoken(request(f"GET /healthz?{'a' * 100_000} HTTP/1.1"), (431,)),
-    "a NUL in the path": Spoken(request("GET /gra\0phql HTTP/1.1"), (400,)),
-    "an encoded NUL in the path": Spoken(request("GET /graphql%00 HTTP/1.1", CLOSE), (404,)),
-    "a path in Latin-1": Spoken(request("GET /graphq\xec HTTP/1.1"), (400,)),
-    "percent signs that encode nothing": Spoken(request("GET /%zz%ff%c0%ae HTTP/1.1", CLOSE), (404,)),
-    "a query that encodes nothing": Spoken(request("GET /graphql?query=%zz&%%%=&=%ff HTTP/1.1", CLOSE), (200,)),
-    "a path that climbs": Spoken(request("GET /assets/../../../../etc/passwd HTTP/1.1", CLOSE), (404,)),
-    "a path that climbs in code": Spoken(request("GET /assets/%2e%2e/%2e%2e/etc/passwd HTTP/1.1", CLOSE), (404,)),
-    "a path with no slash": Spoken(request("GET healthz HTTP/1.1"), (400,)),
-    "an address of another host": Spoken(request("GET http://169.254.169.254/latest HTTP/1.1", CLOSE), (404,)),
-    "a proxy's request": Spoken(request("CONNECT 169.254.169.254:80 HTTP/1.1"), (400,)),
-    "no address at all": Spoken(request("OPTIONS * HTTP/1.1", CLOSE), (404,)),
-    "HTTP/1.0": Spoken(request("GET /healthz HTTP/1.0", host=""), (200,)),
-    "HTTP/2": Spoken(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400,)),
-    "HTTP/3.7": Spoken(request("GET /healthz HTTP/3.7"), (400,)),
-    "an unknown method": Spoken(request("HACK /graphql HTTP/1.1"), (400,)),
-    "TRACE": Spoken(request("TRACE /graphql HTTP/1.1", CLOSE), (405,)),
-    "an upgrade to HTTP/2": Spoken(request(HEALTH, "Connection: upgrade, close", "Upgrade: h2c"), (200,)),
-    "50 requests at once": Spoken(request(HEALTH) * 49 + request(HEALTH, CLOSE), (200,) * 50),
-    "a request, and garbage behind it": Spoken(request("HACK / HTTP/1.1") + b"\0\xff" * 100, (400,)),
-    "TLS": Spoken(bytes.fromhex("16030100a5010000a10303") + b"\0" * 200, (400,)),
+RAW_BYTES: Mapping[str, RawBytes] = {
+    "length and chunks": RawBytes(post("Content-Length: 4", CHUNKED, body=HIDDEN), (400,)),
+    "chunks and length": RawBytes(post(CHUNKED, "Content-Length: 4", body=HIDDEN), (400,)),
+    "an unknown encoding": RawBytes(post("Transfer-Encoding: xchunked", body=HIDDEN), (400,)),
+    "two encodings": RawBytes(post(CHUNKED, "Transfer-Encoding: identity", body=HIDDEN), (400,)),
+    "two lengths": RawBytes(post("Content-Length: 4", "Content-Length: 40", body=HIDDEN), (400,)),
+    "a negative length": RawBytes(post("Content-Length: -1"), (400,)),
+    "a length with a sign": RawBytes(post("Content-Length: +2", body=b"{}"), (400,)),
+    "a length of 23 digits": RawBytes(post("Content-Length: 99999999999999999999999"), (400,)),
+    "a chunk larger than all": RawBytes(post(CHUNKED, body=b"fffffffffffffffff\r\n{}"), (400,)),
+    "a chunk of minus one": RawBytes(post(CHUNKED, body=b"-1\r\n{}"), (400,)),
+    "a folded header": RawBytes(request(HEALTH, "A: a\r\n b"), (400,)),
+    "a blank before a colon": RawBytes(request(HEALTH, "A : a"), (400,)),
+    "lines without CR": RawBytes(request(HEALTH).replace(b"\r", b""), (400,)),
+    "a NUL in a header": RawBytes(request(HEALTH, "A: a\0b"), (400,)),
+    "a CR in a header": RawBytes(request(HEALTH, "A: a\rb"), (400,)),
+    "no host": RawBytes(request(HEALTH, "A: b", host=""), (400,)),
+    "two hosts": RawBytes(request(HEALTH, "Host: other"), (400,)),
+    "20 000 headers": RawBytes(request(HEALTH, *["A: b"] * 20_000), (431,)),
+    "a header of 100 kB": RawBytes(request(HEALTH, f"A: {'b' * 100_000}"), (431,)),
+    "a header without an end": RawBytes(request(HEALTH)[:-4] + b"\r\nA: " + b"b" * 100_000, (431,)),
+    "an address of 100 kB": RawBytes(request(f"GET /healthz?{'a' * 100_000} HTTP/1.1"), (431,)),
+    "a NUL in the path": RawBytes(request("GET /gra\0phql HTTP/1.1"), (400,)),
+    "an encoded NUL in the path": RawBytes(request("GET /graphql%00 HTTP/1.1", CLOSE), (404,)),
+    "a path in Latin-1": RawBytes(request("GET /graphq\xec HTTP/1.1"), (400,)),
+    "percent signs that encode nothing": RawBytes(request("GET /%zz%ff%c0%ae HTTP/1.1", CLOSE), (404,)),
+    "a query that encodes nothing": RawBytes(request("GET /graphql?query=%zz&%%%=&=%ff HTTP/1.1", CLOSE), (200,)),
+    "a path that climbs": RawBytes(request("GET /assets/../../../../etc/passwd HTTP/1.1", CLOSE), (404,)),
+    "a path that climbs in code": RawBytes(request("GET /assets/%2e%2e/%2e%2e/etc/passwd HTTP/1.1", CLOSE), (404,)),
+    "a path with no slash": RawBytes(request("GET healthz HTTP/1.1"), (400,)),
+    "an address of another host": RawBytes(request("GET http://169.254.169.254/latest HTTP/1.1", CLOSE), (404,)),
+    "a proxy's request": RawBytes(request("CONNECT 169.254.169.254:80 HTTP/1.1"), (400,)),
+    "no address at all": RawBytes(request("OPTIONS * HTTP/1.1", CLOSE), (404,)),
+    "HTTP/1.0": RawBytes(request("GET /healthz HTTP/1.0", host=""), (200,)),
+    "HTTP/2": RawBytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400,)),
+    "HTTP/3.7": RawBytes(request("GET /healthz HTTP/3.7"), (400,)),
+    "an unknown method": RawBytes(request("HACK /graphql HTTP/1.1"), (400,)),
+    "TRACE": RawBytes(request("TRACE /graphql HTTP/1.1", CLOSE), (405,)),
+    "an upgrade to HTTP/2": RawBytes(request(HEALTH, "Connection: upgrade, close", "Upgrade: h2c"), (200,)),
+    "50 requests at once": RawBytes(request(HEALTH) * 49 + request(HEALTH, CLOSE), (200,) * 50),
+    "a request, and garbage behind it": RawBytes(request("HACK / HTTP/1.1") + b"\0\xff" * 100, (400,)),
+    "TLS": RawBytes(bytes.fromhex("16030100a5010000a10303") + b"\0" * 200, (400,)),
 }  # fmt: skip

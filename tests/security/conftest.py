@@ -1,4 +1,4 @@
-"""A gateway in a process of its own, over twins in another one, that is attacked and must go on."""
+"""A gateway under attack in its own process, over twins in another process."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ endpoint = "TWINS"
 
 @dataclass(frozen=True)
 class Target:
-    """The process that is attacked."""
+    """The process under attack."""
 
     pid: int
     host: str
@@ -52,16 +52,19 @@ class Target:
         return f"http://{self.host}:{self.port}"
 
     def memory(self) -> int:
-        """The most memory that it has had, in bytes."""
+        """Return the peak memory of the process, in bytes."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 @contextmanager
 def process(log: Path, *arguments: str) -> Iterator[tuple[int, str]]:
-    """One of the gateway's commands while it runs: its process and the address that it prints first."""
+    """Run a command of the gateway, and yield its process id and the address in its first line."""
     command = [sys.executable, "-m", "gateway", *arguments]
-    with log.open("wb") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=ENVIRON) as running:
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=ENVIRON) as running,
+    ):
         assert running.stdout is not None
         yield running.pid, running.stdout.readline().decode().split()[1]
         running.terminate()
@@ -70,7 +73,7 @@ def process(log: Path, *arguments: str) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One process for all attacks; at the end its log tells of no failure of its own."""
+    """One process for all attacks. At the end, its log must have no internal error."""
     folder = tmp_path_factory.mktemp("attacked")
     with process(folder / "twins.log", "twins", "--port", "0", "--models", "50") as (_, cloud):
         config = folder / "gateway.toml"

@@ -1,4 +1,4 @@
-"""One process is attacked in every way that the tables know, and answers the next client as if nothing had been."""
+"""One process withstands all attacks of the tables, and serves the next client normally."""
 
 import asyncio
 import json
@@ -10,26 +10,26 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from tests.security.attacks import BODIES, OPERATIONS, SPOKEN, Attack, post, request
+from tests.security.attacks import BODIES, OPERATIONS, RAW_BYTES, Attack, post, request
 from tests.security.conftest import Target
 
 JSON, GRAPHQL = "application/json", "application/graphql-response+json"
 
-HANGS: Final = 10.0
-"""Seconds after which an answer no longer comes. Each of these takes a fraction of one; machines differ."""
+TIMEOUT: Final = 10.0
+"""Seconds after which a response counts as missing. Each takes a fraction of a second, depending on the machine."""
 
 MOST_MEMORY: Final = 400_000_000
-"""Bytes that the process may have had at most; it starts with about 100 MB."""
+"""Maximum peak memory of the process in bytes; it starts with about 100 MB."""
 
 LONGEST_ERROR: Final = 1_000
-"""Characters of an error, whatever was asked."""
+"""Maximum number of characters of an error."""
 
 Session = aiohttp.ClientSession
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a client hears: a status or the code of a WebSocket's end, the errors, and the data."""
+class Outcome:
+    """A response: its status or the close code of a WebSocket, its errors, and its data."""
 
     status: int
     errors: list[Any]
@@ -40,70 +40,70 @@ class Heard:
         return {error["extensions"]["code"] for error in self.errors}
 
 
-def heard(status: int, body: Any) -> Heard:
-    return Heard(status, body.get("errors", []), body.get("data"))
+def outcome(status: int, body: Any) -> Outcome:
+    return Outcome(status, body.get("errors", []), body.get("data"))
 
 
 # Transports
 
 
 def parameters(attack: Attack) -> dict[str, Any]:
-    said = {"query": attack.query, "variables": dict(attack.variables), "operationName": attack.operation_name}
-    return {name: value for name, value in said.items() if value}
+    values = {"query": attack.query, "variables": dict(attack.variables), "operationName": attack.operation_name}
+    return {name: value for name, value in values.items() if value}
 
 
-async def by_post(session: Session, attack: Attack, accept: str = JSON) -> Heard:
+async def by_post(session: Session, attack: Attack, accept: str = JSON) -> Outcome:
     async with session.post("/graphql", json=parameters(attack), headers={"Accept": accept}) as response:
-        return heard(response.status, await response.json(content_type=None))
+        return outcome(response.status, await response.json(content_type=None))
 
 
-async def by_post_in_new_type(session: Session, attack: Attack) -> Heard:
+async def by_post_in_new_type(session: Session, attack: Attack) -> Outcome:
     return await by_post(session, attack, GRAPHQL)
 
 
-async def by_get(session: Session, attack: Attack) -> Heard:
-    said = parameters(attack)
-    if "variables" in said:
-        said["variables"] = json.dumps(said["variables"])
-    async with session.get("/graphql", params=said, headers={"Accept": JSON}) as response:
+async def by_get(session: Session, attack: Attack) -> Outcome:
+    params = parameters(attack)
+    if "variables" in params:
+        params["variables"] = json.dumps(params["variables"])
+    async with session.get("/graphql", params=params, headers={"Accept": JSON}) as response:
         text = await response.text()
-        return heard(response.status, json.loads(text) if text else {})
+        return outcome(response.status, json.loads(text) if text else {})
 
 
-async def by_batch(session: Session, attack: Attack) -> Heard:
+async def by_batch(session: Session, attack: Attack) -> Outcome:
     async with session.post("/graphql", json=[parameters(attack)] * 3) as response:
         body = await response.json()
     if isinstance(body, dict):
-        return heard(response.status, body)
+        return outcome(response.status, body)
     first, *others = body
     assert [{**other, "errors": None} for other in others] == [{**first, "errors": None}] * 2
-    return heard(response.status, first)
+    return outcome(response.status, first)
 
 
-async def by_events(session: Session, attack: Attack) -> Heard:
+async def by_events(session: Session, attack: Attack) -> Outcome:
     headers = {"Accept": "text/event-stream"}
     async with session.post("/graphql", json=parameters(attack), headers=headers) as response:
         text = await response.text()
     if response.status != 200:
-        return heard(response.status, json.loads(text))
-    (told,) = (line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: "))
+        return outcome(response.status, json.loads(text))
+    (data,) = (line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: "))
     assert text.endswith("event: complete\ndata:\n\n")
-    return heard(200, json.loads(told))
+    return outcome(200, json.loads(data))
 
 
-async def by_socket(session: Session, attack: Attack) -> Heard:
+async def by_socket(session: Session, attack: Attack) -> Outcome:
     async with session.ws_connect("/graphql", protocols=["graphql-transport-ws"]) as socket:
         await socket.send_json({"type": "connection_init"})
         assert (await socket.receive_json())["type"] == "connection_ack"
         await socket.send_json({"type": "subscribe", "id": "1", "payload": parameters(attack)})
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
-            return Heard(socket.close_code or 0, [])
-        told = message.json()
-        return heard(200, told["payload"]) if told["type"] == "next" else Heard(200, told["payload"])
+            return Outcome(socket.close_code or 0, [])
+        result = message.json()
+        return outcome(200, result["payload"]) if result["type"] == "next" else Outcome(200, result["payload"])
 
 
-TRANSPORTS: Mapping[str, Callable[[Session, Attack], Awaitable[Heard]]] = {
+TRANSPORTS: Mapping[str, Callable[[Session, Attack], Awaitable[Outcome]]] = {
     "post": by_post,
     "post, new type": by_post_in_new_type,
     "get": by_get,
@@ -114,7 +114,7 @@ TRANSPORTS: Mapping[str, Callable[[Session, Attack], Awaitable[Heard]]] = {
 
 
 def expected(transport: str, attack: Attack) -> int:
-    """The status of an attack's answer, or the code with which its WebSocket is closed."""
+    """Return the expected status of the response, or the expected close code of the WebSocket."""
     if transport == "socket" and attack.closes is not None:
         return attack.closes
     if attack.status is not None:
@@ -124,8 +124,8 @@ def expected(transport: str, attack: Attack) -> int:
 
 @pytest.fixture
 async def session(target: Target) -> AsyncIterator[Session]:
-    """A client; whatever it did, the process then answers the next one, and has not grown."""
-    timeout = aiohttp.ClientTimeout(total=HANGS)
+    """A client. After each test, the process must serve another client, and its memory must be within bounds."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with Session(target.url, timeout=timeout) as session:
         yield session
     async with Session(target.url, timeout=timeout) as another:
@@ -136,41 +136,39 @@ async def session(target: Target) -> AsyncIterator[Session]:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_an_operation_that_asks_too_much_is_refused_on_every_transport(
-    session: Session, name: str, transport: str
-) -> None:
+async def test_a_hostile_operation_is_refused_on_every_transport(session: Session, name: str, transport: str) -> None:
     attack = OPERATIONS[name]
     answer = await TRANSPORTS[transport](session, attack)
     if transport == "get" and answer.status == 431:
-        assert len(json.dumps(parameters(attack))) > 20_000, "no head was too large for the query"
+        assert len(json.dumps(parameters(attack))) > 20_000, "the query fits into the request line"
         return
     assert answer.status == expected(transport, attack)
     if answer.status < 1000:
         assert answer.codes == {attack.code}
     assert all(len(json.dumps(error)) < LONGEST_ERROR for error in answer.errors)
-    assert not any(value for value in (answer.data or {}).values() if value != [None]), "something was answered"
+    assert not any(value for value in (answer.data or {}).values() if value != [None]), "the response has data"
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_body_that_is_no_request_is_refused(session: Session, name: str) -> None:
-    posted = BODIES[name]
+async def test_an_invalid_body_is_refused(session: Session, name: str) -> None:
+    attack = BODIES[name]
 
-    headers = {"Content-Type": JSON, **posted.headers}
-    chunked = True if posted.chunked else None
-    async with session.post("/graphql", data=BytesIO(posted.body), headers=headers, chunked=chunked) as response:
-        answer = heard(response.status, await response.json())
-    assert (answer.status, answer.codes, answer.data) == (posted.status, {posted.code}, None)
+    headers = {"Content-Type": JSON, **attack.headers}
+    chunked = True if attack.chunked else None
+    async with session.post("/graphql", data=BytesIO(attack.body), headers=headers, chunked=chunked) as response:
+        answer = outcome(response.status, await response.json())
+    assert (answer.status, answer.codes, answer.data) == (attack.status, {attack.code}, None)
 
 
 # Bytes
 
 
-async def quoted(target: Target, said: bytes) -> bytes:
-    """All that is answered to some bytes, until the gateway closes the connection."""
+async def exchange(target: Target, content: bytes) -> bytes:
+    """Send bytes, and return everything received until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection(target.host, target.port)
     try:
-        writer.write(said)
-        async with asyncio.timeout(HANGS):
+        writer.write(content)
+        async with asyncio.timeout(TIMEOUT):
             return await reader.read()
     finally:
         writer.close()
@@ -180,14 +178,12 @@ def statuses(answers: bytes) -> tuple[int, ...]:
     return tuple(int(answer[:3]) for answer in answers.split(b"HTTP/1.1 ")[1:])
 
 
-@pytest.mark.parametrize("name", SPOKEN)
-async def test_what_is_no_http_is_refused_and_nothing_in_it_is_executed(
-    session: Session, target: Target, name: str
-) -> None:
-    attack = SPOKEN[name]
-    answers = await quoted(target, attack.said)
+@pytest.mark.parametrize("name", RAW_BYTES)
+async def test_invalid_http_is_refused_and_not_executed(session: Session, target: Target, name: str) -> None:
+    attack = RAW_BYTES[name]
+    answers = await exchange(target, attack.content)
     assert statuses(answers) == attack.statuses
-    assert b"directive @" not in answers, "the request within the request was answered"
+    assert b"directive @" not in answers, "the smuggled request was executed"
 
 
 INJECTED = {
@@ -199,20 +195,20 @@ INJECTED = {
 
 
 @pytest.mark.parametrize(("header", "value"), [(header, value) for header in INJECTED for value in INJECTED[header]])
-async def test_what_a_header_says_stands_in_no_header_of_the_answer(
+async def test_a_hostile_header_is_not_repeated_in_the_response(
     session: Session, target: Target, header: str, value: str
 ) -> None:
     host = "" if header == "host" else "Host: gateway"
-    said = request("GET /graphql?query={__typename} HTTP/1.1", f"{header}: {value}", "Connection: close", host=host)
-    head, _, _ = (await quoted(target, said)).partition(b"\r\n\r\n")
+    content = request("GET /graphql?query={__typename} HTTP/1.1", f"{header}: {value}", "Connection: close", host=host)
+    head, _, _ = (await exchange(target, content)).partition(b"\r\n\r\n")
     assert value.encode("latin-1") not in head
     assert b"set-cookie" not in head.lower()
 
 
 async def test_no_path_is_redirected_to_the_host_of_a_request(session: Session, target: Target) -> None:
     for path in ("/graphql/", "/healthz/", "//evil.example/..", "/"):
-        said = request(f"GET {path} HTTP/1.1", "Accept: text/html", "Connection: close", host="Host: evil.example")
-        assert b"evil.example" not in await quoted(target, said)
+        content = request(f"GET {path} HTTP/1.1", "Accept: text/html", "Connection: close", host="Host: evil.example")
+        assert b"evil.example" not in await exchange(target, content)
 
 
 # Slowness
@@ -228,24 +224,24 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_who_asks_nothing_is_not_waited_for(session: Session, target: Target, name: str) -> None:
-    assert set(statuses(await quoted(target, SLOW[name]))) <= {200}
+async def test_a_connection_without_a_complete_request_is_closed(session: Session, target: Target, name: str) -> None:
+    assert set(statuses(await exchange(target, SLOW[name]))) <= {200}
 
 
-async def test_a_websocket_may_be_silent_for_longer_than_a_head_may_take(session: Session, target: Target) -> None:
+async def test_a_websocket_can_be_idle_for_longer_than_the_limit_for_headers(session: Session, target: Target) -> None:
     async with session.ws_connect("/graphql", protocols=["graphql-transport-ws"]) as socket:
         await socket.send_json({"type": "connection_init"})
         assert (await socket.receive_json())["type"] == "connection_ack"
         for _ in range(3):
-            assert await quoted(target, b"") == b"", "the gateway was not the one to close it"
+            assert await exchange(target, b"") == b"", "the gateway closes the idle connection"
         await socket.send_json({"type": "ping"})
         assert (await socket.receive_json())["type"] == "pong"
 
 
-async def test_a_head_that_drips_is_cut_off(session: Session, target: Target) -> None:
+async def test_slow_headers_end_the_connection(session: Session, target: Target) -> None:
     reader, writer = await asyncio.open_connection(target.host, target.port)
     writer.write(b"GET /healthz HTTP/1.1\r\n")
-    async with asyncio.timeout(HANGS):
+    async with asyncio.timeout(TIMEOUT):
         closed = asyncio.ensure_future(reader.read())
         while not closed.done():
             writer.write(b"a: b\r\n")
@@ -253,10 +249,10 @@ async def test_a_head_that_drips_is_cut_off(session: Session, target: Target) ->
     writer.close()
 
 
-async def test_a_body_that_drips_is_cut_off(session: Session, target: Target) -> None:
+async def test_a_slow_body_ends_the_connection(session: Session, target: Target) -> None:
     reader, writer = await asyncio.open_connection(target.host, target.port)
     writer.write(post("Content-Length: 1000000"))
-    async with asyncio.timeout(HANGS):
+    async with asyncio.timeout(TIMEOUT):
         closed = asyncio.ensure_future(reader.read())
         while not closed.done():
             writer.write(b" ")
@@ -265,10 +261,10 @@ async def test_a_body_that_drips_is_cut_off(session: Session, target: Target) ->
     writer.close()
 
 
-async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(session: Session, target: Target) -> None:
+async def test_a_body_that_continues_after_its_refusal_ends_the_connection(session: Session, target: Target) -> None:
     _, writer = await asyncio.open_connection(target.host, target.port)
     writer.write(post("Transfer-Encoding: chunked"))
-    async with asyncio.timeout(HANGS):
+    async with asyncio.timeout(TIMEOUT):
         try:
             while True:
                 writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
@@ -278,30 +274,32 @@ async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(session: Session
             writer.close()
 
 
-async def test_a_client_that_leaves_in_the_middle_is_not_missed(session: Session, target: Target) -> None:
-    for said in (
+async def test_a_client_that_disconnects_during_a_request_has_no_effect(session: Session, target: Target) -> None:
+    for content in (
         post("Content-Length: 100", body=b"{"),
         request("GET /graphql?query={__schema{types{name}}} HTTP/1.1"),
     ):
         _, writer = await asyncio.open_connection(target.host, target.port)
-        writer.write(said)
+        writer.write(content)
         await writer.drain()
         writer.close()
 
 
-@pytest.mark.parametrize("said", [b"", b"POST /graphql HTTP/1.1\r\nHost:"], ids=["silent", "half a head"])
-async def test_half_open_sockets_make_room_for_others(session: Session, target: Target, said: bytes) -> None:
-    """Three times as many as the gateway may have; those that ask are served meanwhile."""
+@pytest.mark.parametrize("content", [b"", b"POST /graphql HTTP/1.1\r\nHost:"], ids=["silent", "half a head"])
+async def test_idle_connections_are_closed_for_new_ones(session: Session, target: Target, content: bytes) -> None:
+    """Three times as many connections as allowed are open, and requests are still served."""
     opened = [await asyncio.open_connection(target.host, target.port) for _ in range(300)]
     for _, writer in opened:
-        writer.write(said)
+        writer.write(content)
     for _ in range(20):
         assert (await by_post(session, Attack("{ __typename }", ""))).data == {"__typename": "Query"}
     for _, writer in opened:
         writer.close()
 
 
-async def test_requests_in_a_row_are_answered_in_their_order(session: Session, target: Target) -> None:
+async def test_pipelined_requests_have_responses_in_order(session: Session, target: Target) -> None:
     paths = ("/healthz", "/nowhere", "/healthz", "/graphql?query={__typename}", "/nowhere")
-    said = b"".join(request(f"GET {path} HTTP/1.1") for path in paths) + request("GET /x HTTP/1.1", "Connection: close")
-    assert statuses(await quoted(target, said)) == (200, 404, 200, 200, 404, 404)
+    content = b"".join(request(f"GET {path} HTTP/1.1") for path in paths) + request(
+        "GET /x HTTP/1.1", "Connection: close"
+    )
+    assert statuses(await exchange(target, content)) == (200, 404, 200, 200, 404, 404)

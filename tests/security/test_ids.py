@@ -1,4 +1,4 @@
-"""Hostile names at every door that takes one: none leads a request to another place than its own."""
+"""Hostile names in every argument: none changes the path or the host of an upstream call."""
 
 import re
 from base64 import urlsafe_b64decode
@@ -28,7 +28,7 @@ HOSTILE = [
 PREFIXES = ["", "pai:model/", "pai:model/m/version/", "pai:algorithm/", "pai:algorithm/a/version/", "qianfan:model/",
             "qianfan:model/am-gggg4444hhhh/version/", "qianfan:algorithm/", "nowhere:model/"]  # fmt: skip
 
-DOORS = """query ($id: ID!, $all: [_Any!]!) {
+QUERY_BY_ID = """query ($id: ID!, $all: [_Any!]!) {
   node(id: $id) { id } nodes(ids: [$id]) { id } model(id: $id) { id } modelVersion(id: $id) { id }
   algorithm(id: $id) { id } algorithmVersion(id: $id) { id } _entities(representations: $all) { __typename }
 }"""
@@ -47,7 +47,7 @@ FILTERS = [
 ]
 
 SEGMENT = r"[A-Za-z0-9._~%:-]+"
-PLACES = re.compile(
+PATHS = re.compile(
     rf"/api/v1/(models|algorithms)(/{SEGMENT}(/versions(/{SEGMENT})?)?)?"
     r"|/wenxinworkshop/modelrepo/[A-Za-z/]+|/wenxinworkshop/[A-Za-z/]+"
 )
@@ -56,7 +56,7 @@ PLACES = re.compile(
 
 @pytest.fixture
 def targets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What the clouds are asked for: request targets as they came, and the hosts that they were meant for."""
+    """The requests of the clouds, as (raw target, Host header)."""
     seen: list[tuple[str, str]] = []
     handle = Twins.handle
 
@@ -70,13 +70,13 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 @pytest.fixture
 async def watched(targets: list[tuple[str, str]]) -> AsyncIterator[World]:
-    """Both clouds and a gateway; at the end, nobody was asked for anything but the calls of the plan."""
+    """Both clouds and a gateway. At the end, every request must be one of the known calls."""
     async with two_clouds(models=10) as world:
         hosts = {cloud.url.removeprefix("http://") for cloud in (world.pai, world.qianfan)}
         yield world
         for target, host in targets:
             path, _, _ = target.partition("?")
-            assert PLACES.fullmatch(path), target
+            assert PATHS.fullmatch(path), target
             segments = [unquote(segment) for segment in path.split("/")[1:]]
             assert not {".", "..", ""} & set(segments), target
             assert not any(set("/\\?#\0\r\n") & set(segment) for segment in segments), target
@@ -84,26 +84,26 @@ async def watched(targets: list[tuple[str, str]]) -> AsyncIterator[World]:
 
 
 def check(answer: Answer) -> None:
-    """Whatever is wrong is the caller's error, in few words."""
+    """Check that every error is one of the caller, with a short message."""
     for error in answer.body.get("errors", ()):
         assert error["extensions"]["code"] in ("INVALID_ID", "BAD_USER_INPUT", "INVALID_CURSOR", "REGISTRY_REJECTED")
         assert len(error["message"]) < 300
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_a_hostile_id_leads_nowhere(watched: World, prefix: str) -> None:
+async def test_a_hostile_id_finds_nothing(watched: World, prefix: str) -> None:
     for text in HOSTILE:
-        for spelled in dict.fromkeys((prefix + text, prefix + quote(text, safe=""), prefix + quote(text))):
-            registry, _, rest = spelled.partition(":")
+        for id in dict.fromkeys((prefix + text, prefix + quote(text, safe=""), prefix + quote(text))):
+            registry, _, rest = id.partition(":")
             references = [
-                {"__typename": "Model", "id": spelled},
+                {"__typename": "Model", "id": id},
                 {"__typename": "Model", "registryName": registry, "nativeId": text},
                 {"__typename": text, "id": rest},
             ]
-            answer = await watched.gateway.query(DOORS, id=spelled, all=references)
+            answer = await watched.gateway.query(QUERY_BY_ID, id=id, all=references)
             check(answer)
             values = [value for value in answer.body["data"].values() if value is not None]
-            assert all(value in ([None], [None] * 3) for value in values), f"something has the id {spelled!r}"
+            assert all(value in ([None], [None] * 3) for value in values), f"something has the id {id!r}"
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -114,12 +114,12 @@ async def test_a_hostile_filter_stays_one_parameter(watched: World, targets: lis
         targets.clear()
         check(await watched.gateway.query(query, value=text))
         for target, _ in targets:
-            said = parse_qsl(target.partition("?")[2], keep_blank_values=True)
-            assert {key for key, _ in said} <= QUERY_PARAMETERS, f"{text!r} added a parameter"
-            assert len({key for key, _ in said}) == len(said), f"{text!r} said a parameter twice"
+            sent = parse_qsl(target.partition("?")[2], keep_blank_values=True)
+            assert {key for key, _ in sent} <= QUERY_PARAMETERS, f"{text!r} added a parameter"
+            assert len({key for key, _ in sent}) == len(sent), f"{text!r} repeated a parameter"
 
 
-async def test_a_hostile_name_of_a_version_leads_nowhere(watched: World) -> None:
+async def test_a_hostile_name_of_a_version_finds_nothing(watched: World) -> None:
     listed = await watched.gateway.query("{ models(first: 1, filter: {kinds: [PAI]}) { nodes { id } } }")
     (node,) = listed.data["models"]["nodes"]
     query = """query ($id: ID!, $name: String!) {
@@ -134,7 +134,7 @@ QUERY_PARAMETERS = {
     "PageNumber", "PageSize", "SortBy", "Order", "Verbose", "Query", "ModelName", "ModelType", "Domain", "Task",
     "Origin", "Provider", "WorkspaceId",
 }  # fmt: skip
-"""What lists of PAI can be asked with."""
+"""The query parameters of PAI's lists."""
 
 
 # Cursors
@@ -155,7 +155,7 @@ PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { no
 
 
 def forged(body: Any) -> str:
-    """A cursor of all models in the usual order: how it is made is no secret."""
+    """Return a cursor of all models in the default order, with a valid checksum."""
     content = bytes([1]) + orjson.dumps(body)
     return in_base64(CursorScope("Model ()", Order())._check(content) + content)
 
@@ -167,7 +167,7 @@ async def test_a_forged_cursor_is_refused_or_leads_to_rows_that_the_caller_may_r
         assert answer.codes == (["INVALID_CURSOR"] if body in REFUSED else []), body
 
 
-async def test_a_page_that_no_list_has_is_asked_for_once_and_is_empty_or_an_error(watched: World) -> None:
+async def test_a_page_beyond_the_end_of_a_list_costs_few_calls(watched: World) -> None:
     first = await watched.gateway.query(PAGE % "pageInfo { endCursor }", n=20)
     content = urlsafe_b64decode(first.data["models"]["pageInfo"]["endCursor"] + "==")[CHECK_BYTES:]
     last, pages, own = orjson.loads(content[1:])

@@ -1,4 +1,4 @@
-"""What the gateway itself gets wrong is told to its log alone, and production shows nothing that it need not."""
+"""Internal errors are in the log only, and production reveals neither the schema nor suggestions."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +13,7 @@ from tests.security.attacks import Attack
 from tests.security.test_attacks import TRANSPORTS, Session
 
 SECRET = "password=hunter2 at 10.0.0.7"
-ASKED = Attack('{ model(id: "pai:model/m") { id } models { nodes { id } } }', "INTERNAL_SERVER_ERROR")
+OPERATION = Attack('{ model(id: "pai:model/m") { id } models { nodes { id } } }', "INTERNAL_SERVER_ERROR")
 
 PLACES = [
     "gateway.execution.persisted_queries.PersistedQueries.text",
@@ -25,7 +25,7 @@ PLACES = [
     "gateway.upstream.resilient_client.ResilientClient.send",
     "gateway.upstream.http_client.HttpClient._exchange",
 ]
-"""Where something breaks: before an operation is known, while it is checked, while it runs, and on the way out."""
+"""Places of an internal error: before the operation is known, during its checks, its execution and its calls."""
 
 
 class Broken(Exception):
@@ -33,30 +33,30 @@ class Broken(Exception):
 
 
 @pytest.fixture
-async def open_gateway() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[World]:
     sections = {"limits": LimitsSettings(batch=10), "server": ServerSettings(profile="production")}
     async with two_clouds(models=5, sections=sections) as world:
         yield world
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_a_failure_of_the_gateway_is_masked_on_every_transport(
-    open_gateway: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+async def test_an_internal_error_is_masked_on_every_transport(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise Broken(SECRET)
 
     monkeypatch.setattr(place, broken)
-    async with Session(open_gateway.gateway.url) as session:
+    async with Session(world.gateway.url) as session:
         for name, transport in TRANSPORTS.items():
-            answer = await transport(session, ASKED)
+            answer = await transport(session, OPERATION)
             assert answer.codes == {"INTERNAL_SERVER_ERROR"}, name
             assert "hunter2" not in str(answer.errors)
             assert "Broken" not in str(answer.errors)
             assert all(error["extensions"]["errorId"] in caplog.text for error in answer.errors), name
 
 
-DOORS = [
+SCHEMA_QUERIES = [
     "{ __schema { queryType { name } } }",
     '{ __type(name: "Model") { name } }',
     "{ _service { sdl } }",
@@ -65,10 +65,10 @@ DOORS = [
 ]
 
 
-@pytest.mark.parametrize("query", DOORS)
-async def test_production_shows_the_schema_at_no_door_of_any_transport(open_gateway: World, query: str) -> None:
+@pytest.mark.parametrize("query", SCHEMA_QUERIES)
+async def test_production_refuses_the_schema_on_every_transport(world: World, query: str) -> None:
     attack = Attack(query, "FORBIDDEN", operation_name="A" if "query A" in query else None)
-    async with Session(open_gateway.gateway.url) as session:
+    async with Session(world.gateway.url) as session:
         for name, transport in TRANSPORTS.items():
             answer = await transport(session, attack)
             assert (answer.codes, answer.data) == ({"FORBIDDEN"}, None), name
@@ -85,34 +85,34 @@ GUESSES = [
 
 
 @pytest.mark.parametrize("query", GUESSES)
-async def test_production_corrects_no_guess_on_any_transport(open_gateway: World, query: str) -> None:
-    async with Session(open_gateway.gateway.url) as session:
+async def test_production_has_no_suggestions_on_any_transport(world: World, query: str) -> None:
+    async with Session(world.gateway.url) as session:
         for transport in TRANSPORTS.values():
             answer = await transport(session, Attack(query, ""))
             assert answer.codes == {"GRAPHQL_VALIDATION_FAILED"}
             assert "Did you mean" not in str(answer.errors)
 
 
-async def test_variables_are_not_corrected_either(open_gateway: World) -> None:
+async def test_production_has_no_suggestions_for_variables(world: World) -> None:
     query = "query ($f: ModelFilter) { models(filter: $f) { totalCount } }"
     for wrong in ({"ownershi": "OWN"}, {"ownership": "OWNN"}):
-        answer = await open_gateway.gateway.query(query, f=wrong)
+        answer = await world.gateway.query(query, f=wrong)
         assert answer.codes == ["BAD_USER_INPUT"]
         assert "Did you mean" not in str(answer.body)
 
 
-async def test_a_batch_may_not_cost_more_than_one_operation(open_gateway: World) -> None:
+async def test_a_batch_has_the_cost_limit_of_one_operation(world: World) -> None:
     query = {"query": "{ models(first: 100) { nodes { versions { nodes { name } } } } }"}
-    answer = await open_gateway.gateway.request("POST", json=[query] * 2)
+    answer = await world.gateway.request("POST", json=[query] * 2)
     assert all(one["data"]["models"]["nodes"] for one in answer.body)
-    open_gateway.calls()
-    refused = await open_gateway.gateway.request("POST", json=[query] * 10)
+    world.calls()
+    refused = await world.gateway.request("POST", json=[query] * 10)
     assert (refused.status, refused.codes) == (400, ["QUERY_TOO_EXPENSIVE"])
-    assert open_gateway.calls() == {}
+    assert world.calls() == {}
 
 
-def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By construction: how long a comparison takes cannot be measured well enough to be asserted."""
+def test_every_api_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test checks which digests are compared, because times cannot be measured precisely enough."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare_digest(one: bytes, other: bytes) -> bool:
@@ -127,4 +127,4 @@ def test_every_key_is_compared_in_constant_time_whichever_it_is(monkeypatch: pyt
         found = keys.find(entries, key)
         assert (found and found.caller.name) == (key if key in known else None)
         assert len(compared) == len(entries)
-        assert {len(one) for pair in compared for one in pair} == {32}, "digests are compared, and all are as long"
+        assert {len(one) for pair in compared for one in pair} == {32}, "digests of equal length are compared"

@@ -1,4 +1,4 @@
-"""What is kept for one client is not changed by another, by whatever it says in its request."""
+"""Cached responses are not affected by the headers of other clients."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,45 +23,43 @@ POISON = [
 
 
 @pytest.fixture
-async def keeping() -> AsyncIterator[World]:
-    """A gateway that keeps what it is answered."""
+async def caching() -> AsyncIterator[World]:
+    """A gateway with a cache."""
     async with two_clouds(models=10, sections={"cache": CacheSettings()}) as world:
         yield world
 
 
 @pytest.mark.parametrize("headers", POISON, ids=lambda headers: next(iter(headers)))
-async def test_what_one_client_says_in_headers_changes_nothing_for_the_next(
-    keeping: World, headers: dict[str, str]
-) -> None:
-    ask = keeping.gateway.request
+async def test_headers_of_one_client_do_not_affect_the_next(caching: World, headers: dict[str, str]) -> None:
+    send = caching.gateway.request
     for number, method in enumerate(("GET", "POST")):
         query = f"query Q{number} {{ models(first: {number + 2}) {{ nodes {{ id name }} }} }}"
         options: Any = {"params": {"query": query}} if method == "GET" else {"json": {"query": query}}
-        poisoned = await ask(method, headers=headers, **options)
+        poisoned = await send(method, headers=headers, **options)
         assert "evil" not in str({name: value for name, value in poisoned.headers.items() if name != "x-request-id"})
-        after = await ask(method, **options)
-        keeping.gateway.session.headers["Cache-Control"] = "no-cache"
-        fresh = await ask(method, **options)
-        del keeping.gateway.session.headers["Cache-Control"]
-        assert said(after) == said(fresh)
+        after = await send(method, **options)
+        caching.gateway.session.headers["Cache-Control"] = "no-cache"
+        fresh = await send(method, **options)
+        del caching.gateway.session.headers["Cache-Control"]
+        assert constant_parts(after) == constant_parts(fresh)
 
 
-def said(answer: Answer) -> tuple[int, Any, dict[str, str]]:
-    """All of an answer but what tells the time and the request."""
+def constant_parts(answer: Answer) -> tuple[int, Any, dict[str, str]]:
+    """Return a response without the headers that differ in every response."""
     varying = ("date", "age", "x-request-id", "traceparent", "cache-control")
     return answer.status, answer.body, {n: v for n, v in answer.headers.items() if n not in varying}
 
 
-async def test_errors_are_kept_by_nobody(keeping: World) -> None:
+async def test_errors_must_not_be_stored(caching: World) -> None:
     for query in ("{", "{ nothing }", '{ node(id: "x") { id } }', "{ __typename"):
         for accept in ("application/json", "application/graphql-response+json"):
-            answer = await keeping.gateway.request("GET", params={"query": query}, headers={"Accept": accept})
+            answer = await caching.gateway.request("GET", params={"query": query}, headers={"Accept": accept})
             assert answer.headers["cache-control"] == "no-store"
             assert "etag" not in answer.headers
 
 
-async def test_an_answer_to_one_caller_is_kept_by_no_cache_on_the_way(tmp_path: Path) -> None:
-    """One caller's entity tag is worth nothing to another who is answered something else."""
+async def test_a_response_is_private_to_its_caller(tmp_path: Path) -> None:
+    """The entity tag of one caller does not match the different response of another."""
     key_file = KeyFile(tmp_path / "keys.toml")
     mine, theirs = key_file.add("me", ("pai",)), key_file.add("them", ("nothing",))
     access = AccessSettings(mode="callers", keys=str(key_file.path))

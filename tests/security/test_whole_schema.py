@@ -1,4 +1,4 @@
-"""Random queries over the whole schema while the clouds fail in every way: the gateway itself never does."""
+"""Random queries over the whole schema and random faults of the clouds cause only documented errors."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import World, two_clouds
 
 EXAMPLES = int(os.environ.get("SECURITY_EXAMPLES", "100"))
-"""Queries that are asked; set it higher for a longer run."""
+"""Number of queries; set it higher for a longer run."""
 
 FAULTS: list[dict[str, Any]] = [
     {}, {"status": 500}, {"status": 503, "error": "ServiceUnavailable"}, {"status": 429, "error": "Throttling.User"},
@@ -50,24 +50,24 @@ FAULTS: list[dict[str, Any]] = [
 IDS = ["pai:model/nothing", "pai:algorithm/nothing", "qianfan:model/am-gggg4444hhhh", "nowhere:model/x", "..", ""]
 
 CODES = {*re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", str(errors.__doc__))} - {"INTERNAL_SERVER_ERROR", "NOT_FOUND"}
-"""Every code that the documentation promises, but the one for what was not foreseen."""
+"""Every documented code of clients, without the one for internal errors."""
 
 LEAKS = re.compile(r"secret-host|169\.254|127\.0\.0\.1|Traceback|File \"|test-access-key|test-bce|object at 0x")
-"""What stands in no answer: hosts, credentials, Python."""
+"""Texts that no response may contain: hosts, credentials, Python."""
 
 
-class Known(Visitor):
-    """Puts ids that exist, or look like them, in the place of most texts, and small numbers in that of most others."""
+class KnownValues(Visitor):
+    """Replaces most texts by ids that exist or look similar, and most numbers by small ones."""
 
     def __init__(self, ids: list[str], seed: int) -> None:
         super().__init__()
-        self.ids, self.chance = ids, random.Random(seed)  # noqa: S311
+        self.ids, self.rng = ids, random.Random(seed)  # noqa: S311
 
     def enter_string_value(self, node: StringValueNode, *_: Any) -> StringValueNode | None:
-        return StringValueNode(value=self.chance.choice(self.ids)) if self.chance.random() < 0.8 else None
+        return StringValueNode(value=self.rng.choice(self.ids)) if self.rng.random() < 0.8 else None
 
     def enter_int_value(self, node: IntValueNode, *_: Any) -> IntValueNode | None:
-        return IntValueNode(value=str(self.chance.randint(1, 20))) if self.chance.random() < 0.8 else None
+        return IntValueNode(value=str(self.rng.randint(1, 20))) if self.rng.random() < 0.8 else None
 
 
 def reference(name: str) -> ObjectValueNode:
@@ -90,27 +90,29 @@ QUERIES: st.SearchStrategy[Any] = queries(
 
 @asynccontextmanager
 async def failing() -> AsyncIterator[World]:
-    """Both clouds, and a gateway that keeps nothing, gives up soon, and never leaves a registry alone."""
+    """Serve both clouds and a gateway without a cache, with short timeouts and a tolerant circuit breaker."""
     sections = {"retry": RetrySettings(attempts=2, backoff=0.0), "breaker": BreakerSettings(failures=20, window=0.1)}
     async with two_clouds(models=12, sections=sections, timeout=0.3) as world:
         yield world
 
 
 @pytest.mark.timeout(3600)
-def test_whatever_is_asked_and_whatever_fails_every_error_is_one_that_the_readme_knows() -> None:
+def test_random_queries_and_faults_cause_only_documented_errors() -> None:
     seen: Counter[str] = Counter()
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         world = runner.run(stack.enter_async_context(failing()))
         first = runner.run(world.gateway.query("{ models { nodes { id latestVersion { id } } } }"))
-        some = [one["id"] for node in first.data["models"]["nodes"] for one in (node, node["latestVersion"]) if one]
+        existing_ids = [
+            one["id"] for node in first.data["models"]["nodes"] for one in (node, node["latestVersion"]) if one
+        ]
 
-        async def ask(document: DocumentNode, faults: list[dict[str, Any]]) -> None:
+        async def send(document: DocumentNode, faults: list[dict[str, Any]]) -> None:
             for cloud, fault in zip((world.pai, world.qianfan), faults, strict=True):
                 cloud.faults.replace({"*": fault} if fault else {})
-            # While examples are made nobody serves: a connection that is kept might end meanwhile.
-            said: dict[str, Any] = {"json": {"query": print_ast(document)}, "headers": {"Connection": "close"}}
-            answer = await world.gateway.request("POST", **said)
+            # The server does not run while examples are generated, so an idle connection could end meanwhile.
+            options: dict[str, Any] = {"json": {"query": print_ast(document)}, "headers": {"Connection": "close"}}
+            answer = await world.gateway.request("POST", **options)
             assert answer.status == 200
             assert set(answer.codes) <= CODES
             assert not LEAKS.search(str(answer.body.get("errors")))
@@ -126,11 +128,11 @@ def test_whatever_is_asked_and_whatever_fails_every_error_is_one_that_the_readme
             st.lists(st.one_of(st.just({}), st.sampled_from(FAULTS)), min_size=2, max_size=2),
             st.integers(0, 1_000),
         )
-        def whatever(document: DocumentNode, faults: list[dict[str, Any]], seed: int) -> None:
-            runner.run(ask(visit(document, Known([*some, *IDS], seed)), faults))
+        def random_query(document: DocumentNode, faults: list[dict[str, Any]], seed: int) -> None:
+            runner.run(send(visit(document, KnownValues([*existing_ids, *IDS], seed)), faults))
 
         try:
-            whatever()
+            random_query()
         finally:
             runner.run(stack.aclose())
     print(f"{EXAMPLES} queries, with data or errors: {dict(seen.most_common())}")

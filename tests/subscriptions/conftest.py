@@ -1,4 +1,4 @@
-"""A version under watch: a cloud whose version a test changes, and looks that come when the test says so."""
+"""A gateway that polls one version; the test changes the version and triggers the polls."""
 
 import asyncio
 import time
@@ -21,13 +21,13 @@ WATCH = f'subscription {{ modelVersionChanged(id: "{ID}") {{ approval }} }}'
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until it is so; a test in which it never is runs into its time limit."""
-    while not condition():  # noqa: ASYNC110 - what is waited for belongs to others
+    """Wait until the condition holds; the time limit of the test ends the wait."""
+    while not condition():  # noqa: ASYNC110 - other tasks change the condition
         await asyncio.sleep(0.002)
 
 
 class Pauses:
-    """Pauses between looks, which last until the next ``end``."""
+    """Pauses between polls, which last until the next ``end``."""
 
     def __init__(self) -> None:
         self.sleeping = 0
@@ -47,53 +47,53 @@ class Pauses:
 
 @dataclass
 class Setup:
-    """A gateway over a cloud with one version that waits for approval; ``version`` is the cloud's own object."""
+    """A gateway over a cloud with one pending version; ``version`` is the raw object of the cloud."""
 
     cloud: Twins
     gateway: Client
-    watches: VersionPollers
+    pollers: VersionPollers
     pauses: Pauses
     version: dict[str, Any]
 
     @property
-    def looks(self) -> int:
-        """How often the version was asked for."""
+    def polls(self) -> int:
+        """The number of calls for the version."""
         return self.cloud.calls["GetModelVersion"]
 
-    async def look(self, **facts: Any) -> None:
-        """Have the poller look once more when it has seen enough, after these facts have changed."""
+    async def poll(self, **changes: Any) -> None:
+        """Change the version during a pause of the poller, and wait for the next poll."""
         await eventually(lambda: self.pauses.sleeping > 0)
-        before = self.looks
-        self.version.update(facts)
+        before = self.polls
+        self.version.update(changes)
         self.pauses.end()
-        await eventually(lambda: self.looks > before)
+        await eventually(lambda: self.polls > before)
 
 
 @asynccontextmanager
 async def watching(
     monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], now: Callable[[], float] = time.time, **sections: Any
 ) -> AsyncIterator[Setup]:
-    """The setup with these settings of subscriptions, and of other sections."""
+    """Serve the setup with these settings of subscriptions and of other sections."""
     pauses = Pauses()
-    made: list[VersionPollers] = []
+    created: list[VersionPollers] = []
 
-    def watches(settings: SubscriptionSettings, bounds: Bounds) -> VersionPollers:
-        made.append(VersionPollers(settings, bounds, pauses.sleep))
-        return made[0]
+    def pollers(settings: SubscriptionSettings, bounds: Bounds) -> VersionPollers:
+        created.append(VersionPollers(settings, bounds, pauses.sleep))
+        return created[0]
 
-    monkeypatch.setattr(app, "VersionPollers", watches)
+    monkeypatch.setattr(app, "VersionPollers", pollers)
     version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending", "FrameworkType": "PyTorch"}
     async with twins.serving(models=0) as cloud:
         cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})
-        chosen = settings(pai(cloud.url), subscriptions=SubscriptionSettings(**limits), **sections)
-        async with served(chosen, now) as gateway:
-            yield Setup(cloud, gateway, made[0], pauses, version)
+        gateway_settings = settings(pai(cloud.url), subscriptions=SubscriptionSettings(**limits), **sections)
+        async with served(gateway_settings, now) as gateway:
+            yield Setup(cloud, gateway, created[0], pauses, version)
 
 
 @asynccontextmanager
-async def often_looked_at() -> AsyncIterator[tuple[Twins, Client]]:
-    """A cloud with one version that waits for approval, and a gateway that looks at once: for clients in processes of
-    their own."""
+async def short_interval_gateway() -> AsyncIterator[tuple[Twins, Client]]:
+    """Serve a cloud with one pending version, and a gateway with a short polling interval, for clients in other
+    processes."""
     version = {"VersionName": "0.1.0", "ApprovalStatus": "Pending"}
     async with twins.serving(models=0) as cloud:
         cloud.corpus.pai_models.insert({"ModelId": "model-watched", "ModelName": "watched", "Versions": [version]})

@@ -1,4 +1,4 @@
-"""Who may see a version may watch it, and no longer than that."""
+"""Subscriptions need access to the version, and end with it."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -31,24 +31,24 @@ from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
 from tests.auth.gateways import Clock, KeyFile
 from tests.subscriptions.conftest import WATCH, Setup, eventually, watching
-from tests.subscriptions.test_sockets import done, talk, told
+from tests.subscriptions.test_sockets import complete_message, connect, next_message
 from tests.subscriptions.test_watching import document, registry
 from tests.upstream.simulated import in_turn, now, simulate
 
 LIMITS = LimitsSettings()
 
 
-def watched(afterwards: Callable[[RequestContext], RequestContext]) -> tuple[list[Any], int]:
-    """The results of a subscription of a caller whose context changes after seven seconds, and how many still watch
-    when it has ended."""
-    watches = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
+def results_of_subscription(later_context: Callable[[RequestContext], RequestContext]) -> tuple[list[Any], int]:
+    """Return the results of a subscription whose context changes after seven seconds, and the number of subscriptions
+    left at its end."""
+    pollers = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     pipeline = Pipeline(
         SCHEMA,
         Documents(GRAPHQL_SCHEMA, LIMITS, suggestions=True),
         PersistedQueries(DocumentsSettings()),
         CallerRateLimiter(LIMITS),
         Observer(TelemetrySettings()),
-        watches,
+        pollers,
         ResponseCache(0),
     )
 
@@ -57,14 +57,14 @@ def watched(afterwards: Callable[[RequestContext], RequestContext]) -> tuple[lis
         context = RequestContext({"pai": registry(cloud)}, DEFAULT_BOUNDS, ANY, frozenset({"raw"}))
 
         async def authenticate() -> RequestContext:
-            return context if now() < 7 else afterwards(context)
+            return context if now() < 7 else later_context(context)
 
         query = WATCH.replace("model-watched", "model-1").replace("approval", "approval raw")
         prepared = pipeline.prepare(GraphQLRequest(query), context)
         assert isinstance(prepared, PreparedOperation)
         return [json.loads(result.body) async for result in pipeline.stream(prepared, context, authenticate)]
 
-    return simulate(main()), watches.size
+    return simulate(main()), pollers.size
 
 
 def expired(context: RequestContext) -> RequestContext:
@@ -72,7 +72,7 @@ def expired(context: RequestContext) -> RequestContext:
 
 
 @pytest.mark.parametrize(
-    ("afterwards", "code"),
+    ("later_context", "code"),
     [
         (expired, Unauthenticated.code),
         (lambda context: replace(context, registries={}), "INVALID_ID"),
@@ -80,10 +80,10 @@ def expired(context: RequestContext) -> RequestContext:
     ],
     ids=["key expired", "registry no longer visible", "no longer allowed to see `raw`"],
 )
-def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
-    afterwards: Callable[[RequestContext], RequestContext], code: str
+def test_the_end_of_access_ends_the_subscription_with_an_error(
+    later_context: Callable[[RequestContext], RequestContext], code: str
 ) -> None:
-    results, left = watched(afterwards)
+    results, left = results_of_subscription(later_context)
     assert results[0]["data"]["modelVersionChanged"]["approval"] == "PENDING"
     assert results[1]["data"] == {"modelVersionChanged": None}
     assert [error["extensions"]["code"] for error in results[1]["errors"]] == [code]
@@ -91,8 +91,8 @@ def test_a_caller_whose_access_ends_is_told_so_and_nothing_more(
 
 
 @pytest.fixture
-async def guarded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Setup, KeyFile, Clock]]:
-    """A gateway that asks who is there, its file of keys and its clock."""
+async def with_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[tuple[Setup, KeyFile, Clock]]:
+    """A gateway with API keys, its key file and its clock."""
     key_file, clock = KeyFile(tmp_path / "keys.toml"), Clock()
     key_file.add()
     access = AccessSettings(mode="callers", keys=str(key_file.path))
@@ -104,64 +104,64 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_a_socket_is_for_callers_known_by_its_handshake_or_by_its_introduction(
-    guarded: tuple[Setup, KeyFile, Clock],
+async def test_a_websocket_is_authenticated_by_its_handshake_or_its_initialization(
+    with_keys: tuple[Setup, KeyFile, Clock],
 ) -> None:
-    setup, key_file, _ = guarded
+    setup, key_file, _ = with_keys
     key = next(iter(key_file.entries))
     for headers, payload in ((bearer(key), None), ({}, bearer(key)), ({}, {"x-api-key": key})):
-        async with talk(setup.gateway, introduced=False, headers=headers) as client:
-            await client.say(type="connection_init", payload=payload)
-            assert await client.hear() == {"type": "connection_ack"}
+        async with connect(setup.gateway, initialized=False, headers=headers) as client:
+            await client.send(type="connection_init", payload=payload)
+            assert await client.receive() == {"type": "connection_ack"}
             await client.subscribe("1", WATCH)
-            assert (await client.hear())["type"] == "next"
+            assert (await client.receive())["type"] == "next"
     for payload in (None, {}, bearer("nonsense"), {"authorization": ""}):
-        async with talk(setup.gateway, introduced=False) as client:
-            await client.say(type="connection_init", payload=payload)
-            assert await client.closed() == 4403
+        async with connect(setup.gateway, initialized=False) as client:
+            await client.send(type="connection_init", payload=payload)
+            assert await client.close_code() == 4403
 
 
-async def test_a_key_that_is_taken_away_ends_what_runs_and_lets_nothing_begin(
-    guarded: tuple[Setup, KeyFile, Clock],
+async def test_a_removed_key_ends_subscriptions_and_refuses_new_ones(
+    with_keys: tuple[Setup, KeyFile, Clock],
 ) -> None:
-    setup, key_file, clock = guarded
+    setup, key_file, clock = with_keys
     key = key_file.add("leaves")
     clock.seconds += 5
     stream = setup.gateway.session.post(
         f"{setup.gateway.url}/graphql", json={"query": WATCH}, headers={**bearer(key), "Accept": "text/event-stream"}
     )
-    async with talk(setup.gateway, introduced=False) as client, stream as response:
-        await client.say(type="connection_init", payload=bearer(key))
-        assert await client.hear() == {"type": "connection_ack"}
+    async with connect(setup.gateway, initialized=False) as client, stream as response:
+        await client.send(type="connection_init", payload=bearer(key))
+        assert await client.receive() == {"type": "connection_ack"}
         await client.subscribe("1", WATCH)
-        assert await client.hear() == told("PENDING")
-        await eventually(lambda: setup.watches.size == 2)
+        assert await client.receive() == next_message("PENDING")
+        await eventually(lambda: setup.pollers.size == 2)
 
         key_file.remove(key)
         clock.seconds += 5
-        await setup.look(VersionDescription="secret")
-        last = (await client.hear())["payload"]
+        await setup.poll(VersionDescription="secret")
+        last = (await client.receive())["payload"]
         assert (last["data"], codes_of(last)) == ({"modelVersionChanged": None}, ["UNAUTHENTICATED"])
-        assert await client.hear() == done()
+        assert await client.receive() == complete_message()
         assert b"UNAUTHENTICATED" in await response.read()
 
         await client.subscribe("2", WATCH)
-        assert codes_of(await client.hear(), "payload") == ["UNAUTHENTICATED"]
-    await eventually(lambda: setup.watches.size == 0)
+        assert codes_of(await client.receive(), "payload") == ["UNAUTHENTICATED"]
+    await eventually(lambda: setup.pollers.size == 0)
 
 
-async def test_a_caller_watches_only_what_exists_for_it(guarded: tuple[Setup, KeyFile, Clock]) -> None:
-    setup, key_file, clock = guarded
+async def test_a_caller_cannot_subscribe_to_an_invisible_registry(with_keys: tuple[Setup, KeyFile, Clock]) -> None:
+    setup, key_file, clock = with_keys
     key = key_file.add("elsewhere", registries=("qianfan",))
     clock.seconds += 5
-    async with talk(setup.gateway, headers=bearer(key)) as client:
+    async with connect(setup.gateway, headers=bearer(key)) as client:
         await client.subscribe("1", WATCH)
-        assert codes_of(await client.hear(), "payload") == ["INVALID_ID"]
-    assert setup.looks == 0
+        assert codes_of(await client.receive(), "payload") == ["INVALID_ID"]
+    assert setup.polls == 0
 
 
-async def test_events_are_for_callers(guarded: tuple[Setup, KeyFile, Clock]) -> None:
-    setup, _, _ = guarded
+async def test_events_need_authentication(with_keys: tuple[Setup, KeyFile, Clock]) -> None:
+    setup, _, _ = with_keys
     answer = await setup.gateway.request("POST", json={"query": WATCH}, headers={"Accept": "text/event-stream"})
     assert (answer.status, answer.codes) == (401, ["UNAUTHENTICATED"])
 

@@ -1,4 +1,4 @@
-"""Watching a version: how often its registry is asked, what ends it, and what is left behind."""
+"""Polling of versions: the calls, the results of subscribers, and the end of polling."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -43,30 +43,30 @@ def registry(cloud: Scripted) -> Registry:
     )
 
 
-def watches(**options: Any) -> VersionPollers:
+def version_pollers(**options: Any) -> VersionPollers:
     return VersionPollers(SubscriptionSettings(**{"interval": 5.0, **options}), random=lambda: 0.5)
 
 
-async def record_of(registry: Registry, observation: Observation) -> Record:
-    """Return the record that a subscriber resolves from an observation."""
-    return await Operation({"pai": registry}, answers=observation.answers).entity(VERSION, SELECTION)
+async def record_of(registry: Registry, poll: Observation) -> Record:
+    """Return the record of a subscriber's operation over a poll."""
+    return await Operation({"pai": registry}, answers=poll.answers).entity(VERSION, SELECTION)
 
 
-async def watch(watches: VersionPollers, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
-    """Everything that one watcher sees, and when."""
-    async with aclosing(watches.watch(registry, ref)) as observations:
-        return [(now(), await record_of(registry, observation)) async for observation in observations]
+async def watch(version_pollers: VersionPollers, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
+    """Return all records of one subscriber, with their times."""
+    async with aclosing(version_pollers.watch(registry, ref)) as polls:
+        return [(now(), await record_of(registry, poll)) async for poll in polls]
 
 
-def seen(*outcomes: Any, watchers: int = 1) -> tuple[list[list[tuple[float, str | None]]], list[float]]:
-    """What watchers see of a version that is answered like this: times and approvals; and the times of all calls."""
+def observe(*outcomes: Any, watchers: int = 1) -> tuple[list[list[tuple[float, str | None]]], list[float]]:
+    """Return the times and approvals that subscribers see after these responses, and the times of all calls."""
     cloud = in_turn(*outcomes)
-    all_watches = watches()
+    pollers = version_pollers()
 
     async def main() -> list[list[tuple[float, Record]]]:
-        here = registry(cloud)
-        found = await asyncio.gather(*(watch(all_watches, here) for _ in range(watchers)))
-        assert (all_watches.size, all_watches.watched) == (0, 0)
+        pai_registry = registry(cloud)
+        found = await asyncio.gather(*(watch(pollers, pai_registry) for _ in range(watchers)))
+        assert (pollers.size, pollers.watched) == (0, 0)
         return found
 
     return [
@@ -74,69 +74,69 @@ def seen(*outcomes: Any, watchers: int = 1) -> tuple[list[list[tuple[float, str 
     ], cloud.times
 
 
-def test_a_version_is_told_at_once_and_whenever_it_changes_until_it_is_final() -> None:
+def test_a_version_is_sent_at_once_and_after_each_change_until_it_is_final() -> None:
     states = document(), document(), document(VersionDescription="new"), document("Approved"), document("Rejected")
-    [found], calls = seen(*states)
+    [found], calls = observe(*states)
     assert found == [(0, "PENDING"), (10, "PENDING"), (15, "APPROVED")]
     assert calls == [0, 5, 10, 15]
 
 
 @pytest.mark.parametrize("word", ["Approved", "Rejected"])
-def test_a_version_that_is_final_already_costs_one_call(word: str) -> None:
-    assert seen(document(word)) == ([[(0, word.upper())]], [0])
+def test_a_final_version_costs_one_call(word: str) -> None:
+    assert observe(document(word)) == ([[(0, word.upper())]], [0])
 
 
-def test_a_hundred_watchers_cost_as_many_calls_as_one() -> None:
-    found, calls = seen(document(), document(), document("Approved"), watchers=100)
+def test_a_hundred_subscribers_cost_as_many_calls_as_one() -> None:
+    found, calls = observe(document(), document(), document("Approved"), watchers=100)
     assert calls == [0, 5, 10]
     assert found == [[(0, "PENDING"), (10, "APPROVED")]] * 100
 
 
-def test_a_version_that_is_not_there_or_goes_away_is_null_and_final() -> None:
-    assert seen(NotFound("pai")) == ([[(0, None)]], [0])
-    assert seen(document(), NotFound("pai")) == ([[(0, "PENDING"), (5, None)]], [0, 5])
+def test_a_missing_or_deleted_version_is_null_and_final() -> None:
+    assert observe(NotFound("pai")) == ([[(0, None)]], [0])
+    assert observe(document(), NotFound("pai")) == ([[(0, "PENDING"), (5, None)]], [0, 5])
 
 
-def test_failing_looks_become_rarer_and_watchers_wait() -> None:
+def test_the_interval_grows_with_consecutive_failures() -> None:
     down = RegistryUnavailable("pai")
-    [found], calls = seen(document(), down, down, document("Approved"))
+    [found], calls = observe(document(), down, down, document("Approved"))
     assert calls == [0, 5, 5 + 10, 5 + 10 + 20]
     assert found == [(0, "PENDING"), (35, "APPROVED")]
 
 
-def test_only_failures_one_after_the_other_end_the_patience() -> None:
+def test_only_consecutive_failures_end_the_polling() -> None:
     down = [RegistryUnavailable("pai")] * 4
-    [found], calls = seen(*down, document(), *down, document("Approved"))
+    [found], calls = observe(*down, document(), *down, document("Approved"))
     assert [approval for _, approval in found] == ["PENDING", "APPROVED"]
     assert len(calls) == 10
 
 
-def test_a_registry_that_names_a_time_is_not_asked_before() -> None:
-    [found], calls = seen(RegistryThrottled("pai", retry_after=60.0), document("Approved"))
+def test_retry_after_delays_the_next_poll() -> None:
+    [found], calls = observe(RegistryThrottled("pai", retry_after=60.0), document("Approved"))
     assert (found, calls) == ([(60, "APPROVED")], [0, 60])
 
 
-@pytest.mark.parametrize(("error", "looks"), [(RegistryUnavailable("pai"), 5), (RegistryForbidden("pai"), 1)])
-def test_a_registry_that_keeps_failing_ends_every_watch_with_its_error(error: Exception, looks: int) -> None:
-    cloud, all_watches = in_turn(error), watches()
+@pytest.mark.parametrize(("error", "polls"), [(RegistryUnavailable("pai"), 5), (RegistryForbidden("pai"), 1)])
+def test_repeated_failures_end_every_subscription_with_the_error(error: Exception, polls: int) -> None:
+    cloud, pollers = in_turn(error), version_pollers()
 
     async def main() -> list[Any]:
-        here = registry(cloud)
-        return await asyncio.gather(*(watch(all_watches, here) for _ in range(3)), return_exceptions=True)
+        pai_registry = registry(cloud)
+        return await asyncio.gather(*(watch(pollers, pai_registry) for _ in range(3)), return_exceptions=True)
 
     assert [type(one) for one in simulate(main())] == [type(error)] * 3
-    assert len(cloud.times) == looks
-    assert (all_watches.size, all_watches.watched) == (0, 0)
+    assert len(cloud.times) == polls
+    assert (pollers.size, pollers.watched) == (0, 0)
 
 
-def test_who_comes_later_sees_the_present_state_at_once_without_a_call() -> None:
-    cloud, all_watches = in_turn(document(), document(), document("Approved")), watches()
+def test_a_later_subscriber_sees_the_current_state_without_a_call() -> None:
+    cloud, pollers = in_turn(document(), document(), document("Approved")), version_pollers()
 
     async def main() -> list[tuple[float, Record]]:
-        here = registry(cloud)
-        first = asyncio.create_task(watch(all_watches, here))
+        pai_registry = registry(cloud)
+        first = asyncio.create_task(watch(pollers, pai_registry))
         await asyncio.sleep(7)
-        later = await watch(all_watches, here)
+        later = await watch(pollers, pai_registry)
         await first
         return later
 
@@ -152,14 +152,14 @@ def test_who_comes_later_sees_the_present_state_at_once_without_a_call() -> None
     ],
     ids=["all changes missed", "nothing changed meanwhile"],
 )
-def test_who_is_slow_sees_the_newest_state_only(states: list[dict[str, Any]], seconds: float) -> None:
-    cloud, all_watches = in_turn(*states), watches()
+def test_a_slow_subscriber_sees_only_the_newest_state(states: list[dict[str, Any]], seconds: float) -> None:
+    cloud, pollers = in_turn(*states), version_pollers()
 
     async def main() -> list[Any]:
-        here, approvals = registry(cloud), []
-        async with aclosing(all_watches.watch(here, VERSION)) as observations:
-            async for observation in observations:
-                record = await record_of(here, observation)
+        pai_registry, approvals = registry(cloud), []
+        async with aclosing(pollers.watch(pai_registry, VERSION)) as polls:
+            async for poll in polls:
+                record = await record_of(pai_registry, poll)
                 approvals.append(record and record["approval"])
                 await asyncio.sleep(seconds)
         return approvals
@@ -167,37 +167,37 @@ def test_who_is_slow_sees_the_newest_state_only(states: list[dict[str, Any]], se
     assert simulate(main()) == ["PENDING", "APPROVED"]
 
 
-def test_the_poller_ends_with_its_last_watcher() -> None:
-    cloud, all_watches = in_turn(document()), watches()
+def test_the_poller_ends_with_its_last_subscriber() -> None:
+    cloud, pollers = in_turn(document()), version_pollers()
 
     async def main() -> tuple[list[int], list[int]]:
-        here = registry(cloud)
-        tasks = [asyncio.create_task(watch(all_watches, here)) for _ in range(3)]
+        pai_registry = registry(cloud)
+        tasks = [asyncio.create_task(watch(pollers, pai_registry)) for _ in range(3)]
         await asyncio.sleep(6)
         sizes, calls = [], []
         for task in tasks:
-            sizes.append(all_watches.size)
+            sizes.append(pollers.size)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await asyncio.sleep(20)
             calls.append(len(cloud.times))
-        assert (all_watches.size, all_watches.watched) == (0, 0)
+        assert (pollers.size, pollers.watched) == (0, 0)
         return sizes, calls
 
     assert simulate(main()) == ([3, 2, 1], [6, 10, 10])
 
 
-def test_who_comes_while_the_last_watcher_leaves_begins_anew() -> None:
-    cloud, all_watches = in_turn(document(), document("Approved")), watches()
+def test_a_subscriber_during_the_end_of_the_last_one_starts_a_new_poller() -> None:
+    cloud, pollers = in_turn(document(), document("Approved")), version_pollers()
 
     async def main() -> list[tuple[float, Record]]:
-        here = registry(cloud)
-        leaving = asyncio.create_task(watch(all_watches, here))
+        pai_registry = registry(cloud)
+        last = asyncio.create_task(watch(pollers, pai_registry))
         await asyncio.sleep(1)
-        leaving.cancel()
-        coming = asyncio.create_task(watch(all_watches, here))
-        await asyncio.gather(leaving, return_exceptions=True)
-        return await coming
+        last.cancel()
+        next_subscriber = asyncio.create_task(watch(pollers, pai_registry))
+        await asyncio.gather(last, return_exceptions=True)
+        return await next_subscriber
 
     assert [at for at, _ in simulate(main())] == [1]
 
@@ -211,59 +211,59 @@ def test_who_comes_while_the_last_watcher_leaves_begins_anew() -> None:
         ({"watched": 2}, ["0.1.0", "0.2.0", "0.1.0", "0.2.0"], 4),
     ],
 )
-def test_watchers_and_versions_are_bounded(limits: dict[str, int], refs: list[str], permitted: int) -> None:
-    cloud, all_watches = in_turn(document()), watches(**limits)
+def test_subscribers_and_versions_are_bounded(limits: dict[str, int], refs: list[str], permitted: int) -> None:
+    cloud, pollers = in_turn(document()), version_pollers(**limits)
 
     async def main() -> int:
-        here = registry(cloud)
-        begun = []
+        pai_registry = registry(cloud)
+        started = []
         try:
             for name in refs:
-                looks = all_watches.watch(here, VERSION.owner.version(name))
-                await anext(looks)
-                begun.append(looks)
+                polls = pollers.watch(pai_registry, VERSION.owner.version(name))
+                await anext(polls)
+                started.append(polls)
         except TooManySubscriptions:
             pass
-        size = all_watches.size
-        for looks in begun:
-            await looks.aclose()
-        all_watches.watch(here, VERSION)
+        size = pollers.size
+        for polls in started:
+            await polls.aclose()
+        pollers.watch(pai_registry, VERSION)
         return size
 
     assert simulate(main()) == permitted
 
 
-def test_pauses_vary_by_a_tenth_to_either_side() -> None:
+def test_pauses_vary_by_ten_percent() -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    def look(chance: Callable[[], float]) -> Coroutine[Any, Any, Any]:
-        every = VersionPollers(SubscriptionSettings(interval=5.0), sleep=sleep, random=chance)
+    def poll_with(random_value: Callable[[], float]) -> Coroutine[Any, Any, Any]:
+        every = VersionPollers(SubscriptionSettings(interval=5.0), sleep=sleep, random=random_value)
         return watch(every, registry(in_turn(document(), document("Approved"))))
 
     async def main() -> None:
-        await look(lambda: 0.0)
-        await look(lambda: 1.0)
+        await poll_with(lambda: 0.0)
+        await poll_with(lambda: 1.0)
 
     simulate(main())
     assert pauses == [4.5, 5.5]
 
 
-def test_looks_after_the_first_let_other_calls_go_first() -> None:
-    waits: list[bool] = []
+def test_polls_after_the_first_have_low_priority() -> None:
+    background: list[bool] = []
 
-    class Noting(UncachedClient):
-        def fetch(self, destination: Any, request: Any, family: str, wanted: Any = None) -> Any:
-            waits.append(wanted.background)
-            return super().fetch(destination, request, family, wanted)
+    class Recorder(UncachedClient):
+        def fetch(self, destination: Any, request: Any, family: str, freshness: Any = None) -> Any:
+            background.append(freshness.background)
+            return super().fetch(destination, request, family, freshness)
 
-    here = registry(in_turn(document(), document("Approved")))
-    here.client = Noting(here.client.sender)  # type: ignore[attr-defined]
+    pai_registry = registry(in_turn(document(), document("Approved")))
+    pai_registry.client = Recorder(pai_registry.client.sender)  # type: ignore[attr-defined]
 
     async def main() -> None:
-        await watch(watches(), here)
+        await watch(version_pollers(), pai_registry)
 
     simulate(main())
-    assert waits == [False, True]
+    assert background == [False, True]
