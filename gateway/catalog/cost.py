@@ -218,10 +218,7 @@ class CostEstimate:
         inner = f"{path}.{camel(request.field)}"
         match resolver:
             case DeferredResolver():
-                deferred = EntityPlan.of(
-                    plan.kind, plan.entity, below, plan.sources, owner=plan.owner, canonical=plan.canonical
-                )
-                self._plan(path, ref, deferred)
+                self._plan(path, ref, plan.with_selection(below))
             case OwnerResolver():
                 self._plan(inner, ref.owner, resolver.plan, ref)
             case NamedVersionResolver():

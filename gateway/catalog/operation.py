@@ -577,16 +577,7 @@ class Deferred:
         """Return the value of a field by its record key. Raises KeyError for a field that was not requested."""
         request = {request.key: request for request in self.selection}[key]
         plan, one = self.plan, self.one
-        part = EntityPlan.of(
-            plan.kind,
-            plan.entity,
-            self.selection.part({request: self.selection[request]}),
-            plan.sources,
-            owner=plan.owner,
-            canonical=plan.canonical,
-            listed=plan.listed,
-            of_version=plan.of_version,
-        )
+        part = plan.with_selection(self.selection.part({request: self.selection[request]}))
         waits = Waits()
         self.operation.resolve(part, [Entity(one.ref, one.record, one.sources, one.owner, one.version)], waits)
         await gather(waits)

@@ -97,8 +97,7 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
     path = camel(resolver.request.field)
     match resolver:
         case DeferredResolver():
-            deferred = EntityPlan.of(plan.kind, plan.entity, resolver.below, plan.sources, owner=plan.owner)
-            yield from nested("Deferred", [*entity_lines(deferred)])
+            yield from nested("Deferred", [*entity_lines(plan.with_selection(resolver.below))])
         case ListedVersionResolver():
             yield from child_lines(plan, path, resolver.lists)
         case ChildResolver():

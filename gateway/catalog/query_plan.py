@@ -329,16 +329,28 @@ class EntityPlan:
 
     def variant(self, canonical: bool) -> "EntityPlan":
         """Return the plan for canonical references, or for those that may not be canonical."""
-        if canonical == self.canonical:
-            return self
+        return self if canonical == self.canonical else self._derive(self.selection, canonical=canonical)
+
+    def with_selection(self, selection: Selection) -> "EntityPlan":
+        """Return the plan for other fields of the same entity."""
+        return self._derive(selection, tried=frozenset())
+
+    def _derive(
+        self,
+        selection: Selection,
+        *,
+        sources: Sources | None = None,
+        tried: frozenset[Call] | None = None,
+        canonical: bool | None = None,
+    ) -> "EntityPlan":
         return EntityPlan.of(
             self.kind,
             self.entity,
-            self.selection,
-            self.sources,
+            selection,
+            self.sources if sources is None else sources,
             owner=self.owner,
-            tried=self.tried,
-            canonical=canonical,
+            tried=self.tried if tried is None else tried,
+            canonical=self.canonical if canonical is None else canonical,
             listed=self.listed,
             of_version=self.of_version,
         )
@@ -421,22 +433,9 @@ class EntityPlan:
         layout = part.layout.owner if through_version else part.layout
         assert layout is not None
         tried = self.tried | {call}
-        then, otherwise = (self._with(fields, sources, tried) for sources in ((layout, *self.sources), self.sources))
+        then = self._derive(fields, sources=(layout, *self.sources), tried=tried)
+        otherwise = self._derive(fields, tried=tried)
         return Fetch(call, part, fields, through_version, self.listed or part.always_present, then, otherwise)
-
-    def _with(self, selection: Selection, sources: Sources, tried: frozenset[Call]) -> "EntityPlan":
-        """Return the plan for some of the fields after a call."""
-        return EntityPlan.of(
-            self.kind,
-            self.entity,
-            selection,
-            sources,
-            owner=self.owner,
-            tried=tried,
-            canonical=self.canonical,
-            listed=self.listed,
-            of_version=self.of_version,
-        )
 
     def _plan_step(self, missing: Selection) -> FetchStep:
         alternatives: dict[FieldRequest, tuple[tuple[Call, bool], ...]] = {}
