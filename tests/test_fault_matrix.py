@@ -90,13 +90,13 @@ FAULTS = (
     Fault("hang", TIMEOUT, both={"hang": True}, timeout=0.2),
     # The status
     Fault(
-        "429 that asks for 20 ms",
+        "429 with a retry time of 20 ms",
         THROTTLED,
         pai={"status": 429, "error": "Throttling.User", "headers": {"x-acs-retry-after": "20"}},
         retry_after=0.02,
     ),
     Fault(  # longer than the call may take: no second try
-        "429 that asks for a minute",
+        "429 with a retry time of a minute",
         THROTTLED_FOR_LONG,
         pai={"status": 429, "error": "Throttling.User", "headers": {"x-acs-retry-after": "60000"}},
         retry_after=60.0,

@@ -1,4 +1,4 @@
-"""The package's metadata, and lock files that match what `pyproject.toml` asks for."""
+"""The package's metadata, and lock files that satisfy `pyproject.toml`."""
 
 import re
 import tomllib

@@ -100,36 +100,36 @@ class Additions(Visitor):
         self.declared = ["$yes: Boolean!", "$no: Boolean! = true", "$maybe: Boolean = true"]
         self.fragments: list[FragmentDefinitionNode] = []
 
-    def chance(self, share: float) -> bool:
+    def decide(self, share: float) -> bool:
         return self.rng.random() < share
 
     def directives(self) -> tuple[DirectiveNode, ...]:
-        if not self.chance(0.25):
+        if not self.decide(0.25):
             return ()
-        value: Any = BooleanValueNode(value=self.chance(0.5))
-        if self.chance(0.7):
+        value: Any = BooleanValueNode(value=self.decide(0.5))
+        if self.decide(0.7):
             value = VariableNode(name=name(self.rng.choice(["yes", "no", "maybe"])))
         condition = ArgumentNode(name=name("if"), value=value)
         return (DirectiveNode(name=name(self.rng.choice(["skip", "include"])), arguments=(condition,)),)
 
     def leave_argument(self, node: ArgumentNode, *_: Any) -> Any:
-        if self.chance(RARE.get(node.name.value, 0)):
+        if self.decide(RARE.get(node.name.value, 0)):
             return REMOVE
         argument = self.types.get_argument()
-        if argument is None or not self.chance(0.3):
+        if argument is None or not self.decide(0.3):
             return None
         number = f"v{len(self.declared)}"
         expected = argument.type
-        if self.chance(0.3) and isinstance(expected, GraphQLNonNull) and argument.default is not None:
+        if self.decide(0.3) and isinstance(expected, GraphQLNonNull) and argument.default is not None:
             expected = expected.of_type
-        default = f" = {print_ast(node.value)}" if self.chance(0.3) else ""
+        default = f" = {print_ast(node.value)}" if self.decide(0.3) else ""
         self.declared.append(f"${number}: {expected}{default}")
-        if not default or self.chance(0.5):
+        if not default or self.decide(0.5):
             self.values[number] = value_from_ast_untyped(node.value)
         return ArgumentNode(name=node.name, value=VariableNode(name=name(number)))
 
     def leave_field(self, node: FieldNode, *_: Any) -> FieldNode:
-        alias = name(self.rng.choice("abcdef") + node.name.value) if self.chance(0.2) else node.alias
+        alias = name(self.rng.choice("abcdef") + node.name.value) if self.decide(0.2) else node.alias
         return FieldNode(
             name=node.name,
             alias=alias,
@@ -141,29 +141,29 @@ class Additions(Visitor):
 
     def leave_selection_set(self, node: SelectionSetNode, *_: Any) -> SelectionSetNode:
         selections = list(node.selections)
-        if self.chance(0.3):
+        if self.decide(0.3):
             selections.append(FieldNode(name=name("__typename")))
-        if self.chance(0.3):
+        if self.decide(0.3):
             selections += self.rng.choices(selections, k=2)
-        if self.chance(0.2):
+        if self.decide(0.2):
             self.rng.shuffle(selections)
         parent = self.types.get_parent_type()
-        if parent is not None and self.chance(0.3):
+        if parent is not None and self.decide(0.3):
             cut = self.rng.randrange(len(selections))
             inner = SelectionSetNode(selections=tuple(selections[cut:]))
             condition = NamedTypeNode(name=name(parent.name))
             spread: Any = InlineFragmentNode(
-                type_condition=condition if self.chance(0.5) else None,
+                type_condition=condition if self.decide(0.5) else None,
                 directives=self.directives(),
                 selection_set=inner,
             )
-            if self.chance(0.5):
+            if self.decide(0.5):
                 label = f"F{len(self.fragments)}"
                 self.fragments.append(
                     FragmentDefinitionNode(name=name(label), type_condition=condition, selection_set=inner)
                 )
                 spread = FragmentSpreadNode(name=name(label), directives=self.directives())
-            selections[cut:] = [spread, spread] if self.chance(0.3) else [spread]
+            selections[cut:] = [spread, spread] if self.decide(0.3) else [spread]
         return SelectionSetNode(selections=tuple(selections))
 
 

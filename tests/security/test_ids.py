@@ -160,7 +160,7 @@ def forged(body: Any) -> str:
     return in_base64(CursorScope("Model ()", Order())._check(content) + content)
 
 
-async def test_a_forged_cursor_is_refused_or_leads_to_rows_that_the_caller_may_read(watched: World) -> None:
+async def test_a_forged_cursor_is_refused_or_returns_only_visible_rows(watched: World) -> None:
     for body in (*REFUSED, *ACCEPTED):
         answer = await watched.gateway.query(PAGE % "", n=3, after=forged(body))
         check(answer)

@@ -70,7 +70,7 @@ class Setup:
 
 
 @asynccontextmanager
-async def watching(
+async def setup_with(
     monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], now: Callable[[], float] = time.time, **sections: Any
 ) -> AsyncIterator[Setup]:
     """Serve the setup with these settings of subscriptions and of other sections."""
@@ -103,5 +103,5 @@ async def short_interval_gateway() -> AsyncIterator[tuple[Twins, Client]]:
 
 @pytest.fixture
 async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
-    async with watching(monkeypatch, {}) as setup:
+    async with setup_with(monkeypatch, {}) as setup:
         yield setup

@@ -30,9 +30,9 @@ from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
 from tests.auth.gateways import Clock, KeyFile
-from tests.subscriptions.conftest import WATCH, Setup, eventually, watching
+from tests.subscriptions.conftest import WATCH, Setup, eventually, setup_with
+from tests.subscriptions.test_polling import document, registry
 from tests.subscriptions.test_sockets import complete_message, connect, next_message
-from tests.subscriptions.test_watching import document, registry
 from tests.upstream.simulated import in_turn, now, simulate
 
 LIMITS = LimitsSettings()
@@ -96,7 +96,7 @@ async def with_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIte
     key_file, clock = KeyFile(tmp_path / "keys.toml"), Clock()
     key_file.add()
     access = AccessSettings(mode="callers", keys=str(key_file.path))
-    async with watching(monkeypatch, {}, clock, access=access) as setup:
+    async with setup_with(monkeypatch, {}, clock, access=access) as setup:
         yield setup, key_file, clock
 
 

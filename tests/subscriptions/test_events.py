@@ -11,7 +11,7 @@ import pytest
 
 from gateway.http import sse as events
 from tests.conftest import Client
-from tests.subscriptions.conftest import WATCH, Setup, eventually, watching
+from tests.subscriptions.conftest import WATCH, Setup, eventually, setup_with
 
 QUERY = "{ __typename }"
 STREAM = {"Accept": "text/event-stream"}
@@ -123,7 +123,7 @@ async def test_an_invalid_request_has_an_error_status(setup: Setup) -> None:
 
 
 async def test_more_subscriptions_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with watching(monkeypatch, {"total": 1}) as setup, open_stream(setup.gateway, WATCH) as stream:
+    async with setup_with(monkeypatch, {"total": 1}) as setup, open_stream(setup.gateway, WATCH) as stream:
         assert await next_event(stream) == version_event("PENDING")
         async with open_stream(setup.gateway, WATCH) as refused:
             _, answer = await next_event(refused)

@@ -14,7 +14,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from gateway.config.settings import CacheSettings, ServerSettings
 from gateway.http import websocket as sockets
 from tests.conftest import Client
-from tests.subscriptions.conftest import ID, WATCH, Setup, eventually, watching
+from tests.subscriptions.conftest import ID, WATCH, Setup, eventually, setup_with
 
 PROTOCOL = "graphql-transport-ws"
 INIT = {"type": "connection_init"}
@@ -103,7 +103,7 @@ async def test_subscribers_have_their_own_selections_and_share_the_calls(
     monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     async with (
-        watching(monkeypatch, {}, cache=CacheSettings(enabled=cached)) as setup,
+        setup_with(monkeypatch, {}, cache=CacheSettings(enabled=cached)) as setup,
         connect(setup.gateway) as client,
     ):
         head = f'subscription {{ changed: modelVersionChanged(id: "{ID}")'
@@ -323,14 +323,14 @@ async def test_connections_from_other_origins_are_refused(setup: Setup) -> None:
 @pytest.mark.parametrize("origins", ["https://a.example https://models.example.com", "*"])
 async def test_connections_from_allowed_origins_are_accepted(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     async with (
-        watching(monkeypatch, {}, server=ServerSettings(cors=origins)) as setup,
+        setup_with(monkeypatch, {}, server=ServerSettings(cors=origins)) as setup,
         connect(setup.gateway, origin="https://models.example.com"),
     ):
         pass
 
 
 async def test_the_operations_of_one_connection_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with watching(monkeypatch, {"per_connection": 2}) as setup, connect(setup.gateway) as client:
+    async with setup_with(monkeypatch, {"per_connection": 2}) as setup, connect(setup.gateway) as client:
         for id in "12":
             await client.subscribe(id, WATCH)
             assert await client.receive() == next_message("PENDING", id)
@@ -348,7 +348,7 @@ async def test_the_operations_of_one_connection_are_bounded(monkeypatch: pytest.
 async def test_the_subscriptions_of_all_connections_are_bounded(
     monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
 ) -> None:
-    async with watching(monkeypatch, limits) as setup, connect(setup.gateway) as client:
+    async with setup_with(monkeypatch, limits) as setup, connect(setup.gateway) as client:
         await client.subscribe("1", WATCH)
         assert await client.receive() == next_message("PENDING")
         await client.subscribe("2", WATCH.replace("0.1.0", "0.2.0"))

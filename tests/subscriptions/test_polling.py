@@ -52,20 +52,22 @@ async def record_of(registry: Registry, poll: Observation) -> Record:
     return await Operation({"pai": registry}, answers=poll.answers).entity(VERSION, SELECTION)
 
 
-async def watch(version_pollers: VersionPollers, registry: Registry, ref: Ref = VERSION) -> list[tuple[float, Record]]:
+async def subscribe(
+    version_pollers: VersionPollers, registry: Registry, ref: Ref = VERSION
+) -> list[tuple[float, Record]]:
     """Return all records of one subscriber, with their times."""
     async with aclosing(version_pollers.watch(registry, ref)) as polls:
         return [(now(), await record_of(registry, poll)) async for poll in polls]
 
 
-def observe(*outcomes: Any, watchers: int = 1) -> tuple[list[list[tuple[float, str | None]]], list[float]]:
+def observe(*outcomes: Any, subscribers: int = 1) -> tuple[list[list[tuple[float, str | None]]], list[float]]:
     """Return the times and approvals that subscribers see after these responses, and the times of all calls."""
     cloud = in_turn(*outcomes)
     pollers = version_pollers()
 
     async def main() -> list[list[tuple[float, Record]]]:
         pai_registry = registry(cloud)
-        found = await asyncio.gather(*(watch(pollers, pai_registry) for _ in range(watchers)))
+        found = await asyncio.gather(*(subscribe(pollers, pai_registry) for _ in range(subscribers)))
         assert (pollers.size, pollers.watched) == (0, 0)
         return found
 
@@ -87,7 +89,7 @@ def test_a_final_version_costs_one_call(word: str) -> None:
 
 
 def test_a_hundred_subscribers_cost_as_many_calls_as_one() -> None:
-    found, calls = observe(document(), document(), document("Approved"), watchers=100)
+    found, calls = observe(document(), document(), document("Approved"), subscribers=100)
     assert calls == [0, 5, 10]
     assert found == [[(0, "PENDING"), (10, "APPROVED")]] * 100
 
@@ -122,7 +124,7 @@ def test_repeated_failures_end_every_subscription_with_the_error(error: Exceptio
 
     async def main() -> list[Any]:
         pai_registry = registry(cloud)
-        return await asyncio.gather(*(watch(pollers, pai_registry) for _ in range(3)), return_exceptions=True)
+        return await asyncio.gather(*(subscribe(pollers, pai_registry) for _ in range(3)), return_exceptions=True)
 
     assert [type(one) for one in simulate(main())] == [type(error)] * 3
     assert len(cloud.times) == polls
@@ -134,9 +136,9 @@ def test_a_later_subscriber_sees_the_current_state_without_a_call() -> None:
 
     async def main() -> list[tuple[float, Record]]:
         pai_registry = registry(cloud)
-        first = asyncio.create_task(watch(pollers, pai_registry))
+        first = asyncio.create_task(subscribe(pollers, pai_registry))
         await asyncio.sleep(7)
-        later = await watch(pollers, pai_registry)
+        later = await subscribe(pollers, pai_registry)
         await first
         return later
 
@@ -172,7 +174,7 @@ def test_the_poller_ends_with_its_last_subscriber() -> None:
 
     async def main() -> tuple[list[int], list[int]]:
         pai_registry = registry(cloud)
-        tasks = [asyncio.create_task(watch(pollers, pai_registry)) for _ in range(3)]
+        tasks = [asyncio.create_task(subscribe(pollers, pai_registry)) for _ in range(3)]
         await asyncio.sleep(6)
         sizes, calls = [], []
         for task in tasks:
@@ -192,10 +194,10 @@ def test_a_subscriber_during_the_end_of_the_last_one_starts_a_new_poller() -> No
 
     async def main() -> list[tuple[float, Record]]:
         pai_registry = registry(cloud)
-        last = asyncio.create_task(watch(pollers, pai_registry))
+        last = asyncio.create_task(subscribe(pollers, pai_registry))
         await asyncio.sleep(1)
         last.cancel()
-        next_subscriber = asyncio.create_task(watch(pollers, pai_registry))
+        next_subscriber = asyncio.create_task(subscribe(pollers, pai_registry))
         await asyncio.gather(last, return_exceptions=True)
         return await next_subscriber
 
@@ -241,7 +243,7 @@ def test_pauses_vary_by_ten_percent() -> None:
 
     def poll_with(random_value: Callable[[], float]) -> Coroutine[Any, Any, Any]:
         every = VersionPollers(SubscriptionSettings(interval=5.0), sleep=sleep, random=random_value)
-        return watch(every, registry(in_turn(document(), document("Approved"))))
+        return subscribe(every, registry(in_turn(document(), document("Approved"))))
 
     async def main() -> None:
         await poll_with(lambda: 0.0)
@@ -263,7 +265,7 @@ def test_polls_after_the_first_have_low_priority() -> None:
     pai_registry.client = Recorder(pai_registry.client.sender)  # type: ignore[attr-defined]
 
     async def main() -> None:
-        await watch(version_pollers(), pai_registry)
+        await subscribe(version_pollers(), pai_registry)
 
     simulate(main())
     assert background == [False, True]

@@ -461,9 +461,7 @@ def test_the_first_page_reads_only_the_pages_of_sorted_lists_that_it_needs(world
 
 @quick
 @given(worlds(shared=False), sizes)
-def test_unsorted_lists_are_read_in_full_and_lists_without_values_only_after_the_rows_with_values(
-    world: World, size: int
-) -> None:
+def test_unsorted_lists_are_read_in_full_and_lists_without_values_last(world: World, size: int) -> None:
     """A list without values has its first page read earlier for its count, unless each row would cost a call."""
     world.set_all(counts=True)
     answer = read(world, size)
