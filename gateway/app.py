@@ -80,7 +80,9 @@ class AppState(TypedDict):
 
 def registries(settings: Settings, client: Client) -> dict[str, Registry]:
     """Return the configured registries by name, over one client. Their health is not monitored."""
-    return {one.name: Registry(KINDS[one.kind].of(one), one, client) for one in settings.registries}
+    return {
+        registry.name: Registry(KINDS[registry.kind].of(registry), registry, client) for registry in settings.registries
+    }
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
@@ -206,12 +208,11 @@ def create_app(
                 )
                 observer.watch_cache(cache.memory.__len__, lambda: cache.memory.used)
             opened: dict[str, Registry] = {}
-            for one in settings.registries:
-                circuit = partial(resilient.state, one.name)
-                opened[one.name] = Registry(
-                    KINDS[one.kind].of(one), one, client, health_monitor.health[one.name], circuit, now
-                )
-                observer.watch_circuit(one.name, tuple(BreakerState), circuit)
+            for registry in settings.registries:
+                name, kind = registry.name, KINDS[registry.kind].of(registry)
+                circuit = partial(resilient.state, name)
+                opened[name] = Registry(kind, registry, client, health_monitor.health[name], circuit, now)
+                observer.watch_circuit(name, tuple(BreakerState), circuit)
             limits = bounds(settings.catalog, settings.limits)
             context = RequestContext(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [

@@ -213,10 +213,10 @@ async def check(options: argparse.Namespace) -> int:
         probes = await probe(settings)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
-    width = max(len(one.registry) for one in probes)
-    for one in probes:
-        print(f"{one.registry:<{width}}  {one.seconds * 1000:7.1f} ms  {one.problem or 'ok'}")
-    return 1 if any(one.problem for one in probes) else 0
+    width = max(len(result.registry) for result in probes)
+    for result in probes:
+        print(f"{result.registry:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
+    return 1 if any(result.problem for result in probes) else 0
 
 
 def assets(options: argparse.Namespace) -> int:
@@ -295,8 +295,8 @@ def _listen(host: str, port: int) -> "socket.socket":
     import socket
 
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = addresses[0]
         # The explicit protocol (TCP) matters: servers turn off Nagle's algorithm only for sockets that name it.
         listener = socket.socket(family, kind, protocol)
         try:

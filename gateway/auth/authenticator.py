@@ -76,22 +76,22 @@ class Authenticator:
 
     def _caller_of_key(self, key: str, headers: Mapping[str, str]) -> Principal:
         """Return the caller of a key. For a router's key, return the caller that the router names in its headers."""
-        found = api_keys.find(self.keys.content if self.keys else (), key)
-        if found is None:
+        stored = api_keys.find(self.keys.content if self.keys else (), key)
+        if stored is None:
             raise Unauthenticated("the API key is unknown")
-        if found.expires is not None and found.expires <= self.now():
-            raise Unauthenticated(f"the API key of {found.caller.name} has expired")
-        if ROUTER not in found.caller.roles:
-            return found.caller
+        if stored.expires is not None and stored.expires <= self.now():
+            raise Unauthenticated(f"the API key of {stored.caller.name} has expired")
+        if ROUTER not in stored.caller.roles:
+            return stored.caller
         registries, roles = headers.get("x-gateway-registries"), headers.get("x-gateway-roles")
         if registries is None or roles is None:
             raise Unauthenticated(
-                f"the router {found.caller.name} sent no X-Gateway-Registries or X-Gateway-Roles header"
+                f"the router {stored.caller.name} sent no X-Gateway-Registries or X-Gateway-Roles header"
             )
         name = headers.get("x-gateway-caller") or "somebody"
         patterns = tuple(filter(PATTERN.fullmatch, split_words(registries)))
-        shared_roles = frozenset(split_words(roles)) & found.caller.roles & ROLES.keys()
-        return Principal(f"{name} through {found.caller.name}", patterns, shared_roles, found.caller.registries)
+        shared_roles = frozenset(split_words(roles)) & stored.caller.roles & ROLES.keys()
+        return Principal(f"{name} through {stored.caller.name}", patterns, shared_roles, stored.caller.registries)
 
 
 def bearer_credential(authorization: str) -> str | None:

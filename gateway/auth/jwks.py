@@ -73,7 +73,7 @@ def parse(content: bytes, algorithms: Collection[str]) -> Keys:
     """Return the keys of a JWK Set that can verify one of the algorithms. Raises ValueError if there is none."""
     document = json.loads(content)
     entries = document.get("keys") if isinstance(document, dict) else None
-    found: dict[tuple[str | None, str], PyJWK] = {}
+    keys: dict[tuple[str | None, str], PyJWK] = {}
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
@@ -82,12 +82,12 @@ def parse(content: bytes, algorithms: Collection[str]) -> Keys:
             curve = CURVES.get(algorithm, entry.get("crv"))
             if algorithm in algorithms and entry.get("alg", algorithm) == algorithm and entry.get("crv") == curve:
                 try:
-                    found[entry.get("kid"), algorithm] = PyJWK(public, algorithm)
+                    keys[entry.get("kid"), algorithm] = PyJWK(public, algorithm)
                 except PyJWTError:
                     logger.warning("The issuer's key set has an invalid key for %s, which is ignored.", algorithm)
-    if not found:
+    if not keys:
         raise ValueError(f"holds no public key for {', '.join(algorithms)}")
-    return found
+    return keys
 
 
 class FileKeySet:
@@ -113,15 +113,15 @@ class RemoteKeySet:
         self._refresh: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        found = self._keys.get((kid, algorithm))
+        key = self._keys.get((kid, algorithm))
         age = self.now() - self._fetched_at
-        if self._refresh is None and age >= (MIN_FETCH_INTERVAL if found is None else REFRESH_AFTER):
+        if self._refresh is None and age >= (MIN_FETCH_INTERVAL if key is None else REFRESH_AFTER):
             self._fetched_at = self.now()
             self._refresh = asyncio.create_task(self._fetch())
-        if found is None and self._refresh is not None:
+        if key is None and self._refresh is not None:
             await asyncio.shield(self._refresh)
-            found = self._keys.get((kid, algorithm))
-        return found
+            key = self._keys.get((kid, algorithm))
+        return key
 
     async def _fetch(self) -> None:
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.fetch import Calls
 from gateway.catalog.filters import ListFilter, camel, plan_filter
-from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
     ListArguments,
     ReadStrategy,
@@ -44,6 +44,7 @@ from gateway.catalog.query_plan import (
     Versions,
     bind,
     choose_calls,
+    lookup_plan,
 )
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection, initial_rows, sub_selection
@@ -169,13 +170,13 @@ class CostEstimate:
         self._seen.add(state)
         for resolver in plan.resolvers:
             self._resolver(path, ref, plan, resolver)
-        missing = plan.still_missing([one.request for one in plan.resolvers if not one.certain])
+        missing = plan.still_missing([resolver.request for resolver in plan.resolvers if not resolver.certain])
         if not missing:
             return
         step = plan.step(missing)
         fetches = [
-            (one, bind(ref if version is None or not one.through_version else version, one.call))
-            for one in step.fetches
+            (fetch, bind(ref if version is None or not fetch.through_version else version, fetch.call))
+            for fetch in step.fetches
         ]
         fetches += self._chosen(ref, version, plan, step.choices, [bound for _, bound in fetches])
         reasons: dict[BoundCall, list[str]] = {}
@@ -203,7 +204,7 @@ class CostEstimate:
             return self._objects(bound.keys)
 
         alternatives = [[bind(target(through), call) for call, through in choice.calls] for choice in choices]
-        wide = [[one for one in calls if times(one) == min(map(times, calls))] for calls in alternatives]
+        wide = [[bound for bound in calls if times(bound) == min(map(times, calls))] for calls in alternatives]
         plans = [choose_calls(alternatives, made)]
         if ref not in self._one_by_one:
             plans.append(choose_calls(wide, made))
@@ -224,17 +225,17 @@ class CostEstimate:
             case NamedVersionResolver():
                 self._plan(inner, ref.version(self._bound(request).argument("name")), resolver.plan)
             case ListedVersionResolver():
-                for _, found, child_plan in resolver.lists:
+                for _, field, child_plan in resolver.lists:
                     self._plan(inner, ref.version(self._part(ref, str(request), 1)), child_plan)
-                    if found.fallback is not NOT_PROVIDED:
+                    if field.fallback is not NOT_PROVIDED:
                         break
             case ChildResolver():
-                for _, found, child_plan in resolver.children:
-                    several = found.fallback is Rows
+                for _, field, child_plan in resolver.children:
+                    several = field.fallback is Rows
                     child = ref.version(self._part(ref, str(request), ASSUMED_ITEMS if several else 1))
-                    for one in (plan.child(found, CREATED_AT), child_plan) if several else (child_plan,):
-                        self._plan(inner, child, one)
-                    if found.fallback is not NOT_PROVIDED:
+                    for row_plan in (plan.child(field, CREATED_AT), child_plan) if several else (child_plan,):
+                        self._plan(inner, child, row_plan)
+                    if field.fallback is not NOT_PROVIDED:
                         break
             case Versions() if resolver.filtered is not None:
                 self._versions(inner, ref, request, resolver.filtered, below, listed=False)
@@ -244,14 +245,14 @@ class CostEstimate:
                     if versions.field.fallback is not NOT_PROVIDED:
                         break
             case ValueResolver():
-                for _, found in resolver.fields:
-                    self._value(inner, ref, found, below)
-                    if found.fallback is not NOT_PROVIDED:
+                for _, field in resolver.fields:
+                    self._value(inner, ref, field, below)
+                    if field.fallback is not NOT_PROVIDED:
                         break
 
-    def _value(self, path: str, ref: Ref, found: Field, selection: Selection) -> None:
+    def _value(self, path: str, ref: Ref, field: Field, selection: Selection) -> None:
         """Add the objects that a value refers to by a lookup."""
-        table = found.table or {}
+        table = field.table or {}
         for request, below in selection.items() if table else ():
             inner = table[request.field]
             if inner.lookup is None:
@@ -264,15 +265,9 @@ class CostEstimate:
             self._count(path, bound, camel(inner.lookup))
             rows = lookup.call.rows
             sources: Sources = () if rows is None or rows.layout is None else (rows.layout,)
-            one, is_owner = Ref(ref.registry, "Algorithm", (key,)), lookup.entity == "Algorithm"
-            plan = EntityPlan.of(
-                kind,
-                lookup.entity,
-                below.with_existence,
-                sources if is_owner else (),
-                owner=() if is_owner else sources,
-            )
-            self._plan(f"{path}.{camel(request.field)}", one if is_owner else one.version(key), plan)
+            keys = (key,) if is_owner(lookup.entity) else (key, key)
+            plan = lookup_plan(kind, lookup, below, sources)
+            self._plan(f"{path}.{camel(request.field)}", Ref(ref.registry, lookup.entity, keys), plan)
 
     # Lists
 

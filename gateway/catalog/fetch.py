@@ -36,49 +36,49 @@ class Calls:
 
         The future fails with `QueryTooExpensive` above the limit on calls.
         """
-        found = self.answers.get(bound)
-        if found is None:
-            found = self._start(bound)
-        elif isinstance(found, asyncio.Future) and found.done() and not found.cancelled():
-            found = self.answers[bound] = outcome(found)
-        return found
+        answer = self.answers.get(bound)
+        if answer is None:
+            answer = self._start(bound)
+        elif isinstance(answer, asyncio.Future) and answer.done() and not answer.cancelled():
+            answer = self.answers[bound] = outcome(answer)
+        return answer
 
     async def call(self, bound: BoundCall) -> Answer:
         """Return the answer of a call. Raises `RegistryError`, and `QueryTooExpensive` above the limit on calls."""
-        found = self.start(bound)
-        if isinstance(found, asyncio.Future):
-            return await found
-        if isinstance(found, RegistryError):
-            raise found
-        return found
+        answer = self.start(bound)
+        if isinstance(answer, asyncio.Future):
+            return await answer
+        if isinstance(answer, RegistryError):
+            raise answer
+        return answer
 
     def received(self, registry: str | None = None) -> list[Answer]:
         """Return the answers received so far, of one registry or of all."""
         answers = []
-        for bound, found in self.answers.items():
+        for bound, answer in self.answers.items():
             if registry in (None, bound.registry):
-                if isinstance(found, asyncio.Future) and found.done() and not found.cancelled():
-                    found = outcome(found)
-                if isinstance(found, Answer):
-                    answers.append(found)
+                if isinstance(answer, asyncio.Future) and answer.done() and not answer.cancelled():
+                    answer = outcome(answer)
+                if isinstance(answer, Answer):
+                    answers.append(answer)
         return answers
 
     def _start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
         if len(self.answers) >= self.bounds.calls:
             return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
         call = CallRecord(bound.registry, bound.call.name)
-        found: Outcome | asyncio.Future[Answer] | None = self.registries[bound.registry].cached(bound, self.freshness)
-        if found is not None:
+        answer: Outcome | asyncio.Future[Answer] | None = self.registries[bound.registry].cached(bound, self.freshness)
+        if answer is not None:
             call.state = CallState.HIT
         elif asyncio.get_running_loop().time() >= self.deadline:
-            found = RegistryTimeout(bound.registry)
-            call.ended(0.0, found)
+            answer = RegistryTimeout(bound.registry)
+            call.ended(0.0, answer)
         else:
-            found = asyncio.create_task(self._fetch(bound, call))
-            found.add_done_callback(retrieve)
+            answer = asyncio.create_task(self._fetch(bound, call))
+            answer.add_done_callback(retrieve)
         self.calls.append(call)
-        self.answers[bound] = found
-        return found
+        self.answers[bound] = answer
+        return answer
 
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
@@ -118,7 +118,7 @@ async def gather(waits: Sequence[Awaitable[None]]) -> None:
     if len(waits) == 1:
         await waits[0]
     elif waits:
-        tasks = [asyncio.ensure_future(one) for one in waits]
+        tasks = [asyncio.ensure_future(awaitable) for awaitable in waits]
         try:
             await asyncio.gather(*tasks)
         except BaseException:

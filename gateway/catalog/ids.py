@@ -59,6 +59,11 @@ OWNERS: Final = {version: owner for owner, version in VERSIONS.items()}
 OBJECTS: Final = {"model": "Model", "algorithm": "Algorithm"}
 
 
+def is_owner(entity: str) -> bool:
+    """Whether objects of a type have versions: models and algorithms."""
+    return entity in VERSIONS
+
+
 @lru_cache(CACHED_IDS)
 def parse(text: str) -> Ref:
     """Return the reference of a global id.

@@ -214,23 +214,23 @@ class ListPage:
     def from_answer(cls, answer: Answer, registry: Registry, rows: Field, order: Order) -> tuple[Rows, "ListPage"]:
         """Return the rows in an answer and their page, cached with the answer."""
         key = registry.name, rows, order
-        found: tuple[Rows, ListPage] | None = answer.derived.get(key)
-        if found is None:
+        cached: tuple[Rows, ListPage] | None = answer.derived.get(key)
+        if cached is None:
             layout = rows.layout
             assert layout is not None
-            page: Rows = rows.read(answer.document)
+            raw_rows: Rows = rows.read(answer.document)
             reference = partial(row_reference, registry.name, layout)
-            found = page, cls.of(registry.kind, layout, order, page.items, reference)
-            cache(answer.derived, key, found)
-        return found
+            cached = raw_rows, cls.of(registry.kind, layout, order, raw_rows.items, reference)
+            cache(answer.derived, key, cached)
+        return cached
 
     def records(self, plan: EntityPlan) -> dict[Ref, Record]:
         """Return the cached records of a plan that needs no further call, by reference."""
-        found = self._records.get(plan)
-        if found is None:
-            found = {}
-            cache(self._records, plan, found)
-        return found
+        records = self._records.get(plan)
+        if records is None:
+            records = {}
+            cache(self._records, plan, records)
+        return records
 
 
 def cache(values: dict[Any, Any], key: Hashable, value: Any) -> None:
@@ -286,9 +286,9 @@ class MergedList:
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            found, page = ListPage.from_answer(answer, registry, rows, order)
-            markers[number + 1] = found.next
-            return found, page
+            raw_rows, page = ListPage.from_answer(answer, registry, rows, order)
+            markers[number + 1] = raw_rows.next
+            return raw_rows, page
 
         readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
 
@@ -332,13 +332,13 @@ class MergedList:
         strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
 
         async def fetch_page(number: int) -> Page:
-            found, page = await fetch_rows(number)
+            rows, page = await fetch_rows(number)
             for ref in page.raws:
                 self._pages.setdefault(ref, page)
             keyed = page.rows
             more = (
-                bool(found.items)
-                and has_next(call, found, number)
+                bool(rows.items)
+                and has_next(call, rows, number)
                 and not is_beyond(keyed[-1:], arguments, strategy.native)
             )
             passing: Sequence[Row] = keyed
@@ -349,7 +349,7 @@ class MergedList:
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             ends = (keyed[0][0], keyed[-1][0]) if keyed else None
-            return Page(passing, ends, len(found.items), found.total, more and ends is not None)
+            return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
 
         return StreamReader(
             registry.name,
@@ -367,10 +367,10 @@ class MergedList:
         arguments, selection = self.arguments, self.selection
         readers = [reader for own in self.readers.values() for reader in own]
         if arguments.start is not None:
-            for one in readers:
-                one.start(arguments.start)
+            for reader in readers:
+                reader.start(arguments.start)
         rows, more = await merge(readers, arguments.size, selects_cursors(selection))
-        self.calls.partial |= any(one.error is not None or one.cut for one in readers)
+        self.calls.partial |= any(reader.error is not None or reader.cut for reader in readers)
         refs = [ref for (_, ref), _ in rows]
         cursors = [arguments.scope.encode(cursor) for _, cursor in rows if cursor is not None]
         record: Record = {
@@ -425,18 +425,18 @@ class MergedList:
         plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
         for ref in refs:
             page = self._pages[ref]
-            found = plans.get(page)
-            if found is None:
+            planned = plans.get(page)
+            if planned is None:
                 plan = self._row_plan(page, selection)
-                found = plans[page] = plan, page.records(plan) if plan.is_read and page.is_canonical else None
-            plan, cached = found
+                planned = plans[page] = plan, page.records(plan) if plan.is_read and page.is_canonical else None
+            plan, cached = planned
             record = None if cached is None else cached.get(ref)
             if record is None:
                 if cached is None:
                     record = {}
                     owner = () if self.owner is None else self.owner.sources
-                    one = Entity(ref, record, ((page.raws[ref], None),), owner)
-                    entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(one)
+                    entity = Entity(ref, record, ((page.raws[ref], None),), owner)
+                    entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(entity)
                 else:
                     record = cached[ref] = plan.reader.read(page.raws[ref], ref)
             records.append(record)
@@ -534,8 +534,11 @@ async def versions_page(
     merged = MergedList(calls, resolve, arguments, selection)
     merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
     record = await merged.record()
-    failed = next((one.error for own in merged.readers.values() for one in own if one.error is not None), None)
-    return record if failed is None else None if isinstance(failed, NotFound) else failed
+    errors = (reader.error for readers in merged.readers.values() for reader in readers)
+    failure = next((error for error in errors if error is not None), None)
+    if failure is None:
+        return record
+    return None if isinstance(failure, NotFound) else failure
 
 
 SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldRequest("total_count")}
@@ -565,8 +568,8 @@ class FirstPage:
         key = "first page", versions, request
         if key not in selection.plans:
             selection.plans[key] = cls._plan(versions, request, selection, max_size)
-        found: FirstPage | None = selection.plans[key]
-        return found
+        first_page: FirstPage | None = selection.plans[key]
+        return first_page
 
     @classmethod
     def _plan(

@@ -203,9 +203,10 @@ async def merge(
     while len(rows) < size:
         blocking = [reader for reader in readers if reader.blocks()]
         if blocking:
-            await (
-                blocking[0].advance() if len(blocking) == 1 else asyncio.gather(*[one.advance() for one in blocking])
-            )
+            if len(blocking) == 1:
+                await blocking[0].advance()
+            else:
+                await asyncio.gather(*[reader.advance() for reader in blocking])
             continue
         lowest = [
             (head, at) for at, reader in enumerate(readers) if not reader.ready and (head := reader.head) is not None

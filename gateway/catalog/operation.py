@@ -12,7 +12,7 @@ from typing import Any
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.entity import Derived, Entity
 from gateway.catalog.fetch import Answers, Calls, gather
-from gateway.catalog.ids import Ref
+from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
 from gateway.catalog.query_plan import (
     CREATED_AT,
@@ -35,6 +35,7 @@ from gateway.catalog.query_plan import (
     Versions,
     bind,
     choose_calls,
+    lookup_plan,
 )
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
@@ -64,7 +65,7 @@ class Operation(Calls):
     ) -> None:
         super().__init__(registries, bounds, freshness, answers)
         self.bindings: Bindings = {}
-        self._absent: set[Ref] = set()
+        self._not_found: set[Ref] = set()
         self._choices: list[tuple[Sequence[Sequence[BoundCall]], asyncio.Future[dict[BoundCall, None]]]] = []
 
     # Root fields
@@ -73,23 +74,23 @@ class Operation(Calls):
         """Return the record of an object, None if the registry has no such object. Raises `RegistryError`."""
         registry = self.registries[ref.registry]
         plan = EntityPlan.of(registry.kind, ref.entity, selection.with_existence)
-        one, waits = Entity(ref, {}), Waits()
-        self.resolve(plan.variant(is_canonical(registry.kind, ref)), [one], waits)
+        entity, waits = Entity(ref, {}), Waits()
+        self.resolve(plan.variant(is_canonical(registry.kind, ref)), [entity], waits)
         await gather(waits)
-        found = existing(one.record)
-        if isinstance(found, RegistryError):
-            raise found
-        return found
+        record = take_existence(entity.record)
+        if isinstance(record, RegistryError):
+            raise record
+        return record
 
     async def entities(self, requests: Sequence[tuple[Ref, Selection]]) -> list[Record | Exception | None]:
         """Return the records of several objects in their order, with None or an error for objects without a record."""
-        found: Record = {}
+        records: Record = {}
         waits = Waits()
         for at, (ref, selection) in enumerate(requests):
             plan = EntityPlan.of(self.registries[ref.registry].kind, ref.entity, selection.with_existence)
-            self._set_entity(found, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
+            self._set_entity(records, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
         await gather(waits)
-        return [found[str(at)] for at in range(len(requests))]
+        return [records[str(at)] for at in range(len(requests))]
 
     async def page(
         self, entity: str, request: FieldRequest, selection: Selection
@@ -108,18 +109,18 @@ class Operation(Calls):
         related: list[Continue] = []
         children: dict[EntityPlan, list[Entity]] = {}
         read, resolvers = plan.reader.read, plan.resolvers
-        for one in entities:
-            one.record.update(read(one.sources[0][0] if one.sources else {}, one.ref))
+        for entity in entities:
+            entity.record.update(read(entity.sources[0][0] if entity.sources else {}, entity.ref))
             missing = plan.missing
             if resolvers:
                 unresolved = [
                     resolver.request
                     for resolver in resolvers
-                    if not self._resolve_field(plan, resolver, one, children, related)
+                    if not self._resolve_field(plan, resolver, entity, children, related)
                 ]
                 missing = plan.still_missing(unresolved)
             if missing:
-                groups.setdefault(id(missing), (missing, []))[1].append(one)
+                groups.setdefault(id(missing), (missing, []))[1].append(entity)
         for missing, members in groups.values():
             self._fetch_missing(plan, missing, members, waits)
         for child_plan, members in children.items():
@@ -129,14 +130,14 @@ class Operation(Calls):
 
     def _fetch_missing(self, plan: EntityPlan, missing: Selection, entities: Sequence[Entity], waits: Waits) -> None:
         """Run the step for the missing fields of entities."""
-        present = [one for one in entities if one.ref not in self._absent] if self._absent else entities
+        present = [entity for entity in entities if entity.ref not in self._not_found] if self._not_found else entities
         if len(present) < len(entities):
-            for one in entities:
-                if one.ref in self._absent:
-                    one.record.update(unavailable(missing))
+            for entity in entities:
+                if entity.ref in self._not_found:
+                    entity.record.update(unavailable(missing))
         step = plan.step(missing)
-        for one in present if step.unavailable else ():
-            one.record.update(unavailable(step.unavailable))
+        for entity in present if step.unavailable else ():
+            entity.record.update(unavailable(step.unavailable))
         if step.fetches:
             self._send(step.fetches, present, waits)
         if step.choices:
@@ -145,48 +146,48 @@ class Operation(Calls):
     def _send(self, fetches: Sequence[Fetch], entities: Sequence[Entity], waits: Waits) -> None:
         """Send the calls for entities, and continue with those whose outcome is available."""
         ready: dict[Fetch, list[tuple[Entity, Outcome]]] = {}
-        for one in entities:
+        for entity in entities:
             pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
             for fetch in fetches:
-                found = self.start(bind(target(one, fetch.through_version), fetch.call))
-                if isinstance(found, asyncio.Future):
-                    pending.append((fetch, found))
+                outcome = self.start(bind(target(entity, fetch.through_version), fetch.call))
+                if isinstance(outcome, asyncio.Future):
+                    pending.append((fetch, outcome))
                 else:
-                    ready.setdefault(fetch, []).append((one, found))
-            waits.extend([self._receive_later(fetch, one, task) for fetch, task in pending])
+                    ready.setdefault(fetch, []).append((entity, outcome))
+            waits.extend([self._receive_later(fetch, entity, task) for fetch, task in pending])
         for fetch, received in ready.items():
             self._receive(fetch, received, waits)
 
-    async def _receive_later(self, fetch: Fetch, one: Entity, task: "asyncio.Future[Answer]") -> None:
-        found: Outcome
+    async def _receive_later(self, fetch: Fetch, entity: Entity, task: "asyncio.Future[Answer]") -> None:
+        outcome: Outcome
         try:
-            found = await task
+            outcome = await task
         except RegistryError as error:
-            found = error
+            outcome = error
         waits = Waits()
-        self._receive(fetch, [(one, found)], waits)
+        self._receive(fetch, [(entity, outcome)], waits)
         await gather(waits)
 
     def _receive(self, fetch: Fetch, received: Sequence[tuple[Entity, Outcome]], waits: Waits) -> None:
         """Continue with entities whose call has an outcome."""
         located: list[Entity] = []
-        absent: list[Entity] = []
-        for one, found in received:
-            if isinstance(found, Answer):
-                raw = fetch.part.locate(found.document, target(one, fetch.through_version).keys)
+        not_located: list[Entity] = []
+        for entity, outcome in received:
+            if isinstance(outcome, Answer):
+                raw = fetch.part.locate(outcome.document, target(entity, fetch.through_version).keys)
                 if raw is not None:
-                    located.append(one.with_source(raw, found.derived))
+                    located.append(entity.with_source(raw, outcome.derived))
                     continue
-            elif not isinstance(found, NotFound):
-                one.record.update(dict.fromkeys([request.key for request in fetch.fields], found))
+            elif not isinstance(outcome, NotFound):
+                entity.record.update(dict.fromkeys([request.key for request in fetch.fields], outcome))
                 continue
             elif fetch.is_entity:
-                self._absent.add(one.ref)
-            absent.append(one)
+                self._not_found.add(entity.ref)
+            not_located.append(entity)
         if located:
             self.resolve(fetch.then, located, waits)
-        if absent:
-            self.resolve(fetch.otherwise, absent, waits)
+        if not_located:
+            self.resolve(fetch.otherwise, not_located, waits)
 
     def _choose(self, plan: EntityPlan, choices: Sequence[Choice], entities: Sequence[Entity], waits: Waits) -> None:
         """Choose between calls that can supply the same fields.
@@ -195,23 +196,23 @@ class Operation(Calls):
         turn of the event loop.
         """
         open_choices: list[tuple[Entity, Choice, list[BoundCall]]] = []
-        for one in entities:
+        for entity in entities:
             for choice in choices:
-                calls = [bind(target(one, through_version), call) for call, through_version in choice.calls]
+                calls = [bind(target(entity, through_version), call) for call, through_version in choice.calls]
                 made = next((at for at, bound in enumerate(calls) if bound in self.answers), None)
                 if made is None:
-                    open_choices.append((one, choice, calls))
+                    open_choices.append((entity, choice, calls))
                 else:
-                    self._send([plan.fetch(*choice.calls[made], choice.fields)], [one], waits)
+                    self._send([plan.fetch(*choice.calls[made], choice.fields)], [entity], waits)
         if open_choices:
             waits.append(self._send_chosen(plan, open_choices))
 
     async def _send_chosen(self, plan: EntityPlan, choices: Sequence[tuple[Entity, Choice, list[BoundCall]]]) -> None:
         chosen = await self._choice([calls for _, _, calls in choices])
         waits = Waits()
-        for one, choice, calls in choices:
+        for entity, choice, calls in choices:
             at = next(at for at, bound in enumerate(calls) if bound in chosen)
-            self._send([plan.fetch(*choice.calls[at], choice.fields)], [one], waits)
+            self._send([plan.fetch(*choice.calls[at], choice.fields)], [entity], waits)
         await gather(waits)
 
     def _choice(self, alternatives: Sequence[Sequence[BoundCall]]) -> "asyncio.Future[dict[BoundCall, None]]":
@@ -237,7 +238,7 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: Resolver,
-        one: Entity,
+        entity: Entity,
         children: dict[EntityPlan, list[Entity]],
         related: list[Continue],
     ) -> bool:
@@ -246,100 +247,102 @@ class Operation(Calls):
         Appends entities in the field to ``children``, and functions that run after the entity's own calls are sent to
         ``related``.
         """
-        request, record = resolver.request, one.record
+        request, record = resolver.request, entity.record
         match resolver:
             case Versions():
-                return self._versions(plan, resolver, one, related)
+                return self._versions(plan, resolver, entity, related)
             case ChildResolver():
-                return self._child(plan, resolver, one, children, related)
+                return self._child(plan, resolver, entity, children, related)
             case ValueResolver():
-                return self._value(resolver, one, related)
+                return self._value(resolver, entity, related)
             case ListedVersionResolver():
-                return self._listed_version(plan, resolver, one, children)
+                return self._listed_version(plan, resolver, entity, children)
             case OwnerResolver():
-                described = [raw for layout, raw in zip(plan.sources, one.sources, strict=True) if layout.owner]
-                owner = Entity(one.ref.owner, {}, (*one.owner, *described), version=one.ref)
+                described = [raw for layout, raw in zip(plan.sources, entity.sources, strict=True) if layout.owner]
+                owner = Entity(entity.ref.owner, {}, (*entity.owner, *described), version=entity.ref)
                 related.append(lambda waits: self._set_entity(record, request, resolver.plan, owner, waits))
             case NamedVersionResolver():
-                version, version_plan = self._named_version(plan, resolver, one)
+                version, version_plan = self._named_version(plan, resolver, entity)
                 related.append(lambda waits: self._set_entity(record, request, version_plan, version, waits))
             case RegistryResolver():
-                record[request.key] = self.registries[one.ref.registry].record()
+                record[request.key] = self.registries[entity.ref.registry].record()
             case IdResolver():
-                ref = self._canonical(plan, one)
+                ref = self._canonical(plan, entity)
                 record[request.key] = str(ref) if request.field == "id" else ref.keys[-1]
             case NullResolver():
                 record[request.key] = None
             case ExistenceResolver():
-                if not exists(plan, one):
+                if not exists(plan, entity):
                     return False
                 record[request.key] = True
             case DeferredResolver():
-                record[request.key] = Deferred(self, plan, one, resolver.below)
+                record[request.key] = Deferred(self, plan, entity, resolver.below)
         return True
 
-    def _canonical(self, plan: EntityPlan, one: Entity) -> Ref:
+    def _canonical(self, plan: EntityPlan, entity: Entity) -> Ref:
         """Return the canonical reference of an entity, its own reference if no source contains the key."""
         if plan.canonical:
-            return one.ref
-        ref = one.ref
-        for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
+            return entity.ref
+        ref = entity.ref
+        for layout, (raw, _) in zip(plan.sources, entity.sources, strict=True):
             if layout.is_entity:
                 owner = layout.parent(raw)
                 keys: Keys = (ref.keys[0] if owner is None else owner,) if len(ref.keys) > 1 else ()
                 return Ref(ref.registry, ref.entity, (*keys, layout.key(raw) or ref.keys[-1]))
         return ref
 
-    def _set_entity(self, record: Record, request: FieldRequest, plan: EntityPlan, one: Entity, waits: Waits) -> None:
+    def _set_entity(
+        self, record: Record, request: FieldRequest, plan: EntityPlan, entity: Entity, waits: Waits
+    ) -> None:
         """Put an entity into a record: None if it does not exist, an error if that is unknown."""
-        registry = self.registries[one.ref.registry]
+        registry = self.registries[entity.ref.registry]
         try:
-            registry.validate(one.ref)
+            registry.validate(entity.ref)
         except InvalidId:
             record[request.key] = None
             return
         inner = Waits()
-        self.resolve(plan.variant(is_canonical(registry.kind, one.ref)), [one], inner)
+        self.resolve(plan.variant(is_canonical(registry.kind, entity.ref)), [entity], inner)
         if inner:
-            waits.append(self._set_entity_later(record, request, one, inner))
+            waits.append(self._set_entity_later(record, request, entity, inner))
         else:
-            record[request.key] = existing(one.record)
+            record[request.key] = take_existence(entity.record)
 
-    async def _set_entity_later(self, record: Record, request: FieldRequest, one: Entity, inner: Waits) -> None:
+    async def _set_entity_later(self, record: Record, request: FieldRequest, entity: Entity, inner: Waits) -> None:
         try:
             await gather(inner)
         except Exception as error:
             record[request.key] = error
         else:
-            record[request.key] = existing(one.record)
+            record[request.key] = take_existence(entity.record)
 
     def _named_version(
-        self, plan: EntityPlan, resolver: NamedVersionResolver, one: Entity
+        self, plan: EntityPlan, resolver: NamedVersionResolver, entity: Entity
     ) -> tuple[Entity, EntityPlan]:
         """Return a version by name, with the raw object of a source if it is the latest version there."""
         name = self._bound(resolver.request).argument("name")
-        ref = one.ref.version(name)
+        ref = entity.ref.version(name)
         for at, latest, version_plan in resolver.latest:
-            raw = latest.read(one.sources[at][0])
+            raw = latest.read(entity.sources[at][0])
             if isinstance(raw, Mapping) and latest.layout is not None and latest.layout.key(raw) == name:
-                return Entity(ref, {}, ((raw, None),), one.sources), version_plan
-        return Entity(ref, {}, (), one.sources), resolver.plan
+                return Entity(ref, {}, ((raw, None),), entity.sources), version_plan
+        return Entity(ref, {}, (), entity.sources), resolver.plan
 
     def _listed_version(
         self,
         plan: EntityPlan,
         resolver: ListedVersionResolver,
-        one: Entity,
+        entity: Entity,
         children: dict[EntityPlan, list[Entity]],
     ) -> bool:
         name = self._bound(resolver.request).argument("name")
         for at, listed, child_plan in resolver.lists:
-            rows = listed.read(one.sources[at][0])
+            rows = listed.read(entity.sources[at][0])
             if rows is not NOT_PROVIDED:
                 assert listed.layout is not None
                 name_of = listed.layout.fields["name"].read
                 raw = next((row for row in rows.items if name_of(row) == name), None)
-                self._add_child(plan, resolver.request, one, listed, raw, child_plan, children)
+                self._add_child(plan, resolver.request, entity, listed, raw, child_plan, children)
                 return True
         return False
 
@@ -347,18 +350,18 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: ChildResolver,
-        one: Entity,
+        entity: Entity,
         children: dict[EntityPlan, list[Entity]],
         related: list[Continue],
     ) -> bool:
-        for at, found, child_plan in resolver.children:
-            raw = found.read(one.sources[at][0])
+        for at, field, child_plan in resolver.children:
+            raw = field.read(entity.sources[at][0])
             if raw is NOT_PROVIDED:
                 continue
             if isinstance(raw, Rows):
-                related.append(after_calls(self._newest, plan, resolver, one, found, child_plan, raw))
+                related.append(after_calls(self._newest, plan, resolver, entity, field, child_plan, raw))
             else:
-                self._add_child(plan, resolver.request, one, found, raw, child_plan, children)
+                self._add_child(plan, resolver.request, entity, field, raw, child_plan, children)
             return True
         return False
 
@@ -366,20 +369,20 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         request: FieldRequest,
-        one: Entity,
-        found: Field,
+        entity: Entity,
+        field: Field,
         raw: Any,
         child_plan: EntityPlan,
         children: dict[EntityPlan, list[Entity]],
     ) -> Entity | None:
         """Put a version of a source into the record; None if the source has none."""
-        assert found.layout is not None
-        key = None if raw is None else found.layout.key(raw)
+        assert field.layout is not None
+        key = None if raw is None else field.layout.key(raw)
         if key is None:
-            one.record[request.key] = None
+            entity.record[request.key] = None
             return None
-        child = Entity(self._canonical(plan, one).version(key), {}, ((raw, None),), one.sources)
-        one.record[request.key] = child.record
+        child = Entity(self._canonical(plan, entity).version(key), {}, ((raw, None),), entity.sources)
+        entity.record[request.key] = child.record
         children.setdefault(child_plan.variant(is_canonical(plan.kind, child.ref)), []).append(child)
         return child
 
@@ -387,18 +390,18 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: ChildResolver,
-        one: Entity,
-        found: Field,
+        entity: Entity,
+        field: Field,
         child_plan: EntityPlan,
         rows: Rows,
     ) -> None:
         """Put the newest of several versions into the record, after reading their creation times."""
-        request, record = resolver.request, one.record
+        request, record = resolver.request, entity.record
         versions: list[Entity] = []
         groups: dict[EntityPlan, list[Entity]] = {}
         for raw in rows.items:
-            holder = Entity(one.ref, {}, one.sources, one.owner)
-            child = self._add_child(plan, request, holder, found, raw, plan.child(found, CREATED_AT), groups)
+            holder = Entity(entity.ref, {}, entity.sources, entity.owner)
+            child = self._add_child(plan, request, holder, field, raw, plan.child(field, CREATED_AT), groups)
             versions += [] if child is None else [child]
         await self._run(groups)
         times = [(child.record["created_at"], child) for child in versions]
@@ -417,15 +420,15 @@ class Operation(Calls):
             self.resolve(plan, entities, waits)
         await gather(waits)
 
-    def _versions(self, plan: EntityPlan, resolver: Versions, one: Entity, related: list[Continue]) -> bool:
-        request, record = self._bound(resolver.request), one.record
+    def _versions(self, plan: EntityPlan, resolver: Versions, entity: Entity, related: list[Continue]) -> bool:
+        request, record = self._bound(resolver.request), entity.record
         key = resolver.request.key
         if resolver.filtered is not None:
             versions, first = resolver.filtered, None
         else:
             for at, versions in resolver.lists:
-                raw, derived = one.sources[at]
-                page = self._first_page(plan, resolver, request, one, versions, raw, derived)
+                raw, derived = entity.sources[at]
+                page = self._first_page(plan, resolver, request, entity, versions, raw, derived)
                 if page is not None:
                     record[key] = page
                     return True
@@ -436,11 +439,11 @@ class Operation(Calls):
                 break
             else:
                 return False
-        canonical = self._canonical(plan, one)
+        canonical = self._canonical(plan, entity)
 
         async def put_page() -> None:
             record[key] = await versions_page(
-                self, self.resolve, one, canonical, request, resolver.below, versions, first
+                self, self.resolve, entity, canonical, request, resolver.below, versions, first
             )
 
         related.append(after_calls(put_page))
@@ -451,7 +454,7 @@ class Operation(Calls):
         plan: EntityPlan,
         resolver: Versions,
         request: FieldRequest,
-        one: Entity,
+        entity: Entity,
         versions: VersionList,
         raw: Raw,
         derived: Derived | None,
@@ -460,27 +463,27 @@ class Operation(Calls):
         if derived is None or not plan.canonical:
             return None
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
-        return None if first is None else first.record(one.ref, raw, derived)
+        return None if first is None else first.record(entity.ref, raw, derived)
 
-    def _value(self, resolver: ValueResolver, one: Entity, related: list[Continue]) -> bool:
-        for at, found in resolver.fields:
-            value = found.read(one.sources[at][0])
+    def _value(self, resolver: ValueResolver, entity: Entity, related: list[Continue]) -> bool:
+        for at, field in resolver.fields:
+            value = field.read(entity.sources[at][0])
             if value is not NOT_PROVIDED:
-                one.record[resolver.request.key] = self._project(
-                    one.ref.registry, found, value, resolver.below, related
+                entity.record[resolver.request.key] = self._project(
+                    entity.ref.registry, field, value, resolver.below, related
                 )
                 return True
         return False
 
-    def _project(self, registry: str, found: Field, value: Any, selection: Selection, related: list[Continue]) -> Any:
+    def _project(self, registry: str, field: Field, value: Any, selection: Selection, related: list[Continue]) -> Any:
         """Reduce a value to its sub-selection, and start lookups for fields that need them."""
-        if found.table is None or value is None:
+        if field.table is None or value is None:
             return value
         if isinstance(value, list):
-            return [self._project(registry, found, item, selection, related) for item in value]
+            return [self._project(registry, field, item, selection, related) for item in value]
         record: Record = {}
         for request, below in selection.items():
-            inner = found.table[request.field]
+            inner = field.table[request.field]
             read = inner.read(value)
             if inner.lookup is not None and read is not None:
                 related.append(after_calls(self._look_up, record, request, registry, inner.lookup, read, below))
@@ -502,28 +505,22 @@ class Operation(Calls):
         except RegistryError as error:
             record[request.key] = error
             return
-        found = lookup.find(document, keys)
-        if found is None:
+        entity_keys = lookup.find(document, keys)
+        if entity_keys is None:
             record[request.key] = None
             return
         rows = lookup.call.rows
         layout = None if rows is None else rows.layout
         raw = None
         if rows is not None and layout is not None:
-            raw = next((row for row in rows.read(document).items if layout.key(row) == found[0]), None)
-        sources = () if raw is None or layout is None else (layout,)
+            raw = next((row for row in rows.read(document).items if layout.key(row) == entity_keys[0]), None)
+        layouts = () if raw is None or layout is None else (layout,)
         raws = () if raw is None else ((raw, None),)
-        ref, is_owner = Ref(registry, lookup.entity, found), len(found) == 1
-        plan = EntityPlan.of(
-            kind,
-            lookup.entity,
-            selection.with_existence,
-            sources if is_owner else (),
-            owner=() if is_owner else sources,
-        )
-        one = Entity(ref, {}, raws if is_owner else (), () if is_owner else raws)
+        plan = lookup_plan(kind, lookup, selection, layouts)
+        ref = Ref(registry, lookup.entity, entity_keys)
+        entity = Entity(ref, {}, raws) if is_owner(ref.entity) else Entity(ref, {}, (), raws)
         waits = Waits()
-        self._set_entity(record, request, plan, one, waits)
+        self._set_entity(record, request, plan, entity, waits)
         await gather(waits)
 
     def _bound(self, request: FieldRequest) -> FieldRequest:
@@ -536,12 +533,12 @@ def after_calls(function: Callable[..., Awaitable[None]], *arguments: Any) -> Co
     return lambda waits: waits.append(function(*arguments))
 
 
-def target(one: Entity, through_version: bool) -> Ref:
+def target(entity: Entity, through_version: bool) -> Ref:
     """Return the reference for a call: the entity, or the version through which it was requested."""
     if not through_version:
-        return one.ref
-    assert one.version is not None
-    return one.version
+        return entity.ref
+    assert entity.version is not None
+    return entity.version
 
 
 def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
@@ -549,19 +546,21 @@ def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
     return {request.key: False if request == EXISTS else None for request in requests}
 
 
-def exists(plan: EntityPlan, one: Entity) -> bool:
+def exists(plan: EntityPlan, entity: Entity) -> bool:
     """Whether an entity certainly exists: a source contains it or one of its versions."""
-    for layout, (raw, _) in zip(plan.sources, one.sources, strict=True):
+    for layout, (raw, _) in zip(plan.sources, entity.sources, strict=True):
         lists = [] if layout.is_entity else [listed.read(raw) for listed in layout.fields.values()]
         if layout.is_entity or any(isinstance(rows, Rows) and rows.items for rows in lists):
             return True
     return False
 
 
-def existing(record: Record) -> Record | RegistryError | None:
+def take_existence(record: Record) -> Record | RegistryError | None:
     """Remove `EXISTS` from a record. Returns None if its entity does not exist, the failure if that is unknown."""
-    found = record.pop(EXISTS.field)
-    return found if isinstance(found, RegistryError) else record if found else None
+    exists = record.pop(EXISTS.field)
+    if isinstance(exists, RegistryError):
+        return exists
+    return record if exists else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,15 +569,17 @@ class Deferred:
 
     operation: Operation
     plan: EntityPlan
-    one: Entity
+    entity: Entity
     selection: Selection
 
     async def load(self, key: Any) -> Any:
         """Return the value of a field by its record key. Raises KeyError for a field that was not requested."""
         request = {request.key: request for request in self.selection}[key]
-        plan, one = self.plan, self.one
+        plan, entity = self.plan, self.entity
         part = plan.with_selection(self.selection.part({request: self.selection[request]}))
         waits = Waits()
-        self.operation.resolve(part, [Entity(one.ref, one.record, one.sources, one.owner, one.version)], waits)
+        self.operation.resolve(
+            part, [Entity(entity.ref, entity.record, entity.sources, entity.owner, entity.version)], waits
+        )
         await gather(waits)
-        return one.record[key]
+        return entity.record[key]

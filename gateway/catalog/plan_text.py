@@ -26,6 +26,7 @@ from gateway.catalog.query_plan import (
     ValueResolver,
     VersionList,
     Versions,
+    lookup_plan,
 )
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, FieldRequest, Selection, initial_rows, sub_selection
@@ -42,12 +43,14 @@ def plan_text(plan: EntityPlan) -> str:
 
 def list_text(registries: Sequence[Registry], entity: str, selection: Selection) -> str:
     """Return the plan of a merged page of all objects of a type, without a filter, as text."""
-    streams = [(one, stream) for one in registries for stream in one.kind.streams if stream.entity == entity]
-    lines = parallel([[f"Fetch {one.name} {stream.call.name} ({stream.name})"] for one, stream in streams])
+    streams = [
+        (registry, stream) for registry in registries for stream in registry.kind.streams if stream.entity == entity
+    ]
+    lines = parallel([[f"Fetch {registry.name} {stream.call.name} ({stream.name})"] for registry, stream in streams])
     lists: dict[tuple[str, Kind, EntityLayout], list[str]] = {}
-    for one, stream in streams:
+    for registry, stream in streams:
         if stream.call.rows is not None and stream.call.rows.layout is not None:
-            lists.setdefault((one.name, one.kind, stream.call.rows.layout), []).append(stream.name)
+            lists.setdefault((registry.name, registry.kind, stream.call.rows.layout), []).append(stream.name)
     for path, nodes in row_selections(selection):
         rows = [
             line
@@ -62,22 +65,26 @@ def list_text(registries: Sequence[Registry], entity: str, selection: Selection)
 
 
 def entity_lines(plan: EntityPlan) -> Iterator[str]:
-    related = [one for one in plan.resolvers if isinstance(one, OwnerResolver | NamedVersionResolver)]
+    related = [resolver for resolver in plan.resolvers if isinstance(resolver, OwnerResolver | NamedVersionResolver)]
     blocks = step_blocks(plan, plan.missing) if plan.missing else []
-    blocks += [nested(f"Resolve {camel(one.request.field)}", [*entity_lines(one.plan)]) for one in related]
+    blocks += [
+        nested(f"Resolve {camel(resolver.request.field)}", [*entity_lines(resolver.plan)]) for resolver in related
+    ]
     yield from parallel([block for block in blocks if block])
     for resolver in plan.resolvers:
         yield from resolver_lines(plan, resolver)
-    uncertain = [one.request for one in plan.resolvers if not one.certain]
+    uncertain = [resolver.request for resolver in plan.resolvers if not resolver.certain]
     if uncertain:
-        left = plan.selection.part({one: plan.selection[one] for one in plan.selection if one in uncertain})
+        fields = {request: below for request, below in plan.selection.items() if request in uncertain}
+        left = plan.selection.part(fields)
         yield from nested(f"IfMissing {names(uncertain)}", parallel(step_blocks(plan, left)))
 
 
 def step_blocks(plan: EntityPlan, missing: Selection) -> list[list[str]]:
     step = plan.step(missing)
     blocks = [
-        nested(f"Fetch {one.call.name}: {names(one.fields)}", [*then_lines(one)], empty=True) for one in step.fetches
+        nested(f"Fetch {fetch.call.name}: {names(fetch.fields)}", [*then_lines(fetch)], empty=True)
+        for fetch in step.fetches
     ]
     for choice in step.choices:
         calls = " or ".join(call.name for call, _ in choice.calls)
@@ -111,16 +118,16 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
                 if versions.field.fallback is not NOT_PROVIDED:
                     break
         case ValueResolver():
-            for _, found in resolver.fields[:1]:
-                yield from lookup_lines(plan.kind, path, found, resolver.below)
+            for _, field in resolver.fields[:1]:
+                yield from lookup_lines(plan.kind, path, field, resolver.below)
 
 
 def child_lines(plan: EntityPlan, path: str, children: Sequence[tuple[int, Field, EntityPlan]]) -> Iterator[str]:
-    for _, found, child_plan in children:
-        if found.fallback is Rows:
-            yield from nested(f"ForEach {path} candidate", [*entity_lines(plan.child(found, CREATED_AT))])
+    for _, field, child_plan in children:
+        if field.fallback is Rows:
+            yield from nested(f"ForEach {path} candidate", [*entity_lines(plan.child(field, CREATED_AT))])
         yield from nested(f"Resolve {path}", [*entity_lines(child_plan)])
-        if found.fallback is not NOT_PROVIDED:
+        if field.fallback is not NOT_PROVIDED:
             break
 
 
@@ -130,9 +137,9 @@ def version_lines(path: str, versions: VersionList, selection: Selection) -> Ite
         yield from nested(f"ForEach {path}.{below}", [*entity_lines(plan)])
 
 
-def lookup_lines(kind: Kind, path: str, found: Field, selection: Selection) -> Iterator[str]:
-    for request, below in selection.items() if found.table is not None else ():
-        inner = (found.table or {})[request.field]
+def lookup_lines(kind: Kind, path: str, field: Field, selection: Selection) -> Iterator[str]:
+    for request, below in selection.items() if field.table is not None else ():
+        inner = (field.table or {})[request.field]
         name = f"{path}.{camel(request.field)}"
         if inner.lookup is None:
             yield from lookup_lines(kind, name, inner, below)
@@ -140,14 +147,7 @@ def lookup_lines(kind: Kind, path: str, found: Field, selection: Selection) -> I
         lookup = kind.lookups[inner.lookup]
         layout = None if lookup.call.rows is None else lookup.call.rows.layout
         sources = () if layout is None else (layout,)
-        is_owner = lookup.entity == "Algorithm"
-        plan = EntityPlan.of(
-            kind,
-            lookup.entity,
-            below.with_existence,
-            sources if is_owner else (),
-            owner=() if is_owner else sources,
-        )
+        plan = lookup_plan(kind, lookup, below, sources)
         resolved = nested(f"Resolve {name}", [*entity_lines(plan)])
         yield from nested(f"Fetch {lookup.call.name}: {name}", resolved, empty=True)
 
@@ -162,7 +162,7 @@ def row_selections(selection: Selection) -> Iterator[tuple[str, Selection]]:
 
 
 def names(requests: Sequence[FieldRequest] | Selection) -> str:
-    return ", ".join("existence" if one == EXISTS else camel(one.field) for one in requests)
+    return ", ".join("existence" if request == EXISTS else camel(request.field) for request in requests)
 
 
 def nested(title: str, lines: list[str], empty: bool = False) -> list[str]:

@@ -12,17 +12,18 @@ IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not 
 it.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
-from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.record_readers import RecordReader
 from gateway.catalog.selection import DEFERRED, EXISTS, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Rows, Table
-from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind
+from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind, Lookup
 
 ALL_KEYS: Final = ((), (0,), (0, 1))
 """The ``Call.key_positions`` of a call that needs all keys of an entity, by the number of keys."""
@@ -61,15 +62,15 @@ def bind(ref: Ref, call: Call) -> BoundCall:
 
 def supplies(table: Table, request: FieldRequest, selection: Selection) -> bool:
     """Whether a table supplies a field with its complete sub-selection."""
-    found: Field | None = table.get(request.field)
-    return found is not None and supplies_value(found, selection)
+    field: Field | None = table.get(request.field)
+    return field is not None and supplies_value(field, selection)
 
 
-def supplies_value(one: Field, selection: Selection) -> bool:
+def supplies_value(field: Field, selection: Selection) -> bool:
     """Whether a field supplies its complete sub-selection."""
-    if one is ABSENT or one.table is None:
+    if field is ABSENT or field.table is None:
         return True
-    return all(supplies(one.table, inner, below) for inner, below in selection.items())
+    return all(supplies(field.table, inner, below) for inner, below in selection.items())
 
 
 def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
@@ -87,11 +88,11 @@ def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, select
     """Whether every list row in a layout supplies a field, without a further call."""
     if request.field in (DEFERRED.field, STREAMED_ROWS) or request.field in kind.absent[layout.entity]:
         return True
-    found = layout.fields.get(request.field)
-    if found is None or found.layout is None:
+    field = layout.fields.get(request.field)
+    if field is None or field.layout is None:
         return supplies(layout.fields, request, selection)
-    return found.fallback is None and all(
-        row_supplies(kind, found.layout, inner, below) for inner, below in selection.items()
+    return field.fallback is None and all(
+        row_supplies(kind, field.layout, inner, below) for inner, below in selection.items()
     )
 
 
@@ -125,7 +126,7 @@ def suppliers(
     With ``of_owner``, ``entity`` is a version and the field one of its owner: the calls return both.
     """
     calls = (kind.owner_calls_by_entity if of_owner else kind.calls_by_entity)[entity]
-    return [call for call, layouts in calls if any(layout_supplies(one, request, selection) for one in layouts)]
+    return [call for call, layouts in calls if any(layout_supplies(layout, request, selection) for layout in layouts)]
 
 
 def choose_calls(alternatives: Sequence[Sequence[C]], made: Collection[C] = ()) -> list[C]:
@@ -324,8 +325,8 @@ class EntityPlan:
     canonical: bool
     listed: bool
     of_version: bool
-    _steps: dict[tuple[FieldRequest, ...], FetchStep] = field(default_factory=dict)
-    _fetches: dict[tuple[Call, bool, tuple[FieldRequest, ...]], Fetch] = field(default_factory=dict)
+    _steps: dict[tuple[FieldRequest, ...], FetchStep] = dataclasses.field(default_factory=dict)
+    _fetches: dict[tuple[Call, bool, tuple[FieldRequest, ...]], Fetch] = dataclasses.field(default_factory=dict)
 
     def variant(self, canonical: bool) -> "EntityPlan":
         """Return the plan for canonical references, or for those that may not be canonical."""
@@ -372,12 +373,12 @@ class EntityPlan:
         """Return the plan, cached with the selection."""
         exists = bool(sources) if listed is None else listed
         key = "plan", kind, entity, sources, owner, tried, canonical, exists, of_version
-        found: EntityPlan | None = selection.plans.get(key)
-        if found is None:
-            found = selection.plans[key] = cls(
+        plan: EntityPlan | None = selection.plans.get(key)
+        if plan is None:
+            plan = selection.plans[key] = cls(
                 kind, entity, selection, sources, owner, tried, canonical, exists, of_version
             )
-        return found
+        return plan
 
     @cached_property
     def reader(self) -> RecordReader:
@@ -388,13 +389,13 @@ class EntityPlan:
     @cached_property
     def resolvers(self) -> tuple[Resolver, ...]:
         """The resolvers of fields that the reader does not read and that need no call of their own."""
-        found = (self._resolver(request, below) for request, below in self.reader.rest.items())
-        return tuple(one for one in found if one is not None)
+        resolvers = (self._resolver(request, below) for request, below in self.reader.rest.items())
+        return tuple(resolver for resolver in resolvers if resolver is not None)
 
     @cached_property
     def missing(self) -> Selection:
         """The fields that always need a call."""
-        resolved = {one.request for one in self.resolvers}
+        resolved = {resolver.request for resolver in self.resolvers}
         return self.selection.part(
             {request: below for request, below in self.reader.rest.items() if request not in resolved}
         )
@@ -409,23 +410,23 @@ class EntityPlan:
         if not unresolved:
             return self.missing
         names = {*unresolved, *self.missing}
-        return self.selection.part({one: below for one, below in self.selection.items() if one in names})
+        return self.selection.part({request: below for request, below in self.selection.items() if request in names})
 
     def step(self, missing: Selection) -> FetchStep:
         """Return the step for missing fields."""
         names = tuple(missing)
-        found = self._steps.get(names)
-        if found is None:
-            found = self._steps[names] = self._plan_step(missing)
-        return found
+        step = self._steps.get(names)
+        if step is None:
+            step = self._steps[names] = self._plan_step(missing)
+        return step
 
     def fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
         """Return the node for a chosen call and its fields."""
         key = call, through_version, tuple(fields)
-        found = self._fetches.get(key)
-        if found is None:
-            found = self._fetches[key] = self._plan_fetch(call, through_version, fields)
-        return found
+        fetch = self._fetches.get(key)
+        if fetch is None:
+            fetch = self._fetches[key] = self._plan_fetch(call, through_version, fields)
+        return fetch
 
     def _plan_fetch(self, call: Call, through_version: bool, fields: Selection) -> Fetch:
         entity = VERSIONS[self.entity] if through_version else self.entity
@@ -440,21 +441,21 @@ class EntityPlan:
     def _plan_step(self, missing: Selection) -> FetchStep:
         alternatives: dict[FieldRequest, tuple[tuple[Call, bool], ...]] = {}
         for request, below in missing.items():
-            found = [(call, False) for call in suppliers(self.kind, self.entity, request, below)]
+            calls = [(call, False) for call in suppliers(self.kind, self.entity, request, below)]
             if self.of_version:
                 version = VERSIONS[self.entity]
-                found += [(call, True) for call in suppliers(self.kind, version, request, below, of_owner=True)]
-            alternatives[request] = tuple(one for one in found if one[0] not in self.tried)
-        certain = {calls[0] for calls in alternatives.values() if len(calls) == 1}
+                calls += [(call, True) for call in suppliers(self.kind, version, request, below, of_owner=True)]
+            alternatives[request] = tuple(call for call in calls if call[0] not in self.tried)
+        certain = {candidates[0] for candidates in alternatives.values() if len(candidates) == 1}
         fetches: dict[tuple[Call, bool], dict[FieldRequest, Selection]] = {}
         choices: dict[tuple[tuple[Call, bool], ...], dict[FieldRequest, Selection]] = {}
         unavailable = []
-        for request, calls in alternatives.items():
-            call = next((one for one in calls if one in certain), None)
+        for request, candidates in alternatives.items():
+            call = next((call for call in candidates if call in certain), None)
             if call is not None:
                 fetches.setdefault(call, {})[request] = missing[request]
-            elif calls:
-                choices.setdefault(calls, {})[request] = missing[request]
+            elif candidates:
+                choices.setdefault(candidates, {})[request] = missing[request]
             else:
                 unavailable.append(request)
         return FetchStep(
@@ -471,7 +472,7 @@ class EntityPlan:
         if name == "registry":
             return RegistryResolver(request, below, True)
         if name in ("id", "native_id"):
-            return IdResolver(request, below, True) if any(one.is_entity for one in self.sources) else None
+            return IdResolver(request, below, True) if any(layout.is_entity for layout in self.sources) else None
         if name in ("model", "algorithm"):
             return OwnerResolver(request, below, True, self._owner_plan(below))
         if name == "version" and VERSIONS[self.entity] in self.kind.keyed_by_name:
@@ -485,28 +486,28 @@ class EntityPlan:
         if name == "versions":
             return self._versions(request, below)
         field_name = "versions" if name == "version" else name
-        found = [
-            (at, one)
+        fields = [
+            (at, field)
             for at, layout in enumerate(self.sources)
-            if (one := layout.fields.get(field_name)) is not None and supplies_value(one, below)
+            if (field := layout.fields.get(field_name)) is not None and supplies_value(field, below)
         ]
-        if not found:
+        if not fields:
             return None
-        certain = any(one.fallback is not NOT_PROVIDED for _, one in found)
-        if found[0][1].layout is None:
-            return ValueResolver(request, below, certain, found)
-        children = [(at, one, self.child(one, below)) for at, one in found]
+        certain = any(field.fallback is not NOT_PROVIDED for _, field in fields)
+        if fields[0][1].layout is None:
+            return ValueResolver(request, below, certain, fields)
+        children = [(at, field, self.child(field, below)) for at, field in fields]
         if name == "version":
             return ListedVersionResolver(request, below, certain, children)
-        newest = [self.child(one, CREATED_AT) for _, one, _ in children if one.fallback is Rows]
+        newest = [self.child(field, CREATED_AT) for _, field, _ in children if field.fallback is Rows]
         return ChildResolver(request, below, certain, children, newest)
 
     def _existence(self, request: FieldRequest) -> Resolver | None:
-        certain = any(one.is_entity for one in self.sources)
+        certain = any(layout.is_entity for layout in self.sources)
         return ExistenceResolver(request, NO_FIELDS, certain) if self.sources else None
 
     def _owner_plan(self, below: Selection) -> "EntityPlan":
-        described = tuple([one.owner for one in self.sources if one.owner is not None])
+        described = tuple([layout.owner for layout in self.sources if layout.owner is not None])
         owner = next(name for name, version in VERSIONS.items() if version == self.entity)
         return EntityPlan.of(
             self.kind,
@@ -519,9 +520,9 @@ class EntityPlan:
     def _named_version(self, request: FieldRequest, below: Selection) -> Resolver:
         selection = below.with_existence
         latest = [
-            (at, one, self._version_plan(selection, (one.layout,)))
+            (at, field, self._version_plan(selection, (field.layout,)))
             for at, layout in enumerate(self.sources)
-            if (one := layout.fields.get("latest_version")) is not None and one.layout is not None
+            if (field := layout.fields.get("latest_version")) is not None and field.layout is not None
         ]
         return NamedVersionResolver(request, below, True, self._version_plan(selection, ()), latest)
 
@@ -534,29 +535,38 @@ class EntityPlan:
             owner=self.sources,
         )
 
-    def child(self, one: Field, selection: Selection) -> "EntityPlan":
+    def child(self, field: Field, selection: Selection) -> "EntityPlan":
         """Return the plan for a version in a field of a source."""
-        assert one.layout is not None
-        return self._version_plan(selection, (one.layout,))
+        assert field.layout is not None
+        return self._version_plan(selection, (field.layout,))
 
     def _versions(self, request: FieldRequest, below: Selection) -> Resolver | None:
         filtered = filtered_list(self.kind, self.entity, request)
         if filtered is not None:
             return Versions(request, below, True, (), self._version_list(filtered))
         lists = [
-            (at, self._version_list(one), one.fallback is not NOT_PROVIDED)
+            (at, self._version_list(field), field.fallback is not NOT_PROVIDED)
             for at, layout in enumerate(self.sources)
-            if (one := layout.fields.get("versions")) is not None
+            if (field := layout.fields.get("versions")) is not None
         ]
         if not lists:
             return None
         certain = any(list_certain for _, _, list_certain in lists)
-        return Versions(request, below, certain, [(at, one) for at, one, _ in lists], None)
+        return Versions(request, below, certain, [(at, versions) for at, versions, _ in lists], None)
 
-    def _version_list(self, one: Field) -> VersionList:
-        assert one.layout is not None
-        call, part = list_call(self.kind, one) or (None, None)
-        return VersionList(self.kind, one, one.layout, call, part, self.sources)
+    def _version_list(self, field: Field) -> VersionList:
+        assert field.layout is not None
+        call, part = list_call(self.kind, field) or (None, None)
+        return VersionList(self.kind, field, field.layout, call, part, self.sources)
+
+
+def lookup_plan(kind: Kind, lookup: Lookup, selection: Selection, layouts: Sources) -> EntityPlan:
+    """Return the plan for an entity that a lookup finds.
+
+    ``layouts`` are those of the rows of the lookup's answer, which are models or algorithms: the entity or its owner.
+    """
+    sources, owner = (layouts, ()) if is_owner(lookup.entity) else ((), layouts)
+    return EntityPlan.of(kind, lookup.entity, selection.with_existence, sources, owner=owner)
 
 
 CREATED_AT: Final = Selection.of({FieldRequest("created_at"): {}})

@@ -62,10 +62,10 @@ class RecordReader:
         ``layout`` is None before any answer. ``canonical`` is true if all references are canonical.
         """
         key = "reader", kind, entity, layout, canonical
-        found: RecordReader | None = selection.plans.get(key)
-        if found is None:
-            found = selection.plans[key] = compile_reader(selection, kind, entity, layout, canonical)
-        return found
+        reader: RecordReader | None = selection.plans.get(key)
+        if reader is None:
+            reader = selection.plans[key] = compile_reader(selection, kind, entity, layout, canonical)
+        return reader
 
 
 def compile_reader(

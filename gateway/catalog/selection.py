@@ -39,14 +39,14 @@ class FieldRequest(NamedTuple):
         return len(repr(self.arguments)) if self.arguments else 0
 
     def argument(self, name: str) -> Any:
-        for one, value in self.arguments:
-            if one == name:
+        for argument, value in self.arguments:
+            if argument == name:
                 return value
         return None
 
     def without(self, name: str) -> "FieldRequest":
         """Return the same request without one argument."""
-        return self._replace(arguments=tuple([one for one in self.arguments if one[0] != name]))
+        return self._replace(arguments=tuple([argument for argument in self.arguments if argument[0] != name]))
 
 
 Bindings = Mapping[FieldRequest, FieldRequest]
@@ -107,10 +107,10 @@ class Selection(dict[FieldRequest, "Selection"]):
         if len(requests) == len(self):
             return self
         names = tuple(requests)
-        found: Selection | None = self.plans.get(names)
-        if found is None:
-            found = self.plans[names] = Selection(requests)
-        return found
+        part: Selection | None = self.plans.get(names)
+        if part is None:
+            part = self.plans[names] = Selection(requests)
+        return part
 
     @cached_property
     def plans(self) -> dict[Hashable, Any]:
@@ -142,7 +142,6 @@ def initial_rows(selection: Selection) -> tuple[int | None, Selection]:
     """Return the number of rows to deliver immediately, None for all, and the selection of each row."""
     for request in selection:
         if request.field == STREAMED_ROWS:
-            return request.argument("first"), Selection(
-                {one: below for one, below in selection.items() if one is not request}
-            )
+            rows = {field: below for field, below in selection.items() if field is not request}
+            return request.argument("first"), Selection(rows)
     return None, selection

@@ -31,7 +31,7 @@ class Completion:
 
     def fields(self, fields: Sequence[CollectedField], record: Any, path: Keys) -> dict[str, Any]:
         """Complete the fields of one object."""
-        return {one.key: self.field(one, record, (*path, one.key)) for one in fields}
+        return {field.key: self.field(field, record, (*path, field.key)) for field in fields}
 
     def field(self, field: CollectedField, record: Any, path: Keys) -> Any:
         try:

@@ -29,7 +29,7 @@ class OperationContext:
     def take_failures(self) -> list[GraphQLError]:
         """Return the failures since the last call as errors."""
         failures, self.failures = self.failures, []
-        return [GraphQLError(str(one), path=path.as_list(), original_error=one) for path, one in failures]
+        return [GraphQLError(str(error), path=path.as_list(), original_error=error) for path, error in failures]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -60,10 +60,10 @@ class Document:
         """Return the operation with this name, or the only one without a name. Raises `UnknownOperation`."""
         if name is None and len(self.operations) > 1:
             raise UnknownOperation("The document has several operations: `operationName` must name one.")
-        found = next(iter(self.operations.values()), None) if name is None else self.operations.get(name)
-        if found is None:
+        operation = next(iter(self.operations.values()), None) if name is None else self.operations.get(name)
+        if operation is None:
             raise UnknownOperation("The document has no operation with that name." if name else "It has no operation.")
-        return found
+        return operation
 
     @property
     def introspects(self) -> bool:
@@ -139,8 +139,8 @@ def digest(text: str) -> str:
 
 
 def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:
-    found = (one for one in node.definitions if isinstance(one, OperationDefinitionNode))
-    return {one.name.value if one.name else None: one for one in found}
+    operations = (definition for definition in node.definitions if isinstance(definition, OperationDefinitionNode))
+    return {operation.name.value if operation.name else None: operation for operation in operations}
 
 
 class FieldNames(Visitor):

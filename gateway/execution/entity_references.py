@@ -52,10 +52,10 @@ async def entities_or_errors(
 
     ``selection`` returns the selection of a type. Each object is fetched once, however often it is referred to.
     """
-    refs = list(dict.fromkeys(one for one in references if isinstance(one, Ref)))
+    refs = list(dict.fromkeys(reference for reference in references if isinstance(reference, Ref)))
     objects = await operation.entities([(ref, selection(ref.entity)) for ref in refs])
-    found = dict(zip(refs, objects, strict=True))
-    return [found[one] if isinstance(one, Ref) else one for one in references]
+    records = dict(zip(refs, objects, strict=True))
+    return [records[reference] if isinstance(reference, Ref) else reference for reference in references]
 
 
 def reference_or_error(registries: Mapping[str, Registry], representation: Any) -> Ref | GatewayError:

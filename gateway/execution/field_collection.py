@@ -3,8 +3,9 @@
 Source: GraphQL specification, "Executing operations": CollectFields and MergeSelectionSets, by graphql-core.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -58,13 +59,13 @@ class FieldCollector:
 
     def root_fields(self, parent: GraphQLObjectType) -> "list[CollectedField]":
         """Return the root fields. Raises `GraphQLError` for a directive whose variable has no value."""
-        found = collect_fields(self.schema, self.fragments, self.variables, parent, self.operation)
-        return self._fields(parent, found.grouped_field_set)
+        collected = collect_fields(self.schema, self.fragments, self.variables, parent, self.operation)
+        return self._fields(parent, collected.grouped_field_set)
 
     def sub_fields(self, parent: GraphQLObjectType, details: FieldDetailsList) -> "list[CollectedField]":
         """Return the fields of an object that is the value of ``details``. Raises the errors of `root_fields`."""
-        found = collect_subfields(self.schema, self.fragments, self.variables, self.operation, parent, details)
-        return self._fields(parent, found.grouped_field_set)
+        collected = collect_subfields(self.schema, self.fragments, self.variables, self.operation, parent, details)
+        return self._fields(parent, collected.grouped_field_set)
 
     def _fields(self, parent: GraphQLObjectType, grouped: GroupedFieldSet) -> "list[CollectedField]":
         def definition(details: FieldDetailsList) -> GraphQLField:
@@ -82,8 +83,8 @@ class CollectedField:
     details: FieldDetailsList
     parent: GraphQLObjectType
     definition: GraphQLField
-    _below: dict[str, Sequence["CollectedField"]] = field(default_factory=dict)
-    _selections: dict[str, Selection] = field(default_factory=dict)
+    _below: dict[str, Sequence["CollectedField"]] = dataclasses.field(default_factory=dict)
+    _selections: dict[str, Selection] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def name(self) -> str:
@@ -126,14 +127,14 @@ class CollectedField:
     def templates(self) -> "Iterator[CollectedField]":
         """Yield the fields below this one whose requests are templates."""
         for runtime in self.types:
-            for one in self.below(runtime.name):
-                if is_varying(one.details[0].node):
-                    yield one
-                yield from one.templates()
+            for field in self.below(runtime.name):
+                if is_varying(field.details[0].node):
+                    yield field
+                yield from field.templates()
 
     def selection(self, type_name: str | None = None) -> Selection:
         """Return the selection of the value; for an interface, that of one type. Raises the errors of `request`."""
-        [name] = [type_name] if type_name else [one.name for one in self.types]
+        [name] = [type_name] if type_name else [runtime.name for runtime in self.types]
         if name not in self._selections:
             self._selections[name] = intern(selection_of([self], self._object(name)))
         return self._selections[name]
@@ -153,22 +154,22 @@ def selection_of(fields: Sequence[CollectedField], runtime: GraphQLObjectType) -
     deferred: dict[FieldRequest, bool] = {}
     has_id = any(interface.name == "Node" for interface in runtime.interfaces)
     for parent in fields:
-        for one in parent.below(runtime.name):
-            if one.name != TYPE_NAME:
-                requests.setdefault(one.request, []).append(one)
-                later = has_id and is_deferred(one, parent)
-                deferred[one.request] = deferred.get(one.request, True) and later
-    below = {request: value_selection(found) for request, found in requests.items()}
+        for field in parent.below(runtime.name):
+            if field.name != TYPE_NAME:
+                requests.setdefault(field.request, []).append(field)
+                later = has_id and is_deferred(field, parent)
+                deferred[field.request] = deferred.get(field.request, True) and later
+    below = {request: value_selection(same) for request, same in requests.items()}
     now = {request: selection for request, selection in below.items() if not deferred[request]}
     later_fields = {request: selection for request, selection in below.items() if deferred[request]}
     return Selection({**now, DEFERRED: Selection(later_fields)} if later_fields else now)
 
 
-def is_deferred(one: CollectedField, parent: CollectedField) -> bool:
+def is_deferred(field: CollectedField, parent: CollectedField) -> bool:
     """Whether a field may be delivered later than its object."""
     usages = [detail.defer_usage for detail in parent.details]
     initial = [None] if None in usages else usages
-    return all(detail.defer_usage not in initial for detail in one.details)
+    return all(detail.defer_usage not in initial for detail in field.details)
 
 
 def value_selection(fields: Sequence[CollectedField]) -> Selection:
@@ -178,7 +179,7 @@ def value_selection(fields: Sequence[CollectedField]) -> Selection:
     if not isinstance(named, GraphQLObjectType):
         return NO_FIELDS
     selection = selection_of(fields, named)
-    for node in (node for one in fields for node in one.nodes):
+    for node in (node for field in fields for node in field.nodes):
         variables = first.collector.variables
         streamed = get_directive_values(GraphQLStreamDirective, node, variables) if node.directives else None
         if streamed and streamed["if"]:
@@ -189,4 +190,4 @@ def value_selection(fields: Sequence[CollectedField]) -> Selection:
 
 def unique_templates(fields: Iterable[CollectedField]) -> dict[FieldRequest, CollectedField]:
     """Return the templates below fields, each with one field that supplies its values."""
-    return {one.request: one for root in fields for one in root.templates()}
+    return {template.request: template for root in fields for template in root.templates()}

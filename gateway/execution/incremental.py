@@ -30,18 +30,18 @@ class IncrementalPayloads:
             errors = [*(part.errors or ()), *self.context.take_failures()]
             shown = {"errors": [error.formatted for error in errors]} if errors else {}
             return {"data": part.data, **shown, "hasNext": False}
-        self._pending |= {one.id: one for one in part.pending or ()}
+        self._pending |= {pending.id: pending for pending in part.pending or ()}
         if isinstance(part, InitialIncrementalExecutionResult):
             part.errors = [*(part.errors or ()), *self.context.take_failures()] or None
             self._count_items(part.pending, [], part.data)
             return dict(part.formatted)
-        for one in (*(part.incremental or ()), *(part.completed or ())):
-            for error in one.errors or ():
+        for entry in (*(part.incremental or ()), *(part.completed or ())):
+            for error in entry.errors or ():
                 assign_error_code(error)
         if not part.incremental:
             return dict(part.formatted)
         part.incremental[0].errors = [*(part.incremental[0].errors or ()), *self.context.take_failures()] or None
-        return {**part.formatted, "incremental": [self._with_path(one, part.pending) for one in part.incremental]}
+        return {**part.formatted, "incremental": [self._with_path(entry, part.pending) for entry in part.incremental]}
 
     def _with_path(self, part: Any, announced: Iterable[Any] | None) -> dict[str, Any]:
         """Format a part of a payload, with its path and label."""
@@ -60,11 +60,11 @@ class IncrementalPayloads:
 
     def _count_items(self, pending: Iterable[Any] | None, path: Sequence[str | int], data: Any) -> None:
         """Count the items in ``data``, which is at ``path``, of each list that later payloads continue."""
-        for one in pending or ():
-            if one.path[: len(path)] == [*path]:
-                items = value_at(data, one.path[len(path) :])
+        for streamed in pending or ():
+            if streamed.path[: len(path)] == [*path]:
+                items = value_at(data, streamed.path[len(path) :])
                 if isinstance(items, list):
-                    self._items_sent[one.id] = len(items)
+                    self._items_sent[streamed.id] = len(items)
 
 
 def value_at(data: Any, path: Iterable[str | int]) -> Any:

@@ -80,13 +80,13 @@ class PlannedOperation:
     def plan(self, variables: VariableValues) -> "OperationPlan":
         """Return the plan for coerced variables. Raises `GraphQLError` for a directive whose variable has no value."""
         shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
-        found = self._plans.get(shape)
-        if found is None:
+        plan = self._plans.get(shape)
+        if plan is None:
             if len(self._plans) == CACHED_SHAPES:
                 self._plans.clear()
             collector = FieldCollector.of(self.schema, self.fragments, self.operation, variables)
-            found = self._plans[shape] = OperationPlan(collector.root_fields(self.root))
-        return found
+            plan = self._plans[shape] = OperationPlan(collector.root_fields(self.root))
+        return plan
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
         """Bind coerced variables to the operation."""
@@ -122,8 +122,8 @@ class DocumentReader(Visitor):
             self._add_variables(argument)
 
     def enter_argument(self, node: ArgumentNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
-        fields = [one for one in ancestors if isinstance(one, FieldNode)]
-        nested = len(fields) > 1 or any(isinstance(one, FragmentDefinitionNode) for one in ancestors)
+        fields = [ancestor for ancestor in ancestors if isinstance(ancestor, FieldNode)]
+        nested = len(fields) > 1 or any(isinstance(ancestor, FragmentDefinitionNode) for ancestor in ancestors)
         if node.name.value == PLANNED_ARGUMENT and nested and names_variable(node.value):
             self._add_variables(node)
 
@@ -149,9 +149,9 @@ def declared_fields(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
     roots = schema.query_type, schema.mutation_type, schema.subscription_type
     return [
         (name, declaration(field))
-        for one in schema.type_map.values()
-        if isinstance(one, GraphQLObjectType) and one not in roots and not one.name.startswith("__")
-        for name, field in one.fields.items()
+        for named in schema.type_map.values()
+        if isinstance(named, GraphQLObjectType) and named not in roots and not named.name.startswith("__")
+        for name, field in named.fields.items()
     ]
 
 
@@ -164,7 +164,7 @@ class OperationPlan:
     """The root fields of an operation, and the templates below them."""
 
     def __init__(self, fields: Sequence[CollectedField]) -> None:
-        self.roots = [RootField(one) for one in fields]
+        self.roots = [RootField(field) for field in fields]
 
     @cached_property
     def templates(self) -> Mapping[FieldRequest, CollectedField]:
@@ -202,21 +202,21 @@ class BoundOperation:
     @cached_property
     def by_key(self) -> "dict[str, BoundField]":
         """The root fields by response key."""
-        return {one.field.key: one for one in self.roots}
+        return {root.field.key: root for root in self.roots}
 
     @cached_property
     def bindings(self) -> Bindings:
         """The requests of templates. Raises `GraphQLError` for an argument with an invalid variable."""
-        return {template: one.bound_request(self.variables) for template, one in self.plan.templates.items()}
+        return {template: field.bound_request(self.variables) for template, field in self.plan.templates.items()}
 
     def cost(self, registries: Mapping[str, Registry], bounds: Bounds) -> Cost:
         """Return the maximum cost of the operation. A field with invalid arguments costs nothing."""
         estimate = CostEstimate(registries, bounds)
         with suppress(GraphQLError):
             estimate.bindings = self.bindings
-            for one in self.roots:
+            for root in self.roots:
                 with suppress(GraphQLError):
-                    one.add_cost(estimate)
+                    root.add_cost(estimate)
         return estimate.cost
 
     async def execute(self, context: OperationContext) -> ExecutionResult:
@@ -228,8 +228,8 @@ class BoundOperation:
                 [only] = self.roots
                 data = {only.field.key: await only.execute(errors, context)}
             else:
-                values = await gather_with_cancel(*(one.execute(errors, context) for one in self.roots))
-                data = {one.field.key: value for one, value in zip(self.roots, values, strict=True)}
+                values = await gather_with_cancel(*(root.execute(errors, context) for root in self.roots))
+                data = {root.field.key: value for root, value in zip(self.roots, values, strict=True)}
         except GraphQLError as error:
             errors.append(error)
         for failure in errors:
@@ -309,8 +309,8 @@ class BoundField:
         name = self.field.name
         if name == "_entities":
             representations = self.arguments["representations"]
-            for one in representations if len(representations) <= bounds.references else ():
-                ref = reference_or_error(registries, one)
+            for representation in representations if len(representations) <= bounds.references else ():
+                ref = reference_or_error(registries, representation)
                 if isinstance(ref, Ref):
                     yield ref
         elif name in OBJECTS or name == "nodes":

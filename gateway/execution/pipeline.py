@@ -229,8 +229,8 @@ class Pipeline:
         """Execute a query with ``@defer`` or ``@stream``: yields the initial result and later payloads."""
         with self.observer.operation(prepared.report):
             async with aclosing(self._deliver(prepared, context)) as payloads:
-                async for one in payloads:
-                    yield record(prepared.report, one)
+                async for result in payloads:
+                    yield record(prepared.report, result)
 
     async def _deliver(
         self, prepared: PreparedOperation, context: RequestContext
@@ -248,16 +248,17 @@ class Pipeline:
                 ):
                     body = payloads.format(part)
                     parts = (body, *body.get("incremental", ()), *body.get("completed", ()))
-                    yield payload(resolving, body, codes(error for one in parts for error in one.get("errors") or ()))
+                    errors = (error for entry in parts for error in entry.get("errors") or ())
+                    yield payload(resolving, body, codes(errors))
         except Exception as error:
             yield refused(error)
 
     def _planned(self, document: Document, tree: DocumentNode, node: OperationDefinitionNode) -> PlannedOperation:
         """Return an operation of one of a document's trees, with its plans. Cached with the document."""
-        found: PlannedOperation | None = document.derived.get(id(node))
-        if found is None:
-            found = document.derived[id(node)] = PlannedOperation(self.documents.schema, tree, node)
-        return found
+        planned: PlannedOperation | None = document.derived.get(id(node))
+        if planned is None:
+            planned = document.derived[id(node)] = PlannedOperation(self.documents.schema, tree, node)
+        return planned
 
     def _incremental(self, prepared: PreparedOperation) -> PlannedOperation | None:
         """Return the operation with its ``@defer`` and ``@stream``, None if it has none."""

@@ -79,14 +79,14 @@ class ProjectionBuilder(CodeBuilder):
         if is_object_type(expected):
             function = self.object(expected, field)
             return f"({function}({value}) if type({read}) is dict else {otherwise})"
-        functions = ", ".join(f"{one.name!r}: {self.object(one, field)}" for one in field.types)
+        functions = ", ".join(f"{runtime.name!r}: {self.object(runtime, field)}" for runtime in field.types)
         table = self.name()
         self.lines.append(f"{table} = {{{functions}}}")
         return f"({table}[{value}[{TYPE_NAME!r}]]({value}) if type({read}) is dict else {otherwise})"
 
     def object(self, runtime: GraphQLObjectType, field: CollectedField) -> str:
         """Define the function for objects of a type. Returns its name."""
-        pairs = ", ".join(f"{one.key!r}: {self.field(one)}" for one in field.below(runtime.name))
+        pairs = ", ".join(f"{inner.key!r}: {self.field(inner)}" for inner in field.below(runtime.name))
         check = ""
         if is_named(runtime):
             check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    "
@@ -103,7 +103,7 @@ class ProjectionBuilder(CodeBuilder):
 
     def leaf(self, expected: GraphQLLeafType, value: str, read: str, null: str) -> str:
         if isinstance(expected, GraphQLEnumType):
-            names = {one.value: expected.coerce_output_value(one.value) for one in expected.values.values()}
+            names = {member.value: expected.coerce_output_value(member.value) for member in expected.values.values()}
             return f"({null} if {read} is None else {self.constant(names)}[{value}])"
         coerced = f"{null} if {value} is None else {self.constant(strict(expected))}({value})"
         if serializes_unchanged(expected):
@@ -119,7 +119,7 @@ def is_named(runtime: GraphQLObjectType) -> bool:
 def serializes_unchanged(expected: GraphQLLeafType) -> bool:
     """Whether a scalar is known to serialize values of one Python type unchanged."""
     own = expected.coerce_output_value is unchanged and expected.name in UNCHANGED
-    return own or any(expected is one for one in (GraphQLBoolean, GraphQLID, GraphQLString))
+    return own or any(expected is scalar for scalar in (GraphQLBoolean, GraphQLID, GraphQLString))
 
 
 def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:

@@ -80,7 +80,7 @@ def lifetime_of(operation: Operation) -> CacheLifetime:
     received = operation.received()
     if not received:
         return CacheLifetime(None, 0.0)
-    return CacheLifetime(max([one.age for one in received]), min([one.fresh_for for one in received]))
+    return CacheLifetime(max([answer.age for answer in received]), min([answer.fresh_for for answer in received]))
 
 
 def cached(response: CachedResponse) -> OperationResult:
@@ -99,7 +99,7 @@ def refused(error: Exception) -> OperationResult:
         message = str(error) if isinstance(error, GatewayError) else ""
         shown = (GraphQLError(message, original_error=error, extensions=extensions),)
         assign_error_code(shown[0])
-    formatted = [one.formatted for one in shown]
+    formatted = [graphql_error.formatted for graphql_error in shown]
     body = orjson.dumps({"errors": formatted})
     return OperationResult(body, codes(formatted), retry_after=getattr(error, "retry_after", None))
 

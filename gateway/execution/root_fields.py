@@ -95,7 +95,7 @@ async def resolve_entities(root: RootFieldContext) -> Any:
     max_references = root.operation.bounds.references
     if len(representations) > max_references:
         raise BadInput(f"`representations` may contain at most {max_references}, not {len(representations)}.")
-    references = [reference_or_error(root.operation.registries, one) for one in representations]
+    references = [reference_or_error(root.operation.registries, representation) for representation in representations]
     return await entities_or_errors(root.operation, references, root.field.selection)
 
 

@@ -43,18 +43,20 @@ def field_request(definition: GraphQLField, node: FieldNode, variables: Variable
     """
     if not is_varying(node):
         return bound_request(definition, node, variables)
-    others = sorted(print_ast(one) for one in node.arguments or () if one.name.value != PLANNED_ARGUMENT)
-    arguments = [(TEMPLATE, ", ".join(others))]
+    arguments = node.arguments or ()
+    others = sorted(print_ast(argument) for argument in arguments if argument.name.value != PLANNED_ARGUMENT)
+    frozen = [(TEMPLATE, ", ".join(others))]
     if PLANNED_ARGUMENT in definition.args:
-        planned = tuple(one for one in node.arguments or () if one.name.value == PLANNED_ARGUMENT)
+        planned = tuple(argument for argument in arguments if argument.name.value == PLANNED_ARGUMENT)
         values = get_argument_values(definition, FieldNode(name=node.name, arguments=planned), variables)
-        arguments.append((PLANNED_ARGUMENT, freeze(values.get(PLANNED_ARGUMENT))))
-    return FieldRequest(python_name(definition), tuple(arguments))
+        frozen.append((PLANNED_ARGUMENT, freeze(values.get(PLANNED_ARGUMENT))))
+    return FieldRequest(python_name(definition), tuple(frozen))
 
 
 def is_varying(node: FieldNode) -> bool:
     """Whether arguments other than the planned one depend on variables."""
-    return any(names_variable(one.value) for one in node.arguments or () if one.name.value != PLANNED_ARGUMENT)
+    others = (argument for argument in node.arguments or () if argument.name.value != PLANNED_ARGUMENT)
+    return any(names_variable(argument.value) for argument in others)
 
 
 def current_request(info: strawberry.Info[Any, Any]) -> FieldRequest:

@@ -34,7 +34,7 @@ class CacheEndpoint:
         except InvalidId as error:
             return JSONResponse({"error": str(error)}, 400)
         names = list(registries) if ref is None and name is None else [name if ref is None else ref.registry]
-        if any(one not in registries for one in names):
+        if any(name not in registries for name in names):
             return JSONResponse({"error": "There is no such registry."}, 400)
-        prefixes = [prefix for one in names for prefix in registries[one].cache_prefixes(ref)]
+        prefixes = [prefix for name in names for prefix in registries[name].cache_prefixes(ref)]
         return JSONResponse({"purged": sum([await cache.purge(prefix) for prefix in prefixes])})

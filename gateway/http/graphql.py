@@ -80,17 +80,18 @@ class GraphQLEndpoint:
 
         Raises `InvalidRequest` for a batch that may make more calls than one operation may.
         """
-        operations = [self.prepare_in_batch(one, context) for one in batch]
-        cost = sum(self.pipeline.cost(one, context) for one in operations if isinstance(one, PreparedOperation))
+        prepared_or_refused = [self.prepare_in_batch(request, context) for request in batch]
+        prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
+        cost = sum(self.pipeline.cost(prepared, context) for prepared in prepared_operations)
         if cost > context.bounds.calls and context.plan != "only":
             error = QueryTooExpensive(cost, context.bounds.calls)
             raise InvalidRequest(400, str(error), error.code)
 
-        async def result(one: PreparedOperation | OperationResult) -> OperationResult:
-            return one if isinstance(one, OperationResult) else await self.pipeline.execute(one, context)
+        async def result_of(item: PreparedOperation | OperationResult) -> OperationResult:
+            return item if isinstance(item, OperationResult) else await self.pipeline.execute(item, context)
 
-        results = await asyncio.gather(*map(result, operations))
-        body = b"[" + b",".join([one.body for one in results]) + b"]"
+        results = await asyncio.gather(*map(result_of, prepared_or_refused))
+        body = b"[" + b",".join([result.body for result in results]) + b"]"
         encoding = request.headers.get("accept-encoding", "")
         return (await compressed(response(200, media_type, body), encoding)).to_starlette()
 

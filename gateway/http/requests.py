@@ -30,7 +30,7 @@ PARAMETERS: Final[Mapping[str, type]] = {
 @lru_cache(64)
 def media_ranges(accept: str) -> Mapping[str, float]:
     """Return the first `MAX_MEDIA_RANGES` media ranges of an ``Accept`` header, with their weights."""
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for item in accept.split(",")[:MAX_MEDIA_RANGES]:
         parsed = Message()
         parsed["content-type"] = item
@@ -38,8 +38,8 @@ def media_ranges(accept: str) -> Mapping[str, float]:
             weight = float(str(parsed.get_param("q", "1")))
         except ValueError:
             weight = 0.0
-        found[item.split(";")[0].strip().lower()] = weight
-    return found
+        weights[item.split(";")[0].strip().lower()] = weight
+    return weights
 
 
 @lru_cache(64)
@@ -85,7 +85,7 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
     if not 0 < len(body) <= limits.batch:
         allowed = "one operation" if limits.batch == 1 else f"a batch of 1 to {limits.batch} operations"
         raise InvalidRequest(400, f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
-    return [graphql_request(one, limits) for one in body]
+    return [graphql_request(item, limits) for item in body]
 
 
 def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:

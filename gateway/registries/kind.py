@@ -45,8 +45,8 @@ def object_at(layout: EntityLayout, *path: str) -> EntityInAnswer:
     """The entity is the object at a path of the response."""
 
     def locate(document: Any, keys: Keys) -> Raw | None:
-        found = at(document, path)
-        return found if type(found) is dict or isinstance(found, Mapping) else None
+        value = at(document, path)
+        return value if type(value) is dict or isinstance(value, Mapping) else None
 
     return EntityInAnswer(layout, locate, always_present=True)
 
@@ -248,15 +248,15 @@ class Kind:
     def _calls(
         self, layout_of: Callable[[EntityInAnswer], EntityLayout | None]
     ) -> Mapping[str, Sequence[tuple[Call, tuple[EntityLayout, ...]]]]:
-        found: dict[str, list[tuple[Call, tuple[EntityLayout, ...]]]] = {entity: [] for entity in self.keys}
+        calls_by_entity: dict[str, list[tuple[Call, tuple[EntityLayout, ...]]]] = {entity: [] for entity in self.keys}
         for call in self.calls:
-            for entity, calls in found.items():
+            for entity, calls in calls_by_entity.items():
                 layouts = tuple(
                     layout for part in call.entities if part.layout.entity == entity if (layout := layout_of(part))
                 )
                 if layouts:
                     calls.append((call, layouts))
-        return found
+        return calls_by_entity
 
     @property
     def capabilities(self) -> list[str]:

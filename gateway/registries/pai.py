@@ -330,8 +330,8 @@ def xml_text(body: bytes, element: str) -> str | None:
     """Return the text of an element of an XML error body, as the cloud's API gateway sends it."""
     if not body.startswith(b"<?xml"):
         return None
-    found = re.search(rf"<{element}>([^<]*)</{element}>", body.decode(errors="replace"))
-    return found[1] if found else None
+    content = re.search(rf"<{element}>([^<]*)</{element}>", body.decode(errors="replace"))
+    return content[1] if content else None
 
 
 def retry_after(response: Response) -> float | None:

@@ -69,10 +69,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_made(cast(Transport, transport))
         self._check_deadline()
         if len(self.connections) > self.limits.connections:
-            others = [one for one in self.connections if isinstance(one, LimitedHttpProtocol) and one is not self]
-            idle = [one for one in others if one.stage is not Stage.BODY and not one.responding]
+            others = [
+                connection
+                for connection in self.connections
+                if isinstance(connection, LimitedHttpProtocol) and connection is not self
+            ]
+            idle = [
+                connection for connection in others if connection.stage is not Stage.BODY and not connection.responding
+            ]
             if idle:
-                min(idle, key=lambda one: one.since).close()
+                min(idle, key=lambda connection: connection.since).close()
             else:
                 self.refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -149,10 +149,10 @@ class CredentialsFile:
             return False
         self._checked_at = self.now()
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return False
-        previous, self._status = self._status, (found.st_ctime_ns, found.st_size, found.st_ino)
+        previous, self._status = self._status, (status.st_ctime_ns, status.st_size, status.st_ino)
         return previous != self._status
 
     async def read(self) -> bytes:

@@ -178,31 +178,31 @@ class ResilientClient:
 
     def _limits_of(self, destination: Destination, request: Request) -> Limits:
         key = destination.registry, destination.scope.digest, request.call
-        found = self._limits.get(key)
-        if found is None:
+        limits = self._limits.get(key)
+        if limits is None:
             registry = destination.registry
             retry, breaker = self._retry(registry), self._breaker(registry)
-            found = self._limits[key] = Limits(retry, breaker, self._rate_limiter(destination, request))
-        return found
+            limits = self._limits[key] = Limits(retry, breaker, self._rate_limiter(destination, request))
+        return limits
 
     def _retry(self, registry: str) -> Retry:
-        found = self._retries.get(registry)
-        if found is None:
-            found = self._retries[registry] = Retry(self.retry, self.random)
-        return found
+        retry = self._retries.get(registry)
+        if retry is None:
+            retry = self._retries[registry] = Retry(self.retry, self.random)
+        return retry
 
     def _breaker(self, registry: str) -> CircuitBreaker:
-        found = self._breakers.get(registry)
-        if found is None:
-            found = self._breakers[registry] = CircuitBreaker(registry, self.breaker, self.clock.now, self.events)
-        return found
+        breaker = self._breakers.get(registry)
+        if breaker is None:
+            breaker = self._breakers[registry] = CircuitBreaker(registry, self.breaker, self.clock.now, self.events)
+        return breaker
 
     def _rate_limiter(self, destination: Destination, request: Request) -> RateLimiter:
         key = destination.scope.digest, request.call
-        found = self._rate_limiters.get(key)
-        if found is None:
-            found = self._rate_limiters[key] = RateLimiter(self.quota, self.clock)
-        return found
+        rate_limiter = self._rate_limiters.get(key)
+        if rate_limiter is None:
+            rate_limiter = self._rate_limiters[key] = RateLimiter(self.quota, self.clock)
+        return rate_limiter
 
 
 async def first_success(first: "asyncio.Future[Any]", second: "asyncio.Future[Any]") -> Any:
