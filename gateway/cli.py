@@ -296,9 +296,9 @@ def _listen(host: str, port: int) -> "socket.socket":
 
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = addresses[0]
+        family, socket_type, protocol, _, address = addresses[0]
         # The explicit protocol (TCP) matters: servers turn off Nagle's algorithm only for sockets that name it.
-        listener = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, socket_type, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)

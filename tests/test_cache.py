@@ -10,10 +10,10 @@ import pytest
 
 from gateway import twins
 from gateway.app import create_app, registries
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.config.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
-from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
+from gateway.execution.strawberry_context import OperationContext
 from gateway.http.caching_headers import requested_freshness
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream import caching_client as caching_client_module
@@ -322,7 +322,7 @@ async def test_executing_an_operation_does_not_change_cached_entries(clock: Manu
         everything = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=True).read(EVERYTHING).node
         contents = []
         for _ in range(2):
-            result = await SCHEMA.execute(None, context_value=OperationContext(everything, Operation(cached)))
+            result = await SCHEMA.execute(None, context_value=OperationContext(everything, PlanExecution(cached)))
             assert result.errors is None
             contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
     assert len(contents[0]) > 10

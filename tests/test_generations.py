@@ -17,7 +17,7 @@ from graphql import GraphQLObjectType, get_named_type, is_leaf_type
 
 from gateway import twins
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.config.settings import LimitsSettings, QuotaSettings
@@ -424,7 +424,7 @@ class SimultaneousCloud:
 
 async def test_versions_share_the_fetch_of_their_algorithm() -> None:
     registry = Registry(QIANFAN_V2, qianfan("http://cloud", api="v2"), UncachedClient(SimultaneousCloud()))
-    operation = Operation({"qianfan": registry})
+    operation = PlanExecution({"qianfan": registry})
     wanted = Selection.of({FieldRequest("trained_with"): {FieldRequest("algorithm"): {FieldRequest("id"): {}}}})
     versions = [Ref("qianfan", "ModelVersion", ("am-1", f"amv-{number}")) for number in (1, 2)]
     records = await asyncio.gather(*(operation.entity(version, wanted) for version in versions))

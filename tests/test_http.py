@@ -241,7 +241,7 @@ async def test_an_unexpected_error_is_masked_and_its_id_is_logged(
     async def broken(*_: object) -> None:
         raise RuntimeError("secret of the house")
 
-    monkeypatch.setattr("gateway.catalog.operation.Operation.entity", broken)
+    monkeypatch.setattr("gateway.catalog.plan_execution.PlanExecution.entity", broken)
     answer = await world.gateway.query('{ model(id: "pai:model/m") { id } }')
     assert answer.codes == ["INTERNAL_SERVER_ERROR"]
     assert "secret" not in str(answer.body)

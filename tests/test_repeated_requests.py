@@ -112,7 +112,8 @@ async def test_a_refused_operation_is_refused_again(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["gateway.auth.rate_limits.CallerRateLimiter.operation", "gateway.catalog.operation.Operation.entity"]
+    "place",
+    ["gateway.auth.rate_limits.CallerRateLimiter.operation", "gateway.catalog.plan_execution.PlanExecution.entity"],
 )
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
 async def test_unexpected_errors_are_masked(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.catalog.fetch import Calls
+from gateway.catalog.calls import Calls
 from gateway.telemetry.events import CallRecord, CallState, Events, SettledCalls
 from gateway.upstream.cache import Cache, Entry
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.fetch import Calls
+from gateway.catalog.calls import Calls
 from gateway.catalog.filters import ListFilter, camel, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
@@ -41,7 +41,7 @@ from gateway.catalog.query_plan import (
     Sources,
     ValueResolver,
     VersionList,
-    Versions,
+    VersionsResolver,
     bind,
     choose_calls,
     lookup_plan,
@@ -237,9 +237,9 @@ class CostEstimate:
                         self._plan(inner, child, row_plan)
                     if field.fallback is not NOT_PROVIDED:
                         break
-            case Versions() if resolver.filtered is not None:
+            case VersionsResolver() if resolver.filtered is not None:
                 self._versions(inner, ref, request, resolver.filtered, below, listed=False)
-            case Versions():
+            case VersionsResolver():
                 for _, versions in resolver.lists:
                     self._versions(inner, ref, request, versions, below, listed=True)
                     if versions.field.fallback is not NOT_PROVIDED:

@@ -16,7 +16,7 @@ RawSource = tuple[Raw, Derived | None]
 
 
 @dataclass(slots=True, eq=False)
-class Entity:
+class EntityState:
     """An entity whose fields are being resolved.
 
     ``record`` receives the values. ``sources`` are the raw objects of the plan's sources, ``owner`` those of the plan's
@@ -29,6 +29,6 @@ class Entity:
     owner: Sequence[RawSource] = ()
     version: Ref | None = None
 
-    def with_source(self, raw: Raw, derived: Derived | None) -> "Entity":
+    def with_source(self, raw: Raw, derived: Derived | None) -> "EntityState":
         """Return the same entity with one more source, which is read first."""
-        return Entity(self.ref, self.record, ((raw, derived), *self.sources), self.owner, self.version)
+        return EntityState(self.ref, self.record, ((raw, derived), *self.sources), self.owner, self.version)

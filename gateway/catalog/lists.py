@@ -9,9 +9,9 @@ from operator import lt
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
+from gateway.catalog.calls import Calls, gather
 from gateway.catalog.cursors import Cursor, CursorScope
-from gateway.catalog.entity import Derived, Entity
-from gateway.catalog.fetch import Calls, gather
+from gateway.catalog.entity import Derived, EntityState
 from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge
@@ -44,7 +44,7 @@ CACHED_ARGUMENTS: Final = 1000
 CACHED_PER_ANSWER: Final = 8
 """The number of pages to cache with one answer, and of record sets to cache with one page."""
 
-Resolve = Callable[[EntityPlan, Sequence[Entity], list[Awaitable[None]]], None]
+Resolve = Callable[[EntityPlan, Sequence[EntityState], list[Awaitable[None]]], None]
 """Runs a plan for entities, and appends to the list what must be awaited."""
 
 
@@ -262,7 +262,7 @@ class MergedList:
     def __init__(self, calls: Calls, resolve: Resolve, arguments: ListArguments, selection: Selection) -> None:
         self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
         self.readers: dict[str, list[StreamReader]] = {}
-        self.owner: Entity | None = None
+        self.owner: EntityState | None = None
         self.owner_sources: Sources = ()
         self._pages: dict[Ref, ListPage] = {}
 
@@ -293,7 +293,7 @@ class MergedList:
         readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
 
     def add_versions(
-        self, registry: Registry, owner: Entity, canonical: Ref, versions: VersionList, first: Rows | None
+        self, registry: Registry, owner: EntityState, canonical: Ref, versions: VersionList, first: Rows | None
     ) -> None:
         """Add the versions of an object.
 
@@ -332,13 +332,13 @@ class MergedList:
         strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
 
         async def fetch_page(number: int) -> Page:
-            rows, page = await fetch_rows(number)
+            raw_rows, page = await fetch_rows(number)
             for ref in page.raws:
                 self._pages.setdefault(ref, page)
             keyed = page.rows
             more = (
-                bool(rows.items)
-                and has_next(call, rows, number)
+                bool(raw_rows.items)
+                and has_next(call, raw_rows, number)
                 and not is_beyond(keyed[-1:], arguments, strategy.native)
             )
             passing: Sequence[Row] = keyed
@@ -349,14 +349,14 @@ class MergedList:
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             ends = (keyed[0][0], keyed[-1][0]) if keyed else None
-            return Page(passing, ends, len(rows.items), rows.total, more and ends is not None)
+            return Page(passing, ends, len(raw_rows.items), raw_rows.total, more and ends is not None)
 
         return StreamReader(
             registry.name,
             name,
             fetch_page,
             sorted=strategy.native,
-            bound=strategy.rows,
+            max_rows=strategy.rows,
             keyless=arguments.scope.order.field not in layout.fields,
             lazy=strategy.costly,
             exact=applied.exact,
@@ -421,7 +421,7 @@ class MergedList:
     async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
         """Return the records of rows. Records that need no further call are shared and must not be changed."""
         records: list[Record] = []
-        entities: dict[EntityPlan, list[Entity]] = {}
+        entities: dict[EntityPlan, list[EntityState]] = {}
         plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
         for ref in refs:
             page = self._pages[ref]
@@ -435,7 +435,7 @@ class MergedList:
                 if cached is None:
                     record = {}
                     owner = () if self.owner is None else self.owner.sources
-                    entity = Entity(ref, record, ((page.raws[ref], None),), owner)
+                    entity = EntityState(ref, record, ((page.raws[ref], None),), owner)
                     entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(entity)
                 else:
                     record = cached[ref] = plan.reader.read(page.raws[ref], ref)
@@ -514,7 +514,7 @@ async def merged_page(
 async def versions_page(
     calls: Calls,
     resolve: Resolve,
-    owner: Entity,
+    owner: EntityState,
     canonical: Ref,
     request: FieldRequest,
     selection: Selection,

@@ -36,35 +36,60 @@ class Page:
 class StreamReader:
     """Reads one list of one registry page by page, as far as the merge needs it.
 
-    ``fetch_page`` returns a page by its number. A ``sorted`` list arrives in the requested order: the reader fetches
-    pages until rows match the filter, at most ``bound`` rows. It reads any other list completely, up to ``bound`` rows,
-    and sorts the rows. If the rows are ``keyless`` (have no value to sort by), it does so only after the merge has
-    delivered all rows with a value; if it is ``lazy``, it postpones the first page, too. ``exact`` is true if the
-    registry counts only matching rows. After an error or at the bound, the reader ends; the cursor then contains its
-    last position.
+    The reader of a ``sorted`` list fetches pages until rows match the filter. It reads any other list completely, and
+    sorts the rows. After an error or at ``max_rows`` it ends; the cursor then contains its last position.
+
+    Example: a list sorted by date, in pages of three rows. The rows are A (date 9), B (8), C (7) and D (7), E (5).
+
+    1. `blocks` is true: no row is ``ready``, so the merge cannot choose. It calls `advance`.
+    2. The first page, A, B, C, becomes ``_opened``. A and B are ``ready``. C is in ``_held_back``: the next page may
+       contain rows of the same date whose ids sort before C. Here D does.
+    3. The merge takes A. For the cursor after A, `reached` returns A's key; a reader that has failed or was cut returns
+       its own ``_position`` instead, so that the next page does not skip the rows that it could not read.
+    4. After B, `blocks` is true again. The second page, D, E, is the last one: C and D are sorted by id, and all rows
+       are ``ready``.
     """
 
     registry: str
     name: str
+    """The name of the list in cursors."""
     fetch_page: Callable[[int], Awaitable[Page]]
+    """Returns a page by its number."""
     sorted: bool
-    bound: int
+    """Whether the list arrives in the requested order."""
+    max_rows: int
+    """The number of rows after which the reader fetches no further page."""
     keyless: bool = False
+    """Whether the rows have no value to sort by. They are then read after all rows with a value are delivered."""
     lazy: bool = False
+    """Whether a keyless list postpones its first page, too."""
     exact: bool = True
+    """Whether the registry counts only rows that match the filter."""
     after: SortKey | None = None
+    """The key in the request's cursor: rows up to it were delivered by earlier requests."""
     page: int = 1
+    """The number of the page of a sorted list to fetch next."""
     read: int = 0
+    """The number of rows read, before filtering."""
     error: RegistryError | None = None
     cut: bool = False
+    """Whether the reader ended at ``max_rows``."""
     ready: deque[tuple[SortKey, Ref, int]] = field(default_factory=deque)
+    """The rows that the merge may take, in order, each with the number of its page."""
     counted: int | None = None
+    """The number of rows in the list, as the registry counts them."""
     delivered_page: int = 1
+    """The number of the page of the last row that the merge has taken."""
     _passed: int = 0
+    """The number of rows read that match the filter."""
     _position: SortKey | None = None
+    """The key of the last row that the merge has taken, or before which the reader was cut."""
     _held_back: list[tuple[SortKey, Ref, int]] = field(default_factory=list)
+    """Rows with the last value of a page of a sorted list. The next page may contain rows that sort before them."""
     _opened: Page | None = None
+    """The last page read of a sorted list; the first page of a keyless list whose other pages are postponed."""
     _ended: bool = False
+    """Whether no page will be fetched any more."""
 
     def start(self, cursor: Cursor) -> None:
         """Continue after a cursor."""
@@ -138,8 +163,9 @@ class StreamReader:
         """Read pages of a sorted list until rows are ready. Holds back rows with equal values, to sort them by id."""
         resumed = self.page > 1 and self._opened is None
         while not self.ready and not self._ended:
-            if not resumed and self._opened is not None and self._opened.ends is not None and self.read >= self.bound:
-                self._stop_before((*self._opened.ends[1][:2], ""))
+            previous = None if resumed else self._opened
+            if previous is not None and previous.ends is not None and self.read >= self.max_rows:
+                self._stop_before((*previous.ends[1][:2], ""))
                 if self._ended:
                     break
             page = self._opened = await self._fetch(self.page)
@@ -171,15 +197,15 @@ class StreamReader:
         return self.after is None or (page.ends is not None and page.ends[0][:2] < self.after[:2])
 
     async def _scan(self) -> None:
-        """Read the complete list, up to the bound, and sort it."""
+        """Read the complete list, up to ``max_rows``, and sort it."""
         first = self._opened or await self._fetch(1)
         rows, page, number = list(first.rows), first, 1
         if page.more and page.total is not None:
-            known = range(2, -(-min(page.total, self.bound) // first.read) + 1)
+            known = range(2, -(-min(page.total, self.max_rows) // first.read) + 1)
             for page in await asyncio.gather(*map(self._fetch, known)):
                 rows += page.rows
             number += len(known)
-        while page.more and self.read < self.bound:
+        while page.more and self.read < self.max_rows:
             number += 1
             page = await self._fetch(number)
             rows += page.rows

@@ -25,7 +25,7 @@ from gateway.catalog.query_plan import (
     Resolver,
     ValueResolver,
     VersionList,
-    Versions,
+    VersionsResolver,
     lookup_plan,
 )
 from gateway.catalog.registry import Registry
@@ -109,7 +109,7 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
             yield from child_lines(plan, path, resolver.lists)
         case ChildResolver():
             yield from child_lines(plan, path, resolver.children)
-        case Versions():
+        case VersionsResolver():
             if resolver.filtered is not None and resolver.filtered.call is not None:
                 yield f"Fetch {resolver.filtered.call.name}: {path}, filtered"
                 yield from version_lines(path, resolver.filtered, resolver.below)

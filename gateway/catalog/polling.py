@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.fetch import Answers
+from gateway.catalog.calls import Answers
 from gateway.catalog.ids import Ref
 from gateway.catalog.lists import raise_failure
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
@@ -77,7 +77,7 @@ class VersionPoller:
         while True:
             pause = self.pollers.settings.interval
             wanted = Freshness(revalidate=True, background=self._last is not None)
-            operation = Operation({self.ref.registry: self.registry}, self.pollers.bounds, wanted)
+            operation = PlanExecution({self.ref.registry: self.registry}, self.pollers.bounds, wanted)
             try:
                 record = await operation.entity(self.ref, POLLED_FIELDS)
                 raise_failure(record or {})

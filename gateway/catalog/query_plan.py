@@ -3,10 +3,11 @@
 A plan depends on the selection, the kind of registry and the layouts in which an entity is already available, never on
 argument values. It is built once, cached with the selection, and used for the cost, the dry run and the execution.
 
-    EntityPlan   the fields of one entity: its reader, a `Resolver` for each field that it does not read, missing fields
-    FetchStep    Parallel: a `Fetch` for each call that missing fields need, and a `Choice` between calls
-    Fetch        one call, the fields it supplies, and Sequence: the plan that runs when the answer arrives
-    Versions     ForEach: the plan for each row of a page of versions (root lists have one, too)
+    EntityPlan        the fields of one entity: its reader, a `Resolver` for each field that it does not read, and the
+                      missing fields
+    FetchStep         Parallel: a `Fetch` for each call that missing fields need, and a `Choice` between calls
+    Fetch             one call, the fields it supplies, and Sequence: the plan that runs when the answer arrives
+    VersionsResolver  ForEach: the plan for each row of a page of versions (root lists have one, too)
 
 IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep` gets
 it.
@@ -237,7 +238,7 @@ class ChildResolver(Resolver):
 
 
 @dataclass(frozen=True, slots=True)
-class Versions(Resolver):
+class VersionsResolver(Resolver):
     """Resolves a page of versions (ForEach).
 
     ``lists`` are the lists in sources, which contain the first rows. ``filtered`` is a list whose call applies the
@@ -543,7 +544,7 @@ class EntityPlan:
     def _versions(self, request: FieldRequest, below: Selection) -> Resolver | None:
         filtered = filtered_list(self.kind, self.entity, request)
         if filtered is not None:
-            return Versions(request, below, True, (), self._version_list(filtered))
+            return VersionsResolver(request, below, True, (), self._version_list(filtered))
         lists = [
             (at, self._version_list(field), field.fallback is not NOT_PROVIDED)
             for at, layout in enumerate(self.sources)
@@ -552,7 +553,7 @@ class EntityPlan:
         if not lists:
             return None
         certain = any(list_certain for _, _, list_certain in lists)
-        return Versions(request, below, certain, [(at, versions) for at, versions, _ in lists], None)
+        return VersionsResolver(request, below, certain, [(at, versions) for at, versions, _ in lists], None)
 
     def _version_list(self, field: Field) -> VersionList:
         assert field.layout is not None

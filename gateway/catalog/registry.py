@@ -72,15 +72,15 @@ class Registry:
 
     async def fetch(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer:
         """Return the answer of a call. Raises `RegistryError`."""
-        request, _, family = self._requests.get(bound) or self._prepare(bound)
+        request, _, family = self._requests.get(bound) or self._request_and_key(bound)
         return await self.client.fetch(self.destination, request, family, freshness)
 
     def cached(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer of a call if it is in memory and fresh enough, else None."""
-        _, key, family = self._requests.get(bound) or self._prepare(bound)
+        _, key, family = self._requests.get(bound) or self._request_and_key(bound)
         return self.client.cached(self.settings.name, key, family, freshness)
 
-    def _prepare(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
+    def _request_and_key(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
         """Return the request of a call, its cache key, and its cache family."""
         if len(self._requests) == CACHED_REQUESTS:
             self._requests.clear()

@@ -255,28 +255,28 @@ def _convert(item: Field[Any], value: Any, quoted: str, parse: bool) -> Any:
     ``quoted`` is the text of the file for error messages, which never show the value of a variable. ``parse`` reads
     numbers, switches and lists from text.
     """
-    kind, rules = cast(type, item.type), item.metadata
+    value_type, rules = cast(type, item.type), item.metadata
     if isinstance(value, str):
         if not value:
             raise _InvalidValueError("is empty")
         if not value.isprintable() or value != value.strip():
             raise _InvalidValueError("starts or ends with a space, or has characters that cannot be printed")
-        if parse and kind not in (str, Secret):
+        if parse and value_type not in (str, Secret):
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
-    expected = {Secret: str, float: (int, float), tuple[str, ...]: list}.get(kind, kind)
-    valid = isinstance(value, cast(type, expected)) and (kind is bool or not isinstance(value, bool))
+    expected = {Secret: str, float: (int, float), tuple[str, ...]: list}.get(value_type, value_type)
+    valid = isinstance(value, cast(type, expected)) and (value_type is bool or not isinstance(value, bool))
     texts = value if isinstance(value, list) else [value]
-    valid = valid and (kind in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
+    valid = valid and (value_type in (bool, int, float) or all(isinstance(text, str) and text for text in texts))
     if not valid:
-        raise _InvalidValueError(f"must be {_TYPE_NAMES[kind]}, not {quoted if parse else _type_name(value)}")
-    if kind in (int, float) and not rules["minimum"] <= value <= rules["maximum"]:
+        raise _InvalidValueError(f"must be {_TYPE_NAMES[value_type]}, not {quoted if parse else _type_name(value)}")
+    if value_type in (int, float) and not rules["minimum"] <= value <= rules["maximum"]:
         raise _InvalidValueError(f"{quoted} is not between {rules['minimum']} and {rules['maximum']}")
     if rules["pattern"] and not all(re.fullmatch(rules["pattern"], text) for text in texts):
         example = f', like "{rules["example"]}"' if rules["example"] else ""
-        shown = "the value" if kind is Secret else quoted
+        shown = "the value" if value_type is Secret else quoted
         raise _InvalidValueError(f"{shown} does not match {rules['pattern']}{example}")
-    return _url(value, rules["path"]) if rules["url"] else kind(value)
+    return _url(value, rules["path"]) if rules["url"] else value_type(value)
 
 
 def _default_text(value: object) -> str:

@@ -24,7 +24,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged as overlap
 
 from gateway.config.settings import LimitsSettings
 from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, truncated
-from gateway.execution.complexity import SizeMeter, check_sizes
+from gateway.execution.document_limits import SizeMeter, check_sizes
 
 MAX_ERRORS: Final = 5
 MAX_CHARACTERS: Final = 500_000

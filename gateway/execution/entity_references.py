@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.catalog.ids import Ref, parse, quoted
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Selection
@@ -46,7 +46,7 @@ def ref_or_error(registries: Mapping[str, Registry], text: str) -> Ref | Gateway
 
 
 async def entities_or_errors(
-    operation: Operation, references: Sequence[Ref | GatewayError], selection: Callable[[str], Selection]
+    operation: PlanExecution, references: Sequence[Ref | GatewayError], selection: Callable[[str], Selection]
 ) -> list[Record | Exception | None]:
     """Return the record of each reference in their order, with None or an error for references without a record.
 

@@ -32,7 +32,7 @@ from graphql.execution.collect_fields import (
 from graphql.execution.values import VariableValues
 
 from gateway.catalog.selection import DEFERRED, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection, intern
-from gateway.execution.selection import bound_request, field_request, is_varying
+from gateway.execution.field_requests import bound_request, field_request, is_varying
 
 TYPE_NAME = "__typename"
 

@@ -11,8 +11,8 @@ from typing import Any
 from graphql import InitialIncrementalExecutionResult
 from strawberry.types import ExecutionResult
 
-from gateway.execution.context import OperationContext
 from gateway.execution.error_codes import assign_error_code
+from gateway.execution.strawberry_context import OperationContext
 
 
 class IncrementalPayloads:

@@ -2,6 +2,15 @@
 
 A plan depends on an operation of a document and on the variables that change its shape: those in ``@skip``,
 ``@include``, ``@defer``, ``@stream`` and filters of nested lists. It is cached, and used for all values of the others.
+
+The life of an operation, from its text to its result:
+
+    Document           made from the text of a document, parsed, validated and measured. Cached by text.
+    PlannedOperation   made from one operation of a document; contains its plans. Cached with the document.
+    PreparedOperation  made from a planned operation and a request whose caller is authorized. Cached by request body.
+    BoundOperation     made from a planned operation and coerced variables. Cached with the prepared operation.
+    PlanExecution      made for each execution: its calls and entities. Not cached, but the answers of its calls are.
+    OperationResult    made from the data and errors of an execution. Its body is cached in the response cache.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,14 +46,14 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
 from gateway.errors import GatewayError
 from gateway.execution.completion import Completion
-from gateway.execution.context import OperationContext
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector, unique_templates
 from gateway.execution.field_metadata import VOLATILE, is_in_record
+from gateway.execution.field_requests import PLANNED_ARGUMENT, declaration, freeze, names_variable
 from gateway.execution.projection import Projector, projector
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
-from gateway.execution.selection import PLANNED_ARGUMENT, declaration, freeze, names_variable
+from gateway.execution.strawberry_context import OperationContext
 
 CACHED_SHAPES: Final = 64
 """The number of plans to cache for one operation, for different values of the variables that change its shape."""
@@ -246,12 +255,12 @@ async def resolve_root_field(info: strawberry.Info[Any, Any]) -> Any:
 def bound_operation(info: strawberry.Info[Any, Any]) -> BoundOperation:
     """Return the operation that Strawberry is executing, from the context or planned on first use."""
     context: OperationContext = info.context
-    if context.bound is None:
+    bound = context.bound
+    if not isinstance(bound, BoundOperation):
         raw = info._raw_info
         coerced = cast(dict[str, Any], raw.variable_values)  # Strawberry passes only the coerced values on
         planned = PlannedOperation(raw.schema, context.document, raw.operation)
-        context.bound = planned.bind(VariableValues(sources={}, coerced=coerced))
-    bound: BoundOperation = context.bound
+        bound = context.bound = planned.bind(VariableValues(sources={}, coerced=coerced))
     return bound
 
 

@@ -26,12 +26,11 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog.cache_dependencies import CacheDependencies
+from gateway.catalog.calls import Answers
 from gateway.catalog.cost import made_calls, planned_calls
-from gateway.catalog.fetch import Answers
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
 from gateway.errors import QueryTooExpensive, truncated
-from gateway.execution.context import OperationContext, SubscriptionContext
 from gateway.execution.documents import Document, Documents
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
@@ -40,7 +39,17 @@ from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext, authorize
 from gateway.execution.response_cache import CachedResponse, ResponseCache, cache_key
-from gateway.execution.results import OperationResult, RequestErrors, cached, codes, executed, payload, record, refused
+from gateway.execution.results import (
+    OperationResult,
+    RequestErrors,
+    add_to_report,
+    cached,
+    codes,
+    executed,
+    payload,
+    refused,
+)
+from gateway.execution.strawberry_context import OperationContext, SubscriptionContext
 from gateway.telemetry.events import CallState
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
@@ -97,7 +106,7 @@ class Pipeline:
             raise
         except Exception as error:
             with self.observer.operation(report):
-                return record(report, refused(error))
+                return add_to_report(report, refused(error))
         return PreparedOperation(request, document, node, planned, key, registered, report)
 
     async def execute(
@@ -111,18 +120,18 @@ class Pipeline:
                     result = await self._execute(prepared, context)
             except Exception as error:
                 result = refused(error)
-            return record(report, result)
+            return add_to_report(report, result)
 
     async def _execute(self, prepared: PreparedOperation, context: RequestContext) -> OperationResult:
-        key = prepared.cache_key if context.plan is None else None
+        key = prepared.cache_key if context.plan_mode is None else None
         response = None if key is None else self.responses.get(key, context.freshness)
         if response is not None:
             response.dependencies.count_hits(self.observer)
             return cached(response)
-        bound = self.plan(prepared, context)
-        if context.plan == "only":
-            plan = planned_calls(prepared.cost, context.bounds.calls)
-            return executed(OperationContext(prepared.document.node, context.operation()), None, (), plan)
+        bound = self.bind(prepared, context)
+        if context.plan_mode == "only":
+            extensions = planned_calls(prepared.cost, context.bounds.calls)
+            return executed(OperationContext(prepared.document.node, context.operation()), None, (), extensions)
         check_cost(prepared, context)
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
@@ -134,7 +143,7 @@ class Pipeline:
             return result.shared
         return result
 
-    def plan(self, prepared: PreparedOperation, context: RequestContext) -> BoundOperation:
+    def bind(self, prepared: PreparedOperation, context: RequestContext) -> BoundOperation:
         """Coerce the variables, bind them to the operation's plan, and compute its cost: once for all its executions.
 
         Raises `RequestErrors` for invalid variables.
@@ -149,7 +158,7 @@ class Pipeline:
     def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
         """Return the maximum number of upstream calls of an operation, 0 if `execute` refuses it."""
         try:
-            self.plan(prepared, context)
+            self.bind(prepared, context)
             check_cost(prepared, context)
         except Exception:  # `execute` reports it
             return 0
@@ -165,8 +174,8 @@ class Pipeline:
             answer: Any = await bound.execute(resolving)
         else:
             answer = await self.schema.execute(None, prepared.variables, resolving, operation_name=prepared.name)
-        plan = None if context.plan is None else made_calls(operation, prepared.cost)
-        result = executed(resolving, answer.data, answer.errors or (), plan)
+        extensions = None if context.plan_mode is None else made_calls(operation, prepared.cost)
+        result = executed(resolving, answer.data, answer.errors or (), extensions)
         if store and prepared.cache_key is not None and not result.codes and not operation.partial:
             dependencies = CacheDependencies.of(operation)
             if dependencies is not None:
@@ -192,7 +201,7 @@ class Pipeline:
         with self.observer.operation(prepared.report), self.observer.watchers.track_inprogress():
             async with aclosing(self._subscribe(prepared, context, authenticate)) as results:
                 async for result in results:
-                    yield record(prepared.report, result)
+                    yield add_to_report(prepared.report, result)
 
     async def _subscribe(
         self,
@@ -200,14 +209,14 @@ class Pipeline:
         context: RequestContext,
         authenticate: Callable[[], Awaitable[RequestContext]],
     ) -> AsyncGenerator[OperationResult, None]:
-        async def renew(answers: Answers) -> Operation:
+        async def renew(answers: Answers) -> PlanExecution:
             current = await authenticate()
             authorize(prepared.document, current)
             return current.operation(answers)
 
         try:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
-                bound = self.plan(prepared, context)
+                bound = self.bind(prepared, context)
                 check_cost(prepared, context)
                 resolving = SubscriptionContext(
                     prepared.document.node, context.operation(), bound=bound, pollers=self.pollers, renew=renew
@@ -230,7 +239,7 @@ class Pipeline:
         with self.observer.operation(prepared.report):
             async with aclosing(self._deliver(prepared, context)) as payloads:
                 async for result in payloads:
-                    yield record(prepared.report, result)
+                    yield add_to_report(prepared.report, result)
 
     async def _deliver(
         self, prepared: PreparedOperation, context: RequestContext
@@ -238,7 +247,7 @@ class Pipeline:
         assert prepared.document.incremental is not None
         try:
             with self.rate_limiter.operation(context.caller):
-                variables = self.plan(prepared, context).variables
+                variables = self.bind(prepared, context).variables
                 check_cost(prepared, context)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
                 resolving = OperationContext(prepared.document.incremental, context.operation(), bound=bound)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.fetch import Answers
-from gateway.catalog.operation import Operation
+from gateway.catalog.calls import Answers
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden
 from gateway.execution.documents import Document
@@ -18,7 +18,7 @@ class RequestContext:
 
     ``registries`` are those that the caller may read. ``roles`` may contain ``raw`` (select raw objects of registries)
     and ``explain`` (see the schema and plans). ``caller`` is None for anonymous requests. ``audit`` is called with each
-    refusal. ``plan`` is None, ``only`` (return the plan, do not execute) or ``include`` (report the calls made).
+    refusal. ``plan_mode`` is None, ``only`` (return the plan, do not execute) or ``include`` (report the calls made).
     """
 
     registries: Mapping[str, Registry]
@@ -27,11 +27,11 @@ class RequestContext:
     roles: Container[str]
     caller: str | None = None
     audit: Callable[[Forbidden], None] = lambda refusal: None
-    plan: str | None = None
+    plan_mode: str | None = None
 
-    def operation(self, answers: Answers | None = None) -> Operation:
+    def operation(self, answers: Answers | None = None) -> PlanExecution:
         """Create an operation over the catalog. ``answers`` are calls that were made already."""
-        return Operation(self.registries, self.bounds, self.freshness, answers)
+        return PlanExecution(self.registries, self.bounds, self.freshness, answers)
 
 
 def authorize(document: Document, context: RequestContext) -> None:
@@ -41,7 +41,7 @@ def authorize(document: Document, context: RequestContext) -> None:
         refusal = Forbidden("The schema is not shown to this caller.")
     elif "raw" in document.fields and "raw" not in context.roles:
         refusal = Forbidden("`raw` is not shown to this caller.")
-    elif context.plan is not None and "explain" not in context.roles:
+    elif context.plan_mode is not None and "explain" not in context.roles:
         refusal = Forbidden("Plans are not shown to this caller.")
     if refusal is not None:
         context.audit(refusal)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import orjson
 from graphql import GraphQLError
 
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.errors import GatewayError
-from gateway.execution.context import OperationContext
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.response_cache import CachedResponse
+from gateway.execution.strawberry_context import OperationContext
 from gateway.telemetry.events import CallRecord, CallState
 from gateway.telemetry.operation_log import OperationReport
 
@@ -75,7 +75,7 @@ def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str
     return OperationResult(orjson.dumps(body), codes, True, list(operation.calls), lifetime, answered=answered)
 
 
-def lifetime_of(operation: Operation) -> CacheLifetime:
+def lifetime_of(operation: PlanExecution) -> CacheLifetime:
     """Return the age of the oldest answer, and the time until the first answer is stale."""
     received = operation.received()
     if not received:
@@ -109,7 +109,7 @@ def codes(errors: Iterable[Any]) -> tuple[str, ...]:
     return tuple(error["extensions"]["code"] for error in errors)
 
 
-def record(report: OperationReport, result: OperationResult) -> OperationResult:
+def add_to_report(report: OperationReport, result: OperationResult) -> OperationResult:
     """Add a result to the report of its operation. Returns the result."""
     report.codes += result.codes
     report.answered |= result.answered

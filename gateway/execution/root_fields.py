@@ -6,11 +6,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from graphql.pyutils import Path
 
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.selection import FieldRequest, Selection, sub_selection
 from gateway.errors import BadInput
-from gateway.execution.context import OperationContext
 from gateway.execution.entity_references import entities_or_errors, ref_or_error, reference_or_error, validated_ref
+from gateway.execution.strawberry_context import OperationContext
 
 OBJECTS: Final[Mapping[str, str | None]] = {
     "node": None,
@@ -50,7 +50,7 @@ class RootFieldContext(NamedTuple):
     field: RequestedField
 
     @property
-    def operation(self) -> Operation:
+    def operation(self) -> PlanExecution:
         return self.context.operation
 
 

@@ -62,7 +62,7 @@ class GraphQLEndpoint:
             return await self.respond(request, prepared, context, media_type)
         check_method(request.method, prepared)
         check_type(prepared)
-        incremental = prepared.document.incremental is not None and context.plan is None
+        incremental = prepared.document.incremental is not None and context.plan_mode is None
         if incremental and multipart.is_accepted(request.headers.get("accept", "")):
             payloads = self.pipeline.deliver(prepared, context)
             result = await anext(payloads)
@@ -83,7 +83,7 @@ class GraphQLEndpoint:
         prepared_or_refused = [self.prepare_in_batch(request, context) for request in batch]
         prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
         cost = sum(self.pipeline.cost(prepared, context) for prepared in prepared_operations)
-        if cost > context.bounds.calls and context.plan != "only":
+        if cost > context.bounds.calls and context.plan_mode != "only":
             error = QueryTooExpensive(cost, context.bounds.calls)
             raise InvalidRequest(400, str(error), error.code)
 

@@ -92,9 +92,9 @@ def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
     """Check the parameters of one operation. Raises `InvalidRequest`."""
     if not isinstance(parameters, dict):
         raise InvalidRequest(400, "The body must be one JSON object.")
-    for name, kind in PARAMETERS.items():
-        if not isinstance(parameters.get(name), (kind, type(None))):
-            raise InvalidRequest(400, f"`{name}` must be {'an object' if kind is dict else 'a string'}.")
+    for name, expected_type in PARAMETERS.items():
+        if not isinstance(parameters.get(name), (expected_type, type(None))):
+            raise InvalidRequest(400, f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
     query, document_id, operation_name, variables, extensions = map(parameters.get, PARAMETERS)
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."

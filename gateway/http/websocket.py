@@ -150,12 +150,12 @@ class WebSocketConnection:
 
     async def handle(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         """Handle one message."""
-        kind, payload, id = map(message.get, ("type", "payload", "id"))
-        if kind in ("subscribe", "complete") and not (isinstance(id, str) and id):
+        message_type, payload, id = map(message.get, ("type", "payload", "id"))
+        if message_type in ("subscribe", "complete") and not (isinstance(id, str) and id):
             raise CloseConnection(4400, "`id` must be a text")
-        if not isinstance(payload, dict) and (kind == "subscribe" or payload is not None):
+        if not isinstance(payload, dict) and (message_type == "subscribe" or payload is not None):
             raise CloseConnection(4400, "`payload` must be an object")
-        match kind:
+        match message_type:
             case "connection_init":
                 if self.initialized:
                     raise CloseConnection(4429, "Too many initialisation requests")

@@ -8,7 +8,7 @@ from typing import Any
 import strawberry
 
 from gateway.execution.field_metadata import FROM_RECORD, VOLATILE, read_record
-from gateway.execution.selection import current_request
+from gateway.execution.field_requests import current_request
 
 
 def field(text: str, *directives: object) -> Any:

@@ -8,9 +8,9 @@ import strawberry
 
 from gateway.catalog.polling import Observation
 from gateway.errors import GatewayError
-from gateway.execution.context import SubscriptionContext
 from gateway.execution.entity_references import validated_ref
 from gateway.execution.operation_plan import BoundOperation, bound_operation
+from gateway.execution.strawberry_context import SubscriptionContext
 from gateway.schema.directives import CALL
 from gateway.schema.types import ID, Info, ModelVersion
 

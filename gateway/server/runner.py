@@ -20,7 +20,7 @@ from gateway.server.connection_limits import LimitedHttpProtocol
 logger = logging.getLogger("gateway.server")
 
 
-class Generation:
+class RunningApp:
     """One application with its settings, from its start-up until its last request has its response.
 
     Source: the ASGI specification, lifespan protocol, version 2.0.
@@ -83,7 +83,7 @@ class ReloadableApp:
     def __init__(self, build: Callable[[], ASGIApp]) -> None:
         self.build = build
         self.stopping = False
-        self.generation: Generation | None = None
+        self.current: RunningApp | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
 
@@ -93,9 +93,9 @@ class ReloadableApp:
         Raises `SettingsError` if there is none.
         """
         async with self._reloading:
-            before = self.generation
+            before = self.current
             try:
-                following = Generation(self.build())
+                following = RunningApp(self.build())
                 await following.open()
             except SettingsError as error:
                 if before is None:
@@ -103,7 +103,7 @@ class ReloadableApp:
                 for problem in error.problems:
                     logger.error("The settings stay as they were: %s", problem)
                 return
-            self.generation = following
+            self.current = following
             if before is not None:
                 logger.info("The settings were reloaded.")
                 before.state["stopping"].set()
@@ -113,21 +113,21 @@ class ReloadableApp:
 
     def stop(self) -> None:
         """Report that the gateway is not ready, and have responses close their connections."""
-        assert self.generation is not None
+        assert self.current is not None
         self.stopping = True
-        self.generation.state["stopping"].set()
+        self.current.state["stopping"].set()
 
     async def close(self) -> None:
         """Shut down the current application and those before it."""
-        assert self.generation is not None
-        await asyncio.gather(self.generation.close(), *self._retiring)
+        assert self.current is not None
+        await asyncio.gather(self.current.close(), *self._retiring)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        generation = self.generation
-        assert generation is not None
+        current = self.current
+        assert current is not None
         if self.stopping and scope["type"] == "http":
             send = closing(send)
-        await generation.serve(scope, receive, send)
+        await current.serve(scope, receive, send)
 
 
 def closing(send: Send) -> Send:

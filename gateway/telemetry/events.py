@@ -100,10 +100,10 @@ class Attempt:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.span is not None:
-            self.span.__exit__(kind, error, trace)
+            self.span.__exit__(error_type, error, trace)
         self.events.attempted(self, error)
 
 

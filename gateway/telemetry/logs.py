@@ -108,9 +108,9 @@ class LogFormat(logging.Formatter):
             fields |= {"request_id": identity.request_id, "trace_id": identity.trace_id}
         fields |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
-            kind, _, trace = record.exc_info
+            error_type, _, trace = record.exc_info
             places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
-            fields |= {"exception": kind.__qualname__, "places": places}
+            fields |= {"exception": error_type.__qualname__, "places": places}
         prefix = self.prefix(record.levelname.lower(), record.name, record.getMessage())
         return escape(self.line % (format_time(int(record.created * 1000)), prefix + self.render(fields)))
 

@@ -32,9 +32,9 @@ class Observer(Metrics):
     def ended(self, report: OperationReport) -> None:
         """Count and log an operation that ended."""
         report.seconds = seconds = perf_counter() - report.started
-        kind = report.type if report.type in OPERATIONS else "unknown"
-        self.operations.of[kind, report.outcome] += 1
-        self.operation_times.add(seconds, kind)
+        type_label = report.type if report.type in OPERATIONS else "unknown"
+        self.operations.of[type_label, report.outcome] += 1
+        self.operation_times.add(seconds, type_label)
         for code in report.codes:
             self.operation_errors.add(code)
         if logger.isEnabledFor(logging.INFO):
@@ -69,11 +69,11 @@ class ObservedOperation:
             self.span.__enter__()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.observer.in_progress -= 1
         if error is not None:
             self.report.cancelled = isinstance(error, asyncio.CancelledError)
         self.observer.ended(self.report)
         if self.span is not None:
-            self.span.__exit__(kind, error, trace)
+            self.span.__exit__(error_type, error, trace)

@@ -57,13 +57,13 @@ class Tracing:
 
     @contextmanager
     def span(
-        self, name: str, kind: str, attributes: Mapping[str, Any], parent: "Context | None" = None
+        self, name: str, span_kind: str, attributes: Mapping[str, Any], parent: "Context | None" = None
     ) -> "Iterator[Span]":
         """Open a span. Its parent is the current span unless ``parent`` is given."""
         with self.tracer.start_as_current_span(
             name,
             parent,
-            self.trace.SpanKind[kind],
+            self.trace.SpanKind[span_kind],
             {name: value for name, value in attributes.items() if value is not None},
             record_exception=False,
             set_status_on_exception=False,

@@ -84,8 +84,8 @@ _connecting: ContextVar[Connecting] = ContextVar("connecting")
 def new_socket(address: tuple[Any, Any, int, str, Any]) -> socket.socket:
     """Make the socket of a new connection, and note it for the request that needs it."""
     _connecting.get().opened = True
-    family, kind, protocol, _, _ = address
-    return socket.socket(family, kind, protocol)
+    family, socket_type, protocol, _, _ = address
+    return socket.socket(family, socket_type, protocol)
 
 
 class HttpClient:
@@ -109,7 +109,7 @@ class HttpClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pooled.close()
         await self._fresh.close()
@@ -189,8 +189,8 @@ class HttpClient:
             cause = failure_cause(error)
             if cause is None:
                 raise RegistryBadAnswer(registry) from None
-            kind = RegistryTimeout if isinstance(error, TimeoutError) else RegistryUnreachable
-            raise kind(registry, cause=cause) from None
+            error_type = RegistryTimeout if isinstance(error, TimeoutError) else RegistryUnreachable
+            raise error_type(registry, cause=cause) from None
 
     async def _send_once(
         self,

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from gateway.app import registries
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.config.settings import LimitsSettings, Secret, Settings
 from gateway.errors import NotFound, RegistryUnavailable
-from gateway.execution.context import OperationContext
 from gateway.execution.documents import Documents
+from gateway.execution.strawberry_context import OperationContext
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -219,7 +219,7 @@ class FakeClouds:
     async def execute(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
         read = DOCUMENTS.read(document)
         assert not read.errors, read.errors
-        context = OperationContext(read.node, Operation(self.registries))
+        context = OperationContext(read.node, PlanExecution(self.registries))
         return await SCHEMA.execute(None, dict(variables or {}), context)
 
 

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.app import lifetimes, registries
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.config.settings import CacheSettings
-from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
+from gateway.execution.strawberry_context import OperationContext
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
@@ -30,7 +30,7 @@ def with_cache() -> FakeClouds:
 
 async def execute(clouds: FakeClouds, document: str, projected: bool = False) -> tuple[Any, Any, set[tuple[str, str]]]:
     """Return the data, the errors and the calls of an operation; executed by projection on request, where supported."""
-    operation, read = Operation(clouds.registries), DOCUMENTS.read(document)
+    operation, read = PlanExecution(clouds.registries), DOCUMENTS.read(document)
     context = OperationContext(read.node, operation)
     planned = None if read.errors else PlannedOperation(GRAPHQL_SCHEMA, read.node, read.operation(None))
     result: Any = await (

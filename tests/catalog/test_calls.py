@@ -8,7 +8,7 @@ import pytest
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.ids import Ref
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import RegistryTimeout
 from tests.catalog.clouds import FakeClouds
@@ -368,7 +368,7 @@ async def test_a_failed_call_affects_only_its_own_fields() -> None:
 
 async def test_no_call_is_sent_after_the_deadline_of_its_operation() -> None:
     clouds = FakeClouds()
-    operation = Operation(clouds.registries, replace(DEFAULT_BOUNDS, seconds=0))
+    operation = PlanExecution(clouds.registries, replace(DEFAULT_BOUNDS, seconds=0))
     with pytest.raises(RegistryTimeout):
         await operation.entity(Ref("pai", "Model", ("model-a",)), Selection.of({FieldRequest("name"): {}}))
     assert clouds.calls == []

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.cost import Cost, CostLine
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.errors import QueryTooExpensive
-from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import PlannedOperation
+from gateway.execution.strawberry_context import OperationContext
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, FakeClouds
 from tests.catalog.test_calls import PAI_ALGORITHM, PAI_MODEL, PAI_VERSION, QIANFAN_MODEL, QIANFAN_VERSION
@@ -236,7 +236,7 @@ async def test_an_operation_makes_no_more_calls_than_its_limit() -> None:
     clouds = FakeClouds()
     document = DOCUMENTS.read("{ models(first: 9) { nodes { name versions { totalCount } } } registries { name } }")
     bounds = Bounds(rows=1000, detail_rows=100, seconds=20.0, calls=6)
-    result = await SCHEMA.execute(None, {}, OperationContext(document.node, Operation(clouds.registries, bounds)))
+    result = await SCHEMA.execute(None, {}, OperationContext(document.node, PlanExecution(clouds.registries, bounds)))
     assert len(clouds.calls) == 6
     assert result.data == {"models": None, "registries": [{"name": "pai"}, {"name": "qianfan"}]}
     [error] = list(result.errors or ())

@@ -73,7 +73,7 @@ class Upstream:
     passes: Filter = all_pass
     filters: bool = False
     lazy: bool = False
-    bound: int = NO_BOUND
+    max_rows: int = NO_BOUND
     failing: Callable[[int], bool] = lambda number: False
     pages_read: list[int] = field(default_factory=list)
 
@@ -109,7 +109,7 @@ class Upstream:
             self.name,
             self.read_page,
             sorted=self.style == SORTED,
-            bound=self.bound,
+            max_rows=self.max_rows,
             keyless=self.style == KEYLESS,
             lazy=self.lazy,
             exact=self.exact,
@@ -188,7 +188,7 @@ def pages(world: World, size: int) -> Iterator[Answer]:
 
 
 def pages_past_bounds(world: World, size: int, after: Cursor | None = None) -> Iterator[Answer]:
-    """Read all pages, also after one that stopped at a bound. Double the bounds where a page has no row to continue
+    """Read all pages, also after one that stopped at its bound. Double the bounds where a page has no row to continue
     from."""
     for _ in range(300):
         answer = read(world, size, after)
@@ -199,7 +199,7 @@ def pages_past_bounds(world: World, size: int, after: Cursor | None = None) -> I
             after = answer.cursors[-1]
         else:
             for upstream in world.lists:
-                upstream.bound *= 2
+                upstream.max_rows *= 2
     raise AssertionError("The pages do not end.")
 
 
@@ -531,7 +531,9 @@ def test_lists_are_read_at_the_same_time() -> None:
 
             return one
 
-        readers = [StreamReader("r", name, page_reader(name), sorted=True, bound=NO_BOUND) for name in ("a", "b", "c")]
+        readers = [
+            StreamReader("r", name, page_reader(name), sorted=True, max_rows=NO_BOUND) for name in ("a", "b", "c")
+        ]
         async with asyncio.timeout(5):
             rows, more = await merge(readers, 3)
         assert names(one for one, _ in rows) == ["a", "b", "c"]
@@ -547,7 +549,7 @@ def test_lists_are_read_at_the_same_time() -> None:
 @pytest.mark.parametrize("style", [UNSORTED, KEYLESS])
 def test_a_scan_stops_at_its_bound_and_reports_it(style: str, counts: bool) -> None:
     rows = [row(f"{i:03}", None if style == KEYLESS else i) for i in range(100)]
-    upstream = Upstream("long", style, rows, size=6, counts=counts, bound=20)
+    upstream = Upstream("long", style, rows, size=6, counts=counts, max_rows=20)
     reader = upstream.reader()
     given, _ = asyncio.run(merge([reader], 7))
     assert len(given) == 7
@@ -559,7 +561,7 @@ def test_a_scan_stops_at_its_bound_and_reports_it(style: str, counts: bool) -> N
 
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_scan_that_ends_before_its_bound_is_complete(counts: bool) -> None:
-    upstream = Upstream("whole", UNSORTED, [row(f"{i:03}", i) for i in range(19)], size=5, counts=counts, bound=20)
+    upstream = Upstream("whole", UNSORTED, [row(f"{i:03}", i) for i in range(19)], size=5, counts=counts, max_rows=20)
     reader = upstream.reader()
     asyncio.run(merge([reader], 7))
     assert not reader.cut
@@ -569,12 +571,12 @@ def test_a_scan_that_ends_before_its_bound_is_complete(counts: bool) -> None:
 
 @quick
 @given(worlds(styles=(UNSORTED, KEYLESS), shared=False), sizes, bounds)
-def test_rows_within_the_bound_of_a_scan_are_returned_in_order(world: World, size: int, bound: int) -> None:
+def test_rows_within_the_bound_of_a_scan_are_returned_in_order(world: World, size: int, max_rows: int) -> None:
     """Each list ends with the page that reaches the bound."""
-    world.set_all(bound=bound)
+    world.set_all(max_rows=max_rows)
     within = []
     for upstream in world.lists:
-        listed = upstream.listed()[: -(-bound // upstream.size) * upstream.size]
+        listed = upstream.listed()[: -(-max_rows // upstream.size) * upstream.size]
         within += filter(upstream.passes, listed)
     assert all_names(pages(world, size)) == names(sorted(within))
 
@@ -592,12 +594,12 @@ def test_a_page_without_passing_rows_does_not_end_a_list(style: str, counts: boo
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize(("bound", "pages_read"), [(1, 1), (5, 1), (6, 2), (20, 4)])
+@pytest.mark.parametrize(("max_rows", "pages_read"), [(1, 1), (5, 1), (6, 2), (20, 4)])
 def test_the_search_for_a_passing_row_stops_at_the_bound_of_a_sorted_list(
-    counts: bool, bound: int, pages_read: int
+    counts: bool, max_rows: int, pages_read: int
 ) -> None:
     rows = [row(f"{i:03}", i) for i in range(100)]
-    upstream = Upstream("long", SORTED, rows, size=5, counts=counts, passes=lambda row: False, bound=bound)
+    upstream = Upstream("long", SORTED, rows, size=5, counts=counts, passes=lambda row: False, max_rows=max_rows)
     reader = upstream.reader()
     given, _ = asyncio.run(merge([reader], 7))
     assert not given
@@ -611,7 +613,7 @@ def test_a_page_that_stopped_at_a_bound_continues_where_it_stopped() -> None:
     """Every tenth row passes; the search stops after two pages of four rows."""
     found = [f"{i:02}" for i in range(5, 60, 10)]
     rows = [row(f"{i:02}", -i) for i in range(60)]
-    sparse = Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys[0][1] == "5", bound=8)
+    sparse = Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys[0][1] == "5", max_rows=8)
     dense = Upstream("dense", SORTED, [row(f"d{i}", -i) for i in range(0, 50, 2)])
     world = World([sparse, dense])
     first = read(world, 10)
@@ -626,7 +628,7 @@ def test_a_page_that_stopped_at_a_bound_continues_where_it_stopped() -> None:
 def test_rows_searched_after_the_last_row_of_a_page_are_not_searched_again() -> None:
     """Only the sixth row passes; the search for another one stops after the second page of four rows."""
     rows = [row(f"{i:02}", -i) for i in range(60)]
-    world = World([Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys == ("05",), bound=8)])
+    world = World([Upstream("sparse", SORTED, rows, size=4, passes=lambda row: row[1].keys == ("05",), max_rows=8)])
     page = read(world, 10)
     assert names(page.rows) == ["05"]
     assert page.pages_read["sparse"] == {1, 2}
@@ -637,13 +639,13 @@ def test_rows_searched_after_the_last_row_of_a_page_are_not_searched_again() -> 
 def test_passing_rows_on_every_page_do_not_extend_the_search(size: int) -> None:
     """One row of every page of five passes. The bound is forty rows, so one merged page reads at most eight pages."""
     rows = [row(f"{i:03}", -i) for i in range(500)]
-    upstream = Upstream("sparse", SORTED, rows, size=5, passes=lambda row: row[1].keys[0][2] in "05", bound=40)
+    upstream = Upstream("sparse", SORTED, rows, size=5, passes=lambda row: row[1].keys[0][2] in "05", max_rows=40)
     assert len(read(World([upstream]), size).pages_read["sparse"]) <= 8
 
 
 def ties_and_others() -> World:
     """A list with two pages of ties and one row after them, and a list with rows to continue from."""
-    ties = Upstream("ties", SORTED, [row(f"{i}", 0) for i in range(6)] + [row("6", -1)], bound=9)
+    ties = Upstream("ties", SORTED, [row(f"{i}", 0) for i in range(6)] + [row("6", -1)], max_rows=9)
     return World([ties, Upstream("others", SORTED, [row(f"other-{i}", -2 - i) for i in range(4)])])
 
 
@@ -654,16 +656,16 @@ def test_ties_already_returned_are_not_repeated_when_the_rest_of_them_reach_the_
 
 
 @pytest.mark.parametrize(
-    ("values", "bound"),
+    ("values", "max_rows"),
     [
         pytest.param(range(0, -30, -1), 3, id="a bound of one page"),
         pytest.param([0] * 29 + [-29], 6, id="more rows of one value than the bound"),
     ],
 )
-def test_every_page_moves_a_list_that_stopped_closer_to_its_next_row(values: Sequence[int], bound: int) -> None:
+def test_every_page_moves_a_list_that_stopped_closer_to_its_next_row(values: Sequence[int], max_rows: int) -> None:
     """The other list has enough rows to continue from."""
     rows = [row(f"{i:02}", value) for i, value in enumerate(values)]
-    searched = Upstream("searched", SORTED, rows, passes=lambda row: row[1].keys == ("29",), bound=bound)
+    searched = Upstream("searched", SORTED, rows, passes=lambda row: row[1].keys == ("29",), max_rows=max_rows)
     other = Upstream("other", SORTED, [row(f"x{i:02}", -i) for i in range(60)])
     world = World([searched, other])
     answers = [page for page, _ in zip(pages_past_bounds(world, 2), range(25), strict=False)]
@@ -673,11 +675,11 @@ def test_every_page_moves_a_list_that_stopped_closer_to_its_next_row(values: Seq
 @quick
 @given(worlds(shared=False), sizes, bounds)
 @example(ties_and_others(), 1, 9)
-def test_lists_that_stop_at_their_bounds_lose_and_repeat_no_rows(world: World, size: int, bound: int) -> None:
+def test_lists_that_stop_at_their_bounds_lose_and_repeat_no_rows(world: World, size: int, max_rows: int) -> None:
     """Every page is in order, every list is in order across all pages, and the lists that never stopped are in order
     together. A list that stopped may continue with rows that belong on an earlier page."""
     for upstream in world.lists:
-        upstream.bound = bound if upstream.style == SORTED else NO_BOUND
+        upstream.max_rows = max_rows if upstream.style == SORTED else NO_BOUND
     answers = list(pages_past_bounds(world, size))
     seen = all_names(answers)
     stopped = {name for answer in answers for name in answer.cut}
@@ -694,10 +696,10 @@ def test_lists_that_stop_at_their_bounds_lose_and_repeat_no_rows(world: World, s
 @given(worlds(shared=False), sizes, bounds, steps)
 @example(ties_and_others(), 1, 9, [Step()])
 def test_rows_that_stay_appear_exactly_once_whatever_changes_fails_or_stops(
-    world: World, size: int, bound: int, steps: list[Step]
+    world: World, size: int, max_rows: int, steps: list[Step]
 ) -> None:
     for upstream in world.lists:
-        upstream.bound = bound if upstream.style == SORTED else NO_BOUND
+        upstream.max_rows = max_rows if upstream.style == SORTED else NO_BOUND
     stayed = set(world.passing)
     seen: list[str] = []
     cursor: Cursor | None = None
@@ -718,9 +720,11 @@ def test_rows_that_stay_appear_exactly_once_whatever_changes_fails_or_stops(
 
 @quick
 @given(worlds(), sizes, bounds | st.just(NO_BOUND), steps)
-def test_a_total_is_the_number_of_passing_rows_or_none(world: World, size: int, bound: int, steps: list[Step]) -> None:
+def test_a_total_is_the_number_of_passing_rows_or_none(
+    world: World, size: int, max_rows: int, steps: list[Step]
+) -> None:
     """This holds on every page, whatever fails or stops."""
-    world.set_all(bound=bound)
+    world.set_all(max_rows=max_rows)
     cursor: Cursor | None = None
     for step in steps:
         step.fail(world)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.catalog.lists import FirstPage
-from gateway.catalog.query_plan import EntityPlan, Versions
+from gateway.catalog.query_plan import EntityPlan, VersionsResolver
 from gateway.catalog.selection import MAX_ARGUMENTS_LENGTH, FieldRequest, Selection, intern
 from gateway.registries import KINDS
 
@@ -32,7 +32,7 @@ def test_arguments_that_clients_vary_are_not_cached_with_a_selection(argument: t
     plan = EntityPlan.of(kind, "Model", Selection({plain: below}))
     [fetch] = plan.step(plan.missing).fetches
     [versions] = fetch.then.resolvers
-    assert isinstance(versions, Versions)
+    assert isinstance(versions, VersionsResolver)
     [(_, listed)] = versions.lists
     assert FirstPage.of(listed, plain, below, 100) is not None
     before = len(below.plans)

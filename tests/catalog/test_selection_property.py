@@ -13,7 +13,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.query_plan import BoundCall, supplies
 from gateway.catalog.selection import FieldRequest
-from gateway.execution.selection import python_name
+from gateway.execution.field_requests import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
 from gateway.schema.schema import SCHEMA

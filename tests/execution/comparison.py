@@ -15,11 +15,11 @@ import orjson
 from graphql import GraphQLError, get_variable_values
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.errors import RegistryUnavailable
-from gateway.execution.context import OperationContext
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
+from gateway.execution.strawberry_context import OperationContext
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from tests.catalog.clouds import DOCUMENTS, FakeClouds
 
@@ -68,7 +68,7 @@ def compile_document(text: str, name: str | None = None) -> PlannedOperation | N
 
 async def execute(clouds: FakeClouds, text: str, variables: Variables) -> Outcome:
     """Execute with Strawberry and graphql-core alone, as the reference."""
-    context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries))
+    context = OperationContext(DOCUMENTS.read(text).node, PlanExecution(clouds.registries))
     result = await SCHEMA.execute(None, dict(variables), context)
     return Outcome.of(result.data, result.errors, context)
 
@@ -83,7 +83,7 @@ def bind(text: str, one: PlannedOperation, variables: Variables) -> BoundOperati
 async def execute_compiled(
     clouds: FakeClouds, text: str, operation: BoundOperation, bounds: Bounds = DEFAULT_BOUNDS
 ) -> Outcome:
-    context = OperationContext(DOCUMENTS.read(text).node, Operation(clouds.registries, bounds))
+    context = OperationContext(DOCUMENTS.read(text).node, PlanExecution(clouds.registries, bounds))
     result = await operation.execute(context)
     return Outcome.of(result.data, result.errors, context)
 

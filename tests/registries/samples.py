@@ -28,7 +28,7 @@ from gateway.catalog.lists import order_parameters
 from gateway.catalog.orders import Order
 from gateway.catalog.registry import Registry
 from gateway.config.settings import Credentials, RegistrySettings, Secret
-from gateway.execution.selection import python_name
+from gateway.execution.field_requests import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Raw, Rows, Table
 from gateway.registries.kind import Call, Kind

@@ -21,7 +21,7 @@ PLACES = [
     "gateway.execution.documents.Document.operation",
     "gateway.execution.operation_plan.BoundOperation.cost",
     "gateway.auth.rate_limits.CallerRateLimiter.operation",
-    "gateway.catalog.operation.Operation.entity",
+    "gateway.catalog.plan_execution.PlanExecution.entity",
     "gateway.upstream.resilient_client.ResilientClient.send",
     "gateway.upstream.http_client.HttpClient._exchange",
 ]

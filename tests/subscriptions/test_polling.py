@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog.ids import Ref, parse
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import Observation, VersionPollers
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
@@ -49,7 +49,7 @@ def version_pollers(**options: Any) -> VersionPollers:
 
 async def record_of(registry: Registry, poll: Observation) -> Record:
     """Return the record of a subscriber's operation over a poll."""
-    return await Operation({"pai": registry}, answers=poll.answers).entity(VERSION, SELECTION)
+    return await PlanExecution({"pai": registry}, answers=poll.answers).entity(VERSION, SELECTION)
 
 
 async def subscribe(

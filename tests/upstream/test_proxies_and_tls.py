@@ -19,7 +19,7 @@ from gateway.config.tls import default_tls, registry_tls
 from gateway.errors import Cause, RegistryUnreachable
 from gateway.registries import KINDS
 from gateway.registries.signatures import acs3, bce_auth_v1
-from gateway.server.runner import Generation
+from gateway.server.runner import RunningApp
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import Endpoint
@@ -132,7 +132,7 @@ def test_a_proxy_of_the_environment_that_is_no_http_proxy_is_refused(monkeypatch
 
 async def test_a_gateway_with_an_unusable_file_does_not_start() -> None:
     with pytest.raises(SettingsError, match=r"ca_file: missing.pem: No such file"):
-        await Generation(create_app(settings(pai("https://pai.example", ca_file="missing.pem")))).open()
+        await RunningApp(create_app(settings(pai("https://pai.example", ca_file="missing.pem")))).open()
 
 
 async def test_keys_of_the_issuer_come_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

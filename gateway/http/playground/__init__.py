@@ -92,11 +92,11 @@ async def asset_file(request: Request) -> Response:
 
 def _tag(asset: Asset) -> str:
     """Return the HTML element that loads an asset. The browser verifies the hash."""
-    source, kind = f"assets/{asset.file}", Path(asset.path).suffix
+    source, suffix = f"assets/{asset.file}", Path(asset.path).suffix
     integrity = f'integrity="sha256-{b64encode(bytes.fromhex(asset.sha256)).decode()}"'
     tags = {
         ".css": f'<link rel="stylesheet" href="{source}" {integrity}>',
         ".js": f'<script defer src="{source}" {integrity}></script>',
         ".svg": f'<link rel="icon" href="{source}">',
     }
-    return tags.get(kind, "")
+    return tags.get(suffix, "")

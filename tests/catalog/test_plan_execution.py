@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
-from gateway.catalog.operation import Operation
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import GatewayError
 from tests.catalog import clouds as clouds_module
@@ -59,7 +59,7 @@ def selecting(*names: str) -> Selection:
 async def test_a_failed_call_is_not_repeated_within_an_operation() -> None:
     clouds = FakeClouds()
     clouds.failing = {"pai GetModel model-a"}
-    operation = Operation(clouds.registries)
+    operation = PlanExecution(clouds.registries)
     for _ in range(2):
         with pytest.raises(GatewayError):
             await operation.entity(Ref("pai", "Model", ("model-a",)), selecting("name"))

@@ -2,13 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from graphql import DocumentNode, GraphQLError
 from graphql.pyutils import Path
 
-from gateway.catalog.fetch import Answers
-from gateway.catalog.operation import Operation
+from gateway.catalog.calls import Answers
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
 from gateway.errors import RegistryError
 
@@ -18,13 +17,14 @@ class OperationContext:
     """The context of an operation: its parsed document and the operation over the catalog.
 
     ``failures`` are the registry errors that the data does not contain, such as those of a list without ``coverage``.
-    ``bound`` is the `gateway.execution.operation_plan.BoundOperation`, set on first use.
+    ``bound`` is None until `gateway.execution.operation_plan.bound_operation` sets the `BoundOperation`. Its type would
+    be an import cycle.
     """
 
     document: DocumentNode
-    operation: Operation
+    operation: PlanExecution
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
-    bound: Any = None
+    bound: object = None
 
     def take_failures(self) -> list[GraphQLError]:
         """Return the failures since the last call as errors."""
@@ -41,4 +41,4 @@ class SubscriptionContext(OperationContext):
     """
 
     pollers: VersionPollers
-    renew: Callable[[Answers], Awaitable[Operation]]
+    renew: Callable[[Answers], Awaitable[PlanExecution]]

@@ -1,4 +1,4 @@
-"""Execution of query plans: one operation sends upstream calls and fills records from their answers.
+"""Execution of query plans: sends upstream calls and fills records from their answers.
 
 The plan of many entities, such as the rows of a page, runs for all of them together: plain loops over readers and
 cached answers, then one `gather` for pending calls. A call is sent as soon as its keys are known.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.entity import Derived, Entity
-from gateway.catalog.fetch import Answers, Calls, gather
+from gateway.catalog.calls import Answers, Calls, gather
+from gateway.catalog.entity import Derived, EntityState
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
 from gateway.catalog.query_plan import (
@@ -32,7 +32,7 @@ from gateway.catalog.query_plan import (
     Resolver,
     ValueResolver,
     VersionList,
-    Versions,
+    VersionsResolver,
     bind,
     choose_calls,
     lookup_plan,
@@ -50,10 +50,10 @@ Waits = list[Awaitable[None]]
 Continue = Callable[[Waits], None]
 
 
-class Operation(Calls):
-    """One operation: its calls and the state of its plans. ``bindings`` are the arguments that depend on variables.
+class PlanExecution(Calls):
+    """The execution of one operation's plans: its calls, and the entities that their answers fill.
 
-    Operations that share ``answers`` share their calls.
+    ``bindings`` are the arguments that depend on variables. Executions that share ``answers`` share their calls.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Operation(Calls):
         """Return the record of an object, None if the registry has no such object. Raises `RegistryError`."""
         registry = self.registries[ref.registry]
         plan = EntityPlan.of(registry.kind, ref.entity, selection.with_existence)
-        entity, waits = Entity(ref, {}), Waits()
+        entity, waits = EntityState(ref, {}), Waits()
         self.resolve(plan.variant(is_canonical(registry.kind, ref)), [entity], waits)
         await gather(waits)
         record = take_existence(entity.record)
@@ -88,7 +88,7 @@ class Operation(Calls):
         waits = Waits()
         for at, (ref, selection) in enumerate(requests):
             plan = EntityPlan.of(self.registries[ref.registry].kind, ref.entity, selection.with_existence)
-            self._set_entity(records, FieldRequest(str(at)), plan, Entity(ref, {}), waits)
+            self._set_entity(records, FieldRequest(str(at)), plan, EntityState(ref, {}), waits)
         await gather(waits)
         return [records[str(at)] for at in range(len(requests))]
 
@@ -103,11 +103,11 @@ class Operation(Calls):
 
     # Plans
 
-    def resolve(self, plan: EntityPlan, entities: Sequence[Entity], waits: Waits) -> None:
+    def resolve(self, plan: EntityPlan, entities: Sequence[EntityState], waits: Waits) -> None:
         """Run a plan for several entities as far as possible without waiting. Appends the rest to ``waits``."""
-        groups: dict[int, tuple[Selection, list[Entity]]] = {}
+        groups: dict[int, tuple[Selection, list[EntityState]]] = {}
         related: list[Continue] = []
-        children: dict[EntityPlan, list[Entity]] = {}
+        children: dict[EntityPlan, list[EntityState]] = {}
         read, resolvers = plan.reader.read, plan.resolvers
         for entity in entities:
             entity.record.update(read(entity.sources[0][0] if entity.sources else {}, entity.ref))
@@ -128,7 +128,9 @@ class Operation(Calls):
         for start in related:
             start(waits)
 
-    def _fetch_missing(self, plan: EntityPlan, missing: Selection, entities: Sequence[Entity], waits: Waits) -> None:
+    def _fetch_missing(
+        self, plan: EntityPlan, missing: Selection, entities: Sequence[EntityState], waits: Waits
+    ) -> None:
         """Run the step for the missing fields of entities."""
         present = [entity for entity in entities if entity.ref not in self._not_found] if self._not_found else entities
         if len(present) < len(entities):
@@ -143,9 +145,9 @@ class Operation(Calls):
         if step.choices:
             self._choose(plan, step.choices, present, waits)
 
-    def _send(self, fetches: Sequence[Fetch], entities: Sequence[Entity], waits: Waits) -> None:
+    def _send(self, fetches: Sequence[Fetch], entities: Sequence[EntityState], waits: Waits) -> None:
         """Send the calls for entities, and continue with those whose outcome is available."""
-        ready: dict[Fetch, list[tuple[Entity, Outcome]]] = {}
+        ready: dict[Fetch, list[tuple[EntityState, Outcome]]] = {}
         for entity in entities:
             pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
             for fetch in fetches:
@@ -158,7 +160,7 @@ class Operation(Calls):
         for fetch, received in ready.items():
             self._receive(fetch, received, waits)
 
-    async def _receive_later(self, fetch: Fetch, entity: Entity, task: "asyncio.Future[Answer]") -> None:
+    async def _receive_later(self, fetch: Fetch, entity: EntityState, task: "asyncio.Future[Answer]") -> None:
         outcome: Outcome
         try:
             outcome = await task
@@ -168,10 +170,10 @@ class Operation(Calls):
         self._receive(fetch, [(entity, outcome)], waits)
         await gather(waits)
 
-    def _receive(self, fetch: Fetch, received: Sequence[tuple[Entity, Outcome]], waits: Waits) -> None:
+    def _receive(self, fetch: Fetch, received: Sequence[tuple[EntityState, Outcome]], waits: Waits) -> None:
         """Continue with entities whose call has an outcome."""
-        located: list[Entity] = []
-        not_located: list[Entity] = []
+        located: list[EntityState] = []
+        not_located: list[EntityState] = []
         for entity, outcome in received:
             if isinstance(outcome, Answer):
                 raw = fetch.part.locate(outcome.document, target(entity, fetch.through_version).keys)
@@ -189,13 +191,15 @@ class Operation(Calls):
         if not_located:
             self.resolve(fetch.otherwise, not_located, waits)
 
-    def _choose(self, plan: EntityPlan, choices: Sequence[Choice], entities: Sequence[Entity], waits: Waits) -> None:
+    def _choose(
+        self, plan: EntityPlan, choices: Sequence[Choice], entities: Sequence[EntityState], waits: Waits
+    ) -> None:
         """Choose between calls that can supply the same fields.
 
         Prefers a call that the operation has made. Other choices are decided together with all that are open in this
         turn of the event loop.
         """
-        open_choices: list[tuple[Entity, Choice, list[BoundCall]]] = []
+        open_choices: list[tuple[EntityState, Choice, list[BoundCall]]] = []
         for entity in entities:
             for choice in choices:
                 calls = [bind(target(entity, through_version), call) for call, through_version in choice.calls]
@@ -207,7 +211,9 @@ class Operation(Calls):
         if open_choices:
             waits.append(self._send_chosen(plan, open_choices))
 
-    async def _send_chosen(self, plan: EntityPlan, choices: Sequence[tuple[Entity, Choice, list[BoundCall]]]) -> None:
+    async def _send_chosen(
+        self, plan: EntityPlan, choices: Sequence[tuple[EntityState, Choice, list[BoundCall]]]
+    ) -> None:
         chosen = await self._choice([calls for _, _, calls in choices])
         waits = Waits()
         for entity, choice, calls in choices:
@@ -238,8 +244,8 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: Resolver,
-        entity: Entity,
-        children: dict[EntityPlan, list[Entity]],
+        entity: EntityState,
+        children: dict[EntityPlan, list[EntityState]],
         related: list[Continue],
     ) -> bool:
         """Resolve a field of an entity from its sources or its reference. Returns False if it needs a call.
@@ -249,7 +255,7 @@ class Operation(Calls):
         """
         request, record = resolver.request, entity.record
         match resolver:
-            case Versions():
+            case VersionsResolver():
                 return self._versions(plan, resolver, entity, related)
             case ChildResolver():
                 return self._child(plan, resolver, entity, children, related)
@@ -259,7 +265,7 @@ class Operation(Calls):
                 return self._listed_version(plan, resolver, entity, children)
             case OwnerResolver():
                 described = [raw for layout, raw in zip(plan.sources, entity.sources, strict=True) if layout.owner]
-                owner = Entity(entity.ref.owner, {}, (*entity.owner, *described), version=entity.ref)
+                owner = EntityState(entity.ref.owner, {}, (*entity.owner, *described), version=entity.ref)
                 related.append(lambda waits: self._set_entity(record, request, resolver.plan, owner, waits))
             case NamedVersionResolver():
                 version, version_plan = self._named_version(plan, resolver, entity)
@@ -279,7 +285,7 @@ class Operation(Calls):
                 record[request.key] = Deferred(self, plan, entity, resolver.below)
         return True
 
-    def _canonical(self, plan: EntityPlan, entity: Entity) -> Ref:
+    def _canonical(self, plan: EntityPlan, entity: EntityState) -> Ref:
         """Return the canonical reference of an entity, its own reference if no source contains the key."""
         if plan.canonical:
             return entity.ref
@@ -292,7 +298,7 @@ class Operation(Calls):
         return ref
 
     def _set_entity(
-        self, record: Record, request: FieldRequest, plan: EntityPlan, entity: Entity, waits: Waits
+        self, record: Record, request: FieldRequest, plan: EntityPlan, entity: EntityState, waits: Waits
     ) -> None:
         """Put an entity into a record: None if it does not exist, an error if that is unknown."""
         registry = self.registries[entity.ref.registry]
@@ -308,7 +314,7 @@ class Operation(Calls):
         else:
             record[request.key] = take_existence(entity.record)
 
-    async def _set_entity_later(self, record: Record, request: FieldRequest, entity: Entity, inner: Waits) -> None:
+    async def _set_entity_later(self, record: Record, request: FieldRequest, entity: EntityState, inner: Waits) -> None:
         try:
             await gather(inner)
         except Exception as error:
@@ -317,23 +323,23 @@ class Operation(Calls):
             record[request.key] = take_existence(entity.record)
 
     def _named_version(
-        self, plan: EntityPlan, resolver: NamedVersionResolver, entity: Entity
-    ) -> tuple[Entity, EntityPlan]:
+        self, plan: EntityPlan, resolver: NamedVersionResolver, entity: EntityState
+    ) -> tuple[EntityState, EntityPlan]:
         """Return a version by name, with the raw object of a source if it is the latest version there."""
         name = self._bound(resolver.request).argument("name")
         ref = entity.ref.version(name)
         for at, latest, version_plan in resolver.latest:
             raw = latest.read(entity.sources[at][0])
             if isinstance(raw, Mapping) and latest.layout is not None and latest.layout.key(raw) == name:
-                return Entity(ref, {}, ((raw, None),), entity.sources), version_plan
-        return Entity(ref, {}, (), entity.sources), resolver.plan
+                return EntityState(ref, {}, ((raw, None),), entity.sources), version_plan
+        return EntityState(ref, {}, (), entity.sources), resolver.plan
 
     def _listed_version(
         self,
         plan: EntityPlan,
         resolver: ListedVersionResolver,
-        entity: Entity,
-        children: dict[EntityPlan, list[Entity]],
+        entity: EntityState,
+        children: dict[EntityPlan, list[EntityState]],
     ) -> bool:
         name = self._bound(resolver.request).argument("name")
         for at, listed, child_plan in resolver.lists:
@@ -350,8 +356,8 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: ChildResolver,
-        entity: Entity,
-        children: dict[EntityPlan, list[Entity]],
+        entity: EntityState,
+        children: dict[EntityPlan, list[EntityState]],
         related: list[Continue],
     ) -> bool:
         for at, field, child_plan in resolver.children:
@@ -369,19 +375,19 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         request: FieldRequest,
-        entity: Entity,
+        entity: EntityState,
         field: Field,
         raw: Any,
         child_plan: EntityPlan,
-        children: dict[EntityPlan, list[Entity]],
-    ) -> Entity | None:
+        children: dict[EntityPlan, list[EntityState]],
+    ) -> EntityState | None:
         """Put a version of a source into the record; None if the source has none."""
         assert field.layout is not None
         key = None if raw is None else field.layout.key(raw)
         if key is None:
             entity.record[request.key] = None
             return None
-        child = Entity(self._canonical(plan, entity).version(key), {}, ((raw, None),), entity.sources)
+        child = EntityState(self._canonical(plan, entity).version(key), {}, ((raw, None),), entity.sources)
         entity.record[request.key] = child.record
         children.setdefault(child_plan.variant(is_canonical(plan.kind, child.ref)), []).append(child)
         return child
@@ -390,17 +396,17 @@ class Operation(Calls):
         self,
         plan: EntityPlan,
         resolver: ChildResolver,
-        entity: Entity,
+        entity: EntityState,
         field: Field,
         child_plan: EntityPlan,
         rows: Rows,
     ) -> None:
         """Put the newest of several versions into the record, after reading their creation times."""
         request, record = resolver.request, entity.record
-        versions: list[Entity] = []
-        groups: dict[EntityPlan, list[Entity]] = {}
+        versions: list[EntityState] = []
+        groups: dict[EntityPlan, list[EntityState]] = {}
         for raw in rows.items:
-            holder = Entity(entity.ref, {}, entity.sources, entity.owner)
+            holder = EntityState(entity.ref, {}, entity.sources, entity.owner)
             child = self._add_child(plan, request, holder, field, raw, plan.child(field, CREATED_AT), groups)
             versions += [] if child is None else [child]
         await self._run(groups)
@@ -410,17 +416,19 @@ class Operation(Calls):
             record[request.key] = failed
             return
         newest = max(times, key=lambda row: (as_moment(row[0]), row[1].ref))[1]
-        chosen = Entity(newest.ref, {}, newest.sources, newest.owner)
+        chosen = EntityState(newest.ref, {}, newest.sources, newest.owner)
         record[request.key] = chosen.record
         await self._run({child_plan.variant(is_canonical(plan.kind, chosen.ref)): [chosen]})
 
-    async def _run(self, groups: Mapping[EntityPlan, Sequence[Entity]]) -> None:
+    async def _run(self, groups: Mapping[EntityPlan, Sequence[EntityState]]) -> None:
         waits = Waits()
         for plan, entities in groups.items():
             self.resolve(plan, entities, waits)
         await gather(waits)
 
-    def _versions(self, plan: EntityPlan, resolver: Versions, entity: Entity, related: list[Continue]) -> bool:
+    def _versions(
+        self, plan: EntityPlan, resolver: VersionsResolver, entity: EntityState, related: list[Continue]
+    ) -> bool:
         request, record = self._bound(resolver.request), entity.record
         key = resolver.request.key
         if resolver.filtered is not None:
@@ -452,9 +460,9 @@ class Operation(Calls):
     def _first_page(
         self,
         plan: EntityPlan,
-        resolver: Versions,
+        resolver: VersionsResolver,
         request: FieldRequest,
-        entity: Entity,
+        entity: EntityState,
         versions: VersionList,
         raw: Raw,
         derived: Derived | None,
@@ -465,7 +473,7 @@ class Operation(Calls):
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
         return None if first is None else first.record(entity.ref, raw, derived)
 
-    def _value(self, resolver: ValueResolver, entity: Entity, related: list[Continue]) -> bool:
+    def _value(self, resolver: ValueResolver, entity: EntityState, related: list[Continue]) -> bool:
         for at, field in resolver.fields:
             value = field.read(entity.sources[at][0])
             if value is not NOT_PROVIDED:
@@ -518,7 +526,7 @@ class Operation(Calls):
         raws = () if raw is None else ((raw, None),)
         plan = lookup_plan(kind, lookup, selection, layouts)
         ref = Ref(registry, lookup.entity, entity_keys)
-        entity = Entity(ref, {}, raws) if is_owner(ref.entity) else Entity(ref, {}, (), raws)
+        entity = EntityState(ref, {}, raws) if is_owner(ref.entity) else EntityState(ref, {}, (), raws)
         waits = Waits()
         self._set_entity(record, request, plan, entity, waits)
         await gather(waits)
@@ -533,7 +541,7 @@ def after_calls(function: Callable[..., Awaitable[None]], *arguments: Any) -> Co
     return lambda waits: waits.append(function(*arguments))
 
 
-def target(entity: Entity, through_version: bool) -> Ref:
+def target(entity: EntityState, through_version: bool) -> Ref:
     """Return the reference for a call: the entity, or the version through which it was requested."""
     if not through_version:
         return entity.ref
@@ -546,7 +554,7 @@ def unavailable(requests: "Selection | Sequence[FieldRequest]") -> Record:
     return {request.key: False if request == EXISTS else None for request in requests}
 
 
-def exists(plan: EntityPlan, entity: Entity) -> bool:
+def exists(plan: EntityPlan, entity: EntityState) -> bool:
     """Whether an entity certainly exists: a source contains it or one of its versions."""
     for layout, (raw, _) in zip(plan.sources, entity.sources, strict=True):
         lists = [] if layout.is_entity else [listed.read(raw) for listed in layout.fields.values()]
@@ -567,9 +575,9 @@ def take_existence(record: Record) -> Record | RegistryError | None:
 class Deferred:
     """The deferred fields of an entity. Each is fetched when it is first read."""
 
-    operation: Operation
+    execution: PlanExecution
     plan: EntityPlan
-    entity: Entity
+    entity: EntityState
     selection: Selection
 
     async def load(self, key: Any) -> Any:
@@ -578,8 +586,8 @@ class Deferred:
         plan, entity = self.plan, self.entity
         part = plan.with_selection(self.selection.part({request: self.selection[request]}))
         waits = Waits()
-        self.operation.resolve(
-            part, [Entity(entity.ref, entity.record, entity.sources, entity.owner, entity.version)], waits
+        self.execution.resolve(
+            part, [EntityState(entity.ref, entity.record, entity.sources, entity.owner, entity.version)], waits
         )
         await gather(waits)
         return entity.record[key]
