@@ -62,5 +62,6 @@ class TokenVerifier:
 
 def split_words(claim: Any) -> list[str]:
     """Return the words of a claim: a list of texts, or one text separated by spaces, like OAuth's `scope`."""
-    words = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
-    return [word for word in words if isinstance(word, str)]
+    if isinstance(claim, str):
+        return claim.split()
+    return [word for word in claim if isinstance(word, str)] if isinstance(claim, list) else []

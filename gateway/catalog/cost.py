@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls
-from gateway.catalog.filters import ListFilter, camel, plan_filter
+from gateway.catalog.filters import ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
     ListArguments,
@@ -47,7 +47,15 @@ from gateway.catalog.query_plan import (
     lookup_plan,
 )
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection, initial_rows, sub_selection
+from gateway.catalog.selection import (
+    EXISTS,
+    Bindings,
+    FieldRequest,
+    Selection,
+    initial_rows,
+    sub_selection,
+    to_camel_case,
+)
 from gateway.errors import BadInput
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
 from gateway.registries.kind import Call, Keys
@@ -216,7 +224,7 @@ class CostEstimate:
 
     def _resolver(self, path: str, ref: Ref, plan: EntityPlan, resolver: Resolver) -> None:
         request, below = resolver.request, resolver.below
-        inner = f"{path}.{camel(request.field)}"
+        inner = f"{path}.{to_camel_case(request.field)}"
         match resolver:
             case DeferredResolver():
                 self._plan(path, ref, plan.with_selection(below))
@@ -262,12 +270,12 @@ class CostEstimate:
             lookup = kind.lookups[inner.lookup]
             key = self._part(ref, path, ASSUMED_ITEMS)
             bound = BoundCall(ref.registry, lookup.call, tuple(key for _ in lookup.call.key_positions))
-            self._count(path, bound, camel(inner.lookup))
+            self._count(path, bound, to_camel_case(inner.lookup))
             rows = lookup.call.rows
             sources: Sources = () if rows is None or rows.layout is None else (rows.layout,)
             keys = (key,) if is_owner(lookup.entity) else (key, key)
             plan = lookup_plan(kind, lookup, below, sources)
-            self._plan(f"{path}.{camel(request.field)}", Ref(ref.registry, lookup.entity, keys), plan)
+            self._plan(f"{path}.{to_camel_case(request.field)}", Ref(ref.registry, lookup.entity, keys), plan)
 
     # Lists
 
@@ -348,7 +356,7 @@ def sorted_lines(lines: Lines) -> tuple[CostLine, ...]:
 
 
 def reason_of(request: FieldRequest) -> str:
-    return "existence" if request == EXISTS else camel(request.field)
+    return "existence" if request == EXISTS else to_camel_case(request.field)
 
 
 def length(call: Call | None) -> int:

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from gateway.catalog.ids import quoted
-from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection
+from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection, to_camel_case
 from gateway.errors import BadInput
 from gateway.registries.fields import TIME_CACHE_SIZE
 from gateway.registries.kind import Call, Kind
@@ -152,23 +152,18 @@ def parse_filter(arguments: Iterable[tuple[str, Any]], registries: Container[str
     wanted = {name: dict(value) if name in STRUCTURED else value for name, value in arguments}
     for name, value in wanted.items():
         if value in ("", (), {}):
-            raise BadInput(f"`filter.{camel(name)}` is empty; leave it out to not filter by it.")
+            raise BadInput(f"`filter.{to_camel_case(name)}` is empty; leave it out to not filter by it.")
         texts = value.values() if isinstance(value, dict) else [value]
         if any(isinstance(text, str) and len(text) > MAX_TEXT_LENGTH for text in texts):
-            raise BadInput(f"`filter.{camel(name)}` is longer than {MAX_TEXT_LENGTH} characters.")
+            raise BadInput(f"`filter.{to_camel_case(name)}` is longer than {MAX_TEXT_LENGTH} characters.")
     for name in wanted.get("registries", ()):
         if name not in registries:
             raise BadInput(f"`filter.registries`: there is no registry {quoted(name)}.")
     for name in ("created_at", "updated_at"):
         start, end = time_range(wanted.get(name, {}))
         if start is not None and end is not None and start >= end:
-            raise BadInput(f"`filter.{camel(name)}`: `from` must be before `to`.")
+            raise BadInput(f"`filter.{to_camel_case(name)}`: `from` must be before `to`.")
     return wanted
-
-
-def camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.title, rest))
 
 
 @dataclass(frozen=True)

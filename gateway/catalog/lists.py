@@ -17,7 +17,7 @@ from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
 from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
-from gateway.catalog.record_readers import Record
+from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
     MAX_ARGUMENTS_LENGTH,
@@ -454,15 +454,6 @@ class MergedList:
 def is_canonical(kind: Kind, ref: Ref) -> bool:
     """Whether a reference is certainly the one that its registry uses for the object."""
     return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
-
-
-def raise_failure(record: Record) -> None:
-    """Raise the first failure in a record."""
-    for value in record.values():
-        if isinstance(value, RegistryError):
-            raise value
-        if isinstance(value, dict):
-            raise_failure(value)
 
 
 def total_count(readers: Sequence[StreamReader]) -> int | None:

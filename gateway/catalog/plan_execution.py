@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
-from gateway.catalog.calls import Answers, Calls, gather
+from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.entity import Derived, EntityState
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
@@ -45,7 +45,6 @@ from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 
-Outcome = Answer | RegistryError
 Waits = list[Awaitable[None]]
 Continue = Callable[[Waits], None]
 

@@ -12,7 +12,6 @@ Nodes below a `Fetch` run after it (Sequence).
 
 from collections.abc import Iterator, Sequence
 
-from gateway.catalog.filters import camel
 from gateway.catalog.query_plan import (
     CREATED_AT,
     ChildResolver,
@@ -29,7 +28,7 @@ from gateway.catalog.query_plan import (
     lookup_plan,
 )
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, FieldRequest, Selection, initial_rows, sub_selection
+from gateway.catalog.selection import EXISTS, FieldRequest, Selection, initial_rows, sub_selection, to_camel_case
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
 from gateway.registries.kind import Kind
 
@@ -68,7 +67,8 @@ def entity_lines(plan: EntityPlan) -> Iterator[str]:
     related = [resolver for resolver in plan.resolvers if isinstance(resolver, OwnerResolver | NamedVersionResolver)]
     blocks = step_blocks(plan, plan.missing) if plan.missing else []
     blocks += [
-        nested(f"Resolve {camel(resolver.request.field)}", [*entity_lines(resolver.plan)]) for resolver in related
+        nested(f"Resolve {to_camel_case(resolver.request.field)}", [*entity_lines(resolver.plan)])
+        for resolver in related
     ]
     yield from parallel([block for block in blocks if block])
     for resolver in plan.resolvers:
@@ -101,7 +101,7 @@ def then_lines(fetch: Fetch) -> Iterator[str]:
 
 
 def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
-    path = camel(resolver.request.field)
+    path = to_camel_case(resolver.request.field)
     match resolver:
         case DeferredResolver():
             yield from nested("Deferred", [*entity_lines(plan.with_selection(resolver.below))])
@@ -140,7 +140,7 @@ def version_lines(path: str, versions: VersionList, selection: Selection) -> Ite
 def lookup_lines(kind: Kind, path: str, field: Field, selection: Selection) -> Iterator[str]:
     for request, below in selection.items() if field.table is not None else ():
         inner = (field.table or {})[request.field]
-        name = f"{path}.{camel(request.field)}"
+        name = f"{path}.{to_camel_case(request.field)}"
         if inner.lookup is None:
             yield from lookup_lines(kind, name, inner, below)
             continue
@@ -162,7 +162,7 @@ def row_selections(selection: Selection) -> Iterator[tuple[str, Selection]]:
 
 
 def names(requests: Sequence[FieldRequest] | Selection) -> str:
-    return ", ".join("existence" if request == EXISTS else camel(request.field) for request in requests)
+    return ", ".join("existence" if request == EXISTS else to_camel_case(request.field) for request in requests)
 
 
 def nested(title: str, lines: list[str], empty: bool = False) -> list[str]:

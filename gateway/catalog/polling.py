@@ -14,9 +14,8 @@ from typing import Any
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers
 from gateway.catalog.ids import Ref
-from gateway.catalog.lists import raise_failure
 from gateway.catalog.plan_execution import PlanExecution
-from gateway.catalog.record_readers import Record
+from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.config.settings import SubscriptionSettings

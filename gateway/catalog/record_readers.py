@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway.catalog.code_generation import CodeBuilder
 from gateway.catalog.ids import Ref
 from gateway.catalog.selection import EXISTS, FieldRequest, Selection
+from gateway.errors import RegistryError
 from gateway.registries.fields import (
     ABSENT,
     EntityLayout,
@@ -137,3 +138,12 @@ def is_direct(field: Field | None, below: Selection) -> bool:
     return table is None or all(
         not request.arguments and is_direct(table.get(request.field), inner) for request, inner in below.items()
     )
+
+
+def raise_failure(record: Record) -> None:
+    """Raise the first failure in a record."""
+    for value in record.values():
+        if isinstance(value, RegistryError):
+            raise value
+        if isinstance(value, dict):
+            raise_failure(value)

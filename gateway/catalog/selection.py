@@ -145,3 +145,9 @@ def initial_rows(selection: Selection) -> tuple[int | None, Selection]:
             rows = {field: below for field, below in selection.items() if field is not request}
             return request.argument("first"), Selection(rows)
     return None, selection
+
+
+def to_camel_case(name: str) -> str:
+    """Convert the name of a field or argument to its name in the schema."""
+    first, *rest = name.split("_")
+    return first + "".join(map(str.title, rest))

@@ -67,7 +67,9 @@ def describe(kinds: Kinds) -> list[SettingRow]:
     rows = []
     for key, items, variables in groups:
         for f in items:
-            default = "required" if _required(f) else "" if f.type is Secret else _default_text(f.default)
+            default = "" if f.type is Secret else _default_text(f.default)
+            if _required(f):
+                default = "required"
             help = f.metadata["help"] + (
                 " Leave it out with `credentials_file` or `credentials_command`." if f.metadata["key"] else ""
             )
@@ -281,7 +283,9 @@ def _convert(item: Field[Any], value: Any, quoted: str, parse: bool) -> Any:
 
 def _default_text(value: object) -> str:
     """Return a default as it is written in the documentation."""
-    return (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return json.dumps(value) if value else ""
+    return str(value)
 
 
 def _url(url: str, with_path: bool) -> str:

@@ -1,8 +1,8 @@
 """Compiled projection: one generated Python function per selection, from records to response data.
 
 A function returns the same data as executing the selection field by field. If a value has an error, it raises, and
-`gateway.execution.completion` locates the errors. The generated code contains no part of a client's document except
-response keys, as string literals.
+`gateway.execution.completion` locates the errors. Response keys are the only text of a client in the generated code. As
+`gateway.catalog.code_generation` requires, they are there as the `repr()` of a string.
 """
 
 from collections.abc import Callable

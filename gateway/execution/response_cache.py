@@ -38,11 +38,6 @@ class ResponseCache:
         self.max_bytes = max_bytes
         self._responses: LRUCache[Hashable, CachedResponse] = LRUCache(max_bytes, lambda response: len(response.body))
 
-    @property
-    def size(self) -> int:
-        """Bytes in use."""
-        return int(self._responses.currsize)
-
     def get(self, key: Hashable, freshness: Freshness) -> CachedResponse | None:
         """Return the response for a key, None if there is none that is valid and fresh enough."""
         try:

@@ -9,7 +9,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
 
-logger = logging.getLogger("gateway.http")
+logger = logging.getLogger("gateway.execution")
 
 
 def operation_names(document: str) -> list[str]:

@@ -35,9 +35,11 @@ class HealthEndpoints:
             authenticated = False
         states = {name: registry.health.state for name, registry in registries.items()}
         failing = sum(registry.health.failed_lately for registry in registries.values())
-        status = "ok" if not failing else "down" if failing == len(states) else "degraded"
+        status = "ok"
         if request.state.stopping.is_set():
             status = "stopping"
+        elif failing:
+            status = "down" if failing == len(states) else "degraded"
         body = {"status": status, **({"registries": states} if authenticated else {})}
         return JSONResponse(body, 503 if status in ("down", "stopping") else 200)
 

@@ -73,14 +73,14 @@ class CircuitBreaker:
         self._probing = True
         return True
 
-    def end(self, probe: bool, error: BaseException | None = None, *, slowing: bool = False) -> None:
+    def end(self, probe: bool, error: BaseException | None = None, *, rate_can_fall: bool = False) -> None:
         """Record the outcome of a call.
 
-        A cancelled call does not count, nor does a throttled one while the rate limiter is still ``slowing`` down.
+        A cancelled call does not count, nor does a throttled one if the ``rate_can_fall``: fewer calls may then help.
         """
         if error is None:
             failed: bool | None = False
-        elif not isinstance(error, RegistryError) or (slowing and isinstance(error, RegistryThrottled)):
+        elif not isinstance(error, RegistryError) or (rate_can_fall and isinstance(error, RegistryThrottled)):
             failed = None
         else:
             failed = isinstance(error, FAILURES)

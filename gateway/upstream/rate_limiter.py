@@ -2,7 +2,8 @@
 
 A registry's real limit may be unknown, and other clients may share it. The rate therefore falls when the registry
 throttles, and successful calls raise it along a curve like TCP CUBIC (RFC 9438): quickly towards the rate that was too
-high, slowly around it, then faster. A linear rise from 0.7 would leave a seventh of a strict limit unused.
+high, slowly around it, then faster. A linear rise from 0.7 to 1 times a strict limit would use only 0.85 of it on
+average.
 """
 
 import asyncio
@@ -16,25 +17,25 @@ from gateway.errors import RegistryBusy, RegistryThrottled
 
 logger = logging.getLogger("gateway.upstream")
 
-BURST = 0.1
-"""Burst size in seconds of the rate. At 45 calls per second, no second has more than 50."""
+BURST_SECONDS = 0.1
+"""Burst size in seconds of the rate. At 45 calls per second, no second has more than 45 + 0.1 * 45 = 49.5 calls."""
 
-QUIET_SECONDS = 1.0
+IDLE_SECONDS = 1.0
 """Seconds without a call after which calls may borrow tokens of the next second."""
 
-FALL = 0.7
+THROTTLED_FACTOR = 0.7
 """Factor of the rate after a throttled call."""
 
 ATTRIBUTION_SECONDS = 1.0
-"""Seconds after a fall in which further throttled calls are attributed to the rate before it."""
+"""Seconds after the rate is lowered in which further throttled calls are attributed to the rate before it."""
 
-RECOVERY = 30.0
+RECOVERY_SECONDS = 30.0
 """Seconds of full use until the rate is back at the value from which it fell."""
 
-POWER = 7
+CURVE_EXPONENT = 7
 """Odd exponent of the curve. A higher one keeps the rate near the throttled one for longer."""
 
-LOWEST = 1.0
+MIN_RATE = 1.0
 """Lowest rate in calls per second."""
 
 RECOVERED = float("inf")
@@ -63,19 +64,19 @@ class RateLimiter:
     def __init__(self, settings: QuotaSettings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
         self.in_flight = 0
-        self._limit = settings.requests_per_second
-        self._set_rate(self._limit)
-        self._fell, self._progress = float("-inf"), RECOVERED
-        self._tokens, self._counted = float("inf"), clock.now()
+        self._throttled_rate = settings.requests_per_second
+        self._set_rate(self._throttled_rate)
+        self._lowered_at, self._progress = float("-inf"), RECOVERED
+        self._tokens, self._refilled_at = float("inf"), clock.now()
         self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
         self._borrows = False
         self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def lowest(self) -> bool:
+    def is_at_minimum(self) -> bool:
         """Whether the rate is at its minimum."""
-        return self.rate <= LOWEST
+        return self.rate <= MIN_RATE
 
     @property
     def waiting(self) -> int:
@@ -94,32 +95,34 @@ class RateLimiter:
         """End a call; its outcome adjusts the rate."""
         if error is None:
             if self._progress != RECOVERED:
-                self._rise()
+                self._raise_rate()
         elif isinstance(error, RegistryThrottled):
-            self._fall()
+            self._lower_rate()
         self._free_slot()
 
-    def _rise(self) -> None:
+    def _raise_rate(self) -> None:
         self._refill(self.clock.now())
         self._progress += 1 / self.rate
         self._set_rate(self._curve())
         if self.rate == self.settings.requests_per_second:
             self._progress = RECOVERED
 
-    def _fall(self) -> None:
+    def _lower_rate(self) -> None:
         now = self.clock.now()
-        if now - self._fell >= ATTRIBUTION_SECONDS:
+        if now - self._lowered_at >= ATTRIBUTION_SECONDS:
             self._refill(now)
-            self._limit, self._fell, self._progress = self.rate, now, 0.0
+            self._throttled_rate, self._lowered_at, self._progress = self.rate, now, 0.0
             self._set_rate(self._curve())
-            logger.info("Throttled at %.1f calls per second. The rate falls to %.1f.", self._limit, self.rate)
+            logger.info("Throttled at %.1f calls per second. The rate falls to %.1f.", self._throttled_rate, self.rate)
 
     def _curve(self) -> float:
-        wanted = self._limit * (1 + (1 - FALL) * (self._progress / RECOVERY - 1) ** POWER)
-        return min(self.settings.requests_per_second, max(LOWEST, wanted))
+        """Return the rate after ``_progress`` seconds of full use since it was lowered."""
+        distance = (self._progress / RECOVERY_SECONDS - 1) ** CURVE_EXPONENT  # -1 at first, 0 after the recovery
+        wanted = self._throttled_rate * (1 + (1 - THROTTLED_FACTOR) * distance)
+        return min(self.settings.requests_per_second, max(MIN_RATE, wanted))
 
     def _set_rate(self, rate: float) -> None:
-        self.rate, self._capacity = rate, max(1.0, BURST * rate)
+        self.rate, self._capacity = rate, max(1.0, BURST_SECONDS * rate)
 
     async def acquire(self, registry: str, *, refresh: bool, max_wait: float) -> None:
         """Wait until a call may start, in order of arrival. Refreshes start only when no other call is queued.
@@ -157,9 +160,9 @@ class RateLimiter:
             self._start_queued()
 
     def _refill(self, now: float) -> None:
-        tokens, capacity = self._tokens + (now - self._counted) * self.rate, self._capacity
+        tokens, capacity = self._tokens + (now - self._refilled_at) * self.rate, self._capacity
         self._tokens = min(tokens, capacity)
-        self._counted = now
+        self._refilled_at = now
 
     def _start_queued(self) -> None:
         """Start the queued calls that the limits allow; if tokens are lacking, continue when the next one is due."""
@@ -180,16 +183,16 @@ class RateLimiter:
         if self._tokens < ONE_TOKEN and (refresh or not self._borrows):
             return False
         self._tokens -= 1
-        self._sent.append(self._counted)
+        self._sent.append(self._refilled_at)
         self.in_flight += 1
         return True
 
     def _may_borrow(self) -> bool:
         """Whether a call may borrow a token of the next second.
 
-        After a quiet second, one second's calls may start at once, such as those for the rows of a page.
+        After an idle second, one second's calls may start at once, such as those for the rows of a page.
         """
-        sent, since = self._sent, self._counted - QUIET_SECONDS
+        sent, since = self._sent, self._refilled_at - IDLE_SECONDS
         if not self._borrows and sent[-1] > since:
             return False
         count = max(1, int(self.rate))

@@ -85,7 +85,7 @@ class ResilientClient:
         limits = self._limits_of(destination, request)
         retry, breaker, _ = limits
         retry.earn()
-        attempt = self._hedged if self.hedging.enabled else self._attempt
+        attempt = self._attempt_with_hedge if self.hedging.enabled else self._attempt
         attempts, failure = 0, None
         while True:
             try:
@@ -121,7 +121,7 @@ class ResilientClient:
         if not rate_limiter.try_acquire(now, refresh=refresh):
             await rate_limiter.acquire(registry, refresh=refresh, max_wait=ends - queued)
             now = self.clock.now()
-        slowing = not rate_limiter.lowest
+        rate_can_fall = not rate_limiter.is_at_minimum
         try:
             probe = breaker.begin()
         except RegistryCircuitOpen as error:
@@ -135,14 +135,14 @@ class ResilientClient:
                 destination = replace(destination, timeout=ends - now)
             document = await self.sender.send(destination, request)
         except BaseException as error:
-            breaker.end(probe, error, slowing=slowing)
+            breaker.end(probe, error, rate_can_fall=rate_can_fall)
             rate_limiter.release(error)
             raise
         breaker.end(probe)
         rate_limiter.release(None)
         return document
 
-    async def _hedged(
+    async def _attempt_with_hedge(
         self, destination: Destination, request: Request, limits: Limits, refresh: bool, now: float, ends: float
     ) -> Any:
         """Make one attempt, and a second one in parallel if the first is slow. The first success is returned."""

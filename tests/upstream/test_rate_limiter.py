@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
-from gateway.upstream.rate_limiter import ATTRIBUTION_SECONDS, FALL, Clock, RateLimiter
+from gateway.upstream.rate_limiter import ATTRIBUTION_SECONDS, THROTTLED_FACTOR, Clock, RateLimiter
 from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
 
 Limit = Callable[[], bool]
@@ -184,10 +184,10 @@ def test_throttling_lowers_the_rate_at_most_once_a_second() -> None:
         limiter = rate_limiter(40)
         for _ in range(5):
             await throttle(limiter)
-        assert limiter.rate == pytest.approx(40 * FALL)
+        assert limiter.rate == pytest.approx(40 * THROTTLED_FACTOR)
         await asyncio.sleep(ATTRIBUTION_SECONDS)
         await throttle(limiter)
-        assert limiter.rate == pytest.approx(40 * FALL**2)
+        assert limiter.rate == pytest.approx(40 * THROTTLED_FACTOR**2)
 
     simulate(run())
 
@@ -199,7 +199,7 @@ def test_the_rate_never_falls_below_one_and_recovers_with_successes() -> None:
             await throttle(limiter)
             await asyncio.sleep(ATTRIBUTION_SECONDS)
         assert limiter.rate == 1
-        assert limiter.lowest
+        assert limiter.is_at_minimum
         await asyncio.sleep(3600)
         assert limiter.rate == 1, "time alone does not raise it"
         before = rate = limiter.rate
