@@ -27,11 +27,11 @@ class CacheDependencies:
     expires_at: float
 
     @classmethod
-    def of(cls, operation: Calls) -> Self | None:
+    def of(cls, calls: Calls) -> Self | None:
         """Return the entries that an operation used, None unless all its answers are cached and fresh."""
-        answers = operation.received()
+        answers = calls.received()
         origins = [answer.origin for answer in answers if answer.origin is not None and not answer.stale]
-        if not origins or len(origins) < len(operation.answers):
+        if not origins or len(origins) < len(calls.answers):
             return None
         cache = origins[0].cache
         stored_at = min([origin.entry.stored_at for origin in origins])
@@ -41,10 +41,10 @@ class CacheDependencies:
                 for origin, answer in zip(origins, answers, strict=True)
             ]
         )
-        calls = SettledCalls(CallRecord(bound.registry, bound.call.name, CallState.HIT) for bound in operation.answers)
+        hits = SettledCalls(CallRecord(bound.registry, bound.call.name, CallState.HIT) for bound in calls.answers)
         return cls(
-            calls,
-            Counter((call.registry, call.name, CallState.HIT) for call in calls),
+            hits,
+            Counter((call.registry, call.name, CallState.HIT) for call in hits),
             cache,
             tuple([(origin.key, origin.entry) for origin in origins]),
             stored_at,

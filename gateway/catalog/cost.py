@@ -394,12 +394,12 @@ def planned_calls(cost: Cost, allowed: int) -> Mapping[str, Any]:
     return {"plan": [line._asdict() for line in cost], "cost": {"forecast": cost.calls, "allowed": allowed}}
 
 
-def made_calls(operation: Calls, cost: Cost) -> Mapping[str, Any]:
+def made_calls(execution: Calls, cost: Cost) -> Mapping[str, Any]:
     """Return the calls of an executed operation, in the order in which they were sent; times in milliseconds."""
-    calls = [call_record(*pair) for pair in zip(operation.answers, operation.calls, strict=False)]
+    calls = [call_record(*pair) for pair in zip(execution.answers, execution.calls, strict=False)]
     return {
         "calls": calls,
-        "cost": {"calls": len(calls), "forecast": cost.calls, "allowed": operation.bounds.calls},
+        "cost": {"calls": len(calls), "forecast": cost.calls, "allowed": execution.bounds.calls},
     }
 
 

@@ -76,9 +76,9 @@ class VersionPoller:
         while True:
             pause = self.pollers.settings.interval
             wanted = Freshness(revalidate=True, background=self._last is not None)
-            operation = PlanExecution({self.ref.registry: self.registry}, self.pollers.bounds, wanted)
+            execution = PlanExecution({self.ref.registry: self.registry}, self.pollers.bounds, wanted)
             try:
-                record = await operation.entity(self.ref, POLLED_FIELDS)
+                record = await execution.entity(self.ref, POLLED_FIELDS)
                 raise_failure(record or {})
             except RegistryError as error:
                 failures += 1
@@ -88,7 +88,7 @@ class VersionPoller:
             else:
                 failures = 0
                 content = self._content(record)
-                self._observe(operation.answers, self._last is None or content != state)
+                self._observe(execution.answers, self._last is None or content != state)
                 state = content
                 if is_final(record):
                     return

@@ -132,7 +132,7 @@ class _SettingsReader:
         self.problems: list[str] = []
 
     def check_variables(self) -> None:
-        known = ["GATEWAY_CONFIG", *(one for *_, variables in _sections() for (one,) in variables.values())]
+        known = ["GATEWAY_CONFIG", *(name for *_, variables in _sections() for (name,) in variables.values())]
         ours = {name: text for name, text in sorted(self.environ.items()) if name.startswith("GATEWAY_")}
         names = [name for name, text in ours.items() if not _KUBERNETES_VARIABLE.match(f"{name}={text}")]
         self.check_names("unknown variable", names, known)

@@ -46,14 +46,14 @@ def ref_or_error(registries: Mapping[str, Registry], text: str) -> Ref | Gateway
 
 
 async def entities_or_errors(
-    operation: PlanExecution, references: Sequence[Ref | GatewayError], selection: Callable[[str], Selection]
+    execution: PlanExecution, references: Sequence[Ref | GatewayError], selection: Callable[[str], Selection]
 ) -> list[Record | Exception | None]:
     """Return the record of each reference in their order, with None or an error for references without a record.
 
     ``selection`` returns the selection of a type. Each object is fetched once, however often it is referred to.
     """
     refs = list(dict.fromkeys(reference for reference in references if isinstance(reference, Ref)))
-    objects = await operation.entities([(ref, selection(ref.entity)) for ref in refs])
+    objects = await execution.entities([(ref, selection(ref.entity)) for ref in refs])
     records = dict(zip(refs, objects, strict=True))
     return [records[reference] if isinstance(reference, Ref) else reference for reference in references]
 

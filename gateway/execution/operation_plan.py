@@ -285,7 +285,7 @@ class BoundField:
 
     async def resolve(self, context: OperationContext) -> Any:
         """Resolve the value of the field. Raises the error of a field without a value."""
-        context.operation.bindings = self.operation.bindings
+        context.execution.bindings = self.operation.bindings
         return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
 
     async def execute(self, errors: list[GraphQLError], context: OperationContext) -> Any:

@@ -131,12 +131,12 @@ class Pipeline:
         bound = self.bind(prepared, context)
         if context.plan_mode == "only":
             extensions = planned_calls(prepared.cost, context.bounds.calls)
-            return executed(OperationContext(prepared.document.node, context.operation()), None, (), extensions)
+            return executed(OperationContext(prepared.document.node, context.execution()), None, (), extensions)
         check_cost(prepared, context)
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
-        execution = partial(self._resolve, prepared, bound, context, store=True)
-        result, shared = await self.executions.run(key, execution)
+        resolve = partial(self._resolve, prepared, bound, context, store=True)
+        result, shared = await self.executions.run(key, resolve)
         if shared:
             for call in result.calls:
                 self.observer.answered(call.registry, call.name, CallState.SHARED)
@@ -168,16 +168,16 @@ class Pipeline:
         self, prepared: PreparedOperation, bound: BoundOperation, context: RequestContext, store: bool = False
     ) -> OperationResult:
         """Get the response from the registries, and store it in the response cache if all of it is cached."""
-        operation = context.operation()
-        resolving = OperationContext(prepared.document.node, operation, bound=bound)
+        execution = context.execution()
+        resolving = OperationContext(prepared.document.node, execution, bound=bound)
         if prepared.planned.projected:
             answer: Any = await bound.execute(resolving)
         else:
             answer = await self.schema.execute(None, prepared.variables, resolving, operation_name=prepared.name)
-        extensions = None if context.plan_mode is None else made_calls(operation, prepared.cost)
+        extensions = None if context.plan_mode is None else made_calls(execution, prepared.cost)
         result = executed(resolving, answer.data, answer.errors or (), extensions)
-        if store and prepared.cache_key is not None and not result.codes and not operation.partial:
-            dependencies = CacheDependencies.of(operation)
+        if store and prepared.cache_key is not None and not result.codes and not execution.partial:
+            dependencies = CacheDependencies.of(execution)
             if dependencies is not None:
                 self.responses.store(prepared.cache_key, CachedResponse(result.body, result.answered, dependencies))
         return result
@@ -212,14 +212,14 @@ class Pipeline:
         async def renew(answers: Answers) -> PlanExecution:
             current = await authenticate()
             authorize(prepared.document, current)
-            return current.operation(answers)
+            return current.execution(answers)
 
         try:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
                 check_cost(prepared, context)
                 resolving = SubscriptionContext(
-                    prepared.document.node, context.operation(), bound=bound, pollers=self.pollers, renew=renew
+                    prepared.document.node, context.execution(), bound=bound, pollers=self.pollers, renew=renew
                 )
                 events = await self.schema.stream(None, prepared.variables, resolving, operation_name=prepared.name)
             async with aclosing(events):
@@ -250,7 +250,7 @@ class Pipeline:
                 variables = self.bind(prepared, context).variables
                 check_cost(prepared, context)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
-                resolving = OperationContext(prepared.document.incremental, context.operation(), bound=bound)
+                resolving = OperationContext(prepared.document.incremental, context.execution(), bound=bound)
                 payloads = IncrementalPayloads(resolving)
                 async for part in await self.schema.stream(
                     None, prepared.variables, resolving, operation_name=prepared.name

@@ -29,8 +29,8 @@ class RequestContext:
     audit: Callable[[Forbidden], None] = lambda refusal: None
     plan_mode: str | None = None
 
-    def operation(self, answers: Answers | None = None) -> PlanExecution:
-        """Create an operation over the catalog. ``answers`` are calls that were made already."""
+    def execution(self, answers: Answers | None = None) -> PlanExecution:
+        """Create the execution of an operation. ``answers`` are calls that were made already."""
         return PlanExecution(self.registries, self.bounds, self.freshness, answers)
 
 

@@ -69,15 +69,15 @@ def executed(
 
 def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str, ...]) -> OperationResult:
     """Return the result with this response body, for an operation or for one of its payloads."""
-    operation = context.operation
+    execution = context.execution
     answered = any(value is not None for value in (body.get("data") or {}).values())
-    lifetime = None if codes or operation.partial else lifetime_of(operation)
-    return OperationResult(orjson.dumps(body), codes, True, list(operation.calls), lifetime, answered=answered)
+    lifetime = None if codes or execution.partial else lifetime_of(execution)
+    return OperationResult(orjson.dumps(body), codes, True, list(execution.calls), lifetime, answered=answered)
 
 
-def lifetime_of(operation: PlanExecution) -> CacheLifetime:
+def lifetime_of(execution: PlanExecution) -> CacheLifetime:
     """Return the age of the oldest answer, and the time until the first answer is stale."""
-    received = operation.received()
+    received = execution.received()
     if not received:
         return CacheLifetime(None, 0.0)
     return CacheLifetime(max([answer.age for answer in received]), min([answer.fresh_for for answer in received]))

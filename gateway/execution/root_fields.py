@@ -50,30 +50,30 @@ class RootFieldContext(NamedTuple):
     field: RequestedField
 
     @property
-    def operation(self) -> PlanExecution:
-        return self.context.operation
+    def execution(self) -> PlanExecution:
+        return self.context.execution
 
 
 async def resolve_object(root: RootFieldContext, entity: str | None = None) -> Any:
     """Return the record of a global id, None if there is no such object."""
-    ref = validated_ref(root.operation.registries, root.field.request.argument("id"), entity)
-    return await root.operation.entity(ref, root.field.selection(ref.entity))
+    ref = validated_ref(root.execution.registries, root.field.request.argument("id"), entity)
+    return await root.execution.entity(ref, root.field.selection(ref.entity))
 
 
 async def resolve_nodes(root: RootFieldContext) -> Any:
     """Return the records of several global ids. An error replaces only its own object."""
     ids = root.field.request.argument("ids")
-    max_ids = root.operation.bounds.ids
+    max_ids = root.execution.bounds.ids
     if len(ids) > max_ids:
         raise BadInput(f"`ids` may contain at most {max_ids} ids, not {len(ids)}.")
-    references = [ref_or_error(root.operation.registries, text) for text in ids]
-    return await entities_or_errors(root.operation, references, root.field.selection)
+    references = [ref_or_error(root.execution.registries, text) for text in ids]
+    return await entities_or_errors(root.execution, references, root.field.selection)
 
 
 async def resolve_list(root: RootFieldContext, entity: str) -> Any:
     """Return a merged page of all registries. If ``coverage`` is not selected, failures become errors beside it."""
     selection = root.field.selection()
-    record, failures = await root.operation.page(entity, root.field.request, selection)
+    record, failures = await root.execution.page(entity, root.field.request, selection)
     if not shows_coverage(selection):
         root.context.failures += [(root.path, failure) for failure in failures]
     return record
@@ -86,17 +86,17 @@ def shows_coverage(selection: Selection) -> bool:
 
 async def resolve_registries(root: RootFieldContext) -> Any:
     """Return the records of the configured registries."""
-    return [registry.record() for registry in root.operation.registries.values()]
+    return [registry.record() for registry in root.execution.registries.values()]
 
 
 async def resolve_entities(root: RootFieldContext) -> Any:
     """Return the records of the objects that other subgraphs refer to."""
     representations = root.field.arguments["representations"]
-    max_references = root.operation.bounds.references
+    max_references = root.execution.bounds.references
     if len(representations) > max_references:
         raise BadInput(f"`representations` may contain at most {max_references}, not {len(representations)}.")
-    references = [reference_or_error(root.operation.registries, representation) for representation in representations]
-    return await entities_or_errors(root.operation, references, root.field.selection)
+    references = [reference_or_error(root.execution.registries, representation) for representation in representations]
+    return await entities_or_errors(root.execution, references, root.field.selection)
 
 
 ROOT_FIELDS: dict[str, Callable[[RootFieldContext], Awaitable[Any]]] = {

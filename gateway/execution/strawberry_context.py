@@ -14,7 +14,7 @@ from gateway.errors import RegistryError
 
 @dataclass(slots=True)
 class OperationContext:
-    """The context of an operation: its parsed document and the operation over the catalog.
+    """The context of an operation: its parsed document and the execution of its plans.
 
     ``failures`` are the registry errors that the data does not contain, such as those of a list without ``coverage``.
     ``bound`` is None until `gateway.execution.operation_plan.bound_operation` sets the `BoundOperation`. Its type would
@@ -22,7 +22,7 @@ class OperationContext:
     """
 
     document: DocumentNode
-    operation: PlanExecution
+    execution: PlanExecution
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
     bound: object = None
 
@@ -36,7 +36,7 @@ class OperationContext:
 class SubscriptionContext(OperationContext):
     """The context of a subscription.
 
-    ``renew`` creates the operation for an event from answers that were received already. It authenticates the caller
+    ``renew`` creates the execution for an event from answers that were received already. It authenticates the caller
     again, and raises a `GatewayError` if the caller has lost access.
     """
 

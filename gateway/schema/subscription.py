@@ -27,8 +27,8 @@ class Subscription:
     )
     def model_version_changed(self, info: Info, id: ID) -> AsyncGenerator[ModelVersion | None, None]:
         context: SubscriptionContext = info.context
-        ref = validated_ref(context.operation.registries, id, "ModelVersion")
-        observations = context.pollers.watch(context.operation.registries[ref.registry], ref)
+        ref = validated_ref(context.execution.registries, id, "ModelVersion")
+        observations = context.pollers.watch(context.execution.registries[ref.registry], ref)
         return states(context, id, bound_operation(info), str(info.path.key), observations)
 
 
@@ -46,9 +46,9 @@ async def states(
     try:
         async with aclosing(observations):
             async for observation in observations:
-                operation = await context.renew(observation.answers)
-                operation.bindings = bound.bindings
-                ref = validated_ref(operation.registries, id, "ModelVersion")
-                yield await operation.entity(ref, bound.by_key[key].selection("ModelVersion"))
+                execution = await context.renew(observation.answers)
+                execution.bindings = bound.bindings
+                ref = validated_ref(execution.registries, id, "ModelVersion")
+                yield await execution.entity(ref, bound.by_key[key].selection("ModelVersion"))
     except GatewayError as error:
         yield error
