@@ -9,8 +9,9 @@ sort values, and lists inside an object have `ASSUMED_ITEMS` items. If an operat
 limit on calls stops it with an error.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
@@ -116,13 +117,13 @@ class CostEstimate:
 
     registries: Mapping[str, Registry]
     bounds: Bounds
-    bindings: Bindings = field(default_factory=dict)
-    many: dict[str, int] = field(default_factory=dict)
-    _once: Lines = field(default_factory=dict)
-    _layouts: list[tuple[Lines, ...]] = field(default_factory=list)
-    _lines: Lines = field(default_factory=dict)
-    _one_by_one: set[Ref] = field(default_factory=set)
-    _seen: set[tuple[Any, ...]] = field(default_factory=set)
+    bindings: Bindings = dataclasses.field(default_factory=dict)
+    many: dict[str, int] = dataclasses.field(default_factory=dict)
+    _once: Lines = dataclasses.field(default_factory=dict)
+    _layouts: list[tuple[Lines, ...]] = dataclasses.field(default_factory=list)
+    _lines: Lines = dataclasses.field(default_factory=dict)
+    _one_by_one: set[Ref] = dataclasses.field(default_factory=set)
+    _seen: set[tuple[Any, ...]] = dataclasses.field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._lines = self._once

@@ -564,10 +564,10 @@ def exists(plan: EntityPlan, entity: EntityState) -> bool:
 
 def take_existence(record: Record) -> Record | RegistryError | None:
     """Remove `EXISTS` from a record. Returns None if its entity does not exist, the failure if that is unknown."""
-    exists = record.pop(EXISTS.field)
-    if isinstance(exists, RegistryError):
-        return exists
-    return record if exists else None
+    existence = record.pop(EXISTS.field)
+    if isinstance(existence, RegistryError):
+        return existence
+    return record if existence else None
 
 
 @dataclass(frozen=True, slots=True)

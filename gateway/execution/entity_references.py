@@ -52,10 +52,10 @@ async def entities_or_errors(
 
     ``selection`` returns the selection of a type. Each object is fetched once, however often it is referred to.
     """
-    refs = list(dict.fromkeys(reference for reference in references if isinstance(reference, Ref)))
+    refs = list(dict.fromkeys(ref for ref in references if isinstance(ref, Ref)))
     objects = await execution.entities([(ref, selection(ref.entity)) for ref in refs])
     records = dict(zip(refs, objects, strict=True))
-    return [records[reference] if isinstance(reference, Ref) else reference for reference in references]
+    return [records[ref] if isinstance(ref, Ref) else ref for ref in references]
 
 
 def reference_or_error(registries: Mapping[str, Registry], representation: Any) -> Ref | GatewayError:

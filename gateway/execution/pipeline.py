@@ -169,13 +169,15 @@ class Pipeline:
     ) -> OperationResult:
         """Get the response from the registries, and store it in the response cache if all of it is cached."""
         execution = context.execution()
-        resolving = OperationContext(prepared.document.node, execution, bound=bound)
+        operation_context = OperationContext(prepared.document.node, execution, bound=bound)
         if prepared.planned.projected:
-            answer: Any = await bound.execute(resolving)
+            answer: Any = await bound.execute(operation_context)
         else:
-            answer = await self.schema.execute(None, prepared.variables, resolving, operation_name=prepared.name)
+            answer = await self.schema.execute(
+                None, prepared.variables, operation_context, operation_name=prepared.name
+            )
         extensions = None if context.plan_mode is None else made_calls(execution, prepared.cost)
-        result = executed(resolving, answer.data, answer.errors or (), extensions)
+        result = executed(operation_context, answer.data, answer.errors or (), extensions)
         if store and prepared.cache_key is not None and not result.codes and not execution.partial:
             dependencies = CacheDependencies.of(execution)
             if dependencies is not None:
@@ -218,17 +220,19 @@ class Pipeline:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
                 check_cost(prepared, context)
-                resolving = SubscriptionContext(
+                operation_context = SubscriptionContext(
                     prepared.document.node, context.execution(), bound=bound, pollers=self.pollers, renew=renew
                 )
-                events = await self.schema.stream(None, prepared.variables, resolving, operation_name=prepared.name)
+                events = await self.schema.stream(
+                    None, prepared.variables, operation_context, operation_name=prepared.name
+                )
             async with aclosing(events):
                 async for event in events:
                     assert isinstance(event, ExecutionResult)
                     if isinstance(event, PreExecutionError):
                         yield refused(RequestErrors(event.errors or ()))
                     else:
-                        yield executed(resolving, event.data, event.errors or ())
+                        yield executed(operation_context, event.data, event.errors or ())
         except Exception as error:
             yield refused(error)
 
@@ -250,15 +254,15 @@ class Pipeline:
                 variables = self.bind(prepared, context).variables
                 check_cost(prepared, context)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
-                resolving = OperationContext(prepared.document.incremental, context.execution(), bound=bound)
-                payloads = IncrementalPayloads(resolving)
+                operation_context = OperationContext(prepared.document.incremental, context.execution(), bound=bound)
+                payloads = IncrementalPayloads(operation_context)
                 async for part in await self.schema.stream(
-                    None, prepared.variables, resolving, operation_name=prepared.name
+                    None, prepared.variables, operation_context, operation_name=prepared.name
                 ):
                     body = payloads.format(part)
                     parts = (body, *body.get("incremental", ()), *body.get("completed", ()))
                     errors = (error for entry in parts for error in entry.get("errors") or ())
-                    yield payload(resolving, body, codes(errors))
+                    yield payload(operation_context, body, codes(errors))
         except Exception as error:
             yield refused(error)
 

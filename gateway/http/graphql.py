@@ -80,7 +80,7 @@ class GraphQLEndpoint:
 
         Raises `InvalidRequest` for a batch that may make more calls than one operation may.
         """
-        prepared_or_refused = [self.prepare_in_batch(request, context) for request in batch]
+        prepared_or_refused = [self.prepare_in_batch(received, context) for received in batch]
         prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
         cost = sum(self.pipeline.cost(prepared, context) for prepared in prepared_operations)
         if cost > context.bounds.calls and context.plan_mode != "only":

@@ -1,4 +1,4 @@
-"""One operation over the catalog: objects alone and beside others, failed calls, and cancelled operations."""
+"""The execution of plans: objects alone and beside others, failed calls, and cancelled operations."""
 
 import asyncio
 from collections.abc import Sequence
