@@ -37,7 +37,7 @@ def equals(*path: str) -> FilterTest:
     if len(path) == 1:
         [name] = path
         return FilterTest((path,), lambda wanted: lambda record: bool(record[name] == wanted))
-    return FilterTest((path,), lambda wanted: lambda record: value_at(record, path) == wanted)
+    return FilterTest((path,), lambda wanted: lambda record: record_value(record, path) == wanted)
 
 
 def within(name: str) -> FilterTest:
@@ -69,7 +69,8 @@ def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
 parse_time = lru_cache(TIME_CACHE_SIZE)(datetime.fromisoformat)
 
 
-def value_at(record: Any, path: tuple[str, ...]) -> Any:
+def record_value(record: Any, path: tuple[str, ...]) -> Any:
+    """Return the value at a path of fields in a record, None below a null."""
     for name in path:
         if record is None:
             return None
