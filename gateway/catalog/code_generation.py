@@ -1,7 +1,8 @@
 """Source code of generated Python functions: builds it line by line and compiles it.
 
 Record readers and projections are generated once per selection and called for every row. The generated code contains
-only names that the builder numbers itself and references to constants, never text from a client or a registry.
+names that the builder numbers itself, references to constants, and string literals of field names and response keys. It
+contains no other text from a client, and none from a registry.
 """
 
 from typing import Any
