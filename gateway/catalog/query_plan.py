@@ -12,7 +12,7 @@ arguments. It is built once, cached with the selection, and used for the cost, t
 IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep` gets
 it.
 
-The merged lists of the root fields are not nodes: `gateway.catalog.lists` reads them, and runs an `EntityPlan` for their
+The merged lists of the root fields are not nodes: `gateway.catalog.lists` reads them, and runs an `EntityPlan` for the
 rows.
 """
 
