@@ -1,8 +1,8 @@
 """Source code of generated Python functions: builds it line by line and compiles it.
 
-Record readers and projections are generated once per selection and called for every row. The generated code contains
-names that the builder numbers itself, references to constants, and string literals of field names and response keys. It
-contains no other text from a client, and none from a registry.
+Record readers and projections are generated once per selection and called for every row. Besides fixed text, callers
+put only numbered names, constants, and the `repr()` of strings into the code. Response keys are the only text of a
+client in it; GraphQL limits them to letters, digits and underscores. It contains no text of a registry.
 """
 
 from typing import Any

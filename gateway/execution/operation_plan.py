@@ -2,7 +2,6 @@
 
 A plan depends on an operation of a document and on the variables that change its shape: those in ``@skip``,
 ``@include``, ``@defer``, ``@stream`` and filters of nested lists. It is cached, and used for all values of the others.
-The query plans of the selections are in `gateway.catalog.query_plan`; computing the cost builds them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
