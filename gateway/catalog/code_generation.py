@@ -1,7 +1,8 @@
 """Source code of generated Python functions: builds it line by line and compiles it.
 
-Record readers and projections are generated once per selection and called for every row. The generated code contains
-only names that the builder numbers itself and references to constants, never text from a client or a registry.
+Record readers and projections are generated once per selection and called for every row. Besides fixed text, callers
+put only numbered names, constants, and the `repr()` of strings into the code. Response keys are the only text of a
+client in it; GraphQL limits them to letters, digits and underscores. It contains no text of a registry.
 """
 
 from typing import Any

@@ -1,11 +1,12 @@
 """Query plans as text, with one line per node and nested nodes indented.
 
     Fetch CALL: fields      one upstream call and the fields that it supplies
-    Fetch A or B: fields    one of two calls: one that the operation makes anyway, else the first
-    Parallel                calls that are sent together
+    Fetch A or B: fields    any one of these calls supplies the fields; below it is what follows the first
+    Parallel                steps that start together
     ForEach PATH            the plan for each row of a page
     IfMissing fields        the steps for fields that the answers so far do not contain
     Resolve PATH            the plan of a related object
+    Deferred                the plan of the fields that `@defer` delivers later
 
 Nodes below a `Fetch` run after it (Sequence).
 """
@@ -62,12 +63,12 @@ def list_text(registries: Sequence[Registry], entity: str, selection: Selection)
 
 
 def entity_lines(plan: EntityPlan) -> Iterator[str]:
-    related = [one for one in plan.resolvers if isinstance(one, OwnerResolver | NamedVersionResolver)]
     blocks = step_blocks(plan, plan.missing) if plan.missing else []
-    blocks += [nested(f"Resolve {camel(one.request.field)}", [*entity_lines(one.plan)]) for one in related]
+    blocks += [[*resolver_lines(plan, one)] for one in plan.resolvers]
     yield from parallel([block for block in blocks if block])
-    for resolver in plan.resolvers:
-        yield from resolver_lines(plan, resolver)
+    for one in plan.resolvers:
+        if isinstance(one, DeferredResolver):
+            yield from nested("Deferred", [*entity_lines(plan.with_selection(one.below))])
     uncertain = [one.request for one in plan.resolvers if not one.certain]
     if uncertain:
         left = plan.selection.part({one: plan.selection[one] for one in plan.selection if one in uncertain})
@@ -96,16 +97,16 @@ def then_lines(fetch: Fetch) -> Iterator[str]:
 def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
     path = camel(resolver.request.field)
     match resolver:
-        case DeferredResolver():
-            yield from nested("Deferred", [*entity_lines(plan.with_selection(resolver.below))])
+        case OwnerResolver() | NamedVersionResolver():
+            yield from nested(f"Resolve {path}", [*entity_lines(resolver.plan)])
         case ListedVersionResolver():
             yield from child_lines(plan, path, resolver.lists)
         case ChildResolver():
             yield from child_lines(plan, path, resolver.children)
         case Versions():
             if resolver.filtered is not None and resolver.filtered.call is not None:
-                yield f"Fetch {resolver.filtered.call.name}: {path}, filtered"
-                yield from version_lines(path, resolver.filtered, resolver.below)
+                rows = [*version_lines(path, resolver.filtered, resolver.below)]
+                yield from nested(f"Fetch {resolver.filtered.call.name}: {path}, filtered", rows, empty=True)
             for _, versions in resolver.lists:
                 yield from version_lines(path, versions, resolver.below)
                 if versions.field.fallback is not NOT_PROVIDED:
