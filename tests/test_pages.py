@@ -385,3 +385,15 @@ async def test_algorithms_of_both_clouds_are_merged_and_filtered(world: World) -
         found = (await world.gateway.query(text, filter=wanted)).data["algorithms"]["nodes"]
         assert found == [row for row in page["nodes"] if passes(row)], wanted
         assert found, wanted
+
+
+@pytest.mark.parametrize("first", [1, 2, 100])
+async def test_a_first_page_of_versions_is_the_same_with_and_without_cursors(world: World, first: int) -> None:
+    """Without cursors, the page is built from one answer; with them, from the merged list."""
+    query = """query ($first: Int!) { models(first: 50) { nodes { id versions(first: $first) {
+        nodes { id name } pageInfo { hasNextPage } totalCount %s } } } }"""
+    from_answer = (await world.gateway.query(query % "", first=first)).data["models"]["nodes"]
+    merged = (await world.gateway.query(query % "edges { cursor }", first=first)).data["models"]["nodes"]
+    assert any(row["versions"]["pageInfo"]["hasNextPage"] for row in merged) == (first < 100)
+    assert all(len(row["versions"].pop("edges")) == len(row["versions"]["nodes"]) for row in merged)
+    assert from_answer == merged

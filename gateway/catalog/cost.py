@@ -1,8 +1,8 @@
 """The cost of an operation in upstream calls, computed from its query plan before any call is made.
 
 The estimate walks each plan with placeholder references: one row represents all rows of a page, one version the
-versions of each row. The cost is an upper bound. It assumes that answers lack every optional field, that ids have no
-object, and that filters match few rows. It ignores cached answers and retries.
+versions of each row. It assumes that answers lack every optional field, that ids have no object, and that filters match
+few rows, and ignores cached answers and retries. So the cost is an upper bound, except for the sizes below.
 
 Some sizes are unknown before execution and are assumed: pages have the requested size, few rows of a list have equal
 sort values, and lists inside an object have `ASSUMED_ITEMS` items. If an operation needs more calls than estimated, the

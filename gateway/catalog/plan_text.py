@@ -1,11 +1,12 @@
 """Query plans as text, with one line per node and nested nodes indented.
 
     Fetch CALL: fields      one upstream call and the fields that it supplies
-    Fetch A or B: fields    one of two calls: one that the operation makes anyway, else the first
-    Parallel                calls that are sent together
+    Fetch A or B: fields    any one of these calls supplies the fields; below it is what follows the first
+    Parallel                steps that start together
     ForEach PATH            the plan for each row of a page
     IfMissing fields        the steps for fields that the answers so far do not contain
     Resolve PATH            the plan of a related object
+    Deferred                the plan of the fields that `@defer` delivers later
 
 Nodes below a `Fetch` run after it (Sequence).
 """
@@ -64,15 +65,12 @@ def list_text(registries: Sequence[Registry], entity: str, selection: Selection)
 
 
 def entity_lines(plan: EntityPlan) -> Iterator[str]:
-    related = [resolver for resolver in plan.resolvers if isinstance(resolver, OwnerResolver | NamedVersionResolver)]
     blocks = step_blocks(plan, plan.missing) if plan.missing else []
-    blocks += [
-        nested(f"Resolve {to_camel_case(resolver.request.field)}", [*entity_lines(resolver.plan)])
-        for resolver in related
-    ]
+    blocks += [[*resolver_lines(plan, resolver)] for resolver in plan.resolvers]
     yield from parallel([block for block in blocks if block])
     for resolver in plan.resolvers:
-        yield from resolver_lines(plan, resolver)
+        if isinstance(resolver, DeferredResolver):
+            yield from nested("Deferred", [*entity_lines(plan.with_selection(resolver.below))])
     uncertain = [resolver.request for resolver in plan.resolvers if not resolver.certain]
     if uncertain:
         fields = {request: below for request, below in plan.selection.items() if request in uncertain}
@@ -103,16 +101,16 @@ def then_lines(fetch: Fetch) -> Iterator[str]:
 def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
     path = to_camel_case(resolver.request.field)
     match resolver:
-        case DeferredResolver():
-            yield from nested("Deferred", [*entity_lines(plan.with_selection(resolver.below))])
+        case OwnerResolver() | NamedVersionResolver():
+            yield from nested(f"Resolve {path}", [*entity_lines(resolver.plan)])
         case ListedVersionResolver():
             yield from child_lines(plan, path, resolver.lists)
         case ChildResolver():
             yield from child_lines(plan, path, resolver.children)
         case VersionsResolver():
             if resolver.filtered is not None and resolver.filtered.call is not None:
-                yield f"Fetch {resolver.filtered.call.name}: {path}, filtered"
-                yield from version_lines(path, resolver.filtered, resolver.below)
+                rows = [*version_lines(path, resolver.filtered, resolver.below)]
+                yield from nested(f"Fetch {resolver.filtered.call.name}: {path}, filtered", rows, empty=True)
             for _, versions in resolver.lists:
                 yield from version_lines(path, versions, resolver.below)
                 if versions.field.fallback is not NOT_PROVIDED:

@@ -1,16 +1,20 @@
 """The query plan: which upstream calls supply a selection, in which order, and how each field is resolved.
 
-A plan depends on the selection, the kind of registry and the layouts in which an entity is already available, never on
-argument values. It is built once, cached with the selection, and used for the cost, the dry run and the execution.
+A plan depends on the selection with the filters of its lists of versions, the kind of registry, the layouts in which an
+entity is already available, and whether its reference is canonical. It does not depend on the values of other
+arguments. It is built once, cached with the selection, and used for the cost, the dry run and the execution.
 
     EntityPlan        the fields of one entity: its reader, a `Resolver` for each field that it does not read, and the
                       missing fields
     FetchStep         Parallel: a `Fetch` for each call that missing fields need, and a `Choice` between calls
     Fetch             one call, the fields it supplies, and Sequence: the plan that runs when the answer arrives
-    VersionsResolver  ForEach: the plan for each row of a page of versions (root lists have one, too)
+    VersionsResolver  ForEach: the plan for each row of a page of versions
 
 IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep` gets
 it.
+
+The merged lists of the root fields are not nodes: `gateway.catalog.lists` reads them, and runs an `EntityPlan` for the
+rows.
 """
 
 import dataclasses

@@ -3,9 +3,9 @@
 1. Read the document: parse, validate and check its size, once per text.
 2. Authorize the document for the caller.
 3. Look up the response in the response cache.
-4. Coerce the variables.
-5. Plan: compile the operation, once per document.
-6. Compare the cost of the plan with the limit.
+4. Coerce the variables, and bind the operation to them.
+5. Compute its cost from its query plan, which is built on first use and cached.
+6. Compare the cost with the limit.
 7. Join an identical operation that is under way, or execute.
 8. Store the response in the response cache.
 
@@ -150,7 +150,8 @@ class Pipeline:
         """
         if prepared.bound is None:
             variables = self._variables(prepared)
-            costly = self._incremental(prepared) or prepared.planned  # later payloads may cost more calls
+            # With @defer and @stream, fields and rows that are delivered later may need more calls.
+            costly = self._incremental(prepared) or prepared.planned
             prepared.cost = costly.bind(variables).cost(context.registries, context.bounds)
             prepared.bound = prepared.planned.bind(variables)
         return prepared.bound

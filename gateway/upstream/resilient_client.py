@@ -1,4 +1,8 @@
-"""Resilient client: every call passes deadline, circuit breaker, rate limiter and retries, and optionally hedging."""
+"""Resilient client: sends a call until it succeeds, within a deadline and a retry budget.
+
+Each attempt passes the circuit breaker, then the rate limiter, then the sender. With hedging, a slow attempt gets a
+second one beside it.
+"""
 
 import asyncio
 from collections import defaultdict, deque
