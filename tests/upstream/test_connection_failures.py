@@ -182,4 +182,4 @@ async def test_a_response_is_no_connection_failure(tmp_path: Path) -> None:
 
 async def test_the_check_command_shows_the_cause() -> None:
     (found,) = await probe(settings(pai(f"http://127.0.0.1:{closed_port()}")))
-    assert found.problem == 'Registry "pai" cannot be reached. (connection refused)'
+    assert found.problem == 'Registry "pai" is unreachable. (connection refused)'
