@@ -150,10 +150,12 @@ class Pipeline:
         """
         if prepared.bound is None:
             variables = self._variables(prepared)
+            bound = prepared.planned.bind(variables)
             # With @defer and @stream, fields and rows that are delivered later may need more calls.
-            costly = self._incremental(prepared) or prepared.planned
-            prepared.cost = costly.bind(variables).cost(context.registries, context.bounds)
-            prepared.bound = prepared.planned.bind(variables)
+            incremental = self._incremental(prepared)
+            costly = bound if incremental is None else incremental.bind(variables)
+            prepared.cost = costly.cost(context.registries, context.bounds)
+            prepared.bound = bound
         return prepared.bound
 
     def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
