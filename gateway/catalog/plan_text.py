@@ -4,11 +4,12 @@
     Fetch A or B: fields    any one of these calls supplies the fields; below it is what follows the first
     Parallel                steps that start together
     ForEach PATH            the plan for each row of a page
+    ForEach PATH candidate  the plan that finds the newest of the rows
     IfMissing fields        the steps for fields that the answers so far do not contain
     Resolve PATH            the plan of a related object
     Deferred                the plan of the fields that `@defer` delivers later
 
-Nodes below a `Fetch` run after it (Sequence).
+Nodes below a `Fetch` run after it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,17 +1,17 @@
 """The query plan: which upstream calls supply a selection, in which order, and how each field is resolved.
 
-A plan depends on the selection with the filters of its lists of versions, the kind of registry, the layouts in which an
-entity is already available, and whether its reference is canonical. It does not depend on the values of other
+A plan depends on the selection, including the filters of its lists of versions, the kind of registry, the layouts in
+which an entity is already available, and whether its reference is canonical. It does not depend on the values of other
 arguments. It is built once, cached with the selection, and used for the cost, the dry run and the execution.
 
     EntityPlan        the fields of one entity: its reader, a `Resolver` for each field that it does not read, and the
                       missing fields
     FetchStep         Parallel: a `Fetch` for each call that missing fields need, and a `Choice` between calls
     Fetch             one call, the fields it supplies, and Sequence: the plan that runs when the answer arrives
-    VersionsResolver  ForEach: the plan for each row of a page of versions
+    VersionsResolver  ForEach: a page of versions; `gateway.catalog.lists` makes the plan of its rows
 
-IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep` gets
-it.
+IfMissing: if an answer lacks a field (`NOT_PROVIDED`, or an entity that is not in the answer), another `FetchStep`
+fetches it.
 
 The merged lists of the root fields are not nodes: `gateway.catalog.lists` reads them, and runs an `EntityPlan` for the
 rows.
@@ -37,7 +37,10 @@ C = TypeVar("C", bound=Hashable)
 
 
 class BoundCall(NamedTuple):
-    """One upstream request: a call with its registry, keys, the fixed parameters of a list, and the page."""
+    """One upstream request: a call with its registry, keys and page.
+
+    ``fixed`` are the parameters of a list: those that select it, its order, and the filters that the registry applies.
+    """
 
     registry: str
     call: Call
@@ -393,7 +396,10 @@ class EntityPlan:
 
     @cached_property
     def resolvers(self) -> tuple[Resolver, ...]:
-        """The resolvers of fields that the reader does not read and that need no call of their own."""
+        """The resolvers of the fields that the reader does not read, except `missing`.
+
+        A resolver may call for a related object or, if it is not ``certain``, leave a field to a further call.
+        """
         resolvers = (self._resolver(request, below) for request, below in self.reader.rest.items())
         return tuple(resolver for resolver in resolvers if resolver is not None)
 

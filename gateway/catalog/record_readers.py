@@ -27,7 +27,7 @@ Reading a field that was not requested raises KeyError; there are no defaults.
 """
 
 RELATED: Final = {"registry", "model", "algorithm", "version", "versions"}
-"""The fields whose values are other objects. Resolvers supply them, not readers."""
+"""The fields that only resolvers supply. Readers supply ``latest_version``, which the tables describe."""
 
 FROM_REFERENCE: Final = {"id", "native_id", "registry_name"}
 """The fields that the reference of an entity supplies."""

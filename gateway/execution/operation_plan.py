@@ -1,4 +1,4 @@
-"""The plan of an operation: its root fields with their selections, its cost, and its compiled projection.
+"""Operations with their plans: root fields with selections and compiled projections, bound to variables, with a cost.
 
 A plan depends on an operation of a document and on the variables that change its shape: those in ``@skip``,
 ``@include``, ``@defer``, ``@stream`` and filters of nested lists. It is cached, and used for all values of the others.
@@ -7,7 +7,8 @@ The life of an operation, from its text to its result:
 
     Document           made from the text of a document, parsed, validated and measured. Cached by text.
     PlannedOperation   made from one operation of a document; contains its plans. Cached with the document.
-    PreparedOperation  made from a planned operation and a request whose caller is authorized. Cached by request body.
+    OperationPlan      made from a planned operation and the variables that change its shape. Cached with it.
+    PreparedOperation  made from a planned operation and an authorized request. Cached by body for anonymous callers.
     BoundOperation     made from a planned operation and coerced variables. Cached with the prepared operation.
     PlanExecution      made for each execution: its calls and entities. Not cached, but the answers of its calls are.
     OperationResult    made from the data and errors of an execution. Its body is cached in the response cache.

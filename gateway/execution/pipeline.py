@@ -2,7 +2,7 @@
 
 1. Read the document: parse, validate and check its size, once per text.
 2. Authorize the document for the caller.
-3. Look up the response in the response cache.
+3. Check the rate limits of the caller, and look up the response in the response cache.
 4. Coerce the variables, and bind the operation to them.
 5. Compute its cost from its query plan, which is built on first use and cached.
 6. Compare the cost with the limit.

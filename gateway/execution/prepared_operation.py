@@ -19,8 +19,8 @@ class PreparedOperation:
     """An operation of a valid document that the caller may execute.
 
     ``cache_key`` is None for a response that must not be cached. ``registered`` is the name of a document that a client
-    registered. ``report`` belongs to the first execution, which also sets ``bound``, the operation with its variables,
-    and its ``cost``.
+    registered. ``report`` belongs to the first execution. `Pipeline.bind` sets ``bound``, the operation with its
+    variables, and its ``cost``.
     """
 
     request: GraphQLRequest

@@ -71,7 +71,7 @@ async def resolve_nodes(root: RootFieldContext) -> Any:
 
 
 async def resolve_list(root: RootFieldContext, entity: str) -> Any:
-    """Return a merged page of all registries. If ``coverage`` is not selected, failures become errors beside it."""
+    """Return a merged page of all registries. Without ``coverage { state }``, failures become errors beside it."""
     selection = root.field.selection()
     record, failures = await root.execution.page(entity, root.field.request, selection)
     if not shows_coverage(selection):

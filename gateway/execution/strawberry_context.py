@@ -1,4 +1,4 @@
-"""The Strawberry context of an operation, which resolvers read from ``info.context``."""
+"""The context of an operation, for the compiled projection and, as ``info.context``, for Strawberry's resolvers."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class OperationContext:
     """The context of an operation: its parsed document and the execution of its plans.
 
     ``failures`` are the registry errors that the data does not contain, such as those of a list without ``coverage``.
-    ``bound`` is None until `gateway.execution.operation_plan.bound_operation` sets the `BoundOperation`. Its type would
-    be an import cycle.
+    ``bound`` is the `BoundOperation`, which the pipeline sets. If it is None,
+    `gateway.execution.operation_plan.bound_operation` makes it. Its type would be an import cycle.
     """
 
     document: DocumentNode

@@ -224,10 +224,10 @@ class Kind:
     response_keys: frozenset[str] = frozenset()
     """The keys of a raw object that belong to the response, such as a request id, and change with every response."""
     generation: Callable[[Any], "Kind"] | None = None
-    """Returns the table for a registry's settings, for products whose API has several generations."""
+    """Returns the kind for a registry's settings, for products whose API has several generations."""
 
     def of(self, settings: RegistrySettings) -> "Kind":
-        """Return the table for a registry with these settings."""
+        """Return the kind for a registry with these settings."""
         return self if self.generation is None else self.generation(settings)
 
     def is_canonical(self, entity: str, keys: Keys) -> bool:
