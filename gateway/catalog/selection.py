@@ -49,7 +49,7 @@ class FieldRequest(NamedTuple):
         return self._replace(arguments=tuple([argument for argument in self.arguments if argument[0] != name]))
 
 
-Bindings = Mapping[FieldRequest, FieldRequest]
+Bindings = dict[FieldRequest, FieldRequest]
 """The requests of one operation with the values of its variables, by template."""
 
 EXISTS = FieldRequest("__exists")

@@ -4,7 +4,7 @@ Source: GraphQL specification, "Executing operations": CollectFields and MergeSe
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -186,8 +186,3 @@ def value_selection(fields: Sequence[CollectedField]) -> Selection:
             rows = FieldRequest(STREAMED_ROWS, (("first", streamed["initialCount"]),))
             return Selection({**selection, rows: NO_FIELDS})
     return selection
-
-
-def unique_templates(fields: Iterable[CollectedField]) -> dict[FieldRequest, CollectedField]:
-    """Return the templates below fields, each with one field that supplies its values."""
-    return {template.request: template for root in fields for template in root.templates()}

@@ -1,13 +1,13 @@
 """Operations with their plans: root fields with selections and compiled projections, bound to variables, with a cost.
 
-A plan depends on an operation of a document and on the variables that change its shape: those in ``@skip``,
-``@include``, ``@defer``, ``@stream`` and filters of nested lists. It is cached, and used for all values of the others.
+The root fields depend on an operation of a document and on the variables that change its shape: those in ``@skip``,
+``@include``, ``@defer``, ``@stream`` and filters of nested lists. They are cached, and used for all other variables.
 
 The life of an operation, from its text to its result:
 
     Document           made from the text of a document, parsed, validated and measured. Cached by text.
-    PlannedOperation   made from one operation of a document; contains its plans. Cached with the document.
-    OperationPlan      made from a planned operation and the variables that change its shape. Cached with it.
+    PlannedOperation   made from one operation of a document; contains its root fields. Cached with the document.
+    RootField          made from a planned operation and the variables that change its shape. Cached with it.
     PreparedOperation  made from a planned operation and an authorized request. Cached by body for anonymous callers.
     BoundOperation     made from a planned operation and coerced variables. Cached with the prepared operation.
     PlanExecution      made for each execution: its calls and entities. Not cached, but the answers of its calls are.
@@ -49,7 +49,7 @@ from gateway.errors import GatewayError
 from gateway.execution.completion import Completion
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
-from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector, unique_templates
+from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
 from gateway.execution.field_requests import PLANNED_ARGUMENT, declaration, freeze, names_variable
 from gateway.execution.projection import Projector, projector
@@ -57,11 +57,11 @@ from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootField
 from gateway.execution.strawberry_context import OperationContext
 
 CACHED_SHAPES: Final = 64
-"""The number of plans to cache for one operation, for different values of the variables that change its shape."""
+"""The number of shapes to cache for one operation: root fields for different values of such variables."""
 
 
 class PlannedOperation:
-    """One operation of a valid document, with its plans.
+    """One operation of a valid document, with its root fields.
 
     ``projected`` is true if the compiled projection can execute it; Strawberry executes introspection, subscriptions
     and incremental delivery. ``cacheable`` is true if the response changes only when the answers of the registries
@@ -85,18 +85,18 @@ class PlannedOperation:
         self.projected = is_query and not operation.directives and reading.supported
         self.cacheable = is_query and not reading.volatile
         self.shaping = sorted(reading.shaping)
-        self._plans: dict[tuple[Any, ...], OperationPlan] = {}
+        self._roots: dict[tuple[Any, ...], Sequence[RootField]] = {}
 
-    def plan(self, variables: VariableValues) -> "OperationPlan":
-        """Return the plan for coerced variables. Raises `GraphQLError` for a directive whose variable has no value."""
+    def roots(self, variables: VariableValues) -> "Sequence[RootField]":
+        """Return the root fields. Raises `GraphQLError` for a directive whose variable has no value."""
         shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
-        plan = self._plans.get(shape)
-        if plan is None:
-            if len(self._plans) == CACHED_SHAPES:
-                self._plans.clear()
+        roots = self._roots.get(shape)
+        if roots is None:
+            if len(self._roots) == CACHED_SHAPES:
+                self._roots.clear()
             collector = FieldCollector.of(self.schema, self.fragments, self.operation, variables)
-            plan = self._plans[shape] = OperationPlan(collector.root_fields(self.root))
-        return plan
+            roots = self._roots[shape] = [RootField(field) for field in collector.root_fields(self.root)]
+        return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
         """Bind coerced variables to the operation."""
@@ -104,10 +104,10 @@ class PlannedOperation:
 
 
 class DocumentReader(Visitor):
-    """Reads the properties of a document that a plan depends on.
+    """Reads the properties of a document that its root fields depend on.
 
     ``supported`` is true if the compiled projection can execute it, ``volatile`` if it selects a volatile field.
-    ``shaping`` are the variables that change the shape of the plan.
+    ``shaping`` are the variables that change the shape of the operation.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -170,24 +170,17 @@ def volatile_fields(schema: GraphQLSchema) -> set[str]:
     return {name for name, field in declared_fields(schema) if VOLATILE in field.metadata}
 
 
-class OperationPlan:
-    """The root fields of an operation, and the templates below them."""
-
-    def __init__(self, fields: Sequence[CollectedField]) -> None:
-        self.roots = [RootField(field) for field in fields]
-
-    @cached_property
-    def templates(self) -> Mapping[FieldRequest, CollectedField]:
-        """The templates, each with one field. Raises `GraphQLError` for an argument with an invalid variable."""
-        return unique_templates(root.field for root in self.roots)
-
-
 class RootField:
-    """One root field and its compiled projection."""
+    """One root field, the templates below it, and its compiled projection."""
 
     def __init__(self, field: CollectedField) -> None:
         self.field = field
         self.path = Path(None, field.key, field.parent.name)
+
+    @cached_property
+    def templates(self) -> Mapping[FieldRequest, CollectedField]:
+        """The templates, each with one field. Raises `GraphQLError` for a directive whose variable has no value."""
+        return {template.request: template for template in self.field.templates()}
 
     @cached_property
     def project(self) -> Projector:
@@ -201,31 +194,22 @@ class BoundOperation:
         self.planned, self.variables = planned, variables
 
     @cached_property
-    def plan(self) -> OperationPlan:
-        """The plan. Raises `GraphQLError` for a directive whose variable has no value."""
-        return self.planned.plan(self.variables)
-
-    @cached_property
     def roots(self) -> "list[BoundField]":
-        return [BoundField(root, self) for root in self.plan.roots]
+        """The root fields. Raises `GraphQLError` for a directive whose variable has no value."""
+        return [BoundField(root, self) for root in self.planned.roots(self.variables)]
 
     @cached_property
     def by_key(self) -> "dict[str, BoundField]":
         """The root fields by response key."""
         return {root.field.key: root for root in self.roots}
 
-    @cached_property
-    def bindings(self) -> Bindings:
-        """The requests of templates. Raises `GraphQLError` for an argument with an invalid variable."""
-        return {template: field.bound_request(self.variables) for template, field in self.plan.templates.items()}
-
     def cost(self, registries: Mapping[str, Registry], bounds: Bounds) -> Cost:
         """Return the maximum cost of the operation. A field with invalid arguments costs nothing."""
         estimate = CostEstimate(registries, bounds)
         with suppress(GraphQLError):
-            estimate.bindings = self.bindings
             for root in self.roots:
                 with suppress(GraphQLError):
+                    estimate.bindings |= root.bindings
                     root.add_cost(estimate)
         return estimate.cost
 
@@ -277,6 +261,12 @@ class BoundField:
         return self.field.bound_request(self.operation.variables)
 
     @cached_property
+    def bindings(self) -> Bindings:
+        """The requests of the templates below the field."""
+        variables = self.operation.variables
+        return {template: field.bound_request(variables) for template, field in self.root.templates.items()}
+
+    @cached_property
     def arguments(self) -> Mapping[str, Any]:
         return self.field.arguments(self.operation.variables)
 
@@ -286,7 +276,7 @@ class BoundField:
 
     async def resolve(self, context: OperationContext) -> Any:
         """Resolve the value of the field. Raises the error of a field without a value."""
-        context.execution.bindings = self.operation.bindings
+        context.execution.bindings |= self.bindings
         return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
 
     async def execute(self, errors: list[GraphQLError], context: OperationContext) -> Any:

@@ -47,7 +47,7 @@ async def states(
         async with aclosing(observations):
             async for observation in observations:
                 execution = await context.renew(observation.answers)
-                execution.bindings = bound.bindings
+                execution.bindings |= bound.by_key[key].bindings
                 ref = validated_ref(execution.registries, id, "ModelVersion")
                 yield await execution.entity(ref, bound.by_key[key].selection("ModelVersion"))
     except GatewayError as error:

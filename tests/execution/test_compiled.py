@@ -91,6 +91,19 @@ def test_skip_and_include_with_variables_and_defaults(variables: dict[str, Any])
     assert compiled == [expected, expected]
 
 
+def test_a_directive_whose_variable_is_null_fails_one_root_field_alone() -> None:
+    """The directive is inside the object, so the other root field has its value."""
+    model = 'model(id: "pai:model/model-a")'
+    document = f"""query ($perhaps: Boolean = true) {{
+        failing: {model} {{ name @include(if: $perhaps) }} other: {model} {{ versions(first: 1) {{ totalCount }} }} }}"""
+    outcomes = outcomes_of(document, {"perhaps": None})
+    for outcome in outcomes:
+        data = orjson.loads(outcome.data)
+        assert data["failing"] is None
+        assert data["other"]["versions"]["totalCount"] > 0
+        assert len(outcome.errors) == 1
+
+
 WITH_ARGUMENTS = f"""
     query ($id: ID!, $first: Int! = 1, $name: String! = "0.2.0", $filter: ModelFilter, $by: ModelOrderField! = NAME) {{
         node(id: $id) {{
