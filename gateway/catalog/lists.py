@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
 from gateway.catalog.cursors import Cursor, CursorScope
-from gateway.catalog.entity import Derived, EntityState
+from gateway.catalog.entity_state import Derived, EntityState
 from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge

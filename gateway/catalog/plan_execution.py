@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
-from gateway.catalog.entity import Derived, EntityState
+from gateway.catalog.entity_state import Derived, EntityState
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
 from gateway.catalog.query_plan import (

@@ -95,7 +95,8 @@ def test_a_directive_whose_variable_is_null_fails_one_root_field_alone() -> None
     """The directive is inside the object, so the other root field has its value."""
     model = 'model(id: "pai:model/model-a")'
     document = f"""query ($perhaps: Boolean = true) {{
-        failing: {model} {{ name @include(if: $perhaps) }} other: {model} {{ versions(first: 1) {{ totalCount }} }} }}"""
+        failing: {model} {{ name @include(if: $perhaps) }}
+        other: {model} {{ versions(first: 1) {{ totalCount }} }} }}"""
     outcomes = outcomes_of(document, {"perhaps": None})
     for outcome in outcomes:
         data = orjson.loads(outcome.data)
