@@ -62,7 +62,7 @@ async def test_a_plan_is_made_once_for_all_values_of_the_arguments() -> None:
     first, second = (
         one.bind(VariableValues({}, {"id": f"pai:model/{key}", "n": number})) for key, number in (("a", 1), ("b", 2))
     )
-    assert first.plan is second.plan
+    assert first.roots[0].root is second.roots[0].root
     assert first.roots[0].selection() is second.roots[0].selection()
 
 
