@@ -40,14 +40,6 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SER
 from enum import StrEnum
 from typing import Any, ClassVar
 
-MAX_MESSAGE_LENGTH = 400
-"""The maximum length of a message from graphql-core, in characters."""
-
-
-def truncated(message: str) -> str:
-    """Truncate a message from graphql-core, which may quote any part of the document."""
-    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
-
 
 class GatewayError(Exception):
     """Base class of all errors that the gateway raises on purpose. The message is for the caller."""

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import strawberry
-from graphql import DocumentNode, OperationDefinitionNode, OperationType, get_operation_ast
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
@@ -30,8 +30,8 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.cost import made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
-from gateway.errors import QueryTooExpensive, truncated
-from gateway.execution.documents import Document, Documents
+from gateway.errors import QueryTooExpensive
+from gateway.execution.documents import MAX_ERRORS, Document, Documents
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.persisted_queries import PersistedQueries
@@ -146,14 +146,17 @@ class Pipeline:
     def bind(self, prepared: PreparedOperation, context: RequestContext) -> BoundOperation:
         """Coerce the variables, bind them to the operation's plan, and compute its cost: once for all its executions.
 
-        Raises `RequestErrors` for invalid variables.
+        Raises `RequestErrors` for invalid variables, also in ``@defer`` and ``@stream``.
         """
         if prepared.bound is None:
             variables = self._variables(prepared)
             bound = prepared.planned.bind(variables)
             # With @defer and @stream, fields and rows that are delivered later may need more calls.
             incremental = self._incremental(prepared)
-            costly = bound if incremental is None else incremental.bind(variables)
+            try:
+                costly = bound if incremental is None else incremental.bind(variables)
+            except GraphQLError as error:
+                raise RequestErrors([error]) from None
             prepared.cost = costly.cost(context.registries, context.bounds)
             prepared.bound = bound
         return prepared.bound
@@ -288,11 +291,10 @@ class Pipeline:
             self.documents.schema,
             prepared.node.variable_definitions or (),
             prepared.variables,
+            max_errors=MAX_ERRORS,
             hide_suggestions=not self.documents.suggestions,
         )
         if isinstance(variables, list):
-            for error in variables:
-                error.message, error.extensions = truncated(error.message), {"code": "BAD_USER_INPUT"}
             raise RequestErrors(variables)
         return variables
 
