@@ -99,7 +99,7 @@ def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
-    return GraphQLRequest(query, document_id, operation_name, variables or {}, extensions or {})
+    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {})
 
 
 def json_size(variables: Mapping[str, Any]) -> int:
