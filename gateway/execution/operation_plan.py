@@ -103,7 +103,7 @@ class PlannedOperation:
         return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
-        """Bind coerced variables to the operation. Raises `GraphQLError` if ``@defer`` or ``@stream`` becomes invalid."""
+        """Bind coerced variables to the operation. Raises `GraphQLError` if a directive becomes invalid with them."""
         check_directives(self.incremental, variables)
         return BoundOperation(self, variables)
 
