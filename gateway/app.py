@@ -13,7 +13,7 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -41,11 +41,13 @@ from gateway.execution.warm_up import operation_names, warm_up
 from gateway.http import health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
+from gateway.http.compression import Compression
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.negotiation import GRAPHQL, JSON
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
-from gateway.http.requests import GRAPHQL, JSON
+from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
 from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -266,7 +268,7 @@ def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> I
     if not authenticated:
         yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds)
     excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, JSON, GRAPHQL)
-    yield Middleware(GZipMiddleware, compresslevel=5, exclude_content_types=excluded)
+    yield Middleware(Compression, compresslevel=COMPRESSION_LEVEL, exclude_content_types=excluded)
 
 
 @dataclass(frozen=True, slots=True)

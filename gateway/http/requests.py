@@ -14,10 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
 from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.http.negotiation import JSON
 
-JSON: Final = "application/json"
-GRAPHQL: Final = "application/graphql-response+json"
-MAX_MEDIA_RANGES: Final = 50
 PARAMETERS: Final[Mapping[str, type]] = {
     "query": str,
     "documentId": str,
@@ -28,36 +26,11 @@ PARAMETERS: Final[Mapping[str, type]] = {
 
 
 @lru_cache(64)
-def media_ranges(accept: str) -> Mapping[str, float]:
-    """Return the first `MAX_MEDIA_RANGES` media ranges of an ``Accept`` header, with their weights."""
-    weights: dict[str, float] = {}
-    for item in accept.split(",")[:MAX_MEDIA_RANGES]:
-        parsed = Message()
-        parsed["content-type"] = item
-        try:
-            weight = float(str(parsed.get_param("q", "1")))
-        except ValueError:
-            weight = 0.0
-        weights[item.split(";")[0].strip().lower()] = weight
-    return weights
-
-
-@lru_cache(64)
 def parse_content_type(content_type: str) -> tuple[str, str]:
     """Return media type and charset of a ``Content-Type`` header."""
     parsed = Message()
     parsed["content-type"] = content_type
     return parsed.get_content_type(), str(parsed.get_param("charset", "utf-8")).lower()
-
-
-def negotiate(accept: str) -> str:
-    """Return the media type that the client prefers. Raises `InvalidRequest` (406) if it accepts none."""
-    weights = media_ranges(accept)
-    wild = weights.get("application/*", weights.get("*/*", 0.0))
-    json, graphql = weights.get(JSON, wild), weights.get(GRAPHQL, 0.0 if JSON in weights else wild)
-    if max(json, graphql) <= 0:
-        raise InvalidRequest(406, f"The response can be {GRAPHQL} or {JSON}.", "NOT_ACCEPTABLE")
-    return GRAPHQL if GRAPHQL in weights and graphql >= json else JSON
 
 
 async def read_request(request: Request, limits: LimitsSettings) -> GraphQLRequest | list[GraphQLRequest]:
