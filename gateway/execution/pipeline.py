@@ -176,12 +176,15 @@ class Pipeline:
         """Get the response from the registries, and store it in the response cache if all of it is cached."""
         execution = context.execution()
         operation_context = OperationContext(prepared.document.node, execution, bound=bound)
-        if prepared.planned.projected:
-            answer: Any = await bound.execute(operation_context)
-        else:
-            answer = await self.schema.execute(
-                None, prepared.variables, operation_context, operation_name=prepared.name
-            )
+        try:
+            if prepared.planned.projected:
+                answer: Any = await bound.execute(operation_context)
+            else:
+                answer = await self.schema.execute(
+                    None, prepared.variables, operation_context, operation_name=prepared.name
+                )
+        finally:
+            execution.end()
         extensions = None if context.plan_mode is None else made_calls(execution, prepared.cost)
         result = executed(operation_context, answer.data, answer.errors or (), extensions)
         if store and prepared.cache_key is not None and not result.codes and not execution.partial:
@@ -255,12 +258,13 @@ class Pipeline:
         self, prepared: PreparedOperation, context: RequestContext
     ) -> AsyncGenerator[OperationResult, None]:
         assert prepared.document.incremental is not None
+        execution = context.execution()
         try:
             with self.rate_limiter.operation(context.caller):
                 variables = self.bind(prepared, context).variables
                 check_cost(prepared, context)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
-                operation_context = OperationContext(prepared.document.incremental, context.execution(), bound=bound)
+                operation_context = OperationContext(prepared.document.incremental, execution, bound=bound)
                 payloads = IncrementalPayloads(operation_context)
                 async for part in await self.schema.stream(
                     None, prepared.variables, operation_context, operation_name=prepared.name
@@ -271,6 +275,8 @@ class Pipeline:
                     yield payload(operation_context, body, codes(errors))
         except Exception as error:
             yield refused(error)
+        finally:
+            execution.end()
 
     def _planned(self, document: Document, tree: DocumentNode, node: OperationDefinitionNode) -> PlannedOperation:
         """Return an operation of one of a document's trees, with its plans. Cached with the document."""

@@ -21,6 +21,7 @@ from gateway.execution.results import OperationResult
 from gateway.http import multipart, sse
 from gateway.http.authentication import RequestAuthenticator, challenge
 from gateway.http.caching_headers import etag, is_current
+from gateway.http.disconnection import ClientDisconnected, NoResponse, while_connected
 from gateway.http.negotiation import ANYTHING, JSON, MIN_COMPRESSED, Accepted, accepted, header
 from gateway.http.prepared_requests import PreparedRequest
 from gateway.http.requests import read_request
@@ -52,6 +53,8 @@ class GraphQLEndpoint:
             return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers).to_starlette()
         except InvalidRequest as error:
             return response(error.status, accepts.media_type, error_body(error), error.headers.items()).to_starlette()
+        except ClientDisconnected:
+            return NoResponse()
 
     async def single(
         self, request: Request, received: GraphQLRequest, context: RequestContext, accepts: Accepted
@@ -65,13 +68,13 @@ class GraphQLEndpoint:
         incremental = prepared.document.incremental is not None and context.plan_mode is None
         if incremental and accepts.multipart:
             payloads = self.pipeline.deliver(prepared, context)
-            result = await anext(payloads)
+            result = await while_connected(request.receive, anext(payloads))
             if result.executed:
                 return multipart.multipart_response(result, payloads)
         else:
             if accepts.single:
                 request.state.prepared_request = PreparedRequest(prepared, context, accepts.media_type)
-            result = await self.pipeline.execute(prepared, context)
+            result = await while_connected(request.receive, self.pipeline.execute(prepared, context))
         return await self.respond(request, result, context, accepts)
 
     async def batch(
@@ -94,7 +97,10 @@ class GraphQLEndpoint:
         async def result_of(item: PreparedOperation | OperationResult) -> OperationResult:
             return item if isinstance(item, OperationResult) else await self.pipeline.execute(item, context)
 
-        results = await asyncio.gather(*map(result_of, prepared_or_refused))
+        async def all_results() -> list[OperationResult]:
+            return await asyncio.gather(*map(result_of, prepared_or_refused))
+
+        results = await while_connected(request.receive, all_results())
         body = b"[" + b",".join([result.body for result in results]) + b"]"
         encoding = header(request.headers, "accept-encoding")
         return (await compressed(response(200, accepts.media_type, body), encoding)).to_starlette()

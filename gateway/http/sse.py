@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.execution.results import OperationResult
+from gateway.http.disconnection import disconnected
 from gateway.http.negotiation import EVENT_STREAM
 
 HEARTBEAT: Final = 12.0
@@ -79,9 +80,3 @@ async def heartbeat(send: Send) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT)
         await write(send, COMMENT)
-
-
-async def disconnected(receive: Receive) -> None:
-    """Wait until the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
