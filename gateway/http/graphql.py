@@ -19,7 +19,7 @@ from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.results import OperationResult
 from gateway.http import multipart, sse
-from gateway.http.authentication import RequestAuthenticator, challenge
+from gateway.http.authentication import RequestAuthenticator, denial_headers
 from gateway.http.caching_headers import etag, is_current
 from gateway.http.disconnection import ClientDisconnected, NoResponse, while_connected
 from gateway.http.negotiation import ANYTHING, JSON, MIN_COMPRESSED, Accepted, accepted, header
@@ -49,7 +49,7 @@ class GraphQLEndpoint:
                 return await self.batch(request, received, context, accepts)
             return await self.single(request, received, context, accepts)
         except (Unauthenticated, Forbidden) as refusal:
-            headers = challenge(refusal).items()
+            headers = denial_headers(refusal).items()
             return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers).to_starlette()
         except InvalidRequest as error:
             return response(error.status, accepts.media_type, error_body(error), error.headers.items()).to_starlette()

@@ -14,7 +14,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Send
 
-from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, IssuerUnavailable, TooManyRequests, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.results import OperationResult
 from gateway.http.caching_headers import lifetime_headers
@@ -23,6 +23,7 @@ from gateway.http.negotiation import GRAPHQL, MIN_COMPRESSED, min_compressed
 STATUSES: Final = {
     Unauthenticated.code: 401,
     Forbidden.code: 403,
+    IssuerUnavailable.code: 503,
     TooManyRequests.code: 429,
     "INTERNAL_SERVER_ERROR": 500,
 }
@@ -96,7 +97,8 @@ def refusal_status(media_type: str, codes: Iterable[str]) -> int:
 
 def error_body(error: InvalidRequest | GatewayError) -> bytes:
     """Return a response body with one error."""
-    formatted: dict[str, Any] = {"message": str(error), "extensions": {"code": error.code}}
+    extensions = error.extensions if isinstance(error, GatewayError) else {"code": error.code}
+    formatted: dict[str, Any] = {"message": str(error), "extensions": extensions}
     return orjson.dumps({"errors": [formatted]})
 
 

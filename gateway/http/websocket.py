@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from gateway.config.settings import LimitsSettings
-from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
+from gateway.errors import Forbidden, IssuerUnavailable, TooManySubscriptions, Unauthenticated
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import InvalidRequest
@@ -38,6 +38,10 @@ TIMEOUT: Final = 10.0
 
 MAX_REASON_BYTES: Final = 123
 """The maximum size of the reason in a close frame, in bytes (RFC 6455, section 5.5)."""
+
+
+TRY_AGAIN_LATER: Final = 1013
+"""The code of a close frame after which the same handshake can succeed later (IANA's registry of close codes)."""
 
 
 class CloseConnection(Exception):
@@ -178,6 +182,8 @@ class WebSocketConnection:
         self.headers = {**self.socket.headers, **sent}
         try:
             await self.authenticate()
+        except IssuerUnavailable as refusal:
+            raise CloseConnection(TRY_AGAIN_LATER, str(refusal)) from None
         except (Unauthenticated, Forbidden) as refusal:
             raise CloseConnection(4403, str(refusal)) from None
         self.initialized = True
