@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import TypedDict
 
@@ -23,6 +22,7 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.polling import VersionPollers
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Client, Registry
+from gateway.config.files import read_file
 from gateway.config.settings import (
     CacheSettings,
     CatalogSettings,
@@ -151,7 +151,7 @@ def load_warm_up(path: str) -> tuple[str, list[str]]:
     if not path:
         return "", []
     try:
-        document = Path(path).read_text(encoding="utf-8")
+        document = read_file(path).decode()
         return document, operation_names(document)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -175,8 +175,10 @@ def create_app(
     """Build the gateway as an ASGI application. Its connections to registries are open during its lifespan.
 
     ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
-    `SettingsError` for a file that cannot be used, and when traces cannot be exported.
+    `SettingsError` for settings that cannot work, a file that cannot be used, and when traces cannot be exported.
     """
+    if problems := tuple(settings.problems()):
+        raise SettingsError(problems)
     warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
     anonymous = ANONYMOUS_ROLES[settings.server.profile]
     access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)

@@ -5,12 +5,12 @@ Trusted documents come from a file, others are registered by clients. Source: Ap
 draft on persisted documents.
 """
 
-from pathlib import Path
 from typing import Final
 
 import orjson
 from cachetools import LRUCache
 
+from gateway.config.files import read_file
 from gateway.config.settings import DocumentsSettings, SettingsError
 from gateway.errors import (
     BadInput,
@@ -37,9 +37,14 @@ def load_trusted(path: str) -> dict[str, str]:
     if not path:
         return {}
     try:
-        documents = orjson.loads(Path(path).read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not valid JSON"
+        content = read_file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
+    try:
+        documents = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        reason = "not valid JSON"
         raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
     if not isinstance(documents, dict) or not all(isinstance(text, str) for text in documents.values()):
         raise SettingsError((f"documents.trusted: {path}: must be an object of documents by their id",))

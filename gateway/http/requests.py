@@ -4,6 +4,7 @@ Source: the GraphQL-over-HTTP specification, working draft. Clients send queries
 """
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from email.message import Message
 from functools import lru_cache
@@ -39,7 +40,7 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         parameters: dict[str, Any] = dict(request.query_params)
         for name in ("variables", "extensions"):
             if parameters.get(name):
-                parameters[name] = parse_json(parameters[name].encode(), f"`{name}`")
+                parameters[name] = parse_json(parameters[name], f"`{name}`")
             else:
                 parameters.pop(name, None)
         return graphql_request(parameters, limits)
@@ -83,9 +84,10 @@ def json_size(variables: Mapping[str, Any]) -> int:
         raise InvalidRequest(400, "`variables` nest too deeply.") from None
 
 
-def parse_json(text: bytes, name: str) -> Any:
+def parse_json(text: bytes | str, name: str) -> Any:
+    """Parse JSON of a client, with or without a byte order mark (RFC 8259, section 8.1). Raises `InvalidRequest`."""
     try:
-        return orjson.loads(text)
+        return orjson.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         raise InvalidRequest(400, f"{name} is not JSON.") from None
 

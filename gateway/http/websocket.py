@@ -22,7 +22,7 @@ from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.results import OperationResult, refused
 from gateway.http.authentication import RequestAuthenticator
-from gateway.http.requests import graphql_request
+from gateway.http.requests import graphql_request, parse_json
 from gateway.http.responses import error_body
 from gateway.upstream.caching_client import ANY
 
@@ -145,9 +145,9 @@ class WebSocketConnection:
         if text is None:
             raise CloseConnection(4400, "Messages must be text")
         try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise CloseConnection(4400, "Messages must be JSON") from None
+            message = parse_json(text, "The message")
+        except InvalidRequest as error:
+            raise CloseConnection(4400, str(error)) from None
         if not isinstance(message, dict):
             raise CloseConnection(4400, "Messages must be JSON objects")
         return message
