@@ -140,6 +140,9 @@ async def test_the_lines_of_a_header_are_one_list(world: World) -> None:
     assert answer.compressed
     answer = await post(world.gateway, LARGE, "Accept-Encoding: br", "Accept-Encoding: gzip;q=0")
     assert not answer.compressed
+    world.calls()
+    await post(world.gateway, LARGE, "Cache-Control: max-age=600", "Cache-Control: no-cache")
+    assert world.calls()["ListModels"] == 2
 
 
 @pytest.mark.parametrize("accept", [MULTIPART, f"{MULTIPART};q=0.1", "multipart/*", f"{MULTIPART}, {JSON};q=0"])

@@ -12,6 +12,7 @@ from gateway.errors import Forbidden, IssuerUnavailable, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.http.caching_headers import requested_freshness
+from gateway.http.negotiation import header
 from gateway.http.responses import STATUSES
 
 
@@ -49,7 +50,7 @@ class RequestAuthenticator:
         return RequestContext(
             visible(state.registries, principal),
             state.bounds,
-            requested_freshness(connection.headers.get("cache-control")),
+            requested_freshness(header(connection.headers, "cache-control")),
             principal.roles,
             principal.name if self.authenticator.required else None,
             lambda refusal: log_denial(refusal, principal.name, *remote),

@@ -18,7 +18,7 @@ OPAQUE_TAG: Final = re.compile(r'"[^"]*"')
 
 def requested_freshness(cache_control: str | None) -> Freshness:
     """Return the freshness that ``Cache-Control`` requests, `ANY` by default. Unknown directives are ignored."""
-    if cache_control is None:
+    if not cache_control:
         return ANY
     directives = {}
     for directive in cache_control.lower().split(","):
