@@ -5,6 +5,7 @@ Trusted documents come from a file, others are registered by clients. Source: Ap
 draft on persisted documents.
 """
 
+import re
 from typing import Final
 
 import orjson
@@ -28,6 +29,8 @@ MAX_CHARACTERS: Final = 2_000_000
 PREFIX: Final = "sha256:"
 """The prefix of an id that is the hash of its document."""
 
+HASH: Final = re.compile("[0-9A-Fa-f]{64}")
+
 RegisteredName = tuple[str | None, str]
 """A caller and the hash of a document that the caller registered."""
 
@@ -37,27 +40,24 @@ def load_trusted(path: str) -> dict[str, str]:
     if not path:
         return {}
     try:
-        content = read_file(path)
+        documents = orjson.loads(read_file(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
-    try:
-        documents = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        reason = "not valid JSON"
+        reason = "not valid JSON" if isinstance(error, orjson.JSONDecodeError) else reason
         raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
     if not isinstance(documents, dict) or not all(isinstance(text, str) for text in documents.values()):
         raise SettingsError((f"documents.trusted: {path}: must be an object of documents by their id",))
     for id, text in documents.items():
-        if id.startswith(PREFIX) and without_prefix(id) != digest(text):
+        if id.startswith(PREFIX) and stored_name(id) != digest(text):
             raise SettingsError((f"documents.trusted: {path}: {id} is not the hash of its document",))
     by_hash = {digest(text): text for text in documents.values()}
-    return {**by_hash, **{without_prefix(id): text for id, text in documents.items()}}
+    return {**by_hash, **{stored_name(id): text for id, text in documents.items()}}
 
 
-def without_prefix(id: str) -> str:
-    """Return an id as it is stored: a hash with its prefix becomes the hash in lower case."""
-    return id.removeprefix(PREFIX).lower() if id.startswith(PREFIX) else id
+def stored_name(id: str) -> str:
+    """Return an id as it is stored: a hash, with or without its prefix, becomes the hash in lower case."""
+    name = id.removeprefix(PREFIX)
+    return name.lower() if HASH.fullmatch(name) else id
 
 
 class PersistedQueries:
@@ -107,7 +107,7 @@ class PersistedQueries:
 
     def _name(self, request: GraphQLRequest) -> str | None:
         """Return the id of the requested document, or its hash, without the prefix of hashes."""
-        return without_prefix(request.document_id) if request.document_id else self._hash(request)
+        return stored_name(request.document_id) if request.document_id else self._hash(request)
 
     def _hash(self, request: GraphQLRequest) -> str | None:
         extension = request.extensions.get("persistedQuery")
