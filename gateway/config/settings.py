@@ -5,8 +5,9 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+
+from gateway.config.origins import origin_problem
 
 
 class Secret:
@@ -105,38 +106,6 @@ REGISTERED_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
 
 CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|[\w-]+(\.[\w-]+)+")
 """Names that are paths into other claims in several notations. A name with a namespace is a URL and no path."""
-
-ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([1-9][0-9]{0,4}))?")
-DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-def origin_problem(origin: str) -> str | None:
-    """Return why browsers never send an origin, None if they may. Source: the WHATWG's URL standard, "serializing"."""
-    match = ORIGIN.fullmatch(origin)
-    if match is None:
-        if "*" in origin:
-            return "it has a wildcard; list each origin"
-        return "an origin is a scheme, a host in lower-case ASCII, and perhaps a port"
-    scheme, host, port = match.groups()
-    if port == DEFAULT_PORTS[scheme]:
-        return f"browsers leave out the port {port} of {scheme}"
-    if port is not None and int(port) > 65535:
-        return "there is no such port"
-    written = address_as_written(host)
-    return None if written == host else f"browsers write this host as {written}" if written else "there is no such host"
-
-
-def address_as_written(host: str) -> str | None:
-    """Return a host as browsers write it: an IP address in its shortest form. None for an address that is invalid."""
-    try:
-        if host.startswith("["):
-            return f"[{IPv6Address(host[1:-1]).compressed}]"
-        if re.fullmatch(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", host):
-            return str(IPv4Address(host))
-    except ValueError:
-        return None
-    return host
-
 
 CREDENTIALS = ("credentials_file", "credentials_command")
 """Settings that load a registry's access key from outside the settings file."""

@@ -1,0 +1,35 @@
+"""Origins of web pages, as browsers send them. Source: the URL standard of the WHATWG (serializing hosts)."""
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+
+ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([1-9][0-9]{0,4}))?")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def origin_problem(origin: str) -> str | None:
+    """Return why browsers never send an origin, None if they may."""
+    match = ORIGIN.fullmatch(origin)
+    if match is None:
+        if "*" in origin:
+            return "it has a wildcard; list each origin"
+        return "an origin is a scheme, a host in lower-case ASCII, and perhaps a port"
+    scheme, host, port = match.groups()
+    if port == DEFAULT_PORTS[scheme]:
+        return f"browsers leave out the port {port} of {scheme}"
+    if port is not None and int(port) > 65535:
+        return "there is no such port"
+    written = address_as_written(host)
+    return None if written == host else f"browsers write this host as {written}" if written else "there is no such host"
+
+
+def address_as_written(host: str) -> str | None:
+    """Return a host as browsers write it: an IP address in its shortest form. None for an address that is invalid."""
+    try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1]).compressed}]"
+        if re.fullmatch(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", host):
+            return str(IPv4Address(host))
+    except ValueError:
+        return None
+    return host
