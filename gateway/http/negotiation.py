@@ -104,4 +104,5 @@ def min_compressed(accept_encoding: str) -> float:
     gzip = max((codings[name] for name in ("gzip", "x-gzip") if name in codings), default=others)
     if not gzip or gzip < codings.get("identity", 0.0):
         return inf
-    return 0 if codings.get("identity", others if "*" in codings else 1.0) == 0 else MIN_COMPRESSED
+    accepts_identity = codings.get("identity", others if "*" in codings else 1.0) > 0
+    return MIN_COMPRESSED if accepts_identity else 1
