@@ -92,6 +92,7 @@ def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
         settings.scan_detail_rows,
         settings.deadline,
         limits.calls,
+        limits.rows,
         limits.page_rows,
         limits.ids,
         limits.references,

@@ -8,6 +8,8 @@ GatewayError
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document does not have exactly one such operation
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          the document is larger or deeper than allowed
 ├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        the operation may need more upstream calls than allowed
+│   └── ResponseTooLarge         QUERY_TOO_EXPENSIVE        the response may hold more objects than allowed
+├── QueryTooSlow                 QUERY_TOO_EXPENSIVE        the operation processes rows beyond its deadline
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  the gateway has no document with this hash
 ├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  the gateway does not store documents
 ├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   the hash is not that of the document in the request
@@ -94,14 +96,30 @@ class QueryTooExpensive(GatewayError):
     """``cost`` is the number of upstream calls that the operation may need, ``allowed`` the limit."""
 
     code = "QUERY_TOO_EXPENSIVE"
+    template: ClassVar = "This query may need {cost} upstream calls; the limit is {allowed}."
 
     def __init__(self, cost: int, allowed: int) -> None:
-        super().__init__(f"This query may need {cost} upstream calls; the limit is {allowed}.")
+        super().__init__(self.template.format(cost=cost, allowed=allowed))
         self.cost, self.allowed = cost, allowed
 
     @property
     def extensions(self) -> dict[str, Any]:
         return {"code": self.code, "cost": self.cost, "allowed": self.allowed}
+
+
+class ResponseTooLarge(QueryTooExpensive):
+    """``cost`` is the number of objects that the response may hold, ``allowed`` the limit."""
+
+    template: ClassVar = "The response to this query may hold {cost} objects; the limit is {allowed}."
+
+
+class QueryTooSlow(GatewayError):
+    """``seconds`` is the time that one operation may take."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This query was stopped because it took more than {seconds:g} seconds.")
 
 
 class PersistedQueryNotFound(GatewayError):
