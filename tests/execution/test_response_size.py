@@ -14,7 +14,9 @@ from gateway.catalog.calls import ROWS_PER_TURN
 from gateway.catalog.ids import Ref
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.selection import FieldRequest, Selection
+from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
+from gateway.schema.fields import STRAWBERRY_ROW
 from gateway.schema.schema import SCHEMA
 from tests.catalog import clouds
 from tests.catalog.clouds import DOCUMENTS, FakeClouds
@@ -173,3 +175,22 @@ async def test_an_operation_stops_at_its_deadline_between_rows(monkeypatch: pyte
     [error] = result.errors or ()
     assert error.original_error.extensions == {"code": "QUERY_TOO_EXPENSIVE"}
     assert error.message == "This query was stopped because it took more than 20 seconds."
+
+
+@pytest.mark.parametrize("rows", ["nodes { name }", "edges { node { name } }"])
+async def test_other_tasks_run_while_strawberry_completes_rows(monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
+    """Strawberry executes operations with introspection."""
+    row = {"__typename": "Model", "name": "x"}
+    record = {"nodes": [row] * ROWS_PER_TURN, "edges": [{"node": row}] * ROWS_PER_TURN}
+
+    async def page(_: RootFieldContext) -> Any:
+        return record
+
+    monkeypatch.setitem(ROOT_FIELDS, "models", page)
+    running = asyncio.ensure_future(FakeClouds().query(f"{{ models {{ {rows} }} __schema {{ __typename }} }}"))
+    turns = 0
+    while not running.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len((await running)["models"][rows.split()[0]]) == ROWS_PER_TURN
+    assert turns > STRAWBERRY_ROW + 2
