@@ -5,6 +5,7 @@ GatewayError
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor is malformed, or of another list, filter or order
 │   └── InvalidId                INVALID_ID                 an id is not one that this gateway issued
 ├── Unauthenticated              UNAUTHENTICATED            the API key or bearer token is missing or not valid
+│   └── IssuerUnavailable        ISSUER_UNAVAILABLE         the issuer's keys, which the token needs, cannot be fetched
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document does not have exactly one such operation
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          the document is larger or deeper than allowed
 ├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        the operation may need more upstream calls than allowed
@@ -42,14 +43,6 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SER
 from enum import StrEnum
 from typing import Any, ClassVar
 
-MAX_MESSAGE_LENGTH = 400
-"""The maximum length of a message from graphql-core, in characters."""
-
-
-def truncated(message: str) -> str:
-    """Truncate a message from graphql-core, which may quote any part of the document."""
-    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
-
 
 class GatewayError(Exception):
     """Base class of all errors that the gateway raises on purpose. The message is for the caller."""
@@ -79,9 +72,26 @@ class Unauthenticated(GatewayError):
 
     code = "UNAUTHENTICATED"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__("This request needs a valid API key or bearer token.")
+    def __init__(self, reason: str, message: str = "This request needs a valid API key or bearer token.") -> None:
+        super().__init__(message)
         self.reason = reason
+
+
+class IssuerUnavailable(Unauthenticated):
+    """Whether the token is valid is not known. ``retry_after`` is the time until it may be, in seconds."""
+
+    code = "ISSUER_UNAVAILABLE"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "the issuer's keys cannot be fetched",
+            "The token cannot be verified at the moment, because its issuer is unavailable.",
+        )
+        self.retry_after = retry_after
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
 
 
 class UnknownOperation(GatewayError):

@@ -165,7 +165,7 @@ class PlanExecution(Calls):
     async def _receive_later(self, fetch: Fetch, entity: EntityState, task: "asyncio.Future[Answer]") -> None:
         outcome: Outcome
         try:
-            outcome = await task
+            outcome = await asyncio.shield(task)
         except RegistryError as error:
             outcome = error
         waits = Waits()

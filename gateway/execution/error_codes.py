@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from graphql import GraphQLError
 
-from gateway.errors import GatewayError, truncated
+from gateway.errors import GatewayError
+from gateway.execution.error_messages import shown_message
 
 logger = logging.getLogger("gateway.execution")
 
@@ -19,7 +20,7 @@ def assign_error_code(error: GraphQLError) -> None:
     if isinstance(cause, GatewayError) or "code" in (error.extensions or {}):
         return
     if cause is None or isinstance(cause, GraphQLError):
-        error.message, error.extensions = truncated(error.message), {"code": "BAD_USER_INPUT"}
+        error.message, error.extensions = shown_message(error.message), {"code": "BAD_USER_INPUT"}
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)

@@ -32,6 +32,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    Undefined,
     VariableNode,
     Visitor,
     visit,
@@ -52,6 +53,7 @@ from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
 from gateway.execution.field_requests import PLANNED_ARGUMENT, declaration, freeze, names_variable
+from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
 from gateway.execution.projection import ObjectProjectors, Projection
 from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
@@ -86,11 +88,13 @@ class PlannedOperation:
         self.projected = is_query and not operation.directives and reading.supported
         self.cacheable = is_query and not reading.volatile
         self.shaping = sorted(reading.shaping)
+        self.incremental = reading.incremental
         self._roots: dict[tuple[Any, ...], Sequence[RootField]] = {}
 
     def roots(self, variables: VariableValues) -> "Sequence[RootField]":
         """Return the root fields. Raises `GraphQLError` for a directive whose variable has no value."""
-        shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
+        # A variable without a value differs from null: the default of the directive's argument takes its place.
+        shape = tuple([freeze(variables.coerced.get(name, Undefined)) for name in self.shaping])
         roots = self._roots.get(shape)
         if roots is None:
             if len(self._roots) == CACHED_SHAPES:
@@ -100,7 +104,8 @@ class PlannedOperation:
         return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
-        """Bind coerced variables to the operation."""
+        """Bind coerced variables to the operation. Raises `GraphQLError` if a directive becomes invalid with them."""
+        check_directives(self.incremental, variables)
         return BoundOperation(self, variables)
 
 
@@ -108,7 +113,8 @@ class DocumentReader(Visitor):
     """Reads the properties of a document that its root fields depend on.
 
     ``supported`` is true if the compiled projection can execute it, ``volatile`` if it selects a volatile field.
-    ``shaping`` are the variables that change the shape of the operation.
+    ``shaping`` are the variables that change the shape of the operation. ``incremental`` are the nodes with ``@defer``
+    or ``@stream``.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -119,6 +125,7 @@ class DocumentReader(Visitor):
         self.volatile_fields = volatile_fields(schema)
         self.supported, self.volatile = True, False
         self.shaping: set[str] = set()
+        self.incremental: list[IncrementalNode] = []
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         self.supported &= node.name.value in self.known
@@ -127,7 +134,9 @@ class DocumentReader(Visitor):
     def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
         self.supported &= not node.directives and not node.variable_definitions
 
-    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+    def enter_directive(self, node: DirectiveNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
+        if node.name.value in NAMES:
+            self.incremental.append(ancestors[-1])
         self.supported &= node.name.value in ("include", "skip")
         for argument in node.arguments or ():
             self._add_variables(argument)

@@ -9,13 +9,10 @@ from graphql import get_nullable_type, is_list_type
 from gateway.catalog.cost import ASSUMED_ITEMS
 from gateway.catalog.selection import FieldRequest
 from gateway.errors import ResponseTooLarge
-from gateway.execution.field_collection import CollectedField
+from gateway.execution.field_collection import ROWS, CollectedField
 
 PAGE_SIZE: Final = "first"
 """The argument of a connection that sets the number of its rows."""
-
-PAGE_ROWS: Final = ("nodes", "edges")
-"""The fields of a connection with its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class FieldSize:
 
         Raises `GraphQLError` for a directive whose variable has no value.
         """
-        page = connection if is_list(field) and field.name in PAGE_ROWS else None
+        page = connection if is_list(field) and field.name in ROWS else None
         own = field.request if PAGE_SIZE in field.definition.args else None
         types = [[cls.of(inner, own) for inner in field.below(runtime.name) if inner.types] for runtime in field.types]
         return cls(ASSUMED_ITEMS if is_list(field) else 1, page, types)
