@@ -291,10 +291,10 @@ class BoundField:
             value = await self.resolve(context)
         except Exception as error:
             value = error
-        try:
-            return self.root.project(value)
-        except Exception:  # completion below reports the error
-            completion = Completion(errors)
+        if not context.execution.partial:  # else a list inside the value may have an error beside its rows
+            with suppress(Exception):  # completion below reports the error
+                return self.root.project(value)
+        completion = Completion(errors)
         return completion.item(self.field.definition.type, self.field, value, (self.field.key,))
 
     def add_cost(self, estimate: CostEstimate) -> None:
