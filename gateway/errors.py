@@ -280,7 +280,7 @@ class RegistryListCut(RegistryError):
 
 class RegistryListIncomplete(RegistryError):
     code = "LIST_INCOMPLETE"
-    problem = "sent fewer rows than its list has, or rows without an id"
+    problem = "did not send its whole list: rows are missing, have no id, or moved while they were read"
 
 
 class NotFound(RegistryError):

@@ -66,6 +66,8 @@ class ReadRows:
     left_out: int = 0
     counted: int | None = None
     """The number of rows in the list, as the registry counts them. None if it counts fewer than it sent."""
+    shrunk: bool = False
+    """Whether rows were deleted while the list was read. Later ones may have moved to a page that was read before."""
     ended: bool = False
     premature: bool = False
     passed: bool = False
@@ -84,11 +86,11 @@ class ReadRows:
     def is_incomplete(self) -> bool:
         """Whether rows of the list are missing.
 
-        This is the only place that decides it. However the list ended, it is complete only if no row was left out and
-        the registry counts no more rows than were read.
+        This is the only place that decides it. However the list ended, it is complete only if no row was left out or
+        has moved, and the registry counts no more rows than were read.
         """
         unread = self.ended and not self.passed and self.counted is not None and self.seen < self.counted
-        return self.premature or self.left_out > 0 or unread
+        return self.premature or self.shrunk or self.left_out > 0 or unread
 
     @property
     def ties_may_follow(self) -> bool:
@@ -104,7 +106,8 @@ class ReadRows:
         self.left_out += page.left_out
         self._largest = max(self._largest, page.read)
         self._empty = 0 if page.read else self._empty + 1
-        self.counted = page.total if page.total is None or page.total >= self.seen else None
+        self.counted, before = page.total if page.total is None or page.total >= self.seen else None, self.counted
+        self.shrunk |= page.total is not None and before is not None and page.total < before
         following = self._following(at, page, is_repeated=bool(page.refs) and not fresh)
         self.ended = following is None
         return None if following is None else PagePosition(following, at.offset + page.read)
