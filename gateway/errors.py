@@ -33,6 +33,8 @@ GatewayError
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure
     ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the response is larger than allowed
     ├── RegistryNotCached        REGISTRY_NOT_CACHED        the client wanted a cached response, and there is none
+    ├── RegistryListCut          LIST_INCOMPLETE            the list has more rows than the gateway reads for one page
+    ├── RegistryListIncomplete   LIST_INCOMPLETE            the registry did not send every row that it has
     └── NotFound                 (clients never see it)     the object does not exist in the registry: the field is null
 
 GraphQL itself refuses documents with GRAPHQL_PARSE_FAILED or GRAPHQL_VALIDATION_FAILED. Requests that do not follow
@@ -297,6 +299,16 @@ class RegistryAnswerTooLarge(RegistryError):
 
 class RegistryNotCached(RegistryError):
     code, problem = "REGISTRY_NOT_CACHED", "has no cached response, and the request allows only cached ones"
+
+
+class RegistryListCut(RegistryError):
+    code = "LIST_INCOMPLETE"
+    problem = "has more rows than the gateway reads for one page; the list continues after `endCursor`"
+
+
+class RegistryListIncomplete(RegistryError):
+    code = "LIST_INCOMPLETE"
+    problem = "did not send its whole list: rows are missing, have no id, or moved while they were read"
 
 
 class NotFound(RegistryError):

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls
+from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.filters import ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
@@ -310,7 +311,7 @@ class CostEstimate:
         start, pages = pages_read(ref.registry, call, strategy, applied, arguments, resumed)
         if call is not None:
             bound = BoundCall(ref.registry, call, call.keys(ref.keys), () if listed else applied.parameters)
-            if listed and start == 1:
+            if listed and start == FIRST_PAGE.page:
                 self._count(path, bound._replace(page=2), "further pages", pages - 1)
             else:
                 self._count(path, bound._replace(page=start), "list", pages)
@@ -378,7 +379,7 @@ def pages_read(
     applied: ListFilter,
     arguments: ListArguments,
     resumed: bool = False,
-) -> tuple[int, int]:
+) -> tuple[int | str, int]:
     """Return the first page of a list to read, and the maximum number of pages.
 
     The last row of a page is held back until the next page is read. With a cursor, most rows of the first page may have
@@ -386,11 +387,11 @@ def pages_read(
     """
     if call is None or call.paging is None:
         return 1, 1
-    start = 1 if arguments.start is None or not strategy.native else arguments.start.pages.get(name, 1)
+    start = (FIRST_PAGE if arguments.start is None else arguments.start.pages.get(name, FIRST_PAGE)).page
     resumed = resumed or arguments.start is not None
     if strategy.native and not applied.tests:
-        return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start > 1)
-    return start, -(-strategy.rows // call.paging.rows) + (start > 1)
+        return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start != FIRST_PAGE.page)
+    return start, -(-strategy.rows // call.paging.rows) + (strategy.native and start != FIRST_PAGE.page)
 
 
 def check_cost(cost: Cost, bounds: Bounds) -> None:

@@ -20,6 +20,7 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
+from gateway.catalog.lists import INCOMPLETE
 from gateway.errors import ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 from gateway.execution.projection import ObjectProjectors
@@ -90,6 +91,8 @@ class Completion:
             return completed
         runtime = expected if is_object_type(expected) else field.collector.schema.type_map[value[TYPE_NAME]]
         assert is_object_type(runtime)
+        if INCOMPLETE in value:
+            self.errors.append(located_error(value[INCOMPLETE], field.nodes, path))
         if runtime.is_type_of is not None and not runtime.is_type_of(value, None):  # type: ignore[arg-type]
             raise GraphQLError(f"Expected value of type '{runtime}' but got: {inspect(value)}.", field.nodes)
         return self.object(field, runtime, value, path)

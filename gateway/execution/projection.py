@@ -23,6 +23,7 @@ from graphql import (
 )
 
 from gateway.catalog.code_generation import CodeBuilder
+from gateway.catalog.lists import INCOMPLETE
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 from gateway.execution.response_size import single_objects
 
@@ -102,12 +103,16 @@ class ProjectionBuilder(CodeBuilder):
     def object(self, runtime: GraphQLObjectType, field: CollectedField) -> str:
         """Define the function for objects of a type. Returns its name."""
         pairs = ", ".join(f"{inner.key!r}: {self.field(inner)}" for inner in field.below(runtime.name))
-        check = ""
+        checks = []
+        if "pageInfo" in runtime.fields:  # the error of an incomplete page is located by completion
+            checks.append(f"{INCOMPLETE!r} in record and unexpected(record)\n    ")
         if is_named(runtime):
-            check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    "
+            checks.append(f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    ")
         elif runtime.is_type_of is not None:
-            check = f"{self.constant(runtime.is_type_of)}(record, None) or unexpected(record)\n    "
-        function = self.objects[field, runtime.name] = self.define("record, count", f"{check}return {{{pairs}}}")
+            checks.append(f"{self.constant(runtime.is_type_of)}(record, None) or unexpected(record)\n    ")
+        function = self.objects[field, runtime.name] = self.define(
+            "record, count", f"{''.join(checks)}return {{{pairs}}}"
+        )
         return function
 
     def field(self, field: CollectedField) -> str:

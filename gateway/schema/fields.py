@@ -3,7 +3,7 @@
 Each declaration has a description. A field needs no resolver if the record holds its value.
 """
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 import strawberry
 
 from gateway.catalog.calls import Calls
+from gateway.catalog.lists import INCOMPLETE
 from gateway.execution.field_metadata import FROM_RECORD, VOLATILE, read_record
 from gateway.execution.field_requests import current_request
 from gateway.execution.strawberry_context import OperationContext
@@ -66,5 +67,20 @@ class CountedRow:
 
 
 def resolve_from_record(record: Any, info: strawberry.Info[Any, Any]) -> Any:
-    """Return the value that a record holds for a field and its arguments."""
-    return read_record(record, current_request(info).key)
+    """Return the value that a record holds for a field and its arguments, or an awaitable of it.
+
+    Reports the error of a list that has only a part of its rows.
+    """
+    value = read_record(record, current_request(info).key)
+    return loaded(value, info) if isawaitable(value) else reported(value, info)
+
+
+async def loaded(value: Awaitable[Any], info: strawberry.Info[Any, Any]) -> Any:
+    return reported(await value, info)
+
+
+def reported(value: Any, info: strawberry.Info[Any, Any]) -> Any:
+    if isinstance(value, dict) and INCOMPLETE in value:
+        context: OperationContext = info.context
+        context.failures.append((info.path, value[INCOMPLETE]))
+    return value

@@ -53,7 +53,7 @@ AFTER = Annotated[
     str | None,
     strawberry.argument(
         description="The cursor to continue after, such as the `endCursor` of the previous page. "
-        "Valid only with the same filter and order."
+        "Valid only with the same filter and order. Empty text is the first page."
     ),
 ]
 NAME = Annotated[str, strawberry.argument(description="The exact name of the version.")]
