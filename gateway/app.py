@@ -288,7 +288,6 @@ async def probe(settings: Settings) -> list[Probe]:
                 await registry.fetch(BoundCall(registry.name, registry.kind.probe))
                 problem = None
             except RegistryError as error:
-                reason = error.cause or error.vendor_code
-                problem = f"{error} ({reason})" if reason else str(error)
+                problem = f"{error} ({error.reason})" if error.reason else str(error)
             probes.append(Probe(registry.name, perf_counter() - started, problem))
     return probes

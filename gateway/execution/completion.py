@@ -18,6 +18,7 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
+from gateway.errors import RegistryBadValue
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 
 Keys = tuple[str | int, ...]
@@ -51,7 +52,7 @@ class Completion:
     def value(self, expected: GraphQLOutputType, field: CollectedField, value: Any, path: Keys) -> Any:
         """Complete a value for its type. Raises the error of an invalid value."""
         if isinstance(value, Exception):
-            raise value
+            raise value.with_traceback(None)  # cached records share it, and each raise adds to its traceback
         if is_non_null_type(expected):
             completed = self.value(expected.of_type, field, value, path)
             if completed is None:
@@ -64,7 +65,10 @@ class Completion:
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{field.parent}.{field.name}'.")
             return [self.item(expected.of_type, field, item, (*path, i)) for i, item in enumerate(value)]
         if is_leaf_type(expected):
-            completed = expected.coerce_output_value(value)
+            try:
+                completed = expected.coerce_output_value(value)
+            except GraphQLError:
+                raise RegistryBadValue from None
             if completed is None or completed is Undefined:
                 shown = f"`{inspect(expected)}.coerce_output_value({inspect(value)})`"
                 raise TypeError(f"Expected {shown} to return non-nullable value, returned: {inspect(completed)}")

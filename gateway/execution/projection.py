@@ -127,7 +127,7 @@ def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:
 
     def coerced(value: Any) -> Any:
         if isinstance(value, Exception):
-            raise value
+            raise value.with_traceback(None)  # cached records share it, and each raise adds to its traceback
         answer = expected.coerce_output_value(value)
         return unexpected(value) if answer is None else answer
 
