@@ -5,6 +5,7 @@ stack, never with its text, which may contain data of a client or a registry.
 """
 
 import asyncio
+import json
 import logging
 import time
 import traceback
@@ -24,7 +25,8 @@ from gateway.telemetry.request_ids import CURRENT, Identity
 
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 ESCAPES |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-"""Replacements of characters that end a line, control a terminal, or change the direction of text."""
+ESCAPES |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+"""Replacements of characters that end a line, control a terminal, change the direction of text, or are half a pair."""
 
 FLUSH_INTERVAL: Final = 0.05
 """Seconds for which lines are buffered."""
@@ -154,7 +156,13 @@ class JsonFormat(LogFormat):
         return self.render({"level": level, "logger": logger, "message": message})
 
     def render(self, fields: Mapping[str, Any]) -> str:
-        return "," + orjson.dumps(fields, default=str).decode()[1:-1] if fields else ""
+        if not fields:
+            return ""
+        try:
+            text = orjson.dumps(fields, default=str).decode()
+        except orjson.JSONEncodeError:  # half a surrogate pair, as in the name of a file that is not UTF-8
+            text = json.dumps(fields, default=str, separators=(",", ":"))
+        return "," + text[1:-1]
 
 
 class ConsoleFormat(LogFormat):
