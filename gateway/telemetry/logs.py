@@ -5,7 +5,6 @@ stack, never with its text, which may contain data of a client or a registry.
 """
 
 import asyncio
-import json
 import logging
 import time
 import traceback
@@ -25,8 +24,7 @@ from gateway.telemetry.request_ids import CURRENT, Identity
 
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 ESCAPES |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-ESCAPES |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
-"""Replacements of characters that end a line, control a terminal, change the direction of text, or are half a pair."""
+"""Replacements of characters that end a line, control a terminal, or change the direction of text."""
 
 FLUSH_INTERVAL: Final = 0.05
 """Seconds for which lines are buffered."""
@@ -113,7 +111,9 @@ class LogFormat(logging.Formatter):
             error_type, _, trace = record.exc_info
             places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
             fields |= {"exception": error_type.__qualname__, "places": places}
-        prefix = self.prefix(record.levelname.lower(), record.name, record.getMessage())
+        # half a surrogate pair, as in the name of a file that is not UTF-8, cannot be written
+        message = record.getMessage().encode(errors="backslashreplace").decode()
+        prefix = self.prefix(record.levelname.lower(), record.name, message)
         return escape(self.line % (format_time(int(record.created * 1000)), prefix + self.render(fields)))
 
     def format_operation(self, operation: FinishedOperation) -> str:
@@ -156,13 +156,7 @@ class JsonFormat(LogFormat):
         return self.render({"level": level, "logger": logger, "message": message})
 
     def render(self, fields: Mapping[str, Any]) -> str:
-        if not fields:
-            return ""
-        try:
-            text = orjson.dumps(fields, default=str).decode()
-        except orjson.JSONEncodeError:  # half a surrogate pair, as in the name of a file that is not UTF-8
-            text = json.dumps(fields, default=str, separators=(",", ":"))
-        return "," + text[1:-1]
+        return "," + orjson.dumps(fields, default=str).decode()[1:-1] if fields else ""
 
 
 class ConsoleFormat(LogFormat):
