@@ -113,7 +113,7 @@ async def test_operators_read_that_the_error_is_not_the_registrys_own(
     async with registry_answering(lambda target: response(FOREIGN["HTML"], status=status)) as url:
         [result] = await probe(settings(make(url)))
     reason = f"status {status[:3]} without the registry's own error"
-    assert result.problem == f'Registry "{result.registry}" {STATUSES[status]}. ({reason})'
+    assert result.problem == f'Registry "{result.name}" {STATUSES[status]}. ({reason})'
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert f"cause {reason}" in record.getMessage()
 

@@ -31,6 +31,6 @@ async def test_a_wrong_clock_is_reported_in_seconds_to_operators_only(
     assert len(warnings) == 2
     assert all(any(reason in warning for reason in reasons) for warning in warnings)
     [error] = answer.body["errors"]
-    assert error["message"] == f'Registry "{result.registry}" does not accept the configured credentials.'
+    assert error["message"] == f'Registry "{result.name}" does not accept the configured credentials.'
     assert error["extensions"].keys() == {"code", "registry", "retryable", "vendorCode", "requestId"}
     assert error["extensions"]["code"] == "REGISTRY_UNAUTHENTICATED"

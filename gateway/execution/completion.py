@@ -52,7 +52,8 @@ class Completion:
     def value(self, expected: GraphQLOutputType, field: CollectedField, value: Any, path: Keys) -> Any:
         """Complete a value for its type. Raises the error of an invalid value."""
         if isinstance(value, Exception):
-            raise value.with_traceback(None)  # cached records share it, and each raise adds to its traceback
+            # cached records share a bad value, and each raise would add to its traceback
+            raise RegistryBadValue if isinstance(value, RegistryBadValue) else value
         if is_non_null_type(expected):
             completed = self.value(expected.of_type, field, value, path)
             if completed is None:
