@@ -66,10 +66,7 @@ class Completion:
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{field.parent}.{field.name}'.")
             return [self.item(expected.of_type, field, item, (*path, i)) for i, item in enumerate(value)]
         if is_leaf_type(expected):
-            try:
-                completed = expected.coerce_output_value(value)
-            except GraphQLError:
-                raise RegistryBadValue from None
+            completed = expected.coerce_output_value(value)
             if completed is None or completed is Undefined:
                 shown = f"`{inspect(expected)}.coerce_output_value({inspect(value)})`"
                 raise TypeError(f"Expected {shown} to return non-nullable value, returned: {inspect(completed)}")
