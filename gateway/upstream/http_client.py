@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.config.settings import Credentials
@@ -267,7 +266,7 @@ def clean_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Replace what is not UTF-8 in the values of headers, which aiohttp passes on as halves of surrogate pairs."""
     if all(map(str.isascii, headers.values())):
         return headers
-    return CIMultiDict((name, clean_text(value)) for name, value in headers.items())
+    return {name.lower(): clean_text(value) for name, value in headers.items()}
 
 
 def retry_after(value: str, now: datetime) -> float | None:

@@ -48,11 +48,11 @@ def read_json(content: bytes) -> Any:
     """Return a JSON document. Raises ValueError if it is none, even with tolerance."""
     try:
         document = orjson.loads(content)
-        written = orjson.dumps(reduce(lambda inner, _: [inner], SPARE_LEVELS, document))
+        if content.count(b"{") + content.count(b"[") > MAX_DEPTH:
+            orjson.dumps(reduce(lambda inner, _: [inner], SPARE_LEVELS, document))
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return read_tolerantly(content)
-    same = written[len(SPARE_LEVELS) : -len(SPARE_LEVELS)] == content
-    if not same and LONG_NUMBER in content.translate(DIGITS_AS_ZEROS):
+    if LONG_NUMBER in content.translate(DIGITS_AS_ZEROS) and orjson.dumps(document) != content:
         return read_tolerantly(content)
     return document
 
