@@ -18,6 +18,7 @@ GatewayError
 ├── Forbidden                    FORBIDDEN                  the caller does not have the permission
 ├── TooManyRequests              TOO_MANY_REQUESTS          the caller exceeds its rate or its parallel requests
 ├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     the limit on active subscriptions is reached
+├── RegistryBadValue             REGISTRY_BAD_VALUE         the registry's value is not one that the field can have
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry that a list needs failed
 └── RegistryError                                           a call to one registry failed
     ├── RegistryTimeout          REGISTRY_TIMEOUT           the response was not complete within the timeout
@@ -178,6 +179,15 @@ class TooManySubscriptions(GatewayError):
     code = "TOO_MANY_SUBSCRIPTIONS"
 
 
+class RegistryBadValue(GatewayError):
+    """A value of a registry that the type of its field cannot represent, such as a number out of range."""
+
+    code = "REGISTRY_BAD_VALUE"
+
+    def __init__(self) -> None:
+        super().__init__("The registry sent a value that this field cannot represent.")
+
+
 class NoRegistryAnswered(GatewayError):
     code = "NO_REGISTRY_ANSWERED"
 
@@ -215,8 +225,8 @@ class RegistryError(GatewayError):
     ``registry`` is the configured name of the registry. ``retryable`` is true if the same request can succeed later.
     ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` are the vendor's, for support
     requests. The error omits the vendor's message, which may repeat signed content. Subclasses set ``problem``, the
-    predicate of the message; its subject is the registry. ``cause`` is why there was no response; only operators see
-    it.
+    predicate of the message; its subject is the registry. ``cause`` is why there was no response, ``detail`` what else
+    helps to find the reason; only operators see them.
     """
 
     problem: ClassVar[str]
@@ -230,6 +240,7 @@ class RegistryError(GatewayError):
         request_id: str | None = None,
         retry_after: float | None = None,
         cause: Cause | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(f'Registry "{registry}" {self.problem}.')
         self.registry = registry
@@ -237,6 +248,12 @@ class RegistryError(GatewayError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.cause = cause
+        self.detail = detail
+
+    @property
+    def reason(self) -> str:
+        """Why the call failed, for operators: the cause, the detail and the vendor's code, as far as known."""
+        return ", ".join(filter(None, (self.cause, self.detail, self.vendor_code)))
 
     @property
     def extensions(self) -> dict[str, Any]:
@@ -316,11 +333,15 @@ class NotFound(RegistryError):
 
 
 def by_status(status: int) -> type[RegistryError]:
-    """Return the error type for an HTTP status of a registry, for responses without a known vendor code."""
+    """Return the error type for an HTTP status, for responses without a known vendor code.
+
+    A 404 is `RegistryBadAnswer`: any server sends it for any wrong address. Only the vendor's own error body, which the
+    kinds of registry know, reports that an object does not exist.
+    """
     by_status_code: dict[int, type[RegistryError]] = {
         401: RegistryUnauthenticated,
         403: RegistryForbidden,
-        404: NotFound,
+        404: RegistryBadAnswer,
         408: RegistryTimeout,
         429: RegistryThrottled,
     }

@@ -21,7 +21,7 @@ from graphql import (
 from graphql.pyutils import inspect, is_iterable
 
 from gateway.catalog.lists import INCOMPLETE
-from gateway.errors import ResponseTooLarge
+from gateway.errors import RegistryBadValue, ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 from gateway.execution.projection import ObjectProjectors
 from gateway.execution.response_size import ObjectCount, single_objects
@@ -71,7 +71,8 @@ class Completion:
     def value(self, expected: GraphQLOutputType, field: CollectedField, value: Any, path: Keys) -> Any:
         """Complete a value for its type. Raises the error of an invalid value."""
         if isinstance(value, Exception):
-            raise value
+            # cached records share a bad value, and each raise would add to its traceback
+            raise RegistryBadValue if isinstance(value, RegistryBadValue) else value
         if is_non_null_type(expected):
             completed = self.value(expected.of_type, field, value, path)
             if completed is None:

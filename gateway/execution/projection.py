@@ -144,11 +144,11 @@ def serializes_unchanged(expected: GraphQLLeafType) -> bool:
 
 
 def strict(expected: GraphQLLeafType) -> Callable[[Any], Any]:
-    """Return the serialization of a scalar. It raises the error in place of a value, and for a null result."""
+    """Return the serialization of a scalar. It raises for an error in place of a value, and for a null result."""
 
     def coerced(value: Any) -> Any:
         if isinstance(value, Exception):
-            raise value
+            unexpected(value)
         answer = expected.coerce_output_value(value)
         return unexpected(value) if answer is None else answer
 

@@ -29,7 +29,8 @@ CREATED_AT = "The time at which the object was created."
 UPDATED_AT = "The time at which the object was last changed."
 RAW = (
     "The object exactly as the registry sent it, from the call that this query needed. "
-    "A list may send fewer properties than a call for a single object. Requires the role `raw`."
+    "A list may send fewer properties than a call for a single object. Requires the role `raw`. "
+    "Values that JSON cannot carry are replaced by text; the member `$replaced` then lists the members that have them."
 )
 RAW_ENTRY = f"{RAW} Qianfan has no such object: the gateway combines the parts of the catalog that belong to one entry."
 EXTRA = "Properties that the registry sent and that no other field represents, under the registry's own names."
