@@ -94,6 +94,7 @@ def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
         settings.scan_detail_rows,
         settings.deadline,
         limits.calls,
+        limits.rows,
         limits.page_rows,
         limits.ids,
         limits.references,
@@ -126,11 +127,15 @@ async def open_cache(
     url = settings.redis.reveal()
     shared = SharedCache(url, settings.redis_timeout, time.monotonic, events) if url else None
     cache = Cache(memory.for_settings(settings), shared, settings.stale_on_error, now)
-    listening = asyncio.create_task(cache.listen())
+    tasks = [asyncio.create_task(cache.listen())]
+    if shared is not None:
+        tasks.append(asyncio.create_task(shared.log_problems()))
     try:
         yield cache
     finally:
-        listening.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if shared is not None:
             await shared.close()
 
@@ -275,15 +280,18 @@ def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> I
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Outcome of one cheap call to a registry; ``problem`` is None if it succeeded, else the error and its cause."""
+    """Outcome of one cheap call to a registry, or of a test of the shared cache.
 
-    registry: str
+    ``problem`` is None if it succeeded, else the error and its cause.
+    """
+
+    name: str
     seconds: float
     problem: str | None
 
 
 async def probe(settings: Settings) -> list[Probe]:
-    """Make one cheap call to every configured registry."""
+    """Make one cheap call to every configured registry, and test the shared cache if there is one."""
     probes = []
     async with HttpClient() as http_client:
         for registry in registries(settings, UncachedClient(http_client)).values():
@@ -292,7 +300,15 @@ async def probe(settings: Settings) -> list[Probe]:
                 await registry.fetch(BoundCall(registry.name, registry.kind.probe))
                 problem = None
             except RegistryError as error:
-                reason = error.cause or error.vendor_code
-                problem = f"{error} ({reason})" if reason else str(error)
+                problem = f"{error} ({error.reason})" if error.reason else str(error)
             probes.append(Probe(registry.name, perf_counter() - started, problem))
+    url = settings.cache.redis.reveal()
+    if settings.cache.enabled and url:
+        started, shared = perf_counter(), SharedCache(url, settings.cache.redis_timeout, time.monotonic)
+        try:
+            problems = await shared.problems()
+        finally:
+            await shared.close()
+        problem = f"The shared cache cannot be used fully: {'; '.join(problems)}." if problems else None
+        probes.append(Probe("cache.redis", perf_counter() - started, problem))
     return probes

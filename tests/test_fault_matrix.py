@@ -4,6 +4,8 @@ A row of `FAULTS` is a fault and its outcome. A cell is a row with a registry, a
 The gateway tries each call twice, without a pause. `table` prints the matrix.
 """
 
+import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -18,6 +20,18 @@ from gateway import twins
 from gateway.config.settings import BreakerSettings, CacheSettings, QuotaSettings, RetrySettings, Secret
 from gateway.twins import Twins
 from tests.conftest import Answer, World, pai, qianfan, served, settings
+from tests.scripted_registry import (
+    Parameters,
+    Script,
+    chain,
+    marked_pages,
+    model_set,
+    pai_model,
+    pai_pages,
+    qianfan_model,
+    qianfan_pages,
+    scripted,
+)
 from tests.test_cache import ManualClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -44,6 +58,7 @@ UNREACHABLE = Outcome("REGISTRY_UNREACHABLE", tries=2, serves_stale=True)
 UNAVAILABLE = Outcome("REGISTRY_UNAVAILABLE", tries=2, serves_stale=True)
 THROTTLED = Outcome("REGISTRY_THROTTLED", tries=2, serves_stale=True)
 THROTTLED_FOR_LONG = Outcome("REGISTRY_THROTTLED", tries=1, serves_stale=True)
+UNAVAILABLE_FOR_LONG = Outcome("REGISTRY_UNAVAILABLE", tries=1, serves_stale=True)
 BAD_ANSWER = Outcome("REGISTRY_BAD_ANSWER", tries=1, serves_stale=True)
 TOO_LARGE = Outcome("REGISTRY_ANSWER_TOO_LARGE", tries=1, serves_stale=True)
 UNAUTHENTICATED = Outcome("REGISTRY_UNAUTHENTICATED", tries=1, serves_stale=False)
@@ -73,6 +88,11 @@ class Fault:
     retry_after: float | None = None
     timeout: float = 8.0
     replaced: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the registry asks to wait for longer than a call may take, so that no other call is made either."""
+        return self.retry_after is not None and self.retry_after > RetrySettings().deadline
 
     def form(self, registry: str) -> Form:
         return self.both or {"pai": self.pai, "qianfan": self.qianfan}[registry]
@@ -107,10 +127,24 @@ FAULTS = (
         both={"status": 429, "headers": {"retry-after": "60"}},
         retry_after=60.0,
     ),
+    Fault(
+        "503 with Retry-After",
+        UNAVAILABLE_FOR_LONG,
+        both={"status": 503, "headers": {"retry-after": "3600"}},
+        retry_after=3600.0,
+    ),
+    Fault(
+        "503 with Retry-After of a year",
+        UNAVAILABLE_FOR_LONG,
+        both={"status": 503, "headers": {"retry-after": "31536000"}},
+        retry_after=3600.0,
+    ),
     Fault("429 without a time", THROTTLED, both={"status": 429}),
     Fault("400 that means throttling", THROTTLED, pai={"status": 400, "error": "Throttling.Api"}),
     Fault("400", REJECTED, pai={"status": 400, "error": "InvalidParameter"}, qianfan={"error": "InappropriateJSON"}),
     Fault("403", FORBIDDEN, both={"status": 403}),
+    Fault("404 of a proxy", BAD_ANSWER, both={"status": 404, **HTML}),
+    Fault("403 of a proxy", FORBIDDEN, both={"status": 403, **HTML}),
     Fault("500", UNAVAILABLE, both={"status": 500}),
     Fault("502 of a proxy", UNAVAILABLE, both={"status": 502, **HTML}),
     Fault("503", UNAVAILABLE, both={"status": 503}),
@@ -119,6 +153,7 @@ FAULTS = (
     Fault("HTML with 200", BAD_ANSWER, both=HTML),
     Fault("JSON that is not an object", BAD_ANSWER, both={"body": "[1, 2]"}),
     Fault("truncated gzip", BAD_ANSWER, both={"truncated_gzip": True}),
+    Fault("gzip in two members", UNDERSTOOD, both={"gzip_members": True}),
     Fault("gzip bomb", TOO_LARGE, both={"gzip_bomb": 4 * LARGEST}),
     Fault("JSON as text/plain", UNDERSTOOD, both={"content_type": "text/plain"}),  # the body decides, not its label
     # Error codes in a 200 of Qianfan's first generation
@@ -210,7 +245,9 @@ class Broken:
     world: World = field(init=False)
 
     async def open(self) -> None:
-        one, other = await self._serve("pai"), await self._serve("qianfan")
+        await self._serve_gateway(await self._serve("pai"), await self._serve("qianfan"))
+
+    async def _serve_gateway(self, one: Twins, other: Twins) -> None:
         limits = {"timeout": self.fault.timeout, "max_answer_bytes": LARGEST}
         gateway_settings = settings(
             pai(one.url, **(limits if self.registry == "pai" else {})),
@@ -255,6 +292,9 @@ class Broken:
 
     async def reach(self, query: str, state: str) -> Answer:
         """Bring the cache into a state for a query, and return the response that it was filled with."""
+        if self.fault.holds:  # a new gateway, that does not hold calls from the last fault on
+            await self.stack.aclose()
+            await self._serve_gateway(self.world.pai, self.world.qianfan)
         await self._purge()
         complete = await self.send(query)
         match state:
@@ -417,17 +457,28 @@ def check_errors(answer: Answer, paths: list[list[Any]], part: Expected, fault: 
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_the_next_request_after_a_fault_has_a_complete_response(broken: Broken, query: str) -> None:
+async def test_the_next_request_after_a_fault_has_a_complete_response_unless_the_registry_asked_to_wait(
+    broken: Broken, query: str
+) -> None:
     complete = await broken.reach(query, "cold")
     await broken.start_fault()
     failed = await broken.send(query)
     await broken.end_fault()
     broken.world.calls()
     answer = await broken.send(query)
-    assert answer.body == complete.body
     understood = broken.fault.end.code is None
+    if broken.fault.holds:
+        assert without_times(answer) == without_times(failed)
+        assert broken.world.calls() == {}
+        return
+    assert answer.body == complete.body
     assert (failed.body == complete.body) is understood
     assert broken.world.calls() == times(CALLS[query][broken.registry], 0 if understood else 1)
+
+
+def without_times(answer: Answer) -> tuple[str, list[str]]:
+    """Return data and codes of a response, without the times to wait, which pass."""
+    return re.sub(r'"retryAfter": [0-9.]+', "", json.dumps(answer.body["data"])), answer.codes
 
 
 # The matrix as a table
@@ -464,3 +515,96 @@ async def test_the_table_has_every_fault_of_every_registry_and_every_cell() -> N
         "| 503 | qianfan | REGISTRY_UNAVAILABLE | error, 2 | cached, 0 | old, 2 "
         "| error, 4 | cached, 0 | old, 4 | error, 4 | cached, 0 | old, 4 |"
     ) in table()
+
+
+# Faults of pages
+
+
+@dataclass(frozen=True)
+class PageFault:
+    """A list of 60 rows whose pages have a fault: the rows that arrive, its state, and the number of calls.
+
+    ``kind`` is ``pai`` or the generation of Qianfan.
+    """
+
+    name: str
+    kind: str
+    answer: Script
+    rows: int
+    state: str
+    calls: int
+
+
+def first_page(answer: Script) -> Script:
+    """Every page is the first one."""
+    return lambda parameters: answer({**parameters, "PageNumber": 1, "pageNo": 1})
+
+
+def without_rows(answer: Script, page: int) -> Script:
+    """One page has no rows."""
+
+    def changed(parameters: Parameters) -> Any:
+        document = answer(parameters)
+        if page == int(parameters.get("PageNumber") or parameters.get("pageNo") or 1):
+            document.get("result", document).update({name: [] for name in ("Models", "items")})
+        return document
+
+    return changed
+
+
+SIZE = 60
+MODELS_OF_PAI = [pai_model(number) for number in range(SIZE)]
+MODELS_OF_QIANFAN = [qianfan_model(number) for number in range(SIZE)]
+SETS = [[model_set(number) for number in range(at, at + 20)] for at in range(0, SIZE, 20)]
+WITHOUT_ID = [None, *MODELS_OF_PAI[1:]]
+
+
+def sets(pages: Mapping[str, Any]) -> Script:
+    return marked_pages("customModelSetList", pages)
+
+
+PAGE_FAULTS = (
+    PageFault("pages of 20 rows in place of 50", "pai", pai_pages("Models", MODELS_OF_PAI, 20), 60, "COMPLETE", 3),
+    PageFault("pages of 20 rows in place of 50", "v1", qianfan_pages(MODELS_OF_QIANFAN, 20), 60, "COMPLETE", 3),
+    PageFault("pages of 20 rows in place of 100", "v2", sets(chain(*SETS)), 60, "COMPLETE", 3),
+    PageFault("no count", "pai", pai_pages("Models", MODELS_OF_PAI, 20, counts=False), 60, "COMPLETE", 4),
+    PageFault("no count", "v1", qianfan_pages(MODELS_OF_QIANFAN, 20, counts=False), 60, "COMPLETE", 4),
+    PageFault("an empty page", "pai", without_rows(pai_pages("Models", MODELS_OF_PAI, 20), 2), 40, "PARTIAL", 4),
+    PageFault("an empty page", "v1", without_rows(qianfan_pages(MODELS_OF_QIANFAN, 20), 2), 40, "PARTIAL", 4),
+    PageFault(
+        "empty pages between the others", "v2", sets(chain([], SETS[0], [], [], *SETS[1:], [])), 60, "COMPLETE", 7
+    ),
+    PageFault("the same page again", "pai", first_page(pai_pages("Models", MODELS_OF_PAI, 20)), 20, "PARTIAL", 2),
+    PageFault("the same page again", "v1", first_page(qianfan_pages(MODELS_OF_QIANFAN, 20)), 20, "PARTIAL", 3),
+    PageFault("the same page again", "v2", sets(chain(SETS[0], SETS[0], SETS[1])), 20, "PARTIAL", 2),
+    PageFault("a marker of its own page", "v2", sets({"": (SETS[0], "a"), "a": (SETS[1], "a")}), 40, "PARTIAL", 2),
+    PageFault(
+        "markers in a circle",
+        "v2",
+        sets({"": (SETS[0], "a"), "a": (SETS[1], "b"), "b": (SETS[2], "a")}),
+        60,
+        "PARTIAL",
+        3,
+    ),
+    PageFault("a next page without a marker", "v2", sets({"": (SETS[0], "")}), 20, "PARTIAL", 1),
+    PageFault("a row without an id", "pai", pai_pages("Models", WITHOUT_ID), 59, "PARTIAL", 2),
+    PageFault("a row without an id", "v2", sets(chain([*SETS[0], None])), 20, "PARTIAL", 1),
+)
+
+
+@pytest.mark.parametrize("fault", PAGE_FAULTS, ids=lambda fault: f"{fault.name}-{fault.kind}")
+async def test_a_fault_of_pages_has_its_expected_rows_state_and_number_of_calls(fault: PageFault) -> None:
+    call = {"pai": "own models", "v1": "presetList", "v2": "DescribeCustomModelSets"}[fault.kind]
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(scripted(**{call: fault.answer}))
+        configured = pai(registry.url) if fault.kind == "pai" else qianfan(registry.url, api=fault.kind)
+        gateway = await stack.enter_async_context(served(settings(configured)))
+        page = (await gateway.query("{ models(first: 100) { nodes { id } coverage { state error { code } } } }")).data
+        [part] = page["models"]["coverage"]
+        assert len(page["models"]["nodes"]) == fault.rows
+        assert part["state"] == fault.state
+        assert part["error"] == (None if fault.state == "COMPLETE" else {"code": "LIST_INCOMPLETE"})
+        assert registry.calls[call] == fault.calls
+        beside = await gateway.query("{ models(first: 100) { nodes { id } } }")
+        assert beside.codes == ([] if fault.state == "COMPLETE" else ["LIST_INCOMPLETE"])
+        assert len(beside.body["data"]["models"]["nodes"]) == fault.rows

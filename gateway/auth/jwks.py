@@ -4,22 +4,21 @@ Keys are only fetched from the URL in the settings. The header fields `jku`, `x5
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 from jwt import PyJWK
-from jwt.exceptions import PyJWTError
 
 from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
 from gateway.errors import IssuerUnavailable
 from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
+from gateway.upstream.json_documents import read_json
 
 logger = logging.getLogger("gateway.auth")
 
@@ -80,20 +79,14 @@ def is_loopback(host: str) -> bool:
 
 def parse(content: bytes, algorithms: Collection[str]) -> Keys:
     """Return the keys of a JWK Set that can verify one of the algorithms. Raises ValueError if there is none."""
-    document = json.loads(content)
+    document = read_json(content)
     entries = document.get("keys") if isinstance(document, dict) else None
     keys: dict[tuple[str | None, str], PyJWK] = {}
     for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
-            continue
-        public = {name: entry[name] for name in PUBLIC_FIELDS if name in entry}
-        for algorithm in FAMILIES.get(entry.get("kty", ""), ()):
-            curve = CURVES.get(algorithm, entry.get("crv"))
-            if algorithm in algorithms and entry.get("alg", algorithm) == algorithm and entry.get("crv") == curve:
-                try:
-                    keys[entry.get("kid"), algorithm] = PyJWK(public, algorithm)
-                except PyJWTError:
-                    logger.warning("The issuer's key set has an invalid key for %s, which is ignored.", algorithm)
+        try:
+            keys |= public_keys(entry, algorithms)
+        except Exception as error:  # PyJWT and cryptography raise errors of many types for an invalid key
+            logger.warning("The issuer's key set has an invalid key (%s), which is ignored.", type(error).__name__)
     if not keys:
         raise ValueError(f"holds no public key for {', '.join(algorithms)}")
     return keys
@@ -105,6 +98,23 @@ def key_for(keys: Keys, kid: str | None, algorithm: str) -> PyJWK | None:
         ids = {known for known, _ in keys}
         kid = ids.pop() if len(ids) == 1 else None
     return keys.get((kid, algorithm))
+
+
+def public_keys(entry: Any, algorithms: Collection[str]) -> Keys:
+    """Return the public key of one entry, for each algorithm that it can verify. Raises errors of many types."""
+    if entry.get("use", "sig") != "sig":
+        return {}
+    kid = entry.get("kid")
+    if not isinstance(kid, str | None):
+        raise TypeError("the key id is not text")
+    public = {name: entry[name] for name in PUBLIC_FIELDS if name in entry}
+    return {
+        (kid, algorithm): PyJWK(public, algorithm)
+        for algorithm in FAMILIES.get(entry.get("kty", ""), ())
+        if algorithm in algorithms
+        and entry.get("alg", algorithm) == algorithm
+        and entry.get("crv") == CURVES.get(algorithm, entry.get("crv"))
+    }
 
 
 class FileKeySet:

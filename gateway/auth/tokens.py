@@ -9,6 +9,7 @@ from gateway.auth.jwks import KeySet, key_set
 from gateway.auth.principals import PATTERN, ROLES, Principal
 from gateway.config.settings import AccessSettings, SettingsError
 from gateway.errors import Unauthenticated
+from gateway.upstream.json_documents import clean_text
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 
@@ -48,7 +49,7 @@ class TokenVerifier:
             split_words(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
         known = frozenset(roles) & ROLES.keys()
-        name = f"{claims['sub']} of {self.settings.issuer}"
+        name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 
     async def _claims(self, token: str, kid: str | None, algorithm: str) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""The upstream calls of one operation: each is made once, before its deadline and within its limit of calls."""
+"""The upstream calls and rows of one operation: each call is made once, before the deadline and within the limit."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Registry
-from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
+from gateway.errors import QueryTooExpensive, QueryTooSlow, RegistryError, RegistryTimeout
 from gateway.telemetry.events import CURRENT, CallRecord, CallState
 from gateway.upstream.caching_client import Answer, Freshness
+
+ROWS_PER_TURN: Final = 500
+"""The number of rows that one operation processes before other tasks run: a few milliseconds of CPU time."""
 
 Outcome = Answer | RegistryError
 Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
@@ -32,6 +36,21 @@ class Calls:
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._ended = False
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
+        self._turn = self._rows_in_turn = 0
+
+    async def count_rows(self, rows: int) -> None:
+        """Count rows before they are processed, and let other tasks run after every `ROWS_PER_TURN`.
+
+        Raises `QueryTooSlow` after the deadline.
+        """
+        while self._rows_in_turn >= ROWS_PER_TURN:
+            turn = self._turn
+            await asyncio.sleep(0)
+            if turn == self._turn:  # the first task that goes on starts the turn for all tasks of the operation
+                self._turn, self._rows_in_turn = turn + 1, 0
+                if asyncio.get_running_loop().time() >= self.deadline:
+                    raise QueryTooSlow(self.bounds.seconds)
+        self._rows_in_turn += rows
 
     def start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
         """Start a call unless the operation has made it before. Returns its outcome if it is available, else a future.

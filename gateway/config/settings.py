@@ -288,6 +288,13 @@ class LimitsSettings:
         minimum=1,
         maximum=1_000_000,
     )
+    rows: int = setting(
+        "Objects that a response may hold, estimated from the page sizes. An operation with a larger response is "
+        "refused.",
+        default=20_000,
+        minimum=100,
+        maximum=10_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

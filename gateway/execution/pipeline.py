@@ -27,10 +27,9 @@ from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog.cache_dependencies import CacheDependencies
 from gateway.catalog.calls import Answers
-from gateway.catalog.cost import made_calls, planned_calls
+from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
-from gateway.errors import QueryTooExpensive
 from gateway.execution.documents import MAX_ERRORS, Document, Documents
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
@@ -130,9 +129,9 @@ class Pipeline:
             return cached(response)
         bound = self.bind(prepared, context)
         if context.plan_mode == "only":
-            extensions = planned_calls(prepared.cost, context.bounds.calls)
+            extensions = planned_calls(prepared.cost, context.bounds)
             return executed(OperationContext(prepared.document.node, context.execution()), None, (), extensions)
-        check_cost(prepared, context)
+        check_cost(prepared.cost, context.bounds)
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
         resolve = partial(self._resolve, prepared, bound, context, store=True)
@@ -161,14 +160,14 @@ class Pipeline:
             prepared.bound = bound
         return prepared.bound
 
-    def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
-        """Return the maximum number of upstream calls of an operation, 0 if `execute` refuses it."""
+    def cost(self, prepared: PreparedOperation, context: RequestContext) -> Cost:
+        """Return the maximum cost of an operation, nothing if `execute` refuses it."""
         try:
             self.bind(prepared, context)
-            check_cost(prepared, context)
+            check_cost(prepared.cost, context.bounds)
         except Exception:  # `execute` reports it
-            return 0
-        return prepared.cost.calls
+            return Cost()
+        return prepared.cost
 
     async def _resolve(
         self, prepared: PreparedOperation, bound: BoundOperation, context: RequestContext, store: bool = False
@@ -228,7 +227,7 @@ class Pipeline:
         try:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
-                check_cost(prepared, context)
+                check_cost(prepared.cost, context.bounds)
                 operation_context = SubscriptionContext(
                     prepared.document.node, context.execution(), bound=bound, pollers=self.pollers, renew=renew
                 )
@@ -262,7 +261,7 @@ class Pipeline:
         try:
             with self.rate_limiter.operation(context.caller):
                 variables = self.bind(prepared, context).variables
-                check_cost(prepared, context)
+                check_cost(prepared.cost, context.bounds)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
                 operation_context = OperationContext(prepared.document.incremental, execution, bound=bound)
                 payloads = IncrementalPayloads(operation_context)
@@ -303,9 +302,3 @@ class Pipeline:
         if isinstance(variables, list):
             raise RequestErrors(variables)
         return variables
-
-
-def check_cost(prepared: PreparedOperation, context: RequestContext) -> None:
-    """Raise `QueryTooExpensive` for an operation that may make more calls than the limit allows."""
-    if prepared.cost.calls > context.bounds.calls:
-        raise QueryTooExpensive(prepared.cost.calls, context.bounds.calls)

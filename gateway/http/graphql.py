@@ -11,6 +11,7 @@ from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.catalog.cost import Cost, check_cost
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.execution.pipeline import Pipeline
@@ -82,17 +83,19 @@ class GraphQLEndpoint:
     ) -> Response:
         """The responses to several operations, in their order.
 
-        Raises `InvalidRequest` for a batch that may make more calls than one operation may, and for a client that
-        accepts only multipart.
+        Raises `InvalidRequest` for a batch that may cost more than one operation may, and for a client that accepts
+        only multipart.
         """
         if not accepts.single:
             raise InvalidRequest(406, f"The response to a batch is {JSON}.", "NOT_ACCEPTABLE")
         prepared_or_refused = [self.prepare_in_batch(received, context) for received in batch]
-        prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
-        cost = sum(self.pipeline.cost(prepared, context) for prepared in prepared_operations)
-        if cost > context.bounds.calls and context.plan_mode != "only":
-            error = QueryTooExpensive(cost, context.bounds.calls)
-            raise InvalidRequest(400, str(error), error.code)
+        if context.plan_mode != "only":
+            prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
+            cost = sum((self.pipeline.cost(prepared, context) for prepared in prepared_operations), Cost())
+            try:
+                check_cost(cost, context.bounds)
+            except QueryTooExpensive as error:
+                raise InvalidRequest(400, str(error), error.code) from None
 
         async def result_of(item: PreparedOperation | OperationResult) -> OperationResult:
             return item if isinstance(item, OperationResult) else await self.pipeline.execute(item, context)

@@ -11,12 +11,15 @@ null for "not set". A missing or unusable value becomes None, never a default.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final
 
-import orjson
+from gateway.errors import RegistryBadValue
+from gateway.upstream.json_documents import read_json
 
 Raw = Mapping[str, Any]
 """A JSON object as the registry sent it."""
@@ -57,6 +60,10 @@ class Field:
     convert: Callable[[Any], Any] | None = None
     """The conversion, if ``read`` only converts the value under the single key in ``keys``. Readers then inline it."""
 
+    is_number: bool = False
+    """Whether the value is a number. If it is None although the raw value under the single key in ``keys`` is a number,
+    readers supply an error."""
+
     @property
     def is_direct(self) -> bool:
         """Whether the raw object always contains the complete value."""
@@ -91,6 +98,17 @@ class Rows:
     """The number of rows on all pages, None if the registry does not supply it."""
     next: str | None = None
     """The marker of the next page, for lists that are paged by marker. None on the last page."""
+    left_out: int = 0
+    """The number of rows on this page that are not objects."""
+    truncated: bool = False
+    """Whether more rows follow that no call returns: the registry announces a next page without its marker."""
+
+    @classmethod
+    def of(cls, value: Any, total: int | None, next: str | None = None, truncated: bool = False) -> "Rows":
+        """Return the rows in a list; no rows for other values."""
+        items = as_objects(value) or []
+        left_out = len(value) - len(items) if isinstance(value, list) else 0
+        return cls(items, total, next, left_out, truncated)
 
 
 def at(raw: Any, path: tuple[str, ...]) -> Any:
@@ -159,13 +177,10 @@ def as_json(value: Any) -> Any:
         return value
     if not value:
         return {}
-    for candidate in (value, value.replace('\\"', '"')):
-        try:
-            decoded = orjson.loads(candidate)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(decoded, (dict, list)):
-            return decoded
+    if value.lstrip().startswith(("{", "[")):
+        for candidate in (value, value.replace('\\"', '"')):
+            with suppress(ValueError):
+                return read_json(candidate.encode())
     return value
 
 
@@ -186,8 +201,24 @@ def as_moment(value: Any) -> float:
 
 
 def as_number(value: Any) -> float | None:
-    """Convert a number to a float. None for other values, booleans included."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """Convert a finite number to a float. None for other values, booleans included."""
+    number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return None if number is None or not isfinite(number) else number
+
+
+NUMBER = re.compile(r"-?([0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|Infinity)|NaN")
+"""The texts of numbers, as `gateway.upstream.json_documents` leaves those that JSON cannot write."""
+
+
+def number_or_error(value: float | None, native: Any) -> float | RegistryBadValue | None:
+    """Return the converted value, or an error if it is None in place of a number, such as one out of range."""
+    if value is not None:
+        return value
+    if isinstance(native, str):
+        is_number = NUMBER.fullmatch(native) is not None and not abs(float(native)) < 2**63
+    else:
+        is_number = isinstance(native, (int, float)) and not isinstance(native, bool)
+    return RegistryBadValue() if is_number else None
 
 
 CHINA = timezone(timedelta(hours=8))
@@ -195,6 +226,8 @@ TIME_CACHE_SIZE: Final = 20_000
 """The number of converted times to cache. The same rows are read again and again."""
 ENUM_CACHE_SIZE: Final = 200
 """The number of converted values to cache for each enumeration."""
+NOT_SET: Final = ("0000", "0001-01-01")
+"""The beginnings of times that mean "not set": MySQL's zero date, and the zero time of Go and .NET."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
@@ -214,7 +247,7 @@ class MemoizedConversion:
 @lru_cache(TIME_CACHE_SIZE)
 def in_utc(value: str) -> str | None:
     """Convert ISO 8601 text to UTC, None if it is not a time."""
-    if value.startswith("0000"):
+    if value.startswith(NOT_SET):
         return None
     try:
         moment = datetime.fromisoformat(value)
@@ -231,7 +264,8 @@ def in_utc(value: str) -> str | None:
 
 
 as_time: Final = MemoizedConversion(in_utc)
-"""Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for 0000-00-00 and other values."""
+"""Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for those of `NOT_SET` and for
+other values."""
 
 
 # Fields
@@ -254,7 +288,12 @@ def texts(key: str) -> Field:
 
 def integer(key: str) -> Field:
     """A 64-bit integer."""
-    return field(key, as_integer)
+    return Field((key,), lambda raw: as_integer(raw.get(key)), convert=as_integer, is_number=True)
+
+
+def number(key: str) -> Field:
+    """A number."""
+    return Field((key,), lambda raw: as_number(raw.get(key)), convert=as_number, is_number=True)
 
 
 def boolean(key: str) -> Field:

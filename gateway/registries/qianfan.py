@@ -13,7 +13,7 @@ from typing import Any
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.registries import qianfan_v2
-from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_objects, as_text, at
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
@@ -38,7 +38,7 @@ from gateway.registries.qianfan_tables import (
     USER_TYPES,
     VERSION,
     VERSION_DETAIL,
-    catalog_entries,
+    catalog_rows,
     entry_key,
     find_entry,
     find_entry_version,
@@ -68,7 +68,7 @@ def rows(layout: EntityLayout) -> Field:
     """The rows of a list response."""
     return Field(
         (),
-        lambda raw: Rows(as_objects(at(raw, ("result", "items"))) or [], as_integer(at(raw, ("result", "total")))),
+        lambda raw: Rows.of(at(raw, ("result", "items")), as_integer(at(raw, ("result", "total")))),
         layout=layout,
     )
 
@@ -166,7 +166,7 @@ FINE_TUNING_CATALOGUE = Call(
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningSupportModels"},
     entities=(EntityInAnswer(ALGORITHM, find_entry), EntityInAnswer(ALGORITHM_VERSION, find_entry_version)),
-    rows=Field((), lambda raw: Rows(catalog_entries(raw), len(catalog_entries(raw))), layout=ALGORITHM),
+    rows=Field((), catalog_rows, layout=ALGORITHM),
     is_complete=holds_list("result"),
     cache_family="catalogues",
 )
@@ -231,6 +231,8 @@ ERROR_CODES: Mapping[str, type[errors.RegistryError]] = {
     "InternalError": errors.RegistryUnavailable,
     "InvalidAccessKeyId": errors.RegistryUnauthenticated,
     "InvalidHTTPAuthHeader": errors.RegistryUnauthenticated,
+    "InvalidHTTPRequest": errors.RegistryRejected,
+    "InvalidURI": errors.RegistryRejected,
     "InvalidVersion": errors.RegistryRejected,
     "NoSuchKey": errors.NotFound,
     "OptInRequired": errors.RegistryForbidden,
@@ -248,6 +250,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
     """Return the error that a response reports, None if it is successful.
 
     v1 reports errors by ``error_code``, also with status 200; v2 by ``code`` without ``result``; others by HTTP status.
+    A 404 means that the object does not exist if its body is an error of v2: a code and a request id.
     """
     document = response.document if isinstance(response.document, dict) else {}
     number = as_integer(document.get("error_code")) or None
@@ -257,7 +260,8 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         missing = NOT_FOUND_MESSAGE.search(as_text(document.get("error_msg")) or "")
         kind = ERROR_NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
     elif response.status >= 400 or (code is not None and "result" not in document):
-        kind = ERROR_CODES.get(code or "") or errors.by_status(response.status)
+        is_missing = response.status == 404 and document.get("code") and document.get("requestId")
+        kind = ERROR_CODES.get(code or "") or (errors.NotFound if is_missing else errors.by_status(response.status))
     else:
         return None
     return kind(

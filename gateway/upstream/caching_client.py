@@ -182,7 +182,7 @@ class CachingClient:
         def load(refresh: bool) -> Coroutine[Any, Any, Answer]:
             return self._load(destination, request, family, key, requested_at, refresh=refresh)
 
-        entry = await self.cache.get(key)
+        entry = await self.cache.get(key, request.validator)
         stored = None if entry is None else self._answer(key, family, entry, CallState.HIT)
         if stored is not None and freshness.accepts(stored.age):
             if not stored.stale:
@@ -235,7 +235,7 @@ class CachingClient:
             waited += LEASE_POLL_SECONDS
         self.events.leased(perf_counter() - started)
         try:
-            entry = await self.cache.get_shared(key)
+            entry = await self.cache.get_shared(key, request.validator)
             if entry is None or entry.stored_at < requested_at:
                 return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
             self.cache.counts["shared"] += 1
