@@ -204,7 +204,7 @@ def key(options: argparse.Namespace) -> int:
 
 
 async def check(options: argparse.Namespace) -> int:
-    """Call every configured registry once and print the outcome."""
+    """Call every configured registry once, test the shared cache, and print the outcome."""
     settings = _settings(options.config)
     from gateway.app import probe
     from gateway.config.settings import SettingsError
@@ -213,9 +213,9 @@ async def check(options: argparse.Namespace) -> int:
         probes = await probe(settings)
     except SettingsError as error:
         raise CommandError(*error.problems, status=2) from None
-    width = max(len(result.registry) for result in probes)
+    width = max(len(result.name) for result in probes)
     for result in probes:
-        print(f"{result.registry:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
+        print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
     return 1 if any(result.problem for result in probes) else 0
 
 

@@ -5,9 +5,12 @@ GatewayError
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor is malformed, or of another list, filter or order
 │   └── InvalidId                INVALID_ID                 an id is not one that this gateway issued
 ├── Unauthenticated              UNAUTHENTICATED            the API key or bearer token is missing or not valid
+│   └── IssuerUnavailable        ISSUER_UNAVAILABLE         the issuer's keys, which the token needs, cannot be fetched
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document does not have exactly one such operation
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          the document is larger or deeper than allowed
 ├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        the operation may need more upstream calls than allowed
+│   └── ResponseTooLarge         QUERY_TOO_EXPENSIVE        the response may hold more objects than allowed
+├── QueryTooSlow                 QUERY_TOO_EXPENSIVE        the operation processes rows beyond its deadline
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  the gateway has no document with this hash
 ├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  the gateway does not store documents
 ├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   the hash is not that of the document in the request
@@ -15,6 +18,7 @@ GatewayError
 ├── Forbidden                    FORBIDDEN                  the caller does not have the permission
 ├── TooManyRequests              TOO_MANY_REQUESTS          the caller exceeds its rate or its parallel requests
 ├── TooManySubscriptions         TOO_MANY_SUBSCRIPTIONS     the limit on active subscriptions is reached
+├── RegistryBadValue             REGISTRY_BAD_VALUE         the registry's value is not one that the field can have
 ├── NoRegistryAnswered           NO_REGISTRY_ANSWERED       every registry that a list needs failed
 └── RegistryError                                           a call to one registry failed
     ├── RegistryTimeout          REGISTRY_TIMEOUT           the response was not complete within the timeout
@@ -41,14 +45,6 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SER
 
 from enum import StrEnum
 from typing import Any, ClassVar
-
-MAX_MESSAGE_LENGTH = 400
-"""The maximum length of a message from graphql-core, in characters."""
-
-
-def truncated(message: str) -> str:
-    """Truncate a message from graphql-core, which may quote any part of the document."""
-    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
 
 
 class GatewayError(Exception):
@@ -79,9 +75,26 @@ class Unauthenticated(GatewayError):
 
     code = "UNAUTHENTICATED"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__("This request needs a valid API key or bearer token.")
+    def __init__(self, reason: str, message: str = "This request needs a valid API key or bearer token.") -> None:
+        super().__init__(message)
         self.reason = reason
+
+
+class IssuerUnavailable(Unauthenticated):
+    """Whether the token is valid is not known. ``retry_after`` is the time until it may be, in seconds."""
+
+    code = "ISSUER_UNAVAILABLE"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "the issuer's keys cannot be fetched",
+            "The token cannot be verified at the moment, because its issuer is unavailable.",
+        )
+        self.retry_after = retry_after
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
 
 
 class UnknownOperation(GatewayError):
@@ -96,14 +109,30 @@ class QueryTooExpensive(GatewayError):
     """``cost`` is the number of upstream calls that the operation may need, ``allowed`` the limit."""
 
     code = "QUERY_TOO_EXPENSIVE"
+    template: ClassVar = "This query may need {cost} upstream calls; the limit is {allowed}."
 
     def __init__(self, cost: int, allowed: int) -> None:
-        super().__init__(f"This query may need {cost} upstream calls; the limit is {allowed}.")
+        super().__init__(self.template.format(cost=cost, allowed=allowed))
         self.cost, self.allowed = cost, allowed
 
     @property
     def extensions(self) -> dict[str, Any]:
         return {"code": self.code, "cost": self.cost, "allowed": self.allowed}
+
+
+class ResponseTooLarge(QueryTooExpensive):
+    """``cost`` is the number of objects that the response may hold, ``allowed`` the limit."""
+
+    template: ClassVar = "The response to this query may hold {cost} objects; the limit is {allowed}."
+
+
+class QueryTooSlow(GatewayError):
+    """``seconds`` is the time that one operation may take."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This query was stopped because it took more than {seconds:g} seconds.")
 
 
 class PersistedQueryNotFound(GatewayError):
@@ -150,6 +179,15 @@ class TooManySubscriptions(GatewayError):
     code = "TOO_MANY_SUBSCRIPTIONS"
 
 
+class RegistryBadValue(GatewayError):
+    """A value of a registry that the type of its field cannot represent, such as a number out of range."""
+
+    code = "REGISTRY_BAD_VALUE"
+
+    def __init__(self) -> None:
+        super().__init__("The registry sent a value that this field cannot represent.")
+
+
 class NoRegistryAnswered(GatewayError):
     code = "NO_REGISTRY_ANSWERED"
 
@@ -187,8 +225,8 @@ class RegistryError(GatewayError):
     ``registry`` is the configured name of the registry. ``retryable`` is true if the same request can succeed later.
     ``retry_after`` is in seconds, None if unknown. ``request_id`` and ``vendor_code`` are the vendor's, for support
     requests. The error omits the vendor's message, which may repeat signed content. Subclasses set ``problem``, the
-    predicate of the message; its subject is the registry. ``cause`` is why there was no response; only operators see
-    it.
+    predicate of the message; its subject is the registry. ``cause`` is why there was no response, ``detail`` what else
+    helps to find the reason; only operators see them.
     """
 
     problem: ClassVar[str]
@@ -202,6 +240,7 @@ class RegistryError(GatewayError):
         request_id: str | None = None,
         retry_after: float | None = None,
         cause: Cause | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(f'Registry "{registry}" {self.problem}.')
         self.registry = registry
@@ -209,6 +248,12 @@ class RegistryError(GatewayError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.cause = cause
+        self.detail = detail
+
+    @property
+    def reason(self) -> str:
+        """Why the call failed, for operators: the cause, the detail and the vendor's code, as far as known."""
+        return ", ".join(filter(None, (self.cause, self.detail, self.vendor_code)))
 
     @property
     def extensions(self) -> dict[str, Any]:
@@ -288,11 +333,15 @@ class NotFound(RegistryError):
 
 
 def by_status(status: int) -> type[RegistryError]:
-    """Return the error type for an HTTP status of a registry, for responses without a known vendor code."""
+    """Return the error type for an HTTP status, for responses without a known vendor code.
+
+    A 404 is `RegistryBadAnswer`: any server sends it for any wrong address. Only the vendor's own error body, which the
+    kinds of registry know, reports that an object does not exist.
+    """
     by_status_code: dict[int, type[RegistryError]] = {
         401: RegistryUnauthenticated,
         403: RegistryForbidden,
-        404: NotFound,
+        404: RegistryBadAnswer,
         408: RegistryTimeout,
         429: RegistryThrottled,
     }

@@ -9,6 +9,7 @@ from gateway.auth.jwks import KeySet, key_set
 from gateway.auth.principals import PATTERN, ROLES, Principal
 from gateway.config.settings import AccessSettings, SettingsError
 from gateway.errors import Unauthenticated
+from gateway.upstream.json_documents import clean_text
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 
@@ -30,7 +31,10 @@ class TokenVerifier:
         self.keys: KeySet = key_set(settings.jwks, settings.algorithms, now)
 
     async def verify(self, token: str) -> Principal:
-        """Return the caller that a token names. Raises `Unauthenticated` if the token is invalid."""
+        """Return the caller that a token names.
+
+        Raises `Unauthenticated` if the token is invalid, and `IssuerUnavailable` if that cannot be decided.
+        """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated("the token is too long")
         try:
@@ -38,26 +42,39 @@ class TokenVerifier:
             algorithm, kid = header.get("alg"), header.get("kid")
             if algorithm not in self.settings.algorithms:
                 raise Unauthenticated("the token's algorithm is not allowed")
-            key = await self.keys.find(kid, algorithm)
-            if key is None:
-                raise Unauthenticated("the token is signed with a key that the issuer does not publish")
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[algorithm],
-                audience=self.settings.audience,
-                issuer=self.settings.issuer,
-                leeway=self.settings.leeway,
-                options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
-            )
+            claims = await self._claims(token, kid, algorithm)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise Unauthenticated(f"the token is invalid: {type(error).__name__}") from None
         registries, roles = (
             split_words(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
         known = frozenset(roles) & ROLES.keys()
-        name = f"{claims['sub']} of {self.settings.issuer}"
+        name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
+
+    async def _claims(self, token: str, kid: str | None, algorithm: str) -> dict[str, Any]:
+        """Return the claims of a token, after verifying its signature and them. Raises PyJWT's errors, too."""
+        key = await self.keys.find(kid, algorithm)
+        try:
+            return self._verified(token, key, algorithm)
+        except jwt.InvalidSignatureError:
+            newer = await self.keys.find(kid, algorithm, other_than=key) if kid is None else None
+            if newer is None:
+                raise
+            return self._verified(token, newer, algorithm)
+
+    def _verified(self, token: str, key: jwt.PyJWK | None, algorithm: str) -> dict[str, Any]:
+        if key is None:
+            raise Unauthenticated("the token is signed with a key that the issuer does not publish")
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self.settings.audience,
+            issuer=self.settings.issuer,
+            leeway=self.settings.leeway,
+            options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
+        )
 
 
 def split_words(claim: Any) -> list[str]:

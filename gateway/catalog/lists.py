@@ -358,6 +358,7 @@ class MergedList:
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
+            await self.calls.count_rows(len(page.rows))
             for ref in page.raws:
                 self._pages.setdefault(ref, page)
             keyed = page.rows
@@ -442,6 +443,7 @@ class MergedList:
 
     async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
         """Return the records of rows. Records that need no further call are shared and must not be changed."""
+        await self.calls.count_rows(len(refs))
         records: list[Record] = []
         entities: dict[EntityPlan, list[EntityState]] = {}
         plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
@@ -535,6 +537,9 @@ async def merged_page(
 
 # Versions of one object
 
+VersionsPage = Record | BadInput | RegistryError | None
+"""A page of an object's versions, None if the object does not exist, or the error of the page."""
+
 
 async def versions_page(
     calls: Calls,
@@ -545,8 +550,8 @@ async def versions_page(
     selection: Selection,
     versions: VersionList,
     first: Rows | None,
-) -> "Record | BadInput | RegistryError | None":
-    """Return a page of an object's versions, None if the object does not exist, or the error of the page.
+) -> VersionsPage:
+    """Return a page of an object's versions.
 
     The parameters are those of `MergedList.add_versions`.
     """

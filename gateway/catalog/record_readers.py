@@ -17,6 +17,7 @@ from gateway.registries.fields import (
     as_boolean,
     as_object,
     as_text,
+    number_or_error,
 )
 from gateway.registries.kind import Kind
 
@@ -119,6 +120,10 @@ def value_code(builder: CodeBuilder, field: Field, below: Selection, raw: str) -
 
 
 def converted_code(builder: CodeBuilder, field: Field, raw: str) -> str:
+    """Return an expression for the converted value of a field, or for the error in place of a number."""
+    if field.is_number:
+        [key] = field.keys
+        return f"{builder.constant(number_or_error)}({builder.constant(field.read)}({raw}), {raw}.get({key!r}))"
     if field.convert is None:
         return f"{builder.constant(field.read)}({raw})"
     [key] = field.keys

@@ -11,12 +11,15 @@ null for "not set". A missing or unusable value becomes None, never a default.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final
 
-import orjson
+from gateway.errors import RegistryBadValue
+from gateway.upstream.json_documents import read_json
 
 Raw = Mapping[str, Any]
 """A JSON object as the registry sent it."""
@@ -56,6 +59,10 @@ class Field:
     """What ``read`` may return instead of a value: `NOT_PROVIDED` or, for one entity, the `Rows` that contain it."""
     convert: Callable[[Any], Any] | None = None
     """The conversion, if ``read`` only converts the value under the single key in ``keys``. Readers then inline it."""
+
+    is_number: bool = False
+    """Whether the value is a number. If it is None although the raw value under the single key in ``keys`` is a number,
+    readers supply an error."""
 
     @property
     def is_direct(self) -> bool:
@@ -170,13 +177,10 @@ def as_json(value: Any) -> Any:
         return value
     if not value:
         return {}
-    for candidate in (value, value.replace('\\"', '"')):
-        try:
-            decoded = orjson.loads(candidate)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(decoded, (dict, list)):
-            return decoded
+    if value.lstrip().startswith(("{", "[")):
+        for candidate in (value, value.replace('\\"', '"')):
+            with suppress(ValueError):
+                return read_json(candidate.encode())
     return value
 
 
@@ -197,8 +201,24 @@ def as_moment(value: Any) -> float:
 
 
 def as_number(value: Any) -> float | None:
-    """Convert a number to a float. None for other values, booleans included."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """Convert a finite number to a float. None for other values, booleans included."""
+    number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return None if number is None or not isfinite(number) else number
+
+
+NUMBER = re.compile(r"-?([0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|Infinity)|NaN")
+"""The texts of numbers, as `gateway.upstream.json_documents` leaves those that JSON cannot write."""
+
+
+def number_or_error(value: float | None, native: Any) -> float | RegistryBadValue | None:
+    """Return the converted value, or an error if it is None in place of a number, such as one out of range."""
+    if value is not None:
+        return value
+    if isinstance(native, str):
+        is_number = NUMBER.fullmatch(native) is not None and not abs(float(native)) < 2**63
+    else:
+        is_number = isinstance(native, (int, float)) and not isinstance(native, bool)
+    return RegistryBadValue() if is_number else None
 
 
 CHINA = timezone(timedelta(hours=8))
@@ -268,7 +288,12 @@ def texts(key: str) -> Field:
 
 def integer(key: str) -> Field:
     """A 64-bit integer."""
-    return field(key, as_integer)
+    return Field((key,), lambda raw: as_integer(raw.get(key)), convert=as_integer, is_number=True)
+
+
+def number(key: str) -> Field:
+    """A number."""
+    return Field((key,), lambda raw: as_number(raw.get(key)), convert=as_number, is_number=True)
 
 
 def boolean(key: str) -> Field:

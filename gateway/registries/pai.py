@@ -288,7 +288,7 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
         errors.RegistryUnauthenticated,
     ),
     (r"NoPermission|Forbidden.*", errors.RegistryForbidden),
-    (r"InvalidApi\.NotFound", errors.RegistryRejected),
+    (r"Invalid(Api|Action|Product|RegionId|Version)(\.NotFound)?", errors.RegistryRejected),
     (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
 )
 """Patterns of vendor codes, from the products' error tables. The HTTP status decides about other codes."""
@@ -306,22 +306,28 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
     if response.status < 400 and code is None:
         return None
     message = as_text(document.get("Message") or document.get("message")) or ""
-    return error_type(response.status, code or "", message)(
+    request_id = as_text(document.get("RequestId") or document.get("requestId"))
+    return error_type(response.status, code or "", message, has_request_id=request_id is not None)(
         registry,
         vendor_code=code,
-        request_id=as_text(document.get("RequestId") or document.get("requestId"))
-        or xml_text(response.body, "RequestId")
-        or response.headers.get("x-acs-request-id"),
+        request_id=request_id or xml_text(response.body, "RequestId") or response.headers.get("x-acs-request-id"),
         retry_after=retry_after(response),
     )
 
 
-def error_type(status: int, code: str, message: str) -> type[errors.RegistryError]:
-    """Return the error type for a failed response. Business errors have codes of nine digits."""
+def error_type(status: int, code: str, message: str, *, has_request_id: bool) -> type[errors.RegistryError]:
+    """Return the error type for a failed response. Business errors have codes of nine digits.
+
+    A 404 means that the object does not exist if its body is an error of the product: a business error, or another
+    code together with a request id.
+    """
     for pattern, kind in ERROR_CODES:
         if re.fullmatch(pattern, code):
             return kind
-    if status == 404 or (re.fullmatch(r"\d{9}", code) and NOT_FOUND_MESSAGE.search(message)):
+    is_business_error = re.fullmatch(r"\d{9}", code) is not None
+    if status == 404 and (is_business_error or (code and has_request_id)):
+        return errors.NotFound
+    if is_business_error and NOT_FOUND_MESSAGE.search(message):
         return errors.NotFound
     return errors.by_status(status)
 

@@ -15,7 +15,6 @@ from gateway.registries.fields import (
     as_integer,
     as_json,
     as_moment,
-    as_number,
     as_object,
     as_objects,
     as_text,
@@ -31,11 +30,13 @@ from gateway.registries.fields import (
     json_value,
     nested,
     nested_list,
+    number,
     text,
     texts,
     time,
 )
 from gateway.registries.kind import Keys
+from gateway.upstream.json_documents import REPLACED
 
 # Enumeration values
 
@@ -109,7 +110,9 @@ def evaluations(raw: Raw) -> list[Raw] | None:
 def metric_values(raw: Raw) -> list[Raw] | None:
     """Return the metrics of one evaluation as objects with name and value."""
     metrics = as_object(raw.get("Metrics"))
-    return None if metrics is None else [{"name": name, "value": value} for name, value in metrics.items()]
+    if metrics is None:
+        return None
+    return [{"name": name, "value": value} for name, value in metrics.items() if name != REPLACED]
 
 
 def trainings(raw: Raw) -> list[Raw] | None:
@@ -269,7 +272,7 @@ VERSION_FIELDS = {
             "metrics": Field(
                 (),
                 metric_values,
-                {"name": field("name", str), "value": field("value", as_number)},
+                {"name": field("name", str), "value": number("value")},
             ),
         },
     ),
@@ -303,7 +306,7 @@ MODEL_FIELDS = {
     "labels": nested_list("Labels", LABEL),
     "owner": gathered("UserId", "OwnerId", table=OWNER),
     "workspace_id": text("WorkspaceId"),
-    "parameter_count": computed("ParameterSize", read=parameter_count),
+    "parameter_count": Field(("ParameterSize",), parameter_count, is_number=True),
     "created_at": time("GmtCreateTime"),
     "updated_at": time("GmtModifiedTime"),
     "latest_version": Field(

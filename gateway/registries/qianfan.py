@@ -231,6 +231,8 @@ ERROR_CODES: Mapping[str, type[errors.RegistryError]] = {
     "InternalError": errors.RegistryUnavailable,
     "InvalidAccessKeyId": errors.RegistryUnauthenticated,
     "InvalidHTTPAuthHeader": errors.RegistryUnauthenticated,
+    "InvalidHTTPRequest": errors.RegistryRejected,
+    "InvalidURI": errors.RegistryRejected,
     "InvalidVersion": errors.RegistryRejected,
     "NoSuchKey": errors.NotFound,
     "OptInRequired": errors.RegistryForbidden,
@@ -248,6 +250,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
     """Return the error that a response reports, None if it is successful.
 
     v1 reports errors by ``error_code``, also with status 200; v2 by ``code`` without ``result``; others by HTTP status.
+    A 404 means that the object does not exist if its body is an error of v2: a code and a request id.
     """
     document = response.document if isinstance(response.document, dict) else {}
     number = as_integer(document.get("error_code")) or None
@@ -257,7 +260,8 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         missing = NOT_FOUND_MESSAGE.search(as_text(document.get("error_msg")) or "")
         kind = ERROR_NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
     elif response.status >= 400 or (code is not None and "result" not in document):
-        kind = ERROR_CODES.get(code or "") or errors.by_status(response.status)
+        is_missing = response.status == 404 and document.get("code") and document.get("requestId")
+        kind = ERROR_CODES.get(code or "") or (errors.NotFound if is_missing else errors.by_status(response.status))
     else:
         return None
     return kind(

@@ -111,7 +111,9 @@ class LogFormat(logging.Formatter):
             error_type, _, trace = record.exc_info
             places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
             fields |= {"exception": error_type.__qualname__, "places": places}
-        prefix = self.prefix(record.levelname.lower(), record.name, record.getMessage())
+        # half a surrogate pair, as in the name of a file that is not UTF-8, cannot be written
+        message = record.getMessage().encode(errors="backslashreplace").decode()
+        prefix = self.prefix(record.levelname.lower(), record.name, message)
         return escape(self.line % (format_time(int(record.created * 1000)), prefix + self.render(fields)))
 
     def format_operation(self, operation: FinishedOperation) -> str:

@@ -41,7 +41,8 @@ class Fault:
     """The fault of one call. All fields are optional and can be combined.
 
     ``latency`` is in seconds, ``drip`` in bytes per second, ``gzip_bomb`` in bytes after decompression. ``drop`` closes
-    the connection ``"before"`` the answer or halfway through its ``"body"``. ``times`` limits the number of failures.
+    the connection ``"before"`` the answer or halfway through its ``"body"``. ``gzip_members`` compresses both
+    halves of the body separately. ``times`` limits the number of failures.
     """
 
     latency: float = 0
@@ -56,6 +57,7 @@ class Fault:
     hang: bool = False
     gzip_bomb: int | None = None
     truncated_gzip: bool = False
+    gzip_members: bool = False
     drip: float | None = None
     redirect: str | None = None
 
@@ -73,6 +75,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "hang": (_boolean, "true or false"),
     "gzip_bomb": (_whole, "a positive number of bytes"),
     "truncated_gzip": (_boolean, "true or false"),
+    "gzip_members": (_boolean, "true or false"),
     "drip": (lambda value: _number(value) and value > 0, "a positive number of bytes per second"),
     "redirect": (_text, "an address"),
 }
@@ -133,6 +136,10 @@ def apply_fault(answer: Answer, fault: Fault, wire_format: WireFormat, host: str
         answer = Answer(fault.status or 302, b"", {"Location": fault.redirect})
     body = answer.body if fault.body is None else fault.body.encode()
     headers = answer.headers | fault.headers
+    if fault.gzip_members:
+        middle = len(body) // 2
+        body = gzip.compress(body[:middle]) + gzip.compress(body[middle:])
+        headers |= {"Content-Encoding": "gzip"}
     if fault.truncated_gzip:
         packed = gzip.compress(body, mtime=0)
         body, headers = packed[: len(packed) // 2], headers | {"Content-Encoding": "gzip"}

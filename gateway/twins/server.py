@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import format_datetime
 from urllib.parse import unquote
 
 import orjson
@@ -67,6 +68,7 @@ class Twins:
         if fault is not None and fault.latency:
             await asyncio.sleep(fault.latency)
         answer, checked = await self._answer(call, names, received, host)
+        answer.headers["Date"] = format_datetime(self.now(), usegmt=True)
         if fault is None:
             return await faults.send(request, answer)
         if fault.hang:

@@ -6,12 +6,14 @@ Readers share the cached documents and must not change them.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiocache import SimpleMemoryCache
 
+from gateway.upstream.json_documents import read_json
 from gateway.upstream.messages import CacheKey
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.single_flight import SingleFlight
@@ -36,13 +38,21 @@ class Entry:
         return packed(self.stored_at, self.document)
 
     @classmethod
-    def unpacked(cls, content: bytes) -> "Entry":
-        stored_at, document = orjson.loads(content)
-        return cls(document, stored_at, len(content))
+    def unpacked(cls, content: bytes) -> "Entry | None":
+        """Return the packed entry, None if the content is something else."""
+        with suppress(ValueError):
+            match read_json(content):
+                case [float() | int() as stored_at, dict() | None as document]:
+                    return cls(document, stored_at, len(content))
+        return None
 
 
 def packed(stored_at: float, document: Any) -> bytes:
     return orjson.dumps([stored_at, document])
+
+
+CLOCK_TOLERANCE: Final = 60.0
+"""Largest difference of the replicas' clocks, in seconds. A shared answer from the further future is not valid."""
 
 
 @dataclass(slots=True, eq=False)
@@ -134,11 +144,11 @@ class Cache:
         self.purges = 0
         self._shared_reads: SingleFlight[str, Entry | None] = SingleFlight()
 
-    async def get(self, key: CacheKey) -> Entry | None:
+    async def get(self, key: CacheKey, validator: Callable[[Any], bool] = lambda document: True) -> Entry | None:
         """Return the entry of a key, from memory or the shared cache."""
         entry = self.memory.use(key.text)
         if entry is None and self.shared is not None:
-            entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key))
+            entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key, validator))
         return self._alive(entry)
 
     def in_memory(self, key: CacheKey) -> Entry | None:
@@ -148,12 +158,23 @@ class Cache:
     def _alive(self, entry: Entry | None) -> Entry | None:
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
-    async def get_shared(self, key: CacheKey) -> Entry | None:
-        """Return the entry from the shared cache, and store it in memory."""
+    async def get_shared(self, key: CacheKey, validator: Callable[[Any], bool]) -> Entry | None:
+        """Return the entry from the shared cache, and store it in memory.
+
+        A value that is no entry, or whose document ``validator`` does not accept, is deleted.
+        """
         content = None if self.shared is None else await self.shared.get(key.text)
-        if content is None:
+        if self.shared is None or content is None:
             return None
         entry = Entry.unpacked(content)
+        is_valid = (
+            entry is not None
+            and entry.stored_at <= self.now() + CLOCK_TOLERANCE
+            and (entry.document is None or validator(entry.document))
+        )
+        if entry is None or not is_valid:
+            await self.shared.discard(key.text)
+            return None
         self.memory.put(key.text, entry)
         return entry
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from gateway.config.settings import Credentials
@@ -31,7 +30,15 @@ from gateway.errors import (
 )
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
 from gateway.upstream.health import HealthMonitor
-from gateway.upstream.http_session import BodyTooLarge, ConnectionLost, failure_cause, new_session, read_body
+from gateway.upstream.http_session import (
+    BadCoding,
+    BodyTooLarge,
+    ConnectionLost,
+    failure_cause,
+    new_session,
+    read_body,
+)
+from gateway.upstream.json_documents import clean_text, read_json
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
 from gateway.upstream.url_encoding import query_string
 
@@ -44,8 +51,10 @@ MIN_TIMEOUT: Final = 0.001
 CACHED_URLS: Final = 4096
 
 PROXY_AUTHENTICATION_REQUIRED: Final = 407
-WAITING: Final = (429, 503)
-"""Statuses that may have a Retry-After header (RFC 9110, 15.6.4; RFC 6585, 4)."""
+LONGEST_WAIT: Final = 3600.0
+"""Longest time that a registry can ask to wait for, in seconds. A longer one counts as this."""
+CLOCK_TOLERANCE: Final = 60
+"""Difference of the clocks in seconds from which on it may be why the registry refused a signature."""
 
 
 def current_second() -> datetime:
@@ -150,7 +159,7 @@ class HttpClient:
         if error is not None:
             raise error
         if response.status >= 300 or not isinstance(response.document, dict):
-            raise RegistryBadAnswer(destination.registry)
+            raise RegistryBadAnswer(destination.registry, detail=f"status {response.status}, not a JSON object")
         return response.document
 
     def _check(self, destination: Destination, response: Response) -> RegistryError | None:
@@ -158,8 +167,21 @@ class HttpClient:
         if response.status == PROXY_AUTHENTICATION_REQUIRED:
             return RegistryUnreachable(destination.registry, cause=Cause.PROXY_REFUSED)
         error = destination.check(response)
-        if error is not None and error.retry_after is None and response.status in WAITING:
-            error.retry_after = retry_after(response.headers.get("retry-after", ""), self.clock())
+        if error is None:
+            return None
+        if error.vendor_code is None:
+            error.detail = f"status {response.status} without the registry's own error"
+        headers, now = response.headers, self.clock()
+        date = parse_date(headers.get("date", ""))
+        if error.retryable:
+            asked = error.retry_after
+            seconds = retry_after(headers.get("retry-after", ""), date or now) if asked is None else asked
+            error.retry_after = None if seconds is None else min(seconds, LONGEST_WAIT)
+        if isinstance(error, RegistryUnauthenticated) and date is not None:
+            ahead = round((now - date).total_seconds())
+            if abs(ahead) >= CLOCK_TOLERANCE:
+                side = "ahead of" if ahead > 0 else "behind"
+                error.detail = f"the gateway's clock is {abs(ahead)} s {side} the registry's"
         return error
 
     async def _exchange(
@@ -185,6 +207,8 @@ class HttpClient:
             return await self._send_once(self._fresh, destination, request, credentials, timeout)
         except BodyTooLarge:
             raise RegistryAnswerTooLarge(registry) from None
+        except BadCoding as error:
+            raise RegistryBadAnswer(registry, detail=str(error)) from None
         except (ConnectionLost, aiohttp.ClientError, OSError) as error:
             cause = failure_cause(error)
             if cause is None:
@@ -219,10 +243,10 @@ class HttpClient:
             response.close()
             raise
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            document = read_json(body)
+        except ValueError:
             document = None
-        return Response(response.status, response.headers, body, document)
+        return Response(response.status, clean_headers(response.headers), body, document)
 
 
 @lru_cache(CACHED_URLS)
@@ -238,18 +262,29 @@ def _timeout(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SHARE * seconds, ceil_threshold=float("inf"))
 
 
+def clean_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Replace what is not UTF-8 in the values of headers, which aiohttp passes on as halves of surrogate pairs."""
+    if all(map(str.isascii, headers.values())):
+        return headers
+    return {name.lower(): clean_text(value) for name, value in headers.items()}
+
+
 def retry_after(value: str, now: datetime) -> float | None:
     """Return the delay of a Retry-After header in seconds, from seconds or a date (RFC 9110, 10.2.3)."""
     value = value.strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
+    date = parse_date(value)
+    return None if date is None else max(0.0, (date - now).total_seconds())
+
+
+def parse_date(value: str) -> datetime | None:
+    """Return the time of an HTTP date (RFC 9110, 5.6.7), None if it is not one."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:  # "-0000" means UTC
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - now).total_seconds())
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # "-0000" means UTC
 
 
 def _log(request: Request, error: RegistryError, attempt: Attempt) -> None:
@@ -259,7 +294,7 @@ def _log(request: Request, error: RegistryError, attempt: Attempt) -> None:
             error.registry,
             request.call,
             error.code,
-            error.cause,
+            error.cause or error.detail,
             error.vendor_code,
             error.request_id,
             (perf_counter() - attempt.started) * 1000,

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import zlib
 from collections.abc import Callable, Sequence
 from errno import ECONNREFUSED
 from typing import Any, Final
@@ -9,7 +10,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
 
 from gateway import __version__
 from gateway.config.settings import SettingsError
@@ -27,6 +27,9 @@ HEAD_BYTES: Final = 1 << 16
 HOST_MISMATCH: Final = (62, 64)
 """OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
+CODINGS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""The content codings that `read_body` decodes, with their window bits."""
+
 HEADERS: Final = {
     "User-Agent": f"registry-gateway/{__version__}",
     "Accept-Encoding": "gzip, deflate",
@@ -34,7 +37,11 @@ HEADERS: Final = {
 
 
 class BodyTooLarge(Exception):
-    """The decoded body of a response exceeds its limit."""
+    """The body of a response, received or decoded, exceeds its limit."""
+
+
+class BadCoding(ValueError):
+    """The body of a response cannot be decoded. The text says why, for operators."""
 
 
 class ConnectionLost(Exception):
@@ -70,6 +77,7 @@ def new_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=HEADERS,
         middlewares=middlewares,
+        auto_decompress=False,
         max_line_size=HEAD_BYTES,
         max_field_size=HEAD_BYTES,
     )
@@ -94,14 +102,81 @@ def proxy_for(address: str, setting: str = "") -> str | None:
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read the body, decompressed. Raises `BodyTooLarge` as soon as it exceeds the limit in bytes."""
-    content, parts, size = response.content, list[bytes](), 0
+    """Read the body and decode its content coding.
+
+    Raises `BodyTooLarge` as soon as it exceeds the limit in bytes, `BadCoding` if the coding is unknown or broken.
+    """
+    content, body, coding = response.content, Body(limit), response.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        body = CompressedBody(limit, coding)
     while part := await content.readany():
-        size += len(part)
-        if size > limit:
+        body.add(part)
+    return body.complete()
+
+
+class Body:
+    """The parts of a body, up to a limit in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.parts, self.left, self.to_receive = list[bytes](), limit, limit
+
+    def add(self, part: bytes) -> None:
+        """Add a part that was received."""
+        self.to_receive -= len(part)
+        if self.to_receive < 0:
             raise BodyTooLarge
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        self.parts.append(part)
+
+    def complete(self) -> bytes:
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+
+class CompressedBody(Body):
+    """A body in a content coding.
+
+    aiohttp's own decoding accepts neither several gzip members (RFC 1952, 2.2) nor notices a missing end.
+    """
+
+    def __init__(self, limit: int, coding: str) -> None:
+        super().__init__(limit)
+        if coding not in CODINGS:
+            raise BadCoding("the content coding of the response was not requested")
+        self.window_bits, self.is_gzip = CODINGS[coding], coding != "deflate"
+        self.stream: Any = None
+
+    def add(self, part: bytes) -> None:
+        self.to_receive -= len(part)
+        if self.to_receive < 0:
+            raise BodyTooLarge
+        while part:
+            part = self._decompress(part)
+
+    def _decompress(self, received: bytes) -> bytes:
+        """Decompress up to the end of a member. Returns what follows it."""
+        if self.stream is None:
+            is_raw = not self.is_gzip and received[0] & 0x0F != zlib.DEFLATED
+            self.stream = zlib.decompressobj(-zlib.MAX_WBITS if is_raw else self.window_bits)
+        elif self.stream.eof:
+            received = received.lstrip(b"\0")  # padding
+            if not received:
+                return b""
+            if not self.is_gzip:
+                raise BadCoding("the compressed response is followed by something else")
+            self.stream = zlib.decompressobj(self.window_bits)
+        try:
+            part = self.stream.decompress(received, self.left + 1)
+        except zlib.error:
+            raise BadCoding("the compressed response is broken") from None
+        self.left -= len(part)
+        if self.left < 0:
+            raise BodyTooLarge
+        self.parts.append(part)
+        return bytes(self.stream.unused_data)
+
+    def complete(self) -> bytes:
+        if self.stream is not None and not self.stream.eof:
+            raise BadCoding("the compressed response is incomplete")
+        return super().complete()
 
 
 def failure_cause(error: Exception) -> Cause | None:
@@ -125,7 +200,5 @@ def failure_cause(error: Exception) -> Cause | None:
             return Cause.CONNECTION_REFUSED if error.errno == ECONNREFUSED else Cause.CONNECTION_FAILED
         case aiohttp.ClientResponseError():
             return None
-        case aiohttp.ClientPayloadError():
-            return None if isinstance(error.__cause__, ContentEncodingError) else Cause.CONNECTION_RESET
         case _:
             return Cause.CONNECTION_RESET

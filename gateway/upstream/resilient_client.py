@@ -1,7 +1,8 @@
 """Resilient client: sends a call until it succeeds, within a deadline and a retry budget.
 
 Each attempt passes the circuit breaker, then the rate limiter, then the sender. With hedging, a slow attempt gets a
-second one beside it.
+second one beside it. If the registry asked to wait, all calls wait that it concerns; a call that has no time to wait
+fails at once.
 """
 
 import asyncio
@@ -13,12 +14,13 @@ from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.config.settings import BreakerSettings, HedgingSettings, QuotaSettings, RetrySettings
-from gateway.errors import RegistryBusy, RegistryCircuitOpen, RegistryError
+from gateway.errors import RegistryBusy, RegistryCircuitOpen, RegistryError, RegistryThrottled
 from gateway.telemetry.events import NO_EVENTS, Events
 from gateway.upstream.circuit_breaker import BreakerState, CircuitBreaker
+from gateway.upstream.holds import Hold, OnHold
 from gateway.upstream.messages import Destination, Request
 from gateway.upstream.rate_limiter import Clock, RateLimiter
-from gateway.upstream.retry import Retry
+from gateway.upstream.retry import MIN_REMAINING, Retry
 
 HEDGE_SAMPLES: Final = 20
 """The number of durations needed to detect a slow call."""
@@ -40,17 +42,22 @@ class Sender(Protocol):
 
 
 class Limits(NamedTuple):
-    """The limits that apply to one account's calls of one name."""
+    """The limits that apply to one account's calls of one name.
+
+    A registry that throttles holds the ``call``, one that is unavailable the whole ``service``.
+    """
 
     retry: Retry
     breaker: CircuitBreaker
     rate_limiter: RateLimiter
+    call: Hold
+    service: Hold
 
 
 class ResilientClient:
     """Sends requests within the limits of the registries.
 
-    Circuit breaker and retry budget are per registry, the rate limiter per account and call. ``random`` returns numbers
+    Circuit breaker and retry budget are per registry, rate limiter and holds per account. ``random`` returns numbers
     from 0 to 1.
     """
 
@@ -71,6 +78,7 @@ class ResilientClient:
         self._retries: dict[str, Retry] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
         self._rate_limiters: dict[tuple[str, str], RateLimiter] = {}
+        self._holds: defaultdict[tuple[str, str], Hold] = defaultdict(Hold)
         self._limits: dict[tuple[str, str, str], Limits] = {}
         self._durations: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=HEDGE_HISTORY))
 
@@ -81,19 +89,25 @@ class ResilientClient:
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         """Send a request and return the JSON object of the response. A ``refresh`` yields to other requests.
 
-        Raises the `RegistryError` of the last attempt. Without an attempt, that is `RegistryCircuitOpen` or
-        `RegistryBusy`.
+        Raises the `RegistryError` of the last attempt. Without an attempt, that is `RegistryCircuitOpen`,
+        `RegistryBusy`, or the error with which the registry asked to wait.
         """
         now = self.clock.now()
         ends = now + self.retry.deadline
         limits = self._limits_of(destination, request)
-        retry, breaker, _ = limits
+        retry, breaker = limits.retry, limits.breaker
         retry.earn()
         attempt = self._attempt_with_hedge if self.hedging.enabled else self._attempt
         attempts, failure = 0, None
         while True:
             try:
                 return await attempt(destination, request, limits, refresh, now, ends)
+            except OnHold as hold:
+                if hold.left + MIN_REMAINING > ends - self.clock.now():
+                    raise failure or hold.error from None
+                await self.clock.sleep(hold.left)
+                now = self.clock.now()
+                continue
             except (RegistryCircuitOpen, RegistryBusy) as refusal:
                 raise failure or refusal from None
             except RegistryError as error:
@@ -118,18 +132,21 @@ class ResilientClient:
         sent: "asyncio.Future[float] | None" = None,
     ) -> Any:
         """Make one attempt. ``sent`` is resolved with the time when the request is sent."""
-        registry = destination.registry
-        _, breaker, rate_limiter = limits
+        registry, breaker, rate_limiter = destination.registry, limits.breaker, limits.rate_limiter
         breaker.check()
+        limits.call.check(registry, now)
+        limits.service.check(registry, now)
         queued = now
         if not rate_limiter.try_acquire(now, refresh=refresh):
             await rate_limiter.acquire(registry, refresh=refresh, max_wait=ends - queued)
             now = self.clock.now()
         rate_can_fall = not rate_limiter.is_at_minimum
         try:
+            limits.call.check(registry, now)
+            limits.service.check(registry, now)
             probe = breaker.begin()
-        except RegistryCircuitOpen as error:
-            rate_limiter.release(error)
+        except (OnHold, RegistryCircuitOpen) as refusal:
+            rate_limiter.release(refusal)
             raise
         try:
             self.events.waited(registry, now - queued)
@@ -141,6 +158,9 @@ class ResilientClient:
         except BaseException as error:
             breaker.end(probe, error, rate_can_fall=rate_can_fall)
             rate_limiter.release(error)
+            if isinstance(error, RegistryError):
+                hold = limits.call if isinstance(error, RegistryThrottled) else limits.service
+                hold.begin(error, self.clock.now())
             raise
         breaker.end(probe)
         rate_limiter.release(None)
@@ -185,8 +205,14 @@ class ResilientClient:
         limits = self._limits.get(key)
         if limits is None:
             registry = destination.registry
-            retry, breaker = self._retry(registry), self._breaker(registry)
-            limits = self._limits[key] = Limits(retry, breaker, self._rate_limiter(destination, request))
+            account = destination.scope.digest
+            limits = self._limits[key] = Limits(
+                self._retry(registry),
+                self._breaker(registry),
+                self._rate_limiter(destination, request),
+                self._holds[account, f"call {request.call}"],
+                self._holds[account, f"service {request.service}"],
+            )
         return limits
 
     def _retry(self, registry: str) -> Retry:

@@ -269,3 +269,11 @@ async def test_operations_are_not_logged_above_level_info(world: World) -> None:
     with written(log_level="warning") as text:
         await world.gateway.query(MODEL)
     assert text.getvalue() == ""
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_a_line_with_half_a_surrogate_pair_is_written(log_format: str) -> None:
+    with written(log_format) as text:
+        logging.getLogger("gateway.auth").error("%s cannot be read", "caf\udce9")
+        text.getvalue().encode()
+    assert r"caf\udce9 cannot be read" in text.getvalue().replace("\\\\", "\\")

@@ -5,6 +5,7 @@ import gzip
 import json
 import zlib
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.errors import (
     RegistryError,
     RegistryThrottled,
     RegistryTimeout,
+    RegistryUnauthenticated,
     RegistryUnavailable,
     RegistryUnreachable,
 )
@@ -54,6 +56,11 @@ GOOD = {
     "after an early hint": [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + PLAIN],
     "gzip": [response(gzip.compress(BODY), "Content-Encoding: gzip")],
     "deflate": [response(zlib.compress(BODY), "Content-Encoding: deflate")],
+    "gzip in two members": [response(gzip.compress(BODY[:3]) + gzip.compress(BODY[3:]), "Content-Encoding: gzip")],
+    "gzip with padding": [response(gzip.compress(BODY) + b"\0" * 9, "Content-Encoding: gzip")],
+    "gzip by its old name": [response(gzip.compress(BODY), "Content-Encoding: x-gzip")],
+    "deflate without a header": [response(zlib.compress(BODY)[2:-4], "Content-Encoding: deflate")],
+    "no coding by name": [response(BODY, "Content-Encoding: identity")],
     "gzip in capital letters": [response(gzip.compress(BODY), "content-encoding: GZIP")],
     "with an offer to upgrade": [response(BODY, "Upgrade: h2c", "Connection: Upgrade")],
 }
@@ -93,6 +100,18 @@ BAD: dict[str, tuple[list[bytes], type[RegistryError]]] = {
     "a header that is too long": ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2 * HEAD_BYTES], RegistryBadAnswer),
     "a coding that was not requested": ([response(BODY, "Content-Encoding: br")], RegistryBadAnswer),
     "gzip that is none": ([response(BODY, "Content-Encoding: gzip")], RegistryBadAnswer),
+    "two codings": ([response(gzip.compress(gzip.compress(BODY)), "Content-Encoding: gzip, gzip")], RegistryBadAnswer),
+    "gzip that lacks its end": ([response(gzip.compress(BODY)[:-8], "Content-Encoding: gzip")], RegistryBadAnswer),
+    "gzip with a wrong checksum": (
+        [response(gzip.compress(BODY)[:-8] + bytes(8), "Content-Encoding: gzip")],
+        RegistryBadAnswer,
+    ),
+    "gzip and a broken member": ([response(gzip.compress(BODY) + b"{}", "Content-Encoding: gzip")], RegistryBadAnswer),
+    "gzip and half a member": (
+        [response(gzip.compress(BODY) + gzip.compress(BODY)[:15], "Content-Encoding: gzip")],
+        RegistryBadAnswer,
+    ),
+    "deflate and more": ([response(zlib.compress(BODY) + b"{}", "Content-Encoding: deflate")], RegistryBadAnswer),
     "half a gzip": ([response(gzip.compress(LARGEST)[:20], "Content-Encoding: gzip")], RegistryBadAnswer),
     "an empty body": ([response(b"")], RegistryBadAnswer),
     "an empty body that claims to be gzip": ([response(b"", "Content-Encoding: gzip")], RegistryBadAnswer),
@@ -104,6 +123,11 @@ BAD: dict[str, tuple[list[bytes], type[RegistryError]]] = {
         [response(gzip.compress(TOO_LARGE), "Content-Encoding: gzip")],
         RegistryAnswerTooLarge,
     ),
+    "too large in two members": (
+        [response(gzip.compress(LARGEST) + gzip.compress(b" "), "Content-Encoding: gzip")],
+        RegistryAnswerTooLarge,
+    ),
+    "members without content": ([response(gzip.compress(b"") * 100, "Content-Encoding: gzip")], RegistryAnswerTooLarge),
     "a gzip bomb": ([response(gzip.compress(b"x" * 50_000_000), "Content-Encoding: gzip")], RegistryAnswerTooLarge),
     "half a body": ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", CLOSE], RegistryUnreachable),
     "half a chunk": ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}", CLOSE], RegistryUnreachable),
@@ -410,3 +434,55 @@ async def test_no_listener_is_a_refused_connection() -> None:
         with pytest.raises(RegistryUnreachable) as caught:
             await client.send(destination(Endpoint(endpoint.origin, endpoint.host)), request())
     assert caught.value.cause is Cause.CONNECTION_REFUSED
+
+
+async def test_a_coding_that_was_not_requested_is_named_to_operators() -> None:
+    async with serving(response(BODY, "Content-Encoding: br")) as registry:
+        with pytest.raises(RegistryBadAnswer) as caught:
+            await registry.send()
+    assert caught.value.reason == "the content coding of the response was not requested"
+    assert "Accept-Encoding: gzip, deflate" in registry.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        (3600, "the gateway's clock is 3600 s behind the registry's"),
+        (-61, "the gateway's clock is 61 s ahead of the registry's"),
+        (-59, "status 401 without the registry's own error"),
+        (0, "status 401 without the registry's own error"),
+    ],
+)
+async def test_refused_credentials_tell_operators_of_a_wrong_clock(seconds: int, reason: str) -> None:
+    date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+    async with serving(response(b"{}", f"Date: {date}", status="401 Unauthorized")) as registry:
+        with pytest.raises(RegistryUnauthenticated) as caught:
+            await registry.send()
+    assert caught.value.reason == reason
+    assert caught.value.extensions == {"code": "REGISTRY_UNAUTHENTICATED", "registry": "pai", "retryable": False}
+    assert str(caught.value) == 'Registry "pai" does not accept the configured credentials.'
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 12:00:00 GMT"])
+async def test_a_response_without_a_valid_date_tells_nothing_of_the_clock(date: str) -> None:
+    async with serving(response(b"{}", f"Date: {date}", status="401 Unauthorized")) as registry:
+        with pytest.raises(RegistryUnauthenticated) as caught:
+            await registry.send()
+    assert "clock" not in caught.value.reason
+
+
+async def test_a_retry_time_counts_from_the_date_of_the_response() -> None:
+    times = [format_datetime(NOW + timedelta(hours=1, seconds=seconds), usegmt=True) for seconds in (0, 30)]
+    headers = f"Date: {times[0]}", f"Retry-After: {times[1]}"
+    async with serving(response(b"{}", *headers, status="503 Service Unavailable")) as registry:
+        with pytest.raises(RegistryUnavailable) as caught:
+            await registry.send()
+    assert caught.value.retry_after == 30.0
+
+
+@pytest.mark.parametrize("value", ["999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_retry_time_is_bounded(value: str) -> None:
+    async with serving(response(b"{}", f"Retry-After: {value}", status="503 Service Unavailable")) as registry:
+        with pytest.raises(RegistryUnavailable) as caught:
+            await registry.send()
+    assert caught.value.retry_after == 3600.0
