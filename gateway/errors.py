@@ -34,7 +34,7 @@ GatewayError
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure
     ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the response is larger than allowed
     ├── RegistryNotCached        REGISTRY_NOT_CACHED        the client wanted a cached response, and there is none
-    ├── RegistryListCut          LIST_INCOMPLETE            the list has more rows than the gateway reads for one page
+    ├── RegistryListCut          LIST_INCOMPLETE            the list has more rows than the gateway reads at once
     ├── RegistryListIncomplete   LIST_INCOMPLETE            the registry did not send every row that it has
     └── NotFound                 (clients never see it)     the object does not exist in the registry: the field is null
 
@@ -320,7 +320,7 @@ class RegistryNotCached(RegistryError):
 
 class RegistryListCut(RegistryError):
     code = "LIST_INCOMPLETE"
-    problem = "has more rows than the gateway reads for one page; the list continues after `endCursor`"
+    problem = "has more rows in this list than the gateway reads at once"
 
 
 class RegistryListIncomplete(RegistryError):

@@ -173,7 +173,7 @@ NUMBERED = list(numbered_lists(None, True))
 
 
 @pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
-@pytest.mark.parametrize("cap", [20, 7, 49, 50])
+@pytest.mark.parametrize("cap", [20, 7, 50])
 @pytest.mark.parametrize("name", NUMBERED)
 async def test_a_list_ends_when_the_registry_has_sent_all_rows_however_small_its_pages_are(
     name: str, cap: int, counts: bool
@@ -579,3 +579,69 @@ async def test_an_empty_cursor_is_the_first_page(after: str | None) -> None:
         page = (await scene.gateway.query(query, after=after)).data["models"]
         assert [row["id"] for row in page["nodes"]] == ["r:model/m0", "r:model/m1", "r:model/m2"]
         assert not page["pageInfo"]["hasPreviousPage"]
+
+
+# Objects that are on a later page of a list
+
+
+@pytest.mark.parametrize("cap", [20, 50])
+@pytest.mark.parametrize("counts", [True, False])
+async def test_the_latest_version_of_an_algorithm_is_found_on_any_page(cap: int, counts: bool) -> None:
+    """The list of versions has no documented order. Here the newest is on the last page."""
+    rows = [{"AlgorithmVersion": f"v{n}", "GmtCreateTime": f"{time_of(n)}Z"} for n in range(70)][::-1]
+    async with over(
+        "pai",
+        own_algorithms=pai_pages("Algorithms", [pai_algorithm(1)]),
+        algorithms_object=lambda parameters: pai_algorithm(1),
+        algorithms_versions=pai_pages("AlgorithmVersions", rows, cap, counts),
+    ) as scene:
+        query = """{ algorithm(id: "r:algorithm/a1") { latestVersion { id name } }
+          algorithms { nodes { latestVersion { id name } } } }"""
+        data = (await scene.gateway.query(query)).data
+        newest = {"id": "r:algorithm/a1/version/v0", "name": "v0"}
+        assert data["algorithm"]["latestVersion"] == newest
+        assert [row["latestVersion"] for row in data["algorithms"]["nodes"]] == [newest]
+
+
+async def test_the_latest_version_is_an_error_if_the_list_of_versions_is_incomplete() -> None:
+    rows = [{"AlgorithmVersion": f"v{n}"} for n in range(70)]
+
+    def first_page(parameters: Any) -> Any:
+        return pai_pages("AlgorithmVersions", rows)({**parameters, "PageNumber": 1})
+
+    async with over(
+        "pai", algorithms_object=lambda parameters: pai_algorithm(1), algorithms_versions=first_page
+    ) as scene:
+        answer = await scene.gateway.query('{ algorithm(id: "r:algorithm/a1") { latestVersion { name } } }')
+        assert answer.body["data"] == {"algorithm": {"latestVersion": None}}
+        assert answer.codes == ["LIST_INCOMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "codes"),
+    [("train", "r:algorithm/a65", []), ("trai", None, []), ("lost", None, ["LIST_INCOMPLETE"])],
+)
+async def test_an_algorithm_that_a_version_was_trained_with_is_found_on_any_page(
+    wanted: str, found: str | None, codes: list[str]
+) -> None:
+    """The filter by name matches loosely: the wanted algorithm is on the second page. A list that ends too early proves
+    nothing."""
+    names = ["training" if n != 65 else "train" for n in range(70)]
+    rows = [{"AlgorithmId": f"a{n}", "AlgorithmName": name, "AlgorithmProvider": "pai"} for n, name in enumerate(names)]
+    version = pai_version(1, TrainingSpec={"AlgorithmName": wanted, "AlgorithmProvider": "pai"})
+
+    def algorithms(parameters: Any) -> Any:
+        answer = pai_pages("Algorithms", rows)(parameters)
+        return answer | ({"TotalCount": 80} if parameters["AlgorithmName"] == "lost" else {})
+
+    async with over(
+        "pai",
+        models_object=lambda parameters: pai_model(1),
+        models_versions=pai_pages("Versions", [version]),
+        public_algorithms=algorithms,
+    ) as scene:
+        query = '{ model(id: "r:model/m1") { versions { nodes { trainedWith { algorithm { id } } } } } }'
+        answer = await scene.gateway.query(query)
+        [node] = answer.body["data"]["model"]["versions"]["nodes"]
+        assert node["trainedWith"] == [{"algorithm": None if found is None else {"id": found}}]
+        assert answer.codes == codes

@@ -233,6 +233,23 @@ class ListPage:
             cache(answer.derived, key, cached)
         return cached
 
+    def filtered(
+        self, call: Call | None, at: int | str, rows: Rows, passing: Sequence[Row], passed: bool = False
+    ) -> Page:
+        """Return the page at a number or marker, with the rows that pass the filter."""
+        keyed, read = self.rows, len(rows.items) + rows.left_out
+        return Page(
+            passing,
+            self.raws.keys(),
+            (keyed[0][0], keyed[-1][0]) if keyed else None,
+            read,
+            rows.total,
+            following_page(call, at, rows),
+            left_out=read - len(keyed),
+            truncated=rows.truncated,
+            passed=passed,
+        )
+
     def records(self, plan: EntityPlan) -> dict[Ref, Record]:
         """Return the cached records of a plan that needs no further call, by reference."""
         records = self._records.get(plan)
@@ -352,19 +369,7 @@ class MergedList:
                     raise_failure(record)
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
-            ends = (keyed[0][0], keyed[-1][0]) if keyed else None
-            read = len(raw_rows.items) + raw_rows.left_out
-            return Page(
-                passing,
-                page.raws.keys(),
-                ends,
-                read,
-                raw_rows.total,
-                following_page(call, at, raw_rows),
-                left_out=read - len(keyed),
-                truncated=raw_rows.truncated,
-                passed=is_beyond(keyed[-1:], arguments, strategy.native),
-            )
+            return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
         return StreamReader(
             registry.name,
@@ -565,6 +570,11 @@ async def versions_page(
         incomplete = {} if failure is None or shows_coverage(selection) else {INCOMPLETE: failure}
         return record | incomplete
     return None if isinstance(failure, NotFound) else failure
+
+
+def may_continue(versions: VersionList, rows: Rows) -> bool:
+    """Whether a list of versions may have more rows than its first page."""
+    return following_page(versions.call, 1, rows) is not None and rows.total != len(rows.items)
 
 
 SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldRequest("total_count")}

@@ -61,8 +61,6 @@ class ReadRows:
     """The position of the first page."""
     seen: int = 0
     """The number of rows up to here, the rows before ``start`` included; a row that comes on two pages counts once."""
-    repeated: int = 0
-    """The number of rows that came on an earlier page, too."""
     left_out: int = 0
     counted: int | None = None
     """The number of rows in the list, as the registry counts them. None if it counts fewer than it sent."""
@@ -93,6 +91,11 @@ class ReadRows:
         return self.premature or self.shrunk or self.left_out > 0 or unread
 
     @property
+    def different(self) -> int:
+        """The number of different rows with an id."""
+        return len(self._refs)
+
+    @property
     def ties_may_follow(self) -> bool:
         """Whether rows with the value of the last one may follow. They are not expected after many empty pages."""
         return not self.ended and self._empty < EMPTY_PAGES
@@ -100,9 +103,7 @@ class ReadRows:
     def add(self, at: PagePosition, page: Page) -> PagePosition | None:
         """Add a page. Return the position of the page that follows, None at the end."""
         fresh = self._add_refs(page.refs)
-        repeated = len(page.refs) - fresh
-        self.repeated += repeated
-        self.seen += page.read - repeated
+        self.seen += page.read - (len(page.refs) - fresh)
         self.left_out += page.left_out
         self._largest = max(self._largest, page.read)
         self._empty = 0 if page.read else self._empty + 1
@@ -235,7 +236,7 @@ class StreamReader:
         """The number of rows that match the filter, None if unknown."""
         if self.exact and self._rows.counted is not None:
             return self._rows.counted
-        is_whole = self._rows.ended and self._rows.start == FIRST_PAGE and not self._rows.repeated
+        is_whole = self._rows.ended and self._rows.start == FIRST_PAGE and self._rows.different == self.read
         if is_whole and self.failure is None and (self.after is None or not self.sorted):
             return self._passed
         return None
@@ -374,7 +375,7 @@ class StreamReader:
         while self.page is not None and not self._is_at_limit:
             rows += (await self._read_next()).rows
         self.cut = self.page is not None
-        if self._rows.repeated:
+        if self._rows.different < self.read:
             rows = [*dict.fromkeys(rows)]
         rows.sort(key=itemgetter(0))
         after = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))

@@ -11,9 +11,21 @@ from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
+from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.entity_state import Derived, EntityState
 from gateway.catalog.ids import Ref, is_owner
-from gateway.catalog.lists import FirstPage, VersionsPage, is_canonical, merged_page, versions_page
+from gateway.catalog.lists import (
+    INCOMPLETE,
+    FirstPage,
+    ListPage,
+    VersionsPage,
+    is_canonical,
+    may_continue,
+    merged_page,
+    versions_page,
+)
+from gateway.catalog.merge import ReadRows
+from gateway.catalog.orders import Order
 from gateway.catalog.query_plan import (
     CREATED_AT,
     BoundCall,
@@ -40,9 +52,9 @@ from gateway.catalog.query_plan import (
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
-from gateway.errors import InvalidId, NotFound, RegistryError
+from gateway.errors import InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
 from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
-from gateway.registries.kind import Keys
+from gateway.registries.kind import Keys, Lookup
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.single_flight import SingleFlight
 
@@ -405,6 +417,11 @@ class PlanExecution(Calls):
     ) -> None:
         """Put the newest of several versions into the record, after reading their creation times."""
         request, record = resolver.request, entity.record
+        listed = next(layout for layout in plan.sources if layout.fields.get(request.field) is field)
+        versions_field = listed.fields.get("versions")
+        if versions_field is not None and may_continue(plan.version_list(versions_field), rows):
+            record[request.key] = await self._first_version(plan, entity, versions_field, resolver.below, rows)
+            return
         versions: list[EntityState] = []
         groups: dict[EntityPlan, list[EntityState]] = {}
         for raw in rows.items:
@@ -421,6 +438,25 @@ class PlanExecution(Calls):
         chosen = EntityState(newest.ref, {}, newest.sources, newest.owner)
         record[request.key] = chosen.record
         await self._run({child_plan.variant(is_canonical(plan.kind, chosen.ref)): [chosen]})
+
+    async def _first_version(
+        self, plan: EntityPlan, entity: EntityState, versions_field: Field, below: Selection, first: Rows
+    ) -> Record | Exception | None:
+        """Return the newest version in a list with several pages, or the error that leaves it open."""
+        page = await versions_page(
+            self,
+            self.resolve,
+            entity,
+            self._canonical(plan, entity),
+            FieldRequest("versions", (("first", 1),)),
+            Selection.of({FieldRequest("nodes"): below}),
+            plan.version_list(versions_field),
+            first,
+        )
+        if not isinstance(page, dict):
+            return page
+        newest: Record | None = next(iter(page["nodes"]), None)
+        return page.get(INCOMPLETE, newest)
 
     async def _run(self, groups: Mapping[EntityPlan, Sequence[EntityState]]) -> None:
         waits = Waits()
@@ -514,14 +550,13 @@ class PlanExecution(Calls):
         kind = self.registries[registry].kind
         lookup = kind.lookups[name]
         try:
-            document = (await self.call(BoundCall(registry, lookup.call, lookup.call.keys(keys)))).document
+            document, entity_keys = await self._found(registry, lookup, keys)
         except NotFound:
             record[request.key] = None
             return
         except RegistryError as error:
             record[request.key] = error
             return
-        entity_keys = lookup.find(document, keys)
         if entity_keys is None:
             record[request.key] = None
             return
@@ -538,6 +573,27 @@ class PlanExecution(Calls):
         waits = Waits()
         self._set_entity(record, request, plan, entity, waits)
         await gather(waits)
+
+    async def _found(self, registry: str, lookup: Lookup, keys: Keys) -> tuple[Any, Keys | None]:
+        """Return the answer of a lookup that contains the entity, and its keys; None if no page contains it.
+
+        Raises `RegistryError`, also if the list is incomplete: the entity may be among the missing rows.
+        """
+        call, at, reading = lookup.call, FIRST_PAGE, ReadRows()
+        while True:
+            answer = await self.call(BoundCall(registry, call, call.keys(keys), page=at.page))
+            entity_keys = lookup.find(answer.document, keys)
+            if entity_keys is not None or call.rows is None or call.paging is None:
+                return answer.document, entity_keys
+            rows, page = ListPage.from_answer(answer, self.registries[registry], call.rows, Order())
+            following = reading.add(at, page.filtered(call, at.page, rows, ()))
+            if following is None and not reading.is_incomplete:
+                return answer.document, None
+            if following is None:
+                raise RegistryListIncomplete(registry)
+            if following.offset >= self.bounds.rows:
+                raise RegistryListCut(registry)
+            at = following
 
     def _bound(self, request: FieldRequest) -> FieldRequest:
         """Return a request with the values of the operation's variables."""

@@ -554,9 +554,9 @@ class EntityPlan:
     def _versions(self, request: FieldRequest, below: Selection) -> Resolver | None:
         filtered = filtered_list(self.kind, self.entity, request)
         if filtered is not None:
-            return VersionsResolver(request, below, True, (), self._version_list(filtered))
+            return VersionsResolver(request, below, True, (), self.version_list(filtered))
         lists = [
-            (at, self._version_list(field), field.fallback is not NOT_PROVIDED)
+            (at, self.version_list(field), field.fallback is not NOT_PROVIDED)
             for at, layout in enumerate(self.sources)
             if (field := layout.fields.get("versions")) is not None
         ]
@@ -565,7 +565,8 @@ class EntityPlan:
         certain = any(list_certain for _, _, list_certain in lists)
         return VersionsResolver(request, below, certain, [(at, versions) for at, versions, _ in lists], None)
 
-    def _version_list(self, field: Field) -> VersionList:
+    def version_list(self, field: Field) -> VersionList:
+        """Return the list of versions in a field of a source."""
         assert field.layout is not None
         call, part = list_call(self.kind, field) or (None, None)
         return VersionList(self.kind, field, field.layout, call, part, self.sources)

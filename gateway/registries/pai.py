@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
-from gateway.registries.fields import NOT_PROVIDED, Field, as_integer, as_objects, as_text, at
+from gateway.registries.fields import Field, Rows, as_integer, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
@@ -182,7 +182,7 @@ LIST_ALGORITHM_VERSIONS = Call(
             version_list(
                 "Algorithm",
                 ("versions", rows("AlgorithmVersions", LISTED_ALGORITHM_VERSION)),
-                ("latest_version", Field((), newest_version, layout=LISTED_ALGORITHM_VERSION, fallback=NOT_PROVIDED)),
+                ("latest_version", Field((), newest_version, layout=LISTED_ALGORITHM_VERSION, fallback=Rows)),
             )
         ),
     ),

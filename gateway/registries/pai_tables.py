@@ -8,7 +8,6 @@ from typing import Any
 
 from gateway.registries.fields import (
     ABSENT,
-    NOT_PROVIDED,
     EntityLayout,
     Field,
     Raw,
@@ -386,10 +385,11 @@ def rows(key: str, layout: EntityLayout) -> Field:
 
 
 def newest_version(raw: Raw) -> Any:
-    """Return the newest version in a list without a documented order, NOT_PROVIDED if the list has further pages."""
-    versions = as_objects(raw.get("AlgorithmVersions")) or []
-    if (as_integer(raw.get("TotalCount")) or 0) > len(versions):
-        return NOT_PROVIDED
+    """Return the newest version in a list without a documented order, all rows if the list may have further pages."""
+    listed = Rows.of(raw.get("AlgorithmVersions"), as_integer(raw.get("TotalCount")))
+    versions = listed.items
+    if listed.total != len(versions):
+        return listed
     latest_last = sorted(versions, key=lambda version: as_moment(version.get("GmtCreateTime")))
     return next(reversed(latest_last), None)
 
