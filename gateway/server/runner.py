@@ -13,9 +13,10 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.config.settings import Settings, SettingsError
+from gateway.config.settings import LimitsSettings, Settings, SettingsError
 from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.server.connection_limits import LimitedHttpProtocol
+from gateway.server.websocket_limits import LimitedWebSocketProtocol
 
 logger = logging.getLogger("gateway.server")
 
@@ -141,6 +142,15 @@ def closing(send: Send) -> Send:
     return send_and_close
 
 
+def protocols(limits: LimitsSettings) -> dict[str, Any]:
+    """The options of uvicorn for HTTP and WebSockets."""
+    return {
+        "http": partial(LimitedHttpProtocol, limits),
+        "ws": LimitedWebSocketProtocol,
+        "ws_max_size": MAX_MESSAGE_BYTES,
+    }
+
+
 class Server(uvicorn.Server):
     """uvicorn over one listening socket.
 
@@ -152,9 +162,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(LimitedHttpProtocol, settings.limits),  # type: ignore[arg-type]
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
+                **protocols(settings.limits),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
