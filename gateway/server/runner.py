@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -170,7 +171,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=round(settings.server.grace),
             )
         )
-        self.app, self.announce, self.drain = app, announce, settings.server.drain
+        self.app, self.announce = app, announce
+        self.limits, self.drain = settings.limits, settings.server.drain
 
     async def run_on(self, listener: socket.socket) -> int:
         """Serve until a signal to stop, with as many open files as the system allows. Returns the exit status."""
@@ -192,7 +194,28 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.app.stop()
         await asyncio.sleep(0 if self.force_exit else self.drain)
+        for connection in self._stop_listening(sockets or []):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+
+    def _stop_listening(self, listeners: list[socket.socket]) -> list[socket.socket]:
+        """Close the listening sockets. Return the connections that the system has established but nobody has accepted:
+        it would reset them."""
+        waiting = []
+        for listener in listeners:
+            listener.setblocking(False)
+            with suppress(OSError):  # at the latest BlockingIOError
+                while True:
+                    waiting.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+        return waiting
+
+    def _protocol(self) -> asyncio.Protocol:
+        state = self.lifespan.state
+        return LimitedHttpProtocol(self.limits, config=self.config, server_state=self.server_state, app_state=state)
 
     def _reload(self) -> None:
         self._reloaded = asyncio.ensure_future(self.app.reload())
