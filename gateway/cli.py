@@ -129,7 +129,7 @@ def serve(options: argparse.Namespace) -> int:
         from gateway.server.workers import Workers
 
         import_module("gateway.app")  # before the fork, so that the workers share its memory
-        return Workers(workers, run_worker).run()
+        return Workers(workers, run_worker, listener).run()
 
 
 def schema(options: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -27,10 +26,9 @@ from gateway.config.settings import (
     Settings,
 )
 from gateway.execution.request import InvalidRequest
-from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
-from gateway.server.connection_limits import LimitedHttpProtocol
+from gateway.server.runner import protocols
 from gateway.twins import Twins
 
 
@@ -80,11 +78,9 @@ async def served(settings: Settings, now: Callable[[], float] = time.time) -> As
         app = create_app(settings, now)
         config = uvicorn.Config(
             app,
-            http=partial(LimitedHttpProtocol, settings.limits),  # type: ignore[arg-type]
             log_config=None,
             lifespan="on",
-            ws="websockets-sansio",
-            ws_max_size=MAX_MESSAGE_BYTES,
+            **protocols(settings.limits),
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

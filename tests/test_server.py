@@ -1,13 +1,14 @@
 """The gateway as a process: shutdown, reloads and workers, under load."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -229,3 +230,144 @@ async def test_workers_that_cannot_start_report_the_reason(config: Path, twin: s
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n"
+SLOW_BODY = json.dumps({"query": QUERY}).encode()
+SLOW = b"POST /graphql HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(SLOW_BODY),
+    SLOW_BODY,
+)
+CLOSING = HEALTH.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connect(gateway: Running) -> Connection:
+    host, _, port = gateway.url.removeprefix("http://").rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def exchange(gateway: Running) -> bytes:
+    """What a new connection gets: a status line, or "refused". A reset raises an error."""
+    try:
+        reader, writer = await connect(gateway)
+    except ConnectionRefusedError:
+        return b"refused"
+    writer.write(CLOSING)
+    received = await reader.read()
+    writer.close()
+    return received.split(b"\r\n")[0]
+
+
+@asynccontextmanager
+async def busy(config: Path, server: str, connections: int) -> AsyncIterator[tuple[Running, list[Connection]]]:
+    """A gateway that answers requests on these connections as soon as the registry does, which takes a second."""
+    async with twins.serving(models=20) as cloud, running(config, cloud.url, server, "one") as gateway:
+        cloud.faults.replace({"*": {"latency": 1.0}})
+        opened = [await connect(gateway) for _ in range(connections)]
+        for _, writer in opened:
+            writer.write(SLOW)
+            await writer.drain()
+        while not cloud.calls:
+            await exchange(gateway)
+        yield gateway, opened
+        for _, writer in opened:
+            writer.close()
+
+
+ANSWERED = b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("drain", [0, 0.3])
+async def test_while_the_gateway_stops_new_connections_are_answered_or_refused(
+    config: Path, workers: int, drain: float
+) -> None:
+    async with busy(config, f"[server]\nworkers = {workers}\ndrain = {drain}\n", 1) as (gateway, [(reader, _)]):
+        os.kill(gateway.pid, signal.SIGTERM)
+        ended = asyncio.create_task(gateway.ended())
+        outcomes = Counter([await exchange(gateway) for _ in range(60)])
+        while not ended.done():
+            outcomes[await exchange(gateway)] += 1
+        assert await ended == 0
+        assert (await reader.read()).startswith(ANSWERED)
+        assert set(outcomes) <= {ANSWERED, b"refused"}
+        assert outcomes[b"refused"] > 0
+
+
+@pytest.mark.parametrize("sent", [b"", HEALTH[:9]], ids=["nothing", "half a head"])
+async def test_a_connection_from_before_the_stop_gets_its_first_response(config: Path, sent: bytes) -> None:
+    async with busy(config, "[server]\ndrain = 0\n", 1) as (gateway, _):
+        reader, writer = await connect(gateway)
+        writer.write(sent)
+        os.kill(gateway.pid, signal.SIGTERM)
+        while await exchange(gateway) != b"refused":
+            pass
+        writer.write(HEALTH[len(sent) :])
+        received = await reader.read()
+        assert received.startswith(ANSWERED)
+        assert b"connection: close" in received
+        writer.close()
+
+
+async def test_clients_that_never_read_do_not_delay_the_stop(config: Path, twin: str) -> None:
+    async with running(config, twin, "[server]\ndrain = 0\ngrace = 1\n", "one") as gateway:
+        opened = [await connect(gateway) for _ in range(30)]
+        flood = [asyncio.create_task(write_without_end(writer)) for _, writer in opened]
+        assert await exchange(gateway) == ANSWERED
+        os.kill(gateway.pid, signal.SIGTERM)
+        assert await gateway.ended() == 0
+        for task in flood:
+            task.cancel()
+        for _, writer in opened:
+            writer.transport.abort()
+
+
+async def write_without_end(writer: asyncio.StreamWriter) -> None:
+    """Pipeline requests, and read no response."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    with suppress(ConnectionError):
+        while True:
+            writer.write(HEALTH * 1000)
+            await writer.drain()
+
+
+async def test_a_killed_worker_loses_only_what_it_was_answering(config: Path) -> None:
+    async with busy(config, "[server]\nworkers = 2\n", 20) as (gateway, opened):
+        killed = children(gateway.pid)[0]
+        lost = client_ports(killed)
+        os.kill(killed, signal.SIGKILL)
+        assert {await exchange(gateway) for _ in range(60)} == {ANSWERED}
+        for reader, writer in opened:
+            port = writer.get_extra_info("sockname")[1]
+            try:
+                answered = (await reader.readuntil(b"\r\n\r\n")).startswith(ANSWERED)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                answered = False
+            assert answered == (port not in lost)
+
+
+async def test_a_worker_that_is_stopped_is_replaced(config: Path) -> None:
+    async with busy(config, "[server]\nworkers = 2\ndrain = 0\n", 20) as (gateway, opened):
+        first = children(gateway.pid)
+        os.kill(first[0], signal.SIGTERM)
+        outcomes = {await exchange(gateway) for _ in range(60)}
+        while first[0] in children(gateway.pid) or len(children(gateway.pid)) < 2:
+            outcomes.add(await exchange(gateway))
+        assert outcomes == {ANSWERED}
+        for reader, _ in opened:
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(ANSWERED)
+        assert gateway.process is not None
+        assert gateway.process.returncode is None
+
+
+def client_ports(pid: int) -> set[int]:
+    """The clients' ports of the connections that a process holds."""
+    held = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, _, _, _, _, _, _, inode, *_ = line.split()
+        if f"socket:[{inode}]" in held:
+            ports.add(int(remote.split(":")[1], 16))
+    return ports

@@ -7,15 +7,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.config.settings import Settings, SettingsError
+from gateway.config.settings import LimitsSettings, Settings, SettingsError
 from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.server.connection_limits import LimitedHttpProtocol
+from gateway.server.websocket_limits import LimitedWebSocketProtocol
 
 logger = logging.getLogger("gateway.server")
 
@@ -141,6 +143,15 @@ def closing(send: Send) -> Send:
     return send_and_close
 
 
+def protocols(limits: LimitsSettings) -> dict[str, Any]:
+    """The options of uvicorn for HTTP and WebSockets."""
+    return {
+        "http": partial(LimitedHttpProtocol, limits),
+        "ws": LimitedWebSocketProtocol,
+        "ws_max_size": MAX_MESSAGE_BYTES,
+    }
+
+
 class Server(uvicorn.Server):
     """uvicorn over one listening socket.
 
@@ -152,9 +163,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(LimitedHttpProtocol, settings.limits),  # type: ignore[arg-type]
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
+                **protocols(settings.limits),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -162,7 +171,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=round(settings.server.grace),
             )
         )
-        self.app, self.announce, self.drain = app, announce, settings.server.drain
+        self.app, self.announce = app, announce
+        self.limits, self.drain = settings.limits, settings.server.drain
 
     async def run_on(self, listener: socket.socket) -> int:
         """Serve until a signal to stop, with as many open files as the system allows. Returns the exit status."""
@@ -184,7 +194,28 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.app.stop()
         await asyncio.sleep(0 if self.force_exit else self.drain)
+        for connection in self._stop_listening(sockets or []):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+
+    def _stop_listening(self, listeners: list[socket.socket]) -> list[socket.socket]:
+        """Close the listening sockets. Return the connections that the system has established but nobody has accepted:
+        it would reset them."""
+        waiting = []
+        for listener in listeners:
+            listener.setblocking(False)
+            with suppress(OSError):  # at the latest BlockingIOError
+                while True:
+                    waiting.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+        return waiting
+
+    def _protocol(self) -> asyncio.Protocol:
+        state = self.lifespan.state
+        return LimitedHttpProtocol(self.limits, config=self.config, server_state=self.server_state, app_state=state)
 
     def _reload(self) -> None:
         self._reloaded = asyncio.ensure_future(self.app.reload())

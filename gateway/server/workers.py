@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,18 +15,21 @@ class Workers:
     """Forks worker processes and supervises them.
 
     ``run_worker`` runs in each worker. It takes the number of the worker, counted from 0, and whether the worker
-    replaces one that was killed. It returns the exit status.
+    replaces another one. It returns the exit status.
+
+    ``listener`` is the socket that the workers share. Once they stop, only they have it open, so that the system
+    refuses connections when the last of them accepts no more.
     """
 
-    def __init__(self, count: int, run_worker: Callable[[int, bool], int]) -> None:
-        self.count, self.run_worker = count, run_worker
+    def __init__(self, count: int, run_worker: Callable[[int, bool], int], listener: socket.socket) -> None:
+        self.count, self.run_worker, self.listener = count, run_worker, listener
         self._numbers: dict[int, int] = {}  # by process id
 
     def run(self) -> int:
-        """Run until a signal stops all workers, or one worker exits on its own; return the exit status.
+        """Run until a signal stops all workers, or one worker fails; return the exit status.
 
-        A worker that was killed by a signal is replaced. A worker that exits on its own stops all others: it has
-        reported why, and a replacement would fail for the same reason.
+        A worker that a signal killed or stopped is replaced. A worker that fails stops all others: it has reported
+        why, and a replacement would fail for the same reason.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in range(self.count):
@@ -37,17 +41,21 @@ class Workers:
                 for number, code in self._reap():
                     if stopping:
                         continue
-                    if code < 0:
+                    if code <= 0:
                         self._start(number, replaced=True)
                     else:
-                        status, stopping = code or 1, True
-                        self._signal(signal.SIGTERM)
+                        status, stopping = code, True
+                        self._stop()
             elif received == signal.SIGHUP:
                 self._signal(signal.SIGHUP)
             else:
                 stopping = True
-                self._signal(signal.SIGTERM)
+                self._stop()
         return status
+
+    def _stop(self) -> None:
+        self.listener.close()
+        self._signal(signal.SIGTERM)
 
     def _start(self, number: int, replaced: bool) -> None:
         sys.stdout.flush()

@@ -298,8 +298,16 @@ RAW_BYTES: Mapping[str, RawBytes] = {
     "HTTP/3.7": RawBytes(request("GET /healthz HTTP/3.7"), (400,)),
     "an unknown method": RawBytes(request("HACK /graphql HTTP/1.1"), (400,)),
     "TRACE": RawBytes(request("TRACE /graphql HTTP/1.1", CLOSE), (405,)),
+    "an upgrade that hides a request": RawBytes(
+        request(HEALTH, "Connection: upgrade", "Upgrade: websocket", "Content-Length: 47")
+        + request("GET /schema.graphql HTTP/1.1")
+        + request(HEALTH, CLOSE),
+        (200, 200),
+    ),
+    "a trailer that would be a second length": RawBytes(post(CHUNKED, body=b"0\r\nContent-Length: 4\r\n\r\n"), (400,)),
     "an upgrade to HTTP/2": RawBytes(request(HEALTH, "Connection: upgrade, close", "Upgrade: h2c"), (200,)),
     "50 requests at once": RawBytes(request(HEALTH) * 49 + request(HEALTH, CLOSE), (200,) * 50),
+    "garbage behind good requests": RawBytes(request(HEALTH) * 2 + b"\0\xff" * 100, (200, 200, 400)),
     "a request, and garbage behind it": RawBytes(request("HACK / HTTP/1.1") + b"\0\xff" * 100, (400,)),
     "TLS": RawBytes(bytes.fromhex("16030100a5010000a10303") + b"\0" * 200, (400,)),
 }  # fmt: skip

@@ -73,8 +73,21 @@ def process(log: Path, *arguments: str) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One process for all attacks. At the end, its log must have no internal error."""
-    folder = tmp_path_factory.mktemp("attacked")
+    """One process for all attacks."""
+    with attacked(tmp_path_factory.mktemp("attacked")) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One process for all floods."""
+    with attacked(tmp_path_factory.mktemp("flooded")) as target:
+        yield target
+
+
+@contextmanager
+def attacked(folder: Path) -> Iterator[Target]:
+    """A process to attack. At the end, its log must have no internal error."""
     with process(folder / "twins.log", "twins", "--port", "0", "--models", "50") as (_, cloud):
         config = folder / "gateway.toml"
         config.write_text(SETTINGS.replace("TWINS", cloud))

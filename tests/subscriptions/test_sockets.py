@@ -392,11 +392,11 @@ async def test_a_disconnected_client_leaves_no_subscriptions(setup: Setup, abort
 
 async def test_a_client_that_does_not_read_is_disconnected(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "TIMEOUT", 0.5)
-    setup.version["VersionDescription"] = "long " * 100_000
     async with connect(setup.gateway, max_msg_size=0) as client:
         for number in range(20):
             await client.subscribe(str(number), WATCH.replace("approval", "description"))
-        client.transport.pause_reading()
         await eventually(lambda: setup.pollers.size == 20)
+        client.transport.pause_reading()
+        await setup.poll(VersionDescription="long " * 100_000)
         await eventually(lambda: setup.pollers.size == 0)
         client.transport.abort()
