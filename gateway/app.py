@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import TypedDict
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -23,6 +22,7 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.polling import VersionPollers
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Client, Registry
+from gateway.config.files import read_file
 from gateway.config.settings import (
     CacheSettings,
     CatalogSettings,
@@ -41,11 +41,13 @@ from gateway.execution.warm_up import operation_names, warm_up
 from gateway.http import health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
+from gateway.http.compression import Compression
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.negotiation import GRAPHQL, JSON
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
-from gateway.http.requests import GRAPHQL, JSON
+from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
 from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -92,6 +94,7 @@ def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
         settings.scan_detail_rows,
         settings.deadline,
         limits.calls,
+        limits.rows,
         limits.page_rows,
         limits.ids,
         limits.references,
@@ -153,7 +156,7 @@ def load_warm_up(path: str) -> tuple[str, list[str]]:
     if not path:
         return "", []
     try:
-        document = Path(path).read_text(encoding="utf-8")
+        document = read_file(path).decode()
         return document, operation_names(document)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -177,8 +180,10 @@ def create_app(
     """Build the gateway as an ASGI application. Its connections to registries are open during its lifespan.
 
     ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
-    `SettingsError` for a file that cannot be used, and when traces cannot be exported.
+    `SettingsError` for settings that cannot work, a file that cannot be used, and when traces cannot be exported.
     """
+    if problems := tuple(settings.problems()):
+        raise SettingsError(problems)
     warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
     anonymous = ANONYMOUS_ROLES[settings.server.profile]
     access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
@@ -270,7 +275,7 @@ def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> I
     if not authenticated:
         yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds)
     excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, JSON, GRAPHQL)
-    yield Middleware(GZipMiddleware, compresslevel=5, exclude_content_types=excluded)
+    yield Middleware(Compression, compresslevel=COMPRESSION_LEVEL, exclude_content_types=excluded)
 
 
 @dataclass(frozen=True, slots=True)

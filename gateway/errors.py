@@ -5,9 +5,12 @@ GatewayError
 │   ├── InvalidCursor            INVALID_CURSOR             a cursor is malformed, or of another list, filter or order
 │   └── InvalidId                INVALID_ID                 an id is not one that this gateway issued
 ├── Unauthenticated              UNAUTHENTICATED            the API key or bearer token is missing or not valid
+│   └── IssuerUnavailable        ISSUER_UNAVAILABLE         the issuer's keys, which the token needs, cannot be fetched
 ├── UnknownOperation             OPERATION_RESOLUTION_FAILURE  the document does not have exactly one such operation
 ├── QueryTooComplex              QUERY_TOO_COMPLEX          the document is larger or deeper than allowed
 ├── QueryTooExpensive            QUERY_TOO_EXPENSIVE        the operation may need more upstream calls than allowed
+│   └── ResponseTooLarge         QUERY_TOO_EXPENSIVE        the response may hold more objects than allowed
+├── QueryTooSlow                 QUERY_TOO_EXPENSIVE        the operation processes rows beyond its deadline
 ├── PersistedQueryNotFound       PERSISTED_QUERY_NOT_FOUND  the gateway has no document with this hash
 ├── PersistedQueryNotSupported   PERSISTED_QUERY_NOT_SUPPORTED  the gateway does not store documents
 ├── PersistedQueryMismatch       PERSISTED_QUERY_MISMATCH   the hash is not that of the document in the request
@@ -31,6 +34,8 @@ GatewayError
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure
     ├── RegistryAnswerTooLarge   REGISTRY_ANSWER_TOO_LARGE  the response is larger than allowed
     ├── RegistryNotCached        REGISTRY_NOT_CACHED        the client wanted a cached response, and there is none
+    ├── RegistryListCut          LIST_INCOMPLETE            the list has more rows than the gateway reads for one page
+    ├── RegistryListIncomplete   LIST_INCOMPLETE            the registry did not send every row that it has
     └── NotFound                 (clients never see it)     the object does not exist in the registry: the field is null
 
 GraphQL itself refuses documents with GRAPHQL_PARSE_FAILED or GRAPHQL_VALIDATION_FAILED. Requests that do not follow
@@ -40,14 +45,6 @@ BATCH_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE. Unexpected failures have INTERNAL_SER
 
 from enum import StrEnum
 from typing import Any, ClassVar
-
-MAX_MESSAGE_LENGTH = 400
-"""The maximum length of a message from graphql-core, in characters."""
-
-
-def truncated(message: str) -> str:
-    """Truncate a message from graphql-core, which may quote any part of the document."""
-    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
 
 
 class GatewayError(Exception):
@@ -78,9 +75,26 @@ class Unauthenticated(GatewayError):
 
     code = "UNAUTHENTICATED"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__("This request needs a valid API key or bearer token.")
+    def __init__(self, reason: str, message: str = "This request needs a valid API key or bearer token.") -> None:
+        super().__init__(message)
         self.reason = reason
+
+
+class IssuerUnavailable(Unauthenticated):
+    """Whether the token is valid is not known. ``retry_after`` is the time until it may be, in seconds."""
+
+    code = "ISSUER_UNAVAILABLE"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "the issuer's keys cannot be fetched",
+            "The token cannot be verified at the moment, because its issuer is unavailable.",
+        )
+        self.retry_after = retry_after
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"code": self.code, "retryAfter": round(self.retry_after, 3)}
 
 
 class UnknownOperation(GatewayError):
@@ -95,14 +109,30 @@ class QueryTooExpensive(GatewayError):
     """``cost`` is the number of upstream calls that the operation may need, ``allowed`` the limit."""
 
     code = "QUERY_TOO_EXPENSIVE"
+    template: ClassVar = "This query may need {cost} upstream calls; the limit is {allowed}."
 
     def __init__(self, cost: int, allowed: int) -> None:
-        super().__init__(f"This query may need {cost} upstream calls; the limit is {allowed}.")
+        super().__init__(self.template.format(cost=cost, allowed=allowed))
         self.cost, self.allowed = cost, allowed
 
     @property
     def extensions(self) -> dict[str, Any]:
         return {"code": self.code, "cost": self.cost, "allowed": self.allowed}
+
+
+class ResponseTooLarge(QueryTooExpensive):
+    """``cost`` is the number of objects that the response may hold, ``allowed`` the limit."""
+
+    template: ClassVar = "The response to this query may hold {cost} objects; the limit is {allowed}."
+
+
+class QueryTooSlow(GatewayError):
+    """``seconds`` is the time that one operation may take."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This query was stopped because it took more than {seconds:g} seconds.")
 
 
 class PersistedQueryNotFound(GatewayError):
@@ -286,6 +316,16 @@ class RegistryAnswerTooLarge(RegistryError):
 
 class RegistryNotCached(RegistryError):
     code, problem = "REGISTRY_NOT_CACHED", "has no cached response, and the request allows only cached ones"
+
+
+class RegistryListCut(RegistryError):
+    code = "LIST_INCOMPLETE"
+    problem = "has more rows than the gateway reads for one page; the list continues after `endCursor`"
+
+
+class RegistryListIncomplete(RegistryError):
+    code = "LIST_INCOMPLETE"
+    problem = "did not send its whole list: rows are missing, have no id, or moved while they were read"
 
 
 class NotFound(RegistryError):

@@ -12,6 +12,7 @@ from gateway.config.settings import DocumentsSettings, LimitsSettings, ServerSet
 from gateway.execution.documents import Documents
 from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import Client, World, served, settings, two_clouds
+from tests.transports import TRANSPORTS, batch
 
 SMALL = LimitsSettings(
     depth=5, aliases=3, directives=3, fields=20, root_fields=4, tokens=200, operations=2, characters=2_000
@@ -162,6 +163,58 @@ async def test_a_wrong_hash_is_refused_and_registers_nothing(world: World, body:
     assert (await world.gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_FOUND"]
 
 
+@pytest.mark.parametrize("document_id", [f"sha256:{HASH}", f"sha256:{HASH.upper()}", HASH])
+async def test_a_document_can_be_registered_by_its_id(world: World, document_id: str) -> None:
+    send = world.gateway.request
+    for parameters in (
+        {"documentId": document_id, "query": QUERY},
+        {"documentId": document_id},
+        {"documentId": document_id, "query": ""},
+        named(),
+        named(documentId=document_id, query=QUERY),
+    ):
+        assert (await send("POST", json=parameters)).data["registries"]
+        assert (await send("GET", params={name: as_text(value) for name, value in parameters.items()})).data
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"documentId": f"sha256:{HASH}", "query": "{ __typename }"},
+        {"documentId": "sha256:" + "0" * 64, "query": QUERY},
+        {"documentId": "mine", "query": QUERY},
+        named("0" * 64, documentId=f"sha256:{HASH}", query=QUERY),
+    ],
+    ids=["the hash of another document", "no hash of a document", "an id that is no hash", "two hashes"],
+)
+async def test_an_id_of_another_document_is_refused(world: World, parameters: dict[str, Any]) -> None:
+    assert (await world.gateway.request("POST", json=parameters)).codes == ["PERSISTED_QUERY_MISMATCH"]
+
+
+async def test_a_trusted_id_with_another_text_is_refused(documents: str) -> None:
+    async with served(settings(documents=DocumentsSettings(trusted=documents))) as gateway:
+        for document_id in ("registry-names", f"sha256:{HASH}", f"sha256:{HASH.upper()}"):
+            same = {"documentId": document_id, "query": QUERY}
+            assert (await gateway.request("POST", json=same)).data == {"registries": []}
+            other = {"documentId": document_id, "query": "{ __typename }"}
+            assert (await gateway.request("POST", json=other)).codes == ["PERSISTED_QUERY_MISMATCH"]
+
+
+async def test_an_empty_operation_name_is_none(world: World) -> None:
+    parameters = {"query": "query Names { registries { name } }", "operationName": ""}
+    for send in TRANSPORTS.values():
+        if send is not batch:
+            assert [payload["data"]["registries"] for payload in await send(world.gateway, parameters)]
+    several = {"query": "query A { __typename } query B { __typename }", "operationName": ""}
+    answer = await world.gateway.request("POST", json=several)
+    assert answer.codes == ["OPERATION_RESOLUTION_FAILURE"]
+    assert answer.body["errors"][0]["message"] == "The document has several operations: `operationName` must name one."
+
+
 async def test_a_hash_alone_is_not_supported_without_automatic_registration() -> None:
     async with served(settings(documents=DocumentsSettings(automatic=False))) as gateway:
         assert (await gateway.request("POST", json=named())).codes == ["PERSISTED_QUERY_NOT_SUPPORTED"]
@@ -194,7 +247,15 @@ async def test_only_trusted_documents_are_executed_if_configured(documents: str)
             assert (await gateway.request("POST", json=body)).codes == ["DOCUMENT_NOT_TRUSTED"]
 
 
-@pytest.mark.parametrize(("content", "reason"), [("[]", "object of documents"), ("{", "JSON"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[]", "object of documents"),
+        ("{", "JSON"),
+        (None, "No such file"),
+        (json.dumps({f"sha256:{HASH}": "{ __typename }"}), "is not the hash of its document"),
+    ],
+)
 def test_an_invalid_file_of_documents_stops_the_start(tmp_path: Path, content: str | None, reason: str) -> None:
     path = tmp_path / "documents.json"
     if content is not None:
@@ -213,8 +274,8 @@ async def batching() -> Any:
 
 
 async def test_operations_of_a_batch_have_separate_results_in_order(batching: Client) -> None:
-    batch = [{"query": QUERY}, {"query": "{ nothing }"}, {"variables": {}}]
-    answer = await batching.request("POST", json=batch)
+    operations = [{"query": QUERY}, {"query": "{ nothing }"}, {"variables": {}}]
+    answer = await batching.request("POST", json=operations)
     assert answer.status == 200
     assert [one.get("data") for one in answer.body] == [
         {"registries": [{"name": "pai"}, {"name": "qianfan"}]},

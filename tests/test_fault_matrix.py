@@ -20,6 +20,18 @@ from gateway import twins
 from gateway.config.settings import BreakerSettings, CacheSettings, QuotaSettings, RetrySettings, Secret
 from gateway.twins import Twins
 from tests.conftest import Answer, World, pai, qianfan, served, settings
+from tests.scripted_registry import (
+    Parameters,
+    Script,
+    chain,
+    marked_pages,
+    model_set,
+    pai_model,
+    pai_pages,
+    qianfan_model,
+    qianfan_pages,
+    scripted,
+)
 from tests.test_cache import ManualClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -503,3 +515,96 @@ async def test_the_table_has_every_fault_of_every_registry_and_every_cell() -> N
         "| 503 | qianfan | REGISTRY_UNAVAILABLE | error, 2 | cached, 0 | old, 2 "
         "| error, 4 | cached, 0 | old, 4 | error, 4 | cached, 0 | old, 4 |"
     ) in table()
+
+
+# Faults of pages
+
+
+@dataclass(frozen=True)
+class PageFault:
+    """A list of 60 rows whose pages have a fault: the rows that arrive, its state, and the number of calls.
+
+    ``kind`` is ``pai`` or the generation of Qianfan.
+    """
+
+    name: str
+    kind: str
+    answer: Script
+    rows: int
+    state: str
+    calls: int
+
+
+def first_page(answer: Script) -> Script:
+    """Every page is the first one."""
+    return lambda parameters: answer({**parameters, "PageNumber": 1, "pageNo": 1})
+
+
+def without_rows(answer: Script, page: int) -> Script:
+    """One page has no rows."""
+
+    def changed(parameters: Parameters) -> Any:
+        document = answer(parameters)
+        if page == int(parameters.get("PageNumber") or parameters.get("pageNo") or 1):
+            document.get("result", document).update({name: [] for name in ("Models", "items")})
+        return document
+
+    return changed
+
+
+SIZE = 60
+MODELS_OF_PAI = [pai_model(number) for number in range(SIZE)]
+MODELS_OF_QIANFAN = [qianfan_model(number) for number in range(SIZE)]
+SETS = [[model_set(number) for number in range(at, at + 20)] for at in range(0, SIZE, 20)]
+WITHOUT_ID = [None, *MODELS_OF_PAI[1:]]
+
+
+def sets(pages: Mapping[str, Any]) -> Script:
+    return marked_pages("customModelSetList", pages)
+
+
+PAGE_FAULTS = (
+    PageFault("pages of 20 rows in place of 50", "pai", pai_pages("Models", MODELS_OF_PAI, 20), 60, "COMPLETE", 3),
+    PageFault("pages of 20 rows in place of 50", "v1", qianfan_pages(MODELS_OF_QIANFAN, 20), 60, "COMPLETE", 3),
+    PageFault("pages of 20 rows in place of 100", "v2", sets(chain(*SETS)), 60, "COMPLETE", 3),
+    PageFault("no count", "pai", pai_pages("Models", MODELS_OF_PAI, 20, counts=False), 60, "COMPLETE", 4),
+    PageFault("no count", "v1", qianfan_pages(MODELS_OF_QIANFAN, 20, counts=False), 60, "COMPLETE", 4),
+    PageFault("an empty page", "pai", without_rows(pai_pages("Models", MODELS_OF_PAI, 20), 2), 40, "PARTIAL", 4),
+    PageFault("an empty page", "v1", without_rows(qianfan_pages(MODELS_OF_QIANFAN, 20), 2), 40, "PARTIAL", 4),
+    PageFault(
+        "empty pages between the others", "v2", sets(chain([], SETS[0], [], [], *SETS[1:], [])), 60, "COMPLETE", 7
+    ),
+    PageFault("the same page again", "pai", first_page(pai_pages("Models", MODELS_OF_PAI, 20)), 20, "PARTIAL", 2),
+    PageFault("the same page again", "v1", first_page(qianfan_pages(MODELS_OF_QIANFAN, 20)), 20, "PARTIAL", 3),
+    PageFault("the same page again", "v2", sets(chain(SETS[0], SETS[0], SETS[1])), 20, "PARTIAL", 2),
+    PageFault("a marker of its own page", "v2", sets({"": (SETS[0], "a"), "a": (SETS[1], "a")}), 40, "PARTIAL", 2),
+    PageFault(
+        "markers in a circle",
+        "v2",
+        sets({"": (SETS[0], "a"), "a": (SETS[1], "b"), "b": (SETS[2], "a")}),
+        60,
+        "PARTIAL",
+        3,
+    ),
+    PageFault("a next page without a marker", "v2", sets({"": (SETS[0], "")}), 20, "PARTIAL", 1),
+    PageFault("a row without an id", "pai", pai_pages("Models", WITHOUT_ID), 59, "PARTIAL", 2),
+    PageFault("a row without an id", "v2", sets(chain([*SETS[0], None])), 20, "PARTIAL", 1),
+)
+
+
+@pytest.mark.parametrize("fault", PAGE_FAULTS, ids=lambda fault: f"{fault.name}-{fault.kind}")
+async def test_a_fault_of_pages_has_its_expected_rows_state_and_number_of_calls(fault: PageFault) -> None:
+    call = {"pai": "own models", "v1": "presetList", "v2": "DescribeCustomModelSets"}[fault.kind]
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(scripted(**{call: fault.answer}))
+        configured = pai(registry.url) if fault.kind == "pai" else qianfan(registry.url, api=fault.kind)
+        gateway = await stack.enter_async_context(served(settings(configured)))
+        page = (await gateway.query("{ models(first: 100) { nodes { id } coverage { state error { code } } } }")).data
+        [part] = page["models"]["coverage"]
+        assert len(page["models"]["nodes"]) == fault.rows
+        assert part["state"] == fault.state
+        assert part["error"] == (None if fault.state == "COMPLETE" else {"code": "LIST_INCOMPLETE"})
+        assert registry.calls[call] == fault.calls
+        beside = await gateway.query("{ models(first: 100) { nodes { id } } }")
+        assert beside.codes == ([] if fault.state == "COMPLETE" else ["LIST_INCOMPLETE"])
+        assert len(beside.body["data"]["models"]["nodes"]) == fault.rows

@@ -86,7 +86,7 @@ async def test_the_dry_run_returns_the_plan_without_a_call(world: World) -> None
                 line("found.nodes", "pai", "ListModelVersions", 7, "versions, for each of 7, if all rows are of pai"),
                 line("found.nodes", "qianfan", "modelDetail", 7, "versions, for each of 7, if all rows are of qianfan"),
             ],
-            "cost": {"forecast": 30, "allowed": 1000},
+            "cost": {"forecast": 30, "allowed": 1000, "rows": 155, "allowedRows": 20_000},
         },
     }
     assert world.calls() == {}
@@ -154,7 +154,13 @@ async def test_a_list_that_stops_at_its_bound_costs_exactly_its_estimate() -> No
         answer = await query_with_plan(world, "include", query % "{ nodes { id } coverage { state rowsRead } }")
         assert answer.body["data"]["models"]["coverage"] == [{"state": "PARTIAL", "rowsRead": 150}]
         assert world.calls() == {"ListModels": 3}
-        assert answer.body["extensions"]["cost"] == {"calls": 3, "forecast": 3, "allowed": 1000}
+        assert answer.body["extensions"]["cost"] == {
+            "calls": 3,
+            "forecast": 3,
+            "allowed": 1000,
+            "rows": 10,
+            "allowedRows": 20_000,
+        }
 
 
 async def test_every_page_of_a_list_costs_no_more_than_its_estimate(world: World) -> None:

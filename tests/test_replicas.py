@@ -75,7 +75,9 @@ async def redis(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def cache_settings(redis: Server, **options: Any) -> CacheSettings:
-    return CacheSettings(**{"redis": Secret(redis.url), "admin_token": Secret("token"), **options})
+    """Return settings for a cache in Redis, with a timeout that a busy machine does not reach."""
+    shared = {"redis": Secret(redis.url), "redis_timeout": 5.0, "admin_token": Secret("token")}
+    return CacheSettings(**{**shared, **options})
 
 
 @asynccontextmanager

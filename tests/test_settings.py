@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.app import create_app
 from gateway.config.loading import _SettingsReader, describe, load, table
 from gateway.config.settings import (
     RegistrySettings,
@@ -462,3 +463,108 @@ def test_the_documentation_table_has_a_row_for_every_setting() -> None:
     assert len(lines) == 2 + len(describe(VENDORS))
     assert "| `server.port` | whole number | `8000` | `GATEWAY_SERVER_PORT` | " in lines[3]
     assert {line.count("|") - line.count("\\|") for line in lines} == {6}
+
+
+# Values that can match nothing
+
+REGISTRY = """
+[[registries]]
+name = "qianfan"
+kind = "qianfan"
+access_key = "a"
+secret_key = "b"
+"""
+
+ORIGINS: dict[str, str] = {
+    "https://models.example.com:443": "browsers leave out the port 443",
+    "http://models.example.com:80": "browsers leave out the port 80",
+    "https://*.example.com": "wildcard",
+    "https://*": "wildcard",
+    "https://models.example.com:*": "wildcard",
+    "https://Models.example.com": "lower-case",
+    "https://m\u00fcller.example": "lower-case ASCII",
+    "https://user@models.example.com": "an origin is a scheme",
+    "https://models.example.com?q": "an origin is a scheme",
+    "https://models.example.com:": "an origin is a scheme",
+    "https://models.example.com:08443": "an origin is a scheme",
+    "https://models.example.com:0": "an origin is a scheme",
+    "https://models.example.com:65536": "no such port",
+    "https://models..example.com": "an origin is a scheme",
+    "http://127.1": "no such host",
+    "http://256.0.0.1": "no such host",
+    "http://0x7f000001": "no such host",
+    "http://[0:0:0:0:0:0:0:1]": "as [::1]",
+    "http://[::1%eth0]": "an origin is a scheme",
+    "https://models.example.com/": "does not match",
+    "models.example.com": "does not match",
+    "null": "does not match",
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_an_origin_that_no_browser_sends_is_refused(file: Path, origin: str) -> None:
+    file.write_text(f'[server]\ncors = "https://good.example {origin}"\n{REGISTRY}', encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, KINDS)
+    (problem,) = refused.value.problems
+    assert problem.startswith("server.cors: ")
+    assert ORIGINS[origin] in problem
+    if "does not match" not in problem:
+        with pytest.raises(SettingsError, match="no browser sends"):
+            create_app(Settings(server=ServerSettings(cors=origin)))
+
+
+def test_origins_that_browsers_send_are_accepted(file: Path) -> None:
+    for origins in (
+        "*",
+        "https://models.example.com http://localhost:3000 http://127.0.0.1:8080 http://[::1]:3000",
+        "https://a_b.example:8443 https://models.example.com:80 http://models.example.com:443 http://xn--mller-kva.example",
+    ):
+        file.write_text(f'[server]\ncors = "{origins}"\n{REGISTRY}')
+        assert load(file, {}, KINDS).server.cors == origins
+
+
+CLAIMS = {
+    "exp": "another meaning",
+    "iss": "another meaning",
+    "aud": "another meaning",
+    "sub": "another meaning",
+    "realm_access.roles": "is a path",
+    "resource_access.my-app.roles": "is a path",
+    "$.roles": "is a path",
+    "/realm_access/roles": "is a path",
+    "roles[0]": "is a path",
+}
+
+
+@pytest.mark.parametrize("setting", ["roles_claim", "registries_claim"])
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_that_lists_nothing_in_any_token_is_refused(file: Path, setting: str, claim: str) -> None:
+    file.write_text(f'[access]\n{setting} = "{claim}"\n{REGISTRY}')
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, KINDS)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"access.{setting}: ")
+    assert CLAIMS[claim] in problem
+
+
+def test_names_of_claims_are_accepted(file: Path) -> None:
+    for claim in ("scope", "roles", "https://example.com/roles", "cognito:groups", "urn:example.com:roles", "a b"):
+        file.write_text(f'[access]\nroles_claim = "{claim}"\n{REGISTRY}')
+        assert load(file, {}, KINDS).access.roles_claim == claim
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[access]\nalgorithms = []", "access.algorithms: is empty, so no token could be verified"),
+        ("[documents]\nonly_trusted = true", "documents.only_trusted needs trusted, because every document would be"),
+        ('[cache]\nadmin_token = "schl\u00fcssel"', "cache.admin_token: the value does not match [ -~]+"),
+    ],
+)
+def test_other_settings_that_can_match_nothing_are_refused(file: Path, text: str, problem: str) -> None:
+    file.write_text(f"{text}\n{REGISTRY}", encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, KINDS)
+    (only,) = refused.value.problems
+    assert only.startswith(problem)

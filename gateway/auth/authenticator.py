@@ -52,10 +52,16 @@ class Authenticator:
         """Whether any caller can have the role ``admin``."""
         return self.required or self.admin_key is not None
 
+    @property
+    def issuer_unavailable(self) -> bool:
+        """Whether the last fetch of the issuer's keys failed."""
+        return self.tokens is not None and self.tokens.keys.failing
+
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Return the caller of a request. Names of ``headers`` are in lower case, or their lookup ignores case.
 
-        Raises `Unauthenticated` if authentication is required and the request has no valid credential.
+        Raises `Unauthenticated` if authentication is required and the request has no valid credential, and
+        `IssuerUnavailable` for a token that cannot be verified.
         """
         bearer = bearer_credential(headers.get("authorization", ""))
         key = headers.get("x-api-key")

@@ -16,6 +16,7 @@ from jwt import PyJWK
 
 from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
+from gateway.errors import IssuerUnavailable
 from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 from gateway.upstream.json_documents import read_json
 
@@ -29,6 +30,8 @@ REFRESH_AFTER: Final = 600.0
 """Seconds after which the key set is fetched again in the background."""
 MIN_FETCH_INTERVAL: Final = 30.0
 """Seconds between two fetches, however many unknown keys the tokens name."""
+RETRY_AFTER: Final = 5.0
+"""Seconds between two fetches after one that failed."""
 
 FAMILIES: Final = {
     "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -44,10 +47,16 @@ Keys = Mapping[tuple[str | None, str], PyJWK]
 
 
 class KeySet(Protocol):
-    """The issuer's public keys."""
+    """The issuer's public keys. ``failing`` is true if the last attempt to fetch them failed."""
 
-    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """Return the key with an id for an algorithm, or None."""
+    failing: bool
+
+    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
+        """Return the key with an id for an algorithm, or None. Without an id, return the only key.
+
+        ``other_than`` is a key that does not verify the token. Raises `IssuerUnavailable` if there is no key because
+        the keys cannot be fetched.
+        """
 
 
 def key_set(location: str, algorithms: Collection[str], now: Callable[[], float]) -> KeySet:
@@ -100,20 +109,31 @@ def public_keys(entry: Any, algorithms: Collection[str]) -> Keys:
     }
 
 
+def key_for(keys: Keys, kid: str | None, algorithm: str) -> PyJWK | None:
+    """Return the key with an id for an algorithm. Without an id, return the only key."""
+    if kid is None:
+        ids = {known for known, _ in keys}
+        kid = ids.pop() if len(ids) == 1 else None
+    return keys.get((kid, algorithm))
+
+
 class FileKeySet:
     """Keys in a file, which is reloaded when it changes."""
+
+    failing = False
 
     def __init__(self, file: WatchedFile[Keys]) -> None:
         self.file = file
 
-    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        return self.file.content.get((kid, algorithm))
+    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
+        key = key_for(self.file.content, kid, algorithm)
+        return None if key is other_than else key
 
 
 class RemoteKeySet:
     """Keys at a URL, fetched on first use, when a token names an unknown key, and every `REFRESH_AFTER` seconds.
 
-    If a fetch fails, the previous keys stay in use.
+    If a fetch fails, the previous keys stay in use, and tokens with other keys cannot be verified.
     """
 
     def __init__(self, url: str, parse: Callable[[bytes], Keys], now: Callable[[], float]) -> None:
@@ -121,22 +141,35 @@ class RemoteKeySet:
         self._keys: Keys = {}
         self._fetched_at = float("-inf")
         self._refresh: asyncio.Task[None] | None = None
+        self.failing = False
 
-    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        key = self._keys.get((kid, algorithm))
-        age = self.now() - self._fetched_at
-        if self._refresh is None and age >= (MIN_FETCH_INTERVAL if key is None else REFRESH_AFTER):
+    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
+        key = self._known(kid, algorithm, other_than)
+        if self._refresh is None and self._next_fetch_in(known=key is not None) <= 0:
             self._fetched_at = self.now()
             self._refresh = asyncio.create_task(self._fetch())
         if key is None and self._refresh is not None:
             await asyncio.shield(self._refresh)
-            key = self._keys.get((kid, algorithm))
+            key = self._known(kid, algorithm, other_than)
+        if key is None and self.failing:
+            raise IssuerUnavailable(max(1.0, self._next_fetch_in(known=False)))
         return key
+
+    def _known(self, kid: str | None, algorithm: str, other_than: PyJWK | None) -> PyJWK | None:
+        key = key_for(self._keys, kid, algorithm)
+        return None if key is other_than else key
+
+    def _next_fetch_in(self, *, known: bool) -> float:
+        """Return the seconds until the keys may be fetched again, for a token whose key is known or not."""
+        interval = REFRESH_AFTER if known else RETRY_AFTER if self.failing else MIN_FETCH_INTERVAL
+        return self._fetched_at + interval - self.now()
 
     async def _fetch(self) -> None:
         try:
             self._keys = self.parse(await fetch(self.url))
+            self.failing = False
         except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
+            self.failing = True
             # The error's text may contain the address and parts of the document.
             connecting = isinstance(error, aiohttp.ClientError | OSError)
             cause = (failure_cause(error) if connecting else None) or type(error).__name__

@@ -17,8 +17,8 @@ ROLES: Final = {
 ROUTER: Final = "router"
 """Role of a federation router. It sends requests for other callers and names them in headers."""
 
-PATTERN: Final = re.compile(r"[a-z0-9*-]{1,64}")
-"""Syntax of a pattern of registry names, in which ``*`` stands for any text."""
+PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,31}|(?=.{1,64}$)(?:[a-z][a-z0-9-]*)?\*[a-z0-9*-]*")
+"""Syntax of the name of a registry, or of a pattern in which ``*`` stands for any text."""
 
 T = TypeVar("T")
 

@@ -31,7 +31,10 @@ class TokenVerifier:
         self.keys: KeySet = key_set(settings.jwks, settings.algorithms, now)
 
     async def verify(self, token: str) -> Principal:
-        """Return the caller that a token names. Raises `Unauthenticated` if the token is invalid."""
+        """Return the caller that a token names.
+
+        Raises `Unauthenticated` if the token is invalid, and `IssuerUnavailable` if that cannot be decided.
+        """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated("the token is too long")
         try:
@@ -39,18 +42,7 @@ class TokenVerifier:
             algorithm, kid = header.get("alg"), header.get("kid")
             if algorithm not in self.settings.algorithms:
                 raise Unauthenticated("the token's algorithm is not allowed")
-            key = await self.keys.find(kid, algorithm)
-            if key is None:
-                raise Unauthenticated("the token is signed with a key that the issuer does not publish")
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[algorithm],
-                audience=self.settings.audience,
-                issuer=self.settings.issuer,
-                leeway=self.settings.leeway,
-                options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
-            )
+            claims = await self._claims(token, kid, algorithm)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise Unauthenticated(f"the token is invalid: {type(error).__name__}") from None
         registries, roles = (
@@ -59,6 +51,30 @@ class TokenVerifier:
         known = frozenset(roles) & ROLES.keys()
         name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
+
+    async def _claims(self, token: str, kid: str | None, algorithm: str) -> dict[str, Any]:
+        """Return the claims of a token, after verifying its signature and them. Raises PyJWT's errors, too."""
+        key = await self.keys.find(kid, algorithm)
+        try:
+            return self._verified(token, key, algorithm)
+        except jwt.InvalidSignatureError:
+            newer = await self.keys.find(kid, algorithm, other_than=key) if kid is None else None
+            if newer is None:
+                raise
+            return self._verified(token, newer, algorithm)
+
+    def _verified(self, token: str, key: jwt.PyJWK | None, algorithm: str) -> dict[str, Any]:
+        if key is None:
+            raise Unauthenticated("the token is signed with a key that the issuer does not publish")
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self.settings.audience,
+            issuer=self.settings.issuer,
+            leeway=self.settings.leeway,
+            options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
+        )
 
 
 def split_words(claim: Any) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from gateway.config.files import read_file
 from gateway.config.settings import SettingsError
 
 logger = logging.getLogger("gateway.auth")
@@ -29,7 +30,7 @@ class WatchedFile(Generic[T]):
         self._checked = now()
         try:
             self._version = self._read_version()
-            self._content = parse(self.path.read_bytes())
+            self._content = parse(read_file(self.path))
         except (OSError, ValueError) as error:
             raise SettingsError((f"{path}: {_reason(error)}",)) from None
 
@@ -47,7 +48,7 @@ class WatchedFile(Generic[T]):
             if version == self._version:
                 return
             self._version = version
-            self._content = self.parse(self.path.read_bytes())
+            self._content = self.parse(read_file(self.path))
         except (OSError, ValueError) as error:
             logger.error("%s: cannot be reloaded: %s; the previous content stays in use.", self.path, _reason(error))
         else:

@@ -1,14 +1,18 @@
-"""The upstream calls of one operation: each is made once, before its deadline and within its limit of calls."""
+"""The upstream calls and rows of one operation: each call is made once, before the deadline and within the limit."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Registry
-from gateway.errors import QueryTooExpensive, RegistryError, RegistryTimeout
+from gateway.errors import QueryTooExpensive, QueryTooSlow, RegistryError, RegistryTimeout
 from gateway.telemetry.events import CURRENT, CallRecord, CallState
 from gateway.upstream.caching_client import Answer, Freshness
+
+ROWS_PER_TURN: Final = 500
+"""The number of rows that one operation processes before other tasks run: a few milliseconds of CPU time."""
 
 Outcome = Answer | RegistryError
 Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
@@ -16,7 +20,7 @@ Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
 
 
 class Calls:
-    """The calls of one operation. Operations that share ``answers`` share their calls.
+    """The calls of one operation. Operations that share ``answers`` share the outcomes of their calls.
 
     ``calls`` records the state and duration of each call, in the same order. ``partial`` is true if a list is
     incomplete.
@@ -29,7 +33,24 @@ class Calls:
         self.answers: Answers = {} if answers is None else answers
         self.calls: list[CallRecord] = []
         self.partial = False
+        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._ended = False
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
+        self._turn = self._rows_in_turn = 0
+
+    async def count_rows(self, rows: int) -> None:
+        """Count rows before they are processed, and let other tasks run after every `ROWS_PER_TURN`.
+
+        Raises `QueryTooSlow` after the deadline.
+        """
+        while self._rows_in_turn >= ROWS_PER_TURN:
+            turn = self._turn
+            await asyncio.sleep(0)
+            if turn == self._turn:  # the first task that goes on starts the turn for all tasks of the operation
+                self._turn, self._rows_in_turn = turn + 1, 0
+                if asyncio.get_running_loop().time() >= self.deadline:
+                    raise QueryTooSlow(self.bounds.seconds)
+        self._rows_in_turn += rows
 
     def start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
         """Start a call unless the operation has made it before. Returns its outcome if it is available, else a future.
@@ -37,20 +58,27 @@ class Calls:
         The future fails with `QueryTooExpensive` above the limit on calls.
         """
         answer = self.answers.get(bound)
-        if answer is None:
-            answer = self._start(bound)
-        elif isinstance(answer, asyncio.Future) and answer.done() and not answer.cancelled():
-            answer = self.answers[bound] = outcome(answer)
-        return answer
+        if isinstance(answer, asyncio.Future):
+            if answer.done() and not answer.cancelled():
+                answer = self.answers[bound] = outcome(answer)
+            elif answer not in self._tasks:  # of another operation, which may cancel it
+                answer = None
+        return self._start(bound) if answer is None else answer
 
     async def call(self, bound: BoundCall) -> Answer:
         """Return the answer of a call. Raises `RegistryError`, and `QueryTooExpensive` above the limit on calls."""
         answer = self.start(bound)
         if isinstance(answer, asyncio.Future):
-            return await answer
+            return await asyncio.shield(answer)
         if isinstance(answer, RegistryError):
             raise answer
         return answer
+
+    def end(self) -> None:
+        """Cancel the calls that are still running, and start no others. The operation has ended or been abandoned."""
+        self._ended = True
+        for task in self._tasks:
+            task.cancel()
 
     def received(self, registry: str | None = None) -> list[Answer]:
         """Return the answers received so far, of one registry or of all."""
@@ -64,6 +92,8 @@ class Calls:
         return answers
 
     def _start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
+        if self._ended:
+            raise asyncio.CancelledError
         if len(self.answers) >= self.bounds.calls:
             return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
         call = CallRecord(bound.registry, bound.call.name)
@@ -74,11 +104,17 @@ class Calls:
             answer = RegistryTimeout(bound.registry)
             call.ended(0.0, answer)
         else:
-            answer = asyncio.create_task(self._fetch(bound, call))
-            answer.add_done_callback(retrieve)
+            answer = task = asyncio.create_task(self._fetch(bound, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._fetched)
         self.calls.append(call)
         self.answers[bound] = answer
         return answer
+
+    def _fetched(self, task: "asyncio.Task[Answer]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # asyncio would log the failure of a call that nobody awaits
 
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
@@ -105,12 +141,6 @@ def outcome(task: "asyncio.Future[Answer]") -> Outcome:
     if isinstance(error, RegistryError):
         return error
     raise error
-
-
-def retrieve(task: "asyncio.Future[Answer]") -> None:
-    """Mark an exception as retrieved: a cancelled operation awaits no call."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def gather(waits: Sequence[Awaitable[None]]) -> None:

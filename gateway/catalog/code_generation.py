@@ -5,6 +5,7 @@ put only numbered names, constants, and the `repr()` of strings into the code. R
 client in it; GraphQL limits them to letters, digits and underscores. It contains no text of a registry.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -36,6 +37,10 @@ class CodeBuilder:
     def function(self, arguments: str, body: str) -> Any:
         """Compile all functions that were added and one more. Returns the last one as a callable."""
         name = self.define(arguments, body)
+        return self.compiled()[name]
+
+    def compiled(self) -> Mapping[str, Any]:
+        """Compile all functions that were added. Returns them and the constants by name."""
         names = dict(self.constants)
         exec(compile("\n".join(self.lines), "<generated>", "exec"), names)  # noqa: S102
-        return names[name]
+        return names

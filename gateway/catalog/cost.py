@@ -1,4 +1,4 @@
-"""The cost of an operation in upstream calls, computed from its query plan before any call is made.
+"""The cost of an operation in upstream calls and objects, computed from its query plan before any call is made.
 
 The estimate walks each plan with placeholder references: one row represents all rows of a page, one version the
 versions of each row. It assumes that answers lack every optional field, that ids have no object, and that filters match
@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls
+from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.filters import ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
@@ -57,7 +58,7 @@ from gateway.catalog.selection import (
     sub_selection,
     to_camel_case,
 )
-from gateway.errors import BadInput
+from gateway.errors import BadInput, QueryTooExpensive, ResponseTooLarge
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Rows
 from gateway.registries.kind import Call, Keys
 from gateway.telemetry.events import CallRecord
@@ -80,26 +81,31 @@ class CostLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The upstream calls of an operation.
+    """The upstream calls of an operation, and the objects in its response.
 
-    ``lines`` are the calls that do not depend on the rows of merged lists; all of them count. ``rows`` contains, for
+    ``lines`` are the calls that do not depend on the rows of merged lists; all of them count. ``layouts`` contains, for
     each merged list, the cost of its rows in each possible layout. All rows of a page can have the same layout, so only
-    the most expensive one counts.
+    the most expensive one counts. ``objects`` is the maximum number of objects.
     """
 
     lines: tuple[CostLine, ...] = ()
-    rows: tuple[tuple["Cost", ...], ...] = ()
+    layouts: tuple[tuple["Cost", ...], ...] = ()
+    objects: int = 0
 
     @property
     def calls(self) -> int:
         """The maximum number of calls."""
         return sum(line.times for line in self.lines) + sum(
-            max((layout.calls for layout in layouts), default=0) for layouts in self.rows
+            max((layout.calls for layout in layouts), default=0) for layouts in self.layouts
         )
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Return the cost of both operations."""
+        return Cost(self.lines + other.lines, self.layouts + other.layouts, self.objects + other.objects)
 
     def __iter__(self) -> Iterator[CostLine]:
         yield from self.lines
-        for layouts in self.rows:
+        for layouts in self.layouts:
             for layout in layouts:
                 yield from layout
 
@@ -112,13 +118,14 @@ class CostEstimate:
     """Adds up the cost of an operation, root field by root field.
 
     ``many`` maps each placeholder key to the number of objects that it represents. A call without placeholder keys is
-    made once per operation.
+    made once per operation. ``objects`` is the number of objects in the response.
     """
 
     registries: Mapping[str, Registry]
     bounds: Bounds
     bindings: Bindings = dataclasses.field(default_factory=dict)
     many: dict[str, int] = dataclasses.field(default_factory=dict)
+    objects: int = 0
     _once: Lines = dataclasses.field(default_factory=dict)
     _layouts: list[tuple[Lines, ...]] = dataclasses.field(default_factory=list)
     _lines: Lines = dataclasses.field(default_factory=dict)
@@ -131,8 +138,8 @@ class CostEstimate:
     @property
     def cost(self) -> Cost:
         """The total cost so far."""
-        rows = tuple(tuple(Cost(sorted_lines(lines)) for lines in layouts) for layouts in self._layouts)
-        return Cost(sorted_lines(self._once), rows)
+        layouts = tuple(tuple(Cost(sorted_lines(lines)) for lines in layouts) for layouts in self._layouts)
+        return Cost(sorted_lines(self._once), layouts, self.objects)
 
     def add_entity(self, path: str, ref: Ref, selection: Selection) -> None:
         """Add an object with a given reference; ``path`` is its response key."""
@@ -304,7 +311,7 @@ class CostEstimate:
         start, pages = pages_read(ref.registry, call, strategy, applied, arguments, resumed)
         if call is not None:
             bound = BoundCall(ref.registry, call, call.keys(ref.keys), () if listed else applied.parameters)
-            if listed and start == 1:
+            if listed and start == FIRST_PAGE.page:
                 self._count(path, bound._replace(page=2), "further pages", pages - 1)
             else:
                 self._count(path, bound._replace(page=start), "list", pages)
@@ -372,7 +379,7 @@ def pages_read(
     applied: ListFilter,
     arguments: ListArguments,
     resumed: bool = False,
-) -> tuple[int, int]:
+) -> tuple[int | str, int]:
     """Return the first page of a list to read, and the maximum number of pages.
 
     The last row of a page is held back until the next page is read. With a cursor, most rows of the first page may have
@@ -380,27 +387,41 @@ def pages_read(
     """
     if call is None or call.paging is None:
         return 1, 1
-    start = 1 if arguments.start is None or not strategy.native else arguments.start.pages.get(name, 1)
+    start = (FIRST_PAGE if arguments.start is None else arguments.start.pages.get(name, FIRST_PAGE)).page
     resumed = resumed or arguments.start is not None
     if strategy.native and not applied.tests:
-        return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start > 1)
-    return start, -(-strategy.rows // call.paging.rows) + (start > 1)
+        return start, -(-(arguments.size + 1) // call.paging.rows) + resumed + (start != FIRST_PAGE.page)
+    return start, -(-strategy.rows // call.paging.rows) + (strategy.native and start != FIRST_PAGE.page)
+
+
+def check_cost(cost: Cost, bounds: Bounds) -> None:
+    """Raise `QueryTooExpensive` above the limit on calls, `ResponseTooLarge` above the limit on objects."""
+    if cost.calls > bounds.calls:
+        raise QueryTooExpensive(cost.calls, bounds.calls)
+    if cost.objects > bounds.objects:
+        raise ResponseTooLarge(cost.objects, bounds.objects)
 
 
 # Plans as JSON-ready data, without addresses, credentials and raw answers
 
 
-def planned_calls(cost: Cost, allowed: int) -> Mapping[str, Any]:
+def planned_calls(cost: Cost, bounds: Bounds) -> Mapping[str, Any]:
     """Return the planned calls of an operation, and its cost."""
-    return {"plan": [line._asdict() for line in cost], "cost": {"forecast": cost.calls, "allowed": allowed}}
+    return {"plan": [line._asdict() for line in cost], "cost": cost_record(cost, bounds)}
 
 
 def made_calls(execution: Calls, cost: Cost) -> Mapping[str, Any]:
     """Return the calls of an executed operation, in the order in which they were sent; times in milliseconds."""
     calls = [call_record(*pair) for pair in zip(execution.answers, execution.calls, strict=False)]
+    return {"calls": calls, "cost": {"calls": len(calls), **cost_record(cost, execution.bounds)}}
+
+
+def cost_record(cost: Cost, bounds: Bounds) -> Mapping[str, int]:
     return {
-        "calls": calls,
-        "cost": {"calls": len(calls), "forecast": cost.calls, "allowed": execution.bounds.calls},
+        "forecast": cost.calls,
+        "allowed": bounds.calls,
+        "rows": cost.objects,
+        "allowedRows": bounds.objects,
     }
 
 

@@ -1,34 +1,48 @@
 """Cursors: opaque text for the position of a row in a merged list, bound to the list, its filter and its order.
 
 A cursor contains the sort key of the last delivered row and, for each stream, the page to continue from. A stream that
-failed or stopped at its row limit has a position of its own, so that no row is lost. Cursors do not depend on the state
-of a process.
+failed or stopped at its row limit has a position of its own, so that no row is lost. A page without rows has a cursor,
+too, if a stream stopped there. Cursors do not depend on the state of a process.
 """
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from gateway.catalog.orders import Order, SortKey
 from gateway.errors import InvalidCursor
 
-VERSION = 1
+VERSION = 2
 CHECK_BYTES = 8
+MAX_MARKER_LENGTH = 4096
+"""The maximum length of a marker in characters, since it becomes part of an upstream request."""
+
+
+class PagePosition(NamedTuple):
+    """The position of a page in a list: its number or its marker, and the number of rows on the pages before it."""
+
+    page: int | str = 1
+    offset: int = 0
+
+
+FIRST_PAGE: Final = PagePosition()
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A position in a merged list.
 
-    ``last`` is the sort key of the row. ``pages`` maps streams to the page to continue from, if that is not the first.
-    ``own`` maps streams that are at another position to the key of their last row, None if they delivered no row.
+    ``last`` is the sort key of the row, None if no stream has delivered a row. ``pages`` maps streams to the page to
+    continue from, if that is not the first. ``own`` maps streams that are at another position to the key of their last
+    row, None if they delivered no row, or none since that page.
     """
 
-    last: SortKey
-    pages: Mapping[str, int] = field(default_factory=dict)
+    last: SortKey | None
+    pages: Mapping[str, PagePosition] = field(default_factory=dict)
     own: Mapping[str, SortKey | None] = field(default_factory=dict)
 
     def after(self, stream: str) -> SortKey | None:
@@ -45,8 +59,9 @@ class CursorScope:
 
     def encode(self, cursor: Cursor) -> str:
         """Return the text of a cursor, which is valid in this scope only."""
+        pages = {name: [*position] for name, position in cursor.pages.items()}
         own = {name: self.order.to_json(key) for name, key in cursor.own.items()}
-        body = bytes([VERSION]) + orjson.dumps([self.order.to_json(cursor.last), dict(cursor.pages), own])
+        body = bytes([VERSION]) + orjson.dumps([self.order.to_json(cursor.last), pages, own])
         return in_base64(self._check(body) + body)
 
     def decode(self, text: str) -> Cursor:
@@ -55,10 +70,12 @@ class CursorScope:
             content = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
             digest, body = content[:CHECK_BYTES], content[CHECK_BYTES:]
             if digest == self._check(body) and body[0] == VERSION and in_base64(content) == text:
-                last, pages, own = orjson.loads(body[1:])
+                last, stored_pages, own = orjson.loads(body[1:])
                 key = self.order.from_json(last)
-                if key is not None and all(type(page) is int and page > 0 for page in pages.values()):
-                    return Cursor(key, pages, {name: self.order.from_json(stored) for name, stored in own.items()})
+                pages = {name: page_position(stored) for name, stored in stored_pages.items()}
+                positions = {name: self.order.from_json(stored) for name, stored in own.items()}
+                if key is not None or pages or positions:
+                    return Cursor(key, pages, positions)
         except (ValueError, IndexError, TypeError, AttributeError):
             pass
         raise InvalidCursor("The cursor in `after` does not belong to this list with this filter and order.")
@@ -66,6 +83,15 @@ class CursorScope:
     def _check(self, body: bytes) -> bytes:
         scope = hashlib.sha256(f"{self.list_name}\n{self.order.field} {self.order.descending}".encode()).digest()
         return hashlib.blake2b(body, digest_size=CHECK_BYTES, key=scope).digest()
+
+
+def page_position(stored: Any) -> PagePosition:
+    """Convert the JSON of a page's position. Raises ValueError for other values."""
+    page, offset = stored
+    is_page = page > 0 if type(page) is int else isinstance(page, str) and 0 < len(page) <= MAX_MARKER_LENGTH
+    if not is_page or type(offset) is not int or offset < 0:
+        raise ValueError("not a position")
+    return PagePosition(page, offset)
 
 
 def in_base64(content: bytes) -> str:

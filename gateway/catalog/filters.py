@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
+from unicodedata import normalize
 
 from gateway.catalog.ids import quoted
 from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection, to_camel_case
@@ -33,11 +34,11 @@ class FilterTest:
 
 
 def equals(*path: str) -> FilterTest:
-    """The field equals the wanted value."""
+    """The field equals the wanted value. Texts that differ only in Unicode composition are equal."""
     if len(path) == 1:
         [name] = path
-        return FilterTest((path,), lambda wanted: lambda record: bool(record[name] == wanted))
-    return FilterTest((path,), lambda wanted: lambda record: record_value(record, path) == wanted)
+        return FilterTest((path,), lambda wanted: lambda record: is_same(record[name], wanted))
+    return FilterTest((path,), lambda wanted: lambda record: is_same(record_value(record, path), wanted))
 
 
 def within(name: str) -> FilterTest:
@@ -78,29 +79,65 @@ def record_value(record: Any, path: tuple[str, ...]) -> Any:
     return record
 
 
+def is_same(value: Any, wanted: Any) -> bool:
+    """Whether values are equal. Texts are compared composed (NFC): an accent may be part of its letter or follow it."""
+    if value == wanted:
+        return True
+    texts = isinstance(value, str) and isinstance(wanted, str) and not (value.isascii() and wanted.isascii())
+    return texts and normalize("NFC", value) == normalize("NFC", wanted)
+
+
+def folded(text: str) -> str:
+    """Return a text without the differences that a search ignores: case and Unicode composition.
+
+    Source: Unicode Standard, D145 (canonical caseless matching). All forms of the Turkish i are one letter, too.
+    """
+    if text.isascii():
+        return text.lower()
+    plain = normalize("NFD", normalize("NFD", text).casefold()).replace("i\u0307", "i").replace("ı", "i")
+    return normalize("NFC", plain)
+
+
+def has_one_spelling(text: str) -> bool:
+    """Whether all texts that are equal for `folded` differ in upper and lower case only.
+
+    Registries may compare other texts byte by byte, so the gateway does not leave these filters to them.
+    """
+    is_composed_only = normalize("NFC", text) == normalize("NFD", text) == text
+    return text.isascii() or (is_composed_only and text.casefold() == text.lower() and "ı" not in text)
+
+
 def contains(text: str | None, part: str) -> bool:
-    return text is not None and part.casefold() in text.casefold()
+    """Whether a text contains a folded part."""
+    return text is not None and part in folded(text)
 
 
 def full_text(wanted: str) -> Passes:
     """Full-text search as PAI defines it: in name, domain, task, and keys and values of labels."""
+    part = folded(wanted)
 
     def passes(record: Any) -> bool:
         labels = [text for label in record["labels"] or () for text in (label["key"], label["value"])]
-        return any(contains(text, wanted) for text in (record["name"], record["domain"], record["task"], *labels))
+        return any(contains(text, part) for text in (record["name"], record["domain"], record["task"], *labels))
 
     return passes
 
 
 def has_label(wanted: Filter) -> Passes:
+    key, value = wanted["key"], wanted.get("value")
     return lambda record: any(
-        label["key"] == wanted["key"] and wanted.get("value") in (None, label["value"])
+        is_same(label["key"], key) and (value is None or is_same(label["value"], value))
         for label in record["labels"] or ()
     )
 
 
+def has_name_part(wanted: str) -> Passes:
+    part = folded(wanted)
+    return lambda record: contains(record["name"], part)
+
+
 LABELS = (("labels", "key"), ("labels", "value"))
-NAME_CONTAINS = FilterTest((("name",),), lambda wanted: lambda record: contains(record["name"], wanted))
+NAME_CONTAINS = FilterTest((("name",),), has_name_part)
 
 TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
@@ -212,11 +249,11 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
             continue
         test = TESTS[entity][name]
         if name in constants:
-            impossible = impossible or constants[name] != value
+            impossible = impossible or not is_same(constants[name], value)
         elif all(never_supplied(kind, entity, path) for path in test.paths):
             impossible = True
         else:
-            pushdown = pushdowns.get(name)
+            pushdown = pushdowns.get(name) if is_pushable(value) else None
             pushed = None if pushdown is None else pushdown.parameters(value)
             if pushdown is None or pushed is None:
                 exact = False
@@ -225,6 +262,12 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
                 exact = exact and pushdown.exact
             tests.append((test, value))
     return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact, impossible)
+
+
+def is_pushable(value: Any) -> bool:
+    """Whether a registry compares all texts in a filter's value as the gateway does."""
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    return all(has_one_spelling(text) for text in texts if isinstance(text, str))
 
 
 def never_supplied(kind: Kind, entity: str, path: Path) -> bool:

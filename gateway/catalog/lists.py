@@ -38,6 +38,9 @@ FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
 DEFAULT_SIZE: Final = 20
 MAX_SIZE: Final = 100
 
+MOST_PAGES: Final = 100
+"""The number of pages of one list to read for a page, unless a scan needs more full ones."""
+
 CACHED_ARGUMENTS: Final = 1000
 """The number of parsed list arguments to cache."""
 
@@ -66,7 +69,7 @@ class ListArguments:
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
-        after = request.argument("after")
+        after = request.argument("after") or None  # clients send an empty text for the first page
         rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
         parse = parse_arguments if rest.length <= MAX_ARGUMENTS_LENGTH else parse_arguments.__wrapped__
         size, filter_text, wanted, order = parse(rest, tuple(registries), max_size)
@@ -113,12 +116,14 @@ class ReadStrategy(NamedTuple):
     """How a list is read for one page.
 
     ``native`` is true if the registry returns the requested order, ``costly`` if the filter needs a call for each row.
-    ``rows`` is the maximum number of rows to read.
+    ``rows`` is the maximum number of rows to read, and ``pages`` that of pages, for registries whose pages are smaller
+    than requested or have no rows.
     """
 
     native: bool
     costly: bool
     rows: int
+    pages: int
 
 
 def read_strategy(
@@ -129,24 +134,15 @@ def read_strategy(
     costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
     scanned = bool(applied.tests) or not native
     most = bounds.detail_rows if costly else bounds.rows
-    return ReadStrategy(native, costly, most if scanned else max(most, 2 * MAX_SIZE))
+    rows = most if scanned else max(most, 2 * MAX_SIZE)
+    full_pages = 1 if call is None or call.paging is None else -(-rows // call.paging.rows)
+    return ReadStrategy(native, costly, rows, max(full_pages, min(MOST_PAGES, bounds.calls // 4)))
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
     """Return the parameters that request an order, or the list's first order if it does not support this one."""
     native = call.orders.get((order.field, order.descending))
     return native if native is not None else next(iter(call.orders.values()), {})
-
-
-def has_next(call: Call | None, rows: Rows, number: int) -> bool:
-    """Whether another page follows page ``number``."""
-    if call is None or call.paging is None:
-        return False
-    if call.paging.by_marker:
-        return rows.next is not None
-    if rows.total is None:
-        return len(rows.items) >= call.paging.rows
-    return number * call.paging.rows < rows.total
 
 
 def is_beyond(last: Sequence[tuple[SortKey, Ref]], arguments: ListArguments, native: bool) -> bool:
@@ -170,6 +166,19 @@ def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order)
     """Return the call for the first page of a stream."""
     parameters = {**dict(stream.fixed), **order_parameters(stream.call, order), **dict(applied.parameters)}
     return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
+
+
+def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | None:
+    """Return the number or marker of the page after page ``at``, None if the registry reports the end.
+
+    A numbered list always has a following number. `gateway.catalog.merge` decides where it ends.
+    """
+    if call is None or call.paging is None:
+        return None
+    if call.paging.by_marker:
+        return rows.next
+    assert isinstance(at, int)
+    return at + 1
 
 
 # Pages of one list
@@ -252,8 +261,11 @@ def version_reference(layout: EntityLayout, owner: Ref, raw: Raw) -> Ref | None:
     return None if key is None else owner.version(key)
 
 
-FetchRows = Callable[[int], Awaitable[tuple[Rows, ListPage]]]
-"""Returns a page of a list by its number: the rows as the registry sent them, and as a `ListPage`."""
+FetchRows = Callable[[int | str], Awaitable[tuple[Rows, ListPage]]]
+"""Returns a page of a list by its number or marker: the rows as the registry sent them, and as a `ListPage`."""
+
+INCOMPLETE: Final = "incomplete"
+"""The record key of the error of a connection that has only a part of its rows, and does not show its coverage."""
 
 
 class MergedList:
@@ -276,19 +288,15 @@ class MergedList:
         rows, order = call.rows, arguments.scope.order
         assert rows is not None
         bound = first_call(registry.name, stream, applied, order)
-        by_marker = call.paging is not None and call.paging.by_marker
-        markers: dict[int, int | str | None] = {1: 1}
 
-        async def fetch_rows(number: int) -> tuple[Rows, ListPage]:
+        async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
             try:
-                answer = await self.calls.call(bound._replace(page=markers[number] if by_marker else number))
+                answer = await self.calls.call(bound._replace(page=at))
             except NotFound as error:  # a list always exists, so the request was wrong
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            raw_rows, page = ListPage.from_answer(answer, registry, rows, order)
-            markers[number + 1] = raw_rows.next
-            return raw_rows, page
+            return ListPage.from_answer(answer, registry, rows, order)
 
         readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
 
@@ -309,15 +317,15 @@ class MergedList:
             return
         parameters = applied.parameters if first is None else ()
 
-        async def fetch_rows(number: int) -> tuple[Rows, ListPage]:
-            rows = first if number == 1 and first is not None else await further_rows(number)
+        async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
+            rows = first if at == 1 and first is not None else await further_rows(at)
             reference = partial(version_reference, layout, canonical)
             return rows, ListPage.of(registry.kind, layout, arguments.scope.order, rows.items, reference)
 
-        async def further_rows(number: int) -> Rows:
+        async def further_rows(at: int | str) -> Rows:
             if call is None or versions.part is None:
                 return Rows([], 0)
-            answer = await self.calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, number))
+            answer = await self.calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, at))
             located = versions.part.locate(answer.document, ref.keys)
             return Rows([], 0) if located is None else versions.field.read(located)
 
@@ -331,16 +339,12 @@ class MergedList:
         assert layout is not None
         strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
 
-        async def fetch_page(number: int) -> Page:
-            raw_rows, page = await fetch_rows(number)
+        async def fetch_page(at: int | str) -> Page:
+            raw_rows, page = await fetch_rows(at)
+            await self.calls.count_rows(len(page.rows))
             for ref in page.raws:
                 self._pages.setdefault(ref, page)
             keyed = page.rows
-            more = (
-                bool(raw_rows.items)
-                and has_next(call, raw_rows, number)
-                and not is_beyond(keyed[-1:], arguments, strategy.native)
-            )
             passing: Sequence[Row] = keyed
             if needs:
                 records = await self._records([ref for _, ref in keyed], needs)
@@ -349,7 +353,18 @@ class MergedList:
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             ends = (keyed[0][0], keyed[-1][0]) if keyed else None
-            return Page(passing, ends, len(raw_rows.items), raw_rows.total, more and ends is not None)
+            read = len(raw_rows.items) + raw_rows.left_out
+            return Page(
+                passing,
+                page.raws.keys(),
+                ends,
+                read,
+                raw_rows.total,
+                following_page(call, at, raw_rows),
+                left_out=read - len(keyed),
+                truncated=raw_rows.truncated,
+                passed=is_beyond(keyed[-1:], arguments, strategy.native),
+            )
 
         return StreamReader(
             registry.name,
@@ -357,6 +372,7 @@ class MergedList:
             fetch_page,
             sorted=strategy.native,
             max_rows=strategy.rows,
+            max_pages=strategy.pages,
             keyless=arguments.scope.order.field not in layout.fields,
             lazy=strategy.costly,
             exact=applied.exact,
@@ -369,16 +385,17 @@ class MergedList:
         if arguments.start is not None:
             for reader in readers:
                 reader.start(arguments.start)
-        rows, more = await merge(readers, arguments.size, selects_cursors(selection))
-        self.calls.partial |= any(reader.error is not None or reader.cut for reader in readers)
+        rows, more, end = await merge(readers, arguments.size, selects_cursors(selection))
+        self.calls.partial |= any(reader.failure is not None for reader in readers)
         refs = [ref for (_, ref), _ in rows]
-        cursors = [arguments.scope.encode(cursor) for _, cursor in rows if cursor is not None]
+        encode = arguments.scope.encode
+        cursors = [encode(cursor) for _, cursor in rows if cursor is not None]
         record: Record = {
             "page_info": {
                 "has_next_page": more,
                 "has_previous_page": arguments.start is not None,
                 "start_cursor": cursors[0] if cursors else None,
-                "end_cursor": cursors[-1] if cursors else None,
+                "end_cursor": cursors[-1] if cursors else None if end is None else encode(end),
             },
             "total_count": total_count(readers),
         }
@@ -398,12 +415,13 @@ class MergedList:
         return record
 
     def failures(self) -> dict[str, RegistryError]:
-        """Return the failures by registry. Raises `NoRegistryAnswered` if all registries failed."""
+        """Return the first failure of each registry. Raises `NoRegistryAnswered` if all registries failed."""
+        found = {name: failures(own) for name, own in self.readers.items()}
+        first = {name: errors[0] for name, errors in found.items() if errors}
         readers = [reader for own in self.readers.values() for reader in own]
-        failures = {reader.registry: reader.error for reader in readers if reader.error is not None}
         if readers and all(reader.error is not None for reader in readers):
-            raise NoRegistryAnswered(failures)
-        return failures
+            raise NoRegistryAnswered(first)
+        return first
 
     async def _nodes(
         self, refs: Sequence[Ref], selection: Selection, first: int | None
@@ -420,6 +438,7 @@ class MergedList:
 
     async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
         """Return the records of rows. Records that need no further call are shared and must not be changed."""
+        await self.calls.count_rows(len(refs))
         records: list[Record] = []
         entities: dict[EntityPlan, list[EntityState]] = {}
         plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
@@ -462,12 +481,24 @@ def total_count(readers: Sequence[StreamReader]) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
+def failures(readers: Sequence[StreamReader]) -> list[RegistryError]:
+    """Return why rows of the lists may be missing; failed calls come first."""
+    failed = [reader.error for reader in readers if reader.error is not None]
+    incomplete = [failure for reader in readers if reader.error is None and (failure := reader.failure) is not None]
+    return [*failed, *incomplete]
+
+
+def shows_coverage(selection: Selection) -> bool:
+    """Whether the selection of a connection shows the state of each registry's part."""
+    return not selection or FieldRequest("state") in sub_selection(selection, "coverage")
+
+
 def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Mapping[str, Any]:
     """Return the state, counts, age and error of a registry's part of a page."""
-    failed = [reader.error for reader in readers if reader.error is not None]
+    failed = failures(readers)
     state = "COMPLETE"
-    if failed or any(reader.cut for reader in readers):
-        state = "UNAVAILABLE" if len(failed) == len(readers) else "PARTIAL"
+    if failed:
+        state = "UNAVAILABLE" if all(reader.error is not None for reader in readers) else "PARTIAL"
     elif any(answer.stale for answer in received):
         state = "STALE"
     return {
@@ -482,7 +513,7 @@ def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Map
 async def merged_page(
     calls: Calls, resolve: Resolve, entity: str, request: FieldRequest, selection: Selection
 ) -> tuple[Record, list[RegistryError]]:
-    """Return one merged page of all objects of a type, and the failures of registries.
+    """Return one merged page of all objects of a type, and why rows of registries may be missing.
 
     Raises `BadInput` and `InvalidCursor` for invalid arguments, `NoRegistryAnswered` if all registries failed.
     """
@@ -501,6 +532,9 @@ async def merged_page(
 
 # Versions of one object
 
+VersionsPage = Record | BadInput | RegistryError | None
+"""A page of an object's versions, None if the object does not exist, or the error of the page."""
+
 
 async def versions_page(
     calls: Calls,
@@ -511,8 +545,8 @@ async def versions_page(
     selection: Selection,
     versions: VersionList,
     first: Rows | None,
-) -> "Record | BadInput | RegistryError | None":
-    """Return a page of an object's versions, None if the object does not exist, or the error of the page.
+) -> VersionsPage:
+    """Return a page of an object's versions.
 
     The parameters are those of `MergedList.add_versions`.
     """
@@ -525,10 +559,11 @@ async def versions_page(
     merged = MergedList(calls, resolve, arguments, selection)
     merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
     record = await merged.record()
-    errors = (reader.error for readers in merged.readers.values() for reader in readers)
-    failure = next((error for error in errors if error is not None), None)
-    if failure is None:
-        return record
+    readers = [reader for own in merged.readers.values() for reader in own]
+    failure = next(iter(failures(readers)), None)
+    if failure is None or all(reader.error is None for reader in readers):
+        incomplete = {} if failure is None or shows_coverage(selection) else {INCOMPLETE: failure}
+        return record | incomplete
     return None if isinstance(failure, NotFound) else failure
 
 
@@ -594,10 +629,17 @@ class FirstPage:
         if ready is None:
             return None
         raws, refs = ready
-        more = bool(raws) and has_next(self.versions.call, rows, 1)
+        call, seen = self.versions.call, len(rows.items)
+        following = following_page(call, 1, rows)
+        more = following is not None and (isinstance(following, str) or rows.total != seen)
+        counted = rows.total is None or (rows.total >= seen if more else rows.total == seen)
+        if rows.left_out or rows.truncated or len(refs) < seen or not counted:
+            return None  # `StreamReader` reports what is missing
         if more:
+            if not self.native or not raws:
+                return None
             last = self.key(rows.items[-1], "")
-            if not self.native or sum(self.key(raw, "") < last for raw in raws) < self.size:
+            if sum(self.key(raw, "") < last for raw in raws) < self.size:
                 return None  # a later page may contain rows that sort before the last of these
         return {
             "nodes": [*map(self.plan.reader.read, raws[: self.size], refs)],

@@ -3,41 +3,155 @@
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
+from typing import Final, NamedTuple
 
-from gateway.catalog.cursors import Cursor
+from gateway.catalog.cursors import FIRST_PAGE, Cursor, PagePosition
 from gateway.catalog.ids import Ref
 from gateway.catalog.orders import LOWEST_WITHOUT_VALUE, SortKey
-from gateway.errors import RegistryError
+from gateway.errors import RegistryError, RegistryListCut, RegistryListIncomplete
 
 Row = tuple[SortKey, Ref]
+Marked = tuple[SortKey, Ref, PagePosition]
+"""A row with the position of its page."""
+
+EMPTY_PAGES: Final = 10
+"""The number of pages without rows, one after the other, after which a numbered list is not read any further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """The rows of one page of a list that match the filter.
 
-    ``ends`` are the sort keys of the first and last row before filtering, None for an empty page. ``read`` is the
-    number of rows before filtering, ``total`` the registry's count of all rows of the list, and ``more`` whether
-    another page follows.
+    ``refs`` are the references of all rows, and ``ends`` the sort keys of the first and the last one, both before
+    filtering; ``ends`` is None without rows. ``read`` is the number of rows before filtering, which includes the
+    ``left_out`` ones without a reference. ``total`` is the registry's count of all rows of the list.
+
+    ``next`` is the number or marker of the page that follows, None if the registry reports the end. A number is only a
+    proposal: `StreamReader` decides where a numbered list ends. ``truncated`` is true if the registry reports further
+    rows that no call returns, ``passed`` if no row after this page can match the filter.
     """
 
     rows: Sequence[Row]
+    refs: Collection[Ref]
     ends: tuple[SortKey, SortKey] | None
     read: int
     total: int | None
-    more: bool
+    next: int | str | None
+    left_out: int = 0
+    truncated: bool = False
+    passed: bool = False
+
+
+@dataclass(slots=True)
+class ReadRows:
+    """The rows of a list that were read one page after the other, and the rules where the list ends.
+
+    A registry may send fewer rows on a page than requested; its pages are then numbered by what it sends. So a numbered
+    list ends when as many different rows are read as the registry counts. Without a count it ends with a page without
+    rows. A list with markers ends when the registry reports it. All other ends are premature: a page that repeats the
+    rows of earlier ones, a marker that comes again, `EMPTY_PAGES`, and a page without rows after which the registry
+    cannot have further ones.
+    """
+
+    start: PagePosition = FIRST_PAGE
+    """The position of the first page."""
+    seen: int = 0
+    """The number of rows up to here, the rows before ``start`` included; a row that comes on two pages counts once."""
+    repeated: int = 0
+    """The number of rows that came on an earlier page, too."""
+    left_out: int = 0
+    counted: int | None = None
+    """The number of rows in the list, as the registry counts them. None if it counts fewer than it sent."""
+    shrunk: bool = False
+    """Whether rows were deleted while the list was read. Later ones may have moved to a page that was read before."""
+    ended: bool = False
+    premature: bool = False
+    passed: bool = False
+    _refs: Collection[Ref] = ()
+    """The references of all rows."""
+    _markers: set[str] = field(default_factory=set)
+    _largest: int = 0
+    """The number of rows on the largest page."""
+    _empty: int = 0
+    """The number of pages without rows since the last row."""
+
+    def __post_init__(self) -> None:
+        self.seen = self.start.offset
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether rows of the list are missing.
+
+        This is the only place that decides it. However the list ended, it is complete only if no row was left out or
+        has moved, and the registry counts no more rows than were read.
+        """
+        unread = self.ended and not self.passed and self.counted is not None and self.seen < self.counted
+        return self.premature or self.shrunk or self.left_out > 0 or unread
+
+    @property
+    def ties_may_follow(self) -> bool:
+        """Whether rows with the value of the last one may follow. They are not expected after many empty pages."""
+        return not self.ended and self._empty < EMPTY_PAGES
+
+    def add(self, at: PagePosition, page: Page) -> PagePosition | None:
+        """Add a page. Return the position of the page that follows, None at the end."""
+        fresh = self._add_refs(page.refs)
+        repeated = len(page.refs) - fresh
+        self.repeated += repeated
+        self.seen += page.read - repeated
+        self.left_out += page.left_out
+        self._largest = max(self._largest, page.read)
+        self._empty = 0 if page.read else self._empty + 1
+        self.counted, before = page.total if page.total is None or page.total >= self.seen else None, self.counted
+        self.shrunk |= page.total is not None and before is not None and page.total < before
+        following = self._following(at, page, is_repeated=bool(page.refs) and not fresh)
+        self.ended = following is None
+        return None if following is None else PagePosition(following, at.offset + page.read)
+
+    def _add_refs(self, refs: Collection[Ref]) -> int:
+        """Add the references of a page. Return how many of them are new."""
+        if not self._refs:
+            self._refs = refs
+            return len(refs)
+        if not isinstance(self._refs, set):
+            self._refs = {*self._refs}
+        before = len(self._refs)
+        self._refs.update(refs)
+        return len(self._refs) - before
+
+    def _following(self, at: PagePosition, page: Page, is_repeated: bool) -> int | str | None:
+        """Return the number or marker of the page that follows."""
+        self.passed |= page.passed
+        if page.passed:
+            return None
+        self.premature |= page.truncated or (is_repeated and page.next is not None)
+        if self.premature or page.next is None:
+            return None
+        if isinstance(page.next, str):
+            self.premature = page.next in self._markers or page.next == at.page
+            self._markers.add(page.next)
+            return None if self.premature else page.next
+        assert isinstance(at.page, int)
+        if self.counted is None:
+            return page.next if page.read else None
+        size = max(self._largest, at.offset // max(at.page - 1, 1))
+        is_behind = size > 0 and at.page * size >= self.counted
+        is_last = self.seen >= self.counted or (not page.read and (is_behind or self._empty == EMPTY_PAGES))
+        return None if is_last else page.next
 
 
 @dataclass(slots=True)
 class StreamReader:
     """Reads one list of one registry page by page, as far as the merge needs it.
 
-    The reader of a ``sorted`` list fetches pages until rows match the filter. It reads any other list completely, and
-    sorts the rows. After an error or at ``max_rows`` it ends; the cursor then contains its last position.
+    The reader of a ``sorted`` list fetches pages until rows match the filter. It reads any other list up to
+    ``max_rows``, and sorts these rows: they are a window of the list. After an error or at a limit it ends; the cursor
+    then contains its last position. That of a list that is not sorted is the next window, once all rows of this one are
+    delivered.
 
     Example: a list sorted by date, in pages of three rows. The rows are A (date 9), B (8), C (7) and D (7), E (5).
 
@@ -53,12 +167,14 @@ class StreamReader:
     registry: str
     name: str
     """The name of the list in cursors."""
-    fetch_page: Callable[[int], Awaitable[Page]]
-    """Returns a page by its number."""
+    fetch_page: Callable[[int | str], Awaitable[Page]]
+    """Returns a page by its number or marker."""
     sorted: bool
     """Whether the list arrives in the requested order."""
     max_rows: int
     """The number of rows after which the reader fetches no further page."""
+    max_pages: int = 100
+    """The number of pages after which the reader fetches no further page."""
     keyless: bool = False
     """Whether the rows have no value to sort by. They are then read after all rows with a value are delivered."""
     lazy: bool = False
@@ -67,34 +183,40 @@ class StreamReader:
     """Whether the registry counts only rows that match the filter."""
     after: SortKey | None = None
     """The key in the request's cursor: rows up to it were delivered by earlier requests."""
-    page: int = 1
-    """The number of the page of a sorted list to fetch next."""
+    page: PagePosition | None = FIRST_PAGE
+    """The position of the page to fetch next, None at the end of the list."""
     read: int = 0
     """The number of rows read, before filtering."""
     error: RegistryError | None = None
     cut: bool = False
-    """Whether the reader ended at ``max_rows``."""
-    ready: deque[tuple[SortKey, Ref, int]] = field(default_factory=deque)
-    """The rows that the merge may take, in order, each with the number of its page."""
-    counted: int | None = None
-    """The number of rows in the list, as the registry counts them."""
-    delivered_page: int = 1
-    """The number of the page of the last row that the merge has taken."""
+    """Whether the reader ended at ``max_rows`` or ``max_pages``."""
+    ready: deque[Marked] = field(default_factory=deque)
+    """The rows that the merge may take, in order."""
+    delivered_page: PagePosition = FIRST_PAGE
+    """The position of the page to continue from: that of the last row that the merge has taken, or the next window."""
+    _rows: ReadRows = field(default_factory=ReadRows)
+    _fetched: int = 0
+    """The number of pages fetched."""
     _passed: int = 0
     """The number of rows read that match the filter."""
     _position: SortKey | None = None
     """The key of the last row that the merge has taken, or before which the reader was cut."""
-    _held_back: list[tuple[SortKey, Ref, int]] = field(default_factory=list)
+    _held_back: list[Marked] = field(default_factory=list)
     """Rows with the last value of a page of a sorted list. The next page may contain rows that sort before them."""
+    _last: tuple[SortKey, PagePosition] | None = None
+    """The key of the last row read of a sorted list, and the position of its page."""
     _opened: Page | None = None
-    """The last page read of a sorted list; the first page of a keyless list whose other pages are postponed."""
+    """The first page of a keyless list whose other pages are postponed."""
     _ended: bool = False
     """Whether no page will be fetched any more."""
+    _start: PagePosition = FIRST_PAGE
+    """The position in the request's cursor."""
 
     def start(self, cursor: Cursor) -> None:
         """Continue after a cursor."""
-        self.after, self.page = cursor.after(self.name), cursor.pages.get(self.name, 1)
-        self._position, self.delivered_page = self.after, self.page
+        self.after, self._start = cursor.after(self.name), cursor.pages.get(self.name, FIRST_PAGE)
+        self._position, self.delivered_page, self.page = self.after, self._start, self._start
+        self._rows = ReadRows(self._start)
 
     @property
     def head(self) -> SortKey | None:
@@ -106,32 +228,45 @@ class StreamReader:
     @property
     def more(self) -> bool:
         """Whether undelivered rows follow, as far as known."""
-        return bool(self.ready or self._held_back) or not self._ended
+        return bool(self.ready or self._held_back) or self.cut or not self._ended
 
     @property
     def total(self) -> int | None:
         """The number of rows that match the filter, None if unknown."""
-        if self.exact and self.counted is not None:
-            return self.counted
-        read_completely = self._ended or (self._opened is not None and not self._opened.more)
-        if read_completely and not self.cut and self.error is None and (self.after is None or not self.sorted):
+        if self.exact and self._rows.counted is not None:
+            return self._rows.counted
+        is_whole = self._rows.ended and self._rows.start == FIRST_PAGE and not self._rows.repeated
+        if is_whole and self.failure is None and (self.after is None or not self.sorted):
             return self._passed
         return None
 
     @property
+    def failure(self) -> RegistryError | None:
+        """Why rows of the list may be missing: a call failed, a limit was reached, or the registry did not send them.
+
+        None if the merge got or will get every row.
+        """
+        if self.error is not None:
+            return self.error
+        if self.cut:
+            return RegistryListCut(self.registry)
+        return RegistryListIncomplete(self.registry) if self._rows.is_incomplete else None
+
+    @property
     def is_current(self) -> bool:
         """Whether the reader has delivered all of its rows up to the last row of the merge."""
-        return self.error is None and not (self.cut and self.sorted)
+        return self.error is None and not (self.cut and (self.sorted or not self.ready))
 
-    def reached(self, row: SortKey) -> SortKey | None:
-        """Return the key after which to continue once the merge has delivered a row."""
+    def reached(self, row: SortKey | None) -> SortKey | None:
+        """Return the key after which to continue once the merge has delivered a row, or none (None)."""
         if not self.is_current:
             return self._position
-        return row if self.after is None else max(row, self.after)
+        return max([key for key in (row, self.after) if key is not None], default=None)
 
     def take(self) -> Row:
         key, ref, page = self.ready.popleft()
         self._position, self.delivered_page = key, page
+        self._leave_window()
         return key, ref
 
     def blocks(self) -> bool:
@@ -145,84 +280,154 @@ class StreamReader:
             if self.sorted:
                 await self._read_on()
             elif self.keyless and not self.lazy and self._opened is None:
-                self._opened = await self._fetch(1)
-                self._ended = self._opened.ends is None
+                self._opened = await self._read_next()
+                self._ended = self.page is None and not self._opened.rows
             else:
                 await self._scan()
         except RegistryError as error:
             self.error, self._ended, self._held_back = error, True, []
 
-    async def _fetch(self, number: int) -> Page:
-        page = await self.fetch_page(number)
+    async def _fetch(self, at: PagePosition) -> Page:
+        self._fetched += 1
+        page = await self.fetch_page(at.page)
         self.read += page.read
         self._passed += len(page.rows)
-        self.counted = page.total
         return page
+
+    async def _read_next(self) -> Page:
+        """Read the next page."""
+        assert self.page is not None
+        page = await self._fetch(self.page)
+        self.page = self._rows.add(self.page, page)
+        return page
+
+    @property
+    def _is_at_limit(self) -> bool:
+        return self.read >= self.max_rows or self._fetched >= self.max_pages
+
+    # Sorted lists
 
     async def _read_on(self) -> None:
         """Read pages of a sorted list until rows are ready. Holds back rows with equal values, to sort them by id."""
-        resumed = self.page > 1 and self._opened is None
+        if not self._fetched and self.page is not None:
+            await self._resume(self.page)
         while not self.ready and not self._ended:
-            previous = None if resumed else self._opened
-            if previous is not None and previous.ends is not None and self.read >= self.max_rows:
-                self._stop_before((*previous.ends[1][:2], ""))
-                if self._ended:
-                    break
-            page = self._opened = await self._fetch(self.page)
-            if resumed and self.page > 1 and not self._reaches_back(page):
-                self.page -= 1
-                continue
-            if resumed:
-                self.delivered_page, resumed = self.page, False
-            self._held_back += [
-                (key, ref, self.page) for key, ref in page.rows if self.after is None or key > self.after
-            ]
-            self._held_back.sort(key=itemgetter(0))
-            self.page += 1
-            self._ended = not page.more
-            complete = len(self._held_back)
-            if page.more and page.ends is not None:
-                last = page.ends[1][:2]
-                complete = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= last), complete)
-            self.ready, self._held_back = deque(self._held_back[:complete]), self._held_back[complete:]
+            if self._is_at_limit:
+                self._stop()
+            if not self._ended and self.page is not None:
+                self._hold(self.page, await self._read_next())
 
-    def _stop_before(self, position: SortKey) -> None:
-        """End before the rows with the last value read, unless the position would not advance."""
-        if self._position is None or position > self._position:
-            self._position, self.delivered_page, self._held_back = position, self.page - 1, []
-            self.cut = self._ended = True
+    async def _resume(self, at: PagePosition) -> None:
+        """Read the first page, or an earlier one if rows may have moved there: deleted rows move later ones."""
+        page = await self._fetch(at)
+        while isinstance(at.page, int) and at.page > 1 and not self._reaches_back(page):
+            at = page_before(at, page)
+            page = await self._fetch(at)
+        self._rows = ReadRows(at)
+        self.page = self._rows.add(at, page)
+        self._hold(at, page)
+
+    def _hold(self, at: PagePosition, page: Page) -> None:
+        """Add the rows of a page. Those before the last value are ready, all of them at the end."""
+        self._held_back += [(key, ref, at) for key, ref in page.rows if self.after is None or key > self.after]
+        self._held_back.sort(key=itemgetter(0))
+        if page.ends is not None:
+            self._last = page.ends[1], at
+        self._ended = self._rows.ended
+        complete = len(self._held_back)
+        if self._last is not None and self._rows.ties_may_follow:
+            value = self._last[0][:2]
+            complete = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= value), complete)
+        self.ready, self._held_back = deque(self._held_back[:complete]), self._held_back[complete:]
+
+    def _stop(self) -> None:
+        """End at a limit: before the rows with the last value read or, if that is no progress, before the next page.
+
+        Read on if rows with this value are held back. They must be sorted together with those on the next page.
+        """
+        before = None if self._last is None else (*self._last[0][:2], "")
+        if self._last is not None and before is not None and (self._position is None or before > self._position):
+            self._position, self.delivered_page = before, self._last[1]
+        elif not self._held_back and self.page is not None and is_later(self.page, self._start):
+            self.delivered_page = self.page
+        else:
+            return
+        self._held_back = []
+        self.cut = self._ended = True
 
     def _reaches_back(self, page: Page) -> bool:
-        """Whether no earlier page can contain undelivered rows. Deleted rows move later ones to earlier pages."""
+        """Whether no earlier page can contain undelivered rows."""
         return self.after is None or (page.ends is not None and page.ends[0][:2] < self.after[:2])
 
+    # Other lists
+
     async def _scan(self) -> None:
-        """Read the complete list, up to ``max_rows``, and sort it."""
-        first = self._opened or await self._fetch(1)
-        rows, page, number = list(first.rows), first, 1
-        if page.more and page.total is not None:
-            known = range(2, -(-min(page.total, self.max_rows) // first.read) + 1)
-            for page in await asyncio.gather(*map(self._fetch, known)):
-                rows += page.rows
-            number += len(known)
-        while page.more and self.read < self.max_rows:
-            number += 1
-            page = await self._fetch(number)
+        """Read the list up to a limit, and sort it."""
+        assert self._opened is not None or self.page is not None
+        start = self._rows.start
+        first = self._opened or await self._read_next()
+        rows = list(first.rows)
+        for page in await asyncio.gather(*map(self._fetch, self._known_pages(first))):
             rows += page.rows
-        self.cut = page.more
+            if self.page is not None:
+                self.page = self._rows.add(self.page, page)
+        while self.page is not None and not self._is_at_limit:
+            rows += (await self._read_next()).rows
+        self.cut = self.page is not None
+        if self._rows.repeated:
+            rows = [*dict.fromkeys(rows)]
         rows.sort(key=itemgetter(0))
-        start = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))
-        self.ready = deque([(key, ref, 1) for key, ref in rows[start:]])
+        after = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))
+        self.ready = deque([(key, ref, start) for key, ref in rows[after:]])
         self._ended = True
+        self._leave_window()
+
+    def _known_pages(self, first: Page) -> list[PagePosition]:
+        """Return the positions of the pages that the list is known to have after the first one, within the limits."""
+        following, counted = self.page, self._rows.counted
+        if following is None or not isinstance(following.page, int) or counted is None or not first.read:
+            return []
+        rows = min(counted - self._rows.start.offset, self.max_rows) - first.read
+        pages = min(-(-rows // first.read), self.max_pages - 1)
+        return [PagePosition(following.page + i, following.offset + i * first.read) for i in range(pages)]
+
+    def _leave_window(self) -> None:
+        """Continue with the next window if all rows of this one are delivered."""
+        if self.cut and not self.sorted and not self.ready and self.page is not None:
+            self._position, self.delivered_page = None, self.page
 
 
-async def merge(
-    readers: Sequence[StreamReader], size: int, with_cursors: bool = True
-) -> tuple[list[tuple[Row, Cursor | None]], bool]:
+def page_before(at: PagePosition, page: Page) -> PagePosition:
+    """Return the position of an earlier page of a numbered list: the last one if this one is behind the end."""
+    assert isinstance(at.page, int)
+    number, size = at.page - 1, at.offset // (at.page - 1)
+    if not page.read and page.total is not None and size:
+        number = max(1, min(number, -(-page.total // size)))
+    return PagePosition(number, at.offset * (number - 1) // (at.page - 1))
+
+
+def is_later(page: PagePosition, other: PagePosition) -> bool:
+    """Whether a page that was reached from another one is a later one. Markers do not lead back."""
+    if isinstance(page.page, int) and isinstance(other.page, int):
+        return page.page > other.page
+    return page.page != other.page
+
+
+class MergedRows(NamedTuple):
+    """The rows of a merged page, each with its cursor if requested, and whether more rows follow.
+
+    ``end`` is the cursor from which the list continues, None if no row is there and none follows.
+    """
+
+    rows: list[tuple[Row, Cursor | None]]
+    more: bool
+    end: Cursor | None
+
+
+async def merge(readers: Sequence[StreamReader], size: int, with_cursors: bool = True) -> MergedRows:
     """Merge up to ``size`` rows of all readers in one order.
 
-    Returns the rows, each with its cursor if requested, and whether more rows follow. Readers run concurrently, and
-    only as far as the page needs. Duplicate rows are delivered once.
+    Readers run concurrently, and only as far as the page needs. Duplicate rows are delivered once.
     """
     rows: list[tuple[Row, Cursor | None]] = []
     seen: set[Ref] = set()
@@ -255,15 +460,20 @@ async def merge(
                 rows.append((row, cursor_after(readers, row[0]) if with_cursors else None))
             if not reader.ready and reader.head is not None:
                 break
-    if rows and with_cursors:
-        row, _ = rows[-1]
-        rows[-1] = row, cursor_after(readers, row[0])
-    return rows, any(reader.more for reader in readers)
+    more, end = any(reader.more for reader in readers), None
+    if with_cursors and (rows or more):
+        end = cursor_after(readers, rows[-1][0][0] if rows else None)
+        rows[-1:] = [(row, end) for row, _ in rows[-1:]]
+    return MergedRows(rows, more, end)
 
 
-def cursor_after(readers: Sequence[StreamReader], row: SortKey) -> Cursor:
-    """Return the cursor after a row. Readers that failed may be at an earlier position than the others."""
-    pages = {reader.name: reader.delivered_page for reader in readers if reader.delivered_page > 1}
+def cursor_after(readers: Sequence[StreamReader], row: SortKey | None) -> Cursor:
+    """Return the cursor after a row, or after none if the page is empty.
+
+    Readers that failed or were cut may be at an earlier position than the others.
+    """
+    pages = {reader.name: reader.delivered_page for reader in readers if reader.delivered_page != FIRST_PAGE}
     reached = {reader.name: reader.reached(row) for reader in readers}
-    last = max([row, *(key for reader in readers if reader.is_current and (key := reached[reader.name]) is not None)])
+    keys = [row, *(reached[reader.name] for reader in readers if reader.is_current)]
+    last = max([key for key in keys if key is not None], default=None)
     return Cursor(last, pages, {name: key for name, key in reached.items() if key != last})

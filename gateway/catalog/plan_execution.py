@@ -5,7 +5,7 @@ cached answers, then one `gather` for pending calls. A call is sent as soon as i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.entity_state import Derived, EntityState
 from gateway.catalog.ids import Ref, is_owner
-from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
+from gateway.catalog.lists import FirstPage, VersionsPage, is_canonical, merged_page, versions_page
 from gateway.catalog.query_plan import (
     CREATED_AT,
     BoundCall,
@@ -44,6 +44,7 @@ from gateway.errors import InvalidId, NotFound, RegistryError
 from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys
 from gateway.upstream.caching_client import ANY, Answer, Freshness
+from gateway.upstream.single_flight import SingleFlight
 
 Waits = list[Awaitable[None]]
 Continue = Callable[[Waits], None]
@@ -65,6 +66,8 @@ class PlanExecution(Calls):
         super().__init__(registries, bounds, freshness, answers)
         self.bindings: Bindings = {}
         self._not_found: set[Ref] = set()
+        self._pages: dict[Hashable, VersionsPage] = {}
+        self._pages_under_way: SingleFlight[Hashable, VersionsPage] = SingleFlight(cancel_abandoned=True)
         self._choices: list[tuple[Sequence[Sequence[BoundCall]], asyncio.Future[dict[BoundCall, None]]]] = []
 
     # Root fields
@@ -162,7 +165,7 @@ class PlanExecution(Calls):
     async def _receive_later(self, fetch: Fetch, entity: EntityState, task: "asyncio.Future[Answer]") -> None:
         outcome: Outcome
         try:
-            outcome = await task
+            outcome = await asyncio.shield(task)
         except RegistryError as error:
             outcome = error
         waits = Waits()
@@ -447,11 +450,17 @@ class PlanExecution(Calls):
             else:
                 return False
         canonical = self._canonical(plan, entity)
+        same = canonical, request, id(resolver.below), versions
 
         async def put_page() -> None:
-            record[key] = await versions_page(
-                self, self.resolve, entity, canonical, request, resolver.below, versions, first
-            )
+            if same not in self._pages:
+                self._pages[same], _ = await self._pages_under_way.run(
+                    same,
+                    lambda: versions_page(
+                        self, self.resolve, entity, canonical, request, resolver.below, versions, first
+                    ),
+                )
+            record[key] = self._pages[same]
 
         related.append(after_calls(put_page))
         return True

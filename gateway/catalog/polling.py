@@ -80,6 +80,9 @@ class VersionPoller:
             try:
                 record = await execution.entity(self.ref, POLLED_FIELDS)
                 raise_failure(record or {})
+            except asyncio.CancelledError:
+                execution.end()
+                raise
             except RegistryError as error:
                 failures += 1
                 if failures == MAX_FAILURES or not error.retryable:

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret, Settings, SettingsError
+from gateway.config.files import read_file
+from gateway.config.settings import CREDENTIALS, CheckedSettings, RegistrySettings, Secret, Settings, SettingsError
 from gateway.config.tls import registry_tls
 
 Kinds = Mapping[str, type[RegistrySettings]]
@@ -145,14 +146,14 @@ class _SettingsReader:
 
     def parse_file(self, path: Path | None) -> dict[str, Any] | None:
         """Return the parsed file, or None after a problem. Without a path, return an empty document."""
-        data = b""
         try:
-            data = path.read_bytes() if path else b""
-            return tomllib.loads(data.decode("utf-8-sig"))
-        except OSError as error:
-            self.problems.append(f"{path}: cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            self.problems.append(f"{path}: line {data.count(10, 0, error.start) + 1} is not UTF-8 text")
+            content = read_file(path) if path else b""
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else error
+            self.problems.append(f"{path}: {reason}")
+            return None
+        try:
+            return tomllib.loads(content.decode())
         except (ValueError, RecursionError) as error:
             self.problems.append(f"{path}: not valid TOML: {error}")
         return None
@@ -178,8 +179,9 @@ class _SettingsReader:
         if len(self.problems) > problems_before:
             return None
         settings = cls(**values)
-        if isinstance(settings, RegistrySettings):
+        if isinstance(settings, CheckedSettings):
             self.problems += [f"{prefix}{problem}" for problem in settings.problems()]
+        if isinstance(settings, RegistrySettings):
             try:
                 registry_tls(settings)
             except SettingsError as error:

@@ -1,9 +1,11 @@
 """Settings: one dataclass for each table of the settings file. Each setting declares its description, limits and
 default in one place; the documentation tables are generated from here."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 
@@ -88,12 +90,60 @@ def setting(
     return field(default=default, metadata={"help": help, "variables": variables, **rules})
 
 
+class CheckedSettings:
+    """Settings of which some values, valid by themselves, cannot work."""
+
+    __slots__ = ()
+
+    def problems(self) -> Iterator[str]:
+        """Yield each problem as a sentence that begins with the name of the setting."""
+        yield from ()
+
+
+REGISTERED_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
+"""The claims of RFC 7519, section 4.1, which no issuer uses for registries or roles."""
+
+CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|[\w-]+(\.[\w-]+)+")
+"""Names that are paths into other claims in several notations. A name with a namespace is a URL and no path."""
+
+ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([1-9][0-9]{0,4}))?")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def origin_problem(origin: str) -> str | None:
+    """Return why browsers never send an origin, None if they may. Source: the WHATWG's URL standard, "serializing"."""
+    match = ORIGIN.fullmatch(origin)
+    if match is None:
+        if "*" in origin:
+            return "it has a wildcard; list each origin"
+        return "an origin is a scheme, a host in lower-case ASCII, and perhaps a port"
+    scheme, host, port = match.groups()
+    if port == DEFAULT_PORTS[scheme]:
+        return f"browsers leave out the port {port} of {scheme}"
+    if port is not None and int(port) > 65535:
+        return "there is no such port"
+    written = address_as_written(host)
+    return None if written == host else f"browsers write this host as {written}" if written else "there is no such host"
+
+
+def address_as_written(host: str) -> str | None:
+    """Return a host as browsers write it: an IP address in its shortest form. None for an address that is invalid."""
+    try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1]).compressed}]"
+        if re.fullmatch(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", host):
+            return str(IPv4Address(host))
+    except ValueError:
+        return None
+    return host
+
+
 CREDENTIALS = ("credentials_file", "credentials_command")
 """Settings that load a registry's access key from outside the settings file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySettings:
+class RegistrySettings(CheckedSettings):
     """Settings that every registry has; each kind adds its own.
 
     A default may refer to another setting of the same registry, as in ``https://pai.{region}.aliyuncs.com``.
@@ -165,7 +215,7 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class ServerSettings(CheckedSettings):
     """Listening address, workers, shutdown and cross-origin access."""
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
@@ -191,11 +241,18 @@ class ServerSettings:
         pattern="development|production",
     )
     cors: str = setting(
-        "Origins that browsers may send requests from (CORS), separated by spaces; `*` allows every origin.",
+        "Origins that browsers may send requests from (CORS), as browsers write them, separated by spaces; `*` allows "
+        "every origin.",
         default="",
         pattern=r"\*|https?://[^\s/]+( https?://[^\s/]+)*",
         example="https://models.example.com",
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield the origins that no browser sends."""
+        for origin in self.cors.split():
+            if origin != "*" and (reason := origin_problem(origin)):
+                yield f'cors: no browser sends the origin "{origin}": {reason}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,10 +319,17 @@ class LimitsSettings:
         minimum=1,
         maximum=1_000_000,
     )
+    rows: int = setting(
+        "Objects that a response may hold, estimated from the page sizes. An operation with a larger response is "
+        "refused.",
+        default=20_000,
+        minimum=100,
+        maximum=10_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentsSettings:
+class DocumentsSettings(CheckedSettings):
     """Persisted queries and trusted documents."""
 
     automatic: bool = setting(
@@ -277,9 +341,14 @@ class DocumentsSettings:
     )
     only_trusted: bool = setting("Refuse every document that is not trusted.", default=False)
 
+    def problems(self) -> Iterator[str]:
+        """Yield the lack of trusted documents where no others are executed."""
+        if self.only_trusted and not self.trusted:
+            yield "only_trusted needs trusted, because every document would be refused"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessSettings:
+class AccessSettings(CheckedSettings):
     """Authentication of callers: API keys and JWT bearer tokens."""
 
     mode: str = setting(
@@ -312,8 +381,24 @@ class AccessSettings:
         minimum=0,
         maximum=300,
     )
-    registries_claim: str = setting("Claim that lists the registries a caller may read.", default="registries")
-    roles_claim: str = setting("Claim that lists the roles of a caller.", default="roles")
+    registries_claim: str = setting(
+        "Claim that lists the registries a caller may read, at the top of the token.", default="registries"
+    )
+    roles_claim: str = setting("Claim that lists the roles of a caller, at the top of the token.", default="roles")
+
+    def problems(self) -> Iterator[str]:
+        """Yield settings with which no token is accepted, or gives no access."""
+        if not self.algorithms:
+            yield "algorithms: is empty, so no token could be verified"
+        for name in ("registries_claim", "roles_claim"):
+            claim = getattr(self, name)
+            if claim in REGISTERED_CLAIMS:
+                yield f'{name}: "{claim}" has another meaning in every token (RFC 7519), and lists nothing'
+            elif CLAIM_PATH.fullmatch(claim):
+                yield (
+                    f'{name}: "{claim}" is a path, and a claim inside another one is not read; '
+                    "let the issuer map it to a claim of its own"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,6 +486,7 @@ class CacheSettings:
     admin_token: Secret = setting(
         "Bearer token for `/cache`, which shows and purges the cache. Callers with the role `admin` need no token.",
         default=Secret(""),
+        pattern="[ -~]+",
     )
     wait: float = setting(
         "Seconds to wait for another replica that is already making the same upstream call.",
@@ -556,6 +642,13 @@ class Settings:
     subscriptions: SubscriptionSettings = field(default_factory=SubscriptionSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     registries: tuple[RegistrySettings, ...] = ()
+
+    def problems(self) -> Iterator[str]:
+        """Yield the problems of all tables but the registries, whose settings are checked when they are loaded."""
+        for item in fields(self):
+            table = getattr(self, item.name)
+            if isinstance(table, CheckedSettings):
+                yield from (f"{item.name}.{problem}" for problem in table.problems())
 
     def for_worker(self, number: int) -> "Settings":
         """Return the settings of worker ``number``, counted from 0: each worker has its own metrics port."""

@@ -1,13 +1,15 @@
 """Value completion field by field, with error locations, for records that the compiled projection does not handle.
 
+Objects without errors are projected.
+
 Source: GraphQL specification, "Executing fields", "Value completion" and "Handling execution errors".
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphql import (
     GraphQLError,
+    GraphQLObjectType,
     GraphQLOutputType,
     Undefined,
     is_leaf_type,
@@ -18,21 +20,36 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
-from gateway.errors import RegistryBadValue
+from gateway.catalog.lists import INCOMPLETE
+from gateway.errors import RegistryBadValue, ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
+from gateway.execution.projection import ObjectProjectors
+from gateway.execution.response_size import ObjectCount, single_objects
 
 Keys = tuple[str | int, ...]
 
 
 class Completion:
-    """Completes the values of one operation and collects its errors, in the order of their fields."""
+    """Completes the value of a root field, collects its errors in the order of their fields, and counts its objects."""
 
-    def __init__(self, errors: list[GraphQLError]) -> None:
-        self.errors = errors
+    def __init__(self, errors: list[GraphQLError], count: ObjectCount, projectors: ObjectProjectors) -> None:
+        self.errors, self.count, self.projectors = errors, count, projectors
 
-    def fields(self, fields: Sequence[CollectedField], record: Any, path: Keys) -> dict[str, Any]:
-        """Complete the fields of one object."""
-        return {field.key: self.field(field, record, (*path, field.key)) for field in fields}
+    def object(self, field: CollectedField, runtime: GraphQLObjectType, record: Any, path: Keys) -> dict[str, Any]:
+        """Complete the fields of an object that is the value of ``field``, or an item of it."""
+        counted = self.count.total
+        try:
+            projected: dict[str, Any] = self.projectors[field, runtime.name](record, self.count.items)
+        except ResponseTooLarge:
+            raise
+        except Exception:  # completion below reports the error
+            self.count.total = counted
+        else:
+            self.count.add(single_objects(field, runtime.name))
+            return projected
+        self.count.add(1)
+        below = field.below(runtime.name)
+        return {inner.key: self.field(inner, record, (*path, inner.key)) for inner in below}
 
     def field(self, field: CollectedField, record: Any, path: Keys) -> Any:
         try:
@@ -43,7 +60,9 @@ class Completion:
             return self.failed(error, field.definition.type, field, path)
 
     def failed(self, error: Exception, expected: GraphQLOutputType, field: CollectedField, path: Keys) -> None:
-        """Collect an error if the field is nullable, else raise it."""
+        """Collect an error if the field is nullable, else raise it. A response that is too large fails as a whole."""
+        if isinstance(error, ResponseTooLarge) and len(path) > 1:
+            raise error
         located = located_error(error, field.nodes, path)
         if is_non_null_type(expected):
             raise located
@@ -73,9 +92,11 @@ class Completion:
             return completed
         runtime = expected if is_object_type(expected) else field.collector.schema.type_map[value[TYPE_NAME]]
         assert is_object_type(runtime)
+        if INCOMPLETE in value:
+            self.errors.append(located_error(value[INCOMPLETE], field.nodes, path))
         if runtime.is_type_of is not None and not runtime.is_type_of(value, None):  # type: ignore[arg-type]
             raise GraphQLError(f"Expected value of type '{runtime}' but got: {inspect(value)}.", field.nodes)
-        return self.fields(field.below(runtime.name), value, path)
+        return self.object(field, runtime, value, path)
 
     def item(self, expected: GraphQLOutputType, field: CollectedField, value: Any, path: Keys) -> Any:
         try:

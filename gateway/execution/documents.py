@@ -17,19 +17,23 @@ from graphql import (
     OperationDefinitionNode,
     Visitor,
     parse,
+    specified_rules,
     validate,
     visit,
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from gateway.config.settings import LimitsSettings
-from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation, truncated
+from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation
 from gateway.execution.document_limits import SizeMeter, check_sizes
+from gateway.execution.error_messages import shown_message
+from gateway.execution.incremental_directives import NAMES, StreamCountRule
 
 MAX_ERRORS: Final = 5
 MAX_CHARACTERS: Final = 500_000
 INTROSPECTION: Final = ("__schema", "__type", "_service")
 ABORTED: Final = "Validation aborted."
+RULES: Final = (*specified_rules, StreamCountRule)
 
 overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 """The maximum number of comparisons between fields of one name in validation. graphql-core's default takes seconds."""
@@ -62,7 +66,7 @@ class Document:
             raise UnknownOperation("The document has several operations: `operationName` must name one.")
         operation = next(iter(self.operations.values()), None) if name is None else self.operations.get(name)
         if operation is None:
-            raise UnknownOperation("The document has no operation with that name." if name else "It has no operation.")
+            raise UnknownOperation(f"The document has no operation{'' if name is None else ' with that name'}.")
         return operation
 
     @property
@@ -109,6 +113,7 @@ class Documents:
             errors = validate(
                 self.schema,
                 node,
+                RULES,
                 max_errors=MAX_ERRORS,
                 hide_suggestions=not self.suggestions,
                 allow_empty_selection_sets=False,
@@ -125,7 +130,7 @@ class Documents:
                 failure.extensions = {"code": QueryTooComplex.code}
             if not self.suggestions:  # one validation rule suggests names in spite of `hide_suggestions`
                 failure.message = failure.message.partition(" Did you mean ")[0]
-            failure.message = truncated(failure.message)
+            failure.message = shown_message(failure.message)
         visitor = FieldNames()
         complete = visit(node, visitor)
         incremental = None if complete is node else node
@@ -154,10 +159,10 @@ class FieldNames(Visitor):
         self.names.add(node.name.value)
 
     def enter_directive(self, node: DirectiveNode, *_: Any) -> Any:
-        return REMOVE if node.name.value in ("defer", "stream") else None
+        return REMOVE if node.name.value in NAMES else None
 
 
 def invalid(text: str, error: GraphQLError, code: str) -> Document:
     """Return a document with one error, which prevents its execution."""
-    error.message, error.extensions = truncated(error.message), {"code": code}
+    error.message, error.extensions = shown_message(error.message), {"code": code}
     return Document(text, DocumentNode(definitions=()), (error,))

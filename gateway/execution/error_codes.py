@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from graphql import GraphQLError
 
-from gateway.errors import BadInput, GatewayError, RegistryBadValue, truncated
+from gateway.errors import BadInput, GatewayError, RegistryBadValue
+from gateway.execution.error_messages import shown_message
 
 logger = logging.getLogger("gateway.execution")
 
@@ -22,7 +23,7 @@ def assign_error_code(error: GraphQLError) -> None:
         # unlike an invalid argument, a value that its type cannot represent has no place in the document
         is_bad_value = cause is not None and error.path is not None and not cause.nodes
         code = RegistryBadValue.code if is_bad_value else BadInput.code
-        error.message, error.extensions = truncated(error.message), {"code": code}
+        error.message, error.extensions = shown_message(error.message), {"code": code}
         return
     error_id = uuid4().hex
     logger.error("Unexpected error %s at %s", error_id, error.path, exc_info=cause)

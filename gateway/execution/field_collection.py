@@ -35,6 +35,8 @@ from gateway.catalog.selection import DEFERRED, NO_FIELDS, STREAMED_ROWS, FieldR
 from gateway.execution.field_requests import bound_request, field_request, is_varying
 
 TYPE_NAME = "__typename"
+ROWS = ("nodes", "edges")
+"""The lists of a connection whose rows can be fetched one by one. The items of other lists are there with the list."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +183,8 @@ def value_selection(fields: Sequence[CollectedField]) -> Selection:
     selection = selection_of(fields, named)
     for node in (node for field in fields for node in field.nodes):
         variables = first.collector.variables
-        streamed = get_directive_values(GraphQLStreamDirective, node, variables) if node.directives else None
+        has_rows = node.directives and first.name in ROWS
+        streamed = get_directive_values(GraphQLStreamDirective, node, variables) if has_rows else None
         if streamed and streamed["if"]:
             rows = FieldRequest(STREAMED_ROWS, (("first", streamed["initialCount"]),))
             return Selection({**selection, rows: NO_FIELDS})

@@ -16,7 +16,7 @@ The life of an operation, from its text to its result:
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, cast
 
 import strawberry
@@ -32,6 +32,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    Undefined,
     VariableNode,
     Visitor,
     visit,
@@ -45,14 +46,16 @@ from gateway.catalog.cost import Cost, CostEstimate
 from gateway.catalog.ids import Ref
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, ResponseTooLarge
 from gateway.execution.completion import Completion
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
 from gateway.execution.field_requests import PLANNED_ARGUMENT, declaration, freeze, names_variable
-from gateway.execution.projection import Projector, projector
+from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
+from gateway.execution.projection import ObjectProjectors, Projection
+from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
 
@@ -85,11 +88,13 @@ class PlannedOperation:
         self.projected = is_query and not operation.directives and reading.supported
         self.cacheable = is_query and not reading.volatile
         self.shaping = sorted(reading.shaping)
+        self.incremental = reading.incremental
         self._roots: dict[tuple[Any, ...], Sequence[RootField]] = {}
 
     def roots(self, variables: VariableValues) -> "Sequence[RootField]":
         """Return the root fields. Raises `GraphQLError` for a directive whose variable has no value."""
-        shape = tuple([freeze(variables.coerced.get(name)) for name in self.shaping])
+        # A variable without a value differs from null: the default of the directive's argument takes its place.
+        shape = tuple([freeze(variables.coerced.get(name, Undefined)) for name in self.shaping])
         roots = self._roots.get(shape)
         if roots is None:
             if len(self._roots) == CACHED_SHAPES:
@@ -99,7 +104,8 @@ class PlannedOperation:
         return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
-        """Bind coerced variables to the operation."""
+        """Bind coerced variables to the operation. Raises `GraphQLError` if a directive becomes invalid with them."""
+        check_directives(self.incremental, variables)
         return BoundOperation(self, variables)
 
 
@@ -107,7 +113,8 @@ class DocumentReader(Visitor):
     """Reads the properties of a document that its root fields depend on.
 
     ``supported`` is true if the compiled projection can execute it, ``volatile`` if it selects a volatile field.
-    ``shaping`` are the variables that change the shape of the operation.
+    ``shaping`` are the variables that change the shape of the operation. ``incremental`` are the nodes with ``@defer``
+    or ``@stream``.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -118,6 +125,7 @@ class DocumentReader(Visitor):
         self.volatile_fields = volatile_fields(schema)
         self.supported, self.volatile = True, False
         self.shaping: set[str] = set()
+        self.incremental: list[IncrementalNode] = []
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
         self.supported &= node.name.value in self.known
@@ -126,7 +134,9 @@ class DocumentReader(Visitor):
     def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
         self.supported &= not node.directives and not node.variable_definitions
 
-    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+    def enter_directive(self, node: DirectiveNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
+        if node.name.value in NAMES:
+            self.incremental.append(ancestors[-1])
         self.supported &= node.name.value in ("include", "skip")
         for argument in node.arguments or ():
             self._add_variables(argument)
@@ -178,13 +188,18 @@ class RootField:
         self.path = Path(None, field.key, field.parent.name)
 
     @cached_property
+    def size(self) -> FieldSize:
+        """The size of the value. Raises `GraphQLError` for a directive whose variable has no value."""
+        return FieldSize.of(self.field)
+
+    @cached_property
     def templates(self) -> Mapping[FieldRequest, CollectedField]:
         """The templates, each with one field. Raises `GraphQLError` for a directive whose variable has no value."""
         return {template.request: template for template in self.field.templates()}
 
     @cached_property
-    def project(self) -> Projector:
-        return projector(self.field)
+    def projection(self) -> Projection:
+        return Projection(self.field)
 
 
 class BoundOperation:
@@ -216,13 +231,14 @@ class BoundOperation:
     async def execute(self, context: OperationContext) -> ExecutionResult:
         """Execute the operation with the compiled projection. Errors in the result have their codes."""
         errors: list[GraphQLError] = []
+        count = ObjectCount(context.execution.bounds.objects)
         data = None
         try:
             if len(self.roots) == 1:
                 [only] = self.roots
-                data = {only.field.key: await only.execute(errors, context)}
+                data = {only.field.key: await only.execute(errors, count, context)}
             else:
-                values = await gather_with_cancel(*(root.execute(errors, context) for root in self.roots))
+                values = await gather_with_cancel(*(root.execute(errors, count, context) for root in self.roots))
                 data = {root.field.key: value for root, value in zip(self.roots, values, strict=True)}
         except GraphQLError as error:
             errors.append(error)
@@ -279,8 +295,8 @@ class BoundField:
         context.execution.bindings |= self.bindings
         return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
 
-    async def execute(self, errors: list[GraphQLError], context: OperationContext) -> Any:
-        """Return the field's part of the response and append its errors.
+    async def execute(self, errors: list[GraphQLError], count: ObjectCount, context: OperationContext) -> Any:
+        """Return the field's part of the response, append its errors and count its objects.
 
         Raises a located `GraphQLError` if the field is null but must not be.
         """
@@ -291,18 +307,37 @@ class BoundField:
             value = await self.resolve(context)
         except Exception as error:
             value = error
+        counted = count.total
+        projectors: ObjectProjectors = {}
         try:
-            return self.root.project(value)
+            projectors = self.root.projection.objects
+            return self.root.projection.value(value, count.items)
+        except ResponseTooLarge as error:
+            value = error
         except Exception:  # completion below reports the error
-            completion = Completion(errors)
+            count.total = counted
+        completion = Completion(errors, count, projectors)
         return completion.item(self.field.definition.type, self.field, value, (self.field.key,))
 
     def add_cost(self, estimate: CostEstimate) -> None:
+        """Add the calls and objects of the field."""
         name, key = self.field.name, self.field.key
         if name in LISTS:
             estimate.add_list(key, LISTS[name], self.request, self.selection())
+        references = 0
         for ref in self._references(estimate.registries, estimate.bounds):
             estimate.add_entity(key, ref, self.selection(ref.entity))
+            references += 1
+        if self.field.types:
+            page_size = partial(self._page_size, estimate.bounds.page_rows)
+            size = self.root.size
+            estimate.objects += references * size.each(page_size) if references else size.objects(page_size)
+
+    def _page_size(self, max_rows: int, request: FieldRequest) -> int:
+        """Return the page size of a connection, 0 if it is invalid."""
+        bound = self.request if request == self.field.request else self.bindings.get(request, request)
+        size: int = bound.argument(PAGE_SIZE)
+        return size if 1 <= size <= max_rows else 0
 
     def _references(self, registries: Mapping[str, Registry], bounds: Bounds) -> Iterator[Ref]:
         """Yield the references in the arguments. Ignores invalid ones."""

@@ -5,12 +5,12 @@ Trusted documents come from a file, others are registered by clients. Source: Ap
 draft on persisted documents.
 """
 
-from pathlib import Path
 from typing import Final
 
 import orjson
 from cachetools import LRUCache
 
+from gateway.config.files import read_file
 from gateway.config.settings import DocumentsSettings, SettingsError
 from gateway.errors import (
     BadInput,
@@ -25,6 +25,9 @@ from gateway.execution.request import GraphQLRequest, InvalidRequest
 MAX_CHARACTERS: Final = 2_000_000
 """The total length of registered documents, in characters. The least recently used ones are removed."""
 
+PREFIX: Final = "sha256:"
+"""The prefix of an id that is the hash of its document."""
+
 RegisteredName = tuple[str | None, str]
 """A caller and the hash of a document that the caller registered."""
 
@@ -34,14 +37,27 @@ def load_trusted(path: str) -> dict[str, str]:
     if not path:
         return {}
     try:
-        documents = orjson.loads(Path(path).read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not valid JSON"
+        content = read_file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
+    try:
+        documents = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        reason = "not valid JSON"
         raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
     if not isinstance(documents, dict) or not all(isinstance(text, str) for text in documents.values()):
         raise SettingsError((f"documents.trusted: {path}: must be an object of documents by their id",))
+    for id, text in documents.items():
+        if id.startswith(PREFIX) and without_prefix(id) != digest(text):
+            raise SettingsError((f"documents.trusted: {path}: {id} is not the hash of its document",))
     by_hash = {digest(text): text for text in documents.values()}
-    return {**by_hash, **{id.removeprefix("sha256:"): text for id, text in documents.items()}}
+    return {**by_hash, **{without_prefix(id): text for id, text in documents.items()}}
+
+
+def without_prefix(id: str) -> str:
+    """Return an id as it is stored: a hash with its prefix becomes the hash in lower case."""
+    return id.removeprefix(PREFIX).lower() if id.startswith(PREFIX) else id
 
 
 class PersistedQueries:
@@ -55,37 +71,50 @@ class PersistedQueries:
     def text(self, request: GraphQLRequest, caller: str | None = None) -> str:
         """Return the text of the requested document. Registers a document that is sent with its hash.
 
+        A request may name its document by id and by hash, and have its text: all must agree.
+
         Raises `PersistedQueryNotFound`, `PersistedQueryNotSupported`, `PersistedQueryMismatch`, `BadInput`,
         `DocumentNotTrusted`, and `InvalidRequest` for a request without a document.
         """
-        name = request.document_id or self._hash(request)
-        if name is not None and (trusted := self.trusted.get(name.removeprefix("sha256:"))) is not None:
+        name, hashed = self._name(request), self._hash(request)
+        text = self._find(name, request.query, caller)
+        if request.query not in (None, "", text) or (hashed != name and hashed not in (None, digest(text))):
+            raise PersistedQueryMismatch("The id or hash is that of another document.")
+        return text
+
+    def _find(self, name: str | None, query: str | None, caller: str | None) -> str:
+        """Return the text of the document with a name, else the text that was sent."""
+        if name is not None and (trusted := self.trusted.get(name)) is not None:
             return trusted
         if self.settings.only_trusted:
-            if request.query is not None and (trusted := self.trusted.get(digest(request.query))) is not None:
+            if query and (trusted := self.trusted.get(digest(query))) is not None:
                 return trusted
             raise DocumentNotTrusted("This gateway executes trusted documents only.")
-        if name is None:
-            if not request.query:
-                raise InvalidRequest(400, "The request has no `query`.")
-            return request.query
-        return self._registered_text((caller, name), request.query)
+        if name is not None:
+            return self._registered_text((caller, name), query)
+        if not query:
+            raise InvalidRequest(400, "The request has no `query`.")
+        return query
 
     def registered_name(self, request: GraphQLRequest, caller: str | None = None) -> RegisteredName | None:
         """Return the name of the requested document if it is registered, else None."""
-        name = request.document_id or self._hash(request)
+        name = self._name(request)
         return (caller, name) if name is not None and (caller, name) in self._registered else None
 
     def touch(self, name: RegisteredName) -> bool:
         """Mark a registered document as used. Returns whether it is still registered."""
         return self._registered.get(name) is not None
 
+    def _name(self, request: GraphQLRequest) -> str | None:
+        """Return the id of the requested document, or its hash, without the prefix of hashes."""
+        return without_prefix(request.document_id) if request.document_id else self._hash(request)
+
     def _hash(self, request: GraphQLRequest) -> str | None:
         extension = request.extensions.get("persistedQuery")
         if extension is None:
             return None
         if not self.settings.automatic and not self.trusted:
-            if request.query is None:
+            if not request.query:
                 raise PersistedQueryNotSupported
             return None
         valid = isinstance(extension, dict) and extension.get("version") == 1
@@ -95,13 +124,13 @@ class PersistedQueries:
         return name.lower()
 
     def _registered_text(self, name: RegisteredName, text: str | None) -> str:
-        if text is None:
+        if not text:
             registered = self._registered.get(name)
             if registered is None:
                 raise PersistedQueryNotFound
             return registered
         if digest(text) != name[1]:
-            raise PersistedQueryMismatch("The hash does not match the document.")
+            raise PersistedQueryMismatch("The id or hash is that of another document.")
         if self.settings.automatic and name not in self._registered and len(text) <= self._registered.maxsize:
             self._registered[name] = text
         return text

@@ -20,18 +20,17 @@ from functools import partial
 from typing import Any, Protocol
 
 import strawberry
-from graphql import DocumentNode, OperationDefinitionNode, OperationType, get_operation_ast
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog.cache_dependencies import CacheDependencies
 from gateway.catalog.calls import Answers
-from gateway.catalog.cost import made_calls, planned_calls
+from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
-from gateway.errors import QueryTooExpensive, truncated
-from gateway.execution.documents import Document, Documents
+from gateway.execution.documents import MAX_ERRORS, Document, Documents
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.persisted_queries import PersistedQueries
@@ -130,9 +129,9 @@ class Pipeline:
             return cached(response)
         bound = self.bind(prepared, context)
         if context.plan_mode == "only":
-            extensions = planned_calls(prepared.cost, context.bounds.calls)
+            extensions = planned_calls(prepared.cost, context.bounds)
             return executed(OperationContext(prepared.document.node, context.execution()), None, (), extensions)
-        check_cost(prepared, context)
+        check_cost(prepared.cost, context.bounds)
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
         resolve = partial(self._resolve, prepared, bound, context, store=True)
@@ -146,26 +145,29 @@ class Pipeline:
     def bind(self, prepared: PreparedOperation, context: RequestContext) -> BoundOperation:
         """Coerce the variables, bind them to the operation's plan, and compute its cost: once for all its executions.
 
-        Raises `RequestErrors` for invalid variables.
+        Raises `RequestErrors` for invalid variables, also in ``@defer`` and ``@stream``.
         """
         if prepared.bound is None:
             variables = self._variables(prepared)
             bound = prepared.planned.bind(variables)
             # With @defer and @stream, fields and rows that are delivered later may need more calls.
             incremental = self._incremental(prepared)
-            costly = bound if incremental is None else incremental.bind(variables)
+            try:
+                costly = bound if incremental is None else incremental.bind(variables)
+            except GraphQLError as error:
+                raise RequestErrors([error]) from None
             prepared.cost = costly.cost(context.registries, context.bounds)
             prepared.bound = bound
         return prepared.bound
 
-    def cost(self, prepared: PreparedOperation, context: RequestContext) -> int:
-        """Return the maximum number of upstream calls of an operation, 0 if `execute` refuses it."""
+    def cost(self, prepared: PreparedOperation, context: RequestContext) -> Cost:
+        """Return the maximum cost of an operation, nothing if `execute` refuses it."""
         try:
             self.bind(prepared, context)
-            check_cost(prepared, context)
+            check_cost(prepared.cost, context.bounds)
         except Exception:  # `execute` reports it
-            return 0
-        return prepared.cost.calls
+            return Cost()
+        return prepared.cost
 
     async def _resolve(
         self, prepared: PreparedOperation, bound: BoundOperation, context: RequestContext, store: bool = False
@@ -173,12 +175,15 @@ class Pipeline:
         """Get the response from the registries, and store it in the response cache if all of it is cached."""
         execution = context.execution()
         operation_context = OperationContext(prepared.document.node, execution, bound=bound)
-        if prepared.planned.projected:
-            answer: Any = await bound.execute(operation_context)
-        else:
-            answer = await self.schema.execute(
-                None, prepared.variables, operation_context, operation_name=prepared.name
-            )
+        try:
+            if prepared.planned.projected:
+                answer: Any = await bound.execute(operation_context)
+            else:
+                answer = await self.schema.execute(
+                    None, prepared.variables, operation_context, operation_name=prepared.name
+                )
+        finally:
+            execution.end()
         extensions = None if context.plan_mode is None else made_calls(execution, prepared.cost)
         result = executed(operation_context, answer.data, answer.errors or (), extensions)
         if store and prepared.cache_key is not None and not result.codes and not execution.partial:
@@ -222,7 +227,7 @@ class Pipeline:
         try:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
-                check_cost(prepared, context)
+                check_cost(prepared.cost, context.bounds)
                 operation_context = SubscriptionContext(
                     prepared.document.node, context.execution(), bound=bound, pollers=self.pollers, renew=renew
                 )
@@ -252,12 +257,13 @@ class Pipeline:
         self, prepared: PreparedOperation, context: RequestContext
     ) -> AsyncGenerator[OperationResult, None]:
         assert prepared.document.incremental is not None
+        execution = context.execution()
         try:
             with self.rate_limiter.operation(context.caller):
                 variables = self.bind(prepared, context).variables
-                check_cost(prepared, context)
+                check_cost(prepared.cost, context.bounds)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
-                operation_context = OperationContext(prepared.document.incremental, context.execution(), bound=bound)
+                operation_context = OperationContext(prepared.document.incremental, execution, bound=bound)
                 payloads = IncrementalPayloads(operation_context)
                 async for part in await self.schema.stream(
                     None, prepared.variables, operation_context, operation_name=prepared.name
@@ -268,6 +274,8 @@ class Pipeline:
                     yield payload(operation_context, body, codes(errors))
         except Exception as error:
             yield refused(error)
+        finally:
+            execution.end()
 
     def _planned(self, document: Document, tree: DocumentNode, node: OperationDefinitionNode) -> PlannedOperation:
         """Return an operation of one of a document's trees, with its plans. Cached with the document."""
@@ -288,16 +296,9 @@ class Pipeline:
             self.documents.schema,
             prepared.node.variable_definitions or (),
             prepared.variables,
+            max_errors=MAX_ERRORS,
             hide_suggestions=not self.documents.suggestions,
         )
         if isinstance(variables, list):
-            for error in variables:
-                error.message, error.extensions = truncated(error.message), {"code": "BAD_USER_INPUT"}
             raise RequestErrors(variables)
         return variables
-
-
-def check_cost(prepared: PreparedOperation, context: RequestContext) -> None:
-    """Raise `QueryTooExpensive` for an operation that may make more calls than the limit allows."""
-    if prepared.cost.calls > context.bounds.calls:
-        raise QueryTooExpensive(prepared.cost.calls, context.bounds.calls)

@@ -5,7 +5,7 @@ A function returns the same data as executing the selection field by field. If a
 `gateway.catalog.code_generation` requires, they are there as the `repr()` of a string.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from graphql import (
@@ -23,10 +23,15 @@ from graphql import (
 )
 
 from gateway.catalog.code_generation import CodeBuilder
+from gateway.catalog.lists import INCOMPLETE
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
+from gateway.execution.response_size import single_objects
 
-Projector = Callable[[Any], Any]
-"""Converts the value of a field to response data."""
+Projector = Callable[[Any, "CountItems"], Any]
+"""Converts the value of a field to response data. Calls the second argument for each list of objects."""
+
+CountItems = Callable[[list[Any], int], list[Any]]
+"""Counts the items of a list, with the number of objects per item, and returns the list. May raise."""
 
 UNCHANGED: Final = {"Boolean": "bool", "DateTime": "str", "ID": "str", "Long": "int", "String": "str"}
 """The scalars that serialize values of one Python type unchanged, with that type. See `serializes_unchanged`."""
@@ -50,18 +55,27 @@ def unexpected(value: Any) -> NoReturn:
     raise UnexpectedValue
 
 
-def projector(field: CollectedField) -> Projector:
-    """Return the function that projects the value of a field."""
-    builder = ProjectionBuilder()
-    function: Projector = builder.function("value", f"return {builder.value(field.definition.type, field, 'value')}")
-    return function
+ObjectProjectors = Mapping[tuple[CollectedField, str], Projector]
+"""The projectors of objects, by field and type."""
+
+
+class Projection:
+    """The projector of a root field, and those of the objects in it."""
+
+    def __init__(self, field: CollectedField) -> None:
+        builder = ProjectionBuilder()
+        value = builder.define("value, count", f"return {builder.value(field.definition.type, field, 'value')}")
+        functions = builder.compiled()
+        self.value: Projector = functions[value]
+        self.objects: ObjectProjectors = {key: functions[name] for key, name in builder.objects.items()}
 
 
 class ProjectionBuilder(CodeBuilder):
-    """Builds the source code of projections."""
+    """Builds the source code of projections. ``objects`` are the names of the functions for objects."""
 
     def __init__(self) -> None:
         super().__init__(unexpected=unexpected)
+        self.objects: dict[tuple[CollectedField, str], str] = {}
 
     def value(self, expected: GraphQLOutputType, field: CollectedField, code: str, null: str = "None") -> str:
         """Return an expression that projects the value of ``code``. ``null`` is the expression for None."""
@@ -75,24 +89,31 @@ class ProjectionBuilder(CodeBuilder):
         if is_list_type(expected):
             item = self.name()
             inner = self.value(expected.of_type, field, item)
-            return f"([{inner} for {item} in {value}] if type({read}) is list else {otherwise})"
+            each = max((single_objects(field, runtime.name) for runtime in field.types), default=0)
+            items = f"count({value}, {each})" if each else value
+            return f"([{inner} for {item} in {items}] if type({read}) is list else {otherwise})"
         if is_object_type(expected):
             function = self.object(expected, field)
-            return f"({function}({value}) if type({read}) is dict else {otherwise})"
+            return f"({function}({value}, count) if type({read}) is dict else {otherwise})"
         functions = ", ".join(f"{runtime.name!r}: {self.object(runtime, field)}" for runtime in field.types)
         table = self.name()
         self.lines.append(f"{table} = {{{functions}}}")
-        return f"({table}[{value}[{TYPE_NAME!r}]]({value}) if type({read}) is dict else {otherwise})"
+        return f"({table}[{value}[{TYPE_NAME!r}]]({value}, count) if type({read}) is dict else {otherwise})"
 
     def object(self, runtime: GraphQLObjectType, field: CollectedField) -> str:
         """Define the function for objects of a type. Returns its name."""
         pairs = ", ".join(f"{inner.key!r}: {self.field(inner)}" for inner in field.below(runtime.name))
-        check = ""
+        checks = []
+        if "pageInfo" in runtime.fields:  # the error of an incomplete page is located by completion
+            checks.append(f"{INCOMPLETE!r} in record and unexpected(record)\n    ")
         if is_named(runtime):
-            check = f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    "
+            checks.append(f"record[{TYPE_NAME!r}] == {runtime.name!r} or unexpected(record)\n    ")
         elif runtime.is_type_of is not None:
-            check = f"{self.constant(runtime.is_type_of)}(record, None) or unexpected(record)\n    "
-        return self.define("record", f"{check}return {{{pairs}}}")
+            checks.append(f"{self.constant(runtime.is_type_of)}(record, None) or unexpected(record)\n    ")
+        function = self.objects[field, runtime.name] = self.define(
+            "record, count", f"{''.join(checks)}return {{{pairs}}}"
+        )
+        return function
 
     def field(self, field: CollectedField) -> str:
         if field.name == TYPE_NAME:

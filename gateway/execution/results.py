@@ -98,7 +98,8 @@ def refused(error: Exception) -> OperationResult:
         extensions = error.extensions if isinstance(error, GatewayError) else None
         message = str(error) if isinstance(error, GatewayError) else ""
         shown = (GraphQLError(message, original_error=error, extensions=extensions),)
-        assign_error_code(shown[0])
+    for graphql_error in shown:
+        assign_error_code(graphql_error)
     formatted = [graphql_error.formatted for graphql_error in shown]
     body = orjson.dumps({"errors": formatted})
     return OperationResult(body, codes(formatted), retry_after=getattr(error, "retry_after", None))

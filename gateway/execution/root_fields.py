@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from graphql.pyutils import Path
 
+from gateway.catalog.lists import shows_coverage
 from gateway.catalog.plan_execution import PlanExecution
-from gateway.catalog.selection import FieldRequest, Selection, sub_selection
+from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import BadInput
 from gateway.execution.entity_references import entities_or_errors, ref_or_error, reference_or_error, validated_ref
 from gateway.execution.strawberry_context import OperationContext
@@ -77,11 +78,6 @@ async def resolve_list(root: RootFieldContext, entity: str) -> Any:
     if not shows_coverage(selection):
         root.context.failures += [(root.path, failure) for failure in failures]
     return record
-
-
-def shows_coverage(selection: Selection) -> bool:
-    """Whether a selection shows the state of each registry's part of the list."""
-    return not selection or FieldRequest("state") in sub_selection(selection, "coverage")
 
 
 async def resolve_registries(root: RootFieldContext) -> Any:

@@ -1,5 +1,6 @@
 """Authentication of requests, for every transport: from headers to a principal and a request context."""
 
+import math
 from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection
@@ -7,12 +8,12 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.auth.authenticator import REALM, Authenticator, log_denial
 from gateway.auth.principals import Principal, visible
-from gateway.errors import Forbidden, Unauthenticated
+from gateway.errors import Forbidden, IssuerUnavailable, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.http.caching_headers import requested_freshness
-
-STATUSES = {Unauthenticated.code: 401, Forbidden.code: 403}
+from gateway.http.negotiation import header
+from gateway.http.responses import STATUSES
 
 
 class RequestAuthenticator:
@@ -49,7 +50,7 @@ class RequestAuthenticator:
         return RequestContext(
             visible(state.registries, principal),
             state.bounds,
-            requested_freshness(connection.headers.get("cache-control")),
+            requested_freshness(header(connection.headers, "cache-control")),
             principal.roles,
             principal.name if self.authenticator.required else None,
             lambda refusal: log_denial(refusal, principal.name, *remote),
@@ -69,11 +70,13 @@ def address(connection: HTTPConnection) -> tuple[str, str]:
     return connection.client.host if connection.client else "", connection.scope["path"]
 
 
-def challenge(refusal: Unauthenticated | Forbidden) -> dict[str, str]:
-    """Return the ``WWW-Authenticate`` header, for a request without valid credentials."""
+def denial_headers(refusal: Unauthenticated | Forbidden) -> dict[str, str]:
+    """Return ``WWW-Authenticate`` for credentials that are not valid, ``Retry-After`` if that cannot be decided."""
+    if isinstance(refusal, IssuerUnavailable):
+        return {"Retry-After": str(math.ceil(refusal.retry_after))}
     return {"WWW-Authenticate": REALM} if isinstance(refusal, Unauthenticated) else {}
 
 
 def denied(refusal: Unauthenticated | Forbidden) -> Response:
     """Return the response of endpoints other than GraphQL to a denied request."""
-    return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], challenge(refusal))
+    return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], denial_headers(refusal))

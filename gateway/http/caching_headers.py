@@ -1,19 +1,24 @@
 """Caching headers: ``Cache-Control`` of requests and responses, ``Age`` and ``ETag``.
 
-Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, section 8.8.3 (entity tags).
+Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, sections 8.8.3 (entity tags) and 13.1.2
+(``If-None-Match``).
 """
 
 import hashlib
 import re
 from functools import lru_cache
+from typing import Final
 
 from gateway.execution.results import CacheLifetime
 from gateway.upstream.caching_client import ANY, Freshness
 
+OPAQUE_TAG: Final = re.compile(r'"[^"]*"')
+"""An entity tag without the mark of a weak one."""
+
 
 def requested_freshness(cache_control: str | None) -> Freshness:
     """Return the freshness that ``Cache-Control`` requests, `ANY` by default. Unknown directives are ignored."""
-    if cache_control is None:
+    if not cache_control:
         return ANY
     directives = {}
     for directive in cache_control.lower().split(","):
@@ -43,5 +48,10 @@ def _lifetime_headers(age: int, fresh_for: int) -> tuple[tuple[str, str], ...]:
 
 
 def etag(body: bytes) -> str:
-    """Return the entity tag of an uncompressed body."""
-    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    """Return the entity tag of a body. It is weak, since it is the same with and without compression."""
+    return f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def is_current(tag: str, if_none_match: str) -> bool:
+    """Whether ``If-None-Match`` contains an entity tag, by weak comparison."""
+    return if_none_match.strip() == "*" or tag.removeprefix("W/") in OPAQUE_TAG.findall(if_none_match)

@@ -11,6 +11,7 @@ from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.catalog.cost import Cost, check_cost
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.execution.pipeline import Pipeline
@@ -19,10 +20,12 @@ from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.results import OperationResult
 from gateway.http import multipart, sse
-from gateway.http.authentication import RequestAuthenticator, challenge
-from gateway.http.caching_headers import etag
+from gateway.http.authentication import RequestAuthenticator, denial_headers
+from gateway.http.caching_headers import etag, is_current
+from gateway.http.disconnection import ClientDisconnected, NoResponse, while_connected
+from gateway.http.negotiation import ANYTHING, JSON, MIN_COMPRESSED, Accepted, accepted, header
 from gateway.http.prepared_requests import PreparedRequest
-from gateway.http.requests import JSON, negotiate, read_request
+from gateway.http.requests import read_request
 from gateway.http.responses import STATUSES, HttpResponse, compressed, error_body, response, result_response
 
 HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary"})
@@ -36,64 +39,74 @@ class GraphQLEndpoint:
 
     async def handle(self, request: Request) -> Response:
         """Respond to any request to the endpoint."""
-        media_type = JSON
-        accept = request.headers.get("accept", "*/*")
+        accepts = ANYTHING
         try:
-            if sse.is_accepted(accept):
+            accepts = accepted(header(request.headers, "accept", "*/*"))
+            if accepts.events:
                 return await self.stream(request)
-            media_type = negotiate(accept)
             context = await self.authenticator.context(request)
             received = await read_request(request, self.limits)
             if isinstance(received, list):
-                return await self.batch(request, received, context, media_type)
-            return await self.single(request, received, context, media_type)
+                return await self.batch(request, received, context, accepts)
+            return await self.single(request, received, context, accepts)
         except (Unauthenticated, Forbidden) as refusal:
-            headers = challenge(refusal).items()
-            return response(STATUSES[refusal.code], media_type, error_body(refusal), headers).to_starlette()
+            headers = denial_headers(refusal).items()
+            return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers).to_starlette()
         except InvalidRequest as error:
-            return response(error.status, media_type, error_body(error), error.headers.items()).to_starlette()
+            return response(error.status, accepts.media_type, error_body(error), error.headers.items()).to_starlette()
+        except ClientDisconnected:
+            return NoResponse()
 
     async def single(
-        self, request: Request, received: GraphQLRequest, context: RequestContext, media_type: str
+        self, request: Request, received: GraphQLRequest, context: RequestContext, accepts: Accepted
     ) -> Response:
         """Return the response to one operation. Raises `InvalidRequest`."""
         prepared = self.pipeline.prepare(received, context)
         if isinstance(prepared, OperationResult):
-            return await self.respond(request, prepared, context, media_type)
+            return await self.respond(request, prepared, context, accepts)
         check_method(request.method, prepared)
         check_type(prepared)
         incremental = prepared.document.incremental is not None and context.plan_mode is None
-        if incremental and multipart.is_accepted(request.headers.get("accept", "")):
+        if incremental and accepts.multipart:
             payloads = self.pipeline.deliver(prepared, context)
-            result = await anext(payloads)
+            result = await while_connected(request.receive, anext(payloads))
             if result.executed:
                 return multipart.multipart_response(result, payloads)
         else:
-            request.state.prepared_request = PreparedRequest(prepared, context, media_type)
-            result = await self.pipeline.execute(prepared, context)
-        return await self.respond(request, result, context, media_type)
+            if accepts.single:
+                request.state.prepared_request = PreparedRequest(prepared, context, accepts.media_type)
+            result = await while_connected(request.receive, self.pipeline.execute(prepared, context))
+        return await self.respond(request, result, context, accepts)
 
     async def batch(
-        self, request: Request, batch: list[GraphQLRequest], context: RequestContext, media_type: str
+        self, request: Request, batch: list[GraphQLRequest], context: RequestContext, accepts: Accepted
     ) -> Response:
         """The responses to several operations, in their order.
 
-        Raises `InvalidRequest` for a batch that may make more calls than one operation may.
+        Raises `InvalidRequest` for a batch that may cost more than one operation may, and for a client that accepts
+        only multipart.
         """
+        if not accepts.single:
+            raise InvalidRequest(406, f"The response to a batch is {JSON}.", "NOT_ACCEPTABLE")
         prepared_or_refused = [self.prepare_in_batch(received, context) for received in batch]
-        prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
-        cost = sum(self.pipeline.cost(prepared, context) for prepared in prepared_operations)
-        if cost > context.bounds.calls and context.plan_mode != "only":
-            error = QueryTooExpensive(cost, context.bounds.calls)
-            raise InvalidRequest(400, str(error), error.code)
+        if context.plan_mode != "only":
+            prepared_operations = (item for item in prepared_or_refused if isinstance(item, PreparedOperation))
+            cost = sum((self.pipeline.cost(prepared, context) for prepared in prepared_operations), Cost())
+            try:
+                check_cost(cost, context.bounds)
+            except QueryTooExpensive as error:
+                raise InvalidRequest(400, str(error), error.code) from None
 
         async def result_of(item: PreparedOperation | OperationResult) -> OperationResult:
             return item if isinstance(item, OperationResult) else await self.pipeline.execute(item, context)
 
-        results = await asyncio.gather(*map(result_of, prepared_or_refused))
+        async def all_results() -> list[OperationResult]:
+            return await asyncio.gather(*map(result_of, prepared_or_refused))
+
+        results = await while_connected(request.receive, all_results())
         body = b"[" + b",".join([result.body for result in results]) + b"]"
-        encoding = request.headers.get("accept-encoding", "")
-        return (await compressed(response(200, media_type, body), encoding)).to_starlette()
+        encoding = header(request.headers, "accept-encoding")
+        return (await compressed(response(200, accepts.media_type, body), encoding)).to_starlette()
 
     def prepare_in_batch(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
         """Prepare one operation of a batch; an invalid one does not affect the others."""
@@ -124,22 +137,25 @@ class GraphQLEndpoint:
         return sse.EventStream(results, request.state.stopping)
 
     async def respond(
-        self, request: Request, result: OperationResult, context: RequestContext, media_type: str
+        self, request: Request, result: OperationResult, context: RequestContext, accepts: Accepted
     ) -> Response:
         """Return the response for one result. GET supports conditional requests."""
-        made = result_response(media_type, result, personal=context.caller is not None)
+        if result.executed and not accepts.single:
+            return multipart.multipart_response(result)
+        made = result_response(accepts.media_type, result, personal=context.caller is not None)
         if request.method == "GET" and result.executed and not result.codes:
             tag = etag(result.body)
             made = made._replace(headers=(*made.headers, ("etag", tag)))
-            if tag in request.headers.get("if-none-match", ""):
+            if is_current(tag, header(request.headers, "if-none-match")):
                 return not_modified(made)
-        return (await compressed(made, request.headers.get("accept-encoding", ""), result)).to_starlette()
+        return (await compressed(made, header(request.headers, "accept-encoding"), result)).to_starlette()
 
 
 def not_modified(full: HttpResponse) -> Response:
     """Return status 304 in place of a full response."""
     response = Response(status_code=304)
-    response.raw_headers = [header for header in full.raw_headers() if header[0] in HEADERS_OF_304]
+    headers = full._replace(varies=len(full.body) >= MIN_COMPRESSED).raw_headers()
+    response.raw_headers = [(name, value) for name, value in headers if name in HEADERS_OF_304]
     return response
 
 

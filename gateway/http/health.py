@@ -23,7 +23,8 @@ class HealthEndpoints:
     async def readyz(self, request: Request) -> Response:
         """Readiness, with the state of each registry that the caller may read.
 
-        ``degraded``: some registries failed in their last call, and recently. ``down`` (503): all of them did.
+        ``degraded``: some registries failed in their last call, and recently, or the issuer's keys could not be
+        fetched. ``down`` (503): all registries failed.
         ``stopping`` (503): the gateway is about to stop. A caller without a valid credential gets the status alone, for
         all registries.
         """
@@ -40,6 +41,8 @@ class HealthEndpoints:
             status = "stopping"
         elif failing:
             status = "down" if failing == len(states) else "degraded"
+        elif self.authenticator.authenticator.issuer_unavailable:
+            status = "degraded"
         body = {"status": status, **({"registries": states} if authenticated else {})}
         return JSONResponse(body, 503 if status in ("down", "stopping") else 200)
 

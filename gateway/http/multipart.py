@@ -10,22 +10,24 @@ from typing import Final
 from starlette.responses import StreamingResponse
 
 from gateway.execution.results import OperationResult
-from gateway.http.requests import media_ranges
+from gateway.http.negotiation import MULTIPART
 
-MEDIA_TYPE: Final = "multipart/mixed"
 BOUNDARY: Final = b"\r\n---"
 PART_HEADER: Final = b"\r\nContent-Type: application/json; charset=utf-8\r\n\r\n"
 HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
 
 
-def is_accepted(accept: str) -> bool:
-    """Whether a client accepts multipart explicitly; ``*/*`` does not count."""
-    return media_ranges(accept).get(MEDIA_TYPE, 0.0) > 0
-
-
-def multipart_response(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> StreamingResponse:
+def multipart_response(
+    first: OperationResult, later: AsyncGenerator[OperationResult, None] | None = None
+) -> StreamingResponse:
     """Stream results as parts. ``later`` is closed when the client disconnects."""
-    return StreamingResponse(parts(first, later), 200, HEADERS, f'{MEDIA_TYPE}; boundary="-"')
+    return StreamingResponse(parts(first, later or nothing()), 200, HEADERS, f'{MULTIPART}; boundary="-"')
+
+
+async def nothing() -> AsyncGenerator[OperationResult, None]:
+    """Yield no results."""
+    return
+    yield
 
 
 async def parts(first: OperationResult, later: AsyncGenerator[OperationResult, None]) -> AsyncIterator[bytes]:

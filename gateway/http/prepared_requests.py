@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request_context import RequestContext
+from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.responses import compressed, result_response
 
 MAX_BYTES: Final = 64_000_000
@@ -80,7 +81,11 @@ class PreparedRequests:
         if known is not None and self._is_current(known.operation):
             scope["endpoint"] = self  # as a route does
             operation, context, media_type, _ = known
-            result = await self.pipeline.execute(operation, context, operation.report.for_repetition())
+            execution = self.pipeline.execute(operation, context, operation.report.for_repetition())
+            try:
+                result = await while_connected(receive, execution)
+            except ClientDisconnected:
+                return
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
             await (await compressed(result_response(media_type, result), accept_encoding, result)).send(send)
             return

@@ -4,6 +4,7 @@ Source: the GraphQL-over-HTTP specification, working draft. Clients send queries
 """
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from email.message import Message
 from functools import lru_cache
@@ -14,10 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
 from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.http.negotiation import JSON
 
-JSON: Final = "application/json"
-GRAPHQL: Final = "application/graphql-response+json"
-MAX_MEDIA_RANGES: Final = 50
 PARAMETERS: Final[Mapping[str, type]] = {
     "query": str,
     "documentId": str,
@@ -28,36 +27,11 @@ PARAMETERS: Final[Mapping[str, type]] = {
 
 
 @lru_cache(64)
-def media_ranges(accept: str) -> Mapping[str, float]:
-    """Return the first `MAX_MEDIA_RANGES` media ranges of an ``Accept`` header, with their weights."""
-    weights: dict[str, float] = {}
-    for item in accept.split(",")[:MAX_MEDIA_RANGES]:
-        parsed = Message()
-        parsed["content-type"] = item
-        try:
-            weight = float(str(parsed.get_param("q", "1")))
-        except ValueError:
-            weight = 0.0
-        weights[item.split(";")[0].strip().lower()] = weight
-    return weights
-
-
-@lru_cache(64)
 def parse_content_type(content_type: str) -> tuple[str, str]:
     """Return media type and charset of a ``Content-Type`` header."""
     parsed = Message()
     parsed["content-type"] = content_type
     return parsed.get_content_type(), str(parsed.get_param("charset", "utf-8")).lower()
-
-
-def negotiate(accept: str) -> str:
-    """Return the media type that the client prefers. Raises `InvalidRequest` (406) if it accepts none."""
-    weights = media_ranges(accept)
-    wild = weights.get("application/*", weights.get("*/*", 0.0))
-    json, graphql = weights.get(JSON, wild), weights.get(GRAPHQL, 0.0 if JSON in weights else wild)
-    if max(json, graphql) <= 0:
-        raise InvalidRequest(406, f"The response can be {GRAPHQL} or {JSON}.", "NOT_ACCEPTABLE")
-    return GRAPHQL if GRAPHQL in weights and graphql >= json else JSON
 
 
 async def read_request(request: Request, limits: LimitsSettings) -> GraphQLRequest | list[GraphQLRequest]:
@@ -66,7 +40,7 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         parameters: dict[str, Any] = dict(request.query_params)
         for name in ("variables", "extensions"):
             if parameters.get(name):
-                parameters[name] = parse_json(parameters[name].encode(), f"`{name}`")
+                parameters[name] = parse_json(parameters[name], f"`{name}`")
             else:
                 parameters.pop(name, None)
         return graphql_request(parameters, limits)
@@ -99,7 +73,7 @@ def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
-    return GraphQLRequest(query, document_id, operation_name, variables or {}, extensions or {})
+    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {})
 
 
 def json_size(variables: Mapping[str, Any]) -> int:
@@ -110,9 +84,10 @@ def json_size(variables: Mapping[str, Any]) -> int:
         raise InvalidRequest(400, "`variables` nest too deeply.") from None
 
 
-def parse_json(text: bytes, name: str) -> Any:
+def parse_json(text: bytes | str, name: str) -> Any:
+    """Parse JSON of a client, with or without a byte order mark (RFC 8259, section 8.1). Raises `InvalidRequest`."""
     try:
-        return orjson.loads(text)
+        return orjson.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         raise InvalidRequest(400, f"{name} is not JSON.") from None
 

@@ -14,24 +14,22 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Send
 
-from gateway.errors import Forbidden, GatewayError, TooManyRequests, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, IssuerUnavailable, TooManyRequests, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.results import OperationResult
 from gateway.http.caching_headers import lifetime_headers
-from gateway.http.requests import GRAPHQL
+from gateway.http.negotiation import GRAPHQL, MIN_COMPRESSED, min_compressed
 
 STATUSES: Final = {
     Unauthenticated.code: 401,
     Forbidden.code: 403,
+    IssuerUnavailable.code: 503,
     TooManyRequests.code: 429,
     "INTERNAL_SERVER_ERROR": 500,
 }
 """Statuses of refused requests in both media types; the others depend on the media type."""
 
 VARY: Final = "Accept, X-Gateway-Plan"
-
-MIN_COMPRESSED: Final = 500
-"""The minimum size of a body to compress, in bytes."""
 
 MIN_THREAD: Final = 131_072
 """The minimum size of a body to compress in a thread, in bytes, so that it does not block the event loop."""
@@ -99,7 +97,8 @@ def refusal_status(media_type: str, codes: Iterable[str]) -> int:
 
 def error_body(error: InvalidRequest | GatewayError) -> bytes:
     """Return a response body with one error."""
-    formatted: dict[str, Any] = {"message": str(error), "extensions": {"code": error.code}}
+    extensions = error.extensions if isinstance(error, GatewayError) else {"code": error.code}
+    formatted: dict[str, Any] = {"message": str(error), "extensions": extensions}
     return orjson.dumps({"errors": [formatted]})
 
 
@@ -107,10 +106,9 @@ async def compressed(
     response: HttpResponse, accept_encoding: str, result: OperationResult | None = None
 ) -> HttpResponse:
     """Return a response in the encoding that the client accepts. The body of a cached ``result`` is compressed once."""
-    if len(response.body) < MIN_COMPRESSED:
-        return response
-    if "gzip" not in accept_encoding:
-        return response._replace(varies=True)
+    size = len(response.body)
+    if size < min_compressed(accept_encoding):
+        return response._replace(varies=size >= MIN_COMPRESSED)
     cached = None if result is None else result.cached
     body = await gzipped(response.body) if cached is None or cached.compressed is None else cached.compressed
     if cached is not None:

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.execution.results import OperationResult
-from gateway.http.requests import media_ranges
-
-EVENT_STREAM: Final = "text/event-stream"
+from gateway.http.disconnection import disconnected
+from gateway.http.negotiation import EVENT_STREAM
 
 HEARTBEAT: Final = 12.0
 """Seconds between comments that keep the connection alive."""
@@ -25,11 +24,6 @@ COMMENT: Final = b":\n\n"
 COMPLETE: Final = b"event: complete\ndata:\n\n"
 
 HEADERS: Final = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
-
-
-def is_accepted(accept: str) -> bool:
-    """Whether a client prefers events: their media type is first in its ``Accept`` header. Others get JSON."""
-    return next(iter(media_ranges(accept))) == EVENT_STREAM
 
 
 def event(result: OperationResult) -> bytes:
@@ -86,9 +80,3 @@ async def heartbeat(send: Send) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT)
         await write(send, COMMENT)
-
-
-async def disconnected(receive: Receive) -> None:
-    """Wait until the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -15,14 +15,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from gateway.config.settings import LimitsSettings
-from gateway.errors import Forbidden, TooManySubscriptions, Unauthenticated
+from gateway.errors import Forbidden, IssuerUnavailable, TooManySubscriptions, Unauthenticated
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.results import OperationResult, refused
 from gateway.http.authentication import RequestAuthenticator
-from gateway.http.requests import graphql_request
+from gateway.http.requests import graphql_request, parse_json
 from gateway.http.responses import error_body
 from gateway.upstream.caching_client import ANY
 
@@ -38,6 +38,10 @@ TIMEOUT: Final = 10.0
 
 MAX_REASON_BYTES: Final = 123
 """The maximum size of the reason in a close frame, in bytes (RFC 6455, section 5.5)."""
+
+
+TRY_AGAIN_LATER: Final = 1013
+"""The code of a close frame after which the same handshake can succeed later (IANA's registry of close codes)."""
 
 
 class CloseConnection(Exception):
@@ -141,9 +145,9 @@ class WebSocketConnection:
         if text is None:
             raise CloseConnection(4400, "Messages must be text")
         try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise CloseConnection(4400, "Messages must be JSON") from None
+            message = parse_json(text, "The message")
+        except InvalidRequest as error:
+            raise CloseConnection(4400, str(error)) from None
         if not isinstance(message, dict):
             raise CloseConnection(4400, "Messages must be JSON objects")
         return message
@@ -178,6 +182,8 @@ class WebSocketConnection:
         self.headers = {**self.socket.headers, **sent}
         try:
             await self.authenticate()
+        except IssuerUnavailable as refusal:
+            raise CloseConnection(TRY_AGAIN_LATER, str(refusal)) from None
         except (Unauthenticated, Forbidden) as refusal:
             raise CloseConnection(4403, str(refusal)) from None
         self.initialized = True

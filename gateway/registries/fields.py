@@ -98,6 +98,17 @@ class Rows:
     """The number of rows on all pages, None if the registry does not supply it."""
     next: str | None = None
     """The marker of the next page, for lists that are paged by marker. None on the last page."""
+    left_out: int = 0
+    """The number of rows on this page that are not objects."""
+    truncated: bool = False
+    """Whether more rows follow that no call returns: the registry announces a next page without its marker."""
+
+    @classmethod
+    def of(cls, value: Any, total: int | None, next: str | None = None, truncated: bool = False) -> "Rows":
+        """Return the rows in a list; no rows for other values."""
+        items = as_objects(value) or []
+        left_out = len(value) - len(items) if isinstance(value, list) else 0
+        return cls(items, total, next, left_out, truncated)
 
 
 def at(raw: Any, path: tuple[str, ...]) -> Any:
@@ -215,6 +226,8 @@ TIME_CACHE_SIZE: Final = 20_000
 """The number of converted times to cache. The same rows are read again and again."""
 ENUM_CACHE_SIZE: Final = 200
 """The number of converted values to cache for each enumeration."""
+NOT_SET: Final = ("0000", "0001-01-01")
+"""The beginnings of times that mean "not set": MySQL's zero date, and the zero time of Go and .NET."""
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
@@ -234,7 +247,7 @@ class MemoizedConversion:
 @lru_cache(TIME_CACHE_SIZE)
 def in_utc(value: str) -> str | None:
     """Convert ISO 8601 text to UTC, None if it is not a time."""
-    if value.startswith("0000"):
+    if value.startswith(NOT_SET):
         return None
     try:
         moment = datetime.fromisoformat(value)
@@ -251,7 +264,8 @@ def in_utc(value: str) -> str | None:
 
 
 as_time: Final = MemoizedConversion(in_utc)
-"""Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for 0000-00-00 and other values."""
+"""Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for those of `NOT_SET` and for
+other values."""
 
 
 # Fields

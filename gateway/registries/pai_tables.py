@@ -380,7 +380,7 @@ def rows(key: str, layout: EntityLayout) -> Field:
     """The rows of a list response."""
     return Field(
         (key,),
-        lambda raw: Rows(as_objects(raw.get(key)) or [], as_integer(raw.get("TotalCount"))),
+        lambda raw: Rows.of(raw.get(key), as_integer(raw.get("TotalCount"))),
         layout=layout,
     )
 

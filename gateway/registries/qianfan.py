@@ -13,7 +13,7 @@ from typing import Any
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.registries import qianfan_v2
-from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_objects, as_text, at
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
@@ -38,7 +38,7 @@ from gateway.registries.qianfan_tables import (
     USER_TYPES,
     VERSION,
     VERSION_DETAIL,
-    catalog_entries,
+    catalog_rows,
     entry_key,
     find_entry,
     find_entry_version,
@@ -68,7 +68,7 @@ def rows(layout: EntityLayout) -> Field:
     """The rows of a list response."""
     return Field(
         (),
-        lambda raw: Rows(as_objects(at(raw, ("result", "items"))) or [], as_integer(at(raw, ("result", "total")))),
+        lambda raw: Rows.of(at(raw, ("result", "items")), as_integer(at(raw, ("result", "total")))),
         layout=layout,
     )
 
@@ -166,7 +166,7 @@ FINE_TUNING_CATALOGUE = Call(
     path="/v2/finetuning",
     query={"Action": "DescribeFineTuningSupportModels"},
     entities=(EntityInAnswer(ALGORITHM, find_entry), EntityInAnswer(ALGORITHM_VERSION, find_entry_version)),
-    rows=Field((), lambda raw: Rows(catalog_entries(raw), len(catalog_entries(raw))), layout=ALGORITHM),
+    rows=Field((), catalog_rows, layout=ALGORITHM),
     is_complete=holds_list("result"),
     cache_family="catalogues",
 )

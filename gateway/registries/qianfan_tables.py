@@ -227,6 +227,11 @@ def newest_version(raw: Raw) -> Raw | None:
     )
 
 
+def all_rows(value: Any) -> Rows:
+    """Return the rows of a list that an answer contains as a whole."""
+    return Rows.of(value, len(value) if isinstance(value, list) else 0)
+
+
 def no_versions(raw: Raw) -> Any:
     """Return no rows for a list item without versions, else NOT_PROVIDED: the item only counts its versions."""
     return Rows([], 0) if raw.get("versionCount") == 0 else NOT_PROVIDED
@@ -240,8 +245,7 @@ def single_version(raw: Raw) -> Any:
 
 def summaries(raw: Raw) -> Rows:
     """Return the versions in a list item of a platform model."""
-    items = as_objects(raw.get("versionSummaries")) or []
-    return Rows(items, len(items))
+    return all_rows(raw.get("versionSummaries"))
 
 
 MODEL_FIELDS = {
@@ -263,7 +267,7 @@ MODEL_FIELDS = {
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
     "latest_version": Field((), newest_version, layout=VERSION),
-    "versions": Field(("modelVersionList",), lambda raw: Rows(versions(raw), len(versions(raw))), layout=VERSION),
+    "versions": Field(("modelVersionList",), lambda raw: all_rows(raw.get("modelVersionList")), layout=VERSION),
 }
 MODEL = EntityLayout("Model", first_set(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
 USER_FIELDS = {
@@ -329,6 +333,16 @@ def catalog_entries(document: Any) -> list[Raw]:
         for mode in as_objects(model.get("supportTrainMode")) or []
         for scale in as_objects(mode.get("supportParameterScale")) or []
     ]
+
+
+def catalog_rows(document: Any) -> Rows:
+    """Return the entries of the catalog. Models, modes and scales that are not objects are rows that are left out."""
+    items = catalog_entries(document)
+    models = Rows.of(at(document, ("result",)), None)
+    modes = [Rows.of(model.get("supportTrainMode"), None) for model in models.items]
+    scales = [Rows.of(mode.get("supportParameterScale"), None) for rows in modes for mode in rows.items]
+    left_out = sum(rows.left_out for rows in (models, *modes, *scales))
+    return Rows(items, len(items) + left_out, left_out=left_out)
 
 
 def find_entry(document: Any, keys: Keys) -> Raw | None:

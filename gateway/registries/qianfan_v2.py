@@ -16,7 +16,6 @@ from gateway.registries.fields import (
     as_enum,
     as_list,
     as_object,
-    as_objects,
     as_text,
     at,
     computed,
@@ -160,8 +159,9 @@ def rows(key: str, layout: EntityLayout) -> Field:
 
     def read(document: Any) -> Rows:
         info = as_object(at(document, ("result", "pageInfo"))) or {}
-        marker = as_text(info.get("nextMarker")) if info.get("isTruncated") is True else None
-        return Rows(as_objects(at(document, ("result", key))) or [], None, marker)
+        truncated = info.get("isTruncated")
+        marker = None if truncated is False else as_text(info.get("nextMarker"))
+        return Rows.of(at(document, ("result", key)), None, marker, truncated is True and marker is None)
 
     return Field((), read, layout=layout)
 

@@ -126,6 +126,8 @@ class CoverageState(Enum):
     COMPLETE = value("COMPLETE", "The whole list, from fresh responses.")
     STALE = value("STALE", "The whole list, partly from cached responses past their lifetime. See `age`.")
     PARTIAL = value(
-        "PARTIAL", "A part of the list: a call failed (see `error`), or the gateway reached its limit of rows to read."
+        "PARTIAL",
+        "A part of the list: a call failed, the gateway reached its limit of rows to read, or the registry did not "
+        "send every row. See `error`.",
     )
     UNAVAILABLE = value("UNAVAILABLE", "Nothing of the list, because every call failed. See `error`.")

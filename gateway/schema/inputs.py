@@ -19,8 +19,8 @@ from gateway.schema.scalars import DateTime
 
 REGISTRIES = "Only objects of the registries with these configured names."
 KINDS = "Only objects of registries of these kinds."
-NAME_CONTAINS = "The name contains this text. Ignores case."
-NAME_EQUALS = "The name is exactly this text. Case-sensitive."
+NAME_CONTAINS = "The name contains this text. Ignores case and Unicode composition."
+NAME_EQUALS = "The name is exactly this text. Case-sensitive; ignores Unicode composition."
 
 
 @strawberry.input(description="A label that an object must have.")
@@ -43,7 +43,8 @@ class ModelFilter:
         "The model has this ownership. The gateway reads only the lists that can contain such models."
     )
     search: str | None = input_field(
-        "The name, the domain, the task, or the key or value of a label contains this text. Ignores case."
+        "The name, the domain, the task, or the key or value of a label contains this text. Ignores case "
+        "and Unicode composition."
     )
     name_contains: str | None = input_field(NAME_CONTAINS)
     name_equals: str | None = input_field(NAME_EQUALS)

@@ -49,6 +49,10 @@ async def states(
                 execution = await context.renew(observation.answers)
                 execution.bindings |= bound.by_key[key].bindings
                 ref = validated_ref(execution.registries, id, "ModelVersion")
-                yield await execution.entity(ref, bound.by_key[key].selection("ModelVersion"))
+                try:
+                    record = await execution.entity(ref, bound.by_key[key].selection("ModelVersion"))
+                finally:
+                    execution.end()
+                yield record
     except GatewayError as error:
         yield error

@@ -13,7 +13,7 @@ from gateway.execution.entity_references import ENTITY_KEYS
 from gateway.execution.projection import is_of_named_type
 from gateway.schema.directives import CALL, LIST, OBJECT, PAGE, VENDOR
 from gateway.schema.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
-from gateway.schema.fields import field, field_with_arguments, resolve_from_record
+from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field
 from gateway.schema.inputs import ModelVersionFilter
 from gateway.schema.scalars import JSON, DateTime, Long
 from gateway.schema.values import AlgorithmSpec, Coverage, Evaluation, Label, Owner, PageInfo, Registry, VersionSource
@@ -54,7 +54,7 @@ AFTER = Annotated[
     str | None,
     strawberry.argument(
         description="The cursor to continue after, such as the `endCursor` of the previous page. "
-        "Valid only with the same filter and order."
+        "Valid only with the same filter and order. Empty text is the first page."
     ),
 ]
 NAME = Annotated[str, strawberry.argument(description="The exact name of the version.")]
@@ -241,8 +241,8 @@ class ModelEdge:
 
 @strawberry.type(description="A page of models.", directives=[LIST])
 class ModelConnection:
-    edges: list[ModelEdge] = field(EDGES)
-    nodes: list[Model] = field(NODES)
+    edges: list[ModelEdge] = rows_field(EDGES)
+    nodes: list[Model] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
     coverage: list[Coverage] = field(COVERAGE)
@@ -256,8 +256,8 @@ class ModelVersionEdge:
 
 @strawberry.type(description="A page of model versions.", directives=[LIST])
 class ModelVersionConnection:
-    edges: list[ModelVersionEdge] = field(EDGES)
-    nodes: list[ModelVersion] = field(NODES)
+    edges: list[ModelVersionEdge] = rows_field(EDGES)
+    nodes: list[ModelVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
     coverage: list[Coverage] = field(COVERAGE)
@@ -271,8 +271,8 @@ class AlgorithmEdge:
 
 @strawberry.type(description="A page of algorithms.", directives=[LIST])
 class AlgorithmConnection:
-    edges: list[AlgorithmEdge] = field(EDGES)
-    nodes: list[Algorithm] = field(NODES)
+    edges: list[AlgorithmEdge] = rows_field(EDGES)
+    nodes: list[Algorithm] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
     coverage: list[Coverage] = field(COVERAGE)
@@ -286,8 +286,8 @@ class AlgorithmVersionEdge:
 
 @strawberry.type(description="A page of algorithm versions.", directives=[LIST])
 class AlgorithmVersionConnection:
-    edges: list[AlgorithmVersionEdge] = field(EDGES)
-    nodes: list[AlgorithmVersion] = field(NODES)
+    edges: list[AlgorithmVersionEdge] = rows_field(EDGES)
+    nodes: list[AlgorithmVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
     coverage: list[Coverage] = field(COVERAGE)

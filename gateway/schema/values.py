@@ -192,7 +192,9 @@ class Coverage:
     age: float | None = volatile_field(
         "The age of the oldest response in use, in seconds. Null if the registry supplied no response."
     )
-    error: RegistryFailure | None = field("The first failed call. Null if no call failed.")
+    error: RegistryFailure | None = field(
+        "Why rows may be missing: the first failed call, or `LIST_INCOMPLETE`. Null if the list is complete."
+    )
 
 
 @strawberry.federation.type(description="The position of a page in its list.", shareable=True)
@@ -201,5 +203,6 @@ class PageInfo:
     has_previous_page: bool = field("Whether this page was requested with `after`.")
     start_cursor: str | None = field("The cursor of the first object. Null if the page is empty.")
     end_cursor: str | None = field(
-        "The cursor of the last object. Pass it as `after` to get the next page. Null if the page is empty."
+        "The cursor of the last object, or of the position where an empty page stopped. Pass it as `after` to get the "
+        "next page. Null if the page is empty and none follows."
     )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from gateway.twins.rows import Json, PaiModel
+from gateway.twins.rows import Json, PaiModel, folded
 from gateway.twins.wire_formats import CloudError
 
 T = TypeVar("T")
@@ -16,8 +16,8 @@ def invalid(name: str) -> CloudError:
 
 
 def _contains(text: str) -> Predicate[object]:
-    folded = text.casefold()
-    return lambda value: isinstance(value, str) and folded in value.casefold()
+    part = folded(text)
+    return lambda value: isinstance(value, str) and part in folded(value)
 
 
 def _name(text: str) -> Predicate[object]:

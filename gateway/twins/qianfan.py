@@ -6,7 +6,7 @@ from typing import Any
 from gateway.twins import references
 from gateway.twins.calls import Call, CallRequest, page_slice
 from gateway.twins.qianfan_models import PRESET, USER
-from gateway.twins.rows import Json, QianfanModel
+from gateway.twins.rows import Json, QianfanModel, folded
 from gateway.twins.wire_formats import CloudError
 
 INVALID, NOT_FOUND = "336003", "500004"
@@ -108,7 +108,7 @@ async def _listed(request: CallRequest, source: str, item: Callable[[QianfanMode
 
 
 def _filter(request: CallRequest, source: str) -> tuple[tuple[object, ...], Callable[[QianfanModel], bool]]:
-    name = _text(request, "nameFilter").casefold()
+    name = folded(_text(request, "nameFilter"))
     kinds = _list(request, "modelType", int)
     wanted = {
         property_name: set(_list(request, parameter, str)) if source == PRESET else set()
@@ -128,7 +128,7 @@ def _filter(request: CallRequest, source: str) -> tuple[tuple[object, ...], Call
     def matches(model: QianfanModel) -> bool:
         properties = _preset_properties(model) if any(wanted.values()) else {}
         return (
-            name in model.head["modelName"].casefold()
+            name in folded(model.head["modelName"])
             and (not kinds or model.head["modelType"] in kinds)
             and all(not values or values & properties[property_name] for property_name, values in wanted.items())
         )

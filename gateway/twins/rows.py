@@ -51,6 +51,11 @@ def parse_time(text: object) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=CHINA)
 
 
+def folded(text: str) -> str:
+    """Return a text as a search compares it: without case, and with the Turkish dotted I as an i. Not composed."""
+    return text.casefold().replace("i\u0307", "i")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PaiModel:
     """A PAI model. ``head`` is GetModel's response without LatestVersion; ``listed`` overrides its fields in lists."""

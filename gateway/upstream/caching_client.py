@@ -2,7 +2,8 @@
 
 A fresh answer comes from the cache. A stale one does too, while a refresh runs in the background. A missing one is
 fetched once for all concurrent callers, in this process by single flight and across replicas by a lease in the shared
-cache. If the registry fails, a stored answer is returned with its age.
+cache. If the registry fails, a stored answer is returned with its age. A fetch for which no caller waits any more is
+cancelled; a refresh is not.
 """
 
 import asyncio
@@ -107,7 +108,7 @@ class UncachedClient:
 
     def __init__(self, sender: Sender, events: Events = NO_EVENTS) -> None:
         self.sender, self.events = sender, events
-        self._flights: SingleFlight[tuple[str, str, str, bool], Answer] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, str, str, bool], Answer] = SingleFlight(cancel_abandoned=True)
 
     async def fetch(
         self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
@@ -151,7 +152,7 @@ class CachingClient:
     ) -> None:
         self.sender, self.cache, self.lifetimes, self.wait, self.sleep = sender, cache, lifetimes, wait, sleep
         self.events = events
-        self._flights: SingleFlight[str, Answer] = SingleFlight()
+        self._flights: SingleFlight[str, Answer] = SingleFlight(cancel_abandoned=True)
 
     def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer if it is in memory and fresh, without waiting."""

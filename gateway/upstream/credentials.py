@@ -1,16 +1,18 @@
 """Credentials that change while the gateway runs: from a file or from a command.
 
 Both supply a JSON object with ``access_key_id`` and ``access_key_secret``, and for a temporary key ``security_token``
-and ``expiration`` (ISO 8601 with a time zone). The gateway does not use the vendors' default chains: it does not look
-for credentials in environment variables, profiles or metadata services.
+and ``expiration`` (ISO 8601 with a time zone), or the names that the vendors' tools use for them. The gateway does not
+use the vendors' default chains: it does not look for credentials in environment variables, profiles or metadata
+services.
 """
 
 import asyncio
 import logging
 import os
+import re
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from gateway.config.files import content_of, read_file
 from gateway.config.settings import Credentials, RegistrySettings, Secret
 from gateway.errors import RegistryCredentialsMissing
 from gateway.upstream.messages import CredentialProvider, StaticCredentials
@@ -107,21 +110,53 @@ class RenewingCredentials:
             logger.error('Registry "%s": no new credentials: %s', self.registry, reason)
 
 
+NAMES: Final = ("access_key_id", "access_key_secret", "security_token", "expiration")
+ALIASES: Final[Mapping[str, str]] = {
+    "sts_token": "security_token",
+    "session_token": "security_token",
+    "access_key": "access_key_id",
+    "secret_key": "access_key_secret",
+    "secret_access_key": "access_key_secret",
+}
+"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, and of the STS of Baidu AI Cloud."""
+IGNORED: Final = frozenset(
+    {"mode", "region_id", "output_format", "language", "code", "last_updated", "version", "create_time", "user_id",
+     "role_id"}
+)  # fmt: skip
+"""What the vendors' tools write beside a key, and what says nothing about it."""
+
+
 def parse(content: bytes) -> Credentials:
-    """Parse the JSON of a file or a command. Raises ValueError, whose message contains no part of the content."""
+    """Parse the JSON of a file or a command. Names may be in snake case or camel case.
+
+    Raises ValueError, whose message contains no part of the content.
+    """
     try:
-        document: Any = orjson.loads(content)
+        document: Any = orjson.loads(content_of(content))
     except orjson.JSONDecodeError:
         raise ValueError("not JSON") from None
-    names = ("access_key_id", "access_key_secret", "security_token", "expiration")
-    values = [document.get(name, "") for name in names] if isinstance(document, dict) else [None]
+    parts: dict[str, Any] = {}
+    for given, value in document.items() if isinstance(document, dict) else ():
+        name = snake_case(given)
+        name = ALIASES.get(name, name)
+        if name in parts:
+            raise ValueError(f"{name} occurs twice, under two names")
+        if name in NAMES:
+            parts[name] = value
+        elif name not in IGNORED:
+            raise ValueError(f"has a name that is not one of {', '.join((*NAMES, *ALIASES))}")
+    values = [parts.get(name, "") for name in NAMES] if isinstance(document, dict) else [None]
     texts = [value for value in values if isinstance(value, str) and value.isascii() and value.isprintable()]
-    if len(texts) < len(names):
-        raise ValueError(f"not an object with the texts {', '.join(names)}")
+    if len(texts) < len(NAMES):
+        raise ValueError(f"not an object with the texts {', '.join(NAMES)}")
     key, secret, token, expiration = texts
     if not key or not secret:
         raise ValueError("without access_key_id or access_key_secret")
     return Credentials(key, Secret(secret), Secret(token), timestamp(expiration) if expiration else None)
+
+
+def snake_case(name: str) -> str:
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def timestamp(text: str) -> float:
@@ -156,7 +191,7 @@ class CredentialsFile:
         return previous != self._status
 
     async def read(self) -> bytes:
-        return await asyncio.to_thread(self.path.read_bytes)
+        return await asyncio.to_thread(read_file, self.path)
 
 
 class CredentialsCommand:

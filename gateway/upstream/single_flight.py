@@ -12,7 +12,8 @@ V = TypeVar("V")
 class SingleFlight(Generic[K, V]):
     """Running calls by key. Each has a task of its own.
 
-    A call finishes even if all its callers are cancelled, unless ``cancel_abandoned`` is set.
+    A call that was started in the background finishes even if all its callers are cancelled. Others do, too, unless
+    ``cancel_abandoned`` is set.
     """
 
     def __init__(self, *, cancel_abandoned: bool = False) -> None:
@@ -39,7 +40,9 @@ class SingleFlight(Generic[K, V]):
         """Start the call in the background unless it is running; return whether it was started."""
         if key in self._tasks:
             return False
-        self._start(key, call())
+        task = self._start(key, call())
+        self._callers[task] += 1
+        task.add_done_callback(lambda done: self._leave(key, done))
         return True
 
     async def wait(self, key: K) -> None:

@@ -291,6 +291,8 @@ async def test_the_headers_of_routers_are_ignored_for_other_callers(key_file: Ke
         ("[[keys]]\nname = 'a'\nhash = 'hidden'", 'keys[1]: hash must be "sha256:" and 64 hexadecimal digits'),
         (format_entry("k", "a", ["PAI"], ["read"]), "keys[1]: registries must be a list of names or patterns"),
         (format_entry("k", "a", [], ["read"]), "keys[1]: registries must be a list of names or patterns"),
+        (format_entry("k", "a", ["-pai"], ["read"]), "keys[1]: registries must be a list of names or patterns"),
+        (format_entry("k", "a", ["p" * 33], ["read"]), "keys[1]: registries must be a list of names or patterns"),
         (
             format_entry("k", "a", ["*"], ["write"]),
             "keys[1]: roles must be a list of read, raw, explain, admin, router",

@@ -266,14 +266,14 @@ async def test_a_failed_fetch_adds_no_keys_and_removes_none(
 ) -> None:
     async with running_issuer(public(RSA, "1")) as issuer, token_gateway(f"{issuer.url}/jwks", clock) as gateway:
         issuer.answer = lambda: BAD_ANSWERS[name](issuer)
-        assert (await query_with_bearer(gateway, token(claims()))).status == 401
+        assert (await query_with_bearer(gateway, token(claims()))).status == 503
         assert issuer.requests == ["/jwks"]
         issuer.answer = None
         clock.seconds += jwks.MIN_FETCH_INTERVAL
         assert (await query_with_bearer(gateway, token(claims()))).status == 200
         issuer.answer = lambda: BAD_ANSWERS[name](issuer)
         clock.seconds += jwks.MIN_FETCH_INTERVAL
-        assert (await query_with_bearer(gateway, token(claims(), OTHER_RSA, kid="2"))).status == 401
+        assert (await query_with_bearer(gateway, token(claims(), OTHER_RSA, kid="2"))).status == 503
         assert issuer.requests == ["/jwks"] * 3
         assert (await query_with_bearer(gateway, token(claims()))).status == 200
         assert "cannot be fetched" in caplog.text
@@ -289,12 +289,102 @@ async def test_a_fetch_that_hangs_times_out(clock: Clock, monkeypatch: pytest.Mo
     server = await asyncio.start_server(never, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     async with server, token_gateway(f"http://{host}:{port}", clock) as gateway:
-        assert (await query_with_bearer(gateway, token(claims()))).status == 401
+        assert (await query_with_bearer(gateway, token(claims()))).status == 503
 
 
-async def test_without_a_reachable_issuer_tokens_are_refused(clock: Clock) -> None:
+@pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json", "text/event-stream"])
+async def test_while_the_issuer_is_away_it_is_not_known_whether_a_token_is_valid(clock: Clock, accept: str) -> None:
     async with token_gateway("http://127.0.0.1:9/jwks", clock) as gateway:
-        assert (await query_with_bearer(gateway, token(claims()))).status == 401
+        headers = {"Authorization": f"Bearer {token(claims())}", "Accept": accept}
+        for answer in (
+            await gateway.request("POST", json={"query": NAMES}, headers=headers),
+            await gateway.request("GET", params={"query": NAMES}, headers=headers),
+        ):
+            assert (answer.status, answer.codes) == (503, ["ISSUER_UNAVAILABLE"])
+            assert 1 <= int(answer.headers["retry-after"]) <= jwks.RETRY_AFTER
+            assert answer.headers["cache-control"] == "no-store"
+            assert "www-authenticate" not in answer.headers
+            assert "127.0.0.1" not in str(answer.body)
+        for path in ("/cache", "/schema.graphql"):
+            answer = await gateway.request("GET", path, headers=headers)
+            assert (answer.status, "retry-after" in answer.headers) == (503, True)
+
+
+async def test_while_the_issuer_is_away_a_websocket_closes_with_try_again_later(clock: Clock) -> None:
+    async with token_gateway("http://127.0.0.1:9/jwks", clock) as gateway:
+        connecting = gateway.session.ws_connect(f"{gateway.url}/graphql", protocols=["graphql-transport-ws"])
+        async with connecting as socket:
+            payload = {"Authorization": f"Bearer {token(claims())}"}
+            await socket.send_json({"type": "connection_init", "payload": payload})
+            await socket.receive()
+            assert socket.close_code == 1013
+
+
+async def test_readiness_and_the_audit_log_report_an_issuer_that_is_away(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_issuer(public(RSA, "1")) as issuer, token_gateway(issuer.url, clock) as gateway:
+        issuer.answer = lambda: web.Response(status=500)
+        assert (await gateway.request("GET", "/readyz")).body == {"status": "ok"}
+        assert (await query_with_bearer(gateway, token(claims()))).status == 503
+        assert '"denied": "ISSUER_UNAVAILABLE"' in caplog.text
+        degraded = await gateway.request("GET", "/readyz")
+        assert (degraded.status, degraded.body) == (200, {"status": "degraded"})
+        issuer.answer = None
+        assert (await query_with_bearer(gateway, token(claims()))).status == 503, "fetched a moment ago"
+        clock.seconds += jwks.RETRY_AFTER
+        assert (await query_with_bearer(gateway, token(claims()))).status == 200
+        assert (await gateway.request("GET", "/readyz")).body == {"status": "ok"}
+
+
+async def test_while_the_issuer_is_away_what_needs_none_of_its_keys_is_decided(clock: Clock, tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.toml")
+    key = file.add()
+    async with token_gateway("http://127.0.0.1:9/jwks", clock, keys=str(file.path)) as gateway:
+        assert (await query_with_bearer(gateway, key)).status == 200
+        for credential in ("nonsense", "a.b.c", token(claims(), algorithm="PS256"), "gwk_" + "a" * 43):
+            assert (await query_with_bearer(gateway, credential)).status == 401
+
+
+# Tokens without a key id
+
+
+@pytest.mark.parametrize(
+    ("published", "status"),
+    [
+        ([public(RSA, "1")], 200),
+        ([public(RSA, None)], 200),
+        ([public(RSA, "1", alg="RS256")], 200),
+        ([public(RSA, "1"), public(OTHER_RSA, "2", use="enc")], 200),
+        ([public(RSA, None), public(OTHER_RSA, "2")], 200),
+        ([public(RSA, "1"), public(OTHER_RSA, "2")], 401),
+        ([public(RSA, "1"), public(EC, "2")], 401),
+        ([public(OTHER_RSA, "1")], 401),
+        ([public(EC, "1")], 401),
+    ],
+    ids=["one", "without an id", "alg", "use", "one without an id", "two", "two types", "another", "another type"],
+)
+async def test_a_token_without_a_key_id_needs_the_only_key_of_the_issuer(
+    clock: Clock, tmp_path: Path, published: list[dict[str, Any]], status: int
+) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": published}))
+    async with running_issuer(*published) as issuer:
+        for location in (str(file), issuer.url):
+            async with token_gateway(location, clock, algorithms=("RS256", "PS256", "ES256", "EdDSA")) as gateway:
+                assert (await query_with_bearer(gateway, token(claims(), kid=None))).status == status
+
+
+async def test_a_token_without_a_key_id_is_accepted_after_a_rotation(clock: Clock) -> None:
+    async with running_issuer(public(RSA, "1")) as issuer, token_gateway(issuer.url, clock) as gateway:
+        assert (await query_with_bearer(gateway, token(claims(), kid=None))).status == 200
+        issuer.keys = [public(OTHER_RSA, "2")]
+        rotated = token(claims(), OTHER_RSA, kid=None)
+        assert (await query_with_bearer(gateway, rotated)).status == 401, "fetched a moment ago"
+        clock.seconds += jwks.MIN_FETCH_INTERVAL
+        assert (await query_with_bearer(gateway, rotated)).status == 200
+        assert (await query_with_bearer(gateway, token(claims(), kid=None))).status == 401
+        assert len(issuer.requests) == 2
 
 
 def test_algorithms_with_a_shared_secret_cannot_be_allowed(tmp_path: Path) -> None:

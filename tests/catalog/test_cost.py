@@ -160,17 +160,25 @@ def test_a_query_has_this_estimated_cost_and_makes_these_calls(query: str, cost:
 
 
 PAGE = text("docs/clients.md")
-ESTIMATES = re.findall(r"^\| `(\{ models.*\})` \| (\d+): ", PAGE, re.MULTILINE)
+CALLS, OBJECTS = (
+    re.findall(r"^\| `(\{ models.*\})` \| (\d+): ", table, re.MULTILINE)
+    for table in (PAGE.partition("| query | objects |")[::2])
+)
 
 
-@pytest.mark.parametrize(("query", "cost"), ESTIMATES)
-def test_the_documented_estimates_are_correct(query: str, cost: str) -> None:
-    assert estimated(query).calls == int(cost)
+@pytest.mark.parametrize(("query", "calls"), CALLS)
+def test_the_documented_estimates_of_calls_are_correct(query: str, calls: str) -> None:
+    assert estimated(query).calls == int(calls)
+
+
+@pytest.mark.parametrize(("query", "objects"), OBJECTS)
+def test_the_documented_estimates_of_objects_are_correct(query: str, objects: str) -> None:
+    assert estimated(query).objects == int(objects)
 
 
 def test_the_documentation_shows_the_refusal_of_an_expensive_query() -> None:
-    assert len(ESTIMATES) == 5
-    assert str(QueryTooExpensive(int(ESTIMATES[-1][1]), DEFAULT_BOUNDS.calls)) in PAGE
+    assert (len(CALLS), len(OBJECTS)) == (5, 3)
+    assert str(QueryTooExpensive(int(CALLS[-1][1]), DEFAULT_BOUNDS.calls)) in PAGE
 
 
 def test_an_estimate_depends_on_the_variables() -> None:

@@ -20,6 +20,7 @@ from tests.npm import installed
 
 HERE = Path(__file__).parent
 REVIEWS = HERE.parent.parent / "docker" / "supergraph" / "reviews" / "reviews.py"
+BOOKMARKS = HERE / "bookmarks.py"
 GRAFBASE = Path("node_modules", "@grafbase", "cli-x86_64-unknown-linux-musl", "grafbase")
 
 
@@ -51,7 +52,7 @@ ROUTERS: dict[str, Router] = {"apollo": apollo, "grafbase": grafbase, "hive": hi
 
 @dataclass
 class Supergraph:
-    """A router over the gateway and the reviews, and the clouds of the gateway."""
+    """A router over the gateway and a second subgraph, and the clouds of the gateway."""
 
     world: World
     router: Client
@@ -65,15 +66,16 @@ class Supergraph:
 
 
 @asynccontextmanager
-async def supergraph(router: str, **sections: Any) -> AsyncIterator[Supergraph]:
+async def supergraph(router: str, second: Path = REVIEWS, **sections: Any) -> AsyncIterator[Supergraph]:
+    """Run a router over the gateway and the subgraph of a module."""
     folder = installed(HERE)
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = await stack.enter_async_context(two_clouds(sections=sections))
-        reviews, router_port = free_port(), free_port()
-        command = [sys.executable, str(REVIEWS), "--port", str(reviews)]
-        await stack.enter_async_context(running(command, reviews, scratch))
-        subgraphs = {"registries": f"{world.gateway.url}/graphql", "reviews": f"http://127.0.0.1:{reviews}/graphql"}
+        port, router_port = free_port(), free_port()
+        command = [sys.executable, str(second), "--port", str(port)]
+        await stack.enter_async_context(running(command, port, scratch))
+        subgraphs = {"registries": f"{world.gateway.url}/graphql", second.stem: f"http://127.0.0.1:{port}/graphql"}
         command = ROUTERS[router](router_port, subgraphs, scratch)
         await stack.enter_async_context(running(command, router_port, folder))
         yield Supergraph(world, Client(f"http://127.0.0.1:{router_port}", world.gateway.session))

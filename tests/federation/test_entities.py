@@ -263,3 +263,25 @@ async def test_introspection_has_the_published_schema(world: World) -> None:
     published = build_schema((await world.gateway.request("GET", "/schema.graphql")).body)
     assert validate_schema(introspected) == validate_schema(published) == []
     assert find_schema_changes(introspected, published) == find_schema_changes(published, introspected) == []
+
+
+DEAD = [
+    ("Model", "pai:model/model-none"),
+    ("Model", "qianfan:model/am-none"),
+    ("ModelVersion", f"{BERT['id']}/version/9.9.9"),
+    ("ModelVersion", "pai:model/model-none/version/0.1.0"),
+    ("ModelVersion", "qianfan:model/am-none/version/amv-none"),
+    ("Algorithm", "pai:algorithm/algo-none"),
+    ("Algorithm", "qianfan:algorithm/None:SFT:LoRA"),
+    ("AlgorithmVersion", f"{ALGORITHM['id']}/version/v9"),
+    ("AlgorithmVersion", "pai:algorithm/algo-none/version/v0.0.1"),
+]
+
+
+@pytest.mark.parametrize("selection", ["__typename", "... on {} {{ id }}", "... on {} {{ registryName name }}"])
+async def test_an_entity_that_does_not_exist_is_null_whatever_is_selected(world: World, selection: str) -> None:
+    """Also if only its key is selected: an entity with its key alone would look as if it existed."""
+    for entity, id in DEAD:
+        query = "query ($refs: [_Any!]!) { _entities(representations: $refs) { %s } }"
+        answer = await world.gateway.query(query % selection.format(entity), refs=[{"__typename": entity, "id": id}])
+        assert answer.data == {"_entities": [None]}, id

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.config.settings import CacheSettings
-from tests.federation.supergraph import ROUTERS, Supergraph, supergraph
+from tests.federation.bookmarks import DELETED, EXISTING
+from tests.federation.supergraph import BOOKMARKS, ROUTERS, Supergraph, supergraph
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -78,6 +79,30 @@ async def test_a_reference_to_a_deleted_model_is_null_and_affects_nothing_else(g
     reviews = body["data"]["reviews"]["nodes"]
     assert [review["model"] and review["model"]["name"] for review in reviews] == NAMES
     assert reviews[2] == {"text": "Gone before I could try it.", "model": None}
+    body = await graph.query("{ reviews(first: 3) { nodes { model { nativeId name } } } }")
+    assert body["data"]["reviews"]["nodes"][2] == {"model": {"nativeId": "model-deleted", "name": None}}
+
+
+@pytest.mark.parametrize("router", sorted(ROUTERS))
+async def test_a_deleted_model_keeps_what_its_reference_has(router: str) -> None:
+    """The gateway's entity is null. `id` is in the reference itself, so the router does not ask the gateway for it."""
+    async with supergraph(router, BOOKMARKS) as graph:
+        entity = {"__typename": "Model", "id": DELETED}
+        query = "query ($refs: [_Any!]!) { _entities(representations: $refs) { ... on Model { id name } } }"
+        assert (await graph.world.gateway.query(query, refs=[entity])).data == {"_entities": [None]}
+
+        body = await graph.query("{ bookmarks { note model { id name } } }")
+        assert body == {
+            "data": {
+                "bookmarks": [
+                    {"note": "read this", "model": {"id": EXISTING, "name": "情感分析"}},
+                    {"note": "gone", "model": {"id": DELETED, "name": None}},
+                ]
+            }
+        }
+        body = await graph.query("{ bookmarks { note model { id name nativeId } } }")
+        assert body["data"]["bookmarks"][1] == {"note": "gone", "model": None}
+        assert body["data"]["bookmarks"][0]["model"]["nativeId"] == EXISTING.partition("/")[2]
 
 
 async def test_a_failing_registry_affects_only_its_own_models(graph: Supergraph) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-TOO_COMPLEX, INVALID, BAD_INPUT = "QUERY_TOO_COMPLEX", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"
+TOO_COMPLEX, TOO_EXPENSIVE = "QUERY_TOO_COMPLEX", "QUERY_TOO_EXPENSIVE"
+INVALID, BAD_INPUT = "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"
 MODEL = 'model(id: "pai:model/m")'
 
 
@@ -30,6 +31,14 @@ class Attack:
 def nested(levels: int) -> str:
     """Return a query of models of versions of models; each repetition has three levels."""
     return f"{{ {MODEL} {{ {'versions { nodes { model { ' * levels} id {'} } } ' * levels} }} }}"
+
+
+def pages(root: str, owner: str, rows: str = "nodes {", end: str = "}", levels: int = 4) -> str:
+    """Return a query of versions in pages of 100, of their owner's versions, and so on."""
+    below = "id"
+    for _ in range(levels - 1):
+        below = f"versions(first: 100) {{ {rows} {owner} {{ {below} }} {end} }}"
+    return f"{{ {root}(first: 100) {{ {rows} {below} {end} }} }}"
 
 
 def spreads(fragments: Mapping[str, str], times: int = 1) -> str:
@@ -83,7 +92,38 @@ OPERATIONS: Mapping[str, Attack] = {
         + " ".join(f"b{n}: versions {{ totalCount }}" for n in range(10)) + " }",
         TOO_COMPLEX,
     ),
-    "20 costly lists": Attack("{ " + " ".join(f"a{n}: {EXPENSIVE}" for n in range(20)) + " }", "QUERY_TOO_EXPENSIVE"),
+    "20 costly lists": Attack("{ " + " ".join(f"a{n}: {EXPENSIVE}" for n in range(20)) + " }", TOO_EXPENSIVE),
+    "pages in pages": Attack(pages("models", "model"), TOO_EXPENSIVE),
+    "pages in pages of algorithms": Attack(pages("algorithms", "algorithm"), TOO_EXPENSIVE),
+    "pages in pages as edges": Attack(pages("models", "model", "edges { node {", "} }", levels=3), TOO_EXPENSIVE),
+    "pages in pages that are streamed": Attack(
+        pages("models", "model", "nodes @stream(initialCount: 1) {"), TOO_EXPENSIVE
+    ),
+    "pages in pages that are deferred": Attack(
+        pages("models", "model", "nodes { ... @defer {", "} }"), TOO_EXPENSIVE
+    ),
+    "pages in pages by variables": Attack(
+        pages("models", "model").replace("{ models", "query ($n: Int!) { models", 1).replace("100", "$n"),
+        TOO_EXPENSIVE,
+        {"n": 100},
+    ),
+    "pages in fragments": Attack(
+        "{ models(first: 100) { nodes { ...A } } }"
+        " fragment A on Model { versions(first: 100) { nodes { model { ...B } } } }"
+        " fragment B on Model { versions(first: 100) { nodes { id } } }",
+        TOO_EXPENSIVE,
+    ),
+    "30 pages of 100 objects": Attack(
+        "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Model { "
+        + " ".join(f"a{n}: versions(first: 100) {{ nodes {{ id }} }}" for n in range(30)) + " } } }",
+        TOO_EXPENSIVE,
+        {"ids": ["pai:model/m"] * 100},
+    ),
+    "pages of 2000 references": Attack(
+        ENTITIES.replace("__typename", "... on Model { versions(first: 100) { nodes { id } } }"),
+        TOO_EXPENSIVE,
+        {"all": [{"__typename": "Model", "id": "pai:model/m"}] * 2_000},
+    ),
     "1000 directives": Attack("{ __typename" + " @include(if: true)" * 650 + " }", TOO_COMPLEX),
     "1000 unknown directives": Attack("{ __typename" + " @a" * 1_000 + " }", TOO_COMPLEX),
     "60 deferred parts": Attack(f"{{ {MODEL} {{ {'... @defer { name } ' * 60} }} }}", TOO_COMPLEX),

@@ -210,10 +210,86 @@ async def test_a_missing_command_is_logged(clock: Clock, caplog: pytest.LogCaptu
 
 
 def test_token_and_expiration_are_optional() -> None:
-    document = b'{"access_key_id": "a", "access_key_secret": "b", "other": 1}'
+    document = b'{"access_key_id": "a", "access_key_secret": "b"}'
     assert parse(document) == Credentials("a", Secret("b"), Secret(""), None)
     ending = b'{"access_key_id": "a", "access_key_secret": "b", "expiration": "2030-01-01T00:00:00Z"}'
     assert parse(ending).expires == 1_893_456_000.0
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "the Alibaba Cloud CLI": {
+        "mode": "StsToken",
+        "access_key_id": "a",
+        "access_key_secret": "b",
+        "sts_token": "c",
+        "region_id": "cn-hangzhou",
+    },
+    "Alibaba's STS and metadata service": {
+        "AccessKeyId": "a",
+        "AccessKeySecret": "b",
+        "SecurityToken": "c",
+        "Expiration": "2030-01-01T00:00:00Z",
+        "LastUpdated": "2029-12-31T18:00:00Z",
+        "Code": "Success",
+    },
+    "Baidu's STS": {
+        "accessKeyId": "a",
+        "secretAccessKey": "b",
+        "sessionToken": "c",
+        "createTime": "2029-12-31T00:00:00Z",
+        "expiration": "2030-01-01T00:00:00Z",
+        "userId": "1",
+        "roleId": "2",
+    },
+    "the settings of Qianfan": {"access_key": "a", "secret_key": "b", "security_token": "c"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_names_of_the_vendors_tools_are_understood(form: str) -> None:
+    found = parse(b"\xef\xbb\xbf" + json.dumps(FORMS[form]).encode())
+    assert (found.key, found.secret, found.token) == ("a", Secret("b"), Secret("c"))
+    assert found.expires == (1_893_456_000.0 if "xpiration" in str(FORMS[form]) else None)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "is not one of": {"token": "c"},
+    "is not one of access_key_id": {"security_tokn": "c"},
+    "not one of": {"profiles": []},
+    "one of": {"": "c"},
+    "security_token occurs twice": {"sts_token": "c", "security_token": "c"},
+    "access_key_id occurs twice": {"AccessKeyId": "a"},
+    "texts": {"sts_token": None},
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_a_name_that_is_unknown_or_given_twice_is_an_error(reason: str) -> None:
+    document = {"access_key_id": "a", "access_key_secret": "b", **WRONG[reason]}
+    with pytest.raises(ValueError, match=reason) as refused:
+        parse(json.dumps(document).encode())
+    assert "tokn" not in str(refused.value)
+
+
+async def test_a_file_in_the_form_of_the_vendors_cli_is_sent_with_its_token(
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "key.json"
+    form = {"mode": "StsToken", "access_key_id": twins.PAI_KEY_ID, "access_key_secret": twins.PAI_SECRET}
+    file.write_text(json.dumps(form | {"sts_token": PAI_EXPIRED_STS_TOKEN}), encoding="utf-8-sig")
+    async with gateway_with(clock, credentials_file=str(file)) as (twin, gateway):
+        assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
+        assert twin.calls["GetModel"] > 0
+        file.write_text(json.dumps(form | {"sts_token": twins.PAI_STS_TOKEN}), encoding="utf-8-sig")
+        clock.seconds += credentials.RENEW_INTERVAL
+        assert (await gateway.query(MODEL)).data == FOUND
+    caplog.clear()
+    file.write_text(json.dumps(form | {"token": "secret-token"}))
+    async with gateway_with(clock, credentials_file=str(file)) as (twin, gateway):
+        assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
+        assert twin.calls == {}
+        assert "no new credentials: has a name that is not one of access_key_id" in caplog.text
+        assert "secret-token" not in caplog.text
 
 
 async def test_qianfan_accepts_temporary_keys(clock: Clock, tmp_path: Path) -> None:

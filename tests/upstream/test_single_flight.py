@@ -2,6 +2,7 @@
 
 import asyncio
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -229,3 +230,41 @@ async def test_a_call_that_all_callers_left_is_cancelled_where_that_is_wanted() 
         await cancelled.wait()
     assert flights.start("key", call)
     flights.close()
+
+
+async def test_an_abandoned_call_is_cancelled_unless_it_was_started_in_the_background() -> None:
+    flights, ended = SingleFlight[str, str](cancel_abandoned=True), list[str]()
+
+    async def call(key: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(key)
+        return key
+
+    flights.start("background", lambda: call("background"))
+    tasks = [asyncio.create_task(flights.run(key, partial(call, key))) for key in ("background", "awaited", "awaited")]
+    await asyncio.sleep(0)
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.gather(*tasks[:2], return_exceptions=True)
+    assert ended == []
+    tasks[2].cancel()
+    await asyncio.gather(tasks[2], return_exceptions=True)
+    await asyncio.sleep(0)
+    assert ended == ["awaited"]
+    flights.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert ended == ["awaited", "background"]
+
+
+async def test_a_call_in_the_background_leaves_nothing_behind() -> None:
+    flights, work = SingleFlight[str, Any](cancel_abandoned=True), Work()
+    flights.start("key", work)
+    (caller,) = await callers(flights, work, 1)
+    work.go.set()
+    assert await caller == ("result", True)
+    await asyncio.sleep(0)
+    assert not flights._tasks
+    assert not flights._callers

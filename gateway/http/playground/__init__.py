@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
+from gateway.http.negotiation import header, weights
 from gateway.http.playground.assets import ASSETS, FOLDER, Asset, is_installed
 
 HERE: Final = Path(__file__).parent
@@ -49,7 +50,7 @@ class BrowserRoute(Route):
         match, found = super().matches(scope)
         if match is Match.FULL:
             request = Request(scope)
-            if "text/html" in request.headers.get("accept", "") and not request.query_params:
+            if weights(header(request.headers, "accept")).get("text/html") and not request.query_params:
                 return match, found
         return Match.NONE, {}
 
@@ -84,10 +85,12 @@ async def page(request: Request) -> Response:
 
 async def asset_file(request: Request) -> Response:
     """Return an asset. Its URL contains a hash of its content, so that browsers can cache it forever."""
-    path = FILES.get(request.path_params["file"])
+    file = request.path_params["file"]
+    path = FILES.get(file)
     if path is None or not path.is_file():
         return PlainTextResponse("File not found.", 404, HEADERS)
-    return FileResponse(path, headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"})
+    caching = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'W/"{file}"'}
+    return FileResponse(path, headers={**HEADERS, **caching})
 
 
 def _tag(asset: Asset) -> str:

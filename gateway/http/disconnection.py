@@ -1,0 +1,62 @@
+"""Disconnection of clients: the work for a response ends when nobody is there to receive it.
+
+Source: the ASGI specification, ``http.disconnect``.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+
+
+class ClientDisconnected(Exception):
+    """The client disconnected before its response was ready."""
+
+
+class NoResponse(Response):
+    """Sends nothing."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client disconnects. The body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await work. Cancels it when the client disconnects, and raises `ClientDisconnected`.
+
+    Work that does not wait costs no task.
+    """
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    assert current is not None
+    watching: asyncio.Task[None] | None = None
+
+    def watch() -> None:
+        nonlocal watching
+        watching = loop.create_task(disconnected(receive))
+        watching.add_done_callback(cancel)
+
+    def cancel(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled():
+            current.cancel()
+
+    start = loop.call_soon(watch)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watching is not None and watching.done() and not watching.cancelled() and not current.uncancel():
+            raise ClientDisconnected from None
+        raise
+    finally:
+        start.cancel()
+        if watching is not None:
+            watching.remove_done_callback(cancel)
+            watching.cancel()
