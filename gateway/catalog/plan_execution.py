@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
-from gateway.catalog.entity_state import Derived, EntityState
+from gateway.catalog.entity_state import EntityState
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import FirstPage, is_canonical, merged_page, versions_page
 from gateway.catalog.query_plan import (
@@ -43,6 +43,7 @@ from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
 from gateway.errors import InvalidId, NotFound, RegistryError
 from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys
+from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 
 Waits = list[Awaitable[None]]
@@ -464,13 +465,13 @@ class PlanExecution(Calls):
         entity: EntityState,
         versions: VersionList,
         raw: Raw,
-        derived: Derived | None,
+        derived: DerivedValues | None,
     ) -> Record | None:
         """Return the page if one answer contains all of it, else None."""
         if derived is None or not plan.canonical:
             return None
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
-        return None if first is None else first.record(entity.ref, raw, derived)
+        return None if first is None else first.record(entity.ref, raw, derived, request.argument("first"))
 
     def _value(self, resolver: ValueResolver, entity: EntityState, related: list[Continue]) -> bool:
         for at, field in resolver.fields:

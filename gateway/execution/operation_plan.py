@@ -5,7 +5,7 @@ The root fields depend on an operation of a document and on the variables that c
 
 The life of an operation, from its text to its result:
 
-    Document           made from the text of a document, parsed, validated and measured. Cached by text.
+    Document           made from the text of a document, parsed, validated and measured. Cached by its tokens.
     PlannedOperation   made from one operation of a document; contains its root fields. Cached with the document.
     RootField          made from a planned operation and the variables that change its shape. Cached with it.
     PreparedOperation  made from a planned operation and an authorized request. Cached by body for anonymous callers.
@@ -47,6 +47,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
 from gateway.errors import GatewayError
 from gateway.execution.completion import Completion
+from gateway.execution.document_limits import SizeMeter
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
@@ -56,8 +57,12 @@ from gateway.execution.projection import Projector, projector
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
 
-CACHED_SHAPES: Final = 64
+CACHED_SHAPES: Final = 16
 """The number of shapes to cache for one operation: root fields for different values of such variables."""
+
+OPERATION_BYTES, SHAPE_BYTES, FIELD_BYTES, CHARACTER_BYTES = 4_000, 4_000, 6_000, 40
+"""The memory of an operation, of each of its shapes, of a field in a shape with its plans and its compiled projection,
+and of a character in the values of the variables that select the shape."""
 
 
 class PlannedOperation:
@@ -65,7 +70,7 @@ class PlannedOperation:
 
     ``projected`` is true if the compiled projection can execute it; Strawberry executes introspection, subscriptions
     and incremental delivery. ``cacheable`` is true if the response changes only when the answers of the registries
-    change.
+    change. ``variables`` are the names of those that it declares. ``size`` is the memory of its plans in bytes.
     """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
@@ -85,6 +90,9 @@ class PlannedOperation:
         self.projected = is_query and not operation.directives and reading.supported
         self.cacheable = is_query and not reading.volatile
         self.shaping = sorted(reading.shaping)
+        self.variables = [definition.variable.name.value for definition in operation.variable_definitions or ()]
+        self.size = OPERATION_BYTES
+        self._fields = SizeMeter(document.definitions).size(operation).fields
         self._roots: dict[tuple[Any, ...], Sequence[RootField]] = {}
 
     def roots(self, variables: VariableValues) -> "Sequence[RootField]":
@@ -94,8 +102,10 @@ class PlannedOperation:
         if roots is None:
             if len(self._roots) == CACHED_SHAPES:
                 self._roots.clear()
+                self.size = OPERATION_BYTES
             collector = FieldCollector.of(self.schema, self.fragments, self.operation, variables)
             roots = self._roots[shape] = [RootField(field) for field in collector.root_fields(self.root)]
+            self.size += SHAPE_BYTES + FIELD_BYTES * self._fields + CHARACTER_BYTES * len(repr(shape))
         return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":

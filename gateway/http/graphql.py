@@ -69,8 +69,9 @@ class GraphQLEndpoint:
             if result.executed:
                 return multipart.multipart_response(result, payloads)
         else:
-            request.state.prepared_request = PreparedRequest(prepared, context, media_type)
             result = await self.pipeline.execute(prepared, context)
+            if result.executed:
+                request.state.prepared_request = PreparedRequest(prepared, context, media_type)
         return await self.respond(request, result, context, media_type)
 
     async def batch(
