@@ -187,7 +187,7 @@ def create_app(
     suggestions = settings.server.profile == "development"
     pipeline = Pipeline(
         SCHEMA,
-        Documents(GRAPHQL_SCHEMA, settings.limits, suggestions, budget.cache("documents")),
+        Documents(GRAPHQL_SCHEMA, settings.limits, suggestions, budget.cache("documents", cyclic=True)),
         PersistedQueries(settings.documents, budget.cache("queries")),
         CallerRateLimiter(settings.limits),
         observer,

@@ -4,9 +4,11 @@ The sizes of entries are estimates. Each cache has the constants of its own entr
 ``python -m tests.floods`` compares their sum with the memory of a gateway.
 """
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, Final, Generic, TypeVar
+from functools import lru_cache, wraps
+from typing import Any, Final, Generic, TypeVar, cast
 
 SHARES: Final[Mapping[str, float]] = {
     "answers": 0.5,
@@ -17,6 +19,30 @@ SHARES: Final[Mapping[str, float]] = {
 }
 """The share of each cache in the budget: answers of registries with all that is derived from them, whole responses,
 documents with their query plans, prepared requests, and persisted queries that clients registered."""
+
+MEMO_CHARACTERS: Final = 500
+"""The maximum length of the arguments that `memo` caches, in characters."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def memo(entries: int, length: Callable[..., int]) -> Callable[[F], F]:
+    """Return a decorator like `lru_cache` for a function whose arguments clients choose.
+
+    It caches ``entries`` results, of arguments with a ``length`` of at most `MEMO_CHARACTERS`.
+    """
+
+    def decorated(function: F) -> F:
+        cached = lru_cache(entries)(function)
+
+        @wraps(function)
+        def call(*arguments: Any) -> Any:
+            return cached(*arguments) if length(*arguments) <= MEMO_CHARACTERS else function(*arguments)
+
+        return cast(F, call)
+
+    return decorated
+
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -30,11 +56,13 @@ class BoundedCache(Generic[K, V]):
     """Least-recently-used cache, bounded by the sizes of its entries in bytes, and by their number.
 
     ``used`` is the size of all entries; ``losses`` counts the entries that were removed or replaced. ``removed`` is
-    called with the key and the value of each of them.
+    called with the key and the value of each of them. With ``cyclic``, values contain reference cycles: after the
+    removal of half of the cache, a garbage collection frees their memory.
     """
 
-    def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
-        self.max_bytes, self.max_entries = max_bytes, max_entries
+    def __init__(self, max_bytes: int, max_entries: int | None = None, cyclic: bool = False) -> None:
+        self.max_bytes, self.max_entries, self.cyclic = max_bytes, max_entries, cyclic
+        self._uncollected = 0
         self.used, self.losses = 0, 0
         self.removed: Callable[[K, V], None] = ignore
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
@@ -78,7 +106,15 @@ class BoundedCache(Generic[K, V]):
         self.used -= size
         self.losses += 1
         self.removed(key, value)
+        if self.cyclic:
+            self._collect(size)
         return value
+
+    def _collect(self, size: int) -> None:
+        self._uncollected += size
+        if 2 * self._uncollected > self.max_bytes:
+            self._uncollected = 0
+            gc.collect()
 
     def _shrink(self) -> None:
         entries, max_entries = self._entries, self.max_entries
@@ -106,9 +142,9 @@ class MemoryBudget:
         """Return the bytes of a cache."""
         return int(self.max_bytes * SHARES[name])
 
-    def cache(self, name: str) -> BoundedCache[Any, Any]:
+    def cache(self, name: str, cyclic: bool = False) -> BoundedCache[Any, Any]:
         """Create the cache with a name of `SHARES`."""
-        created = self.caches[name] = BoundedCache[Any, Any](self.share(name))
+        created = self.caches[name] = BoundedCache[Any, Any](self.share(name), cyclic=cyclic)
         return created
 
     def sizes(self) -> Mapping[str, int]:

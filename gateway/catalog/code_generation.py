@@ -5,6 +5,7 @@ put only numbered names, constants, and the `repr()` of strings into the code. R
 client in it; GraphQL limits them to letters, digits and underscores. It contains no text of a registry.
 """
 
+from textwrap import indent
 from typing import Any
 
 
@@ -34,8 +35,13 @@ class CodeBuilder:
         return name
 
     def function(self, arguments: str, body: str) -> Any:
-        """Compile all functions that were added and one more. Returns the last one as a callable."""
+        """Compile all functions that were added and one more. Returns the last one as a callable.
+
+        The functions are closures: as globals they would be cycles, which only a garbage collection frees.
+        """
         name = self.define(arguments, body)
-        names = dict(self.constants)
-        exec(compile("\n".join(self.lines), "<generated>", "exec"), names)  # noqa: S102
-        return names[name]
+        lines = indent("\n".join(self.lines), "    ")
+        source = f"def make({', '.join(self.constants)}):\n{lines}\n    return {name}"
+        names: dict[str, Any] = {}
+        exec(compile(source, "<generated>", "exec"), names)  # noqa: S102
+        return names.pop("make")(**self.constants)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count, zip_longest
 from operator import lt
 from typing import Any, Final, NamedTuple
@@ -20,13 +20,13 @@ from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionLi
 from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
-    MAX_ARGUMENTS_LENGTH,
     FieldRequest,
     Selection,
     initial_rows,
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
+from gateway.memory_budget import memo
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
@@ -73,13 +73,12 @@ class ListArguments:
         """
         after = request.argument("after")
         rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        parse = parse_arguments if rest.length <= MAX_ARGUMENTS_LENGTH else parse_arguments.__wrapped__
-        size, filter_text, wanted, order = parse(rest, tuple(registries), max_size)
+        size, filter_text, wanted, order = parse_arguments(rest, tuple(registries), max_size)
         scope = CursorScope(f"{name} {filter_text}", order)
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
 
 
-@lru_cache(CACHED_ARGUMENTS)
+@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
 def parse_arguments(
     request: FieldRequest, registries: tuple[str, ...], max_size: int
 ) -> tuple[int, str, Filter, Order]:

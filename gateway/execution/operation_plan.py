@@ -206,7 +206,7 @@ class BoundOperation:
     @cached_property
     def roots(self) -> "list[BoundField]":
         """The root fields. Raises `GraphQLError` for a directive whose variable has no value."""
-        return [BoundField(root, self) for root in self.planned.roots(self.variables)]
+        return [BoundField(root, self.variables) for root in self.planned.roots(self.variables)]
 
     @cached_property
     def by_key(self) -> "dict[str, BoundField]":
@@ -262,23 +262,22 @@ def bound_operation(info: strawberry.Info[Any, Any]) -> BoundOperation:
 class BoundField:
     """One root field with the values of the operation's variables."""
 
-    def __init__(self, root: RootField, operation: BoundOperation) -> None:
-        self.root, self.field, self.operation = root, root.field, operation
+    def __init__(self, root: RootField, variables: VariableValues) -> None:
+        self.root, self.field, self.variables = root, root.field, variables
 
     @cached_property
     def request(self) -> FieldRequest:
         """The request. Like the methods below, raises `GraphQLError` for an argument with an invalid variable."""
-        return self.field.bound_request(self.operation.variables)
+        return self.field.bound_request(self.variables)
 
     @cached_property
     def bindings(self) -> Bindings:
         """The requests of the templates below the field."""
-        variables = self.operation.variables
-        return {template: field.bound_request(variables) for template, field in self.root.templates.items()}
+        return {template: field.bound_request(self.variables) for template, field in self.root.templates.items()}
 
     @cached_property
     def arguments(self) -> Mapping[str, Any]:
-        return self.field.arguments(self.operation.variables)
+        return self.field.arguments(self.variables)
 
     def selection(self, type_name: str | None = None) -> Selection:
         """Return the selection of the value; for an interface, that of one type."""

@@ -6,7 +6,6 @@ Source: the GraphQL-over-HTTP specification, working draft. Clients send queries
 import asyncio
 from collections.abc import Mapping
 from email.message import Message
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
 from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.memory_budget import memo
 
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
@@ -27,7 +27,7 @@ PARAMETERS: Final[Mapping[str, type]] = {
 }
 
 
-@lru_cache(64)
+@memo(64, len)
 def media_ranges(accept: str) -> Mapping[str, float]:
     """Return the first `MAX_MEDIA_RANGES` media ranges of an ``Accept`` header, with their weights."""
     weights: dict[str, float] = {}
@@ -42,7 +42,7 @@ def media_ranges(accept: str) -> Mapping[str, float]:
     return weights
 
 
-@lru_cache(64)
+@memo(64, len)
 def parse_content_type(content_type: str) -> tuple[str, str]:
     """Return media type and charset of a ``Content-Type`` header."""
     parsed = Message()

@@ -29,11 +29,12 @@ from gateway.errors import (
     RegistryUnauthenticated,
     RegistryUnreachable,
 )
+from gateway.memory_budget import memo
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
 from gateway.upstream.health import HealthMonitor
 from gateway.upstream.http_session import BodyTooLarge, ConnectionLost, failure_cause, new_session, read_body
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
-from gateway.upstream.url_encoding import query_string
+from gateway.upstream.url_encoding import length, query_string
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -41,7 +42,7 @@ CONNECT_SHARE: Final = 0.9
 """Share of a request's time after which it fails if there is no connection yet."""
 MIN_TIMEOUT: Final = 0.001
 """Shortest timeout: aiohttp takes 0 for none."""
-CACHED_URLS: Final = 4096
+CACHED_URLS: Final = 1024
 
 PROXY_AUTHENTICATION_REQUIRED: Final = 407
 WAITING: Final = (429, 503)
@@ -225,7 +226,7 @@ class HttpClient:
         return Response(response.status, response.headers, body, document)
 
 
-@lru_cache(CACHED_URLS)
+@memo(CACHED_URLS, lambda origin, path, query: len(path) + length(query))
 def _url(origin: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
     """The URL, encoded exactly as it is signed."""
     target = f"{path}?{query_string(query)}" if query else path
