@@ -174,13 +174,13 @@ def letters(number: int) -> str:
 
 
 MODEL: Final = "query ($id: ID!) { model(id: $id) { name } }"
-NAMED: Final = "query ($name: String) { models(first: 2, filter: {name: $name}) { nodes { id } } }"
+NAMED: Final = "query ($name: String) { models(first: 2, filter: {nameContains: $name}) { nodes { id } } }"
 LONG: Final = "x" * 20_000
 
 SIZED: Final = """query ($name: String, $first: Int) {
-  models(first: $first, filter: {name: $name}) { nodes { id } } }"""
+  models(first: $first, filter: {nameContains: $name}) { nodes { id } } }"""
 NESTED: Final = """{ models(first: 2) { nodes {
-  versions(first: FIRST, filter: {name: "NAME"}) { nodes { name } } } } }"""
+  versions(first: FIRST, filter: {label: {key: "NAME"}}) { nodes { name } } } } }"""
 
 
 def spaces(number: int) -> str:

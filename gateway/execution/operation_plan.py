@@ -60,7 +60,7 @@ from gateway.execution.strawberry_context import OperationContext
 CACHED_SHAPES: Final = 16
 """The number of shapes to cache for one operation: root fields for different values of such variables."""
 
-OPERATION_BYTES, SHAPE_BYTES, FIELD_BYTES, CHARACTER_BYTES = 4_000, 4_000, 6_000, 40
+OPERATION_BYTES, SHAPE_BYTES, FIELD_BYTES, CHARACTER_BYTES = 4_000, 4_000, 3_500, 40
 """The memory of an operation, of each of its shapes, of a field in a shape with its plans and its compiled projection,
 and of a character in the values of the variables that select the shape."""
 

@@ -14,11 +14,11 @@ from gateway.http.responses import compressed, result_response
 from gateway.memory_budget import BoundedCache
 from gateway.upstream.cache import document_bytes
 
-REQUEST_BYTES, FIELD_BYTES, LINE_BYTES = 4_000, 900, 250
+REQUEST_BYTES, FIELD_BYTES, LINE_BYTES = 2_500, 900, 250
 """The memory of a request beside its body, of each field that has arguments with variables, and of each line of its
 cost."""
 
-COPIES: Final = 3
+COPIES: Final = 2
 """How often a request contains the values in its body: as they were sent, coerced, and in arguments."""
 
 ALLOWED_HEADERS: Final = frozenset(
