@@ -11,14 +11,17 @@ import pytest
 from graphql import DocumentNode, GraphQLError, Node, parse
 
 from gateway.catalog.lists import FirstPage
+from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.query_plan import EntityPlan
 from gateway.catalog.selection import interned
 from gateway.config.settings import CacheSettings, LimitsSettings, Secret, ServerSettings, TelemetrySettings
-from gateway.execution.documents import Document, unlink_tokens
+from gateway.errors import GatewayError
+from gateway.execution.documents import Document, take_tokens
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.memory_budget import MEMO_CHARACTERS, SHARES, BoundedCache, MemoryBudget, memo
 from gateway.upstream.cache import MAX_DERIVED, BoundedMemory, Entry
 from tests.conftest import Answer, World, two_clouds
+from tests.execution.test_response_cache import LIST as MODELS
 from tests.execution.test_response_cache import MODEL
 from tests.execution.test_response_cache import World as CachedWorld
 
@@ -150,6 +153,11 @@ async def test_plans_do_not_grow_with_the_values_of_arguments() -> None:
 # Documents
 
 
+BLOCKS = (
+    '{ model(id: """\n      pai:model/model-a\n   """) { name } }',
+    '{model(id:"""pai:model/model-a"""){name}}',
+    '{ model(id: """pai:model/model-a \n""") { name } }',
+)
 SPELLINGS = [
     "{ model(id: $ID) { name } }",
     "{model(id:$ID){name}}",
@@ -182,6 +190,13 @@ async def test_spaces_inside_of_texts_are_not_ignored() -> None:
     for id in ("pai:model/a b", "pai:model/a  b", "pai:model/a,b", "pai:model/a#b"):
         await world.query(spelled(SPELLINGS[0], id))
     assert sum(isinstance(world.pipeline.documents.cache.get(key), Document) for key in documents(world)) == 4
+
+
+async def test_block_strings_are_compared_by_value() -> None:
+    world = CachedWorld()
+    for text in BLOCKS:
+        await world.query(text)
+    assert sum(isinstance(world.pipeline.documents.cache.get(key), Document) for key in documents(world)) == 2
 
 
 @pytest.mark.parametrize("accept", ["application/json", "multipart/mixed"])
@@ -236,10 +251,34 @@ def test_the_memory_of_a_tree_is_free_without_a_garbage_collection() -> None:
     gc.disable()
     try:
         for number in range(10):
-            unlink_tokens(parse(f"query A{number} {LIST}"))
+            text = f"query A{number} {LIST}"
+            take_tokens(parse(text), text)
         assert sum(isinstance(one, Node) for one in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+async def test_a_refused_argument_leaves_nothing_to_a_garbage_collection() -> None:
+    world = CachedWorld()
+    queries = [
+        lambda n: (BY_ID, {"id": f"pai:model/{n}{LONG}"}),
+        lambda n: (MODELS, {"first": 1000 + n}),
+        lambda n: (BY_ID, {"id": f"pai:model/missing-{n}"}),
+    ]
+    for query in queries:
+        text, variables = query(0)
+        await world.query(text, **variables)
+        before = alive(PlanExecution), alive(GatewayError)
+        gc.disable()
+        try:
+            for number in range(1, 10):
+                text, variables = query(number)
+                await world.query(text, **variables)
+            objects = gc.get_objects()
+        finally:
+            gc.enable()
+        left = [sum(isinstance(one, kind) for one in objects) for kind in (PlanExecution, GatewayError)]
+        assert tuple(left) == before
 
 
 # A gateway under a flood

@@ -165,7 +165,7 @@ class PlanExecution(Calls):
         try:
             outcome = await task
         except RegistryError as error:
-            outcome = error
+            outcome = error.with_traceback(None)
         waits = Waits()
         self._receive(fetch, [(entity, outcome)], waits)
         await gather(waits)
@@ -511,7 +511,7 @@ class PlanExecution(Calls):
             record[request.key] = None
             return
         except RegistryError as error:
-            record[request.key] = error
+            record[request.key] = error.with_traceback(None)
             return
         entity_keys = lookup.find(document, keys)
         if entity_keys is None:

@@ -18,6 +18,7 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
+from gateway.errors import GatewayError
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 
 Keys = tuple[str | int, ...]
@@ -43,6 +44,8 @@ class Completion:
 
     def failed(self, error: Exception, expected: GraphQLOutputType, field: CollectedField, path: Keys) -> None:
         """Collect an error if the field is nullable, else raise it."""
+        if isinstance(error, GatewayError):  # its frames would keep the request until a garbage collection
+            error.__traceback__ = None
         located = located_error(error, field.nodes, path)
         if is_non_null_type(expected):
             raise located

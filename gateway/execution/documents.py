@@ -26,7 +26,6 @@ from graphql import (
     Visitor,
     get_location,
     parse,
-    strip_ignored_characters,
     validate,
     visit,
 )
@@ -42,7 +41,7 @@ INTROSPECTION: Final = ("__schema", "__type", "_service")
 ABORTED: Final = "Validation aborted."
 
 DOCUMENT_BYTES, TOKEN_BYTES, NAME_BYTES = 2_000, 400, 700
-"""The memory of a document beside its tree and its plans, of its tree per token, and of one more text of it."""
+"""The memory of a document beside its tree and its plans, of its tree per token, and of each text of it."""
 
 overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 """The maximum number of comparisons between fields of one name in validation. graphql-core's default takes seconds."""
@@ -52,10 +51,11 @@ overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 class Document:
     """A document and its syntax tree, or the errors that prevent its execution.
 
-    ``key`` is the SHA-256 of its text without ignored characters: comments, white space and commas. ``node`` has no
-    ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none. ``fields`` are the
-    names of all fields in it. ``size`` is the memory of the tree in bytes. ``planned`` caches the operations with their
-    plans, by the ``id`` of the operation's node. ``requests`` are the keys of the prepared requests that use it.
+    ``key`` is the SHA-256 of its tokens: texts that differ in comments, white space and commas have the same. ``node``
+    has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none. ``fields``
+    are the names of all fields in it. ``size`` is the memory of the tree in bytes. ``planned`` caches the operations
+    with their plans, by the ``id`` of the operation's node. ``requests`` are the keys of the prepared requests that use
+    it.
     """
 
     key: str
@@ -93,7 +93,7 @@ class Planned(Protocol):
 class Documents:
     """Cache of the documents that were executed. One document serves all texts that differ in ignored characters.
 
-    ``cache`` contains the documents by their key, and the key of a document for the SHA-256 of each other text of it.
+    ``cache`` contains the documents by their key, and the key of a document for the SHA-256 of each text of it.
     With ``suggestions``, validation errors suggest names of the schema.
     """
 
@@ -121,7 +121,7 @@ class Documents:
             self.cache.resize(document.key, size)
         else:
             self.cache.put(document.key, document, size)
-        if sha256 != document.key and sha256 not in self.cache:
+        if sha256 not in self.cache:
             self.cache.put(sha256, document.key, NAME_BYTES)
 
     def _cached(self, sha256: str) -> Document | None:
@@ -138,8 +138,8 @@ class Documents:
                 max_source_length=self.limits.characters,
                 allow_empty_selection_sets=False,
             )
-            tokens = unlink_tokens(node)
-            key = digest(strip_ignored_characters(text))
+            tokens = take_tokens(node, text)
+            key = digest(repr(tokens))
             known = self._cached(key)
             if known is not None:
                 return known
@@ -179,7 +179,7 @@ class Documents:
             operations_of(complete),
             frozenset(visitor.names),
             incremental,
-            getsizeof(text) + trees * TOKEN_BYTES * tokens,
+            getsizeof(text) + trees * TOKEN_BYTES * len(tokens),
         )
 
 
@@ -188,20 +188,24 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def unlink_tokens(node: DocumentNode) -> int:
-    """Remove the links between the tokens of a tree, and return the number of tokens.
+def take_tokens(node: DocumentNode, text: str) -> list[str]:
+    """Return the tokens of a tree without comments, as text, and remove the links between them.
 
     Nothing reads the links after parsing. They are cycles: without them, the memory of a tree is free at once, not only
     after a garbage collection.
     """
     assert node.loc is not None
-    count = 0
+    tokens: list[str] = []
     token: Token | None = node.loc.start_token
     while token is not None:
+        if token.kind is TokenKind.BLOCK_STRING:  # its value does not depend on its indentation
+            tokens.append(f'"""{token.value}')
+        elif token.kind is not TokenKind.COMMENT:
+            tokens.append(text[token.start : token.end])
         following = token.next
         token.prev = token.next = None
-        count, token = count + 1, following
-    return count
+        token = following
+    return tokens
 
 
 def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:

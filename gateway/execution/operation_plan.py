@@ -235,7 +235,7 @@ class BoundOperation:
                 values = await gather_with_cancel(*(root.execute(errors, context) for root in self.roots))
                 data = {root.field.key: value for root, value in zip(self.roots, values, strict=True)}
         except GraphQLError as error:
-            errors.append(error)
+            errors.append(error.with_traceback(None))
         for failure in errors:
             assign_error_code(failure)
         return ExecutionResult(data, errors or None)
@@ -298,6 +298,8 @@ class BoundField:
         value: Any
         try:
             value = await self.resolve(context)
+        except GatewayError as error:
+            value = error.with_traceback(None)
         except Exception as error:
             value = error
         try:
