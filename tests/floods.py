@@ -168,6 +168,13 @@ async def websockets(target: Target, times: int) -> None:
                 pass
 
 
+def everything(number: int) -> Post:
+    """Return a request that is new to every cache."""
+    text = f"query Number{number} {SIZED.removeprefix('query')}"
+    request, headers = persisted(hashlib.sha256(text.encode()).hexdigest(), text)
+    return {**request, "variables": {"name": f"{number}", "first": 50}}, headers
+
+
 def letters(number: int) -> str:
     """Return four letters that differ for each number up to 26 ** 4."""
     return "".join(chr(ord("a") + number // 26**at % 26) for at in range(4))
@@ -212,6 +219,7 @@ FLOODS: Final[Mapping[str, Flood]] = {
         "filters and sizes of pages", 20_000, variables(SIZED, lambda n: {"name": f"{n // 100}", "first": 1 + n % 100})
     ),
     "ids": Flood("ids without an object", 20_000, variables(MODEL, lambda n: {"id": f"pai:model/missing-{n}"})),
+    "everything": Flood("requests that are new to every cache", 20_000, posts(everything)),
     "request-ids": Flood("request ids", 60_000, headers(lambda n: {"X-Request-Id": f"{n}-{'x' * 40}"})),
     "accept": Flood("headers `Accept`", 60_000, headers(lambda n: {"Accept": f"application/json;n={n}-{'x' * 400}"})),
     "clients": Flood(

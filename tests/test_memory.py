@@ -18,6 +18,7 @@ from gateway.config.settings import CacheSettings, LimitsSettings, Secret, Serve
 from gateway.errors import GatewayError
 from gateway.execution.documents import Document, take_tokens
 from gateway.execution.prepared_operation import PreparedOperation
+from gateway.http.websocket import WebSocketConnection
 from gateway.memory_budget import MEMO_CHARACTERS, SHARES, BoundedCache, MemoryBudget, memo
 from gateway.upstream.cache import MAX_DERIVED, BoundedMemory, Entry
 from tests.conftest import Answer, World, two_clouds
@@ -411,6 +412,15 @@ async def test_a_document_that_was_refused_is_not_registered(world: World) -> No
         assert (await world.gateway.request("POST", json=named)).codes
         answer = await world.gateway.request("POST", json={"extensions": named["extensions"]})
         assert answer.codes == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+async def test_a_connection_keeps_only_the_headers_that_authenticate_it(world: World) -> None:
+    url = f"{world.gateway.url}/graphql"
+    async with world.gateway.session.ws_connect(url, protocols=["graphql-transport-ws"]) as socket:
+        await socket.send_json({"type": "connection_init", "payload": {"Authorization": "Bearer x", "junk": LONG}})
+        assert (await socket.receive_json())["type"] == "connection_ack"
+        [connection] = [one for one in gc.get_objects() if isinstance(one, WebSocketConnection)]
+        assert connection.headers == {"authorization": "Bearer x"}
 
 
 async def test_metrics_have_the_memory_of_each_cache() -> None:
