@@ -16,10 +16,11 @@ from gateway.catalog.query_plan import EntityPlan
 from gateway.catalog.selection import interned
 from gateway.config.settings import CacheSettings, LimitsSettings, Secret, ServerSettings, TelemetrySettings
 from gateway.errors import GatewayError
-from gateway.execution.documents import Document, take_tokens
+from gateway.execution.documents import Document, Documents, take_tokens
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.http.websocket import WebSocketConnection
 from gateway.memory_budget import MEMO_CHARACTERS, SHARES, BoundedCache, MemoryBudget, memo
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from gateway.upstream.cache import MAX_DERIVED, BoundedMemory, Entry
 from tests.conftest import Answer, World, two_clouds
 from tests.execution.test_response_cache import LIST as MODELS
@@ -184,6 +185,14 @@ async def test_texts_that_differ_in_ignored_characters_share_one_document() -> N
 
 def documents(world: CachedWorld) -> list[str]:
     return [*world.pipeline.documents.cache]
+
+
+def test_a_document_that_is_larger_than_the_cache_is_not_stored() -> None:
+    cache: BoundedCache[str, Document | str] = BoundedCache(1_000)
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, cache=cache)
+    document = documents.read(LIST)
+    documents.store(document, "the SHA-256 of its text")
+    assert (document.errors, len(cache), cache.used) == ((), 0, 0)
 
 
 async def test_spaces_inside_of_texts_are_not_ignored() -> None:

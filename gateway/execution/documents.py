@@ -121,7 +121,7 @@ class Documents:
             self.cache.resize(document.key, size)
         else:
             self.cache.put(document.key, document, size)
-        if sha256 not in self.cache:
+        if document.key in self.cache and sha256 not in self.cache:
             self.cache.put(sha256, document.key, NAME_BYTES)
 
     def _cached(self, sha256: str) -> Document | None:
