@@ -394,7 +394,7 @@ FLOODS: Mapping[str, Send] = {
 @pytest.mark.parametrize("case", FLOODS)
 async def test_all_caches_stay_within_the_budget_together(world: World, case: str) -> None:
     largest = 0
-    for number in range(80):
+    for number in range(40):
         await FLOODS[case](world, number)
         if number % 10 == 9:
             memory = await sizes(world)
