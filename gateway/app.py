@@ -49,6 +49,7 @@ from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
 from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
+from gateway.memory_budget import BoundedCache, MemoryBudget
 from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import Events
@@ -77,6 +78,7 @@ class AppState(TypedDict):
     registries: Mapping[str, Registry]
     bounds: Bounds
     cache: Cache | None
+    budget: MemoryBudget
     stopping: asyncio.Event
 
 
@@ -108,9 +110,12 @@ class CacheMemory:
     memory: BoundedMemory | None = None
     bounds: tuple[int, int] | None = None
 
-    def for_settings(self, settings: CacheSettings) -> BoundedMemory:
-        """Return the memory with the bounds of the settings. Its keys contain the account: accounts share nothing."""
-        bounds = settings.entries, settings.megabytes * 1_000_000
+    def for_settings(self, settings: CacheSettings, size: int) -> BoundedMemory:
+        """Return the memory with the bounds of the settings: the number of entries, and ``size`` in bytes.
+
+        Its keys contain the account: accounts share nothing.
+        """
+        bounds = settings.entries, size
         if self.memory is None or self.bounds != bounds:
             self.memory, self.bounds = BoundedMemory(*bounds), bounds
         return self.memory
@@ -118,7 +123,7 @@ class CacheMemory:
 
 @asynccontextmanager
 async def open_cache(
-    settings: CacheSettings, now: Callable[[], float], events: Events, memory: CacheMemory
+    settings: CacheSettings, now: Callable[[], float], events: Events, memory: CacheMemory, budget: MemoryBudget
 ) -> AsyncIterator[Cache | None]:
     """Open the cache if the settings enable it. While open, it applies the purges of other replicas."""
     if not settings.enabled:
@@ -126,7 +131,8 @@ async def open_cache(
         return
     url = settings.redis.reveal()
     shared = SharedCache(url, settings.redis_timeout, time.monotonic, events) if url else None
-    cache = Cache(memory.for_settings(settings), shared, settings.stale_on_error, now)
+    answers = budget.caches["answers"] = memory.for_settings(settings, budget.share("answers"))
+    cache = Cache(answers, shared, settings.stale_on_error, now)
     tasks = [asyncio.create_task(cache.listen())]
     if shared is not None:
         tasks.append(asyncio.create_task(shared.log_problems()))
@@ -144,11 +150,6 @@ def lifetimes(settings: CacheSettings) -> Lifetimes:
     """Return the lifetimes of cache entries."""
     fresh = {"lists": settings.lists, "objects": settings.objects, "catalogues": settings.catalogues}
     return Lifetimes(fresh, settings.missing, settings.stale, settings.jitter)
-
-
-def response_cache_bytes(settings: CacheSettings) -> int:
-    """Return the size of the response cache in bytes: a quarter of the upstream cache."""
-    return settings.megabytes * 1_000_000 // 4 if settings.enabled and settings.answers else 0
 
 
 def load_warm_up(path: str) -> tuple[str, list[str]]:
@@ -189,14 +190,18 @@ def create_app(
     access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
     authenticator = RequestAuthenticator(access)
     observer = Observer(settings.telemetry)
+    budget = MemoryBudget(settings.cache.megabytes * 1_000_000)
+    observer.watch_memory(budget.sizes)
+    stores_responses = settings.cache.enabled and settings.cache.answers
+    suggestions = settings.server.profile == "development"
     pipeline = Pipeline(
         SCHEMA,
-        Documents(GRAPHQL_SCHEMA, settings.limits, suggestions=settings.server.profile == "development"),
-        PersistedQueries(settings.documents),
+        Documents(GRAPHQL_SCHEMA, settings.limits, suggestions, budget.cache("documents", cyclic=True)),
+        PersistedQueries(settings.documents, budget.cache("queries")),
         CallerRateLimiter(settings.limits),
         observer,
         VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits)),
-        ResponseCache(response_cache_bytes(settings.cache)),
+        ResponseCache(budget.cache("responses") if stores_responses else BoundedCache(0)),
     )
 
     @asynccontextmanager
@@ -205,7 +210,7 @@ def create_app(
         async with (
             telemetry(settings.telemetry, observer),
             HttpClient(events=observer, health=health_monitor) as http_client,
-            open_cache(settings.cache, now, observer, cache_memory or CacheMemory()) as cache,
+            open_cache(settings.cache, now, observer, cache_memory or CacheMemory(), budget) as cache,
         ):
             resilient = ResilientClient(
                 http_client, settings.retry, settings.quota, settings.breaker, settings.hedging, events=observer
@@ -227,14 +232,20 @@ def create_app(
             warming = [
                 asyncio.create_task(warm_up(pipeline, context, warm_up_document, name)) for name in warm_up_names
             ]
-            yield {"registries": opened, "bounds": limits, "cache": cache, "stopping": asyncio.Event()}
+            yield {
+                "registries": opened,
+                "bounds": limits,
+                "cache": cache,
+                "budget": budget,
+                "stopping": asyncio.Event(),
+            }
             for task in warming:
                 task.cancel()
             client.close()
 
     app = Starlette(
         routes=list(routes(settings, pipeline, authenticator, observer)),
-        middleware=list(middleware(settings, pipeline, authenticated=access.required)),
+        middleware=list(middleware(settings, pipeline, budget, authenticated=access.required)),
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
@@ -264,7 +275,9 @@ def routes(
         yield Route("/schema.graphql", endpoints.schema)
 
 
-def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> Iterator[Middleware]:
+def middleware(
+    settings: Settings, pipeline: Pipeline, budget: MemoryBudget, authenticated: bool
+) -> Iterator[Middleware]:
     """Yield the middleware: CORS, prepared requests for anonymous callers, and compression except of JSON.
 
     The GraphQL endpoint compresses its JSON itself (`gateway.http.responses.compressed`).
@@ -273,7 +286,7 @@ def middleware(settings: Settings, pipeline: Pipeline, authenticated: bool) -> I
     if origins:
         yield Middleware(CORSMiddleware, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
     if not authenticated:
-        yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds)
+        yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds, budget.cache("requests"))
     excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, JSON, GRAPHQL)
     yield Middleware(Compression, compresslevel=COMPRESSION_LEVEL, exclude_content_types=excluded)
 

@@ -15,6 +15,7 @@ from gateway.config.settings import BreakerSettings, CacheSettings, Credentials,
 from gateway.execution.documents import Documents
 from gateway.execution.strawberry_context import OperationContext
 from gateway.http.caching_headers import requested_freshness
+from gateway.memory_budget import BoundedCache
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream import caching_client as caching_client_module
 from gateway.upstream.cache import BoundedMemory, Cache, Entry
@@ -221,17 +222,17 @@ async def test_a_response_requested_before_a_purge_is_not_cached_after_it() -> N
         await client.fetch(DESTINATION, REQUEST, "objects", Freshness(only_if_cached=True))
 
 
-async def test_memory_evicts_the_least_recently_used_entries_at_both_bounds() -> None:
+def test_memory_evicts_the_least_recently_used_entries_at_both_bounds() -> None:
     memory = BoundedMemory(entries=3, size=100)
     for name in "abc":
-        await memory.set(name, Entry(name, 0.0, 10))
-    await memory.get("a")
-    await memory.set("d", Entry("d", 0.0, 10))
-    assert [name for name in "abcd" if await memory.get(name)] == ["a", "c", "d"]
-    await memory.set("e", Entry("e", 0.0, 85))
+        memory.store(name, Entry(name, 0.0, 10))
+    memory.get("a")
+    memory.store("d", Entry("d", 0.0, 10))
+    assert [name for name in "abcd" if memory.get(name)] == ["a", "c", "d"]
+    memory.store("e", Entry("e", 0.0, 85))
     assert (len(memory), memory.used) == (2, 95)
-    await memory.set("f", Entry("f", 0.0, 101))
-    assert (len(memory), memory.used) == (0, 0)
+    memory.store("f", Entry("f", 0.0, 101))
+    assert (len(memory), memory.used) == (2, 95)
 
 
 def test_each_account_and_request_has_its_own_key() -> None:
@@ -319,15 +320,21 @@ async def test_executing_an_operation_does_not_change_cached_entries(clock: Manu
         lifetimes = Lifetimes({"objects": 60.0, "lists": 60.0, "catalogues": 60.0}, 10.0, 60.0, 0.0)
         cache = Cache(BoundedMemory(1000, 100_000_000), None, 3600.0, clock)
         cached = registries(settings(pai(twin.url), qianfan(twin.url)), CachingClient(transport, cache, lifetimes, 1.0))
-        everything = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=True).read(EVERYTHING).node
+        documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=True, cache=BoundedCache(10**8))
+        everything = documents.read(EVERYTHING).node
         contents = []
         for _ in range(2):
             result = await SCHEMA.execute(None, context_value=OperationContext(everything, PlanExecution(cached)))
             assert result.errors is None
-            contents.append({key: entry.packed() for key, entry in cache.memory._cache.items()})
+            contents.append({key: memory_entry(cache, key).packed() for key in tuple(cache.memory)})
     assert len(contents[0]) > 10
     assert contents[0] == contents[1]
-    assert {len(packed) for packed in contents[1].values()} == {entry.size for entry in cache.memory._cache.values()}
+
+
+def memory_entry(cache: Cache, key: str) -> Entry:
+    entry = cache.memory.get(key)
+    assert entry is not None
+    return entry
 
 
 @pytest.mark.parametrize("header", [None, "", "no-transform", "max-age=soon", "private, max-stale=5"])

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.app import create_app
 from gateway.config.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
-from gateway.execution.documents import Documents
+from gateway.execution.documents import Document, Documents, digest
+from gateway.memory_budget import BoundedCache
 from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import Client, World, served, settings, two_clouds
 from tests.transports import TRANSPORTS, batch
@@ -49,7 +50,7 @@ LARGE = {
 @pytest.mark.parametrize("case", LARGE)
 def test_a_document_over_a_limit_is_refused_with_its_size(case: str) -> None:
     text, reason = LARGE[case]
-    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
+    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False, cache=BoundedCache(10**8)).read(text)
     (error,) = document.errors
     assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
     assert reason in error.message
@@ -65,24 +66,32 @@ def test_a_document_over_a_limit_is_refused_with_its_size(case: str) -> None:
     ids=["cycle", "unknown fragment", "introspection nests no deeper"],
 )
 def test_an_invalid_document_is_left_to_validation(text: str) -> None:
-    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False).read(text)
+    document = Documents(GRAPHQL_SCHEMA, SMALL, suggestions=False, cache=BoundedCache(10**8)).read(text)
     assert {error.extensions["code"] for error in document.errors} <= {"GRAPHQL_VALIDATION_FAILED"}
 
 
 def test_an_ordinary_document_passes_the_default_limits() -> None:
     from graphql import get_introspection_query
 
-    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False)
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, cache=BoundedCache(10**8))
     assert documents.read(get_introspection_query(input_value_deprecation=True)).errors == ()
 
 
-def test_the_cache_of_documents_is_bounded_by_characters_and_evicts_the_oldest() -> None:
-    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, max_characters=50)
-    first = documents.read("{ __typename }")
+def executed(documents: Documents, text: str) -> Document:
+    """Read a document and cache it, as its execution does."""
+    document = documents.read(text)
+    documents.store(document, digest(text))
+    return document
+
+
+def test_the_cache_of_documents_is_bounded_and_evicts_the_oldest() -> None:
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, cache=BoundedCache(20_000))
+    first = executed(documents, "{ __typename }")
     assert documents.read("{ __typename }") is first
     for number in range(5):
-        documents.read(f"query Q{number} {{ __typename }}")
+        executed(documents, f"query Q{number} {{ __typename }}")
     assert documents.read("{ __typename }") is not first
+    assert 0 < documents.cache.used <= 20_000
 
 
 SUGGESTIVE = ["{ registries }", "{ modell { id } }", "{ ... on Modell { id } }", '{ model(idd: "x") { id } }']
@@ -91,7 +100,7 @@ SUGGESTIVE = ["{ registries }", "{ modell { id } }", "{ ... on Modell { id } }",
 @pytest.mark.parametrize("text", SUGGESTIVE)
 def test_messages_have_suggestions_in_development_only(text: str) -> None:
     for suggestions in (True, False):
-        errors = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions).read(text).errors
+        errors = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions, BoundedCache(10**8)).read(text).errors
         assert any("Did you mean" in error.message for error in errors) is suggestions
 
 

@@ -4,11 +4,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from sys import getsizeof
 from typing import Any
 
 import pytest
 
 from gateway.config.settings import AccessSettings, CacheSettings, DocumentsSettings
+from gateway.execution.persisted_queries import REGISTERED_BYTES
+from gateway.memory_budget import SHARES
 from tests.conftest import Answer, World, two_clouds
 
 JSON = "application/json"
@@ -205,7 +208,8 @@ def registration(text: str | None, hashed: str) -> bytes:
 
 async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["{ a: __typename }", "{ b: __typename }", "{ c: __typename }"]
-    monkeypatch.setattr("gateway.execution.persisted_queries.MAX_CHARACTERS", len(texts[0] + texts[1]))
+    two_and_a_half = 2.5 * (REGISTERED_BYTES + getsizeof(texts[0]) + getsizeof(None))
+    monkeypatch.setattr("gateway.memory_budget.SHARES", {**SHARES, "queries": two_and_a_half / 256_000_000})
     sections = {"documents": DocumentsSettings(automatic=True)}
     named = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
     async with two_clouds(models=1, sections=sections) as world:
@@ -232,7 +236,7 @@ async def test_repeats_count_as_uses_of_a_registered_document(monkeypatch: pytes
 
 
 async def test_prepared_requests_are_bounded(monkeypatch: pytest.MonkeyPatch, unparsed: Any) -> None:
-    monkeypatch.setattr("gateway.http.prepared_requests.MAX_BYTES", 20_000)
+    monkeypatch.setattr("gateway.memory_budget.SHARES", {**SHARES, "requests": 30_000 / 256_000_000})
     async with two_clouds(models=1) as world:
         contents = [body("{ __typename }") + b" " * number for number in range(9)]
         other = body("{ registries { name } }")

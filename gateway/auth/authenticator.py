@@ -20,6 +20,12 @@ REALM: Final = 'Bearer realm="gateway"'
 ADMIN_TOKEN: Final = "cache.admin_token"  # noqa: S105 - the name of the caller in the audit log
 
 
+HEADERS: Final = frozenset(
+    {"authorization", "x-api-key", "x-gateway-registries", "x-gateway-roles", "x-gateway-caller"}
+)
+"""The headers that authenticate a caller."""
+
+
 class Authenticator:
     """Finds the caller of each request from its headers.
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from gateway.catalog.calls import Calls
 from gateway.telemetry.events import CallRecord, CallState, Events, SettledCalls
-from gateway.upstream.cache import Cache, Entry
+from gateway.upstream.cache import Cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,14 +15,14 @@ class CacheDependencies:
     """Cache entries that a derived value depends on; valid while all are present and fresh.
 
     ``calls`` are the calls that the entries answer, ``hits`` counts them by registry, call and state. ``entries`` are
-    keys and entries of ``cache``. ``stored_at`` is the time of the oldest entry and ``expires_at`` the time at which
-    the first of them is stale, in seconds since 1970.
+    keys and numbers of entries of ``cache``: a derived value does not keep them in memory. ``stored_at`` is the time of
+    the oldest entry and ``expires_at`` the time at which the first of them is stale, in seconds since 1970.
     """
 
     calls: SettledCalls
     hits: Mapping[tuple[str, str, CallState], int]
     cache: Cache
-    entries: tuple[tuple[str, Entry], ...]
+    entries: tuple[tuple[str, int], ...]
     stored_at: float
     expires_at: float
 
@@ -46,7 +46,7 @@ class CacheDependencies:
             hits,
             Counter((call.registry, call.name, CallState.HIT) for call in hits),
             cache,
-            tuple([(origin.key, origin.entry) for origin in origins]),
+            tuple([(origin.key, origin.entry.number) for origin in origins]),
             stored_at,
             min(stale_at, stored_at + cache.lifetime),
         )

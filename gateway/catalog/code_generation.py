@@ -6,6 +6,7 @@ client in it; GraphQL limits them to letters, digits and underscores. It contain
 """
 
 from collections.abc import Mapping
+from textwrap import indent
 from typing import Any
 
 
@@ -14,6 +15,7 @@ class CodeBuilder:
 
     def __init__(self, **constants: Any) -> None:
         self.lines: list[str] = []
+        self.functions: list[str] = []
         self.constants = constants
         self._count = 0
 
@@ -31,6 +33,7 @@ class CodeBuilder:
     def define(self, arguments: str, body: str) -> str:
         """Add a function. Returns its name."""
         name = self.name()
+        self.functions.append(name)
         self.lines.append(f"def {name}({arguments}):\n    {body}")
         return name
 
@@ -40,7 +43,14 @@ class CodeBuilder:
         return self.compiled()[name]
 
     def compiled(self) -> Mapping[str, Any]:
-        """Compile all functions that were added. Returns them and the constants by name."""
-        names = dict(self.constants)
-        exec(compile("\n".join(self.lines), "<generated>", "exec"), names)  # noqa: S102
-        return names
+        """Compile all functions that were added. Returns them by name.
+
+        The functions are closures: as globals they would be cycles, which only a garbage collection frees.
+        """
+        lines = indent("\n".join(self.lines), "    ")
+        pairs = ", ".join(f"{name!r}: {name}" for name in self.functions)
+        source = f"def make({', '.join(self.constants)}):\n{lines}\n    return {{{pairs}}}"
+        names: dict[str, Any] = {}
+        exec(compile(source, "<generated>", "exec"), names)  # noqa: S102
+        functions: Mapping[str, Any] = names.pop("make")(**self.constants)
+        return functions

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.catalog.ids import Ref
 from gateway.catalog.record_readers import Record
 from gateway.registries.fields import Raw
+from gateway.upstream.cache import DerivedValues
 
-Derived = dict[Any, Any]
-"""Values derived from an answer. They are cached with it and shared by all operations that use it."""
-
-RawSource = tuple[Raw, Derived | None]
+RawSource = tuple[Raw, DerivedValues | None]
 """The raw object of a source, and the derived values of its answer if the answer contains only this entity."""
 
 
@@ -29,6 +26,6 @@ class EntityState:
     owner: Sequence[RawSource] = ()
     version: Ref | None = None
 
-    def with_source(self, raw: Raw, derived: Derived | None) -> "EntityState":
+    def with_source(self, raw: Raw, derived: DerivedValues | None) -> "EntityState":
         """Return the same entity with one more source, which is read first."""
         return EntityState(self.ref, self.record, ((raw, derived), *self.sources), self.owner, self.version)

@@ -5,15 +5,15 @@ are percent-encoded.
 """
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from gateway.errors import InvalidId
+from gateway.memory_budget import memo
 
 MAX_LENGTH: Final = 1024
 """The maximum length of an id, in characters."""
-CACHED_IDS: Final = 5_000
+CACHED_IDS: Final = 2_000
 SAFE: Final = "-._~:"
 is_safe = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch
 
@@ -64,7 +64,7 @@ def is_owner(entity: str) -> bool:
     return entity in VERSIONS
 
 
-@lru_cache(CACHED_IDS)
+@memo(CACHED_IDS, len)
 def parse(text: str) -> Ref:
     """Return the reference of a global id.
 

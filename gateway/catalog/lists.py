@@ -1,17 +1,17 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import zip_longest
+from functools import partial
+from itertools import count, zip_longest
 from operator import lt
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
 from gateway.catalog.cursors import Cursor, CursorScope
-from gateway.catalog.entity_state import Derived, EntityState
+from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, StreamReader, merge
@@ -20,15 +20,16 @@ from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionLi
 from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
-    MAX_ARGUMENTS_LENGTH,
     FieldRequest,
     Selection,
     initial_rows,
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
+from gateway.memory_budget import memo
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
+from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import Answer
 
 FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
@@ -44,8 +45,12 @@ MOST_PAGES: Final = 100
 CACHED_ARGUMENTS: Final = 1000
 """The number of parsed list arguments to cache."""
 
-CACHED_PER_ANSWER: Final = 8
-"""The number of pages to cache with one answer, and of record sets to cache with one page."""
+ROW_BYTES: Final = 800
+"""The memory of a row of a cached page: its sort key, its reference and its id."""
+RECORD_BYTES, FIELD_BYTES = 350, 100
+"""The memory of a cached record, and of each of its fields."""
+
+numbers = count()
 
 Resolve = Callable[[EntityPlan, Sequence[EntityState], list[Awaitable[None]]], None]
 """Runs a plan for entities, and appends to the list what must be awaited."""
@@ -71,13 +76,12 @@ class ListArguments:
         """
         after = request.argument("after") or None  # clients send an empty text for the first page
         rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        parse = parse_arguments if rest.length <= MAX_ARGUMENTS_LENGTH else parse_arguments.__wrapped__
-        size, filter_text, wanted, order = parse(rest, tuple(registries), max_size)
+        size, filter_text, wanted, order = parse_arguments(rest, tuple(registries), max_size)
         scope = CursorScope(f"{name} {filter_text}", order)
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
 
 
-@lru_cache(CACHED_ARGUMENTS)
+@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
 def parse_arguments(
     request: FieldRequest, registries: tuple[str, ...], max_size: int
 ) -> tuple[int, str, Filter, Order]:
@@ -187,17 +191,13 @@ def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListPage:
     """The rows of one page: sort keys and references in the order of the page, raw objects by reference, and whether
-    all references are canonical.
-
-    Records that need no further call are cached with the page. They are shared and must not be changed.
-    """
+    all references are canonical."""
 
     kind: Kind
     layout: EntityLayout
     rows: tuple[tuple[SortKey, Ref], ...]
     raws: Mapping[Ref, Raw]
     is_canonical: bool
-    _records: dict[EntityPlan, dict[Ref, Record]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -230,7 +230,7 @@ class ListPage:
             raw_rows: Rows = rows.read(answer.document)
             reference = partial(row_reference, registry.name, layout)
             cached = raw_rows, cls.of(registry.kind, layout, order, raw_rows.items, reference)
-            cache(answer.derived, key, cached)
+            answer.derived.store(key, cached, ROW_BYTES * (1 + len(raw_rows.items)))
         return cached
 
     def filtered(
@@ -250,20 +250,10 @@ class ListPage:
             passed=passed,
         )
 
-    def records(self, plan: EntityPlan) -> dict[Ref, Record]:
-        """Return the cached records of a plan that needs no further call, by reference."""
-        records = self._records.get(plan)
-        if records is None:
-            records = {}
-            cache(self._records, plan, records)
-        return records
 
-
-def cache(values: dict[Any, Any], key: Hashable, value: Any) -> None:
-    """Cache a derived value. Drops all others first if there are too many."""
-    if len(values) >= CACHED_PER_ANSWER:
-        values.clear()
-    values[key] = value
+def records_bytes(plan: EntityPlan, rows: int) -> int:
+    """Return the memory of the records that a plan reads from rows, in bytes."""
+    return RECORD_BYTES + rows * (RECORD_BYTES + FIELD_BYTES * plan.selection.fields)
 
 
 def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
@@ -294,6 +284,7 @@ class MergedList:
         self.owner: EntityState | None = None
         self.owner_sources: Sources = ()
         self._pages: dict[Ref, ListPage] = {}
+        self._derived: dict[ListPage, DerivedValues] = {}
 
     def add_stream(self, registry: Registry, stream: Stream) -> None:
         """Add a list of a registry, unless none of its rows can match the filter."""
@@ -313,7 +304,9 @@ class MergedList:
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            return ListPage.from_answer(answer, registry, rows, order)
+            raw_rows, page = ListPage.from_answer(answer, registry, rows, order)
+            self._derived[page] = answer.derived
+            return raw_rows, page
 
         readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
 
@@ -452,7 +445,7 @@ class MergedList:
             planned = plans.get(page)
             if planned is None:
                 plan = self._row_plan(page, selection)
-                planned = plans[page] = plan, page.records(plan) if plan.is_read and page.is_canonical else None
+                planned = plans[page] = plan, self._cached_records(page, plan, ref.registry)
             plan, cached = planned
             record = None if cached is None else cached.get(ref)
             if record is None:
@@ -469,6 +462,23 @@ class MergedList:
             for row_plan, rows in entities.items():
                 self.resolve(row_plan, rows, waits)
             await gather(waits)
+        return records
+
+    def _cached_records(self, page: ListPage, plan: EntityPlan, registry: str) -> dict[Ref, Record] | None:
+        """Return the records that a plan has read from the rows of a page, None if they may need a further call.
+
+        They are cached with the answer that contains the page.
+        """
+        if not (plan.is_read and page.is_canonical):
+            return None
+        derived = self._derived.get(page)
+        if derived is None:
+            return {}
+        key = "records", registry, plan.number
+        records: dict[Ref, Record] | None = derived.get(key)
+        if records is None:
+            records = {}
+            derived.store(key, records, records_bytes(plan, len(page.rows)))
         return records
 
     def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
@@ -584,24 +594,28 @@ SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldR
 class FirstPage:
     """How to build a first page of versions, without filter and cursors, from the single answer that contains them.
 
-    ``native`` is true if the registry returns the requested order.
+    ``native`` is true if the registry returns the requested order. ``number`` identifies the instance; no other ever
+    has the same.
     """
 
-    size: int
     order: Order
     plan: EntityPlan
     native: bool
     key: Callable[[Raw, str], SortKey]
     versions: VersionList
+    number: int = field(default_factory=numbers.__next__)
 
     @classmethod
     def of(
         cls, versions: VersionList, request: FieldRequest, selection: Selection, max_size: int
     ) -> "FirstPage | None":
-        """Return the instance for a selection, cached with it. None if the page may need more than one answer."""
+        """Return the instance for a selection and an order, cached with the selection.
+
+        None if the page may need more than one answer.
+        """
         if not 1 <= request.argument("first") <= max_size or request.argument("after") or request.argument("filter"):
             return None  # checked before the cache, which needs fewer entries then
-        key = "first page", versions, request
+        key = "first page", versions, request.argument("order_by")
         if key not in selection.plans:
             selection.plans[key] = cls._plan(versions, request, selection, max_size)
         first_page: FirstPage | None = selection.plans[key]
@@ -618,23 +632,25 @@ class FirstPage:
         plan = EntityPlan.of(versions.kind, layout.entity, nodes, (layout,), owner=versions.owner)
         if rows is not None or not plan.is_read:
             return None
-        arguments = ListArguments.of("", request, (), max_size)
-        order = arguments.scope.order
+        order = ListArguments.of("", request, (), max_size).scope.order
         native = versions.call is not None and (order.field, order.descending) in versions.call.orders
-        return cls(arguments.size, order, plan, native, order.keys(layout), versions)
+        return cls(order, plan, native, order.keys(layout), versions)
 
-    def record(self, owner: Ref, raw: Raw, derived: Derived) -> Record | None:
-        """Return the record of the connection, cached with the answer and shared. None if the page needs more rows."""
-        key = owner, self
+    def record(self, owner: Ref, raw: Raw, derived: DerivedValues, size: int) -> Record | None:
+        """Return the record of a page with at most ``size`` rows, cached with the answer and shared.
+
+        None if the page needs more rows.
+        """
+        key = owner, self.number, size
         record: Record | None = derived.get(key)
         if record is None:
             rows = self.versions.field.read(raw)
-            record = None if rows is NOT_PROVIDED else self._record(owner, rows)
+            record = None if rows is NOT_PROVIDED else self._record(owner, rows, size)
             if record is not None:
-                cache(derived, key, record)
+                derived.store(key, record, records_bytes(self.plan, len(record["nodes"])))
         return record
 
-    def _record(self, owner: Ref, rows: Rows) -> Record | None:
+    def _record(self, owner: Ref, rows: Rows, size: int) -> Record | None:
         ready = self._in_order(owner, rows.items)
         if ready is None:
             return None
@@ -649,11 +665,11 @@ class FirstPage:
             if not self.native or not raws:
                 return None
             last = self.key(rows.items[-1], "")
-            if sum(self.key(raw, "") < last for raw in raws) < self.size:
+            if sum(self.key(raw, "") < last for raw in raws) < size:
                 return None  # a later page may contain rows that sort before the last of these
         return {
-            "nodes": [*map(self.plan.reader.read, raws[: self.size], refs)],
-            "page_info": {"has_next_page": len(raws) > self.size, "has_previous_page": False},
+            "nodes": [*map(self.plan.reader.read, raws[:size], refs)],
+            "page_info": {"has_next_page": len(raws) > size, "has_previous_page": False},
             "total_count": len(raws) if rows.total is None and not more else rows.total,
         }
 

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.cursors import FIRST_PAGE
-from gateway.catalog.entity_state import Derived, EntityState
+from gateway.catalog.entity_state import EntityState
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import (
     INCOMPLETE,
@@ -55,6 +55,7 @@ from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
 from gateway.errors import InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
 from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys, Lookup
+from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.single_flight import SingleFlight
 
@@ -179,7 +180,7 @@ class PlanExecution(Calls):
         try:
             outcome = await asyncio.shield(task)
         except RegistryError as error:
-            outcome = error
+            outcome = error.with_traceback(None)
         waits = Waits()
         self._receive(fetch, [(entity, outcome)], waits)
         await gather(waits)
@@ -509,13 +510,13 @@ class PlanExecution(Calls):
         entity: EntityState,
         versions: VersionList,
         raw: Raw,
-        derived: Derived | None,
+        derived: DerivedValues | None,
     ) -> Record | None:
         """Return the page if one answer contains all of it, else None."""
         if derived is None or not plan.canonical:
             return None
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
-        return None if first is None else first.record(entity.ref, raw, derived)
+        return None if first is None else first.record(entity.ref, raw, derived, request.argument("first"))
 
     def _value(self, resolver: ValueResolver, entity: EntityState, related: list[Continue]) -> bool:
         for at, field in resolver.fields:
@@ -555,7 +556,7 @@ class PlanExecution(Calls):
             record[request.key] = None
             return
         except RegistryError as error:
-            record[request.key] = error
+            record[request.key] = error.with_traceback(None)
             return
         if entity_keys is None:
             record[request.key] = None

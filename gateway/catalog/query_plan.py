@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeVar
 
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
@@ -34,6 +35,8 @@ ALL_KEYS: Final = ((), (0,), (0, 1))
 """The ``Call.key_positions`` of a call that needs all keys of an entity, by the number of keys."""
 
 C = TypeVar("C", bound=Hashable)
+
+numbers = count()
 
 
 class BoundCall(NamedTuple):
@@ -321,7 +324,8 @@ class EntityPlan:
 
     ``owner`` are the layouts in which its owner is available, ``tried`` the calls that have been made for these fields.
     ``canonical`` is true if the reference is certainly the one that the registry uses, ``listed`` if the entity is
-    known to exist, ``of_version`` if it is the owner of a requested version.
+    known to exist, ``of_version`` if it is the owner of a requested version. ``number`` identifies the plan; no other
+    ever has the same.
     """
 
     kind: Kind
@@ -333,6 +337,7 @@ class EntityPlan:
     canonical: bool
     listed: bool
     of_version: bool
+    number: int = dataclasses.field(default_factory=numbers.__next__)
     _steps: dict[tuple[FieldRequest, ...], FetchStep] = dataclasses.field(default_factory=dict)
     _fetches: dict[tuple[Call, bool, tuple[FieldRequest, ...]], Fetch] = dataclasses.field(default_factory=dict)
 

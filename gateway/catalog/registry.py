@@ -12,15 +12,17 @@ from gateway.catalog.query_plan import BoundCall
 from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
 from gateway.config.tls import registry_tls
 from gateway.errors import InvalidId, RegistryError
+from gateway.memory_budget import MEMO_CHARACTERS
 from gateway.registries.kind import Kind
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.credentials import credential_provider
 from gateway.upstream.health import Health
 from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import CacheKey, Destination, Endpoint, Request, Scope
+from gateway.upstream.url_encoding import length
 
-CACHED_REQUESTS: Final = 10_000
-"""The number of calls per registry whose prepared request and cache key are cached."""
+CACHED_REQUESTS: Final = 2_000
+"""The number of calls per registry whose request and cache key are cached, if their arguments are short."""
 
 
 class Client(Protocol):
@@ -82,10 +84,12 @@ class Registry:
 
     def _request_and_key(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
         """Return the request of a call, its cache key, and its cache family."""
-        if len(self._requests) == CACHED_REQUESTS:
-            self._requests.clear()
         request = bound.call.request(bound.keys, bound.fixed, bound.page)
-        prepared = self._requests[bound] = request, self.destination.scope.key(request), bound.call.family
+        prepared = request, self.destination.scope.key(request), bound.call.family
+        if len(request.path) + len(request.body) + length(request.query) <= MEMO_CHARACTERS:
+            if len(self._requests) == CACHED_REQUESTS:
+                self._requests.clear()
+            self._requests[bound] = prepared
         return prepared
 
     def cache_prefixes(self, ref: Ref | None = None) -> Iterator[str]:

@@ -4,10 +4,10 @@ from collections.abc import Hashable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
-CACHED_SELECTIONS: Final = 1_000
+CACHED_SELECTIONS: Final = 500
 """The number of interned selections to cache, nested ones included."""
 
-MAX_ARGUMENTS_LENGTH: Final = 10_000
+MAX_ARGUMENTS_LENGTH: Final = 1_000
 """The maximum length of all arguments in an interned selection, in characters. Clients choose their length."""
 
 TEMPLATE: Final = "$"
@@ -96,6 +96,11 @@ class Selection(dict[FieldRequest, "Selection"]):
     def frozen(self) -> Frozen:
         requests = sorted(self, key=lambda request: (request.field, repr(request.arguments)))
         return Frozen((request, self[request].frozen) for request in requests)
+
+    @cached_property
+    def fields(self) -> int:
+        """The number of fields, nested ones included."""
+        return sum(1 + below.fields for below in self.values())
 
     @cached_property
     def with_existence(self) -> "Selection":

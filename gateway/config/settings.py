@@ -433,13 +433,16 @@ class CacheSettings:
         maximum=0.9,
     )
     answers: bool = setting(
-        "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh. They take up "
-        "to a quarter of `cache.megabytes` in addition.",
+        "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh.",
         default=True,
     )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting(
-        "Memory for cached upstream responses, in millions of bytes of JSON.", default=256, minimum=1, maximum=65_536
+        "Memory of all caches together, in millions of bytes: upstream responses and what is derived from them, "
+        "GraphQL responses, documents with their query plans, prepared requests and registered documents.",
+        default=256,
+        minimum=1,
+        maximum=65_536,
     )
     redis: Secret = setting(
         "URL of the Redis or Valkey cache that all replicas share. Empty: each process has only its own cache.",

@@ -21,7 +21,7 @@ from graphql import (
 from graphql.pyutils import inspect, is_iterable
 
 from gateway.catalog.lists import INCOMPLETE
-from gateway.errors import RegistryBadValue, ResponseTooLarge
+from gateway.errors import GatewayError, RegistryBadValue, ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 from gateway.execution.projection import ObjectProjectors
 from gateway.execution.response_size import ObjectCount, single_objects
@@ -63,6 +63,8 @@ class Completion:
         """Collect an error if the field is nullable, else raise it. A response that is too large fails as a whole."""
         if isinstance(error, ResponseTooLarge) and len(path) > 1:
             raise error
+        if isinstance(error, GatewayError):  # its frames would keep the request until a garbage collection
+            error.__traceback__ = None
         located = located_error(error, field.nodes, path)
         if is_non_null_type(expected):
             raise located

@@ -1,11 +1,15 @@
-"""GraphQL documents: parsed, checked for size, and validated once per text; cached."""
+"""GraphQL documents: parsed, checked for size, and validated once; cached when they are executed.
+
+A document that is refused leaves nothing behind: it is parsed again when it is sent again.
+"""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import lru_cache
+from sys import getsizeof
+from typing import Any, Final, Protocol
 
-from cachetools import LRUCache
 from graphql import (
     REMOVE,
     DirectiveNode,
@@ -14,8 +18,13 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
+    Lexer,
     OperationDefinitionNode,
+    Source,
+    Token,
+    TokenKind,
     Visitor,
+    get_location,
     parse,
     specified_rules,
     validate,
@@ -28,37 +37,40 @@ from gateway.errors import GatewayError, QueryTooComplex, UnknownOperation
 from gateway.execution.document_limits import SizeMeter, check_sizes
 from gateway.execution.error_messages import shown_message
 from gateway.execution.incremental_directives import NAMES, StreamCountRule
+from gateway.memory_budget import BoundedCache
 
 MAX_ERRORS: Final = 5
-MAX_CHARACTERS: Final = 500_000
 INTROSPECTION: Final = ("__schema", "__type", "_service")
 ABORTED: Final = "Validation aborted."
 RULES: Final = (*specified_rules, StreamCountRule)
+
+DOCUMENT_BYTES, TOKEN_BYTES, NAME_BYTES = 2_000, 400, 700
+"""The memory of a document beside its tree and its plans, of its tree per token, and of each text of it."""
 
 overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 """The maximum number of comparisons between fields of one name in validation. graphql-core's default takes seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Document:
     """A document and its syntax tree, or the errors that prevent its execution.
 
-    ``node`` has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none.
-    ``fields`` are the names of all fields in it. ``digest`` identifies the document in logs. ``derived`` caches values
-    computed from its operations, by the ``id`` of the operation's node.
+    ``key`` is the SHA-256 of its tokens: texts that differ in comments, white space and commas have the same. ``node``
+    has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none. ``fields``
+    are the names of all fields in it. ``size`` is the memory of the tree in bytes. ``planned`` caches the operations
+    with their plans, by the ``id`` of the operation's node. ``requests`` are the keys of the prepared requests that use
+    it.
     """
 
-    text: str
+    key: str
     node: DocumentNode
     errors: tuple[GraphQLError, ...] = ()
     operations: Mapping[str | None, OperationDefinitionNode] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
     incremental: DocumentNode | None = None
-    derived: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
-    digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", digest(self.text))
+    size: int = 0
+    planned: dict[int, "Planned"] = field(default_factory=dict, repr=False)
+    requests: set[Any] = field(default_factory=set, repr=False)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """Return the operation with this name, or the only one without a name. Raises `UnknownOperation`."""
@@ -75,27 +87,52 @@ class Document:
         return not self.fields.isdisjoint(INTROSPECTION)
 
 
-class Documents:
-    """Cache of the most recently used documents, up to ``max_characters`` of text.
+class Planned(Protocol):
+    """An operation with its plans. ``size`` is their memory in bytes."""
 
-    A syntax tree takes up to 200 bytes per character. With ``suggestions``, validation errors suggest names of the
-    schema.
+    @property
+    def size(self) -> int: ...
+
+
+class Documents:
+    """Cache of the documents that were executed. One document serves all texts that differ in ignored characters.
+
+    ``cache`` contains the documents by their key, and the key of a document for the SHA-256 of each text of it.
+    With ``suggestions``, validation errors suggest names of the schema.
     """
 
     def __init__(
-        self, schema: GraphQLSchema, limits: LimitsSettings, suggestions: bool, max_characters: int = MAX_CHARACTERS
+        self,
+        schema: GraphQLSchema,
+        limits: LimitsSettings,
+        suggestions: bool,
+        cache: BoundedCache[str, Document | str],
     ) -> None:
-        self.schema, self.limits, self.suggestions = schema, limits, suggestions
-        self._documents: LRUCache[str, Document] = LRUCache(max_characters, lambda document: len(document.text))
+        self.schema, self.limits, self.suggestions, self.cache = schema, limits, suggestions, cache
 
-    def read(self, text: str) -> Document:
-        """Return the document of a text. A document that cannot be executed has errors with codes."""
-        document = self._documents.get(text)
-        if document is None:
-            document = self._document(text)
-            if len(text) <= self._documents.maxsize:
-                self._documents[text] = document
-        return document
+    def read(self, text: str, sha256: str | None = None) -> Document:
+        """Return the document of a text. One that cannot be executed has errors with codes.
+
+        ``sha256`` is that of the text, if the caller knows it.
+        A new document is not cached yet: see `store`.
+        """
+        return self._cached(sha256 or digest(text)) or self._document(text)
+
+    def store(self, document: Document, sha256: str) -> None:
+        """Cache a document that is executed, or count its plans again. ``sha256`` is that of the text that was sent."""
+        size = DOCUMENT_BYTES + document.size + sum([planned.size for planned in document.planned.values()])
+        if self.cache.get(document.key) is document:
+            self.cache.resize(document.key, size)
+        else:
+            self.cache.put(document.key, document, size)
+        if document.key in self.cache and sha256 not in self.cache:
+            self.cache.put(sha256, document.key, NAME_BYTES)
+
+    def _cached(self, sha256: str) -> Document | None:
+        found = self.cache.get(sha256)
+        if isinstance(found, str):
+            found = self.cache.get(found)
+        return found if isinstance(found, Document) else None
 
     def _document(self, text: str) -> Document:
         try:
@@ -105,6 +142,11 @@ class Documents:
                 max_source_length=self.limits.characters,
                 allow_empty_selection_sets=False,
             )
+            tokens = take_tokens(node, text)
+            key = digest(repr(tokens))
+            known = self._cached(key)
+            if known is not None:
+                return known
             operations = operations_of(node)
             if len(operations) > self.limits.operations:
                 reason = f"The document has {len(operations)} operations; {self.limits.operations} are allowed."
@@ -120,9 +162,9 @@ class Documents:
             )
         except GraphQLSyntaxError as error:
             too_large = error.message.endswith("Parsing aborted.")
-            return invalid(text, error, QueryTooComplex.code if too_large else "GRAPHQL_PARSE_FAILED")
+            return invalid(error, QueryTooComplex.code if too_large else "GRAPHQL_PARSE_FAILED")
         except GatewayError as error:
-            return invalid(text, GraphQLError(str(error)), error.code)
+            return invalid(GraphQLError(str(error)), error.code)
         for failure in errors:
             failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
             if failure.message == ABORTED:
@@ -134,8 +176,16 @@ class Documents:
         visitor = FieldNames()
         complete = visit(node, visitor)
         incremental = None if complete is node else node
-        fields = frozenset(visitor.names)
-        return Document(text, complete, tuple(errors), operations_of(complete), fields, incremental)
+        trees = 1 if incremental is None else 2
+        return Document(
+            key,
+            complete,
+            tuple(errors),
+            operations_of(complete),
+            frozenset(visitor.names),
+            incremental,
+            getsizeof(text) + trees * TOKEN_BYTES * len(tokens),
+        )
 
 
 def digest(text: str) -> str:
@@ -143,9 +193,50 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+def take_tokens(node: DocumentNode, text: str) -> list[str]:
+    """Return the tokens of a tree without comments, as text, and remove the links between them.
+
+    Nothing reads the links after parsing. They are cycles: without them, the memory of a tree is free at once, not only
+    after a garbage collection.
+    """
+    assert node.loc is not None
+    tokens: list[str] = []
+    token: Token | None = node.loc.start_token
+    while token is not None:
+        if token.kind is TokenKind.BLOCK_STRING:  # its value does not depend on its indentation
+            tokens.append(f'"""{token.value}')
+        elif token.kind is not TokenKind.COMMENT:
+            tokens.append(text[token.start : token.end])
+        following = token.next
+        token.prev = token.next = None
+        token = following
+    return tokens
+
+
 def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:
     operations = (definition for definition in node.definitions if isinstance(definition, OperationDefinitionNode))
     return {operation.name.value if operation.name else None: operation for operation in operations}
+
+
+def relocate(errors: Iterable[GraphQLError], text: str | None) -> None:
+    """Set the locations of errors to those in the text that was sent, in place.
+
+    The tree of a document may come from another text, which differs in ignored characters: both have the same tokens.
+    """
+    for error in errors:
+        source, positions = error.source, error.positions
+        if text is not None and source is not None and source.body != text and positions:
+            starts = dict(zip(token_starts(source.body), token_starts(text), strict=True))
+            error.locations = [get_location(Source(text), starts[position]) for position in positions]
+
+
+@lru_cache(maxsize=2)
+def token_starts(text: str) -> tuple[int, ...]:
+    """Return the offsets of the tokens in a text, without comments."""
+    lexer, starts = Lexer(Source(text)), list[int]()
+    while lexer.advance().kind is not TokenKind.EOF:
+        starts.append(lexer.token.start)
+    return tuple(starts)
 
 
 class FieldNames(Visitor):
@@ -162,7 +253,10 @@ class FieldNames(Visitor):
         return REMOVE if node.name.value in NAMES else None
 
 
-def invalid(text: str, error: GraphQLError, code: str) -> Document:
-    """Return a document with one error, which prevents its execution."""
+def invalid(error: GraphQLError, code: str) -> Document:
+    """Return a document with one error, which prevents its execution.
+
+    The error has no traceback, whose frames would keep the document and more.
+    """
     error.message, error.extensions = shown_message(error.message), {"code": code}
-    return Document(text, DocumentNode(definitions=()), (error,))
+    return Document("", DocumentNode(definitions=()), (error.with_traceback(None),))

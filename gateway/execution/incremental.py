@@ -11,6 +11,7 @@ from typing import Any
 from graphql import InitialIncrementalExecutionResult
 from strawberry.types import ExecutionResult
 
+from gateway.execution.documents import relocate
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.strawberry_context import OperationContext
 
@@ -26,6 +27,8 @@ class IncrementalPayloads:
 
     def format(self, part: Any) -> dict[str, Any]:
         """Format one payload as JSON-ready data. Its errors include the failures since the previous payload."""
+        if isinstance(part, ExecutionResult | InitialIncrementalExecutionResult):
+            relocate(part.errors or (), self.context.text)
         if isinstance(part, ExecutionResult):  # nothing was deferred
             errors = [*(part.errors or ()), *self.context.take_failures()]
             shown = {"errors": [error.formatted for error in errors]} if errors else {}
@@ -36,6 +39,7 @@ class IncrementalPayloads:
             self._count_items(part.pending, [], part.data)
             return dict(part.formatted)
         for entry in (*(part.incremental or ()), *(part.completed or ())):
+            relocate(entry.errors or (), self.context.text)
             for error in entry.errors or ():
                 assign_error_code(error)
         if not part.incremental:

@@ -5,7 +5,7 @@ The root fields depend on an operation of a document and on the variables that c
 
 The life of an operation, from its text to its result:
 
-    Document           made from the text of a document, parsed, validated and measured. Cached by text.
+    Document           made from the text of a document, parsed, validated and measured. Cached by its tokens.
     PlannedOperation   made from one operation of a document; contains its root fields. Cached with the document.
     RootField          made from a planned operation and the variables that change its shape. Cached with it.
     PreparedOperation  made from a planned operation and an authorized request. Cached by body for anonymous callers.
@@ -48,6 +48,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
 from gateway.errors import GatewayError, ResponseTooLarge
 from gateway.execution.completion import Completion
+from gateway.execution.document_limits import SizeMeter
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
@@ -59,8 +60,12 @@ from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
 
-CACHED_SHAPES: Final = 64
+CACHED_SHAPES: Final = 16
 """The number of shapes to cache for one operation: root fields for different values of such variables."""
+
+OPERATION_BYTES, SHAPE_BYTES, FIELD_BYTES, CHARACTER_BYTES = 4_000, 4_000, 3_500, 40
+"""The memory of an operation, of each of its shapes, of a field in a shape with its plans and its compiled projection,
+and of a character in the values of the variables that select the shape."""
 
 
 class PlannedOperation:
@@ -68,7 +73,7 @@ class PlannedOperation:
 
     ``projected`` is true if the compiled projection can execute it; Strawberry executes introspection, subscriptions
     and incremental delivery. ``cacheable`` is true if the response changes only when the answers of the registries
-    change.
+    change. ``variables`` are the names of those that it declares. ``size`` is the memory of its plans in bytes.
     """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
@@ -89,6 +94,9 @@ class PlannedOperation:
         self.cacheable = is_query and not reading.volatile
         self.shaping = sorted(reading.shaping)
         self.incremental = reading.incremental
+        self.variables = [definition.variable.name.value for definition in operation.variable_definitions or ()]
+        self.size = OPERATION_BYTES
+        self._fields = SizeMeter(document.definitions).size(operation).fields
         self._roots: dict[tuple[Any, ...], Sequence[RootField]] = {}
 
     def roots(self, variables: VariableValues) -> "Sequence[RootField]":
@@ -99,8 +107,10 @@ class PlannedOperation:
         if roots is None:
             if len(self._roots) == CACHED_SHAPES:
                 self._roots.clear()
+                self.size = OPERATION_BYTES
             collector = FieldCollector.of(self.schema, self.fragments, self.operation, variables)
             roots = self._roots[shape] = [RootField(field) for field in collector.root_fields(self.root)]
+            self.size += SHAPE_BYTES + FIELD_BYTES * self._fields + CHARACTER_BYTES * len(repr(shape))
         return roots
 
     def bind(self, variables: VariableValues) -> "BoundOperation":
@@ -211,7 +221,7 @@ class BoundOperation:
     @cached_property
     def roots(self) -> "list[BoundField]":
         """The root fields. Raises `GraphQLError` for a directive whose variable has no value."""
-        return [BoundField(root, self) for root in self.planned.roots(self.variables)]
+        return [BoundField(root, self.variables) for root in self.planned.roots(self.variables)]
 
     @cached_property
     def by_key(self) -> "dict[str, BoundField]":
@@ -241,7 +251,7 @@ class BoundOperation:
                 values = await gather_with_cancel(*(root.execute(errors, count, context) for root in self.roots))
                 data = {root.field.key: value for root, value in zip(self.roots, values, strict=True)}
         except GraphQLError as error:
-            errors.append(error)
+            errors.append(error.with_traceback(None))
         for failure in errors:
             assign_error_code(failure)
         return ExecutionResult(data, errors or None)
@@ -268,23 +278,22 @@ def bound_operation(info: strawberry.Info[Any, Any]) -> BoundOperation:
 class BoundField:
     """One root field with the values of the operation's variables."""
 
-    def __init__(self, root: RootField, operation: BoundOperation) -> None:
-        self.root, self.field, self.operation = root, root.field, operation
+    def __init__(self, root: RootField, variables: VariableValues) -> None:
+        self.root, self.field, self.variables = root, root.field, variables
 
     @cached_property
     def request(self) -> FieldRequest:
         """The request. Like the methods below, raises `GraphQLError` for an argument with an invalid variable."""
-        return self.field.bound_request(self.operation.variables)
+        return self.field.bound_request(self.variables)
 
     @cached_property
     def bindings(self) -> Bindings:
         """The requests of the templates below the field."""
-        variables = self.operation.variables
-        return {template: field.bound_request(variables) for template, field in self.root.templates.items()}
+        return {template: field.bound_request(self.variables) for template, field in self.root.templates.items()}
 
     @cached_property
     def arguments(self) -> Mapping[str, Any]:
-        return self.field.arguments(self.operation.variables)
+        return self.field.arguments(self.variables)
 
     def selection(self, type_name: str | None = None) -> Selection:
         """Return the selection of the value; for an interface, that of one type."""
@@ -305,6 +314,8 @@ class BoundField:
         value: Any
         try:
             value = await self.resolve(context)
+        except GatewayError as error:
+            value = error.with_traceback(None)
         except Exception as error:
             value = error
         counted = count.total

@@ -6,10 +6,10 @@ draft on persisted documents.
 """
 
 import re
+from sys import getsizeof
 from typing import Final
 
 import orjson
-from cachetools import LRUCache
 
 from gateway.config.files import read_file
 from gateway.config.settings import DocumentsSettings, SettingsError
@@ -22,9 +22,10 @@ from gateway.errors import (
 )
 from gateway.execution.documents import digest
 from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.memory_budget import BoundedCache
 
-MAX_CHARACTERS: Final = 2_000_000
-"""The total length of registered documents, in characters. The least recently used ones are removed."""
+REGISTERED_BYTES: Final = 800
+"""The memory of a registered document beside its text and the name of its caller."""
 
 PREFIX: Final = "sha256:"
 """The prefix of an id that is the hash of its document."""
@@ -63,13 +64,13 @@ def stored_name(id: str) -> str:
 class PersistedQueries:
     """Documents that requests can name. Only the caller that registered a document can name it."""
 
-    def __init__(self, settings: DocumentsSettings) -> None:
+    def __init__(self, settings: DocumentsSettings, cache: BoundedCache[RegisteredName, str]) -> None:
         self.settings = settings
         self.trusted = load_trusted(settings.trusted)
-        self._registered: LRUCache[RegisteredName, str] = LRUCache(MAX_CHARACTERS, len)
+        self._registered = cache
 
     def text(self, request: GraphQLRequest, caller: str | None = None) -> str:
-        """Return the text of the requested document. Registers a document that is sent with its hash.
+        """Return the text of the requested document.
 
         A request may name its document by id and by hash, and have its text: all must agree.
 
@@ -96,10 +97,19 @@ class PersistedQueries:
             raise InvalidRequest(400, "The request has no `query`.")
         return query
 
-    def registered_name(self, request: GraphQLRequest, caller: str | None = None) -> RegisteredName | None:
-        """Return the name of the requested document if it is registered, else None."""
+    def register(self, request: GraphQLRequest, text: str, caller: str | None = None) -> RegisteredName | None:
+        """Register a valid document that was sent with its hash. Returns the name of a registered document, else None.
+
+        Call it with the result of `text`.
+        """
         name = self._name(request)
-        return (caller, name) if name is not None and (caller, name) in self._registered else None
+        if name is None or name in self.trusted or self.settings.only_trusted:
+            return None
+        registered = caller, name
+        if request.query and self.settings.automatic and registered not in self._registered:
+            size = REGISTERED_BYTES + getsizeof(text) + getsizeof(caller)
+            self._registered.put(registered, text, size)
+        return registered if registered in self._registered else None
 
     def touch(self, name: RegisteredName) -> bool:
         """Mark a registered document as used. Returns whether it is still registered."""
@@ -131,6 +141,4 @@ class PersistedQueries:
             return registered
         if digest(text) != name[1]:
             raise PersistedQueryMismatch("The id or hash is that of another document.")
-        if self.settings.automatic and name not in self._registered and len(text) <= self._registered.maxsize:
-            self._registered[name] = text
         return text

@@ -1,11 +1,11 @@
 """The pipeline: every transport runs GraphQL operations through it, in these steps.
 
-1. Read the document: parse, validate and check its size, once per text.
+1. Read the document: parse, validate and check its size.
 2. Authorize the document for the caller.
 3. Check the rate limits of the caller, and look up the response in the response cache.
 4. Coerce the variables, and bind the operation to them.
 5. Compute its cost from its query plan, which is built on first use and cached.
-6. Compare the cost with the limit.
+6. Compare the cost with the limit, and cache the document.
 7. Join an identical operation that is under way, or execute.
 8. Store the response in the response cache.
 
@@ -30,7 +30,7 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
-from gateway.execution.documents import MAX_ERRORS, Document, Documents
+from gateway.execution.documents import MAX_ERRORS, Document, Documents, digest, relocate
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.persisted_queries import PersistedQueries
@@ -91,22 +91,22 @@ class Pipeline:
         """
         report = OperationReport(name=request.operation_name, caller=context.caller)
         try:
-            document = self.documents.read(self.persisted_queries.text(request, context.caller))
-            report.document = document.digest
+            text = self.persisted_queries.text(request, context.caller)
+            report.document = sha256 = digest(text)
+            document = self.documents.read(text, sha256)
             if document.errors:
                 raise RequestErrors(document.errors)
             node = document.operation(request.operation_name)
             report.type, report.name = node.operation.value, node.name.value if node.name else None
             authorize(document, context)
             planned = self._planned(document, document.node, node)
-            key = cache_key(planned, request.variables, context.registries)
-            registered = self.persisted_queries.registered_name(request, context.caller)
+            key = cache_key(document, planned, request.variables, context.registries)
         except InvalidRequest:
             raise
         except Exception as error:
             with self.observer.operation(report):
                 return add_to_report(report, refused(error))
-        return PreparedOperation(request, document, node, planned, key, registered, report)
+        return PreparedOperation(request, document, node, planned, text, sha256, key, report)
 
     async def execute(
         self, prepared: PreparedOperation, context: RequestContext, report: OperationReport | None = None
@@ -125,17 +125,20 @@ class Pipeline:
         key = prepared.cache_key if context.plan_mode is None else None
         response = None if key is None else self.responses.get(key, context.freshness)
         if response is not None:
+            self._keep(prepared, context)
             response.dependencies.count_hits(self.observer)
             return cached(response)
         bound = self.bind(prepared, context)
         if context.plan_mode == "only":
             extensions = planned_calls(prepared.cost, context.bounds)
-            return executed(OperationContext(prepared.document.node, context.execution()), None, (), extensions)
-        check_cost(prepared.cost, context.bounds)
+            operation_context = OperationContext(prepared.document.node, context.execution())
+            return executed(operation_context, None, (), extensions)
+        self._accept(prepared, context)
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
         resolve = partial(self._resolve, prepared, bound, context, store=True)
-        result, shared = await self.executions.run(key, resolve)
+        flight = key, prepared.digest  # errors have the locations in the text
+        result, shared = await self.executions.run(flight, resolve)
         if shared:
             for call in result.calls:
                 self.observer.answered(call.registry, call.name, CallState.SHARED)
@@ -174,7 +177,7 @@ class Pipeline:
     ) -> OperationResult:
         """Get the response from the registries, and store it in the response cache if all of it is cached."""
         execution = context.execution()
-        operation_context = OperationContext(prepared.document.node, execution, bound=bound)
+        operation_context = OperationContext(prepared.document.node, execution, bound=bound, text=prepared.text)
         try:
             if prepared.planned.projected:
                 answer: Any = await bound.execute(operation_context)
@@ -227,9 +230,14 @@ class Pipeline:
         try:
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
-                check_cost(prepared.cost, context.bounds)
+                self._accept(prepared, context)
                 operation_context = SubscriptionContext(
-                    prepared.document.node, context.execution(), bound=bound, pollers=self.pollers, renew=renew
+                    prepared.document.node,
+                    context.execution(),
+                    bound=bound,
+                    text=prepared.text,
+                    pollers=self.pollers,
+                    renew=renew,
                 )
                 events = await self.schema.stream(
                     None, prepared.variables, operation_context, operation_name=prepared.name
@@ -261,9 +269,11 @@ class Pipeline:
         try:
             with self.rate_limiter.operation(context.caller):
                 variables = self.bind(prepared, context).variables
-                check_cost(prepared.cost, context.bounds)
+                self._accept(prepared, context)
                 bound = (self._incremental(prepared) or prepared.planned).bind(variables)
-                operation_context = OperationContext(prepared.document.incremental, execution, bound=bound)
+                operation_context = OperationContext(
+                    prepared.document.incremental, execution, bound=bound, text=prepared.text
+                )
                 payloads = IncrementalPayloads(operation_context)
                 async for part in await self.schema.stream(
                     None, prepared.variables, operation_context, operation_name=prepared.name
@@ -279,10 +289,21 @@ class Pipeline:
 
     def _planned(self, document: Document, tree: DocumentNode, node: OperationDefinitionNode) -> PlannedOperation:
         """Return an operation of one of a document's trees, with its plans. Cached with the document."""
-        planned: PlannedOperation | None = document.derived.get(id(node))
+        planned = document.planned.get(id(node))
         if planned is None:
-            planned = document.derived[id(node)] = PlannedOperation(self.documents.schema, tree, node)
+            planned = document.planned[id(node)] = PlannedOperation(self.documents.schema, tree, node)
+        assert isinstance(planned, PlannedOperation)
         return planned
+
+    def _accept(self, prepared: PreparedOperation, context: RequestContext) -> None:
+        """Check the cost of an operation, and cache its document. Raises `QueryTooExpensive`."""
+        check_cost(prepared.cost, context.bounds)
+        self._keep(prepared, context)
+
+    def _keep(self, prepared: PreparedOperation, context: RequestContext) -> None:
+        """Cache the document of an operation that is executed, and register it if its hash was sent with it."""
+        self.documents.store(prepared.document, prepared.digest)
+        prepared.registered = self.persisted_queries.register(prepared.request, prepared.text, context.caller)
 
     def _incremental(self, prepared: PreparedOperation) -> PlannedOperation | None:
         """Return the operation with its ``@defer`` and ``@stream``, None if it has none."""
@@ -300,5 +321,6 @@ class Pipeline:
             hide_suggestions=not self.documents.suggestions,
         )
         if isinstance(variables, list):
+            relocate(variables, prepared.text)
             raise RequestErrors(variables)
         return variables

@@ -1,6 +1,5 @@
 """Prepared operations: valid and authorized, ready to be executed any number of times."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +17,20 @@ from gateway.telemetry.operation_log import OperationReport
 class PreparedOperation:
     """An operation of a valid document that the caller may execute.
 
-    ``cache_key`` is None for a response that must not be cached. ``registered`` is the name of a document that a client
-    registered. ``report`` belongs to the first execution. `Pipeline.bind` sets ``bound``, the operation with its
-    variables, and its ``cost``.
+    ``text`` is the text of the document as it was sent, ``digest`` its SHA-256. ``cache_key`` is None for a response
+    that must not be cached. ``registered`` is the name of a document that a client registered. ``report`` belongs to
+    the first execution. `Pipeline.bind` sets ``bound``, the operation with its variables, and its ``cost``.
     """
 
     request: GraphQLRequest
     document: Document
     node: OperationDefinitionNode
     planned: PlannedOperation
-    cache_key: Hashable | None
-    registered: RegisteredName | None
+    text: str
+    digest: str
+    cache_key: bytes | None
     report: OperationReport
+    registered: RegisteredName | None = None
     bound: BoundOperation | None = None
     cost: Cost = Cost()
 

@@ -5,16 +5,19 @@ operation is not cached if it selects fields whose values change independently o
 (`gateway.schema.fields.volatile_field`).
 """
 
-from collections.abc import Hashable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cachetools import LRUCache
-
 from gateway.catalog.cache_dependencies import CacheDependencies
-from gateway.catalog.registry import Registry
+from gateway.execution.documents import Document
 from gateway.execution.operation_plan import PlannedOperation
+from gateway.memory_budget import BoundedCache
 from gateway.upstream.caching_client import Freshness
+
+RESPONSE_BYTES, DEPENDENCY_BYTES = 1_200, 500
+"""The memory of a response beside its bodies, and of each upstream call that it depends on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,34 +33,47 @@ class CachedResponse:
     dependencies: CacheDependencies
     compressed: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """The memory of the response in bytes, with room for the compressed body, which is at most as large."""
+        return RESPONSE_BYTES + 2 * len(self.body) + DEPENDENCY_BYTES * len(self.dependencies.entries)
+
 
 class ResponseCache:
-    """The most recently used responses, up to ``max_bytes`` in total."""
+    """The most recently used responses."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._responses: LRUCache[Hashable, CachedResponse] = LRUCache(max_bytes, lambda response: len(response.body))
+    def __init__(self, cache: BoundedCache[bytes, CachedResponse]) -> None:
+        self._responses = cache
 
-    def get(self, key: Hashable, freshness: Freshness) -> CachedResponse | None:
+    def get(self, key: bytes, freshness: Freshness) -> CachedResponse | None:
         """Return the response for a key, None if there is none that is valid and fresh enough."""
-        try:
-            response = self._responses[key]
-        except KeyError:
+        response = self._responses.get(key)
+        if response is None:
             return None
         if not response.dependencies.is_valid():
-            del self._responses[key]
+            self._responses.remove(key)
             return None
         age, _ = response.dependencies.lifetime()
         return response if freshness.accepts(age) else None
 
-    def store(self, key: Hashable, response: CachedResponse) -> None:
+    def store(self, key: bytes, response: CachedResponse) -> None:
         """Store a response, unless it is larger than the cache."""
-        if len(response.body) <= self.max_bytes:
-            self._responses[key] = response
+        self._responses.put(key, response, response.size)
 
 
 def cache_key(
-    planned: PlannedOperation, variables: Mapping[str, Any], registries: Mapping[str, Registry]
-) -> Hashable | None:
-    """Return the cache key of an operation, None if its response must not be cached."""
-    return (planned, repr(variables), tuple(registries)) if planned.cacheable else None
+    document: Document,
+    planned: PlannedOperation,
+    variables: Mapping[str, Any],
+    registries: Iterable[str],
+) -> bytes | None:
+    """Return the cache key of an operation, None if its response must not be cached.
+
+    It does not depend on variables that the operation does not declare, and it keeps nothing in memory.
+    """
+    if not planned.cacheable:
+        return None
+    values = [(name, variables[name]) for name in planned.variables if name in variables]
+    name = planned.operation.name.value if planned.operation.name else None
+    content = repr((document.key, name, values, tuple(registries)))
+    return hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=32).digest()

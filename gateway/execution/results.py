@@ -9,6 +9,7 @@ from graphql import GraphQLError
 
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.errors import GatewayError
+from gateway.execution.documents import relocate
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.response_cache import CachedResponse
 from gateway.execution.strawberry_context import OperationContext
@@ -60,6 +61,7 @@ def executed(
 ) -> OperationResult:
     """Return the result of an executed operation. The failures of its context are among the errors."""
     body: dict[str, Any] = {"data": data}
+    relocate(errors, context.text)
     if errors or context.failures:
         body["errors"] = [error.formatted for error in (*errors, *context.take_failures())]
     if extensions is not None:

@@ -16,6 +16,7 @@ from gateway.errors import RegistryError
 class OperationContext:
     """The context of an operation: its parsed document and the execution of its plans.
 
+    ``text`` is the text of the document as it was sent, for the locations of errors. None: that of ``document``.
     ``failures`` are the registry errors that the data does not contain, such as those of a list without ``coverage``.
     ``bound`` is the `BoundOperation`, which the pipeline sets. If it is None,
     `gateway.execution.operation_plan.bound_operation` makes it. Its type would be an import cycle.
@@ -25,6 +26,7 @@ class OperationContext:
     execution: PlanExecution
     failures: list[tuple[Path, RegistryError]] = field(default_factory=list)
     bound: object = None
+    text: str | None = None
 
     def take_failures(self) -> list[GraphQLError]:
         """Return the failures since the last call as errors."""

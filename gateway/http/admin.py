@@ -27,7 +27,7 @@ class CacheEndpoint:
         if cache is None:
             return JSONResponse({"error": "The cache is not enabled."}, 404)
         if request.method == "GET":
-            return JSONResponse(cache.stats())
+            return JSONResponse({**cache.stats(), "memory": request.state.budget.sizes()})
         name, text = request.query_params.get("registry"), request.query_params.get("id")
         try:
             ref = None if text is None else parse(text)

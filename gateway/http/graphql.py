@@ -73,9 +73,9 @@ class GraphQLEndpoint:
             if result.executed:
                 return multipart.multipart_response(result, payloads)
         else:
-            if accepts.single:
-                request.state.prepared_request = PreparedRequest(prepared, context, accepts.media_type)
             result = await while_connected(request.receive, self.pipeline.execute(prepared, context))
+            if result.executed and accepts.single:
+                request.state.prepared_request = PreparedRequest(prepared, context, accepts.media_type)
         return await self.respond(request, result, context, accepts)
 
     async def batch(

@@ -6,13 +6,13 @@ Source: RFC 9110, sections 5.6 (lists and quoted text), 12.4.2 (weights), 12.5.1
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from math import inf
 from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers
 
 from gateway.execution.request import InvalidRequest
+from gateway.memory_budget import memo
 
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
@@ -36,7 +36,7 @@ def header(headers: Headers, name: str, default: str = "") -> str:
     return ", ".join(headers.getlist(name)).strip(" \t,") or default
 
 
-@lru_cache(256)
+@memo(256, len)
 def weights(value: str) -> Mapping[str, float]:
     """Return the members of a header's value in their order, in lower case without parameters, each with its weight.
 
@@ -69,7 +69,7 @@ class Accepted(NamedTuple):
 ANYTHING: Final = Accepted()
 
 
-@lru_cache(64)
+@memo(64, len)
 def accepted(accept: str) -> Accepted:
     """Return what a client accepts by its ``Accept`` header. Raises `InvalidRequest` (406) if that is nothing.
 
@@ -92,7 +92,7 @@ def weight_of(media_type: str, ranges: Mapping[str, float]) -> float:
     return next((ranges[name] for name in candidates if name in ranges), 0.0)
 
 
-@lru_cache(64)
+@memo(64, len)
 def min_compressed(accept_encoding: str) -> float:
     """Return the minimum size of a body to compress with gzip, in bytes. Infinite for a client that prefers none.
 

@@ -2,22 +2,25 @@
 
 import asyncio
 from functools import partial
-from operator import attrgetter
 from typing import Final, NamedTuple
 
-from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.execution.documents import Document
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request_context import RequestContext
 from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.responses import compressed, result_response
+from gateway.memory_budget import BoundedCache
+from gateway.upstream.cache import document_bytes
 
-MAX_BYTES: Final = 64_000_000
-"""Estimated memory of all prepared requests."""
-BYTES_PER_REQUEST, BYTES_PER_KEY_BYTE, BYTES_PER_CHARACTER = 3_000, 8, 200
-"""The estimated bytes of memory per request, per byte of its key, and per character of its document."""
+REQUEST_BYTES, FIELD_BYTES, LINE_BYTES = 2_500, 900, 250
+"""The memory of a request beside its body, of each field that has arguments with variables, and of each line of its
+cost."""
+
+COPIES: Final = 2
+"""How often a request contains the values in its body: as they were sent, coerced, and in arguments."""
 
 ALLOWED_HEADERS: Final = frozenset(
     b"""
@@ -35,27 +38,39 @@ RequestKey = tuple[bytes, bytes, bytes]
 
 
 class PreparedRequest(NamedTuple):
-    """A prepared operation with its context and the media type of the response.
-
-    ``size`` is the estimated memory in bytes.
-    """
+    """A prepared operation with its context and the media type of the response."""
 
     operation: PreparedOperation
     context: RequestContext
     media_type: str
-    size: int = 0
+
+    def size(self, key: RequestKey) -> int:
+        """Return the memory of the request in bytes, without its document."""
+        bound = self.operation.bound
+        fields = 0 if bound is None else sum(1 + len(root.root.templates) for root in bound.roots)
+        lines = sum(1 for _ in self.operation.cost)
+        body = sum(map(len, key)) + COPIES * document_bytes(key[0])
+        return REQUEST_BYTES + FIELD_BYTES * fields + LINE_BYTES * lines + body
 
 
 class PreparedRequests:
     """ASGI middleware that executes the prepared operation of a known body. The application parses all other requests.
 
-    The application leaves what it has prepared in ``scope["state"]``. Only for anonymous callers: with
-    authentication, equal bodies can have different responses.
+    The application leaves what it has prepared and executed in ``scope["state"]``. Only for anonymous callers: with
+    authentication, equal bodies can have different responses. A prepared request is dropped with its document.
     """
 
-    def __init__(self, app: ASGIApp, pipeline: Pipeline, body_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        pipeline: Pipeline,
+        body_seconds: float,
+        cache: BoundedCache[RequestKey, PreparedRequest],
+    ) -> None:
         self.app, self.pipeline, self.body_seconds = app, pipeline, body_seconds
-        self._requests: LRUCache[RequestKey, PreparedRequest] = LRUCache(MAX_BYTES, attrgetter("size"))
+        self._requests = cache
+        cache.removed = forget
+        pipeline.documents.cache.removed = self._drop_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", ()))
@@ -80,7 +95,7 @@ class PreparedRequests:
         known = self._requests.get(key)
         if known is not None and self._is_current(known.operation):
             scope["endpoint"] = self  # as a route does
-            operation, context, media_type, _ = known
+            operation, context, media_type = known
             execution = self.pipeline.execute(operation, context, operation.report.for_repetition())
             try:
                 result = await while_connected(receive, execution)
@@ -99,10 +114,24 @@ class PreparedRequests:
         return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
 
     def _store(self, key: RequestKey, prepared: PreparedRequest) -> None:
-        text = prepared.operation.document.text
-        size = BYTES_PER_REQUEST + BYTES_PER_KEY_BYTE * sum(map(len, key)) + BYTES_PER_CHARACTER * len(text)
-        if size <= self._requests.maxsize:
-            self._requests[key] = prepared._replace(size=size)
+        """Cache a request whose document is cached, unless it has variables that its operation does not declare."""
+        operation = prepared.operation
+        is_cached = operation.document.key in self.pipeline.documents.cache
+        if is_cached and operation.request.variables.keys() <= set(operation.planned.variables):
+            self._requests.put(key, prepared, prepared.size(key))
+            if key in self._requests:
+                operation.document.requests.add(key)
+
+    def _drop_requests(self, key: str, document: Document | str) -> None:
+        """Remove the requests of a document that is no longer cached."""
+        if isinstance(document, Document):
+            for request in tuple(document.requests):
+                self._requests.remove(request)
+
+
+def forget(key: RequestKey, prepared: PreparedRequest) -> None:
+    """Remove a request that is no longer cached from those of its document."""
+    prepared.operation.document.requests.discard(key)
 
 
 async def replay(messages: list[Message | None], receive: Receive) -> Message:

@@ -7,7 +7,6 @@ import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from email.message import Message
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from gateway.config.settings import LimitsSettings
 from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.http.negotiation import JSON
+from gateway.memory_budget import memo
 
 PARAMETERS: Final[Mapping[str, type]] = {
     "query": str,
@@ -26,7 +26,7 @@ PARAMETERS: Final[Mapping[str, type]] = {
 }
 
 
-@lru_cache(64)
+@memo(64, len)
 def parse_content_type(content_type: str) -> tuple[str, str]:
     """Return media type and charset of a ``Content-Type`` header."""
     parsed = Message()

@@ -14,6 +14,7 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
+from gateway.auth.authenticator import HEADERS
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, IssuerUnavailable, TooManySubscriptions, Unauthenticated
 from gateway.execution.pipeline import Pipeline
@@ -179,7 +180,8 @@ class WebSocketConnection:
     async def initialize(self, payload: dict[str, Any]) -> None:
         """Authenticate the caller."""
         sent = {name.lower(): value for name, value in payload.items() if isinstance(value, str)}
-        self.headers = {**self.socket.headers, **sent}
+        received = {**self.socket.headers, **sent}
+        self.headers = {name: value for name, value in received.items() if name in HEADERS}
         try:
             await self.authenticate()
         except IssuerUnavailable as refusal:

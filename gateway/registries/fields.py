@@ -222,7 +222,7 @@ def number_or_error(value: float | None, native: Any) -> float | RegistryBadValu
 
 
 CHINA = timezone(timedelta(hours=8))
-TIME_CACHE_SIZE: Final = 20_000
+TIME_CACHE_SIZE: Final = 5_000
 """The number of converted times to cache. The same rows are read again and again."""
 ENUM_CACHE_SIZE: Final = 200
 """The number of converted values to cache for each enumeration."""

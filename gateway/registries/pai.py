@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.memory_budget import memo
 from gateway.registries.fields import Field, Rows, as_integer, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
@@ -47,7 +47,7 @@ from gateway.registries.pai_tables import (
 )
 from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
 from gateway.upstream.messages import Request, Response
-from gateway.upstream.url_encoding import CACHE_SIZE
+from gateway.upstream.url_encoding import CACHE_SIZE, length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,6 @@ DATE_PLACEHOLDER, NONCE_PLACEHOLDER = "\0date", "\0nonce"
 """Placeholders for the values that differ in every request. No part of a request contains a null character."""
 
 
-@lru_cache(CACHE_SIZE)
 def signing_parts(
     request: Request, host: str, key: str, token: str
 ) -> tuple[Mapping[str, str], str, tuple[str, str, str]]:
@@ -259,13 +258,16 @@ def signing_parts(
     return {**signed, "accept": "application/json"}, authorization, (before, between, after)
 
 
+cached_signing_parts = memo(CACHE_SIZE, lambda request, *_: len(request.path) + length(request.query))(signing_parts)
+
+
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:
     """Return the headers of an ACS3-HMAC-SHA256 signature.
 
     Source: Alibaba Cloud, "V3 request body and signature mechanism".
     """
     token = credentials.token.reveal()
-    parts_of = signing_parts.__wrapped__ if token else signing_parts  # security tokens expire soon: no use to cache
+    parts_of = signing_parts if token else cached_signing_parts  # security tokens expire soon: no use to cache
     headers, authorization, (before, between, after) = parts_of(request, host, credentials.key, token)
     date = timestamp(now)
     signature = acs3_sign(credentials.secret.reveal(), f"{before}{date}{between}{nonce}{after}")

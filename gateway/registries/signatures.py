@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from gateway.upstream.url_encoding import CACHE_SIZE, Pairs, encode, query_string
+from gateway.memory_budget import memo
+from gateway.upstream.url_encoding import CACHE_SIZE, Pairs, encode, length, query_string
 
 
 @lru_cache(maxsize=2)
@@ -73,7 +74,7 @@ def bce_auth_v1(
     return signed, _hmac_sha256(_bce_signing_key(secret, prefix), canonical)
 
 
-@lru_cache(CACHE_SIZE)
+@memo(CACHE_SIZE, length)
 def _bce_canonical_query(query: tuple[tuple[str, str], ...]) -> str:
     """Return the canonical query: sorted after encoding, without ``authorization``."""
     return "&".join(

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.errors import Cause, NotFound, RegistryError, RegistryThrottled
+from gateway.memory_budget import SHARES
 from gateway.telemetry.events import Attempt, CallState, Events
 from gateway.telemetry.series import Counts, Times
 
@@ -87,7 +88,10 @@ class Metrics(Events):
         )
         self.refreshes = self._counter("cache_refreshes", "Background refreshes of stale responses.", *call)
         self.entries = self._gauge("cache_entries", "Upstream responses cached in memory.")
-        self.bytes = self._gauge("cache_bytes", "Size of the cached responses as JSON, in bytes.")
+        self.bytes = self._gauge("cache_bytes", "Estimated memory of the cached upstream responses, in bytes.")
+        self.memory = self._gauge(
+            "memory_budget_bytes", "Estimated memory of each cache and, as total, of all of them, in bytes.", "cache"
+        )
         self.lease_waits = self._histogram(
             "lease_wait", "Time spent waiting for another replica that is making the same call."
         )
@@ -123,6 +127,11 @@ class Metrics(Events):
         """Export the number of entries and the size of the cache."""
         self.entries.set_function(entries)
         self.bytes.set_function(size)
+
+    def watch_memory(self, sizes: Callable[[], Mapping[str, int]]) -> None:
+        """Export the memory of the caches, by name."""
+        for name in (*SHARES, "total"):
+            self.memory.labels(name).set_function(partial(size_of, sizes, name))
 
     def attempted(self, attempt: Attempt, error: BaseException | None) -> None:
         registry, call = attempt.registry, attempt.call
@@ -175,6 +184,10 @@ class Metrics(Events):
 
 def is_in(state: Callable[[], str], candidate: str) -> float:
     return float(state() == candidate)
+
+
+def size_of(sizes: Callable[[], Mapping[str, int]], name: str) -> float:
+    return sizes().get(name, 0)
 
 
 def table() -> str:

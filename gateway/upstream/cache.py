@@ -4,35 +4,80 @@ An entry has a `CacheKey` within the `Scope` of an account, so accounts never sh
 Readers share the cached documents and must not change them.
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final
 
 import orjson
-from aiocache import SimpleMemoryCache
 
+from gateway.memory_budget import BoundedCache
 from gateway.upstream.json_documents import read_json
 from gateway.upstream.messages import CacheKey
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.single_flight import SingleFlight
+
+ANSWER_BYTES: Final = 700
+"""The memory of an answer beside its document: the entry, its key, and its derived values when there are none."""
+VALUE_BYTES, OBJECT_BYTES = 90, 150
+"""The memory of a value in a JSON document beside its text, and of an object beside its values."""
+
+MAX_DERIVED: Final = 16
+"""The maximum number of derived values of one answer: pages of rows, and sets of records. The oldest is dropped."""
+
+numbers = count()
+
+
+class DerivedValues:
+    """Values that readers computed from one answer. They are counted with its cache entry, and dropped with it.
+
+    ``size`` is their memory in bytes. Keys must not contain plans, which would outlive their document.
+    """
+
+    __slots__ = ("_cached", "_values", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._values: dict[Hashable, tuple[Any, int]] = {}
+        self._cached: tuple[BoundedMemory, str] | None = None
+
+    def get(self, key: Hashable) -> Any:
+        """Return the value of a key, None if there is none."""
+        stored = self._values.get(key)
+        return None if stored is None else stored[0]
+
+    def store(self, key: Hashable, value: Any, size: int) -> None:
+        """Store a value that takes ``size`` bytes."""
+        if len(self._values) >= MAX_DERIVED:
+            self.size -= self._values.pop(next(iter(self._values)))[1]
+        self._values[key] = value, size
+        self.size += size
+        if self._cached is not None:
+            memory, entry = self._cached
+            memory.recount(entry)
+
+    def count_in(self, memory: "BoundedMemory", key: str) -> None:
+        """Count the values in the entry with a key from now on."""
+        self._cached = memory, key
 
 
 @dataclass(slots=True)  # a frozen dataclass takes twice as long to create
 class Entry:
     """A cached answer.
 
-    ``document`` is None if the registry has no such object. ``stored_at`` is in seconds since 1970, ``size`` in bytes
-    of JSON. ``derived`` holds values that readers computed from the document, ``variation`` the share of the jitter by
-    which its lifetime is shortened.
+    ``document`` is None if the registry has no such object. ``stored_at`` is in seconds since 1970, ``size`` the memory
+    in bytes without ``derived``. ``variation`` is the share of the jitter by which its lifetime is shortened.
+    ``number`` identifies the entry; no other ever has the same.
     """
 
     document: Any
     stored_at: float
     size: int
-    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    derived: DerivedValues = field(default_factory=DerivedValues, compare=False, repr=False)
     variation: float | None = field(default=None, compare=False, repr=False)
+    number: int = field(default_factory=numbers.__next__, compare=False, repr=False)
 
     def packed(self) -> bytes:
         return packed(self.stored_at, self.document)
@@ -43,7 +88,7 @@ class Entry:
         with suppress(ValueError):
             match read_json(content):
                 case [float() | int() as stored_at, dict() | None as document]:
-                    return cls(document, stored_at, len(content))
+                    return cls(document, stored_at, ANSWER_BYTES + document_bytes(content))
         return None
 
 
@@ -55,6 +100,13 @@ CLOCK_TOLERANCE: Final = 60.0
 """Largest difference of the replicas' clocks, in seconds. A shared answer from the further future is not valid."""
 
 
+def document_bytes(content: bytes) -> int:
+    """Return the memory of a JSON document that was read from ``content``, in bytes."""
+    objects = content.count(b"{")
+    values = content.count(b",") + content.count(b"[") + objects
+    return len(content) + VALUE_BYTES * values + OBJECT_BYTES * objects
+
+
 @dataclass(slots=True, eq=False)
 class Origin:
     """The cache entry of an answer."""
@@ -64,69 +116,40 @@ class Origin:
     entry: Entry
 
 
-class BoundedMemory(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
-    """Least-recently-used cache, bounded by a number of entries and by bytes.
-
-    ``used`` is the size of all entries in bytes; ``losses`` counts the entries that were removed or replaced.
-    """
+class BoundedMemory(BoundedCache[str, Entry]):
+    """The answers in memory, bounded by their number and by the bytes that they and their derived values take."""
 
     def __init__(self, entries: int, size: int) -> None:
-        super().__init__(timeout=None)
-        self._cache: OrderedDict[str, Entry] = OrderedDict()
-        self.entries, self.size, self.used, self.losses = entries, size, 0, 0
+        super().__init__(size, entries)
 
-    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Entry | None:
-        return self.use(key)
-
-    def use(self, key: str) -> Entry | None:
-        """Return an entry, and mark it as used."""
-        entry = self._cache.get(key)
-        if entry is not None:
-            self._cache.move_to_end(key)
-        return entry
-
-    async def _set(
-        self, key: str, value: Entry, ttl: float | None = None, _cas_token: object = None, _conn: object = None
-    ) -> bool:
-        self.put(key, value)
-        return True
-
-    def put(self, key: str, entry: Entry) -> None:
+    def store(self, key: str, entry: Entry) -> None:
         """Store an entry, and remove the least recently used ones beyond the bounds."""
-        self._remove(key)
-        self._cache[key] = entry
-        self.used += entry.size
-        while self._cache and (len(self._cache) > self.entries or self.used > self.size):
-            self._remove(next(iter(self._cache)))
+        entry.derived.count_in(self, key)
+        self.put(key, entry, entry.size + entry.derived.size)
 
-    async def _delete(self, key: str, _conn: object = None) -> int:
-        return 0 if self._remove(key) is None else 1
+    def recount(self, key: str) -> None:
+        """Count the derived values of an entry again."""
+        stored = self._entries.get(key)
+        if stored is not None:
+            entry = stored[0]
+            self.resize(key, entry.size + entry.derived.size)
 
-    def _remove(self, key: str) -> Entry | None:
-        removed = self._cache.pop(key, None)
-        if removed is not None:
-            self.used -= removed.size
-            self.losses += 1
-        return removed
-
-    def holds(self, items: Iterable[tuple[str, Entry]]) -> bool:
-        """Return whether exactly these entries are cached, and mark them as used."""
-        entries = self._cache
-        for key, entry in items:
-            if entries.get(key) is not entry:
+    def holds(self, items: Iterable[tuple[str, int]]) -> bool:
+        """Return whether exactly these entries are cached, by key and number, and mark them as used."""
+        entries = self._entries
+        for key, number in items:
+            stored = entries.get(key)
+            if stored is None or stored[0].number != number:
                 return False
             entries.move_to_end(key)
         return True
 
     def drop(self, prefix: str) -> int:
         """Remove the entries whose keys start with a prefix; return their number."""
-        keys = [key for key in self._cache if key.startswith(prefix)]
+        keys = [key for key in self if key.startswith(prefix)]
         for key in keys:
-            self._remove(key)
+            self.remove(key)
         return len(keys)
-
-    def __len__(self) -> int:
-        return len(self._cache)
 
 
 class Cache:
@@ -146,14 +169,14 @@ class Cache:
 
     async def get(self, key: CacheKey, validator: Callable[[Any], bool] = lambda document: True) -> Entry | None:
         """Return the entry of a key, from memory or the shared cache."""
-        entry = self.memory.use(key.text)
+        entry = self.memory.get(key.text)
         if entry is None and self.shared is not None:
             entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key, validator))
         return self._alive(entry)
 
     def in_memory(self, key: CacheKey) -> Entry | None:
         """Return the entry of a key if it is in memory."""
-        return self._alive(self.memory.use(key.text))
+        return self._alive(self.memory.get(key.text))
 
     def _alive(self, entry: Entry | None) -> Entry | None:
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
@@ -175,15 +198,15 @@ class Cache:
         if entry is None or not is_valid:
             await self.shared.discard(key.text)
             return None
-        self.memory.put(key.text, entry)
+        self.memory.store(key.text, entry)
         return entry
 
     async def put(self, key: CacheKey, document: Any) -> Entry:
         """Store an answer that was received now."""
         now = self.now()
         content = packed(now, document)
-        entry = Entry(document, now, len(content))
-        self.memory.put(key.text, entry)
+        entry = Entry(document, now, ANSWER_BYTES + document_bytes(content))
+        self.memory.store(key.text, entry)
         if self.shared is not None:
             await self.shared.set(key.text, content, self.lifetime)
         return entry

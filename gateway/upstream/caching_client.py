@@ -23,7 +23,7 @@ from gateway.errors import (
     RegistryUnauthenticated,
 )
 from gateway.telemetry.events import CURRENT, NO_EVENTS, CallState, Events
-from gateway.upstream.cache import Cache, Entry, Origin
+from gateway.upstream.cache import Cache, DerivedValues, Entry, Origin
 from gateway.upstream.messages import CacheKey, Destination, Request
 from gateway.upstream.single_flight import SingleFlight
 
@@ -96,7 +96,7 @@ class Answer:
     fresh_for: float = 0.0
     state: CallState = CallState.MISS
     origin: Origin | None = None
-    derived: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    derived: DerivedValues = field(default_factory=DerivedValues, compare=False, repr=False)
 
     @property
     def stale(self) -> bool:

@@ -28,6 +28,7 @@ from gateway.errors import (
     RegistryUnauthenticated,
     RegistryUnreachable,
 )
+from gateway.memory_budget import memo
 from gateway.telemetry.events import NO_EVENTS, Attempt, Events
 from gateway.upstream.health import HealthMonitor
 from gateway.upstream.http_session import (
@@ -40,7 +41,7 @@ from gateway.upstream.http_session import (
 )
 from gateway.upstream.json_documents import clean_text, read_json
 from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
-from gateway.upstream.url_encoding import query_string
+from gateway.upstream.url_encoding import length, query_string
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -48,7 +49,7 @@ CONNECT_SHARE: Final = 0.9
 """Share of a request's time after which it fails if there is no connection yet."""
 MIN_TIMEOUT: Final = 0.001
 """Shortest timeout: aiohttp takes 0 for none."""
-CACHED_URLS: Final = 4096
+CACHED_URLS: Final = 1024
 
 PROXY_AUTHENTICATION_REQUIRED: Final = 407
 LONGEST_WAIT: Final = 3600.0
@@ -249,7 +250,7 @@ class HttpClient:
         return Response(response.status, clean_headers(response.headers), body, document)
 
 
-@lru_cache(CACHED_URLS)
+@memo(CACHED_URLS, lambda origin, path, query: len(path) + length(query))
 def _url(origin: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
     """The URL, encoded exactly as it is signed."""
     target = f"{path}?{query_string(query)}" if query else path

@@ -14,6 +14,7 @@ from gateway.config.settings import LimitsSettings, Secret, Settings
 from gateway.errors import NotFound, RegistryUnavailable
 from gateway.execution.documents import Documents
 from gateway.execution.strawberry_context import OperationContext
+from gateway.memory_budget import BoundedCache
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -21,7 +22,10 @@ from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.messages import Destination, Request
 
 DOCUMENTS = Documents(
-    GRAPHQL_SCHEMA, LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000), suggestions=True
+    GRAPHQL_SCHEMA,
+    LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000),
+    suggestions=True,
+    cache=BoundedCache(10**8),
 )
 
 SETTINGS = Settings(

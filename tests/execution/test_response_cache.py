@@ -18,8 +18,9 @@ from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
-from gateway.execution.response_cache import ResponseCache
+from gateway.execution.response_cache import CachedResponse, ResponseCache
 from gateway.execution.results import CacheLifetime, OperationResult
+from gateway.memory_budget import BoundedCache
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import CallState
 from gateway.telemetry.observer import Observer
@@ -47,11 +48,12 @@ class World:
         lifetimes = Lifetimes({"lists": 60.0, "objects": 60.0, "catalogues": 60.0}, 60.0, stale=0.0, jitter=0.0)
         self.registries = registries(SETTINGS, CachingClient(self, self.cache, lifetimes, wait=1.0))
         limits = LimitsSettings()
-        self.responses = ResponseCache(max_bytes)
+        self.cached: BoundedCache[bytes, CachedResponse] = BoundedCache(max_bytes)
+        self.responses = ResponseCache(self.cached)
         self.pipeline = Pipeline(
             SCHEMA,
-            Documents(GRAPHQL_SCHEMA, limits, suggestions=True),
-            PersistedQueries(DocumentsSettings()),
+            Documents(GRAPHQL_SCHEMA, limits, suggestions=True, cache=BoundedCache(10**8)),
+            PersistedQueries(DocumentsSettings(), BoundedCache(10**8)),
             CallerRateLimiter(limits),
             Observer(TelemetrySettings()),
             VersionPollers(SubscriptionSettings()),
@@ -161,12 +163,14 @@ async def test_volatile_fields_are_not_cached() -> None:
 
 async def test_responses_stay_within_their_limit() -> None:
     world = World()
-    size = len((await world.query(LIST, first=1)).body)
+    await world.query(LIST, first=1)
+    size = world.cached.used
     world = World(max_bytes=size * 3)
     bodies = [(await world.query(LIST, first=first)).body for first in (1, 2, 3, 4)]
     cached = [(await world.query(LIST, first=first)).body for first in (4, 3, 2, 1)][::-1]
     in_use = [body for body, again in zip(bodies, cached, strict=True) if again is body]
-    assert sum(map(len, in_use)) <= size * 3 < sum(map(len, bodies))
+    assert 0 < len(in_use) < 4
+    assert world.cached.used <= size * 3
     last = await world.query(LIST, first=3)
     assert (await world.query(LIST, first=3)).body is last.body  # earlier responses were evicted
     small = World(max_bytes=size - 1)

@@ -26,6 +26,7 @@ from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import GraphQLRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
+from gateway.memory_budget import BoundedCache
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.observer import Observer
 from gateway.upstream.caching_client import ANY
@@ -44,12 +45,12 @@ def results_of_subscription(later_context: Callable[[RequestContext], RequestCon
     pollers = VersionPollers(SubscriptionSettings(interval=5.0), random=lambda: 0.5)
     pipeline = Pipeline(
         SCHEMA,
-        Documents(GRAPHQL_SCHEMA, LIMITS, suggestions=True),
-        PersistedQueries(DocumentsSettings()),
+        Documents(GRAPHQL_SCHEMA, LIMITS, suggestions=True, cache=BoundedCache(10**8)),
+        PersistedQueries(DocumentsSettings(), BoundedCache(10**8)),
         CallerRateLimiter(LIMITS),
         Observer(TelemetrySettings()),
         pollers,
-        ResponseCache(0),
+        ResponseCache(BoundedCache(0)),
     )
 
     async def main() -> list[Any]:
