@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from gateway.catalog.bounds import Bounds
@@ -106,15 +107,17 @@ class Calls:
         else:
             answer = task = asyncio.create_task(self._fetch(bound, call))
             self._tasks.add(task)
-            task.add_done_callback(self._fetched)
+            task.add_done_callback(partial(self._fetched, bound))
         self.calls.append(call)
         self.answers[bound] = answer
         return answer
 
-    def _fetched(self, task: "asyncio.Task[Answer]") -> None:
+    def _fetched(self, bound: BoundCall, task: "asyncio.Task[Answer]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # asyncio would log the failure of a call that nobody awaits
+        # retrieves the exception, which asyncio would log if nobody awaits the call
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, RegistryError):  # the frames in its task and traceback refer to this object: a cycle
+            self.answers[bound] = error.with_traceback(None)
 
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
