@@ -8,7 +8,7 @@ Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2, 7.1.2 and 9; RFC 9110, sections 
 6585, section 5 (status 431).
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Protocol, TimerHandle, Transport
+from asyncio import AbstractEventLoop, BaseTransport, Handle, Protocol, TimerHandle, Transport
 from enum import Enum
 from http import HTTPStatus
 from math import inf
@@ -133,6 +133,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.had_trailers = False
         self._check_interval = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._deadline_timer: TimerHandle | None = None
+        self._next_parse: Handle | None = None
 
     @property
     def responding(self) -> bool:
@@ -279,6 +280,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         """Parse what was received, up to the end of one request: other connections have their turn before the next."""
+        if self._next_parse is not None:
+            self._next_parse.cancel()
+            self._next_parse = None
         while self._can_parse():
             part = self.received.take(self.body_left)
             self.head_bytes += len(part)
@@ -293,8 +297,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._parse_soon()
 
     def _parse_soon(self) -> None:
-        if self._can_parse():
-            self.loop.call_soon(self._parse)
+        if self._next_parse is None and self._can_parse():
+            self._next_parse = self.loop.call_soon(self._parse)
 
     def _feed(self, part: bytes | memoryview) -> None:
         """Feed the parser, which takes a head with ``Upgrade`` for the last one of the connection.
