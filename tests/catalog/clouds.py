@@ -12,7 +12,7 @@ from gateway.app import registries
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.config.settings import LimitsSettings, Secret, Settings
 from gateway.errors import NotFound, RegistryUnavailable
-from gateway.execution.documents import Documents
+from gateway.execution.documents import Document, Documents, digest
 from gateway.execution.strawberry_context import OperationContext
 from gateway.memory_budget import BoundedCache
 from gateway.registries.pai import PaiSettings
@@ -21,7 +21,18 @@ from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.messages import Destination, Request
 
-DOCUMENTS = Documents(
+
+class ExecutedDocuments(Documents):
+    """Documents that are cached when they are read."""
+
+    def read(self, text: str, sha256: str | None = None) -> Document:
+        document = super().read(text, sha256)
+        if not document.errors:
+            self.store(document, digest(text))
+        return document
+
+
+DOCUMENTS = ExecutedDocuments(
     GRAPHQL_SCHEMA,
     LimitsSettings(fields=100_000, depth=100, aliases=10_000, directives=10_000),
     suggestions=True,
