@@ -136,12 +136,10 @@ class Documents:
 
     def _document(self, text: str) -> Document:
         try:
-            node = parse(
-                text,
-                max_lexical_tokens=self.limits.tokens,
-                max_source_length=self.limits.characters,
-                allow_empty_selection_sets=False,
-            )
+            if len(text) > self.limits.characters:
+                reason = f"The document has {len(text)} characters; {self.limits.characters} are allowed."
+                raise QueryTooComplex(reason)
+            node = parse(text, max_lexical_tokens=self.limits.tokens, allow_empty_selection_sets=False)
             tokens = take_tokens(node, text)
             key = digest(repr(tokens))
             known = self._cached(key)
