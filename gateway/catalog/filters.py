@@ -103,8 +103,10 @@ def has_one_spelling(text: str) -> bool:
 
     Registries may compare other texts byte by byte, so the gateway does not leave these filters to them.
     """
+    if text.isascii():
+        return True
     is_composed_only = normalize("NFC", text) == normalize("NFD", text) == text
-    return text.isascii() or (is_composed_only and text.casefold() == text.lower() and "ı" not in text)
+    return is_composed_only and text.casefold() == text.lower() and "ı" not in text
 
 
 def contains(text: str | None, part: str) -> bool:
