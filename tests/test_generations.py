@@ -109,7 +109,7 @@ class World:
 async def two_generations(models: int) -> AsyncIterator[World]:
     async with twins.serving(models=models) as cloud:
         registries = (qianfan(cloud.url, "v1"), qianfan(cloud.url, "v2", api="v2"))
-        async with served(settings(*registries, limits=LimitsSettings(calls=100_000))) as gateway:
+        async with served(settings(*registries, limits=LimitsSettings(calls=100_000, rows=10_000_000))) as gateway:
             yield World(cloud, gateway)
 
 

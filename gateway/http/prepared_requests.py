@@ -1,9 +1,11 @@
 """Prepared requests: caches prepared operations by raw request body, so that repeats skip parsing."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
+from graphql import GraphQLError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.execution.documents import Document
@@ -114,11 +116,15 @@ class PreparedRequests:
         return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
 
     def _store(self, key: RequestKey, prepared: PreparedRequest) -> None:
-        """Cache a request whose document is cached, unless it has variables that its operation does not declare."""
+        """Cache a request whose document is cached, unless it has variables that its operation does not declare.
+
+        An operation with an invalid variable in a directive is not cached.
+        """
         operation = prepared.operation
         is_cached = operation.document.key in self.pipeline.documents.cache
         if is_cached and operation.request.variables.keys() <= set(operation.planned.variables):
-            self._requests.put(key, prepared, prepared.size(key))
+            with suppress(GraphQLError):
+                self._requests.put(key, prepared, prepared.size(key))
             if key in self._requests:
                 operation.document.requests.add(key)
 
