@@ -158,7 +158,7 @@ async def test_a_list_that_stops_at_its_bound_costs_exactly_its_estimate() -> No
             "calls": 3,
             "forecast": 3,
             "allowed": 1000,
-            "rows": 10,
+            "rows": 7,
             "allowedRows": 20_000,
         }
 

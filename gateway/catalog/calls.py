@@ -1,6 +1,7 @@
 """The upstream calls and rows of one operation: each call is made once, before the deadline and within the limit."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -37,21 +38,36 @@ class Calls:
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._ended = False
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
-        self._turn = self._rows_in_turn = 0
+        self._rows_in_turn = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def count_rows(self, rows: int) -> None:
         """Count rows before they are processed, and let other tasks run after every `ROWS_PER_TURN`.
 
         Raises `QueryTooSlow` after the deadline.
         """
-        while self._rows_in_turn >= ROWS_PER_TURN:
-            turn = self._turn
-            await asyncio.sleep(0)
-            if turn == self._turn:  # the first task that goes on starts the turn for all tasks of the operation
-                self._turn, self._rows_in_turn = turn + 1, 0
-                if asyncio.get_running_loop().time() >= self.deadline:
-                    raise QueryTooSlow(self.bounds.seconds)
-        self._rows_in_turn += rows
+        if self._rows_in_turn < ROWS_PER_TURN:
+            self._rows_in_turn += rows
+            return
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append((rows, turn))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._next_turn)
+        await turn
+        if loop.time() >= self.deadline:
+            raise QueryTooSlow(self.bounds.seconds)
+
+    def _next_turn(self) -> None:
+        """Let as many waiting tasks go on as one turn of the event loop allows."""
+        self._rows_in_turn = 0
+        while self._waiting and self._rows_in_turn < ROWS_PER_TURN:
+            rows, turn = self._waiting.popleft()
+            if not turn.done():
+                self._rows_in_turn += rows
+                turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
     def start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":
         """Start a call unless the operation has made it before. Returns its outcome if it is available, else a future.

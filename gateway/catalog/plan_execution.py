@@ -7,7 +7,7 @@ cached answers, then one `gather` for pending calls. A call is sent as soon as i
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
@@ -58,6 +58,9 @@ from gateway.registries.kind import Keys, Lookup
 from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.single_flight import SingleFlight
+
+DEFERRED_FIELD: Final = 5
+"""The rows that are processed in the time of loading one deferred field."""
 
 Waits = list[Awaitable[None]]
 Continue = Callable[[Waits], None]
@@ -647,6 +650,7 @@ class Deferred:
 
     async def load(self, key: Any) -> Any:
         """Return the value of a field by its record key. Raises KeyError for a field that was not requested."""
+        await self.execution.count_rows(DEFERRED_FIELD)
         request = {request.key: request for request in self.selection}[key]
         plan, entity = self.plan, self.entity
         part = plan.with_selection(self.selection.part({request: self.selection[request]}))

@@ -16,8 +16,9 @@ results of subscriptions and of incremental delivery are streams; they share ste
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import strawberry
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
@@ -54,6 +55,9 @@ from gateway.telemetry.observer import Observer
 from gateway.telemetry.operation_log import OperationReport
 from gateway.upstream.caching_client import ANY
 from gateway.upstream.single_flight import SingleFlight
+
+INCREMENTAL_OBJECT: Final = 20
+"""The objects that the compiled projection handles in the time of one object of incremental delivery."""
 
 
 class RateLimiter(Protocol):
@@ -160,6 +164,8 @@ class Pipeline:
             except GraphQLError as error:
                 raise RequestErrors([error]) from None
             prepared.cost = costly.cost(context.registries, context.bounds)
+            if incremental is not None:
+                prepared.cost = replace(prepared.cost, objects=INCREMENTAL_OBJECT * prepared.cost.objects)
             prepared.bound = bound
         return prepared.bound
 

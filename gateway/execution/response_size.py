@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from graphql import get_nullable_type, is_list_type
 
-from gateway.catalog.cost import ASSUMED_ITEMS
 from gateway.catalog.selection import FieldRequest
 from gateway.errors import ResponseTooLarge
 from gateway.execution.field_collection import ROWS, CollectedField
@@ -17,14 +16,12 @@ PAGE_SIZE: Final = "first"
 
 @dataclass(frozen=True, slots=True)
 class FieldSize:
-    """The number of objects in the value of a field.
+    """The estimated number of objects in the value of a field.
 
-    ``page`` is the request whose page size bounds the items of a list, None for other fields. ``items`` is the number
-    of items without it: `ASSUMED_ITEMS` for a list, 1 for an object. ``types`` are the fields with objects below it,
-    for each type that the value may have.
+    ``page`` is the request whose page size bounds the items of a list, None for other fields: these count as one
+    object. ``types`` are the fields with objects below it, for each type that the value may have.
     """
 
-    items: int
     page: FieldRequest | None
     types: Sequence[Sequence["FieldSize"]]
 
@@ -37,12 +34,11 @@ class FieldSize:
         page = connection if is_list(field) and field.name in ROWS else None
         own = field.request if PAGE_SIZE in field.definition.args else None
         types = [[cls.of(inner, own) for inner in field.below(runtime.name) if inner.types] for runtime in field.types]
-        return cls(ASSUMED_ITEMS if is_list(field) else 1, page, types)
+        return cls(page, types)
 
     def objects(self, page_size: Callable[[FieldRequest], int]) -> int:
         """Return the largest number of objects, with the page size of each connection."""
-        items = self.items if self.page is None else page_size(self.page)
-        return items * self.each(page_size)
+        return (1 if self.page is None else page_size(self.page)) * self.each(page_size)
 
     def each(self, page_size: Callable[[FieldRequest], int]) -> int:
         """Return the largest number of objects in one item, the item included."""

@@ -30,6 +30,9 @@ WRITE_TIMEOUT: Final = 30.0
 MAX_WAITING_BYTES: Final = 2**16
 """Bytes received and not yet parsed above which no more are read."""
 
+MAX_PARTS: Final = 256
+"""The parts of a request that are parsed before other connections have their turn. Empty lines may separate them."""
+
 HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -127,6 +130,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.received = ReceivedBytes()
         self.head_bytes = 0
         self.body_left = 0
+        self.body_parts: list[bytes] = []
         self.refused = False
         self.stopping = False
         self.had_request = False
@@ -214,10 +218,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self.head_bytes, self.body_left = 0, max(self.body_left - len(body), 0)
-        super().on_body(body)
+        self.body_parts.append(body)
 
     def on_message_complete(self) -> None:
         if not self.refused and not self.parser.should_upgrade():
+            self._pass_body_on()
             self.stage, self.since, self.head_bytes = Stage.IDLE, self.loop.time(), 0
             super().on_message_complete()
 
@@ -283,7 +288,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._next_parse is not None:
             self._next_parse.cancel()
             self._next_parse = None
-        while self._can_parse():
+        parts = 0
+        while self._can_parse() and parts < MAX_PARTS:
+            parts += 1
             part = self.received.take(self.body_left)
             self.head_bytes += len(part)
             self._feed(part)
@@ -293,8 +300,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 if self.had_trailers:  # the parser might take them for fields of a head, such as `Connection`
                     self.parser, self.had_trailers = HttpRequestParser(self), False
                 break
+        self._pass_body_on()
         self._control_reading()
         self._parse_soon()
+
+    def _pass_body_on(self) -> None:
+        """Give the application the parts of a body together."""
+        if self.body_parts:
+            body, self.body_parts = b"".join(self.body_parts), []
+            super().on_body(body)
 
     def _parse_soon(self) -> None:
         if self._next_parse is None and self._can_parse():
