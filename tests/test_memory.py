@@ -16,7 +16,7 @@ from gateway.catalog.query_plan import EntityPlan
 from gateway.catalog.selection import interned
 from gateway.config.settings import CacheSettings, LimitsSettings, Secret, ServerSettings, TelemetrySettings
 from gateway.errors import GatewayError
-from gateway.execution.documents import Document, Documents, take_tokens
+from gateway.execution.documents import Document, Documents, unlink_tokens
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.http.websocket import WebSocketConnection
 from gateway.memory_budget import MEMO_CHARACTERS, SHARES, BoundedCache, MemoryBudget, memo
@@ -262,7 +262,7 @@ def test_the_memory_of_a_tree_is_free_without_a_garbage_collection() -> None:
     try:
         for number in range(10):
             text = f"query A{number} {LIST}"
-            take_tokens(parse(text), text)
+            unlink_tokens(parse(text))
         assert sum(isinstance(one, Node) for one in gc.get_objects()) == before
     finally:
         gc.enable()

@@ -65,7 +65,11 @@ class Completion:
             raise error
         if isinstance(error, GatewayError):  # its frames would keep the request until a garbage collection
             error.__traceback__ = None
-        located = located_error(error, field.nodes, path)
+        located = located_error(error, None, path)
+        if located.nodes is None:
+            place = field.place
+            located.nodes, located.source, located.positions = place.nodes, place.source, place.positions
+            located.locations = place.locations
         if is_non_null_type(expected):
             raise located
         self.errors.append(located)

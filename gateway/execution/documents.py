@@ -4,9 +4,13 @@ A document that is refused leaves nothing behind: it is parsed again when it is 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from sys import getsizeof
 from typing import Any, Final, Protocol
 
@@ -21,10 +25,10 @@ from graphql import (
     Lexer,
     OperationDefinitionNode,
     Source,
+    SourceLocation,
     Token,
     TokenKind,
     Visitor,
-    get_location,
     parse,
     specified_rules,
     validate,
@@ -41,6 +45,7 @@ from gateway.memory_budget import BoundedCache
 
 MAX_ERRORS: Final = 5
 INTROSPECTION: Final = ("__schema", "__type", "_service")
+LINE_END: Final = re.compile(r"\r\n|[\n\r]")
 ABORTED: Final = "Validation aborted."
 RULES: Final = (*specified_rules, StreamCountRule)
 
@@ -139,12 +144,13 @@ class Documents:
             if len(text) > self.limits.characters:
                 reason = f"The document has {len(text)} characters; {self.limits.characters} are allowed."
                 raise QueryTooComplex(reason)
-            node = parse(text, max_lexical_tokens=self.limits.tokens, allow_empty_selection_sets=False)
-            tokens = take_tokens(node, text)
-            key = digest(repr(tokens))
+            canonical = canonical_text(text, self.limits.tokens)
+            key = digest(canonical)
             known = self._cached(key)
             if known is not None:
                 return known
+            node = parse(canonical, max_lexical_tokens=self.limits.tokens, allow_empty_selection_sets=False)
+            tokens = unlink_tokens(node)
             operations = operations_of(node)
             if len(operations) > self.limits.operations:
                 reason = f"The document has {len(operations)} operations; {self.limits.operations} are allowed."
@@ -159,10 +165,12 @@ class Documents:
                 allow_empty_selection_sets=False,
             )
         except GraphQLSyntaxError as error:
+            relocate([error], text)
             too_large = error.message.endswith("Parsing aborted.")
             return invalid(error, QueryTooComplex.code if too_large else "GRAPHQL_PARSE_FAILED")
         except GatewayError as error:
             return invalid(GraphQLError(str(error)), error.code)
+        relocate(errors, text)
         for failure in errors:
             failure.extensions = {"code": "GRAPHQL_VALIDATION_FAILED"}
             if failure.message == ABORTED:
@@ -182,7 +190,7 @@ class Documents:
             operations_of(complete),
             frozenset(visitor.names),
             incremental,
-            getsizeof(text) + trees * TOKEN_BYTES * len(tokens),
+            getsizeof(canonical) + trees * TOKEN_BYTES * tokens,
         )
 
 
@@ -191,24 +199,33 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def take_tokens(node: DocumentNode, text: str) -> list[str]:
-    """Return the tokens of a tree without comments, as text, and remove the links between them.
+def canonical_text(text: str, max_tokens: int) -> str:
+    """Return the first tokens of a text, without comments, each separated by a space, in one line.
+
+    Raises `GraphQLSyntaxError` for a text that has no tokens.
+    """
+    lexer, tokens = Lexer(Source(text)), list[str]()
+    while len(tokens) <= max_tokens and (token := lexer.advance()).kind is not TokenKind.EOF:
+        is_block = token.kind is TokenKind.BLOCK_STRING
+        tokens.append(json.dumps(token.value, ensure_ascii=False) if is_block else text[token.start : token.end])
+    return " ".join(tokens)
+
+
+def unlink_tokens(node: DocumentNode) -> int:
+    """Remove the links between the tokens of a tree. Returns the number of tokens.
 
     Nothing reads the links after parsing. They are cycles: without them, the memory of a tree is free at once, not only
     after a garbage collection.
     """
     assert node.loc is not None
-    tokens: list[str] = []
+    count = 0
     token: Token | None = node.loc.start_token
     while token is not None:
-        if token.kind is TokenKind.BLOCK_STRING:  # its value does not depend on its indentation
-            tokens.append(f'"""{token.value}')
-        elif token.kind is not TokenKind.COMMENT:
-            tokens.append(text[token.start : token.end])
+        count += 1
         following = token.next
         token.prev = token.next = None
         token = following
-    return tokens
+    return count
 
 
 def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNode]:
@@ -217,24 +234,37 @@ def operations_of(node: DocumentNode) -> dict[str | None, OperationDefinitionNod
 
 
 def relocate(errors: Iterable[GraphQLError], text: str | None) -> None:
-    """Set the locations of errors to those in the text that was sent, in place.
-
-    The tree of a document may come from another text, which differs in ignored characters: both have the same tokens.
-    """
+    """Set the locations of errors in a canonical text to those in the text that was sent, in place."""
     for error in errors:
         source, positions = error.source, error.positions
         if text is not None and source is not None and source.body != text and positions:
-            starts = dict(zip(token_starts(source.body), token_starts(text), strict=True))
-            error.locations = [get_location(Source(text), starts[position]) for position in positions]
+            starts, lines = sent_positions(source.body, text), line_starts(text)
+            error.locations = [location(lines, starts[position]) for position in positions]
 
 
 @lru_cache(maxsize=2)
-def token_starts(text: str) -> tuple[int, ...]:
-    """Return the offsets of the tokens in a text, without comments."""
-    lexer, starts = Lexer(Source(text)), list[int]()
+def sent_positions(canonical: str, text: str) -> Mapping[int, int]:
+    """Return the offset in a text for the offset of each token, and of the end, in its canonical text."""
+    starts = [*token_starts(canonical)]
+    return dict(zip([*starts, len(canonical)], [*islice(token_starts(text), len(starts)), len(text)], strict=True))
+
+
+def token_starts(text: str) -> Iterator[int]:
+    """Yield the offsets of the tokens in a text, without comments."""
+    lexer = Lexer(Source(text))
     while lexer.advance().kind is not TokenKind.EOF:
-        starts.append(lexer.token.start)
-    return tuple(starts)
+        yield lexer.token.start
+
+
+@lru_cache(maxsize=2)
+def line_starts(text: str) -> list[int]:
+    return [0, *(end.end() for end in LINE_END.finditer(text))]
+
+
+def location(lines: list[int], position: int) -> SourceLocation:
+    """Return the line and the column of an offset, both from 1."""
+    line = bisect_right(lines, position)
+    return SourceLocation(line, position - lines[line - 1] + 1)
 
 
 class FieldNames(Visitor):

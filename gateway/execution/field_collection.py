@@ -12,6 +12,7 @@ from typing import Any, cast
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLSchema,
@@ -95,6 +96,11 @@ class CollectedField:
     @property
     def nodes(self) -> list[FieldNode]:
         return [detail.node for detail in self.details]
+
+    @cached_property
+    def place(self) -> GraphQLError:
+        """An error at the nodes of the field. Its location is computed once; the others copy it."""
+        return GraphQLError("", self.nodes)
 
     @cached_property
     def types(self) -> Sequence[GraphQLObjectType]:
