@@ -23,10 +23,14 @@ MAX_MARKER_LENGTH = 4096
 
 
 class PagePosition(NamedTuple):
-    """The position of a page in a list: its number or its marker, and the number of rows on the pages before it."""
+    """The position of a page in a list: its number or its marker, and the number of rows on the pages before it.
+
+    ``repeated`` is the number of rows up to here, those on this page included if it was read, that came before.
+    """
 
     page: int | str = 1
     offset: int = 0
+    repeated: int = 0
 
 
 FIRST_PAGE: Final = PagePosition()
@@ -87,11 +91,12 @@ class CursorScope:
 
 def page_position(stored: Any) -> PagePosition:
     """Convert the JSON of a page's position. Raises ValueError for other values."""
-    page, offset = stored
+    page, offset, repeated = stored
     is_page = page > 0 if type(page) is int else isinstance(page, str) and 0 < len(page) <= MAX_MARKER_LENGTH
-    if not is_page or type(offset) is not int or offset < 0:
+    is_count = all(type(count) is int and count >= 0 for count in (offset, repeated))
+    if not is_page or not is_count:
         raise ValueError("not a position")
-    return PagePosition(page, offset)
+    return PagePosition(page, offset, repeated)
 
 
 def in_base64(content: bytes) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, zip_longest
+from itertools import count, pairwise, zip_longest
 from operator import lt
 from typing import Any, Final, NamedTuple
 
@@ -134,13 +134,18 @@ def read_strategy(
     bounds: Bounds, kind: Kind, layout: EntityLayout, call: Call | None, applied: ListFilter, order: Order
 ) -> ReadStrategy:
     """Return how a list of rows in a layout is read."""
-    native = call is not None and (order.field, order.descending) in call.orders
+    native = is_native(call, order)
     costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
     scanned = bool(applied.tests) or not native
     most = bounds.detail_rows if costly else bounds.rows
     rows = most if scanned else max(most, 2 * MAX_SIZE)
     full_pages = 1 if call is None or call.paging is None else -(-rows // call.paging.rows)
     return ReadStrategy(native, costly, rows, max(full_pages, min(MOST_PAGES, bounds.calls // 4)))
+
+
+def is_native(call: Call | None, order: Order) -> bool:
+    """Whether a list arrives in an order."""
+    return call is not None and (order.field, order.descending) in call.orders
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
@@ -156,7 +161,7 @@ def is_beyond(last: Sequence[tuple[SortKey, Ref]], arguments: ListArguments, nat
         return False
     start, end = time_range(arguments.filter["created_at"])
     limit = start if order.descending else end
-    return limit is not None and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
+    return limit is not None and last[0][0][0] == 0 and last[0][0][:2] > order.key_of(limit.isoformat(), "")[:2]
 
 
 def is_included(registry: Registry, wanted: Filter) -> bool:
@@ -198,6 +203,7 @@ class ListPage:
     rows: tuple[tuple[SortKey, Ref], ...]
     raws: Mapping[Ref, Raw]
     is_canonical: bool
+    disordered: bool = False
 
     @classmethod
     def of(
@@ -207,8 +213,12 @@ class ListPage:
         order: Order,
         items: Iterable[Raw],
         reference: Callable[[Raw], Ref | None],
+        native: bool = False,
     ) -> "ListPage":
-        """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key."""
+        """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key.
+
+        In a ``native`` list, which arrives in the requested order, a row without a value keeps its place.
+        """
         rows: list[tuple[SortKey, Ref]] = []
         raws: dict[Ref, Raw] = {}
         key = order.keys(layout)
@@ -217,19 +227,26 @@ class ListPage:
             if ref is not None:
                 rows.append((key(raw, str(ref)), ref))
                 raws.setdefault(ref, raw)
-        return cls(kind, layout, tuple(rows), raws, all(is_canonical(kind, ref) for ref in raws))
+        canonical = all(is_canonical(kind, ref) for ref in raws)
+        if not native:
+            return cls(kind, layout, tuple(rows), raws, canonical)
+        placed = in_place(rows)
+        disordered = any(after[0][:2] < before[0][:2] for before, after in pairwise(placed))
+        return cls(kind, layout, tuple(placed), raws, canonical, disordered)
 
     @classmethod
-    def from_answer(cls, answer: Answer, registry: Registry, rows: Field, order: Order) -> tuple[Rows, "ListPage"]:
+    def from_answer(
+        cls, answer: Answer, registry: Registry, rows: Field, order: Order, native: bool = False
+    ) -> tuple[Rows, "ListPage"]:
         """Return the rows in an answer and their page, cached with the answer."""
-        key = registry.name, rows, order
+        key = registry.name, rows, order, native
         cached: tuple[Rows, ListPage] | None = answer.derived.get(key)
         if cached is None:
             layout = rows.layout
             assert layout is not None
             raw_rows: Rows = rows.read(answer.document)
             reference = partial(row_reference, registry.name, layout)
-            cached = raw_rows, cls.of(registry.kind, layout, order, raw_rows.items, reference)
+            cached = raw_rows, cls.of(registry.kind, layout, order, raw_rows.items, reference, native)
             answer.derived.store(key, cached, ROW_BYTES * (1 + len(raw_rows.items)))
         return cached
 
@@ -248,7 +265,18 @@ class ListPage:
             left_out=read - len(keyed),
             truncated=rows.truncated,
             passed=passed,
+            disordered=self.disordered,
         )
+
+
+def in_place(rows: Sequence[Row]) -> list[Row]:
+    """Give rows without a value that of the row before them, the first ones that of the first row with a value."""
+    value = next((key[1] for key, _ in rows if key[0] == 0), None)
+    placed: list[Row] = []
+    for key, ref in rows:
+        value = key[1] if key[0] == 0 else value
+        placed.append((key, ref) if value is None else ((0, value, key[2]), ref))
+    return placed
 
 
 def records_bytes(plan: EntityPlan, rows: int) -> int:
@@ -304,7 +332,7 @@ class MergedList:
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            raw_rows, page = ListPage.from_answer(answer, registry, rows, order)
+            raw_rows, page = ListPage.from_answer(answer, registry, rows, order, is_native(call, order))
             self._derived[page] = answer.derived
             return raw_rows, page
 
@@ -330,7 +358,8 @@ class MergedList:
         async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
             rows = first if at == 1 and first is not None else await further_rows(at)
             reference = partial(version_reference, layout, canonical)
-            return rows, ListPage.of(registry.kind, layout, arguments.scope.order, rows.items, reference)
+            order = arguments.scope.order
+            return rows, ListPage.of(registry.kind, layout, order, rows.items, reference, is_native(call, order))
 
         async def further_rows(at: int | str) -> Rows:
             if call is None or versions.part is None:

@@ -32,7 +32,8 @@ class Page:
 
     ``next`` is the number or marker of the page that follows, None if the registry reports the end. A number is only a
     proposal: `StreamReader` decides where a numbered list ends. ``truncated`` is true if the registry reports further
-    rows that no call returns, ``passed`` if no row after this page can match the filter.
+    rows that no call returns, ``passed`` if no row after this page can match the filter, ``disordered`` if the rows are
+    not in the requested order.
     """
 
     rows: Sequence[Row]
@@ -44,6 +45,7 @@ class Page:
     left_out: int = 0
     truncated: bool = False
     passed: bool = False
+    disordered: bool = False
 
 
 @dataclass(slots=True)
@@ -63,9 +65,13 @@ class ReadRows:
     """The number of rows up to here, the rows before ``start`` included; a row that comes on two pages counts once."""
     left_out: int = 0
     counted: int | None = None
-    """The number of rows in the list, as the registry counts them. None if it counts fewer than it sent."""
+    """The number of rows in the list, as the registry counted them last. None if it counts fewer than it sent."""
     shrunk: bool = False
     """Whether rows were deleted while the list was read. Later ones may have moved to a page that was read before."""
+    last: PagePosition = FIRST_PAGE
+    """The position of the last page, with the rows on it that came before."""
+    disordered: bool = False
+    """Whether the rows of a sorted list are in another order: a later request may continue behind some of them."""
     ended: bool = False
     premature: bool = False
     passed: bool = False
@@ -78,7 +84,7 @@ class ReadRows:
     """The number of pages without rows since the last row."""
 
     def __post_init__(self) -> None:
-        self.seen = self.start.offset
+        self.seen = self.start.offset - self.start.repeated
 
     @property
     def is_incomplete(self) -> bool:
@@ -88,7 +94,7 @@ class ReadRows:
         has moved, and the registry counts no more rows than were read.
         """
         unread = self.ended and not self.passed and self.counted is not None and self.seen < self.counted
-        return self.premature or self.shrunk or self.left_out > 0 or unread
+        return self.premature or self.shrunk or self.disordered or self.left_out > 0 or unread
 
     @property
     def different(self) -> int:
@@ -103,15 +109,20 @@ class ReadRows:
     def add(self, at: PagePosition, page: Page) -> PagePosition | None:
         """Add a page. Return the position of the page that follows, None at the end."""
         fresh = self._add_refs(page.refs)
-        self.seen += page.read - (len(page.refs) - fresh)
+        repeated = page.read - page.left_out - fresh
+        self.seen += page.read - repeated
         self.left_out += page.left_out
         self._largest = max(self._largest, page.read)
         self._empty = 0 if page.read else self._empty + 1
-        self.counted, before = page.total if page.total is None or page.total >= self.seen else None, self.counted
-        self.shrunk |= page.total is not None and before is not None and page.total < before
+        if page.total is not None:
+            self.shrunk |= self.counted is not None and page.total < self.counted
+            self.counted = page.total
+        if self.counted is not None and self.counted < self.seen:
+            self.counted = None
         following = self._following(at, page, is_repeated=bool(page.refs) and not fresh)
         self.ended = following is None
-        return None if following is None else PagePosition(following, at.offset + page.read)
+        self.last = at._replace(repeated=at.repeated + repeated)
+        return None if following is None else PagePosition(following, at.offset + page.read, self.last.repeated)
 
     def _add_refs(self, refs: Collection[Ref]) -> int:
         """Add the references of a page. Return how many of them are new."""
@@ -300,6 +311,7 @@ class StreamReader:
         assert self.page is not None
         page = await self._fetch(self.page)
         self.page = self._rows.add(self.page, page)
+        self._rows.disordered |= self.sorted and page.disordered
         return page
 
     @property
@@ -316,7 +328,8 @@ class StreamReader:
             if self._is_at_limit:
                 self._stop()
             if not self._ended and self.page is not None:
-                self._hold(self.page, await self._read_next())
+                page = await self._read_next()
+                self._hold(self._rows.last, page)
 
     async def _resume(self, at: PagePosition) -> None:
         """Read the first page, or an earlier one if rows may have moved there: deleted rows move later ones."""
@@ -326,13 +339,15 @@ class StreamReader:
             page = await self._fetch(at)
         self._rows = ReadRows(at)
         self.page = self._rows.add(at, page)
-        self._hold(at, page)
+        self._rows.disordered |= page.disordered
+        self._hold(self._rows.last, page)
 
     def _hold(self, at: PagePosition, page: Page) -> None:
         """Add the rows of a page. Those before the last value are ready, all of them at the end."""
         self._held_back += [(key, ref, at) for key, ref in page.rows if self.after is None or key > self.after]
         self._held_back.sort(key=itemgetter(0))
         if page.ends is not None:
+            self._rows.disordered |= self._last is not None and page.ends[0][:2] < self._last[0][:2]
             self._last = page.ends[1], at
         self._ended = self._rows.ended
         complete = len(self._held_back)

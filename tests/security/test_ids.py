@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.catalog.cursors import CHECK_BYTES, CursorScope, in_base64
+from gateway.catalog.cursors import CHECK_BYTES, VERSION, CursorScope, in_base64
 from gateway.catalog.orders import Order
 from gateway.twins import Twins
 from tests.conftest import Answer, World, two_clouds
@@ -142,13 +142,15 @@ QUERY_PARAMETERS = {
 
 REFUSED: list[Any] = [
     None, 1, "x", [], {}, [[0, 0, ""], {}], [[0, 0, ""], {}, {}, {}], [[0, "x", ""], {}, {}], [[0, 0, 0], {}, {}],
-    [[2, 0, ""], {}, {}], [[0, 1e308, ""], {}, {}], [[0, 0, ""], {"pai": 0}, {}], [[0, 0, ""], {"pai": "1"}, {}],
+    [[2, 0, ""], {}, {}], [[0, 1e308, ""], {}, {}], [[0, 0, ""], {"pai": 0}, {}], [[0, 0, ""], {"pai": [1, 0]}, {}],
+    [[0, 0, ""], {"pai": [0, 0, 0]}, {}],
+    [[0, 0, ""], {"pai": [1, -1, 0]}, {}], [[0, 0, ""], {"pai": [1, 0, "0"]}, {}],
     [[0, 0, ""], [], {}], [[0, 0, ""], {}, []], [[0, 0, ""], {}, {"pai": 1}], [None, {}, {}],
 ]  # fmt: skip
 
 ACCEPTED: list[Any] = [
     [[0, 0, ""], {}, {}], [[1, 0, ""], {}, {}], [[0, 2**62, ""], {}, {}], [[0, 0, "x" * 50_000], {}, {}],
-    [[0, 0, ""], {"nowhere": 1}, {}], [[0, 0, ""], {}, {"nowhere": [0, 0, ""]}],
+    [[0, 0, ""], {"nowhere": [1, 0, 0]}, {}], [[0, 0, ""], {}, {"nowhere": [0, 0, ""]}],
 ]  # fmt: skip
 
 PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { nodes { registryName } %s } }"
@@ -156,7 +158,7 @@ PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { no
 
 def forged(body: Any) -> str:
     """Return a cursor of all models in the default order, with a valid checksum."""
-    content = bytes([1]) + orjson.dumps(body)
+    content = bytes([VERSION]) + orjson.dumps(body)
     return in_base64(CursorScope("Model ()", Order())._check(content) + content)
 
 
@@ -173,6 +175,8 @@ async def test_a_page_beyond_the_end_of_a_list_costs_few_calls(watched: World) -
     last, pages, own = orjson.loads(content[1:])
     watched.calls()
     for page in (1_000_000, 2**31, 2**62):
-        answer = await watched.gateway.query(PAGE % "", n=3, after=forged([last, dict.fromkeys(pages, page), own]))
+        answer = await watched.gateway.query(
+            PAGE % "", n=3, after=forged([last, {name: [page, page, 0] for name in pages}, own])
+        )
         check(answer)
         assert sum(watched.calls().values()) < 10
