@@ -13,7 +13,7 @@ from typing import Any
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.memory_budget import memo
-from gateway.registries.fields import Field, Rows, as_integer, as_objects, as_text, at
+from gateway.registries.fields import Field, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
     KEY_TEXT,
     Call,
@@ -46,7 +46,7 @@ from gateway.registries.pai_tables import (
     version_list,
 )
 from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
-from gateway.upstream.messages import Request, Response
+from gateway.upstream.messages import Request, Response, header_number
 from gateway.upstream.url_encoding import CACHE_SIZE, length
 
 
@@ -344,8 +344,8 @@ def xml_text(body: bytes, element: str) -> str | None:
 
 def retry_after(response: Response) -> float | None:
     """Return the time to wait in seconds. The header ``x-acs-retry-after`` is in milliseconds."""
-    milliseconds = as_integer(response.headers.get("x-acs-retry-after"))
-    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
+    milliseconds = header_number(response.headers.get("x-acs-retry-after", ""))
+    return None if milliseconds is None else milliseconds / 1000
 
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
