@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.app import probe
+from gateway.config.settings import RetrySettings
 from tests.answering import answering, registry_answering
 from tests.conftest import pai, qianfan, settings
 from tests.upstream.raw_registry import response
@@ -52,6 +53,17 @@ FOREIGN = {
     "a cluster": b'{"kind": "Status", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404}',
     "a storage": b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><RequestId>1</RequestId></Error>",
     "an error that is an object": b'{"error": {"code": 404, "message": "model not found"}}',
+    "a number as the code": b'{"code": 404, "message": "Not Found", "requestId": "1"}',
+    "a number as the code, capital": b'{"Code": 404, "Message": "Not Found", "RequestId": "1"}',
+    "a number as text": b'{"code": "404", "message": "Not Found", "requestId": "1"}',
+    "a name of a status": b'{"code": "NOT_FOUND", "message": "model not found", "requestId": "1"}',
+    "a name of a status, capital": b'{"Code": "NotFound", "Message": "Not Found", "RequestId": "1"}',
+    "another product's code": b'{"code": "RouteNotFound", "message": "not found", "requestId": "1"}',
+    "a list as the code": b'{"Code": [404], "RequestId": "1", "code": [404], "requestId": "1"}',
+    "an object as the code": b'{"Code": {"a": 1}, "RequestId": "1", "code": {"a": 1}, "requestId": "1"}',
+    "true as the code": b'{"Code": true, "RequestId": "1", "code": true, "requestId": "1"}',
+    "the own code, but no request id": b'{"Code": "EntityNotExist", "code": "NoSuchKey", "message": "not found"}',
+    "an error code without a log id": b'{"error_code": 404, "error_msg": "404 page not found"}',
 }
 
 
@@ -62,6 +74,80 @@ async def test_a_404_of_another_server_is_an_error_and_not_absence(kind: str, qu
         answer = await gateway.query(query)
     assert list(answer.body["data"].values()) == [None]
     assert answer.codes == ["REGISTRY_BAD_ANSWER"]
+
+
+@pytest.mark.parametrize(("kind", "query"), CASES)
+async def test_a_code_in_a_header_alone_is_not_absence(kind: str, query: str) -> None:
+    answer = response(FOREIGN["HTML"], "x-bce-error-code: NoSuchKey", status="404 Not Found")
+    async with answering(lambda target: answer, KINDS[kind][0]) as gateway:
+        assert (await gateway.query(query)).codes == ["REGISTRY_BAD_ANSWER"]
+
+
+FAILURES = {
+    "401 Unauthorized": "REGISTRY_UNAUTHENTICATED",
+    "403 Forbidden": "REGISTRY_FORBIDDEN",
+    "429 Too Many Requests": "REGISTRY_THROTTLED",
+    "500 Internal Server Error": "REGISTRY_UNAVAILABLE",
+    "502 Bad Gateway": "REGISTRY_UNAVAILABLE",
+}
+NOT_FOUND_BODIES: list[tuple[str, dict[str, Any]]] = [
+    ("pai", {"RequestId": "1", "Code": "201600003", "Message": "upstream host not found"}),
+    ("pai", {"RequestId": "1", "Code": "EntityNotExist.Model", "Message": "not found"}),
+    ("pai", {"requestId": "1", "code": "201600003", "message": "permission not found"}),
+    ("qianfan", {"log_id": "1", "error_code": 500004, "error_msg": "model not found"}),
+    ("qianfan", {"error_code": 404, "error_msg": "404 page not found"}),
+    ("qianfan v2", {"requestId": "1", "code": "NoSuchKey", "message": "not found"}),
+]
+
+
+@pytest.mark.parametrize("status", FAILURES)
+@pytest.mark.parametrize(("kind", "body"), NOT_FOUND_BODIES)
+async def test_a_status_of_failure_is_never_absence(kind: str, body: Any, status: str) -> None:
+    make, queries = KINDS[kind]
+    answer = response(json.dumps(body).encode(), status=status)
+    async with answering(lambda target: answer, make, retry=RetrySettings(attempts=1)) as gateway:
+        assert (await gateway.query(queries[0])).codes == [FAILURES[status]]
+
+
+OTHER_CODES = {
+    "InvalidAccessKeyId": "REGISTRY_UNAUTHENTICATED",
+    "InvalidSecurityToken": "REGISTRY_UNAUTHENTICATED",
+    "InvalidSignature": "REGISTRY_UNAUTHENTICATED",
+    "InvalidTimeStamp": "REGISTRY_UNAUTHENTICATED",
+    "IncompleteSignature": "REGISTRY_UNAUTHENTICATED",
+    "EntityNotExist.Workspace": "REGISTRY_BAD_ANSWER",
+    "WorkspaceNotFound": "REGISTRY_BAD_ANSWER",
+    "EndpointNotFound": "REGISTRY_BAD_ANSWER",
+    "Model": "REGISTRY_BAD_ANSWER",
+}
+
+
+@pytest.mark.parametrize("code", OTHER_CODES)
+async def test_another_code_of_the_registry_is_not_absence(code: str) -> None:
+    make, queries = KINDS["pai"]
+    body = json.dumps({"RequestId": "1", "Code": code, "Message": "not found"}).encode()
+    async with answering(lambda target: response(body, status="404 Not Found"), make) as gateway:
+        assert (await gateway.query(queries[0])).codes == [OTHER_CODES[code]]
+
+
+OWN_BODIES: list[tuple[str, str, dict[str, Any]]] = [
+    ("pai", "404 Not Found", {"RequestId": "1", "Code": "EntityNotExist.Model", "Message": "m"}),
+    ("pai", "404 Not Found", {"RequestId": "1", "Code": "ModelNotFound", "Message": "m"}),
+    ("pai", "404 Not Found", {"requestId": "1", "code": "201600003", "message": "m"}),
+    ("pai", "400 Bad Request", {"RequestId": "1", "Code": "201600003", "Message": "The model does not exist."}),
+    ("qianfan", "200 OK", {"log_id": 1, "error_code": 500004, "error_msg": "model not found"}),
+    ("qianfan", "404 Not Found", {"log_id": "1", "error_code": 500004, "error_msg": "model not found"}),
+    ("qianfan v2", "404 Not Found", {"requestId": "1", "code": "NoSuchModel", "message": "m"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "body"), OWN_BODIES)
+async def test_every_form_of_the_registrys_own_absence_is_null_without_an_error(
+    kind: str, status: str, body: Any
+) -> None:
+    make, queries = KINDS[kind]
+    async with answering(lambda target: response(json.dumps(body).encode(), status=status), make) as gateway:
+        assert list((await gateway.query(queries[0])).data.values()) == [None]
 
 
 OWN = {

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.app import create_app
 from gateway.config.loading import _SettingsReader, describe, load, table
+from gateway.config.redis_urls import SCHEMES, SECONDS, SWITCH, TEXT, WHOLE
 from gateway.config.settings import (
+    CacheSettings,
     RegistrySettings,
     Secret,
     ServerSettings,
@@ -23,6 +25,7 @@ from gateway.config.settings import (
 )
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
+from gateway.upstream.redis_cache import SharedCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -568,3 +571,53 @@ def test_other_settings_that_can_match_nothing_are_refused(file: Path, text: str
         load(file, {}, KINDS)
     (only,) = refused.value.problems
     assert only.startswith(problem)
+
+
+REDIS_URLS = {
+    "redis://:s3cr/et@127.0.0.1:6379/0": "its host or port is not valid",
+    "redis://:s3cr#et@127.0.0.1:6379/0": "its host or port is not valid",
+    "redis://:s3cr?et@127.0.0.1:6379/0": "its host or port is not valid",
+    "redis://:[s3cr@127.0.0.1:6379/0": "its host or port is not valid",
+    "redis://:12/s3cr@127.0.0.1:6379/0": "it has no valid host and port",
+    "redis://app:12/s3cr@127.0.0.1:6379/0": "its path is not the number of a database",
+    "redis://app:12?s3cr@127.0.0.1:6379/0": "its query is not name=value",
+    "redis://app:12?s3cr=x@127.0.0.1:6379/0": "it has an unknown option",
+    "redis://app:12#s3cr@127.0.0.1:6379/0": "it has a fragment",
+    "redis://s3cr:99999/0": "its host or port is not valid",
+    "redis://s3cr:0/0": "it has no valid host and port",
+    "redis://": "it has no valid host and port",
+    "redis://s3cr/db": "its path is not the number of a database",
+    "http://s3cr": "its scheme is none of unix, redis, rediss",
+    "s3cr:6379": "its scheme is none of unix, redis, rediss",
+    "unix://s3cr": "it has no path of a socket",
+    "redis://s3cr?socket_timeout=abc": 'the value of its option "socket_timeout" is not valid',
+    "redis://s3cr?db=": 'the value of its option "db" is not valid',
+    "redis://s3cr?foo=bar": "it has an unknown option",
+    "redis://s3cr?ssl_ca_certs=ca.pem": "it has an unknown option",
+    "rediss://s3cr?ssl_cert_reqs=maybe": 'the value of its option "ssl_cert_reqs" is not valid',
+}
+
+
+@pytest.mark.parametrize("url", REDIS_URLS)
+def test_a_url_that_is_not_one_of_a_redis_is_refused_and_not_shown(file: Path, url: str) -> None:
+    file.write_text(f'[cache]\nredis = "{url}"\n{REGISTRY}', encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, KINDS)
+    (problem,) = refused.value.problems
+    assert problem.startswith("cache.redis: must be a URL like redis://:password@cache:6379/0, but ")
+    assert REDIS_URLS[url] in problem
+    assert "s3cr" not in problem
+    with pytest.raises(SettingsError, match="must be a URL like"):
+        create_app(Settings(cache=CacheSettings(redis=Secret(url))))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_url_of_a_redis_that_is_accepted_opens_a_connection(file: Path, scheme: str) -> None:
+    examples = {TEXT: "a", SWITCH: "true", WHOLE: "3", SECONDS: "1.5"}
+    examples |= {"[23]": "3", "[1-9][0-9]{0,8}": "5", "none|optional|required": "none"}
+    query = "&".join(f"{name}={examples[pattern]}" for name, pattern in SCHEMES[scheme].items())
+    for address in {"unix": ["/run/redis.sock"]}.get(scheme, ["cache", ":p%2Fw@cache:6379/0", "app:p@[::1]:6379/"]):
+        for url in (f"{scheme}://{address}", f"{scheme}://{address}?{query}"):
+            file.write_text(f'[cache]\nredis = "{url}"\n{REGISTRY}')
+            assert load(file, {}, KINDS).cache.redis.reveal() == url
+            SharedCache(url, 1.0, float).redis.connection_pool.make_connection()

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from gateway.config.origins import origin_problem
+from gateway.config.redis_urls import redis_url_problem
 
 
 class Secret:
@@ -396,7 +397,7 @@ class CatalogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSettings:
+class CacheSettings(CheckedSettings):
     """The caches: upstream responses, whole GraphQL responses, and the Redis that replicas share."""
 
     enabled: bool = setting(
@@ -466,6 +467,11 @@ class CacheSettings:
         minimum=0,
         maximum=60,
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield why there is no Redis at the URL. The sentence leaves out the value, which may hold a password."""
+        if self.redis and (reason := redis_url_problem(self.redis.reveal())):
+            yield f"redis: must be a URL like redis://:password@cache:6379/0, but {reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

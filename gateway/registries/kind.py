@@ -25,6 +25,9 @@ Keys = tuple[str, ...]
 
 CAPABILITIES = {"Model": "MODELS", "Algorithm": "ALGORITHMS"}
 
+ABSENCE_STATUSES = frozenset({200, 400, 404})
+"""Statuses of responses that can say that an object does not exist. Others, such as 403 and 500, are failures."""
+
 KEY_TEXT = re.compile(r"[^\x00-\x1f\x7f/\\?#]{1,128}")
 """The least restrictive pattern of a native key. A matching key is safe in a path segment once percent-encoded."""
 

@@ -13,8 +13,9 @@ from typing import Any
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
 from gateway.memory_budget import memo
-from gateway.registries.fields import Field, Rows, as_integer, as_objects, as_text, at
+from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
+    ABSENCE_STATUSES,
     KEY_TEXT,
     Call,
     FilterPushdown,
@@ -46,7 +47,7 @@ from gateway.registries.pai_tables import (
     version_list,
 )
 from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
-from gateway.upstream.messages import Request, Response
+from gateway.upstream.messages import Request, Response, header_number
 from gateway.upstream.url_encoding import CACHE_SIZE, length
 
 
@@ -282,11 +283,11 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
 ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"Throttling(\..+)?", errors.RegistryThrottled),
     (
-        r"InvalidAccessKeyId\..+|InvalidSecurityToken\..+|SignatureDoesNotMatch",
+        r"Invalid(AccessKeyId|SecurityToken|TimeStamp|Signature)(\..+)?|SignatureDoesNotMatch|IncompleteSignature",
         errors.RegistryUnauthenticated,
     ),
     (
-        r"InvalidTimeStamp\..+|SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
+        r"SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
         errors.RegistryUnauthenticated,
     ),
     (r"NoPermission|Forbidden.*", errors.RegistryForbidden),
@@ -294,6 +295,15 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
 )
 """Patterns of vendor codes, from the products' error tables. The HTTP status decides about other codes."""
+
+BUSINESS_CODE = re.compile(r"[0-9]{9}")
+"""Matches the codes of AIWorkSpace's own errors."""
+
+NOT_FOUND_CODE = re.compile(
+    r"(Entity|Resource)Not(Exist|Found)(\.(Model|Algorithm)(Version)?)?"
+    r"|(Invalid)?(Model|Algorithm)(Version)?(Id|Name)?\.?Not(Exist|Found)"
+)
+"""Matches codes by name that report a missing object of the graph. Something else can be missing, too: a workspace."""
 
 NOT_FOUND_MESSAGE = re.compile(r"not (exist|found)", re.IGNORECASE)
 """Matches messages that report a missing object under a numeric code."""
@@ -307,9 +317,9 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         code = xml_text(response.body, "Code")
     if response.status < 400 and code is None:
         return None
-    message = as_text(document.get("Message") or document.get("message")) or ""
     request_id = as_text(document.get("RequestId") or document.get("requestId"))
-    return error_type(response.status, code or "", message, has_request_id=request_id is not None)(
+    missing = response.status in ABSENCE_STATUSES and reports_absence(response.status, code or "", document)
+    return (errors.NotFound if missing else error_type(response.status, code or ""))(
         registry,
         vendor_code=code,
         request_id=request_id or xml_text(response.body, "RequestId") or response.headers.get("x-acs-request-id"),
@@ -317,20 +327,24 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
     )
 
 
-def error_type(status: int, code: str, message: str, *, has_request_id: bool) -> type[errors.RegistryError]:
-    """Return the error type for a failed response. Business errors have codes of nine digits.
+def reports_absence(status: int, code: str, document: Raw) -> bool:
+    """Whether an error says that the object does not exist.
 
-    A 404 means that the object does not exist if its body is an error of the product: a business error, or another
-    code together with a request id.
+    It does in a 404 with the code of a business error, or with the name of such a code in the product's own form. With
+    another status, the message of a business error decides.
     """
+    if BUSINESS_CODE.fullmatch(code):
+        message = as_text(document.get("Message") or document.get("message")) or ""
+        return status == 404 or NOT_FOUND_MESSAGE.search(message) is not None
+    own_form = document.get("Code") == code and isinstance(document.get("RequestId"), str)
+    return status == 404 and own_form and NOT_FOUND_CODE.fullmatch(code) is not None
+
+
+def error_type(status: int, code: str) -> type[errors.RegistryError]:
+    """Return the error type for a failed response, by the vendor's code or else the HTTP status."""
     for pattern, kind in ERROR_CODES:
         if re.fullmatch(pattern, code):
             return kind
-    is_business_error = re.fullmatch(r"\d{9}", code) is not None
-    if status == 404 and (is_business_error or (code and has_request_id)):
-        return errors.NotFound
-    if is_business_error and NOT_FOUND_MESSAGE.search(message):
-        return errors.NotFound
     return errors.by_status(status)
 
 
@@ -344,8 +358,8 @@ def xml_text(body: bytes, element: str) -> str | None:
 
 def retry_after(response: Response) -> float | None:
     """Return the time to wait in seconds. The header ``x-acs-retry-after`` is in milliseconds."""
-    milliseconds = as_integer(response.headers.get("x-acs-retry-after"))
-    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
+    milliseconds = header_number(response.headers.get("x-acs-retry-after", ""))
+    return None if milliseconds is None else milliseconds / 1000
 
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -15,6 +15,7 @@ from gateway.config.settings import Credentials, RegistrySettings, Secret, setti
 from gateway.registries import qianfan_v2
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_text, at
 from gateway.registries.kind import (
+    ABSENCE_STATUSES,
     KEY_TEXT,
     Call,
     EntityInAnswer,
@@ -234,13 +235,15 @@ ERROR_CODES: Mapping[str, type[errors.RegistryError]] = {
     "InvalidHTTPRequest": errors.RegistryRejected,
     "InvalidURI": errors.RegistryRejected,
     "InvalidVersion": errors.RegistryRejected,
-    "NoSuchKey": errors.NotFound,
     "OptInRequired": errors.RegistryForbidden,
     "RequestExpired": errors.RegistryUnauthenticated,
     "SignatureDoesNotMatch": errors.RegistryUnauthenticated,
     "429": errors.RegistryThrottled,
 }
 """The errors by ``code`` of v2 and of the cloud's API gateway. The HTTP status decides about other codes."""
+
+NOT_FOUND_CODE = re.compile(r"NoSuch(Key|Model|ModelSet|Resource|Task)|(Model|ModelSet|Resource|Task)Not(Exist|Found)")
+"""Matches codes of v2 that report a missing object."""
 
 NOT_FOUND_MESSAGE = re.compile(r"not (exist|found)", re.IGNORECASE)
 """Matches messages of v1 that report a missing object."""
@@ -250,26 +253,30 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
     """Return the error that a response reports, None if it is successful.
 
     v1 reports errors by ``error_code``, also with status 200; v2 by ``code`` without ``result``; others by HTTP status.
-    A 404 means that the object does not exist if its body is an error of v2: a code and a request id.
     """
     document = response.document if isinstance(response.document, dict) else {}
     number = as_integer(document.get("error_code")) or None
     code = as_text(document.get("code")) or response.headers.get("x-bce-error-code")
-    kind: type[errors.RegistryError]
-    if number is not None:
-        missing = NOT_FOUND_MESSAGE.search(as_text(document.get("error_msg")) or "")
-        kind = ERROR_NUMBERS.get(number, errors.NotFound if missing else errors.RegistryRejected)
-    elif response.status >= 400 or (code is not None and "result" not in document):
-        is_missing = response.status == 404 and document.get("code") and document.get("requestId")
-        kind = ERROR_CODES.get(code or "") or (errors.NotFound if is_missing else errors.by_status(response.status))
-    else:
+    if number is None and response.status < 400 and (code is None or "result" in document):
         return None
+    known = ERROR_CODES.get(code or "") if number is None else ERROR_NUMBERS.get(number)
+    missing = response.status in ABSENCE_STATUSES and reports_absence(document, number)
+    kind = known or (errors.NotFound if missing else errors.by_status(response.status))
     return kind(
         registry,
         vendor_code=code if number is None else str(number),
         request_id=as_text(document.get("log_id") or document.get("requestId"))
         or response.headers.get("x-bce-request-id"),
     )
+
+
+def reports_absence(document: Raw, number: int | None) -> bool:
+    """Whether the body of an error, in the form of v1 or v2, says that the object does not exist."""
+    if number is not None:
+        message = as_text(document.get("error_msg")) or ""
+        return bool(as_text(document.get("log_id"))) and NOT_FOUND_MESSAGE.search(message) is not None
+    code, request_id = document.get("code"), document.get("requestId")
+    return isinstance(code, str) and isinstance(request_id, str) and NOT_FOUND_CODE.fullmatch(code) is not None
 
 
 MODEL_ID = re.compile(r"am-[A-Za-z0-9]{1,64}")

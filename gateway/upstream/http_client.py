@@ -40,7 +40,7 @@ from gateway.upstream.http_session import (
     read_body,
 )
 from gateway.upstream.json_documents import clean_text, read_json
-from gateway.upstream.messages import Destination, Request, Response, StaticCredentials
+from gateway.upstream.messages import Destination, Request, Response, StaticCredentials, header_number
 from gateway.upstream.url_encoding import length, query_string
 
 logger = logging.getLogger("gateway.upstream")
@@ -164,7 +164,7 @@ class HttpClient:
         return response.document
 
     def _check(self, destination: Destination, response: Response) -> RegistryError | None:
-        """Return the error that a response reports, with the time of its Retry-After header."""
+        """Return the error that a response reports, with the longest time that it asks to wait for."""
         if response.status == PROXY_AUTHENTICATION_REQUIRED:
             return RegistryUnreachable(destination.registry, cause=Cause.PROXY_REFUSED)
         error = destination.check(response)
@@ -174,10 +174,11 @@ class HttpClient:
             error.detail = f"status {response.status} without the registry's own error"
         headers, now = response.headers, self.clock()
         date = parse_date(headers.get("date", ""))
+        asked = [error.retry_after]
         if error.retryable:
-            asked = error.retry_after
-            seconds = retry_after(headers.get("retry-after", ""), date or now) if asked is None else asked
-            error.retry_after = None if seconds is None else min(seconds, LONGEST_WAIT)
+            asked.append(retry_after(headers.get("retry-after", ""), date or now))
+        times = [seconds for seconds in asked if seconds is not None]
+        error.retry_after = min(max(times), LONGEST_WAIT) if times else None
         if isinstance(error, RegistryUnauthenticated) and date is not None:
             ahead = round((now - date).total_seconds())
             if abs(ahead) >= CLOCK_TOLERANCE:
@@ -272,9 +273,8 @@ def clean_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def retry_after(value: str, now: datetime) -> float | None:
     """Return the delay of a Retry-After header in seconds, from seconds or a date (RFC 9110, 10.2.3)."""
-    value = value.strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        return float(value)
+    if (seconds := header_number(value)) is not None:
+        return seconds
     date = parse_date(value)
     return None if date is None else max(0.0, (date - now).total_seconds())
 

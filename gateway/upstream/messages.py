@@ -1,6 +1,7 @@
 """Requests to registries, their destinations, and the responses, as plain values."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -136,3 +137,15 @@ class Destination:
     check: Callable[[Response], RegistryError | None]
     credentials: CredentialProvider
     tls: SSLContext | None = None
+
+
+_NUMBER = re.compile(r"\s*\+?([0-9]+(?:\.[0-9]*)?)\s*(?:,.*)?")
+
+
+def header_number(value: str) -> float | None:
+    """Return the number that is the value of a header, or the first of its list. None for other values.
+
+    It may have a sign and a fraction. One with too many digits for a float is infinite.
+    """
+    match = _NUMBER.fullmatch(value)
+    return None if match is None else float(match[1])

@@ -8,6 +8,8 @@ import pytest
 from gateway.config.settings import QuotaSettings, RetrySettings
 from gateway.errors import RegistryError, RegistryThrottled, RegistryUnavailable
 from gateway.upstream.messages import Destination, Request
+from tests.answering import answering
+from tests.upstream.raw_registry import response
 from tests.upstream.simulated import Scripted, destination, in_turn, now, request, resilient_client, simulate
 
 ERRORS = (RegistryThrottled, RegistryUnavailable)
@@ -125,3 +127,42 @@ def test_a_hedged_call_waits_too() -> None:
 
     simulate(run())
     assert sender.times[31] - sender.times[30] >= 2
+
+
+WAITS: list[tuple[dict[str, str], float]] = [
+    ({"Retry-After": "9999999999"}, 3600),
+    ({"Retry-After": "9" * 400}, 3600),
+    ({"Retry-After": "60.5"}, 60.5),
+    ({"Retry-After": "120.0"}, 120),
+    ({"Retry-After": "+60"}, 60),
+    ({"Retry-After": "60, 60"}, 60),
+    ({"x-acs-retry-after": "6000000000000000000000"}, 3600),
+    ({"x-acs-retry-after": "60000.0"}, 60),
+    ({"x-acs-retry-after": "+60000"}, 60),
+    ({"x-acs-retry-after": "0", "Retry-After": "60"}, 60),
+    ({"x-acs-retry-after": "90000", "Retry-After": "60"}, 90),
+    ({"x-acs-retry-after": "soon", "Retry-After": "60"}, 60),
+    ({"x-acs-retry-after": "60000", "Retry-After": "soon"}, 60),
+]
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize(("headers", "seconds"), WAITS)
+async def test_every_form_of_a_time_to_wait_is_kept(headers: dict[str, str], seconds: float, status: str) -> None:
+    targets: list[str] = []
+
+    def answer(target: str) -> bytes:
+        targets.append(target)
+        return response(b"{}", *(f"{name}: {value}" for name, value in headers.items()), status=status)
+
+    async with answering(answer) as gateway:
+        failed = await gateway.query('{ model(id: "pai:model/model-1") { name } }')
+    assert failed.body["errors"][0]["extensions"]["retryAfter"] == seconds
+    assert len(targets) == 1
+
+
+async def test_a_time_to_wait_beside_an_error_that_is_not_retried_is_bounded_too() -> None:
+    answer = response(b"{}", "x-acs-retry-after: 6000000000000000000000", status="403 Forbidden")
+    async with answering(lambda target: answer) as gateway:
+        failed = await gateway.query('{ model(id: "pai:model/model-1") { name } }')
+    assert failed.body["errors"][0]["extensions"]["retryAfter"] == 3600

@@ -397,9 +397,15 @@ async def test_a_cancelled_waiter_does_not_block_the_next(monkeypatch: pytest.Mo
         ("", None),
         ("soon", None),
         ("-5", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("120.0", 120.0),
+        ("+60", 60.0),
+        ("60, 120", 60.0),
+        ("60,", 60.0),
+        (", 60", None),
+        ("1e3", None),
         ("٣", None),
-        ("9" * 400, None),
+        ("9" * 400, float("inf")),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
@@ -480,7 +486,7 @@ async def test_a_retry_time_counts_from_the_date_of_the_response() -> None:
     assert caught.value.retry_after == 30.0
 
 
-@pytest.mark.parametrize("value", ["999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+@pytest.mark.parametrize("value", ["999999999", "9999999999", "9" * 400, "7200.5", "Fri, 31 Dec 9999 23:59:59 GMT"])
 async def test_a_retry_time_is_bounded(value: str) -> None:
     async with serving(response(b"{}", f"Retry-After: {value}", status="503 Service Unavailable")) as registry:
         with pytest.raises(RegistryUnavailable) as caught:

@@ -1,0 +1,74 @@
+"""URLs of a Redis, as redis-py reads them. Source: redis-py, ``Redis.from_url`` and the classes of its connections."""
+
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+TEXT, SWITCH, WHOLE, SECONDS = ".+", "(?i:true|false|yes|no|1|0)", "[0-9]{1,9}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
+
+OPTIONS = {
+    "db": WHOLE,
+    "username": TEXT,
+    "password": TEXT,
+    "client_name": TEXT,
+    "protocol": "[23]",
+    "health_check_interval": WHOLE,
+    "max_connections": "[1-9][0-9]{0,8}",
+    "retry_on_timeout": SWITCH,
+    "socket_timeout": SECONDS,
+    "socket_connect_timeout": SECONDS,
+}
+"""The options of every URL, with the patterns of their values."""
+
+SCHEMES = {
+    "unix": OPTIONS,
+    "redis": {**OPTIONS, "socket_keepalive": SWITCH},
+    "rediss": {
+        **OPTIONS,
+        "socket_keepalive": SWITCH,
+        "ssl_ca_certs": TEXT,
+        "ssl_ca_path": TEXT,
+        "ssl_cert_reqs": "none|optional|required",
+        "ssl_certfile": TEXT,
+        "ssl_check_hostname": SWITCH,
+        "ssl_ciphers": TEXT,
+        "ssl_keyfile": TEXT,
+        "ssl_password": TEXT,
+    },
+}
+"""The options that a URL of each scheme may have."""
+
+ENCODE = "write /, ?, # and @ in a password as %2F, %3F, %23 and %40"
+
+
+def redis_url_problem(url: str) -> str | None:
+    """Return why a URL is not one of a Redis, None if it is. The reason shows no part of the URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return f"its host or port is not valid; {ENCODE}"
+    if parts.scheme not in SCHEMES:
+        return f"its scheme is none of {', '.join(SCHEMES)}"
+    if "#" in url:
+        return f"it has a fragment; {ENCODE}"
+    if parts.scheme == "unix":
+        if host or len(parts.path) < 2:
+            return "it has no path of a socket"
+    elif not host or port == 0:
+        return f"it has no valid host and port; {ENCODE}"
+    elif not re.fullmatch("/?|/[0-9]{1,9}", parts.path):
+        return f"its path is not the number of a database; {ENCODE}"
+    return _options_problem(parts.query, SCHEMES[parts.scheme])
+
+
+def _options_problem(query: str, options: dict[str, str]) -> str | None:
+    try:
+        given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        return f"its query is not name=value; {ENCODE}"
+    for name, value in given:
+        if name not in options:
+            return f"it has an unknown option (known: {', '.join(options)}); {ENCODE}"
+        if not re.fullmatch(options[name], value):
+            return f'the value of its option "{name}" is not valid'
+    return None
