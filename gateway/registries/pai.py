@@ -286,7 +286,7 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
         errors.RegistryUnauthenticated,
     ),
     (
-        r"InvalidTimeStamp\..+|SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
+        r"(Invalid|Illegal)Time[Ss]tamp(\..+)?|SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
         errors.RegistryUnauthenticated,
     ),
     (r"NoPermission|Forbidden.*", errors.RegistryForbidden),
