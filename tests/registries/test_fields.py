@@ -339,11 +339,11 @@ def test_metrics_with_another_structure_have_no_evaluations() -> None:
     ]
 
 
-def test_the_newest_algorithm_version_is_provided_if_the_list_is_complete() -> None:
+def test_the_newest_algorithm_version_is_provided_if_the_list_is_complete_else_all_rows() -> None:
     old, new = ({"AlgorithmVersion": f"v{n}", "GmtCreateTime": f"2024-0{n}-01T00:00:00Z"} for n in (1, 2))
     for order in ([old, new], [new, old]):
         assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 2}) is new
-        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 3}) == Rows(order, 3)
+        assert pai.newest_version({"AlgorithmVersions": order, "TotalCount": 3}).items == order
     assert pai.newest_version({"AlgorithmVersions": [], "TotalCount": 0}) is None
 
 
