@@ -256,6 +256,55 @@ async def test_the_next_marker_is_followed_if_the_registry_does_not_say_whether_
         assert (read.ids, read.states) == (["am-1", "am-2"], ["COMPLETE"])
 
 
+LAST_PAGES: dict[str, Row] = {
+    "the documented form": {"pageInfo": {"isTruncated": False}},
+    "text": {"pageInfo": {"isTruncated": "false"}},
+    "a number": {"pageInfo": {"isTruncated": 0}},
+    "an old marker": {"pageInfo": {"isTruncated": False, "nextMarker": "p2"}},
+    "an empty marker": {"pageInfo": {"nextMarker": ""}},
+    "no information": {},
+}
+CUT_PAGES: dict[str, Row] = {
+    **{f"truncated: {value!r}": {"pageInfo": {"isTruncated": value}} for value in (True, "true", "True", 1, None, [])},
+    **{f"an empty marker, {value!r}": {"pageInfo": {"isTruncated": value, "nextMarker": ""}} for value in (True, "x")},
+    **{f"a marker that is {value!r}": {"pageInfo": {"nextMarker": value}} for value in ({}, ["p2"], True)},
+    **{f"page information that is {value!r}": {"pageInfo": value} for value in (None, [], "x", "", 1)},
+}
+SETS = {"DescribeCustomModelSets": "customModelSetList", "DescribeSystemModelSets": "systemModelSetList"}
+
+
+@pytest.mark.parametrize("call", SETS)
+@pytest.mark.parametrize("case", LAST_PAGES)
+async def test_a_registry_reports_the_last_page_in_several_ways(case: str, call: str) -> None:
+    page = {"result": {SETS[call]: [model_set(1)], **LAST_PAGES[case]}}
+    async with over("v2", **{call: lambda _: page}) as scene:
+        read = await walk(scene.gateway, MODELS)
+        assert (read.ids, read.states) == (["am-1"], ["COMPLETE"])
+        assert await errors(scene.gateway, MODELS) == []
+
+
+@pytest.mark.parametrize("call", SETS)
+@pytest.mark.parametrize("case", CUT_PAGES)
+async def test_a_page_after_which_rows_may_follow_without_a_marker_is_not_complete(case: str, call: str) -> None:
+    page = {"result": {SETS[call]: [model_set(1)], **CUT_PAGES[case]}}
+    async with over("v2", **{call: lambda _: page}) as scene:
+        read = await walk(scene.gateway, MODELS)
+        assert (read.ids, read.states) == (["am-1"], ["PARTIAL"])
+        assert await errors(scene.gateway, MODELS) == [("LIST_INCOMPLETE", ["list"])]
+
+
+@pytest.mark.parametrize("truncated", [True, "true", 1, None])
+async def test_a_marker_is_followed_whatever_the_type_of_the_flag_beside_it(truncated: Any) -> None:
+    def answer(parameters: Any) -> Any:
+        last = "marker" in parameters
+        info = {"isTruncated": False} if last else {"isTruncated": truncated, "nextMarker": 2}
+        return {"result": {"customModelSetList": [model_set(2 if last else 1)], "pageInfo": info}}
+
+    async with over("v2", DescribeCustomModelSets=answer) as scene:
+        read = await walk(scene.gateway, MODELS)
+        assert (read.ids, read.states) == (["am-1", "am-2"], ["COMPLETE"])
+
+
 # Lists that never end
 
 
@@ -379,6 +428,92 @@ async def test_a_catalogue_with_an_entry_that_has_no_key_is_not_complete() -> No
         assert len(read.ids) == 1
         assert read.states == ["PARTIAL"]
         assert await errors(scene.gateway, ALGORITHMS) == [("LIST_INCOMPLETE", ["list"])]
+
+
+ODD_CATALOGUES: dict[str, Any] = {
+    f"{key} is {value!r}": value_in
+    for value in ("x", {"parameterScale": "LoRA"}, 1, "")
+    for key, value_in in {
+        "supportTrainMode": {"model": "ODD", "supportTrainMode": value},
+        "supportParameterScale": {
+            "model": "ODD",
+            "supportTrainMode": [{"trainMode": "SFT", "supportParameterScale": value}],
+        },
+    }.items()
+}
+
+
+@pytest.mark.parametrize("case", ODD_CATALOGUES)
+async def test_a_catalogue_with_another_value_in_place_of_a_list_is_not_complete(case: str) -> None:
+    mode = {"trainMode": "SFT", "supportParameterScale": [{"parameterScale": "LoRA"}]}
+    catalogue = [{"model": "ERNIE", "supportTrainMode": [mode]}, ODD_CATALOGUES[case]]
+    async with over("qianfan", DescribeFineTuningSupportModels=lambda _: {"result": catalogue}) as scene:
+        read = await walk(scene.gateway, ALGORITHMS)
+        assert (len(read.ids), read.states) == (1, ["PARTIAL"])
+        assert await errors(scene.gateway, ALGORITHMS) == [("LIST_INCOMPLETE", ["list"])]
+
+
+VERSION = {"modelVersionId": 7, "modelVersionIdStr": "amv-7", "version": "1", "createTime": "2026-01-01T00:00:00Z"}
+SHORT_LISTS: dict[str, tuple[str, str, Row, list[str]]] = {
+    **{
+        f"v1 versions that are {value!r}": ("qianfan", "modelDetail", {"modelVersionList": value}, [])
+        for value in ({"a": VERSION}, {}, "x", "", 1)
+    },
+    "v1 versions with a null": ("qianfan", "modelDetail", {"modelVersionList": [VERSION, None]}, ["amv-7"]),
+    "v1 fewer versions than counted": (
+        "qianfan",
+        "modelDetail",
+        {"modelVersionList": [VERSION], "versionCount": 5},
+        ["amv-7"],
+    ),
+    "v1 no versions, but counted": ("qianfan", "modelDetail", {"modelVersionList": None, "versionCount": 2}, []),
+    **{
+        f"v2 ids that are {value!r}": ("v2", "DescribeModelSet", {"modelIds": value, "modelNames": ["1"]}, [])
+        for value in ("x", "", {"amv-7": 1}, 1)
+    },
+    "v2 no ids, but names": ("v2", "DescribeModelSet", {"modelIds": None, "modelNames": ["1"]}, []),
+    "v2 more names than ids": (
+        "v2",
+        "DescribeModelSet",
+        {"modelIds": ["amv-7"], "modelNames": ["1", "2"]},
+        ["amv-7"],
+    ),
+    "v2 an id that is null": ("v2", "DescribeModelSet", {"modelIds": ["amv-7", None]}, ["amv-7"]),
+}
+VERSIONS_OF_A_SET = """{ model(id: "r:model/am-1") { list: versions(first: 50) {
+  nodes { id } pageInfo { hasNextPage } totalCount %s } } }"""
+
+
+@pytest.mark.parametrize("case", SHORT_LISTS)
+async def test_a_list_of_versions_inside_an_object_is_not_complete_if_some_are_missing(case: str) -> None:
+    kind, call, members, ids = SHORT_LISTS[case]
+    model = model_set(1) if kind == "v2" else {"modelId": 1, "modelIdStr": "am-1", "modelName": "n1"}
+    async with over(kind, **{call: lambda _: {"result": {**model, **members}}}) as scene:
+        answer = await scene.gateway.query(VERSIONS_OF_A_SET % COVERAGE)
+        [coverage] = list_in(answer)["coverage"]
+        assert [row["id"].rpartition("/")[2] for row in list_in(answer)["nodes"]] == ids
+        assert (coverage["state"], coverage["error"]["code"]) == ("PARTIAL", "LIST_INCOMPLETE")
+        assert await errors(scene.gateway, VERSIONS_OF_A_SET) == [("LIST_INCOMPLETE", ["model", "list"])]
+        latest = await scene.gateway.query('{ model(id: "r:model/am-1") { latestVersion { id } } }')
+        assert latest.body["data"] == {"model": {"latestVersion": None}}
+        assert latest.codes == ["LIST_INCOMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "members"),
+    [
+        ("qianfan", "modelDetail", {"modelVersionList": None}),
+        ("qianfan", "modelDetail", {"modelVersionList": [], "versionCount": 0}),
+        ("v2", "DescribeModelSet", {"modelIds": None, "modelNames": None}),
+    ],
+)
+async def test_an_object_without_versions_has_a_complete_list(kind: str, call: str, members: Row) -> None:
+    model = model_set(1) if kind == "v2" else {"modelId": 1, "modelIdStr": "am-1", "modelName": "n1"}
+    async with over(kind, **{call: lambda _: {"result": {**model, **members}}}) as scene:
+        assert list_in(await scene.gateway.query(VERSIONS_OF_A_SET % COVERAGE))["coverage"][0]["state"] == "COMPLETE"
+        assert await errors(scene.gateway, VERSIONS_OF_A_SET) == []
+        latest = await scene.gateway.query('{ model(id: "r:model/am-1") { latestVersion { id } } }')
+        assert latest.body == {"data": {"model": {"latestVersion": None}}}
 
 
 # Limits of the gateway

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from redis.asyncio import Redis
 
 from gateway import twins
@@ -116,6 +117,68 @@ async def test_a_key_of_another_type_is_replaced(case: str, redis: Server) -> No
         await direct.delete(key)
         await TYPES[case](direct, key)
         await check_recovery(redis, twin, key, direct)
+
+
+LISTS = {
+    "models": ("ListModels", "{ models(first: 1) { nodes { name } } }"),
+    "algorithms": ("ListAlgorithms", "{ algorithms(first: 1) { nodes { name } } }"),
+}
+
+
+@needs_redis
+@pytest.mark.parametrize("case", LISTS)
+async def test_a_list_that_does_not_exist_is_fetched_anew(
+    case: str, redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    call, query = LISTS[case]
+    async with twins.serving(models=20) as twin, redis.client() as direct:
+        async with served(settings(pai(twin.url), cache=cache_settings(redis))) as first:
+            expected = (await first.query(query)).data
+        keys = [key async for key in direct.scan_iter()]
+        for key in keys:
+            await direct.set(key, packed(time.time(), None))
+        twin.calls.clear()
+        async with served(settings(pai(twin.url), cache=cache_settings(redis))) as second:
+            assert (await second.query(query)).data == expected
+        assert twin.calls == {call: len(keys)}
+        for key in keys:
+            assert json.loads(await direct.get(key) or b"null")[1] is not None
+    assert "not one of the gateway's" in caplog.text
+
+
+@needs_redis
+async def test_a_rejected_list_is_not_stored(redis: Server) -> None:
+    """A list always exists: a registry that reports the opposite rejects the request."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        body = {"Code": "201600003", "Message": "The list does not exist.", "RequestId": "1"}
+        return web.json_response(body, status=404)
+
+    async with AsyncExitStack() as stack:
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        registry = pai(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        gateway: Client = await stack.enter_async_context(served(settings(registry, cache=cache_settings(redis))))
+        for _ in range(2):
+            [error] = (await gateway.query(LISTS["models"][1])).body["errors"]
+            [failure] = error["extensions"]["registries"]
+            assert failure["code"] == "REGISTRY_REJECTED"
+            assert failure["vendorCode"] == "201600003"
+        direct = await stack.enter_async_context(redis.client())
+        assert [key async for key in direct.scan_iter()] == []
+
+
+@needs_redis
+async def test_an_object_that_does_not_exist_is_not_fetched_again(redis: Server) -> None:
+    async with twins.serving() as twin, redis.client() as direct:
+        key = await stored_key(redis, twin, direct)
+        await direct.set(key, packed(time.time(), None))
+        async with served(settings(pai(twin.url), cache=cache_settings(redis))) as second:
+            answer = await second.query('{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }')
+        assert answer.body == {"data": {"model": None}}
+        assert twin.calls == {}
 
 
 @needs_redis

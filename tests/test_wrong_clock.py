@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gateway import twins
 from gateway.app import probe
@@ -34,3 +35,24 @@ async def test_a_wrong_clock_is_reported_in_seconds_to_operators_only(
     assert error["message"] == f'Registry "{result.name}" does not accept the configured credentials.'
     assert error["extensions"].keys() == {"code", "registry", "retryable", "vendorCode", "requestId"}
     assert error["extensions"]["code"] == "REGISTRY_UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("code", ["IllegalTimestamp", "InvalidTimeStamp.Expired", "InvalidTimestamp"])
+async def test_every_code_for_a_wrong_time_has_the_hint(code: str) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        body = {"Code": code, "Message": "The timestamp is not valid.", "RequestId": "1"}
+        return web.json_response(body, status=400, headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        [result] = await probe(settings(pai(url)))
+        async with served(settings(pai(url))) as gateway:
+            answered = await gateway.query("query ($id: ID!) { model(id: $id) { name } }", id=MODELS[pai])
+    finally:
+        await runner.cleanup()
+    assert result.problem is not None
+    assert "s ahead of the registry's" in result.problem
+    assert answered.codes == ["REGISTRY_UNAUTHENTICATED"]

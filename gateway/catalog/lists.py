@@ -611,11 +611,6 @@ async def versions_page(
     return None if isinstance(failure, NotFound) else failure
 
 
-def may_continue(versions: VersionList, rows: Rows) -> bool:
-    """Whether a list of versions may have more rows than its first page."""
-    return following_page(versions.call, 1, rows) is not None and rows.total != len(rows.items)
-
-
 SIMPLE_FIELDS: Final = {FieldRequest("nodes"), FieldRequest("page_info"), FieldRequest("total_count")}
 
 

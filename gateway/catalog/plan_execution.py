@@ -20,7 +20,6 @@ from gateway.catalog.lists import (
     ListPage,
     VersionsPage,
     is_canonical,
-    may_continue,
     merged_page,
     versions_page,
 )
@@ -423,7 +422,7 @@ class PlanExecution(Calls):
         request, record = resolver.request, entity.record
         listed = next(layout for layout in plan.sources if layout.fields.get(request.field) is field)
         versions_field = listed.fields.get("versions")
-        if versions_field is not None and may_continue(plan.version_list(versions_field), rows):
+        if versions_field is not None and not rows.is_whole:
             record[request.key] = await self._first_version(plan, entity, versions_field, resolver.below, rows)
             return
         versions: list[EntityState] = []

@@ -1,9 +1,14 @@
-"""Origins of web pages, as browsers send them. Source: the URL standard of the WHATWG (serializing hosts)."""
+"""Origins of web pages, as browsers send them.
+
+Sources: the URL standard of the WHATWG (serializing hosts), and RFC 1123, section 2.1 (names of hosts).
+"""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
 
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([1-9][0-9]{0,4}))?")
+LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+LONGEST_HOST = 253
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -24,7 +29,7 @@ def origin_problem(origin: str) -> str | None:
 
 
 def address_as_written(host: str) -> str | None:
-    """Return a host as browsers write it: an IP address in its shortest form. None for an address that is invalid."""
+    """Return a host as browsers write it: an IP address in its shortest form. None for a host that cannot exist."""
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1]).compressed}]"
@@ -32,4 +37,5 @@ def address_as_written(host: str) -> str | None:
             return str(IPv4Address(host))
     except ValueError:
         return None
-    return host
+    name = host.removesuffix(".")
+    return host if len(name) <= LONGEST_HOST and all(map(LABEL.fullmatch, name.split("."))) else None

@@ -3,7 +3,7 @@ default in one place; the documentation tables are generated from here."""
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
@@ -102,8 +102,20 @@ class CheckedSettings:
         yield from ()
 
 
-REGISTERED_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
-"""The claims of RFC 7519, section 4.1, which no issuer uses for registries or roles."""
+OTHER_CLAIMS: Mapping[str, str] = {
+    **dict.fromkeys(("iss", "sub", "aud", "exp", "nbf", "iat", "jti"), "has another meaning in every token (RFC 7519)"),
+    **dict.fromkeys(
+        ("acr", "amr", "at_hash", "auth_time", "azp", "c_hash", "nonce", "sid"),
+        "has another meaning in every token (OpenID Connect)",
+    ),
+    **dict.fromkeys(("act", "client_id", "cnf", "may_act"), "has another meaning in every token (OAuth)"),
+    **dict.fromkeys(("realm_access", "resource_access"), "is an object of other claims"),
+}
+"""The claims that no issuer uses for registries or roles, and why.
+
+Sources: RFC 7519, section 4.1; OpenID Connect Core, section 2, and its logout specifications; RFC 7800, 8693 and 9068;
+Keycloak.
+"""
 
 CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|[\w-]+(\.[\w-]+)+")
 """Names that are paths into other claims in several notations. A name with a namespace is a URL and no path."""
@@ -362,8 +374,10 @@ class AccessSettings(CheckedSettings):
             yield "algorithms: is empty, so no token could be verified"
         for name in ("registries_claim", "roles_claim"):
             claim = getattr(self, name)
-            if claim in REGISTERED_CLAIMS:
-                yield f'{name}: "{claim}" has another meaning in every token (RFC 7519), and lists nothing'
+            if reason := OTHER_CLAIMS.get(claim):
+                yield f'{name}: "{claim}" {reason}, and lists nothing'
+            elif "," in claim:
+                yield f'{name}: "{claim}" has a comma; name one claim'
             elif CLAIM_PATH.fullmatch(claim):
                 yield (
                     f'{name}: "{claim}" is a path, and a claim inside another one is not read; '

@@ -99,16 +99,28 @@ class Rows:
     next: str | None = None
     """The marker of the next page, for lists that are paged by marker. None on the last page."""
     left_out: int = 0
-    """The number of rows on this page that are not objects."""
+    """The number of rows on this page that are not objects. A value that is no list is one such row."""
     truncated: bool = False
     """Whether more rows follow that no call returns: the registry announces a next page without its marker."""
 
     @classmethod
     def of(cls, value: Any, total: int | None, next: str | None = None, truncated: bool = False) -> "Rows":
-        """Return the rows in a list; no rows for other values."""
+        """Return the rows in a list, no rows for null, and one left-out row for any other value."""
         items = as_objects(value) or []
-        left_out = len(value) - len(items) if isinstance(value, list) else 0
-        return cls(items, total, next, left_out, truncated)
+        sent = len(value) if isinstance(value, list) else int(value is not None)
+        return cls(items, total, next, sent - len(items), truncated)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all rows of the list, and all of them are objects."""
+        return self.left_out == 0 and self.total == len(self.items)
+
+    @classmethod
+    def all_of(cls, value: Any, count: Any = None) -> "Rows":
+        """Return the rows of a list that an answer contains as a whole. ``count`` is the registry's count of them."""
+        rows = cls.of(value, None)
+        rows.total = max(len(rows.items) + rows.left_out, as_integer(count) or 0)
+        return rows
 
 
 def at(raw: Any, path: tuple[str, ...]) -> Any:

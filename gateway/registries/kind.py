@@ -155,11 +155,13 @@ class Call:
             marker = {} if self.paging.by_marker and page == 1 else {self.paging.number: page}
             parameters |= {self.paging.size: self.paging.rows, **marker}
         path = self.path.format(*map(encode, keys))
+        query, body = tuple(self.query.items()), b""
         if self.method == "GET":
             query = tuple(sorted({**self.query, **{name: str(value) for name, value in parameters.items()}}.items()))
-            return Request(self.name, self.service, self.method, path, query, validator=self.is_complete)
-        body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
-        return Request(self.name, self.service, self.method, path, tuple(self.query.items()), body, self.is_complete)
+        else:
+            body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
+        only_lists = self.rows is not None and not self.entities
+        return Request(self.name, self.service, self.method, path, query, body, self.is_complete, only_lists)
 
 
 @dataclass(frozen=True, slots=True)

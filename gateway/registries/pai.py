@@ -283,11 +283,11 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
 ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"Throttling(\..+)?", errors.RegistryThrottled),
     (
-        r"Invalid(AccessKeyId|SecurityToken|TimeStamp|Signature)(\..+)?|SignatureDoesNotMatch|IncompleteSignature",
+        r"Invalid(AccessKeyId|SecurityToken|Signature)(\..+)?|SignatureDoesNotMatch|IncompleteSignature",
         errors.RegistryUnauthenticated,
     ),
     (
-        r"SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
+        r"(Invalid|Illegal)Time[Ss]tamp(\..+)?|SignatureNonceUsed|InvalidSignatureMethod|MissingAccessKeyId",
         errors.RegistryUnauthenticated,
     ),
     (r"NoPermission|Forbidden.*", errors.RegistryForbidden),

@@ -388,7 +388,7 @@ def newest_version(raw: Raw) -> Any:
     """Return the newest version in a list without a documented order, all rows if the list may have further pages."""
     listed = Rows.of(raw.get("AlgorithmVersions"), as_integer(raw.get("TotalCount")))
     versions = listed.items
-    if listed.total != len(versions):
+    if not listed.is_whole:
         return listed
     latest_last = sorted(versions, key=lambda version: as_moment(version.get("GmtCreateTime")))
     return next(reversed(latest_last), None)

@@ -87,7 +87,7 @@ def has_id(raw: Raw, names: tuple[str, str], key: str) -> bool:
 def find_version(document: Any, keys: Keys) -> Raw | None:
     """Return the version with this id from the details of its model."""
     listed = versions(as_object(at(document, ("result",))) or {})
-    return next((raw for raw in listed if has_id(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
+    return next((raw for raw in listed.items if has_id(raw, ("modelVersionIdStr", "modelVersionId"), keys[1])), None)
 
 
 def find_version_detail(document: Any, keys: Keys) -> Raw | None:

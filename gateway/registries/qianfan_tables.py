@@ -210,15 +210,21 @@ VERSION_SUMMARY = EntityLayout(
 # Models
 
 
-def versions(raw: Raw) -> list[Raw]:
+def versions(raw: Raw) -> Rows:
     """Return the versions in the details of a model."""
-    return as_objects(raw.get("modelVersionList")) or []
+    return Rows.all_of(raw.get("modelVersionList"), raw.get("versionCount"))
 
 
-def newest_version(raw: Raw) -> Raw | None:
-    """Return the newest version in the details of a model, by creation time and then numeric id."""
+def newest_version(raw: Raw) -> Raw | Rows | None:
+    """Return the newest version in the details of a model, by creation time and then numeric id.
+
+    All rows if versions are missing among them.
+    """
+    rows = versions(raw)
+    if not rows.is_whole:
+        return rows
     return max(
-        versions(raw),
+        rows.items,
         key=lambda version: (
             as_moment(version.get("createTime")),
             as_integer(version.get("modelVersionId")) or 0,
@@ -227,25 +233,23 @@ def newest_version(raw: Raw) -> Raw | None:
     )
 
 
-def all_rows(value: Any) -> Rows:
-    """Return the rows of a list that an answer contains as a whole."""
-    return Rows.of(value, len(value) if isinstance(value, list) else 0)
-
-
 def no_versions(raw: Raw) -> Any:
     """Return no rows for a list item without versions, else NOT_PROVIDED: the item only counts its versions."""
     return Rows([], 0) if raw.get("versionCount") == 0 else NOT_PROVIDED
 
 
 def single_version(raw: Raw) -> Any:
-    """Return the only version of a list item, NOT_PROVIDED if it has several: their order is not documented."""
-    summaries = as_objects(raw.get("versionSummaries")) or []
-    return NOT_PROVIDED if len(summaries) > 1 else next(iter(summaries), None)
+    """Return the only version of a list item.
+
+    NOT_PROVIDED if it has several, since their order is not documented, or if not all of them are readable.
+    """
+    rows = summaries(raw)
+    return next(iter(rows.items), None) if rows.is_whole and len(rows.items) <= 1 else NOT_PROVIDED
 
 
 def summaries(raw: Raw) -> Rows:
     """Return the versions in a list item of a platform model."""
-    return all_rows(raw.get("versionSummaries"))
+    return Rows.all_of(raw.get("versionSummaries"), raw.get("versionCount"))
 
 
 MODEL_FIELDS = {
@@ -266,8 +270,8 @@ MODEL_FIELDS = {
     ),
     "created_at": time("createTime"),
     "updated_at": time("modifyTime"),
-    "latest_version": Field((), newest_version, layout=VERSION),
-    "versions": Field(("modelVersionList",), lambda raw: all_rows(raw.get("modelVersionList")), layout=VERSION),
+    "latest_version": Field((), newest_version, layout=VERSION, fallback=Rows),
+    "versions": Field(("modelVersionList",), versions, layout=VERSION),
 }
 MODEL = EntityLayout("Model", first_set(*MODEL_KEYS), {**MODEL_FIELDS, **extra(MODEL_FIELDS, *MODEL_KEYS)})
 USER_FIELDS = {
@@ -338,9 +342,9 @@ def catalog_entries(document: Any) -> list[Raw]:
 def catalog_rows(document: Any) -> Rows:
     """Return the entries of the catalog. Models, modes and scales that are not objects are rows that are left out."""
     items = catalog_entries(document)
-    models = Rows.of(at(document, ("result",)), None)
-    modes = [Rows.of(model.get("supportTrainMode"), None) for model in models.items]
-    scales = [Rows.of(mode.get("supportParameterScale"), None) for rows in modes for mode in rows.items]
+    models = Rows.all_of(at(document, ("result",)))
+    modes = [Rows.all_of(model.get("supportTrainMode")) for model in models.items]
+    scales = [Rows.all_of(mode.get("supportParameterScale")) for rows in modes for mode in rows.items]
     left_out = sum(rows.left_out for rows in (models, *modes, *scales))
     return Rows(items, len(items) + left_out, left_out=left_out)
 

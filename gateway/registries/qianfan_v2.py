@@ -5,6 +5,7 @@ not documented, and they have no total count. Each version needs a call of its o
 2, and the official SDK.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.registries.fields import (
@@ -113,15 +114,20 @@ LISTED_VERSION = EntityLayout("ModelVersion", VERSION.key, {"name": text("modelN
 
 def versions(raw: Raw) -> Rows:
     """Return the versions of a model, whose ids and names are two parallel lists."""
-    ids, names = as_list(raw.get("modelIds")) or [], as_list(raw.get("modelNames")) or []
-    items = [{"modelId": key, "modelName": names[i] if i < len(names) else None} for i, key in enumerate(ids)]
-    return Rows(items, len(items))
+    ids, names = as_list(raw.get("modelIds")), as_list(raw.get("modelNames")) or []
+    if ids is None:
+        return Rows.all_of(raw.get("modelIds"), len(names))
+    items = [
+        {"modelId": key, "modelName": names[i] if i < len(names) else None} if as_text(key) else None
+        for i, key in enumerate(ids)
+    ]
+    return Rows.all_of(items, len(names))
 
 
 def newest_version(raw: Raw) -> Raw | Rows | None:
-    """Return the only version, or all rows if there are several: their order is not documented."""
+    """Return the only version, or all rows if there are several or some are missing: their order is not documented."""
     rows = versions(raw)
-    return rows if len(rows.items) > 1 else next(iter(rows.items), None)
+    return next(iter(rows.items), None) if rows.is_whole and len(rows.items) <= 1 else rows
 
 
 LIST_FIELDS = {
@@ -154,14 +160,27 @@ MODEL = model(
 # Calls
 
 
+def following(result: Raw) -> tuple[str | None, bool]:
+    """Return the marker of the next page, and whether rows may follow without one.
+
+    Only ``isTruncated: false`` reports the last page, or a ``pageInfo`` with neither a marker nor that member.
+    """
+    info = result.get("pageInfo", {})
+    if not isinstance(info, Mapping):
+        return None, True
+    if as_enum(info.get("isTruncated"), {"false": "END", "0": "END"}) == "END":
+        return None, False
+    sent = info.get("nextMarker")
+    marker = as_text(sent) if isinstance(sent, (str, int)) and not isinstance(sent, bool) else None
+    return marker, marker is None and ("isTruncated" in info or sent not in (None, ""))
+
+
 def rows(key: str, layout: EntityLayout) -> Field:
     """The rows of a list response, with the marker of the next page."""
 
     def read(document: Any) -> Rows:
-        info = as_object(at(document, ("result", "pageInfo"))) or {}
-        truncated = info.get("isTruncated")
-        marker = None if truncated is False else as_text(info.get("nextMarker"))
-        return Rows.of(at(document, ("result", key)), None, marker, truncated is True and marker is None)
+        result = as_object(at(document, ("result",))) or {}
+        return Rows.of(result.get(key), None, *following(result))
 
     return Field((), read, layout=layout)
 

@@ -190,11 +190,7 @@ class Cache:
         if self.shared is None or content is None:
             return None
         entry = Entry.unpacked(content)
-        is_valid = (
-            entry is not None
-            and entry.stored_at <= self.now() + CLOCK_TOLERANCE
-            and (entry.document is None or validator(entry.document))
-        )
+        is_valid = entry is not None and entry.stored_at <= self.now() + CLOCK_TOLERANCE and validator(entry.document)
         if entry is None or not is_valid:
             await self.shared.discard(key.text)
             return None

@@ -182,7 +182,7 @@ class CachingClient:
         def load(refresh: bool) -> Coroutine[Any, Any, Answer]:
             return self._load(destination, request, family, key, requested_at, refresh=refresh)
 
-        entry = await self.cache.get(key, request.validator)
+        entry = await self.cache.get(key, request.accepts)
         stored = None if entry is None else self._answer(key, family, entry, CallState.HIT)
         if stored is not None and freshness.accepts(stored.age):
             if not stored.stale:
@@ -235,7 +235,7 @@ class CachingClient:
             waited += LEASE_POLL_SECONDS
         self.events.leased(perf_counter() - started)
         try:
-            entry = await self.cache.get_shared(key, request.validator)
+            entry = await self.cache.get_shared(key, request.accepts)
             if entry is None or entry.stored_at < requested_at:
                 return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
             self.cache.counts["shared"] += 1
@@ -268,16 +268,24 @@ class CachingClient:
 
 
 async def _send(sender: Sender, destination: Destination, request: Request, events: Events, *, refresh: bool) -> Answer:
-    """Send a request and validate the document. Raises `RegistryError`."""
+    """Send a request and validate the document. Raises `RegistryError`.
+
+    `NotFound` becomes `RegistryRejected` for what always exists: the request was wrong.
+    """
+    registry = destination.registry
     try:
         document = await sender.send(destination, request, refresh=refresh)
-        if not request.validator(document):
-            raise RegistryBadAnswer(destination.registry)
-    except NotFound:
-        raise
+        if not request.accepts(document):
+            raise RegistryBadAnswer(registry)
     except RegistryError as error:
-        events.failed(destination.registry, request.call, error)
-        raise
+        if not isinstance(error, NotFound):
+            events.failed(registry, request.call, error)
+            raise
+        if not request.always_exists:
+            raise
+        rejected = RegistryRejected(registry, vendor_code=error.vendor_code, request_id=error.request_id)
+        events.failed(registry, request.call, rejected)
+        raise rejected from None
     return Answer(document)
 
 

@@ -7,6 +7,7 @@ services.
 """
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -17,8 +18,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
-
-import orjson
 
 from gateway.config.files import content_of, read_file
 from gateway.config.settings import Credentials, RegistrySettings, Secret
@@ -123,7 +122,7 @@ IGNORED: Final = frozenset(
     {"mode", "region_id", "output_format", "language", "code", "last_updated", "version", "create_time", "user_id",
      "role_id"}
 )  # fmt: skip
-"""What the vendors' tools write beside a key, and what says nothing about it."""
+"""What the vendors' tools write beside a key. Only ``mode`` and ``code`` say something about it."""
 
 
 def parse(content: bytes) -> Credentials:
@@ -132,26 +131,29 @@ def parse(content: bytes) -> Credentials:
     Raises ValueError, whose message contains no part of the content.
     """
     try:
-        document: Any = orjson.loads(content_of(content))
-    except orjson.JSONDecodeError:
+        members: Any = json.loads(content_of(content), object_pairs_hook=tuple)
+    except (json.JSONDecodeError, RecursionError):
         raise ValueError("not JSON") from None
     parts: dict[str, Any] = {}
-    for given, value in document.items() if isinstance(document, dict) else ():
+    for given, value in members if isinstance(members, tuple) else ():
         name = snake_case(given)
         name = ALIASES.get(name, name)
-        if name in parts:
-            raise ValueError(f"{name} occurs twice, under two names")
-        if name in NAMES:
-            parts[name] = value
-        elif name not in IGNORED:
+        if name not in NAMES and name not in IGNORED:
             raise ValueError(f"has a name that is not one of {', '.join((*NAMES, *ALIASES))}")
-    values = [parts.get(name, "") for name in NAMES] if isinstance(document, dict) else [None]
+        if name in parts:
+            raise ValueError(f"{name} occurs twice")
+        parts[name] = value
+    values = [parts.get(name, "") for name in NAMES] if isinstance(members, tuple) else [None]
     texts = [value for value in values if isinstance(value, str) and value.isascii() and value.isprintable()]
     if len(texts) < len(NAMES):
         raise ValueError(f"not an object with the texts {', '.join(NAMES)}")
     key, secret, token, expiration = texts
     if not key or not secret:
         raise ValueError("without access_key_id or access_key_secret")
+    if not token and parts.get("mode", "AK") not in ("", "AK"):
+        raise ValueError("its mode is not AK, but it has no security_token")
+    if parts.get("code", "Success") != "Success":
+        raise ValueError("its code is not Success")
     return Credentials(key, Secret(secret), Secret(token), timestamp(expiration) if expiration else None)
 
 

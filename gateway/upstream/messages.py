@@ -22,6 +22,7 @@ class Request:
 
     ``service`` names the endpoint of the registry. ``path`` is percent-encoded, ``query`` is not. ``validator`` returns
     whether a JSON document is a complete answer to the request; some registries send errors that look like success.
+    ``always_exists`` is true for calls that only list: "no such object" is no answer to them.
     """
 
     call: str
@@ -31,6 +32,11 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     validator: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
+    always_exists: bool = field(default=False, compare=False, repr=False)
+
+    def accepts(self, document: Any) -> bool:
+        """Return whether a document, or None for "no such object", is a complete answer to the request."""
+        return not self.always_exists if document is None else self.validator(document)
 
     @cached_property
     def digest(self) -> str:

@@ -260,6 +260,12 @@ WRONG: dict[str, dict[str, Any]] = {
     "security_token occurs twice": {"sts_token": "c", "security_token": "c"},
     "access_key_id occurs twice": {"AccessKeyId": "a"},
     "texts": {"sts_token": None},
+    "its mode is not AK, but it has no security_token": {"mode": "StsToken"},
+    "its mode is not AK": {"mode": "EcsRamRole", "sts_token": ""},
+    "its mode": {"mode": 1},
+    "its code is not Success": {"Code": "Failed"},
+    "its code": {"code": None},
+    "code occurs twice": {"Code": "Success", "code": "Success"},
 }
 
 
@@ -269,6 +275,45 @@ def test_a_name_that_is_unknown_or_given_twice_is_an_error(reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as refused:
         parse(json.dumps(document).encode())
     assert "tokn" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ('"access_key_id": "a", "access_key_id": "hidden", "access_key_secret": "b"', "access_key_id occurs twice"),
+        (
+            '"access_key_id": "a", "access_key_secret": "b", "access_key_secret": "b"',
+            "access_key_secret occurs twice",
+        ),
+        ('"access_key_id": "a", "access_key_secret": "b", "mode": "AK", "mode": "AK"', "mode occurs twice"),
+        ('"access_key_id": "a", "access_key_secret": {"hidden": 1, "hidden": 2}', "not an object with the texts"),
+        ('"access_key_id": ' + "[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_name_that_json_contains_twice_is_an_error(members: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refused:
+        parse(f"{{{members}}}".encode())
+    assert "hidden" not in str(refused.value)
+
+
+INVALID_FILES = {
+    "access_key_id occurs twice": '{{"access_key_id": "x", "access_key_id": "{id}", "access_key_secret": "{secret}"}}',
+    "its mode is not AK": '{{"mode": "StsToken", "access_key_id": "{id}", "access_key_secret": "{secret}"}}',
+    "its code is not Success": '{{"Code": "Failed", "AccessKeyId": "{id}", "AccessKeySecret": "{secret}"}}',
+}
+
+
+@pytest.mark.parametrize("reason", INVALID_FILES)
+async def test_a_key_that_its_file_makes_doubtful_is_never_sent(
+    reason: str, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(INVALID_FILES[reason].format(id=twins.PAI_KEY_ID, secret=twins.PAI_SECRET))
+    async with gateway_with(clock, credentials_file=str(file)) as (twin, gateway):
+        assert (await gateway.query(MODEL)).codes == ["REGISTRY_UNAUTHENTICATED"]
+        assert twin.calls == {}
+    assert f"no new credentials: {reason}" in caplog.text
+    assert twins.PAI_SECRET not in caplog.text
 
 
 async def test_a_file_in_the_form_of_the_vendors_cli_is_sent_with_its_token(
