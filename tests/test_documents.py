@@ -313,3 +313,25 @@ async def test_batches_are_refused_by_default(world: World) -> None:
 async def test_variables_have_their_own_limit(batching: Client) -> None:
     answer = await batching.request("POST", json={"query": QUERY, "variables": {"x": "y" * 2_000}})
     assert (answer.status, answer.codes) == (413, ["PAYLOAD_TOO_LARGE"])
+
+
+# Places of errors
+
+
+async def test_an_error_has_its_place_in_the_text_that_its_client_sent(world: World) -> None:
+    """One document serves texts that differ in white space."""
+    query = "query Q($id: ID!) { odd: node(id: $id) { id } }"
+    for lines, columns in ((50_000, 0), (0, 0), (3, 7), (50_000, 0)):
+        text = "\n" * lines + " " * columns + query
+        answer = await world.gateway.query(text, id="no id")
+        [error] = answer.body["errors"]
+        assert error["locations"] == [{"line": lines + 1, "column": columns + 1 + query.index("odd")}]
+
+
+def test_a_tree_has_one_line_whatever_its_text() -> None:
+    """graphql-core scans all lines before an error."""
+    documents = Documents(GRAPHQL_SCHEMA, LimitsSettings(), suggestions=False, cache=BoundedCache(10**8))
+    text = '\n\n{ # a comment\n  node(id: """\n    a\n    "b"\n""") { id } }\n'
+    node = documents.read(text).node
+    assert node.loc is not None
+    assert node.loc.source.body == '{ node ( id : "a\\n\\"b\\"" ) { id } }'

@@ -103,6 +103,14 @@ async def test_the_dry_run_returns_the_plan_of_an_expensive_operation(world: Wor
     assert world.calls() == {}
 
 
+async def test_each_object_of_incremental_delivery_counts_twenty_times(world: World) -> None:
+    rows = []
+    for fields in ("id name", "id ... @defer { name }"):
+        answer = await query_with_plan(world, "only", f"{{ models(first: 9) {{ nodes {{ {fields} }} }} }}")
+        rows.append(answer.body["extensions"]["cost"]["rows"])
+    assert rows == [10, 200]
+
+
 async def test_the_calls_made_are_in_the_extensions_of_the_response(world: World) -> None:
     query = "{ models(first: 3) { nodes { id versions { totalCount } } } }"
     answer = await query_with_plan(world, "include", query)
