@@ -26,11 +26,13 @@ class PagePosition(NamedTuple):
     """The position of a page in a list: its number or its marker, and the number of rows on the pages before it.
 
     ``repeated`` is the number of rows up to here, those on this page included if it was read, that came before.
+    ``before`` is the checksum of the rows on the page before, 0 if a reader does not need it.
     """
 
     page: int | str = 1
     offset: int = 0
     repeated: int = 0
+    before: int = 0
 
 
 FIRST_PAGE: Final = PagePosition()
@@ -91,12 +93,12 @@ class CursorScope:
 
 def page_position(stored: Any) -> PagePosition:
     """Convert the JSON of a page's position. Raises ValueError for other values."""
-    page, offset, repeated = stored
+    page, offset, repeated, before = stored
     is_page = page > 0 if type(page) is int else isinstance(page, str) and 0 < len(page) <= MAX_MARKER_LENGTH
-    is_count = all(type(count) is int and count >= 0 for count in (offset, repeated))
+    is_count = all(type(count) is int and count >= 0 for count in (offset, repeated, before))
     if not is_page or not is_count:
         raise ValueError("not a position")
-    return PagePosition(page, offset, repeated)
+    return PagePosition(page, offset, repeated, before)
 
 
 def in_base64(content: bytes) -> str:

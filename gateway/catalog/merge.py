@@ -3,11 +3,12 @@
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from gateway.catalog.cursors import FIRST_PAGE, Cursor, PagePosition
 from gateway.catalog.ids import Ref
@@ -72,12 +73,16 @@ class ReadRows:
     """The position of the last page, with the rows on it that came before."""
     disordered: bool = False
     """Whether the rows of a sorted list are in another order: a later request may continue behind some of them."""
+    resumes_twice: bool = False
+    """Whether the first page of a window is the last one of the window before."""
     ended: bool = False
     premature: bool = False
     passed: bool = False
     _refs: Collection[Ref] = ()
     """The references of all rows."""
     _markers: set[str] = field(default_factory=set)
+    _last_refs: Collection[Ref] = ()
+    """The references on the last page."""
     _largest: int = 0
     """The number of rows on the largest page."""
     _empty: int = 0
@@ -119,10 +124,17 @@ class ReadRows:
             self.counted = page.total
         if self.counted is not None and self.counted < self.seen:
             self.counted = None
-        following = self._following(at, page, is_repeated=bool(page.refs) and not fresh)
+        self.resumes_twice = bool(at.before and page.refs) and checksum_of(page.refs) == at.before
+        is_repeated = self.resumes_twice or (bool(page.refs) and not fresh)
+        following = self._following(at, page, is_repeated)
+        self._last_refs = page.refs
         self.ended = following is None
         self.last = at._replace(repeated=at.repeated + repeated)
         return None if following is None else PagePosition(following, at.offset + page.read, self.last.repeated)
+
+    def window_after(self, following: PagePosition) -> PagePosition:
+        """Return the position of the next window, which recognizes the last page of this one if it comes again."""
+        return following._replace(before=checksum_of(self._last_refs))
 
     def _add_refs(self, refs: Collection[Ref]) -> int:
         """Add the references of a page. Return how many of them are new."""
@@ -382,7 +394,7 @@ class StreamReader:
         assert self._opened is not None or self.page is not None
         start = self._rows.start
         first = self._opened or await self._read_next()
-        rows = list(first.rows)
+        rows = [] if self._rows.resumes_twice else list(first.rows)
         for page in await asyncio.gather(*map(self._fetch, self._known_pages(first))):
             rows += page.rows
             if self.page is not None:
@@ -410,7 +422,11 @@ class StreamReader:
     def _leave_window(self) -> None:
         """Continue with the next window if all rows of this one are delivered."""
         if self.cut and not self.sorted and not self.ready and self.page is not None:
-            self._position, self.delivered_page = None, self.page
+            self._position, self.delivered_page = None, self._rows.window_after(self.page)
+
+
+def checksum_of(refs: Iterable[Ref]) -> int:
+    return crc32("\n".join(map(str, refs)).encode())
 
 
 def page_before(at: PagePosition, page: Page) -> PagePosition:

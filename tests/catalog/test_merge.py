@@ -749,7 +749,7 @@ def keys(order: Order) -> st.SearchStrategy[SortKey]:
 
 def cursors(order: Order) -> st.SearchStrategy[Cursor]:
     counts = st.integers(0, 9999)
-    positions = st.builds(PagePosition, st.integers(1, 9999) | st.text(min_size=1, max_size=8), counts, counts)
+    positions = st.builds(PagePosition, st.integers(1, 9999) | st.text(min_size=1, max_size=8), counts, counts, counts)
     pages = st.dictionaries(st.text(max_size=8), positions, max_size=3)
     own = st.dictionaries(st.text(max_size=8), st.none() | keys(order), max_size=3)
     return st.builds(Cursor, keys(order), pages, own) | st.builds(

@@ -143,14 +143,14 @@ QUERY_PARAMETERS = {
 REFUSED: list[Any] = [
     None, 1, "x", [], {}, [[0, 0, ""], {}], [[0, 0, ""], {}, {}, {}], [[0, "x", ""], {}, {}], [[0, 0, 0], {}, {}],
     [[2, 0, ""], {}, {}], [[0, 1e308, ""], {}, {}], [[0, 0, ""], {"pai": 0}, {}], [[0, 0, ""], {"pai": [1, 0]}, {}],
-    [[0, 0, ""], {"pai": [0, 0, 0]}, {}],
-    [[0, 0, ""], {"pai": [1, -1, 0]}, {}], [[0, 0, ""], {"pai": [1, 0, "0"]}, {}],
+    [[0, 0, ""], {"pai": [0, 0, 0, 0]}, {}],
+    [[0, 0, ""], {"pai": [1, -1, 0, 0]}, {}], [[0, 0, ""], {"pai": [1, 0, "0", 0]}, {}],
     [[0, 0, ""], [], {}], [[0, 0, ""], {}, []], [[0, 0, ""], {}, {"pai": 1}], [None, {}, {}],
 ]  # fmt: skip
 
 ACCEPTED: list[Any] = [
     [[0, 0, ""], {}, {}], [[1, 0, ""], {}, {}], [[0, 2**62, ""], {}, {}], [[0, 0, "x" * 50_000], {}, {}],
-    [[0, 0, ""], {"nowhere": [1, 0, 0]}, {}], [[0, 0, ""], {}, {"nowhere": [0, 0, ""]}],
+    [[0, 0, ""], {"nowhere": [1, 0, 0, 0]}, {}], [[0, 0, ""], {}, {"nowhere": [0, 0, ""]}],
 ]  # fmt: skip
 
 PAGE = "query ($n: Int!, $after: String) { models(first: $n, after: $after) { nodes { registryName } %s } }"
@@ -176,7 +176,7 @@ async def test_a_page_beyond_the_end_of_a_list_costs_few_calls(watched: World) -
     watched.calls()
     for page in (1_000_000, 2**31, 2**62):
         answer = await watched.gateway.query(
-            PAGE % "", n=3, after=forged([last, {name: [page, page, 0] for name in pages}, own])
+            PAGE % "", n=3, after=forged([last, {name: [page, page, 0, 0] for name in pages}, own])
         )
         check(answer)
         assert sum(watched.calls().values()) < 10
