@@ -164,7 +164,7 @@ async def test_a_metric_that_is_no_finite_number_is_null_with_an_error(number: s
 
 @pytest.mark.parametrize("total", ["2147483648", "3000000000"])
 async def test_a_total_beyond_an_int_costs_the_total(total: str) -> None:
-    body = page(*(model(n, GmtCreateTime=f"2026-01-{30 - n % 30:02}T00:00:00Z") for n in range(50)), total=total)
+    body = page(*(model(n, GmtCreateTime=f"2026-01-01T00:{59 - n:02}:00Z") for n in range(50)), total=total)
     async with answering(models_or_nothing(body)) as gateway:
         answer = await gateway.query(LIST.replace("first: 10", "first: 5"))
     assert len(answer.body["data"]["models"]["nodes"]) == 5
