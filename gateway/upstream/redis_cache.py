@@ -22,6 +22,8 @@ logger = logging.getLogger("gateway.upstream")
 
 NAMESPACE = "registry-gateway:1"
 PURGES = f"{NAMESPACE}:purges"
+CHECKS = f"{NAMESPACE}:check:"
+"""The prefix of the keys with which a gateway tries the commands that it needs. No answer has such a key."""
 PAUSE = 5.0
 """Seconds without operations after Redis failed."""
 
@@ -142,7 +144,7 @@ class SharedCache:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None:
                             sender, _, prefix = message["data"].decode(errors="replace").partition(" ")
-                            if sender != self.name:
+                            if sender != self.name and not prefix.startswith(CHECKS):
                                 yield prefix
             except Exception as error:
                 if not missed:
@@ -152,7 +154,7 @@ class SharedCache:
 
     async def problems(self) -> list[str]:
         """Return why the gateway cannot use the Redis as it should, in words for operators: empty if it can."""
-        key = f"{NAMESPACE}:check:{self.name}"
+        key = f"{CHECKS}{self.name}"
 
         async def subscribe() -> None:
             async with self.redis.pubsub() as subscription:
