@@ -21,7 +21,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from gateway import twins
+from tests.security.conftest import REGISTRIES
 from tests.test_command_line import ENVIRON
 
 CONNECTIONS: Final = 8
@@ -40,21 +40,7 @@ megabytes = MEGABYTES
 admin_token = "{ADMIN_TOKEN}"
 [telemetry]
 log_level = "error"
-[[registries]]
-name = "pai"
-kind = "pai"
-region = "cn-hangzhou"
-access_key_id = "{twins.PAI_KEY_ID}"
-access_key_secret = "{twins.PAI_SECRET}"
-models_endpoint = "TWINS"
-algorithms_endpoint = "TWINS"
-[[registries]]
-name = "qianfan"
-kind = "qianfan"
-access_key = "{twins.QIANFAN_ACCESS_KEY}"
-secret_key = "{twins.QIANFAN_SECRET_KEY}"
-endpoint = "TWINS"
-"""
+{REGISTRIES}"""
 
 LIST: Final = "{ models(first: 2) { nodes { id name } } }"
 

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.scripted_registry import Parameters, Script, numbered, pai_model, pai_pages, qianfan_model, time_of
+from tests.scripted_registry import (
+    Parameters,
+    Script,
+    numbered,
+    pai_model,
+    pai_pages,
+    pai_version,
+    qianfan_model,
+    time_of,
+)
 from tests.test_ends_of_lists import MODELS, errors, over, walk
 
 INCOMPLETE = [("LIST_INCOMPLETE", ["list"])]
@@ -89,3 +98,16 @@ async def test_an_unsorted_list_has_the_rows_without_a_time_at_its_end() -> None
     async with over("qianfan", userList=answer) as scene:
         walked = await walk(scene.gateway, MODELS, first=7)
         assert sorted(walked.ids) == sorted(f"am-{number}" for number in range(20))
+
+
+@pytest.mark.parametrize("cursors", ["", "pageInfo { endCursor }"])
+async def test_versions_have_one_order_whether_their_cursors_are_selected_or_not(cursors: str) -> None:
+    """A page without cursors is built from the answer alone."""
+    versions = [pai_version(number) for number in range(20)]
+    versions[5] = pai_version(5, GmtCreateTime=None)
+    query = f'{{ model(id: "r:model/m1") {{ versions(first: 20) {{ nodes {{ name }} {cursors} }} }} }}'
+    async with over(
+        "pai", models_object=lambda _: pai_model(1), models_versions=pai_pages("Versions", versions)
+    ) as scene:
+        answer = await scene.gateway.query(query)
+        assert [row["name"] for row in answer.data["model"]["versions"]["nodes"]] == [f"v{n}" for n in range(20)]

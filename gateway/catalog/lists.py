@@ -195,8 +195,11 @@ def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListPage:
-    """The rows of one page: sort keys and references in the order of the page, raw objects by reference, and whether
-    all references are canonical."""
+    """The rows of one page: sort keys and references in the order of the page, raw objects by reference.
+
+    ``is_canonical`` is true if all references are. ``disordered`` is true if the rows are not in the order in which
+    their registry promises them.
+    """
 
     kind: Kind
     layout: EntityLayout
@@ -227,12 +230,11 @@ class ListPage:
             if ref is not None:
                 rows.append((key(raw, str(ref)), ref))
                 raws.setdefault(ref, raw)
+        if native:
+            rows = in_place(rows)
+        disordered = native and any(after[0][:2] < before[0][:2] for before, after in pairwise(rows))
         canonical = all(is_canonical(kind, ref) for ref in raws)
-        if not native:
-            return cls(kind, layout, tuple(rows), raws, canonical)
-        placed = in_place(rows)
-        disordered = any(after[0][:2] < before[0][:2] for before, after in pairwise(placed))
-        return cls(kind, layout, tuple(placed), raws, canonical, disordered)
+        return cls(kind, layout, tuple(rows), raws, canonical, disordered)
 
     @classmethod
     def from_answer(
@@ -657,8 +659,7 @@ class FirstPage:
         if rows is not None or not plan.is_read:
             return None
         order = ListArguments.of("", request, (), max_size).scope.order
-        native = versions.call is not None and (order.field, order.descending) in versions.call.orders
-        return cls(order, plan, native, order.keys(layout), versions)
+        return cls(order, plan, is_native(versions.call, order), order.keys(layout), versions)
 
     def record(self, owner: Ref, raw: Raw, derived: DerivedValues, size: int) -> Record | None:
         """Return the record of a page with at most ``size`` rows, cached with the answer and shared.
@@ -689,7 +690,7 @@ class FirstPage:
             if not self.native or not raws:
                 return None
             last = self.key(rows.items[-1], "")
-            if sum(self.key(raw, "") < last for raw in raws) < size:
+            if last[0] == 1 or sum(self.key(raw, "") < last for raw in raws) < size:
                 return None  # a later page may contain rows that sort before the last of these
         return {
             "nodes": [*map(self.plan.reader.read, raws[:size], refs)],
@@ -700,7 +701,7 @@ class FirstPage:
     def _in_order(self, owner: Ref, items: Sequence[Raw]) -> tuple[Sequence[Raw], Sequence[Ref]] | None:
         """Return the rows in the requested order, with their references.
 
-        None if two rows have the same key, or if a key may not be canonical.
+        None if two rows have the same key, if a key may not be canonical, or if the registry sent another order.
         """
         kind, layout = self.versions.kind, self.versions.layout
         if layout.entity not in kind.canonical:
@@ -709,8 +710,8 @@ class FirstPage:
             if len({*names}) == len(items) and all(map(lt, keys, keys[1:])):
                 uses_ref = self.plan.reader.uses_ref
                 return items, [owner.version(name) for name in names] if uses_ref else [owner] * len(items)
-        page = ListPage.of(kind, layout, self.order, items, partial(version_reference, layout, owner))
-        if len(page.raws) != len(page.rows) or not page.is_canonical:
+        page = ListPage.of(kind, layout, self.order, items, partial(version_reference, layout, owner), self.native)
+        if len(page.raws) != len(page.rows) or not page.is_canonical or page.disordered:
             return None
         refs = [ref for _, ref in sorted(page.rows)]
         return [page.raws[ref] for ref in refs], refs

@@ -33,7 +33,10 @@ class Descending:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order by a unified field. Rows without a value come last in both directions; ties are sorted by id."""
+    """An order by a unified field. Rows without a value come last in both directions; ties are sorted by id.
+
+    In a list that arrives in this order, a row without a value has the key of its neighbour, and so keeps its place.
+    """
 
     field: str = "created_at"
     descending: bool = True

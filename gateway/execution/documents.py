@@ -60,11 +60,11 @@ overlapping.MAX_COMPLEXITY_BUDGET = 20_000
 class Document:
     """A document and its syntax tree, or the errors that prevent its execution.
 
-    ``key`` is the SHA-256 of its tokens: texts that differ in comments, white space and commas have the same. ``node``
-    has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none. ``fields``
-    are the names of all fields in it. ``size`` is the memory of the tree in bytes. ``planned`` caches the operations
-    with their plans, by the ``id`` of the operation's node. ``requests`` are the keys of the prepared requests that use
-    it.
+    ``key`` is the SHA-256 of its canonical text: texts that differ in comments, white space and commas have the same.
+    ``node`` has no ``@defer`` and ``@stream``; ``incremental`` is the tree with them, None if the document has none.
+    ``fields`` are the names of all fields in it. ``size`` is the memory of the tree in bytes. ``planned`` caches the
+    operations with their plans, by the ``id`` of the operation's node. ``requests`` are the keys of the prepared
+    requests that use it.
     """
 
     key: str

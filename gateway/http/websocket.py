@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import orjson
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from gateway.auth.authenticator import HEADERS
@@ -30,6 +30,9 @@ from gateway.upstream.caching_client import ANY
 logger = logging.getLogger("gateway.http")
 
 PROTOCOL: Final = "graphql-transport-ws"
+
+DISCONNECTED: Final = (WebSocketDisconnect, WebSocketDisconnected)
+"""The client has disconnected: found by this message, or by an earlier one."""
 
 MAX_MESSAGE_BYTES: Final = 2**18
 """The maximum size of a client's message after decompression, in bytes. Larger ones close the connection (1009)."""
@@ -83,7 +86,7 @@ class WebSocketEndpoint:
         else:
             await socket.accept()
         if closing is not None:
-            with suppress(WebSocketDisconnect):
+            with suppress(*DISCONNECTED):
                 await socket.close(closing.code, closing.reason)
 
     def is_cross_origin(self, socket: WebSocket) -> bool:
@@ -113,7 +116,7 @@ class WebSocketConnection:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.stop())
                 await self.listen(tasks)
-        except* WebSocketDisconnect:
+        except* DISCONNECTED:
             pass
         except* CloseConnection as reasons:
             closing = next(reason for reason in reasons.exceptions if isinstance(reason, CloseConnection))

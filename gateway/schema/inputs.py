@@ -88,8 +88,8 @@ class AlgorithmFilter:
 
 
 @strawberry.enum(
-    description="The field to sort models by. Models without a value come last. Models with the same value are "
-    "sorted by id."
+    description="The field to sort models by. Models without a value come last, or keep the place that their registry "
+    "gives them. Models with the same value are sorted by id."
 )
 class ModelOrderField(Enum):
     CREATED_AT = value("CREATED_AT", "The creation time. The Qianfan list of platform models does not contain it.")

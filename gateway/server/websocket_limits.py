@@ -9,6 +9,7 @@ Source: RFC 6455 (The WebSocket Protocol), sections 5.5 (control frames) and 7.1
 from asyncio import BaseTransport, Handle, TimerHandle
 from typing import Any, Final
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.server.connection_limits import LINGER, ReceivedBytes, WriteTimeout
@@ -57,6 +58,8 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: Any) -> None:
+        if self.close_sent:  # by the protocol itself, such as after text that is not UTF-8
+            raise ClientDisconnected
         await super().send(message)
         self._control_reading()
 

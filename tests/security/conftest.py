@@ -12,16 +12,7 @@ import pytest
 from gateway import twins
 from tests.test_command_line import ENVIRON
 
-SETTINGS = f"""
-[server]
-profile = "development"
-[limits]
-batch = 20
-head_seconds = 1.0
-body_seconds = 1.0
-connections = 100
-[telemetry]
-log_level = "warning"
+REGISTRIES = f"""\
 [[registries]]
 name = "pai"
 kind = "pai"
@@ -37,6 +28,19 @@ access_key = "{twins.QIANFAN_ACCESS_KEY}"
 secret_key = "{twins.QIANFAN_SECRET_KEY}"
 endpoint = "TWINS"
 """
+"""The settings of both registries over twins, whose address replaces the word."""
+
+SETTINGS = f"""
+[server]
+profile = "development"
+[limits]
+batch = 20
+head_seconds = 1.0
+body_seconds = 1.0
+connections = 100
+[telemetry]
+log_level = "warning"
+{REGISTRIES}"""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from gateway.config.settings import CacheSettings, ServerSettings
 from gateway.http import websocket as sockets
 from tests.conftest import Client
+from tests.flood_connections import frame, handshake, subscribe
 from tests.subscriptions.conftest import ID, WATCH, Setup, eventually, setup_with
 
 PROTOCOL = "graphql-transport-ws"
@@ -400,3 +402,20 @@ async def test_a_client_that_does_not_read_is_disconnected(setup: Setup, monkeyp
         await setup.poll(VersionDescription="long " * 100_000)
         await eventually(lambda: setup.pollers.size == 0)
         client.transport.abort()
+
+
+@pytest.mark.parametrize("message", [b"\xff\xfe", b"\xed\xa0\x80"])
+async def test_text_that_is_not_utf_8_ends_the_connection_and_is_no_error_of_the_gateway(
+    setup: Setup, message: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = setup.gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(handshake() + frame(message) + subscribe(1))
+    content = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert (1007).to_bytes(2, "big") in content
+    async with setup.gateway.session.get(f"{setup.gateway.url}/healthz") as response:
+        assert response.status == 200
+    errors = [record.name for record in caplog.records if record.levelno >= logging.ERROR]
+    assert errors == ["uvicorn.error"]  # uvicorn's own line
