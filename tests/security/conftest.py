@@ -70,9 +70,11 @@ def process(log: Path, *arguments: str) -> Iterator[tuple[int, str]]:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=ENVIRON) as running,
     ):
         assert running.stdout is not None
-        yield running.pid, running.stdout.readline().decode().split()[1]
-        running.terminate()
-        running.stdout.read()
+        try:
+            yield running.pid, running.stdout.readline().decode().split()[1]
+        finally:
+            running.terminate()
+            running.stdout.read()
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,12 @@
-"""One process withstands clients that send requests without end and read nothing, and serves others meanwhile.
-
-The floods use all processors for minutes: ``FLOODS=1 pytest tests/security/test_floods.py`` runs them by hand.
-"""
+"""One process withstands clients that send requests without end and read nothing, and serves others meanwhile."""
 
 import asyncio
-import os
 
 import aiohttp
 import pytest
 
 from tests.flood_connections import FLOODS, send
 from tests.security.conftest import Target
-
-pytestmark = pytest.mark.skipif("FLOODS" not in os.environ, reason="takes minutes; FLOODS=1 runs it")
 
 CONNECTIONS = 10
 
