@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -23,13 +24,19 @@ def installed(folder: Path) -> Path:
     if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
         missing(f"Node.js {OLDEST_NODE} or newer is not installed, only {version}")
     lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".installed"
+    with lock.open() as file:
+        flock(file, LOCK_EX)  # for other processes that run tests
+        install(folder, lock, stamp)
+    return folder
+
+
+def install(folder: Path, lock: Path, stamp: Path) -> None:
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             missing(f"npm cannot install {folder.name}/package-lock.json: {' '.join(done.stderr.split())[:300]}")
         stamp.touch()
-    return folder
 
 
 def missing(reason: str) -> NoReturn:

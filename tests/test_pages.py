@@ -410,23 +410,23 @@ def names_of(rows: list[Row]) -> list[str]:
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        *(({"nameEquals": name}, {COMPOSED, DECOMPOSED}) for name in (COMPOSED, DECOMPOSED)),
-        *(({"nameEquals": name}, {DOTTED, "I\u0307stanbul"}) for name in (DOTTED, "I\u0307stanbul")),
-        ({"nameEquals": "cafe"}, {"cafe"}),
+        *(({"nameEquals": name}, [COMPOSED, DECOMPOSED]) for name in (COMPOSED, DECOMPOSED)),
+        *(({"nameEquals": name}, [DOTTED, "I\u0307stanbul"]) for name in (DOTTED, "I\u0307stanbul")),
+        ({"nameEquals": "cafe"}, ["cafe"]),
         *(
-            ({kind: name}, {COMPOSED, DECOMPOSED, "CAF\u00c9", "CAFE\u0301"})
+            ({kind: name}, [COMPOSED, DECOMPOSED, "CAF\u00c9", "CAFE\u0301"])
             for kind in ("search", "nameContains")
             for name in (COMPOSED, DECOMPOSED, "CAF\u00c9", "\u00e9", "E\u0301")
         ),
         *(
-            ({kind: name}, {DOTTED, "istanbul", "ISTANBUL", "I\u0307stanbul"})
+            ({kind: name}, [DOTTED, "istanbul", "ISTANBUL", "I\u0307stanbul"])
             for kind in ("search", "nameContains")
             for name in (DOTTED, "istanbul", "I\u0307STAN", "\u0131stan")
         ),
     ],
     ids=str,
 )
-async def test_names_are_found_whatever_their_unicode_composition_and_case(wanted: Row, found: set[str]) -> None:
+async def test_names_are_found_whatever_their_unicode_composition_and_case(wanted: Row, found: list[str]) -> None:
     corpus = Corpus(0, references=False)
     for number, name in enumerate(NAMES):
         created = f"2024-01-{number + 1:02}T00:00:00Z"

@@ -202,15 +202,16 @@ class Server(uvicorn.Server):
         """Close the listening sockets. Return the connections that the system has established but nobody has accepted:
         it would reset them."""
         waiting = []
-        for listener in listeners:
-            listener.setblocking(False)
-            with suppress(OSError):  # at the latest BlockingIOError
-                while True:
-                    waiting.append(listener.accept()[0])
+        last = [listener.dup() for listener in listeners]  # closed right after its last connection is accepted
         for server in self.servers:
             server.close()
         for listener in listeners:
             listener.close()
+        for listener in last:
+            listener.setblocking(False)
+            with listener, suppress(OSError):  # at the latest BlockingIOError
+                while True:
+                    waiting.append(listener.accept()[0])
         return waiting
 
     def _protocol(self) -> asyncio.Protocol:
