@@ -20,6 +20,7 @@ from gateway.config.settings import (
     ServerSettings,
     Settings,
     SettingsError,
+    StaticCredentialsSettings,
     TelemetrySettings,
     setting,
 )
@@ -636,3 +637,43 @@ def test_every_url_of_a_redis_that_is_accepted_opens_a_connection(file: Path, sc
             file.write_text(f'[cache]\nredis = "{url}"\n{REGISTRY}')
             assert load(file, {}, KINDS).cache.redis.reveal() == url
             SharedCache(url, 1.0, float).redis.connection_pool.make_connection()
+
+
+# Static credentials
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"username": "u"}, "username needs password"),
+        ({"password": "hidden"}, "password needs username"),
+        (
+            {"username": "u", "password": "hidden", "token": "hidden"},
+            "token: username is set too; use only one of them",
+        ),
+        ({"username": "a:b", "password": "hidden"}, 'username: "a:b" does not match'),
+        ({"token": "hidden token"}, "token: the value does not match"),
+        (
+            {"account": "1", "credentials_file": "key.json", "token": "hidden"},
+            "credentials_file: token is set too; use only one source of the access key",
+        ),
+    ],
+)
+def test_static_credentials_must_not_contradict_each_other(file: Path, given: Mapping[str, str], problem: str) -> None:
+    file.write_text(EXAMPLE + "\n".join(f'{name} = "{value}"' for name, value in given.items()))
+    with pytest.raises(SettingsError) as caught:
+        load(file, {}, {"odd": StaticCredentialsSettings})
+    assert [line.partition('"odd": ')[2][: len(problem)] for line in caught.value.problems] == [problem]
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"username": "u", "password": "p"}, {"token": "t/A+1.~_-=="}, {"account": "1", "token": "t"}]
+)
+def test_static_credentials_may_be_left_out(file: Path, given: Mapping[str, str]) -> None:
+    file.write_text(EXAMPLE + "\n".join(f'{name} = "{value}"' for name, value in given.items()))
+    (registry,) = load(file, {}, {"odd": StaticCredentialsSettings}).registries
+    assert isinstance(registry, StaticCredentialsSettings)
+    found = registry.credentials
+    revealed = {"username": found.key, "password": found.secret.reveal(), "token": found.token.reveal()}
+    assert revealed == {name: given.get(name, "") for name in revealed}

@@ -66,6 +66,7 @@ class Registry:
             partial(kind.check, settings.name),
             credential_provider(settings, kind.credentials(settings), self.now),
             registry_tls(settings),
+            kind.headers(settings),
         )
 
     @property
@@ -137,17 +138,19 @@ class Registry:
 def identity(settings: RegistrySettings) -> Iterator[str]:
     """Yield the settings that determine whose data a registry returns: all except name, limits and secrets.
 
-    A configured ``account`` replaces the key id, so that the cache survives a rotation of the key. The source of the
-    credentials is included, too, so that different accounts with the same name share no answers.
+    A bearer token is the only secret among them, since nothing else tells its account. A configured ``account``
+    replaces it, the key id and the user name, so that the cache survives a rotation. The source of the credentials is
+    included, too, so that different accounts with the same name share no answers. Only a hash leaves the process.
     """
     common = {declared.name for declared in fields(RegistrySettings)}
     if settings.account:
         yield from (f"{name}={getattr(settings, name)}" for name in ("account", *CREDENTIALS))
     for declared in fields(settings):
-        value = getattr(settings, declared.name)
-        if declared.name in common or isinstance(value, Secret) or (settings.account and declared.metadata["key"]):
+        value, rules = getattr(settings, declared.name), declared.metadata
+        replaced = settings.account and (rules["key"] or rules["identifies"])
+        if declared.name in common or replaced or (isinstance(value, Secret) and not rules["identifies"]):
             continue
-        yield f"{declared.name}={value}"
+        yield f"{declared.name}={value.reveal() if isinstance(value, Secret) else value}"
 
 
 def error_record(error: RegistryError) -> Mapping[str, Any]:

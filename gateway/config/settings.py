@@ -37,9 +37,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key of a cloud account.
+    """An access key of a cloud account, a user name and password, or a bearer token.
 
-    A temporary key (STS) also has a ``token``. It expires at ``expires``, in seconds since 1970; None if unknown.
+    A temporary key (STS) also has a ``token``. It expires at ``expires``, in seconds since 1970; None if unknown. A
+    user name is the ``key``, its password the ``secret``. A bearer token has neither; without any, requests are
+    anonymous.
     """
 
     key: str
@@ -68,6 +70,7 @@ def setting(
     url: bool = False,
     path: bool = False,
     key: bool = False,
+    identifies: bool = False,
     minimum: float = -sys.float_info.max,
     maximum: float = sys.float_info.max,
     example: str | None = None,
@@ -78,13 +81,15 @@ def setting(
     the value, first match first. ``pattern`` must match the whole text, ``url`` requires an http(s) origin, which may
     have a path with ``path``, and ``minimum`` and ``maximum`` bound a number. A setting without a default is required.
     So is one with ``key``, which is part of the registry's access key, unless `credentials_file` or
-    `credentials_command` supplies the key.
+    `credentials_command` supplies the key. One with ``identifies`` is part of credentials that a registry may not need;
+    it stands for the account whose data are read, unless `account` names it.
     """
     rules = {
         "pattern": pattern,
         "url": url,
         "path": path,
         "key": key,
+        "identifies": identifies,
         "minimum": minimum,
         "maximum": maximum,
         "example": example,
@@ -148,7 +153,7 @@ class RegistrySettings(CheckedSettings):
     )
     account: str = setting(
         "Id of the cloud account. Cached responses belong to the account, so they stay valid when the access key is "
-        "rotated. Empty: the id of the access key stands for the account.",
+        "rotated. Empty: the id of the access key, the user name or the token stands for the account.",
         default="",
         example="1234567890",
     )
@@ -187,13 +192,67 @@ class RegistrySettings(CheckedSettings):
         """Yield conflicts between settings: more than one source of the access key, or a rotating key without an
         account."""
         sources = [name for name in CREDENTIALS if getattr(self, name)]
-        sources += [item.name for item in fields(self) if item.metadata["key"] and getattr(self, item.name)][:1]
+        given = [item for item in fields(self) if item.metadata["key"] or item.metadata["identifies"]]
+        sources += [item.name for item in given if getattr(self, item.name)][:1]
         if len(sources) > 1:
             yield f"{sources[0]}: {sources[1]} is set too; use only one source of the access key"
         if sources and sources[0] in CREDENTIALS and not self.account:
             yield f"{sources[0]} needs account, because the access key changes and cannot identify cached data"
         if self.client_key and not self.client_certificate:
             yield "client_key needs client_certificate"
+
+
+def username_setting(*variables: str) -> Any:
+    """Declare the setting of a user name, and the environment variables that supply it."""
+    return setting(
+        "User name for HTTP Basic authentication. Empty: none.",
+        default="",
+        variables=variables,
+        identifies=True,
+        pattern="[^:]+",
+    )
+
+
+def password_setting(*variables: str) -> Any:
+    """Declare the setting of a password, and the environment variables that supply it."""
+    return setting("Password of `username`.", default=Secret(""), variables=variables)
+
+
+def token_setting(*variables: str) -> Any:
+    """Declare the setting of a bearer token, and the environment variables that supply it."""
+    return setting(
+        "Bearer token, in place of a user name and password.",
+        default=Secret(""),
+        variables=variables,
+        identifies=True,
+        pattern="[A-Za-z0-9._~+/-]+=*",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticCredentialsSettings(RegistrySettings):
+    """Settings of a registry that expects a user name and password, a bearer token, or no credentials.
+
+    Sources: RFC 7617, section 2; RFC 6750, section 2.1.
+    """
+
+    username: str = username_setting()
+    password: Secret = password_setting()
+    token: Secret = token_setting()
+
+    @property
+    def credentials(self) -> Credentials:
+        """The configured credentials."""
+        return Credentials(self.username, self.password, self.token)
+
+    def problems(self) -> Iterator[str]:
+        """Yield the problems of every registry, and credentials that contradict each other."""
+        yield from RegistrySettings.problems(self)
+        if bool(self.username) != bool(self.password):
+            missing, given = ("password", "username") if self.username else ("username", "password")
+            yield f"{given} needs {missing}"
+        if self.username and self.token:
+            yield "token: username is set too; use only one of them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,6 +200,8 @@ class Kind:
     """The value of `RegistryKind` in the schema."""
     title: str
     """The name for people."""
+    description: str
+    """What the product is and what the gateway reads from it, for `RegistryKind` in the schema."""
     settings: type[RegistrySettings]
     """The settings of a registry of this kind."""
     services: Callable[[Any], Mapping[str, str]]
@@ -218,6 +220,8 @@ class Kind:
     """Returns the static credentials in a registry's settings."""
     sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
     """Returns the headers to send for (request, host, credentials, current time, nonce)."""
+    headers: Callable[[Any], Mapping[str, str]] = lambda settings: {}
+    """Returns further headers of every request, for a registry's settings. They are not signed."""
     check: Callable[[str, Response], RegistryError | None]
     """Returns the error that a response reports to the registry with this name, None if it is a success."""
     lookups: Mapping[str, Lookup] = field(default_factory=dict)

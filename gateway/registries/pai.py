@@ -367,6 +367,7 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 PAI = Kind(
     name="PAI",
     title="Alibaba PAI",
+    description="Alibaba Cloud PAI: models from AIWorkSpace, algorithms from PaiStudio.",
     settings=PaiSettings,
     services=lambda settings: {
         "models": settings.models_endpoint,

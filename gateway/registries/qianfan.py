@@ -292,6 +292,7 @@ def or_number(pattern: re.Pattern[str]) -> re.Pattern[str]:
 QIANFAN: Kind = Kind(
     name="QIANFAN",
     title="Baidu Qianfan",
+    description=("Baidu AI Cloud Qianfan: models from the model repository, algorithms from the fine-tuning catalog."),
     settings=QianfanSettings,
     services=lambda settings: {"console": settings.endpoint},
     keys={

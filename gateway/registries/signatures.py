@@ -1,4 +1,4 @@
-"""The request signatures of the two clouds: ACS3-HMAC-SHA256 and bce-auth-v1.
+"""How requests are authenticated: the signatures ACS3-HMAC-SHA256 and bce-auth-v1, and static credentials.
 
 ACS3-HMAC-SHA256 is Alibaba Cloud's API signature V3, bce-auth-v1 is Baidu AI Cloud's authentication V1. Both sign a
 canonical form of the request, which the server rebuilds from the request that it receives. All functions are pure.
@@ -6,11 +6,14 @@ canonical form of the request, which the server rebuilds from the request that i
 
 import hashlib
 import hmac
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from gateway.config.settings import Credentials
 from gateway.memory_budget import memo
+from gateway.upstream.messages import Request
 from gateway.upstream.url_encoding import CACHE_SIZE, Pairs, encode, length, query_string
 
 
@@ -93,3 +96,19 @@ def _bce_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
 def _bce_signing_key(secret: str, prefix: str) -> str:
     """Return the signing key for a prefix. All calls of one second share it."""
     return _hmac_sha256(secret, prefix)
+
+
+def static_authorization(
+    request: Request, host: str, credentials: Credentials, now: datetime, nonce: str
+) -> Mapping[str, str]:
+    """Return the headers of a request with a bearer token, a user name and password, or no credentials.
+
+    They do not depend on the request. Sources: RFC 6750, section 2.1; RFC 7617, section 2.
+    """
+    headers = {"host": host, "accept": "application/json"}
+    if token := credentials.token.reveal():
+        headers["Authorization"] = f"Bearer {token}"
+    elif credentials.key:
+        pair = f"{credentials.key}:{credentials.secret.reveal()}"
+        headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+    return headers

@@ -8,6 +8,8 @@ from typing import Any
 
 import strawberry
 
+from gateway.registries import KINDS
+
 
 def value(name: str, description: str) -> Any:
     """Declare a member: records, code and responses all use its name."""
@@ -21,10 +23,7 @@ def other(field: str) -> Any:
 
 @strawberry.enum(description="The product that a registry belongs to.")
 class RegistryKind(Enum):
-    PAI = value("PAI", "Alibaba Cloud PAI: models from AIWorkSpace, algorithms from PaiStudio.")
-    QIANFAN = value(
-        "QIANFAN", "Baidu AI Cloud Qianfan: models from the model repository, algorithms from the fine-tuning catalog."
-    )
+    vars().update({kind.name: value(kind.name, kind.description) for kind in KINDS.values()})
 
 
 @strawberry.enum(description="Whether a model belongs to your account or to the cloud platform.")

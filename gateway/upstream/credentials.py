@@ -116,8 +116,11 @@ ALIASES: Final[Mapping[str, str]] = {
     "access_key": "access_key_id",
     "secret_key": "access_key_secret",
     "secret_access_key": "access_key_secret",
+    "username": "access_key_id",
+    "password": "access_key_secret",
 }
-"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, and of the STS of Baidu AI Cloud."""
+"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, of the STS of Baidu AI Cloud, and of
+HTTP Basic authentication."""
 IGNORED: Final = frozenset(
     {"mode", "region_id", "output_format", "language", "code", "last_updated", "version", "create_time", "user_id",
      "role_id"}

@@ -229,10 +229,11 @@ class HttpClient:
         endpoint = destination.endpoints[request.service]
         if endpoint.path:
             request = replace(request, path=endpoint.path + request.path)
+        signed = destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16))
         response = await session.request(
             request.method,
             _url(endpoint.origin, request.path, request.query),
-            headers=destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16)),
+            headers={**destination.headers, **signed},
             data=request.body or None,
             allow_redirects=False,
             timeout=limits,

@@ -131,7 +131,8 @@ class Destination:
 
     ``timeout`` is in seconds for one request, ``limit`` in bytes for one decoded body. ``sign`` returns the headers for
     (request, host, credentials, time, nonce), where the request's path starts with the endpoint's. ``check`` returns
-    the error that a response reports. ``tls`` replaces the default TLS settings.
+    the error that a response reports. ``tls`` replaces the default TLS settings. Every request has
+    ``headers``.
     """
 
     registry: str
@@ -143,6 +144,7 @@ class Destination:
     check: Callable[[Response], RegistryError | None]
     credentials: CredentialProvider
     tls: SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 _NUMBER = re.compile(r"\s*\+?([0-9]+(?:\.[0-9]*)?)\s*(?:,.*)?")

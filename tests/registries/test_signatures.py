@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix
+from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix, static_authorization
 from gateway.upstream.messages import Request
 from gateway.upstream.url_encoding import encode, query_string
 from tests.registries.samples import FOLDER
@@ -271,3 +271,25 @@ def test_the_pai_signature_depends_on_the_nonce() -> None:
     request = Request("ListModels", "models", "GET", "/api/v1/models")
     first, second = (PAI.sign(request, "host", credentials(), NOW, nonce) for nonce in ("a" * 32, "b" * 32))
     assert first["Authorization"] != second["Authorization"]
+
+
+# Static credentials
+
+
+@pytest.mark.parametrize(
+    ("credentials", "authorization"),
+    [
+        (Credentials("", Secret("")), None),
+        (Credentials("Aladdin", Secret("open sesame")), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        (Credentials("test", Secret("123£")), "Basic dGVzdDoxMjPCow=="),
+        (Credentials("", Secret(""), Secret("mF_9.B5f-4.1JqM")), "Bearer mF_9.B5f-4.1JqM"),
+    ],
+    ids=["none", "basic", "basic with UTF-8", "bearer"],
+)
+def test_static_credentials_are_sent_as_the_examples_of_their_standards(
+    credentials: Credentials, authorization: str | None
+) -> None:
+    """Sources: RFC 7617, sections 2 and 2.1; RFC 6750, section 2.1."""
+    headers = dict(static_authorization(Request("List", "api", "GET", "/"), "h.example", credentials, NOW, NONCE))
+    assert headers.pop("Authorization", None) == authorization
+    assert headers == {"host": "h.example", "accept": "application/json"}

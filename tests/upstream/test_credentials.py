@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.catalog.registry import Registry
+from gateway.catalog.registry import Registry, identity
 from gateway.config.loading import load
-from gateway.config.settings import Credentials, RegistrySettings, Secret, SettingsError
+from gateway.config.settings import Credentials, RegistrySettings, Secret, SettingsError, StaticCredentialsSettings
 from gateway.errors import RegistryCredentialsMissing
 from gateway.registries import KINDS
 from gateway.registries.qianfan import QianfanSettings
@@ -369,6 +369,24 @@ def test_cached_answers_belong_to_the_account_or_else_to_the_key() -> None:
     assert scope(access_key_id="1") != scope(account="1")
     assert scope(account="1", credentials_file="a") != scope(account="1", credentials_file="b")
     assert scope(account="1", credentials_file="a") != scope(account="1", credentials_command=("a",))
+
+
+def static_scope(**options: Any) -> list[str]:
+    """Return what tells the account of a registry with static credentials."""
+    return [*identity(StaticCredentialsSettings(name="one", kind="one", **options))]
+
+
+def test_cached_answers_belong_to_the_user_or_the_token() -> None:
+    """Two registries at one address with different static credentials share no answers."""
+    user, token = {"username": "u", "password": Secret("p")}, {"token": Secret("t")}
+    scopes = [
+        static_scope(**options) for options in ({}, user, token, user | {"username": "v"}, {"token": Secret("s")})
+    ]
+    assert len({*map(str, scopes)}) == len(scopes)
+    assert static_scope(**user) == static_scope(username="u", password=Secret("new"))
+    assert static_scope(account="1", **token) == static_scope(account="1", token=Secret("new"))
+    assert static_scope(account="1", **user) == static_scope(account="1", username="v", password=Secret("p"))
+    assert static_scope(account="1", **token) != static_scope(account="2", **token)
 
 
 # Settings
