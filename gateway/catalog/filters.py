@@ -257,13 +257,18 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
         else:
             pushdown = pushdowns.get(name) if is_pushable(value) else None
             pushed = None if pushdown is None else pushdown.parameters(value)
-            if pushdown is None or pushed is None:
+            if call is None or pushdown is None or pushed is None or not fits(call, pushed, parameters):
                 exact = False
             else:
-                parameters |= pushed
+                parameters = call.combined(parameters, pushed)
                 exact = exact and pushdown.exact
             tests.append((test, value))
     return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact, impossible)
+
+
+def fits(call: Call, pushed: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """Whether a call can apply a filter together with those in ``parameters``."""
+    return all(name not in parameters or name in call.joined for name in pushed)
 
 
 def is_pushable(value: Any) -> bool:

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 from gateway.errors import InvalidId
 from gateway.memory_budget import memo
 
-MAX_LENGTH: Final = 1024
-"""The maximum length of an id, in characters."""
+MAX_LENGTH: Final = 4096
+"""The maximum length of an id, in characters: a name of 256 characters, percent-encoded, and what is around it."""
 CACHED_IDS: Final = 2_000
 SAFE: Final = "-._~:"
 is_safe = re.compile(f"[A-Za-z0-9{re.escape(SAFE)}]*").fullmatch

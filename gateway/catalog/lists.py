@@ -173,7 +173,7 @@ def is_included(registry: Registry, wanted: Filter) -> bool:
 
 def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order) -> BoundCall:
     """Return the call for the first page of a stream."""
-    parameters = {**dict(stream.fixed), **order_parameters(stream.call, order), **dict(applied.parameters)}
+    parameters = stream.parameters(order_parameters(stream.call, order), dict(applied.parameters))
     return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
 
 

@@ -111,7 +111,7 @@ class Registry:
     def validate(self, ref: Ref) -> None:
         """Check that the keys of a reference are valid, before they become part of a request. Raises `InvalidId`."""
         for pattern, key in zip(self.kind.keys[ref.entity], ref.keys, strict=True):
-            if pattern.fullmatch(key) is None or not key.strip(". "):
+            if pattern.fullmatch(key) is None or not all(segment.strip(". ") for segment in key.split("/")):
                 raise InvalidId(f"{quoted(str(ref))} is not an id of this graph.")
 
     def record(self) -> Mapping[str, Any]:

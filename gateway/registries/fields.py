@@ -280,6 +280,38 @@ as_time: Final = MemoizedConversion(in_utc)
 other values."""
 
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def since_epoch(unit: timedelta) -> MemoizedConversion:
+    """Return a conversion of the time since 1970, in whole or broken units, to ISO 8601 text in UTC with ``Z``.
+
+    None for text that is no number, and for times that no date can express.
+    """
+
+    @lru_cache(TIME_CACHE_SIZE)
+    def convert(value: float) -> str | None:
+        try:
+            moment = EPOCH + value * unit
+        except (OverflowError, ValueError):
+            return None
+        text = moment.replace(tzinfo=None).isoformat()
+        return f"{text.rstrip('0') if '.' in text else text}Z"
+
+    def text(value: str) -> str | None:
+        number = as_integer(value)
+        return None if number is None else convert(number)
+
+    def other(value: Any) -> str | None:
+        return convert(value) if type(value) is int or type(value) is float else None
+
+    return MemoizedConversion(text, other)
+
+
+as_milliseconds: Final = since_epoch(timedelta(milliseconds=1))
+as_seconds: Final = since_epoch(timedelta(seconds=1))
+
+
 # Fields
 
 
@@ -316,6 +348,16 @@ def boolean(key: str) -> Field:
 def time(key: str) -> Field:
     """A time."""
     return field(key, as_time)
+
+
+def milliseconds(key: str) -> Field:
+    """A time in milliseconds since 1970."""
+    return field(key, as_milliseconds)
+
+
+def seconds(key: str) -> Field:
+    """A time in seconds since 1970, which may have a fraction."""
+    return field(key, as_seconds)
 
 
 def json_value(key: str) -> Field:

@@ -59,6 +59,20 @@ def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]
     return lambda document: isinstance(at(document, path), list) or (bool(total) and at(document, total) == 0)
 
 
+def holds_list_if_any(name: str, *others: str) -> Callable[[Any], bool]:
+    """Return a response check for APIs that leave out empty lists: a list under ``name``.
+
+    It may be missing from an object without members, or with only some of ``others``.
+    """
+
+    def is_complete(document: Any) -> bool:
+        if not isinstance(document, Mapping):
+            return False
+        return isinstance(document[name], list) if name in document else document.keys() <= {*others}
+
+    return is_complete
+
+
 def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
     """Return a response check: an object at ``path`` with a value under ``key``."""
     return lambda document: as_text(at(document, (*path, key))) is not None
@@ -134,6 +148,8 @@ class Call:
     """The orders of the list: (unified field, whether descending) and the parameters that request the order."""
     filters: Mapping[str, FilterPushdown] = field(default_factory=dict)
     """The filters that the call applies itself, by their unified names."""
+    joined: Mapping[str, str] = field(default_factory=dict)
+    """The parameters that can hold several conditions, each with the text between two of them, such as `` AND ``."""
 
     @property
     def family(self) -> str:
@@ -150,18 +166,36 @@ class Call:
         ``keys`` are those that ``key_positions`` selects. ``fixed`` are further parameters of a list. ``page`` is the
         page number or marker.
         """
-        parameters = {**self.parameters(keys), **dict(fixed)}
+        paging: Mapping[str, Any] = {}
         if self.paging is not None:
             marker = {} if self.paging.by_marker and page == 1 else {self.paging.number: page}
-            parameters |= {self.paging.size: self.paging.rows, **marker}
+            paging = {self.paging.size: self.paging.rows, **marker}
+        parameters = self.combined(self.parameters(keys), dict(fixed), paging)
         path = self.path.format(*map(encode, keys))
         query, body = tuple(self.query.items()), b""
         if self.method == "GET":
-            query = tuple(sorted({**self.query, **{name: str(value) for name, value in parameters.items()}}.items()))
+            texts = {name: str(value) for name, value in parameters.items()}
+            query = tuple(sorted(self.combined(self.query, texts).items()))
         else:
             body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
         only_lists = self.rows is not None and not self.entities
         return Request(self.name, self.service, self.method, path, query, body, self.is_complete, only_lists)
+
+    def combined(self, *parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Combine parameters. One that several parts contain is joined, so that all of its conditions hold.
+
+        Raises ValueError if the call has no way to join it: no part ever replaces what another one selects.
+        """
+        parameters: dict[str, Any] = {}
+        for part in parts:
+            for name, value in part.items():
+                if name not in parameters:
+                    parameters[name] = value
+                elif name in self.joined:
+                    parameters[name] = f"{parameters[name]}{self.joined[name]}{value}"
+                else:
+                    raise ValueError(f"{self.name} has two values for {name}")
+        return parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +209,16 @@ class Stream:
     call: Call
     """The call that returns the rows."""
     fixed: tuple[tuple[str, Any], ...] = ()
-    """The parameters that select this list."""
+    """The parameters that select this list. Nothing replaces them."""
+    defaults: tuple[tuple[str, Any], ...] = ()
+    """The parameters that select this list unless a filter sets them: it then selects another part of the registry."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """The unified fields that have the same value in all rows. A filter for another value skips the list."""
+
+    def parameters(self, order: Mapping[str, Any], filters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a request for this list, with those of an order and of filters."""
+        defaults = {name: value for name, value in self.defaults if name not in filters}
+        return self.call.combined(dict(self.fixed), defaults, order, filters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,9 +389,9 @@ PAI = Kind(
     ),
     streams=(
         Stream("own", "Model", LIST_MODELS, constants={"ownership": "OWN", "provider": None}),
-        Stream("public", "Model", LIST_MODELS, (("Provider", "pai"),), {"ownership": "PLATFORM"}),
+        Stream("public", "Model", LIST_MODELS, defaults=(("Provider", "pai"),), constants={"ownership": "PLATFORM"}),
         Stream("own", "Algorithm", LIST_ALGORITHMS, constants={"provider": None}),
-        Stream("public", "Algorithm", LIST_ALGORITHMS, (("AlgorithmProvider", "pai"),)),
+        Stream("public", "Algorithm", LIST_ALGORITHMS, defaults=(("AlgorithmProvider", "pai"),)),
     ),
     lookups={
         "algorithm": Lookup(FIND_ALGORITHM, "Algorithm", find_algorithm),

@@ -31,7 +31,7 @@ from gateway.config.settings import Credentials, RegistrySettings, Secret
 from gateway.execution.field_requests import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Raw, Rows, Table
-from gateway.registries.kind import Call, Kind
+from gateway.registries.kind import Call, Kind, Stream
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.schema.schema import SCHEMA
 from gateway.upstream.caching_client import UncachedClient
@@ -151,11 +151,12 @@ def stream_of(kind: Kind, row: Raw) -> Any:
 def request_of(kind: Kind, row: Raw) -> Request:
     """Return the request that a row of ``requests`` describes. Lists are sorted newest first by default."""
     call, keys, page = call_of(kind, row), tuple(row.get("keys", ())), row.get("page", 1)
-    fixed = dict(stream_of(kind, row).fixed) if "stream" in row else {}
+    fixed: Mapping[str, Any] = {}
     if entity := listed_entity(call):
-        constants = stream_of(kind, row).constants if "stream" in row else {}
-        fixed |= order_parameters(call, order_of(row))
-        fixed |= dict(plan_filter(kind, entity, call, constants, row.get("filter", {})).parameters)
+        order = order_parameters(call, order_of(row))
+        stream = stream_of(kind, row) if "stream" in row else Stream("", entity, call)
+        applied = plan_filter(kind, entity, call, stream.constants, row.get("filter", {}))
+        fixed = stream.parameters(order, dict(applied.parameters))
     return call.request(keys, tuple(fixed.items()), page)
 
 
