@@ -56,6 +56,7 @@ DIFFERENCES: dict[str, tuple[str, str]] = {
     "ModelVersion.ioLength": (V1, "v2 has limits in tokens, which are in `extra`"),
     "ModelVersion.ioMode": (V2, "v1 supplies it for text models only"),
     "ModelVersion.license": (V1, "v2 does not supply it"),
+    "ModelVersion.licenseId": (V1, "v2 does not supply it"),
     "ModelVersion.model.id": (BOTH, NO_NUMBERS),
     "ModelVersion.nativeId": (BOTH, NO_NUMBERS),
     "ModelVersion.outputSchema": (V1, "v2 does not supply it"),

@@ -30,6 +30,7 @@ from gateway.catalog.lists import (
 )
 from gateway.catalog.query_plan import (
     CREATED_AT,
+    AliasedVersionResolver,
     BoundCall,
     ChildResolver,
     Choice,
@@ -190,10 +191,7 @@ class CostEstimate:
         if not missing:
             return
         step = plan.step(missing)
-        fetches = [
-            (fetch, bind(ref if version is None or not fetch.through_version else version, fetch.call))
-            for fetch in step.fetches
-        ]
+        fetches = [(fetch, self._bind(ref, version, fetch)) for fetch in step.fetches]
         fetches += self._chosen(ref, version, plan, step.choices, [bound for _, bound in fetches])
         reasons: dict[BoundCall, list[str]] = {}
         for fetch, bound in fetches:
@@ -204,6 +202,12 @@ class CostEstimate:
             self._plan(path, ref, fetch.then, version)
             if not fetch.certain:
                 self._plan(path, ref, fetch.otherwise, version)
+
+    def _bind(self, ref: Ref, version: Ref | None, fetch: Fetch) -> BoundCall:
+        """Return the call of a fetch for an object, or for the one thing that each object refers to."""
+        if fetch.reference is None:
+            return bind(ref if version is None or not fetch.through_version else version, fetch.call)
+        return BoundCall(ref.registry, fetch.call, (self._part(ref, fetch.call.follows, 1),))
 
     def _chosen(
         self, ref: Ref, version: Ref | None, plan: EntityPlan, choices: tuple[Choice, ...], made: list[BoundCall]
@@ -239,8 +243,9 @@ class CostEstimate:
             case OwnerResolver():
                 self._plan(inner, ref.owner, resolver.plan, ref)
             case NamedVersionResolver():
-                self._plan(inner, ref.version(self._bound(request).argument("name")), resolver.plan)
-            case ListedVersionResolver():
+                if (name := self._bound(request).argument("name")) is not None:
+                    self._plan(inner, ref.version(name), resolver.plan)
+            case ListedVersionResolver() | AliasedVersionResolver():
                 for _, field, child_plan in resolver.lists:
                     self._plan(inner, ref.version(self._part(ref, str(request), 1)), child_plan)
                     if field.fallback is not NOT_PROVIDED:
@@ -262,17 +267,21 @@ class CostEstimate:
                         break
             case ValueResolver():
                 for _, field in resolver.fields:
-                    self._value(inner, ref, field, below)
+                    self._value(inner, ref, plan, field, below)
                     if field.fallback is not NOT_PROVIDED:
                         break
 
-    def _value(self, path: str, ref: Ref, field: Field, selection: Selection) -> None:
-        """Add the objects that a value refers to by a lookup."""
+    def _value(self, path: str, ref: Ref, plan: EntityPlan, field: Field, selection: Selection) -> None:
+        """Add the versions in a value, and the objects that it refers to by a lookup."""
         table = field.table or {}
         for request, below in selection.items() if table else ():
             inner = table[request.field]
+            if inner.layout is not None:
+                child = ref.version(self._part(ref, path, ASSUMED_ITEMS))
+                self._plan(f"{path}.{to_camel_case(request.field)}", child, plan.child(inner, below))
+                continue
             if inner.lookup is None:
-                self._value(path, ref, inner, below)
+                self._value(path, ref, plan, inner, below)
                 continue
             kind = self.registries[ref.registry].kind
             lookup = kind.lookups[inner.lookup]

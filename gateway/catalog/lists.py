@@ -149,8 +149,10 @@ def is_native(call: Call | None, order: Order) -> bool:
 
 
 def order_parameters(call: Call, order: Order) -> Mapping[str, Any]:
-    """Return the parameters that request an order, or the list's first order if it does not support this one."""
+    """Return the parameters that request an order. If the list does not support it, the gateway sorts the rows."""
     native = call.orders.get((order.field, order.descending))
+    if native is None and call.unsorted is not None:
+        return call.unsorted
     return native if native is not None else next(iter(call.orders.values()), {})
 
 

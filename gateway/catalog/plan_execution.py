@@ -27,6 +27,7 @@ from gateway.catalog.merge import ReadRows
 from gateway.catalog.orders import Order
 from gateway.catalog.query_plan import (
     CREATED_AT,
+    AliasedVersionResolver,
     BoundCall,
     ChildResolver,
     Choice,
@@ -39,6 +40,7 @@ from gateway.catalog.query_plan import (
     NamedVersionResolver,
     NullResolver,
     OwnerResolver,
+    OwnerValueResolver,
     RegistryResolver,
     Resolver,
     ValueResolver,
@@ -51,7 +53,7 @@ from gateway.catalog.query_plan import (
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
-from gateway.errors import InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
+from gateway.errors import BadInput, InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
 from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
 from gateway.registries.kind import Keys, Lookup
 from gateway.upstream.cache import DerivedValues
@@ -164,11 +166,12 @@ class PlanExecution(Calls):
 
     def _send(self, fetches: Sequence[Fetch], entities: Sequence[EntityState], waits: Waits) -> None:
         """Send the calls for entities, and continue with those whose outcome is available."""
-        ready: dict[Fetch, list[tuple[EntityState, Outcome]]] = {}
+        ready: dict[Fetch, list[tuple[EntityState, Outcome | None]]] = {}
         for entity in entities:
             pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
             for fetch in fetches:
-                outcome = self.start(bind(target(entity, fetch.through_version), fetch.call))
+                bound = bound_call(fetch, entity)
+                outcome = None if bound is None else self.start(bound)
                 if isinstance(outcome, asyncio.Future):
                     pending.append((fetch, outcome))
                 else:
@@ -187,8 +190,8 @@ class PlanExecution(Calls):
         self._receive(fetch, [(entity, outcome)], waits)
         await gather(waits)
 
-    def _receive(self, fetch: Fetch, received: Sequence[tuple[EntityState, Outcome]], waits: Waits) -> None:
-        """Continue with entities whose call has an outcome."""
+    def _receive(self, fetch: Fetch, received: Sequence[tuple[EntityState, Outcome | None]], waits: Waits) -> None:
+        """Continue with entities whose call has an outcome, or None if they do not refer to what it returns."""
         located: list[EntityState] = []
         not_located: list[EntityState] = []
         for entity, outcome in received:
@@ -197,10 +200,10 @@ class PlanExecution(Calls):
                 if raw is not None:
                     located.append(entity.with_source(raw, outcome.derived))
                     continue
-            elif not isinstance(outcome, NotFound):
+            elif outcome is not None and not isinstance(outcome, NotFound):
                 entity.record.update(dict.fromkeys([request.key for request in fetch.fields], outcome))
                 continue
-            elif fetch.is_entity:
+            elif outcome is not None and fetch.is_entity:
                 self._not_found.add(entity.ref)
             not_located.append(entity)
         if located:
@@ -277,13 +280,19 @@ class PlanExecution(Calls):
             case ChildResolver():
                 return self._child(plan, resolver, entity, children, related)
             case ValueResolver():
-                return self._value(resolver, entity, related)
+                return self._value(plan, resolver, entity, children, related)
             case ListedVersionResolver():
                 return self._listed_version(plan, resolver, entity, children)
+            case AliasedVersionResolver():
+                self._aliased_version(plan, resolver, entity, children)
+            case OwnerValueResolver():
+                record[request.key] = resolver.read(entity.owner[resolver.at][0], entity.ref.keys[-1])
             case OwnerResolver():
                 described = [raw for layout, raw in zip(plan.sources, entity.sources, strict=True) if layout.owner]
                 owner = EntityState(entity.ref.owner, {}, (*entity.owner, *described), version=entity.ref)
                 related.append(lambda waits: self._set_entity(record, request, resolver.plan, owner, waits))
+            case NamedVersionResolver() if self._bound(request).argument("name") is None:
+                record[request.key] = name_or_alias()
             case NamedVersionResolver():
                 version, version_plan = self._named_version(plan, resolver, entity)
                 related.append(lambda waits: self._set_entity(record, request, version_plan, version, waits))
@@ -359,6 +368,9 @@ class PlanExecution(Calls):
         children: dict[EntityPlan, list[EntityState]],
     ) -> bool:
         name = self._bound(resolver.request).argument("name")
+        if name is None:
+            entity.record[resolver.request.key] = name_or_alias()
+            return True
         for at, listed, child_plan in resolver.lists:
             rows = listed.read(entity.sources[at][0])
             if rows is not NOT_PROVIDED:
@@ -368,6 +380,24 @@ class PlanExecution(Calls):
                 self._add_child(plan, resolver.request, entity, listed, raw, child_plan, children)
                 return True
         return False
+
+    def _aliased_version(
+        self,
+        plan: EntityPlan,
+        resolver: AliasedVersionResolver,
+        entity: EntityState,
+        children: dict[EntityPlan, list[EntityState]],
+    ) -> None:
+        request = self._bound(resolver.request)
+        entity.record[resolver.request.key] = None if request.argument("name") is None else name_or_alias()
+        for at, aliases, child_plan in resolver.lists[:1] if request.argument("name") is None else ():
+            assert aliases.table is not None
+            name_of, version = aliases.table["name"].read, aliases.table["version"]
+            for item in aliases.read(entity.sources[at][0]) or ():
+                if name_of(item) == request.argument("alias"):
+                    raw = version.read(item)
+                    self._add_child(plan, resolver.request, entity, version, raw, child_plan, children)
+                    break
 
     def _child(
         self,
@@ -520,30 +550,51 @@ class PlanExecution(Calls):
         first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
         return None if first is None else first.record(entity.ref, raw, derived, request.argument("first"))
 
-    def _value(self, resolver: ValueResolver, entity: EntityState, related: list[Continue]) -> bool:
+    def _value(
+        self,
+        plan: EntityPlan,
+        resolver: ValueResolver,
+        entity: EntityState,
+        children: dict[EntityPlan, list[EntityState]],
+        related: list[Continue],
+    ) -> bool:
         for at, field in resolver.fields:
             value = field.read(entity.sources[at][0])
             if value is not NOT_PROVIDED:
                 entity.record[resolver.request.key] = self._project(
-                    entity.ref.registry, field, value, resolver.below, related
+                    plan, entity, field, value, resolver.below, children, related
                 )
                 return True
         return False
 
-    def _project(self, registry: str, field: Field, value: Any, selection: Selection, related: list[Continue]) -> Any:
-        """Reduce a value to its sub-selection, and start lookups for fields that need them."""
+    def _project(
+        self,
+        plan: EntityPlan,
+        entity: EntityState,
+        field: Field,
+        value: Any,
+        selection: Selection,
+        children: dict[EntityPlan, list[EntityState]],
+        related: list[Continue],
+    ) -> Any:
+        """Reduce a value to its sub-selection. Starts lookups for fields that need them, and adds versions in it to
+        ``children``."""
         if field.table is None or value is None:
             return value
         if isinstance(value, list):
-            return [self._project(registry, field, item, selection, related) for item in value]
+            return [self._project(plan, entity, field, item, selection, children, related) for item in value]
         record: Record = {}
         for request, below in selection.items():
             inner = field.table[request.field]
             read = inner.read(value)
             if inner.lookup is not None and read is not None:
-                related.append(after_calls(self._look_up, record, request, registry, inner.lookup, read, below))
+                name = entity.ref.registry
+                related.append(after_calls(self._look_up, record, request, name, inner.lookup, read, below))
+            elif inner.layout is not None:
+                holder = EntityState(entity.ref, record, entity.sources, entity.owner)
+                self._add_child(plan, request, holder, inner, read, plan.child(inner, below), children)
             else:
-                record[request.key] = self._project(registry, inner, read, below, related)
+                record[request.key] = self._project(plan, entity, inner, read, below, children, related)
         return record
 
     async def _look_up(
@@ -606,6 +657,20 @@ class PlanExecution(Calls):
 def after_calls(function: Callable[..., Awaitable[None]], *arguments: Any) -> Continue:
     """Return a function that starts a coroutine after the calls of its entity are sent."""
     return lambda waits: waits.append(function(*arguments))
+
+
+def name_or_alias() -> BadInput:
+    """Return the error of a version that is requested by neither its name nor an alias, or by both."""
+    return BadInput("`version` needs either `name` or `alias`.")
+
+
+def bound_call(fetch: Fetch, entity: EntityState) -> BoundCall | None:
+    """Return the request of a fetch for an entity, None if the entity does not refer to what it returns."""
+    if fetch.reference is None:
+        return bind(target(entity, fetch.through_version), fetch.call)
+    at, read = fetch.reference
+    keys = read(entity.sources[at][0])
+    return None if keys is None else BoundCall(entity.ref.registry, fetch.call, fetch.call.keys(keys))
 
 
 def target(entity: EntityState, through_version: bool) -> Ref:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from gateway.catalog.query_plan import (
     CREATED_AT,
+    AliasedVersionResolver,
     ChildResolver,
     DeferredResolver,
     EntityPlan,
@@ -104,7 +105,7 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
     match resolver:
         case OwnerResolver() | NamedVersionResolver():
             yield from nested(f"Resolve {path}", [*entity_lines(resolver.plan)])
-        case ListedVersionResolver():
+        case ListedVersionResolver() | AliasedVersionResolver():
             yield from child_lines(plan, path, resolver.lists)
         case ChildResolver():
             yield from child_lines(plan, path, resolver.children)
@@ -118,7 +119,7 @@ def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
                     break
         case ValueResolver():
             for _, field in resolver.fields[:1]:
-                yield from lookup_lines(plan.kind, path, field, resolver.below)
+                yield from lookup_lines(plan, path, field, resolver.below)
 
 
 def child_lines(plan: EntityPlan, path: str, children: Sequence[tuple[int, Field, EntityPlan]]) -> Iterator[str]:
@@ -136,18 +137,21 @@ def version_lines(path: str, versions: VersionList, selection: Selection) -> Ite
         yield from nested(f"ForEach {path}.{below}", [*entity_lines(plan)])
 
 
-def lookup_lines(kind: Kind, path: str, field: Field, selection: Selection) -> Iterator[str]:
+def lookup_lines(plan: EntityPlan, path: str, field: Field, selection: Selection) -> Iterator[str]:
     for request, below in selection.items() if field.table is not None else ():
         inner = (field.table or {})[request.field]
         name = f"{path}.{to_camel_case(request.field)}"
-        if inner.lookup is None:
-            yield from lookup_lines(kind, name, inner, below)
+        if inner.layout is not None:
+            yield from nested(f"ForEach {name}", [*entity_lines(plan.child(inner, below))])
             continue
-        lookup = kind.lookups[inner.lookup]
+        if inner.lookup is None:
+            yield from lookup_lines(plan, name, inner, below)
+            continue
+        lookup = plan.kind.lookups[inner.lookup]
         layout = None if lookup.call.rows is None else lookup.call.rows.layout
         sources = () if layout is None else (layout,)
-        plan = lookup_plan(kind, lookup, below, sources)
-        resolved = nested(f"Resolve {name}", [*entity_lines(plan)])
+        found = lookup_plan(plan.kind, lookup, below, sources)
+        resolved = nested(f"Resolve {name}", [*entity_lines(found)])
         yield from nested(f"Fetch {lookup.call.name}: {name}", resolved, empty=True)
 
 

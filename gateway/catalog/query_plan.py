@@ -19,7 +19,7 @@ rows.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.record_readers import RecordReader
 from gateway.catalog.selection import DEFERRED, EXISTS, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection
-from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Rows, Table
+from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Raw, Rows, Table
 from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind, Lookup
 
 ALL_KEYS: Final = ((), (0,), (0, 1))
@@ -87,9 +87,11 @@ def supplies_value(field: Field, selection: Selection) -> bool:
 def layout_supplies(layout: EntityLayout, request: FieldRequest, selection: Selection) -> bool:
     """Whether a layout can supply a field of its entity."""
     if request == EXISTS:
-        return True
+        return layout.is_entity or "versions" in layout.fields
     if request.field in ("id", "native_id"):
         return layout.is_entity
+    if request.field == "version" and request.argument("alias") is not None:
+        return "aliases" in layout.fields
     if request.field == "version":
         return supplies(layout.fields, FieldRequest("versions"), selection)
     return supplies(layout.fields, request, selection)
@@ -229,6 +231,24 @@ class ListedVersionResolver(Resolver):
 
 
 @dataclass(frozen=True, slots=True)
+class AliasedVersionResolver(Resolver):
+    """Resolves a version by alias from the aliases in a source; each list has the plan for the version.
+
+    There are no lists for a kind without aliases.
+    """
+
+    lists: Sequence[tuple[int, Field, "EntityPlan"]]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerValueResolver(Resolver):
+    """Resolves a value of a version that a source of its owner supplies; ``read`` is in `EntityLayout.of_versions`."""
+
+    at: int
+    read: Callable[[Raw, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ValueResolver(Resolver):
     """Resolves a value with fields that need a lookup, or a value that a source may not contain."""
 
@@ -281,7 +301,7 @@ class Fetch:
 
     ``then`` is the plan when the answer contains the entity, ``otherwise`` when it does not; a ``certain`` fetch always
     contains it. With ``through_version`` the call returns a version together with its owner, and the entity is the
-    owner.
+    owner. ``reference`` is the source that refers to what the call returns, and reads the keys.
     """
 
     call: Call
@@ -291,6 +311,7 @@ class Fetch:
     certain: bool
     then: "EntityPlan"
     otherwise: "EntityPlan"
+    reference: tuple[int, Callable[[Raw], Keys | None]] | None = None
 
     @property
     def is_entity(self) -> bool:
@@ -452,12 +473,17 @@ class EntityPlan:
         tried = self.tried | {call}
         then = self._derive(fields, sources=(layout, *self.sources), tried=tried)
         otherwise = self._derive(fields, tried=tried)
-        return Fetch(call, part, fields, through_version, self.listed or part.always_present, then, otherwise)
+        reference = next(
+            ((at, read) for at, layout in enumerate(self.sources) if (read := layout.references.get(call.follows))),
+            None,
+        )
+        certain = self.listed or part.always_present
+        return Fetch(call, part, fields, through_version, certain, then, otherwise, reference)
 
     def _plan_step(self, missing: Selection) -> FetchStep:
         alternatives: dict[FieldRequest, tuple[tuple[Call, bool], ...]] = {}
         for request, below in missing.items():
-            calls = [(call, False) for call in suppliers(self.kind, self.entity, request, below)]
+            calls = [(call, False) for call in self._callable(suppliers(self.kind, self.entity, request, below))]
             if self.of_version:
                 version = VERSIONS[self.entity]
                 calls += [(call, True) for call in suppliers(self.kind, version, request, below, of_owner=True)]
@@ -480,6 +506,20 @@ class EntityPlan:
             tuple(unavailable),
         )
 
+    def _callable(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Return the calls. One that follows a reference is replaced by those that supply the reference, if no source
+        does."""
+        available: dict[Call, None] = {}
+        for call in calls:
+            if not call.follows or any(call.follows in layout.references for layout in self.sources):
+                available[call] = None
+            else:
+                known = self.kind.calls_by_entity[self.entity]
+                available |= dict.fromkeys(
+                    first for first, layouts in known if any(call.follows in layout.references for layout in layouts)
+                )
+        return [*available]
+
     # Resolvers
 
     def _resolver(self, request: FieldRequest, below: Selection) -> Resolver | None:
@@ -491,10 +531,15 @@ class EntityPlan:
             return IdResolver(request, below, True) if any(layout.is_entity for layout in self.sources) else None
         if name in ("model", "algorithm"):
             return OwnerResolver(request, below, True, self._owner_plan(below))
+        if name == "version" and request.argument("alias") is not None:
+            return self._aliased_version(request, below)
         if name == "version" and VERSIONS[self.entity] in self.kind.keyed_by_name:
             return self._named_version(request, below)
         if name in self.kind.absent[self.entity]:
             return NullResolver(request, below, True)
+        for at, layout in enumerate(self.owner):
+            if name in layout.of_versions:
+                return OwnerValueResolver(request, below, True, at, layout.of_versions[name])
         if request == EXISTS:
             return self._existence(request)
         if request == DEFERRED:
@@ -541,6 +586,15 @@ class EntityPlan:
             if (field := layout.fields.get("latest_version")) is not None and field.layout is not None
         ]
         return NamedVersionResolver(request, below, True, self._version_plan(selection, ()), latest)
+
+    def _aliased_version(self, request: FieldRequest, below: Selection) -> Resolver | None:
+        lists = [
+            (at, aliases, self.child(aliases.table["version"], below))
+            for at, layout in enumerate(self.sources)
+            if (aliases := layout.fields.get("aliases")) is not None and aliases.table is not None
+        ]
+        known = bool(lists) or "aliases" in self.kind.absent[self.entity]
+        return AliasedVersionResolver(request, below, True, lists) if known else None
 
     def _version_plan(self, selection: Selection, sources: Sources) -> "EntityPlan":
         return EntityPlan.of(

@@ -96,16 +96,17 @@ class Registry:
     def cache_prefixes(self, ref: Ref | None = None) -> Iterator[str]:
         """Yield the prefixes of the cache keys of all answers, or of all answers that may contain one object.
 
-        Every page of a list may contain the object.
+        Every page of a list may contain the object, and every answer that a version refers to may describe it.
         """
         scope = self.destination.scope
         if ref is None:
             yield f"{scope.digest}:"
             return
         for call in (*self.kind.calls, *(stream.call for stream in self.kind.streams)):
-            if call.paging is not None or call.rows is not None:
+            describes = any(part.layout.entity == ref.entity for part in call.entities)
+            if call.paging is not None or call.rows is not None or (describes and call.follows):
                 yield f"{scope.digest}:{call.name}:"
-            elif any(part.layout.entity == ref.entity for part in call.entities):
+            elif describes:
                 yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.key_positions))))
 
     def validate(self, ref: Ref) -> None:

@@ -11,7 +11,7 @@ MAX_ARGUMENTS_LENGTH: Final = 1_000
 """The maximum length of all arguments in an interned selection, in characters. Clients choose their length."""
 
 TEMPLATE: Final = "$"
-"""The name of the argument that represents all arguments of a template but ``filter``. Its value is their text."""
+"""The name of the argument that represents all but the planned arguments of a template. Its value is their text."""
 
 
 class FieldRequest(NamedTuple):

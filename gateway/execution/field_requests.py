@@ -22,8 +22,8 @@ from strawberry.types.field import StrawberryField
 
 from gateway.catalog.selection import TEMPLATE, FieldRequest
 
-PLANNED_ARGUMENT: Final = "filter"
-"""The argument on which a query plan depends. The values of all others are bound for each execution."""
+PLANNED_ARGUMENTS: Final = ("alias", "filter")
+"""The arguments on which a query plan depends. The values of all others are bound for each execution."""
 
 
 def bound_request(definition: GraphQLField, node: FieldNode, variables: VariableValues) -> FieldRequest:
@@ -44,18 +44,19 @@ def field_request(definition: GraphQLField, node: FieldNode, variables: Variable
     if not is_varying(node):
         return bound_request(definition, node, variables)
     arguments = node.arguments or ()
-    others = sorted(print_ast(argument) for argument in arguments if argument.name.value != PLANNED_ARGUMENT)
+    others = sorted(print_ast(argument) for argument in arguments if argument.name.value not in PLANNED_ARGUMENTS)
     frozen = [(TEMPLATE, ", ".join(others))]
-    if PLANNED_ARGUMENT in definition.args:
-        planned = tuple(argument for argument in arguments if argument.name.value == PLANNED_ARGUMENT)
+    names = [name for name in PLANNED_ARGUMENTS if name in definition.args]
+    if names:
+        planned = tuple(argument for argument in arguments if argument.name.value in names)
         values = get_argument_values(definition, FieldNode(name=node.name, arguments=planned), variables)
-        frozen.append((PLANNED_ARGUMENT, freeze(values.get(PLANNED_ARGUMENT))))
+        frozen += [(name, freeze(values.get(name))) for name in names]
     return FieldRequest(python_name(definition), tuple(frozen))
 
 
 def is_varying(node: FieldNode) -> bool:
-    """Whether arguments other than the planned one depend on variables."""
-    others = (argument for argument in node.arguments or () if argument.name.value != PLANNED_ARGUMENT)
+    """Whether arguments other than the planned ones depend on variables."""
+    others = (argument for argument in node.arguments or () if argument.name.value not in PLANNED_ARGUMENTS)
     return any(names_variable(argument.value) for argument in others)
 
 

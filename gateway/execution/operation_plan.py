@@ -53,7 +53,7 @@ from gateway.execution.entity_references import reference_or_error, validated_re
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
-from gateway.execution.field_requests import PLANNED_ARGUMENT, declaration, freeze, names_variable
+from gateway.execution.field_requests import PLANNED_ARGUMENTS, declaration, freeze, names_variable
 from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
 from gateway.execution.projection import ObjectProjectors, Projection
 from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
@@ -154,7 +154,7 @@ class DocumentReader(Visitor):
     def enter_argument(self, node: ArgumentNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
         fields = [ancestor for ancestor in ancestors if isinstance(ancestor, FieldNode)]
         nested = len(fields) > 1 or any(isinstance(ancestor, FragmentDefinitionNode) for ancestor in ancestors)
-        if node.name.value == PLANNED_ARGUMENT and nested and names_variable(node.value):
+        if node.name.value in PLANNED_ARGUMENTS and nested and names_variable(node.value):
             self._add_variables(node)
 
     def _add_variables(self, node: ArgumentNode) -> None:

@@ -8,6 +8,7 @@ Conversions accept what the clouds really send: numbers where text is documented
 null for "not set". A missing or unusable value becomes None, never a default.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from gateway.errors import RegistryBadValue
 from gateway.upstream.json_documents import read_json
@@ -86,6 +89,12 @@ class EntityLayout:
     """False for a list of versions in place of the entity: it proves that the entity exists only if it has rows."""
     owner: "EntityLayout | None" = None
     """For a version: the fields of its model or algorithm that the same raw object supplies."""
+    of_versions: Mapping[str, Callable[[Raw, str], Any]] = dataclasses.field(default_factory=dict)
+    """For a model: the fields of its versions that its raw object supplies, each a function of that and of the
+    version's own key. They are used where the version's own layout lacks the field."""
+    references: Mapping[str, Callable[[Raw], tuple[str, ...] | None]] = dataclasses.field(default_factory=dict)
+    """The keys of what the raw object refers to, such as the run that produced a version, by the names that
+    `Call.follows` uses. None if it refers to nothing."""
 
 
 @dataclass(slots=True)
@@ -278,6 +287,19 @@ def in_utc(value: str) -> str | None:
 as_time: Final = MemoizedConversion(in_utc)
 """Convert to ISO 8601 text in UTC with ``Z``. Text without a zone is in UTC+8. None for those of `NOT_SET` and for
 other values."""
+
+
+@lru_cache(ENUM_CACHE_SIZE)
+def spdx(text: str) -> str | None:
+    """Return the canonical form of an SPDX license expression, None for other text."""
+    try:
+        return canonicalize_license_expression(text)
+    except InvalidLicenseExpression:
+        return None
+
+
+as_spdx: Final = MemoizedConversion(spdx)
+"""Convert an SPDX license expression to its canonical form. None for other values."""
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -130,6 +130,9 @@ class Call:
     """GET sends ``parameters`` in the query, POST in a JSON body."""
     key_positions: tuple[int, ...] = ()
     """The positions of the object's keys that the call needs."""
+    follows: str = ""
+    """The reference that supplies the keys in place of the object: a name in `EntityLayout.references`. A response with
+    the reference must come first. No other call may supply the same fields."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters that every request has."""
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
@@ -146,6 +149,8 @@ class Call:
     """The cache family, if it is not the one that ``family`` derives."""
     orders: Mapping[tuple[str, bool], Mapping[str, Any]] = field(default_factory=dict)
     """The orders of the list: (unified field, whether descending) and the parameters that request the order."""
+    unsorted: Mapping[str, Any] | None = None
+    """The parameters to read the list with if it does not support the requested order. None: those of its first one."""
     filters: Mapping[str, FilterPushdown] = field(default_factory=dict)
     """The filters that the call applies itself, by their unified names."""
     joined: Mapping[str, str] = field(default_factory=dict)
@@ -256,7 +261,7 @@ class Kind:
     probe: Call
     """A cheap call, to test the configuration of a registry."""
     absent: Mapping[str, frozenset[str]]
-    """The fields of each entity that no call supplies. They are null."""
+    """The fields of each entity that no call supplies. They are null. Empty for an entity that the product lacks."""
     credentials: Callable[[Any], Credentials]
     """Returns the static credentials in a registry's settings."""
     sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]

@@ -401,9 +401,15 @@ PAI = Kind(
     response_keys=frozenset({"RequestId"}),
     probe=LIST_MODELS,
     absent={
-        "Model": frozenset(),
+        "Model": frozenset({"aliases"}),
         "ModelVersion": frozenset(
             {
+                "aliases",
+                "stage",
+                "stage_name",
+                "status_message",
+                "parameters",
+                "license_id",
                 "readiness",
                 "base_model",
                 "io_mode",

@@ -268,7 +268,9 @@ VERSION_FIELDS = {
         (),
         evaluations,
         {
-            "dataset": nested("Dataset", {"native_id": text("DatasetId"), "uri": text("Uri")}),
+            "dataset": nested(
+                "Dataset", {"native_id": text("DatasetId"), "uri": text("Uri"), "name": ABSENT, "digest": ABSENT}
+            ),
             "metrics": Field(
                 (),
                 metric_values,

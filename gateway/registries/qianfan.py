@@ -325,6 +325,7 @@ QIANFAN: Kind = Kind(
                 "visibility",
                 "workspace_id",
                 "parameter_count",
+                "aliases",
             }
         ),
         "ModelVersion": frozenset(
@@ -343,6 +344,11 @@ QIANFAN: Kind = Kind(
                 "distillation_spec",
                 "labels",
                 "owner",
+                "aliases",
+                "stage",
+                "stage_name",
+                "status_message",
+                "parameters",
             }
         ),
         "Algorithm": frozenset(

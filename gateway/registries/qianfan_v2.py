@@ -236,6 +236,7 @@ VERSION_ABSENT = frozenset(
         "framework_name",
         "io_length",
         "license",
+        "license_id",
         "copyright",
         "deploy_targets",
         "properties",

@@ -88,6 +88,15 @@ class Approval(Enum):
     OTHER = other("raw")
 
 
+@strawberry.enum(description="The stage of a model version in its life cycle. Independent of `Approval`.")
+class ModelStage(Enum):
+    DEVELOPMENT = value("DEVELOPMENT", "The version is under development.")
+    STAGING = value("STAGING", "The version is being tested before production.")
+    PRODUCTION = value("PRODUCTION", "The version is in production.")
+    ARCHIVED = value("ARCHIVED", "The version is no longer in use.")
+    OTHER = other("stageName")
+
+
 @strawberry.enum(description="How a model version was created.")
 class SourceType(Enum):
     CUSTOM = value("CUSTOM", "A user registered it manually.")

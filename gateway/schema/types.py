@@ -12,11 +12,21 @@ from gateway.catalog.lists import DEFAULT_SIZE
 from gateway.execution.entity_references import ENTITY_KEYS
 from gateway.execution.projection import is_of_named_type
 from gateway.schema.directives import CALL, LIST, OBJECT, PAGE, VENDOR
-from gateway.schema.enums import Approval, ModelFormat, ModelFramework, Ownership, Readiness, Visibility
+from gateway.schema.enums import Approval, ModelFormat, ModelFramework, ModelStage, Ownership, Readiness, Visibility
 from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field
 from gateway.schema.inputs import ModelVersionFilter
 from gateway.schema.scalars import JSON, DateTime, Long
-from gateway.schema.values import AlgorithmSpec, Coverage, Evaluation, Label, Owner, PageInfo, Registry, VersionSource
+from gateway.schema.values import (
+    AlgorithmSpec,
+    Coverage,
+    Evaluation,
+    Label,
+    Owner,
+    PageInfo,
+    Parameter,
+    Registry,
+    VersionSource,
+)
 
 Info = strawberry.Info[Any, Any]
 
@@ -36,6 +46,10 @@ RAW_ENTRY = f"{RAW} Qianfan has no such object: the gateway combines the parts o
 EXTRA = "Properties that the registry sent and that no other field represents, under the registry's own names."
 LATEST_VERSION = "The newest version. Null if there are no versions. May need an upstream call for each object."
 VERSION = "The version with this name. Null if there is none. May need an upstream call for each object."
+VERSION_OR_ALIAS = (
+    "The version with this name, or the one that this alias points to; exactly one of them is needed. Null if there is "
+    "none. May need an upstream call for each object."
+)
 VERSIONS = (
     "The versions, newest first. If the registry does not list creation times, the versions are sorted by id. "
     "May need an upstream call for each object."
@@ -58,6 +72,10 @@ AFTER = Annotated[
     ),
 ]
 NAME = Annotated[str, strawberry.argument(description="The exact name of the version.")]
+OPTIONAL_NAME = Annotated[str | None, strawberry.argument(description="The exact name of the version.")]
+ALIAS = Annotated[
+    str | None, strawberry.argument(description="The exact alias, such as `champion`. See `Model.aliases`.")
+]
 
 
 @strawberry.interface(description="An object with a global id.")
@@ -88,6 +106,7 @@ class Model(Node):
     task: str | None = field("The task of the model, such as `text-classification`.")
     visibility: Visibility | None = field("Who can see the model.")
     labels: list[Label] | None = field("The labels or tags of the model.")
+    aliases: "list[ModelAlias] | None" = field("The aliases of the model, each of which points to one version.")
     owner: Owner | None = field("The owner of the model.")
     workspace_id: strawberry.ID | None = field("The id of the workspace that the model belongs to.")
     parameter_count: Long | None = field("The number of parameters of the model.")
@@ -99,8 +118,8 @@ class Model(Node):
     extra: JSON | None = field(EXTRA, VENDOR)
     raw: JSON | None = field(RAW, VENDOR)
 
-    @field_with_arguments(VERSION, CALL)
-    def version(self, info: Info, name: NAME) -> "ModelVersion | None":
+    @field_with_arguments(VERSION_OR_ALIAS, CALL)
+    def version(self, info: Info, name: OPTIONAL_NAME = None, alias: ALIAS = None) -> "ModelVersion | None":
         return resolve_from_record(self, info)
 
     @field_with_arguments(VERSIONS, CALL, PAGE)
@@ -114,6 +133,14 @@ class Model(Node):
         ] = None,
     ) -> "ModelVersionConnection | None":
         return resolve_from_record(self, info)
+
+
+@strawberry.type(description="A name for one version of a model. It can be moved to another version.")
+class ModelAlias:
+    name: str | None = field("The alias, such as `champion`.")
+    version: "ModelVersion | None" = field(
+        "The version that the alias points to. Needs an upstream call for most of its fields.", CALL
+    )
 
 
 @strawberry.type(description="The use of an algorithm to train a model version.")
@@ -155,6 +182,10 @@ class ModelVersion(Node):
     framework: ModelFramework | None = field("The framework of the version.")
     framework_name: str | None = field("The registry's own name for the framework.")
     readiness: Readiness | None = field("Whether the version is ready for use.")
+    status_message: str | None = field("The registry's explanation of `readiness`, such as why the version failed.")
+    aliases: list[str] | None = field("The aliases of the model that point to this version, sorted by name.")
+    stage: ModelStage | None = field("The stage in the life cycle. Null if the version is in none.")
+    stage_name: str | None = field("The registry's own name for the stage.")
     approval: Approval | None = field("The result of the review of the version.")
     source: VersionSource | None = field("How and where the version was created.")
     trained_with: list[Training] | None = field("The algorithms that the version was trained with.")
@@ -164,12 +195,22 @@ class ModelVersion(Node):
     input_schema: JSON | None = field("The JSON schema of the input. Needs an upstream call for each version.", CALL)
     output_schema: JSON | None = field("The JSON schema of the output. Needs an upstream call for each version.", CALL)
     license: str | None = field("The license of the version.")
+    license_id: str | None = field(
+        "The license as an SPDX license expression, such as `Apache-2.0`. Null if `license` is not one."
+    )
     copyright: str | None = field("The copyright notice of the version.")
     deploy_targets: list[str] | None = field("The resource pools to deploy to, such as `Public` or `Private`.")
     supported_operations: list[str] | None = field("The supported operations, such as `Deploy` or `Evaluation`.")
-    metrics: JSON | None = field("The metrics in the registry's own format.")
+    parameters: list[Parameter] | None = field(
+        "The parameters of the run that produced the version. May need an upstream call for each version.", CALL
+    )
+    metrics: JSON | None = field(
+        "The metrics in the registry's own format. May need an upstream call for each version.", CALL
+    )
     evaluations: list[Evaluation] | None = field(
-        "The metrics by dataset. Null if `metrics` does not have the registry's usual structure."
+        "The metrics by dataset. Null if `metrics` does not have the registry's usual structure. May need an upstream "
+        "call for each version.",
+        CALL,
     )
     options: JSON | None = field("Further options, in the registry's own format.")
     training_spec: JSON | None = field("How the version was trained and can be trained further.")

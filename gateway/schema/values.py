@@ -43,6 +43,14 @@ class VersionSource:
 class Dataset:
     native_id: strawberry.ID | None = field("The id of the dataset. Null if it is not registered in the registry.")
     uri: str | None = field("The location of the data.")
+    name: str | None = field("The name of the dataset.")
+    digest: str | None = field("The checksum of the data, in the registry's own format.")
+
+
+@strawberry.type(description="A parameter of the run that produced a model version.")
+class Parameter:
+    name: str | None = field("The name of the parameter, such as `learning_rate`.")
+    value: str | None = field("The value, as text.")
 
 
 @strawberry.type(description="A measured value.")

@@ -8,7 +8,8 @@ import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,8 +24,10 @@ from gateway.registries.fields import (
     Rows,
     as_objects,
     as_text,
+    as_texts,
     at,
     extra,
+    field,
     fixed,
     milliseconds,
     nested_list,
@@ -55,14 +58,29 @@ class LedgerSettings(StaticCredentialsSettings):
 
 
 LABELS = {"key": text("key"), "value": text("value")}
+ALIASED = EntityLayout("ModelVersion", lambda raw: as_text(raw.get("number")), {"name": text("number")})
+ALIASES = {"name": text("alias"), "version": Field((), lambda raw: raw, layout=ALIASED)}
+
+
+def aliases_of(raw: Raw, number: str) -> list[str]:
+    return [item["alias"] for item in as_objects(raw.get("aliases")) or [] if item.get("number") == number]
+
+
 MODEL_FIELDS = {
     "name": text("name"),
     "ownership": fixed("OWN"),
     "labels": nested_list("tags", LABELS),
+    "aliases": nested_list("aliases", ALIASES),
     "created_at": milliseconds("created"),
     "updated_at": seconds("updated"),
 }
-MODEL = EntityLayout("Model", lambda raw: as_text(raw.get("name")), {**MODEL_FIELDS, **extra(MODEL_FIELDS)})
+MODEL = EntityLayout(
+    "Model",
+    lambda raw: as_text(raw.get("name")),
+    {**MODEL_FIELDS, **extra(MODEL_FIELDS)},
+    of_versions={"aliases": aliases_of},
+)
+PARAMETERS = {"name": text("name"), "value": text("value")}
 VERSION_FIELDS = {
     "name": text("number"),
     "description": text("note"),
@@ -70,7 +88,16 @@ VERSION_FIELDS = {
     "created_at": milliseconds("created"),
 }
 VERSION = EntityLayout(
-    "ModelVersion", lambda raw: as_text(raw.get("number")), {**VERSION_FIELDS, **extra(VERSION_FIELDS, "model")}
+    "ModelVersion",
+    lambda raw: as_text(raw.get("number")),
+    {**VERSION_FIELDS, **extra(VERSION_FIELDS, "model")},
+    references={"job": lambda raw: None if (job := as_text(raw.get("job"))) is None else (job,)},
+)
+ALIASES_OF_VERSION = EntityLayout(
+    "ModelVersion", lambda raw: None, {"aliases": field("aliases", as_texts)}, is_entity=False
+)
+JOB = EntityLayout(
+    "ModelVersion", lambda raw: None, {"parameters": nested_list("settings", PARAMETERS)}, is_entity=False
 )
 
 
@@ -110,7 +137,12 @@ GET = Call(
     path="/v2/get",
     key_positions=(0,),
     parameters=lambda keys: {"name": keys[0]},
-    entities=(object_at(MODEL, "model"),),
+    entities=(
+        object_at(MODEL, "model"),
+        EntityInAnswer(
+            ALIASES_OF_VERSION, lambda document, keys: {"aliases": aliases_of(document["model"], keys[1])}, True
+        ),
+    ),
     is_complete=holds_object("model", key="name"),
 )
 VERSIONS = Call(
@@ -152,6 +184,17 @@ GET_VERSION = Call(
 )
 
 
+GET_JOB = Call(
+    name="GetJob",
+    service="ledger",
+    path="/v2/jobs/{0}",
+    key_positions=(0,),
+    follows="job",
+    entities=(object_at(JOB, "job"),),
+    is_complete=holds_object("job", key="id"),
+)
+
+
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     if response.status < 400:
         return None
@@ -177,7 +220,7 @@ def ledger(absent: Mapping[str, frozenset[str]]) -> Kind:
             "Algorithm": (NAME,),
             "AlgorithmVersion": (NAME, NAME),
         },
-        calls=(GET, VERSIONS, GET_VERSION),
+        calls=(GET, VERSIONS, GET_VERSION, GET_JOB),
         streams=(Stream("own", "Model", LIST, constants={"ownership": "OWN"}),),
         keyed_by_name=frozenset({"ModelVersion"}),
         probe=LIST,
@@ -200,10 +243,11 @@ CONDITION = re.compile(r"(name|model|tag '(?P<key>[^']*)') = '(?P<value>[^']*)'"
 class LedgerServer:
     """The models and versions of a server, and the requests that it received: paths and queries."""
 
-    models: list[Row] = field(default_factory=list)
-    versions: list[Row] = field(default_factory=list)
-    requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    rooms: set[str | None] = field(default_factory=set)
+    models: list[Row] = attribute(default_factory=list)
+    versions: list[Row] = attribute(default_factory=list)
+    jobs: list[Row] = attribute(default_factory=list)
+    requests: list[tuple[str, Mapping[str, str]]] = attribute(default_factory=list)
+    rooms: set[str | None] = attribute(default_factory=set)
     odd: Callable[[str], Any] = lambda path: None
     """Returns an answer in place of the server's own, for a path."""
     url: str = ""
@@ -228,6 +272,9 @@ class LedgerServer:
         if path == "/v2/get":
             found = [row for row in self.models if row["name"] == query["name"]]
             return web.json_response({"model": found[0]}) if found else missing()
+        if path.startswith("/v2/jobs/"):
+            found = [row for row in self.jobs if row["id"] == unquote(path.removeprefix("/v2/jobs/"))]
+            return web.json_response({"job": found[0]}) if found else missing()
         [model, number] = [unquote(segment) for segment in path.split("/")[3::2]]
         found = [row for row in self.versions if (row["model"], row["number"]) == (model, number)]
         return web.json_response({"version": found[0]}) if found else missing()

@@ -128,6 +128,9 @@ def test_one_layout_supplies_every_field_of_a_value_object(kind: str, entity: st
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_every_field_of_the_schema_is_supplied_computed_or_declared_absent(kind: str, entity: str) -> None:
     by_calls, absent = supplied_fields(TABLES[kind], entity), TABLES[kind].absent[entity]
+    if not by_calls:
+        assert absent == set()
+        return
     assert by_calls & absent == set()
     assert by_calls | absent | COMPUTED | RELATIONS[entity] == set(schema_fields(entity))
     assert (by_calls | absent) & (COMPUTED | RELATIONS[entity]) == set()

@@ -1,5 +1,6 @@
 """What the table format can say beyond the built-in kinds, proved with an imaginary one over a real socket."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,8 +28,9 @@ def ledger_kind() -> Kind:
     bare = ledger.ledger({})
     return ledger.ledger(
         {
-            entity: frozenset({*schema_fields(entity)} - supplied_fields(bare, entity) - COMPUTED - RELATIONS[entity])
+            entity: frozenset({*schema_fields(entity)} - supplied - COMPUTED - RELATIONS[entity] if supplied else ())
             for entity in ENTITIES
+            for supplied in [supplied_fields(bare, entity)]
         }
     )
 
@@ -239,6 +241,159 @@ async def test_every_request_has_the_credentials_and_the_headers_of_the_settings
     async with served(gateway_settings(wrong)) as gateway:
         answer = await gateway.query("{ models { nodes { name } } }")
         assert answer.body["errors"][0]["extensions"]["registries"][0]["code"] == "REGISTRY_UNAUTHENTICATED"
+
+
+# Aliases, and what versions refer to
+
+
+def aliased(number: int, *aliases: tuple[str, str]) -> ledger.Row:
+    return model(number, aliases=[{"alias": alias, "number": version} for alias, version in aliases])
+
+
+@pytest.fixture
+def aliases(server: LedgerServer) -> LedgerServer:
+    """A server with two models, whose versions have aliases and jobs."""
+    server.models = [aliased(1, ("best", "2"), ("new", "4"), ("old", "2"), ("lost", "9")), aliased(2, ("best", "1"))]
+    server.versions = [
+        version("m001", 1, job="j1"),
+        version("m001", 2, note="second", job="j 2/é"),
+        version("m001", 4),
+        version("m002", 1, note="other", job="gone"),
+    ]
+    server.jobs = [
+        {"id": "j1", "settings": [{"name": "lr", "value": "0.1"}]},
+        {"id": "j 2/é", "settings": [{"name": "lr", "value": "0.2"}]},
+    ]
+    return server
+
+
+def paths(server: LedgerServer) -> list[str]:
+    return [path for path, _ in server.requests]
+
+
+async def test_a_page_of_models_has_the_aliases_and_the_names_of_their_versions(aliases: LedgerServer) -> None:
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query("{ models { nodes { aliases { name version { name nativeId id } } } } }")
+    found = [
+        [(alias["name"], alias["version"]["name"], alias["version"]["id"]) for alias in node["aliases"]]
+        for node in answer.data["models"]["nodes"]
+    ]
+    first = [("best", "2"), ("new", "4"), ("old", "2"), ("lost", "9")]
+    assert found == [
+        [("best", "1", "ledger:model/m002/version/1")],
+        [(alias, number, f"ledger:model/m001/version/{number}") for alias, number in first],
+    ]
+    assert paths(aliases) == ["/v2/list"]
+
+
+async def test_the_version_of_an_alias_has_all_of_its_fields(aliases: LedgerServer) -> None:
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query("""{ models(filter: {nameEquals: "m001"}) { nodes {
+            aliases { name version { description parameters { value } } } } } }""")
+    [node] = answer.data["models"]["nodes"]
+    second = {"description": "second", "parameters": [{"value": "0.2"}]}
+    nothing = {"description": None, "parameters": None}
+    assert node["aliases"] == [
+        {"name": "best", "version": second},
+        {"name": "new", "version": nothing},
+        {"name": "old", "version": second},
+        {"name": "lost", "version": nothing},
+    ]
+    assert sorted(paths(aliases)) == [
+        "/v2/jobs/j%202%2F%C3%A9",
+        "/v2/list",
+        *(f"/v2/models/m001/versions/{number}" for number in (2, 4, 9)),
+    ]
+
+
+async def test_the_aliases_of_versions_come_from_their_model(aliases: LedgerServer) -> None:
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query("""{
+            models { nodes { latestVersion { name aliases } versions { nodes { name aliases } } } }
+            modelVersion(id: "ledger:model/m001/version/2") { aliases } }""")
+    nodes = [
+        ({row["name"]: row["aliases"] for row in node["versions"]["nodes"]}, node["latestVersion"]["aliases"])
+        for node in answer.data["models"]["nodes"]
+    ]
+    assert nodes == [({"1": ["best"]}, ["best"]), ({"4": ["new"], "2": ["best", "old"], "1": []}, ["new"])]
+    assert answer.data["modelVersion"] == {"aliases": ["best", "old"]}
+    # The version that is requested by its id needs its own call and its model; no version in a list needs one.
+    assert sorted(paths(aliases)) == [
+        "/v2/get", "/v2/list", "/v2/models/m001/versions/2", "/v2/versions", "/v2/versions"
+    ]  # fmt: skip
+
+
+VERSIONS_BY_ALIAS = """query ($id: ID!, $alias: String, $name: String) {
+    model(id: $id) { version(alias: $alias, name: $name) { name description } } }"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"alias": "best"}, {"name": "2", "description": "second"}),
+        ({"alias": "nobody"}, None),
+        ({"alias": ""}, None),
+        ({"name": "2"}, {"name": "2", "description": "second"}),
+        ({"alias": None, "name": "2"}, {"name": "2", "description": "second"}),
+    ],
+)
+async def test_a_version_is_found_by_its_alias_or_its_name(
+    aliases: LedgerServer, arguments: dict[str, Any], found: Any
+) -> None:
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query(VERSIONS_BY_ALIAS, id="ledger:model/m001", **arguments)
+        assert answer.data["model"]["version"] == found
+        literals = ", ".join(f"{name}: {json.dumps(value)}" for name, value in arguments.items())
+        text = f'{{ model(id: "ledger:model/m001") {{ version({literals}) {{ name description }} }} }}'
+        assert (await gateway.query(text)).data["model"]["version"] == found
+
+
+@pytest.mark.parametrize("arguments", [{}, {"alias": "best", "name": "2"}, {"alias": None, "name": None}])
+async def test_a_version_needs_either_a_name_or_an_alias(aliases: LedgerServer, arguments: dict[str, Any]) -> None:
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query(VERSIONS_BY_ALIAS, id="ledger:model/m001", **arguments)
+    assert answer.codes == ["BAD_USER_INPUT"]
+    assert answer.body["data"] == {"model": {"version": None}}
+
+
+async def test_what_a_version_refers_to_costs_at_most_one_call_for_each(aliases: LedgerServer) -> None:
+    query = """{ models(first: 2) { nodes { name
+        latestVersion { parameters { name value } } versions(first: 3) { nodes { parameters { value } } } } } }"""
+    async with gateway_over(aliases) as gateway:
+        plan = await gateway.request("POST", json={"query": query}, headers={"X-Gateway-Plan": "only"})
+        assert aliases.requests == []
+        answer = await gateway.query(query)
+    assert answer.data["models"]["nodes"] == [
+        {"name": "m002", "latestVersion": {"parameters": None}, "versions": {"nodes": [{"parameters": None}]}},
+        {
+            "name": "m001",
+            "latestVersion": {"parameters": None},
+            "versions": {
+                "nodes": [
+                    {"parameters": None},
+                    {"parameters": [{"value": "0.2"}]},
+                    {"parameters": [{"value": "0.1"}]},
+                ]
+            },
+        },
+    ]
+    assert sorted(paths(aliases)) == [
+        "/v2/jobs/gone", "/v2/jobs/j%202%2F%C3%A9", "/v2/jobs/j1", "/v2/list", "/v2/versions", "/v2/versions"
+    ]  # fmt: skip
+    assert [(line["path"], line["call"], line["times"]) for line in plan.body["extensions"]["plan"]] == [
+        ("models", "List", 1),
+        ("models.nodes", "Versions", 2),
+        ("models.nodes.latestVersion", "GetJob", 2),
+        ("models.nodes.versions.nodes", "GetJob", 6),
+    ]
+
+
+async def test_a_failure_of_what_a_version_refers_to_is_an_error_of_its_fields_only(aliases: LedgerServer) -> None:
+    aliases.odd = lambda path: {"job": {}} if "jobs" in path else None
+    async with gateway_over(aliases) as gateway:
+        answer = await gateway.query('{ modelVersion(id: "ledger:model/m001/version/1") { name parameters { name } } }')
+    assert answer.codes == ["REGISTRY_BAD_ANSWER"]
+    assert answer.body["data"] == {"modelVersion": {"name": "1", "parameters": None}}
 
 
 # Parameters
