@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.registries.kind import Kind
+from gateway.registries.mlflow import MLFLOW
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
 
-KINDS: Final[Mapping[str, Kind]] = {"pai": PAI, "qianfan": QIANFAN}
+KINDS: Final[Mapping[str, Kind]] = {"mlflow": MLFLOW, "pai": PAI, "qianfan": QIANFAN}

@@ -3,7 +3,7 @@
 Both are derived from the tables of the kinds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from strawberry.types.base import get_object_definition
 
@@ -44,35 +44,50 @@ def list_calls(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, It
                 yield call, field.layout, ()
 
 
+NEVER = "Never matches {}, for lack of this information."
+UPSTREAM = "Applied by {}."
+READ = "For {}, the gateway filters the rows that it reads."
+CALLS = "For {}, the gateway filters the rows that it reads and needs another upstream call for some."
+
+
 def filter_note(kind: Kind, entity: str, name: str) -> str | None:
     """Return a sentence about where a filter is applied for a kind of registry.
 
-    None if the value is fixed for each list, so that the filter only chooses lists.
+    None if the value is fixed for each list, so that the filter only chooses lists, and for a kind without such lists.
     """
     test = TESTS[entity][name]
+    if not supplied_fields(kind, entity):
+        return None
     if all(never_supplied(kind, entity, path) for path in test.paths):
-        return f"Never matches {kind.title}, which does not supply this information."
+        return NEVER
     calls = [(call, layout) for call, layout, shared in list_calls(kind, entity) if name not in shared]
     if not calls:
         return None
     if all(name in call.filters for call, _ in calls):
-        return f"{kind.title} applies this filter itself."
+        return UPSTREAM
     needs = needed_fields((test,))
     if all(row_supplies(kind, layout, request, below) for _, layout in calls for request, below in needs.items()):
-        return f"For {kind.title}, the gateway filters the rows that it reads."
-    return f"For {kind.title}, the gateway filters the rows that it reads and needs another upstream call for some."
+        return READ
+    return CALLS
+
+
+def listed(titles: Sequence[str]) -> str:
+    """Join names as in a sentence."""
+    return " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
 
 
 def add_to_descriptions() -> None:
     """Append to the descriptions which kinds supply a field and where a filter is applied."""
     for entity in ENTITIES:
-        by_kind = {kind.title: supplied_fields(kind, entity.__name__) for kind in KINDS.values()}
+        by_kind = {kind.title: names for kind in KINDS.values() if (names := supplied_fields(kind, entity.__name__))}
         for field in get_object_definition(entity, strict=True).fields:
             titles = [title for title, names in by_kind.items() if field.python_name in names]
             if titles and len(titles) < len(by_kind):
-                field.description = f"{field.description} Supplied only by {' and '.join(titles)}; null otherwise."
+                field.description = f"{field.description} Supplied only by {listed(titles)}; null otherwise."
     for name, filters in FILTERS.items():
         for field in get_object_definition(filters, strict=True).fields:
             if field.python_name not in REGISTRY_FILTERS:
-                notes = [filter_note(kind, name, field.python_name) for kind in KINDS.values()]
-                field.description = " ".join([str(field.description), *filter(None, notes)])
+                notes = {kind.title: filter_note(kind, name, field.python_name) for kind in KINDS.values()}
+                by_note = {note: [title for title in notes if notes[title] == note] for note in notes.values() if note}
+                sentences = [note.format(listed(titles)) for note, titles in by_note.items()]
+                field.description = " ".join([str(field.description), *sentences])

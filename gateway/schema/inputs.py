@@ -106,8 +106,9 @@ class OrderDirection(Enum):
 
 
 @strawberry.input(
-    description="How to sort models. Registries can sort by creation time only. For other fields, and for lists that a "
-    "registry returns unsorted, the gateway reads rows up to a limit and sorts them itself."
+    description="How to sort models. PAI can sort by creation time only, MLflow by the time of the last change. For "
+    "other fields, and for lists that a registry returns unsorted, the gateway reads rows up to a limit and sorts them "
+    "itself."
 )
 class ModelOrder:
     field: ModelOrderField = strawberry.field(description="The field to sort by.")

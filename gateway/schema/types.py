@@ -176,7 +176,7 @@ class ModelVersion(Node):
     name: str | None = field("The name of the version, such as `0.1.0`.")
     model: Model | None = field("The model that the version belongs to.")
     description: str | None = field("A description of the version.")
-    uri: str | None = field("The location of the files, as an `oss://`, `http://` or `https://` address.")
+    uri: str | None = field("The location of the files, such as an `oss://`, `s3://` or `https://` address.")
     format: ModelFormat | None = field("The format of the files.")
     format_name: str | None = field("The registry's own name for the format.")
     framework: ModelFramework | None = field("The framework of the version.")
