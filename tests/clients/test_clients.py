@@ -4,14 +4,12 @@ The official audit of GraphQL over HTTP is among them. The packages of the scrip
 git ignores.
 """
 
-import subprocess
-import venv
 from pathlib import Path
 
 import pytest
 
 from gateway.config.settings import BreakerSettings, RetrySettings
-from tests import npm
+from tests import environments, npm
 from tests.conftest import World, two_clouds
 from tests.contract.api import PRINTED, api
 from tests.subscriptions.conftest import ID, short_interval_gateway
@@ -36,16 +34,7 @@ def packages() -> Path:
 
 def interpreter(client: str) -> Path:
     """Return a Python with the locked packages of one client, which differ from those of the gateway."""
-    locked, environment = HERE / f"{client}.requirements.txt", BUILD / f"{client}-venv"
-    python, stamp = environment / "bin" / "python", environment / locked.name
-    if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
-        venv.create(environment, clear=True, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
-        done = subprocess.run([*install, "-r", locked], capture_output=True, text=True, check=False)
-        if done.returncode:
-            npm.missing(f"pip cannot install {locked.name}: {done.stderr.strip().splitlines()[-1]}")
-        stamp.write_bytes(locked.read_bytes())
-    return python
+    return environments.interpreter(HERE / f"{client}.requirements.txt", BUILD / f"{client}-venv")
 
 
 @pytest.mark.parametrize("client", ["relay", "apollo", "urql", "codegen"])
