@@ -2,6 +2,7 @@
 
 import subprocess
 import venv
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from tests import npm
@@ -13,11 +14,13 @@ def interpreter(locked: Path, environment: Path) -> Path:
     Without the network, the test is skipped; on continuous integration it fails.
     """
     python, stamp = environment / "bin" / "python", environment / locked.name
-    if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
-        venv.create(environment, clear=True, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
-        done = subprocess.run([*install, "-r", locked], capture_output=True, text=True, check=False)
-        if done.returncode:
-            npm.missing(f"pip cannot install {locked.name}: {done.stderr.strip().splitlines()[-1]}")
-        stamp.write_bytes(locked.read_bytes())
+    with locked.open("rb") as file:
+        flock(file, LOCK_EX)  # for other processes that run tests
+        if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
+            venv.create(environment, clear=True, with_pip=True)
+            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
+            done = subprocess.run([*install, "-r", locked], capture_output=True, text=True, check=False)
+            if done.returncode:
+                npm.missing(f"pip cannot install {locked.name}: {done.stderr.strip().splitlines()[-1]}")
+            stamp.write_bytes(locked.read_bytes())
     return python

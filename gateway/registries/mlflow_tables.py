@@ -113,6 +113,10 @@ VERSION_FIELDS = {
 }
 
 
+NAMED_MODEL = EntityLayout("Model", lambda raw: as_text(raw.get("name")), {"name": text("name")})
+"""The model of a version, in the form of the version."""
+
+
 def version_layout(fields: dict[str, Field]) -> EntityLayout:
     """Return a layout of a version with these fields in addition to those of every form."""
     merged = {**VERSION_FIELDS, **fields}
@@ -121,6 +125,7 @@ def version_layout(fields: dict[str, Field]) -> EntityLayout:
         lambda raw: as_text(raw.get("version")),
         {**merged, **extra(merged, "version", "name", "aliases")},
         lambda raw: as_text(raw.get("name")),
+        owner=NAMED_MODEL,
         references={"run": run, "logged model": logged_model},
     )
 
