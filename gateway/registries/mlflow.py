@@ -139,8 +139,8 @@ def by_token(size: int) -> Paging:
 def own_versions(document: Any, keys: Keys) -> Raw:
     """Return the versions of a model in an answer, without those of models with similar names."""
     listed = as_list(document.get("model_versions")) or []
-    others = [row for row in listed if isinstance(row, Mapping) and as_text(row.get("name")) != keys[0]]
-    return {**document, "model_versions": [row for row in listed if row not in others]} if others else document
+    own = [row for row in listed if not isinstance(row, Mapping) or as_text(row.get("name")) == keys[0]]
+    return document if len(own) == len(listed) else {**document, "model_versions": own}
 
 
 def aliases_in_model(document: Any, keys: Keys) -> Raw | None:

@@ -247,13 +247,7 @@ def versions(raw: Raw) -> Rows:
 
 
 VERSIONS = EntityLayout(
-    "Model",
-    lambda raw: None,
-    {
-        "versions": Field((), versions, layout=LISTED_VERSION),
-        "latest_version": Field((), lambda raw: next(iter(versions(raw).items), None), layout=LISTED_VERSION),
-    },
-    is_entity=False,
+    "Model", lambda raw: None, {"versions": Field((), versions, layout=LISTED_VERSION)}, is_entity=False
 )
 """The versions of a model, newest first, in place of the model."""
 

@@ -154,6 +154,17 @@ def test_every_listed_entity_has_a_call_for_a_single_object(kind: str) -> None:
     assert set(TABLES[kind].keys) == set(TABLES[kind].absent) == set(ENTITIES)
 
 
+@every_kind
+def test_what_an_entity_refers_to_is_the_only_source_of_its_fields(kind: str) -> None:
+    known = [(call, part.layout) for call in TABLES[kind].calls for part in call.entities]
+    for call, layout in known:
+        if call.follows:
+            others = [other for one, other in known if one is not call and other.entity == layout.entity]
+            assert any(call.follows in other.references for other in others)
+            assert not any(layout.fields.keys() & other.fields.keys() for other in others)
+            assert not layout.is_entity
+
+
 # Enumeration values
 
 

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.catalog.ids import Ref
+from gateway.catalog.registry import Registry
 from gateway.config.settings import Secret
 from gateway.registries import KINDS
 from gateway.registries.fields import as_milliseconds, as_seconds
 from gateway.registries.kind import Call, Kind, Paging, Stream, holds_list_if_any
 from gateway.schema.field_sources import supplied_fields
+from gateway.upstream.caching_client import UncachedClient
 from tests.conftest import Client, served
 from tests.conftest import settings as gateway_settings
 from tests.registries import ledger
@@ -394,6 +397,32 @@ async def test_a_failure_of_what_a_version_refers_to_is_an_error_of_its_fields_o
         answer = await gateway.query('{ modelVersion(id: "ledger:model/m001/version/1") { name parameters { name } } }')
     assert answer.codes == ["REGISTRY_BAD_ANSWER"]
     assert answer.body["data"] == {"modelVersion": {"name": "1", "parameters": None}}
+
+
+def test_a_purge_of_a_version_includes_what_it_refers_to() -> None:
+    registry = Registry(ledger_kind(), ledger.registry("http://127.0.0.1:9"), UncachedClient(None))  # type: ignore[arg-type]
+    version = Ref("ledger", "ModelVersion", ("m001", "1"))
+    digest = registry.destination.scope.digest
+    job = str(registry.destination.scope.key(ledger.GET_JOB.request(("j1",))))
+    assert any(job.startswith(prefix) for prefix in registry.cache_prefixes(version))
+    assert not any(job.startswith(prefix) for prefix in registry.cache_prefixes(version.owner))
+    assert f"{digest}:List:" in [*registry.cache_prefixes(version)]
+
+
+async def test_aliases_can_be_deferred(aliases: LedgerServer) -> None:
+    query = """{ model(id: "ledger:model/m002") { name
+        ... @defer { aliases { name version { description } } latest: version(alias: "best") { description } } } }"""
+    async with gateway_over(aliases) as gateway:
+        headers = {"Accept": "multipart/mixed; deferSpec=20220824"}
+        async with gateway.session.post(f"{gateway.url}/graphql", json={"query": query}, headers=headers) as response:
+            text = await response.text()
+    parts = [json.loads(part[part.index("{") : part.rindex("}") + 1]) for part in text.split("---") if "{" in part]
+    assert parts[0]["data"] == {"model": {"name": "m002"}}
+    [later] = [one["data"] for part in parts[1:] for one in part["incremental"]]
+    assert later == {
+        "aliases": [{"name": "best", "version": {"description": "other"}}],
+        "latest": {"description": "other"},
+    }
 
 
 # Parameters
