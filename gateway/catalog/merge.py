@@ -5,8 +5,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from operator import itemgetter
+from itertools import accumulate, islice
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -18,6 +18,8 @@ from gateway.errors import RegistryError, RegistryListCut, RegistryListIncomplet
 Row = tuple[SortKey, Ref]
 Marked = tuple[SortKey, Ref, PagePosition]
 """A row with the position of its page."""
+
+offset_of = attrgetter("offset")
 
 EMPTY_PAGES: Final = 10
 """The number of pages without rows, one after the other, after which a numbered list is not read any further."""
@@ -358,6 +360,8 @@ class StreamReader:
         """Add the rows of a page. Those before the last value are ready, all of them at the end."""
         self._held_back += [(key, ref, at) for key, ref in page.rows if self.after is None or key > self.after]
         self._held_back.sort(key=itemgetter(0))
+        if isinstance(at.page, str):
+            self._held_back = from_earliest_page(self._held_back)
         if page.ends is not None:
             self._rows.disordered |= self._last is not None and page.ends[0][:2] < self._last[0][:2]
             self._last = page.ends[1], at
@@ -375,7 +379,8 @@ class StreamReader:
         """
         before = None if self._last is None else (*self._last[0][:2], "")
         if self._last is not None and before is not None and (self._position is None or before > self._position):
-            self._position, self.delivered_page = before, self._last[1]
+            self._position = before
+            self.delivered_page = self._held_back[0][2] if self._held_back else self._last[1]
         elif not self._held_back and self.page is not None and is_later(self.page, self._start):
             self.delivered_page = self.page
         else:
@@ -436,6 +441,12 @@ def page_before(at: PagePosition, page: Page) -> PagePosition:
     if not page.read and page.total is not None and size:
         number = max(1, min(number, -(-page.total // size)))
     return PagePosition(number, at.offset * (number - 1) // (at.page - 1))
+
+
+def from_earliest_page(rows: Sequence[Marked]) -> list[Marked]:
+    """Give each row the position of the earliest page with it or a row behind it, since markers do not lead back."""
+    positions = accumulate([page for _, _, page in reversed(rows)], lambda one, other: min(one, other, key=offset_of))
+    return [(key, ref, page) for (key, ref, _), page in zip(rows, reversed([*positions]), strict=True)]
 
 
 def is_later(page: PagePosition, other: PagePosition) -> bool:
