@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -18,8 +18,6 @@ from gateway.errors import RegistryError, RegistryListCut, RegistryListIncomplet
 Row = tuple[SortKey, Ref]
 Marked = tuple[SortKey, Ref, PagePosition]
 """A row with the position of its page."""
-
-offset_of = attrgetter("offset")
 
 EMPTY_PAGES: Final = 10
 """The number of pages without rows, one after the other, after which a numbered list is not read any further."""
@@ -445,8 +443,12 @@ def page_before(at: PagePosition, page: Page) -> PagePosition:
 
 def from_earliest_page(rows: Sequence[Marked]) -> list[Marked]:
     """Give each row the position of the earliest page with it or a row behind it, since markers do not lead back."""
-    positions = accumulate([page for _, _, page in reversed(rows)], lambda one, other: min(one, other, key=offset_of))
-    return [(key, ref, page) for (key, ref, _), page in zip(rows, reversed([*positions]), strict=True)]
+    positions = [*accumulate([page for _, _, page in reversed(rows)], earlier)]
+    return [(key, ref, page) for (key, ref, _), page in zip(rows, reversed(positions), strict=True)]
+
+
+def earlier(one: PagePosition, other: PagePosition) -> PagePosition:
+    return one if one.offset <= other.offset else other
 
 
 def is_later(page: PagePosition, other: PagePosition) -> bool:

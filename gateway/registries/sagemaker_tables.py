@@ -46,6 +46,7 @@ FRAMEWORKS = {
     "xgboost": "XGBOOST",
     "tflite": "TFLITE",
 }
+STAGES = {"development": "DEVELOPMENT", "staging": "STAGING", "production": "PRODUCTION", "archived": "ARCHIVED"}
 SOURCES = {"trainingjob": "TRAINING_SERVICE", "pipeline": "PIPELINE"}
 
 ARN = re.compile(r"arn:[a-z-]+:[a-z-]+:(?P<region>[a-z0-9-]*):(?P<account>[0-9]*):(?P<kind>[a-z-]+)/(?P<name>.+)")
@@ -130,6 +131,18 @@ def labels(raw: Raw) -> list[Raw] | None:
     return None if properties is None else [{"key": key, "value": value} for key, value in properties.items()]
 
 
+def stage_name(raw: Raw) -> str | None:
+    """Return the stage of a package in its life cycle."""
+    return as_text(at(raw, ("ModelLifeCycle", "Stage")))
+
+
+def failures(raw: Raw) -> str | None:
+    """Return why the validation of a package or the scan of its images failed, one reason on each line."""
+    details = as_object(raw.get("ModelPackageStatusDetails")) or {}
+    items = [item for key in ("ValidationStatuses", "ImageScanStatuses") for item in as_objects(details.get(key)) or []]
+    return "\n".join([reason for item in items if (reason := as_text(item.get("FailureReason")))]) or None
+
+
 VERSION_KEY = "ModelPackageVersion"
 VERSION_KEYS = ("ModelPackageGroupName", VERSION_KEY)
 SUMMARY_FIELDS: dict[str, Field] = {
@@ -137,6 +150,8 @@ SUMMARY_FIELDS: dict[str, Field] = {
     "description": text("ModelPackageDescription"),
     "readiness": enum("ModelPackageStatus", STATES),
     "approval": enum("ModelApprovalStatus", APPROVALS),
+    "stage": computed(read=lambda raw: as_enum(stage_name(raw), STAGES)),
+    "stage_name": computed(read=stage_name),
     "created_at": seconds("CreationTime"),
 }
 DESCRIPTION_FIELDS: dict[str, Field] = {
@@ -145,6 +160,7 @@ DESCRIPTION_FIELDS: dict[str, Field] = {
     "framework": computed(read=lambda raw: as_enum(container(raw, "Framework"), FRAMEWORKS)),
     "framework_name": computed(read=lambda raw: as_text(container(raw, "Framework"))),
     "base_model": computed(read=lambda raw: as_text(at(container(raw, "BaseModel"), ("HubContentName",)))),
+    "status_message": computed(read=failures),
     "source": Field(
         ("MetadataProperties",),
         source,
@@ -326,11 +342,12 @@ ALGORITHM_VERSION = algorithm_version(spec=nested("TrainingSpecification", SPEC)
 LISTED_ALGORITHM, ALGORITHM = algorithm(algorithm_version()), algorithm(ALGORITHM_VERSION)
 
 ABSENT_FIELDS = {
-    "Model": "documentation_url provider origin type domain task visibility labels workspace_id parameter_count "
-    "updated_at",
-    "ModelVersion": "format format_name io_mode io_length input_schema output_schema license copyright deploy_targets "
-    "supported_operations evaluations options evaluation_spec compression_spec distillation_spec properties",
-    "Algorithm": "display_name provider workspace_id owner updated_at",
+    "Model": "aliases documentation_url domain labels origin parameter_count provider task type updated_at visibility "
+    "workspace_id",
+    "ModelVersion": "aliases compression_spec copyright deploy_targets distillation_spec evaluation_spec evaluations "
+    "format format_name input_schema io_length io_mode license license_id options output_schema parameters properties "
+    "supported_operations",
+    "Algorithm": "display_name owner provider updated_at workspace_id",
     "AlgorithmVersion": "owner updated_at",
 }
 """The fields of each entity that no call supplies."""
