@@ -7,14 +7,14 @@ and its API reference.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
-from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_moment, as_text
+from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_text
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
     Call,
@@ -135,30 +135,25 @@ def find_version(document: Raw, keys: Keys) -> Raw | None:
     return document if document.get("ModelPackageGroupName") == keys[0] else None
 
 
-def find_algorithm_version(document: Raw, keys: Keys) -> Raw | None:
-    """Return the only version of an algorithm."""
-    return document if keys[1] == ONLY_VERSION else None
-
-
-def by_creation(direction: str) -> Mapping[str, Any]:
-    """Return the parameters that sort a list by creation time."""
-    return {"SortBy": "CreationTime", "SortOrder": direction}
-
-
 def part_of_name(value: str) -> Mapping[str, Any] | None:
     """Return the parameters of a filter for a name. It cannot find parts of names, since it distinguishes case."""
     return {"NameContains": value} if NAME.fullmatch(value) else None
 
 
 def created(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters of a filter for a range of times. They exclude its ends, so it is a second longer."""
+    """Return the parameters of a filter for a range of times since 1970. They exclude its ends, so it is longer."""
     ends = {"CreationTimeAfter": (value.get("from"), -1), "CreationTimeBefore": (value.get("to"), 1)}
-    return {name: as_moment(end) + seconds for name, (end, seconds) in ends.items() if end is not None}
+    return {
+        name: max(0.0, datetime.fromisoformat(end).timestamp() + seconds)
+        for name, (end, seconds) in ends.items()
+        if end is not None
+    }
 
 
 NAME = re.compile(r"(?=[A-Za-z0-9-]{1,63}\Z)[A-Za-z0-9](?:-*[A-Za-z0-9])*")
 BY_TOKEN = Paging("NextToken", "MaxResults", rows=100, by_marker=True)
-ORDERS = {("created_at", True): by_creation("Descending"), ("created_at", False): by_creation("Ascending")}
+NEWEST_FIRST = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+ORDERS = {("created_at", True): NEWEST_FIRST, ("created_at", False): {**NEWEST_FIRST, "SortOrder": "Ascending"}}
 BY_NAME = {"name_equals": FilterPushdown(part_of_name, exact=False)}
 
 
@@ -169,7 +164,7 @@ def operation(name: str, **options: Any) -> Call:
 
 def versions_of(keys: Keys) -> Mapping[str, Any]:
     """Return the parameters that list the versions of a model, newest first."""
-    return {"ModelPackageGroupName": keys[0], "ModelPackageType": "Versioned", **by_creation("Descending")}
+    return {"ModelPackageGroupName": keys[0], "ModelPackageType": "Versioned", **NEWEST_FIRST}
 
 
 def packages(**fields: Field) -> tuple[EntityInAnswer, ...]:
@@ -236,21 +231,14 @@ DESCRIBE_ALGORITHM = operation(
     "DescribeAlgorithm",
     key_positions=(0,),
     parameters=lambda keys: {"AlgorithmName": keys[0]},
-    entities=(object_at(ALGORITHM), EntityInAnswer(ALGORITHM_VERSION, find_algorithm_version)),
+    entities=(object_at(ALGORITHM), object_at(ALGORITHM_VERSION)),
     is_complete=holds_object(key="AlgorithmName"),
 )
 
 
-def find_algorithm(document: Raw, keys: Keys) -> Keys | None:
-    """Return the key of the algorithm in a response."""
-    name = as_text(document.get("AlgorithmName"))
-    return None if name is None else (name,)
-
-
-def find_version_of_algorithm(document: Raw, keys: Keys) -> Keys | None:
-    """Return the keys of the only version of the algorithm in a response."""
-    found = find_algorithm(document, keys)
-    return None if found is None else (*found, ONLY_VERSION)
+def finds_algorithm(*version: str) -> Callable[[Raw, Keys], Keys | None]:
+    """Return a function that finds the key of an algorithm in its description, followed by that of a version."""
+    return lambda document, keys: None if (name := as_text(document.get("AlgorithmName"))) is None else (name, *version)
 
 
 # Signature and errors
@@ -343,8 +331,8 @@ SAGEMAKER = Kind(
         Stream("algorithms", "Algorithm", LIST_ALGORITHMS),
     ),
     lookups={
-        "algorithm": Lookup(DESCRIBE_ALGORITHM, "Algorithm", find_algorithm),
-        "algorithm_version": Lookup(DESCRIBE_ALGORITHM, "AlgorithmVersion", find_version_of_algorithm),
+        "algorithm": Lookup(DESCRIBE_ALGORITHM, "Algorithm", finds_algorithm()),
+        "algorithm_version": Lookup(DESCRIBE_ALGORITHM, "AlgorithmVersion", finds_algorithm(ONLY_VERSION)),
     },
     probe=LIST_GROUPS,
     absent={entity: frozenset(names.split()) for entity, names in ABSENT_FIELDS.items()},

@@ -59,6 +59,11 @@ def arn_parts(value: Any) -> dict[str, str]:
     return {} if match is None else match.groupdict()
 
 
+def absent(*names: str) -> dict[str, Field]:
+    """Return fields of a value object that the registry does not have."""
+    return dict.fromkeys(names, ABSENT)
+
+
 # Users
 
 
@@ -171,10 +176,7 @@ DESCRIPTION_FIELDS: dict[str, Field] = {
             "region": text("region"),
             "workspace_id": text("ProjectId"),
             "kind": text("kind"),
-            "task_id": ABSENT,
-            "task_name": ABSENT,
-            "run_id": ABSENT,
-            "iteration": ABSENT,
+            **absent("task_id", "task_name", "run_id", "iteration"),
             "details": json_value("details"),
         },
     ),
@@ -182,11 +184,8 @@ DESCRIPTION_FIELDS: dict[str, Field] = {
         (),
         trainings,
         {
-            "method": ABSENT,
             "name": text("AlgorithmName"),
-            "provider": ABSENT,
-            "version": ABSENT,
-            "spec": ABSENT,
+            **absent("method", "provider", "version", "spec"),
             "algorithm": Field((), algorithm_key, lookup="algorithm"),
             "algorithm_version": Field((), algorithm_key, lookup="algorithm_version"),
         },
@@ -241,19 +240,9 @@ def parameter_range(raw: Raw) -> Raw | None:
     return next((found for value in ranges.values() if (found := as_object(value))), None)
 
 
-SPEC: dict[str, Field] = dict.fromkeys(
-    (
-        "command",
-        "job_type",
-        "output_channels",
-        "progress_definitions",
-        "compute_resource",
-        "resource_requirements",
-        "code_dir",
-        "customization",
-    ),
-    ABSENT,
-) | {
+SPEC: dict[str, Field] = {
+    **absent("command", "job_type", "output_channels", "progress_definitions", "compute_resource"),
+    **absent("resource_requirements", "code_dir", "customization"),
     "image": text("TrainingImage"),
     "hyper_parameters": nested_list(
         "SupportedHyperParameters",
@@ -271,12 +260,8 @@ SPEC: dict[str, Field] = dict.fromkeys(
                     "enum": texts("Values"),
                     "minimum": text("MinValue"),
                     "maximum": text("MaxValue"),
-                    "exclusive_minimum": ABSENT,
-                    "exclusive_maximum": ABSENT,
-                    "min_length": ABSENT,
-                    "max_length": ABSENT,
-                    "pattern": ABSENT,
-                    "multiple": ABSENT,
+                    **absent("exclusive_minimum", "exclusive_maximum", "multiple"),
+                    **absent("min_length", "max_length", "pattern"),
                 },
             ),
         },

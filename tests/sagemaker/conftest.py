@@ -53,9 +53,9 @@ def sagemaker(url: str, key: tuple[str, str, str], **options: Any) -> SageMakerS
     return SageMakerSettings(
         name="aws",
         kind="sagemaker",
-        region=REGION,
         endpoint=url,
         **{
+            "region": REGION,
             "account": ACCOUNT,
             "access_key_id": key[0],
             "secret_access_key": Secret(key[1]),

@@ -1,8 +1,10 @@
 """AWS4-HMAC-SHA256 agrees with botocore on any request."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.registries.sagemaker import SAGEMAKER, SageMakerSettings, partition
 from gateway.upstream.url_encoding import query_string
 from tests.environments import interpreter
 from tests.registries.test_sigv4 import authorization
+from tests.sagemaker.conftest import sagemaker
 
 HERE = Path(__file__).parent
 
@@ -66,3 +70,23 @@ def botocore() -> Iterator[Any]:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_request_is_signed_as_by_botocore(botocore: Any, case: Any) -> None:
     assert authorization(case) == botocore(case)["Authorization"]
+
+
+REGIONS = """
+import boto3, json
+session = boto3.Session()
+regions = {r: p for p in session.get_available_partitions() for r in session.get_available_regions("sagemaker", p)}
+client = lambda region: boto3.client("sagemaker", region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
+print(json.dumps({region: [partition, client(region).meta.endpoint_url] for region, partition in regions.items()}))
+"""
+
+
+def test_each_region_has_the_endpoint_and_the_partition_of_botocore() -> None:
+    command = [interpreter(HERE, "moto"), "-c", REGIONS]
+    regions = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    pattern = next(item for item in fields(SageMakerSettings) if item.name == "region").metadata["pattern"]
+    for region, (name, endpoint) in regions.items():
+        assert re.fullmatch(pattern, region)
+        settings = sagemaker("", ("a", "b", ""), region=region)
+        assert (partition(region)[0], SAGEMAKER.services(settings)["registry"]) == (name, endpoint)
+    assert len({name for name, _ in regions.values()}) > 3
