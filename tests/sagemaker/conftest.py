@@ -12,11 +12,16 @@ import pytest
 
 from gateway.config.settings import Secret
 from gateway.registries.sagemaker import SageMakerSettings
+from tests import environments
 from tests.conftest import Client, served, settings
-from tests.environments import interpreter
 
 HERE = Path(__file__).parent
 REGION, ACCOUNT = "eu-west-1", "123456789012"
+
+
+def interpreter() -> Path:
+    """Return a Python with moto, boto3 and botocore."""
+    return environments.interpreter(HERE / "requirements.txt", HERE / "build" / "venv")
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Moto:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
-    command = [interpreter(HERE, "moto"), HERE / "moto_registry.py"]
+    command = [interpreter(), HERE / "moto_registry.py"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None

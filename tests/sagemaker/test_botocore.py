@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from gateway.registries.sagemaker import SAGEMAKER, SageMakerSettings, partition
 from gateway.upstream.url_encoding import query_string
-from tests.environments import interpreter
 from tests.registries.test_sigv4 import authorization
-from tests.sagemaker.conftest import sagemaker
+from tests.sagemaker.conftest import interpreter, sagemaker
 
 HERE = Path(__file__).parent
 
@@ -53,7 +52,7 @@ def requests(draw: st.DrawFn) -> Any:
 @pytest.fixture(scope="module")
 def botocore() -> Iterator[Any]:
     """A function that returns the headers with which botocore sends a request."""
-    command = [interpreter(HERE, "moto"), HERE / "botocore_signer.py"]
+    command = [interpreter(), HERE / "botocore_signer.py"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -82,7 +81,7 @@ print(json.dumps({region: [partition, client(region).meta.endpoint_url] for regi
 
 
 def test_each_region_has_the_endpoint_and_the_partition_of_botocore() -> None:
-    command = [interpreter(HERE, "moto"), "-c", REGIONS]
+    command = [interpreter(), "-c", REGIONS]
     regions = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     pattern = next(item for item in fields(SageMakerSettings) if item.name == "region").metadata["pattern"]
     for region, (name, endpoint) in regions.items():
