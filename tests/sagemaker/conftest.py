@@ -56,10 +56,10 @@ def moto() -> Iterator[Moto]:
 def sagemaker(url: str, key: tuple[str, str, str], **options: Any) -> SageMakerSettings:
     """Return the settings of a registry at an address, with a key."""
     return SageMakerSettings(
-        name="aws",
         kind="sagemaker",
         endpoint=url,
         **{
+            "name": "aws",
             "region": REGION,
             "account": ACCOUNT,
             "access_key_id": key[0],
