@@ -121,17 +121,19 @@ VERSIONS = """query($id: ID!, $after: String) { model(id: $id) { versions(first:
     "token", ["t", "x" * 8192, 'a"b\\c/+=', "模型"], ids=["short", "longest", "escaped", "Chinese"]
 )
 async def test_a_token_is_sent_back_as_it_came(token: str) -> None:
-    tokens = {None: packages(6, 5, NextToken=token), token: packages(4, 3)}
-    async with gateway_over({"ListModelPackages": lambda parameters: tokens[parameters.get("NextToken")]}) as (
-        gateway,
-        cloud,
-    ):
-        first = (await gateway.query(VERSIONS, id=MODEL)).data["model"]["versions"]
-        second = (await gateway.query(VERSIONS, id=MODEL, after=first["pageInfo"]["endCursor"])).data["model"]
-    assert [row["name"] for row in first["nodes"] + second["versions"]["nodes"]] == ["6", "5", "4", "3"]
-    assert second["versions"]["coverage"] == [{"state": "COMPLETE"}]
-    others = [{**parameters, "NextToken": None} for _, parameters, _ in cloud.received if len(parameters) > 1]
-    assert all(parameters == others[0] for parameters in others)
+    """Cursors contain the token, too: the third page starts with the second token."""
+    second = token[:-1] + "2"
+    pages = {None: packages(6, 5, NextToken=token), token: packages(4, 3, NextToken=second), second: packages(2, 1)}
+    names, after = [], None
+    async with gateway_over({"ListModelPackages": lambda sent: pages[sent.get("NextToken")]}) as (gateway, cloud):
+        for _ in range(3):
+            page = (await gateway.query(VERSIONS, id=MODEL, after=after)).data["model"]["versions"]
+            assert page["coverage"] == [{"state": "COMPLETE"}]
+            names += [row["name"] for row in page["nodes"]]
+            after = page["pageInfo"]["endCursor"]
+    assert names == ["6", "5", "4", "3", "2", "1"]
+    sent = [{**parameters, "NextToken": None} for call, parameters, _ in cloud.received if call == "ListModelPackages"]
+    assert all(parameters == sent[0] for parameters in sent)
 
 
 @pytest.mark.parametrize("token", ["same", 7, {"odd": 1}, ["t"]])
