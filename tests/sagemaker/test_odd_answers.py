@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from gateway import twins
 from gateway.config.settings import CacheSettings, RetrySettings, Secret
-from tests.conftest import Client, served, settings
+from tests.conftest import Client, pai, qianfan, served, settings
 from tests.sagemaker.conftest import sagemaker
 
 KEY = ("AKIATESTKEY", "test-aws-secret", "")
@@ -249,3 +251,42 @@ async def test_hostile_ids_reach_no_registry() -> None:
             answer = await gateway.query("query($id: ID!) { node(id: $id) { id } }", id=f"aws:model/{key}")
             assert codes(answer) == ["INVALID_ID"], key
     assert cloud.received == []
+
+
+# Beside other registries
+
+
+def groups(parameters: Any) -> Any:
+    """Return two groups: one newer than all models of the twins, one older."""
+    times = {"new": 4_000_000_000, "old": 1_000_000}
+    rows = [{**GROUP, "ModelPackageGroupName": name, "CreationTime": seconds} for name, seconds in times.items()]
+    return {"ModelPackageGroupSummaryList": rows if parameters["SortOrder"] == "Descending" else rows[::-1]}
+
+
+async def test_groups_are_in_one_list_with_the_models_of_other_registries() -> None:
+    query = """query($after: String, $filter: ModelFilter) { models(first: 40, after: $after, filter: $filter) {
+      nodes { registryName name createdAt ownership } pageInfo { hasNextPage endCursor }
+      coverage { registry { name kind capabilities } state } } }"""
+    cloud = Scripted({"ListModelPackageGroups": groups})
+    app = web.Application()
+    app.router.add_post("/", cloud.handle)
+    async with TestServer(app) as server, twins.serving(models=60) as others:
+        registry = sagemaker(f"http://127.0.0.1:{server.port}", KEY)
+        async with served(settings(pai(others.url), qianfan(others.url), registry)) as gateway:
+            rows, after = [], None
+            while True:
+                page = (await gateway.query(query, after=after, filter={"ownership": "OWN"})).data["models"]
+                rows += page["nodes"]
+                after = page["pageInfo"]["endCursor"]
+                if not page["pageInfo"]["hasNextPage"]:
+                    break
+            [only] = (await gateway.query(query, filter={"kinds": ["SAGEMAKER"]})).data["models"]["coverage"]
+            none = (await gateway.query(query, filter={"kinds": ["SAGEMAKER"], "ownership": "PLATFORM"})).data["models"]
+    assert {entry["registry"]["name"]: entry["state"] for entry in page["coverage"]} == dict.fromkeys(
+        ("pai", "qianfan", "aws"), "COMPLETE"
+    )
+    assert [rows[0]["name"], rows[-1]["name"]] == ["new", "old"]
+    assert {row["registryName"] for row in rows} == {"aws", "pai", "qianfan"}
+    assert rows == sorted(rows, key=lambda row: datetime.fromisoformat(row["createdAt"]), reverse=True)
+    assert only["registry"] == {"name": "aws", "kind": "SAGEMAKER", "capabilities": ["MODELS", "ALGORITHMS"]}
+    assert none["nodes"] == []
