@@ -75,7 +75,7 @@ def owner(raw: Raw) -> Raw | None:
 
 
 OWNER = Field(
-    ("CreatedBy",),
+    (),
     owner,
     {
         "native_id": text("arn"),
