@@ -85,7 +85,7 @@ class Registry:
 
     def _request_and_key(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
         """Return the request of a call, its cache key, and its cache family."""
-        request = self.kind.complete(self.settings, bound.call.request(bound.keys, bound.fixed, bound.page))
+        request = self.kind.with_settings(self.settings, bound.call.request(bound.keys, bound.fixed, bound.page))
         prepared = request, self.destination.scope.key(request), bound.call.family
         if len(request.path) + len(request.body) + length(request.query) <= MEMO_CHARACTERS:
             if len(self._requests) == CACHED_REQUESTS:
@@ -108,7 +108,7 @@ class Registry:
                 yield f"{scope.digest}:{call.name}:"
             elif describes:
                 request = call.request(tuple(ref.keys[i] for i in call.key_positions))
-                yield str(scope.key(self.kind.complete(self.settings, request)))
+                yield str(scope.key(self.kind.with_settings(self.settings, request)))
 
     def validate(self, ref: Ref) -> None:
         """Check that the keys of a reference are valid, before they become part of a request. Raises `InvalidId`."""

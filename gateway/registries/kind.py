@@ -268,7 +268,7 @@ class Kind:
     """Returns the headers to send for (request, host, credentials, current time, nonce)."""
     headers: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     """Returns further headers of every request, for a registry's settings. They are not signed."""
-    complete: Callable[[Any, Request], Request] = lambda settings, request: request
+    with_settings: Callable[[Any, Request], Request] = lambda settings, request: request
     """Returns a request with what only a registry's settings contain, such as the region of its signature."""
     check: Callable[[str, Response], RegistryError | None]
     """Returns the error that a response reports to the registry with this name, None if it is a success."""

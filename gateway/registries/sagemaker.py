@@ -93,7 +93,7 @@ ACCOUNT = "{account}"
 """Stands for the start of the names of the account's resources in a request. No key contains a brace."""
 
 
-def complete(settings: SageMakerSettings, request: Request) -> Request:
+def with_settings(settings: SageMakerSettings, request: Request) -> Request:
     """Complete the name of a model package in a request, and name the region of its signature."""
     body = request.body
     if request.call == "DescribeModelPackage":
@@ -340,6 +340,6 @@ SAGEMAKER = Kind(
         settings.access_key_id, settings.secret_access_key, settings.session_token
     ),
     sign=sign,
-    complete=complete,
+    with_settings=with_settings,
     check=check,
 )

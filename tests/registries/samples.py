@@ -165,13 +165,13 @@ def request_of(kind: Kind, row: Raw) -> Request:
         stream = stream_of(kind, row) if "stream" in row else Stream("", entity, call)
         applied = plan_filter(kind, entity, call, stream.constants, row.get("filter", {}))
         fixed = stream.parameters(order, dict(applied.parameters))
-    return completed(kind, call.request(keys, tuple(fixed.items()), page))
+    return with_settings(kind, call.request(keys, tuple(fixed.items()), page))
 
 
-def completed(kind: Kind, request: Request) -> Request:
+def with_settings(kind: Kind, request: Request) -> Request:
     """Return a request with what it needs from the made-up settings."""
     name = next(name for name, known in TABLES.items() if known is kind)
-    return kind.complete(settings(name), request)
+    return kind.with_settings(settings(name), request)
 
 
 def order_of(row: Raw) -> Order:

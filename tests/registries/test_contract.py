@@ -652,7 +652,7 @@ NOW = datetime(2024, 5, 20, 8, 30, 45, tzinfo=UTC)
 
 def signed(kind: str, call: Any, now: datetime = NOW, nonce: str = "0" * 32) -> dict[str, str]:
     """Return the signed headers of a call."""
-    request = samples.completed(TABLES[kind], call.request(("1",) * 2))
+    request = samples.with_settings(TABLES[kind], call.request(("1",) * 2))
     return dict(TABLES[kind].sign(request, "registry.example", samples.credentials(kind), now, nonce))
 
 

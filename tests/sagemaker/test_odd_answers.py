@@ -14,7 +14,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway import twins
+from gateway.catalog.ids import parse
+from gateway.catalog.registry import Registry
 from gateway.config.settings import CacheSettings, RetrySettings, Secret
+from gateway.registries.sagemaker import DESCRIBE_PACKAGE, SAGEMAKER
+from gateway.upstream.caching_client import UncachedClient
 from tests.conftest import Client, pai, qianfan, served, settings
 from tests.sagemaker.conftest import sagemaker
 
@@ -243,6 +247,13 @@ async def test_registries_of_two_accounts_and_regions_share_no_answers() -> None
             found = [(await gateway.query(f"{{ {models} }}")).data for _ in range(2)]
     assert {row["description"] for row in found[0].values()} == {"1", "2", "3"}
     assert found[0] == found[1]
+
+
+def test_a_purge_of_a_version_includes_its_description() -> None:
+    registry = Registry(SAGEMAKER, sagemaker("http://127.0.0.1:9", KEY), UncachedClient(None))  # type: ignore[arg-type]
+    request = SAGEMAKER.with_settings(registry.settings, DESCRIBE_PACKAGE.request(("m", "7")))
+    assert b"123456789012" in request.body
+    assert str(registry.destination.scope.key(request)) in registry.cache_prefixes(parse("aws:model/m/version/7"))
 
 
 async def test_hostile_ids_reach_no_registry() -> None:
