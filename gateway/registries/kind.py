@@ -133,6 +133,8 @@ class Call:
     follows: str = ""
     """The reference that supplies the keys in place of the object: a name in `EntityLayout.references`. A response with
     the reference must come first. No other call may supply the same fields."""
+    misses: bool = False
+    """Whether the call may not find an object that exists, so that another call for the entity must be made, too."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters that every request has."""
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}

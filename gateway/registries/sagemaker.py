@@ -212,13 +212,25 @@ LIST_PACKAGES = operation(
         )
     },
 )
-DESCRIBE_PACKAGE = operation(
-    "DescribeModelPackage",
-    key_positions=(0, 1),
-    parameters=lambda keys: {"ModelPackageName": f"{ACCOUNT}:model-package/{keys[0].lower()}/{keys[1]}"},
-    entities=(EntityInAnswer(VERSION, find_version),),
-    is_complete=holds_object(key="ModelPackageArn"),
-)
+
+
+def describe_package(spelled: Callable[[str], str], misses: bool) -> Call:
+    """Return a call that describes a package by its resource name, in which the group's name has a spelling."""
+    return operation(
+        "DescribeModelPackage",
+        key_positions=(0, 1),
+        misses=misses,
+        parameters=lambda keys: {
+            "ModelPackageName": f"{ACCOUNT}:model-package/{spelled(keys[0])}/{keys[1]}",
+            "IncludedData": "MetadataOnly",
+        },
+        entities=(EntityInAnswer(VERSION, find_version),),
+        is_complete=holds_object(key="ModelPackageArn"),
+    )
+
+
+# Resource names have the spelling of the group since 2023, and were in lower case before.
+DESCRIBE_PACKAGE, DESCRIBE_OLD_PACKAGE = describe_package(str, misses=True), describe_package(str.lower, misses=False)
 LIST_ALGORITHMS = operation(
     "ListAlgorithms",
     rows=rows("AlgorithmSummaryList", LISTED_ALGORITHM),
@@ -325,7 +337,14 @@ SAGEMAKER = Kind(
         "AlgorithmVersion": (NAME, re.compile(ONLY_VERSION)),
     },
     keyed_by_name=frozenset({"ModelVersion", "AlgorithmVersion"}),
-    calls=(DESCRIBE_GROUP, NEWEST_PACKAGE, LIST_PACKAGES, DESCRIBE_PACKAGE, DESCRIBE_ALGORITHM),
+    calls=(
+        DESCRIBE_GROUP,
+        NEWEST_PACKAGE,
+        LIST_PACKAGES,
+        DESCRIBE_PACKAGE,
+        DESCRIBE_OLD_PACKAGE,
+        DESCRIBE_ALGORITHM,
+    ),
     streams=(
         Stream("groups", "Model", LIST_GROUPS, constants={"ownership": "OWN"}),
         Stream("algorithms", "Algorithm", LIST_ALGORITHMS),

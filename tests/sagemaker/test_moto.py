@@ -228,6 +228,15 @@ async def test_a_version_has_what_boto3_describes(moto: Moto, gateway: Client) -
     assert time(found["createdAt"]) == time(described["CreationTime"])
 
 
+async def test_a_version_is_found_although_its_resource_name_is_in_lower_case(moto: Moto, gateway: Client) -> None:
+    [arn] = [row["extra"]["ModelPackageArn"] for row in packages(moto, "Model-011")]
+    assert arn.endswith(":model-package/model-011/1")
+    found = await gateway.query('{ modelVersion(id: "aws:model/Model-011/version/1") { id uri } }')
+    assert found.data == {
+        "modelVersion": {"id": "aws:model/Model-011/version/1", "uri": "s3://models/Model-011.tar.gz"}
+    }
+
+
 MISSING = ["model/none", "model/MODEL-050", "model/none/version/1", "model/model-050/version/251"]
 
 

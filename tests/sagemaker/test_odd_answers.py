@@ -209,9 +209,9 @@ async def test_a_key_from_a_file_is_renewed_when_it_has_expired(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("region", "arn"),
     [
-        ("eu-west-1", "arn:aws:sagemaker:eu-west-1:123456789012:model-package/churn-model/7"),
-        ("cn-north-1", "arn:aws-cn:sagemaker:cn-north-1:123456789012:model-package/churn-model/7"),
-        ("us-gov-west-1", "arn:aws-us-gov:sagemaker:us-gov-west-1:123456789012:model-package/churn-model/7"),
+        ("eu-west-1", "arn:aws:sagemaker:eu-west-1:123456789012:model-package/Churn-Model/7"),
+        ("cn-north-1", "arn:aws-cn:sagemaker:cn-north-1:123456789012:model-package/Churn-Model/7"),
+        ("us-gov-west-1", "arn:aws-us-gov:sagemaker:us-gov-west-1:123456789012:model-package/Churn-Model/7"),
     ],
 )
 async def test_a_package_is_named_by_partition_region_and_account(region: str, arn: str) -> None:
@@ -224,7 +224,7 @@ async def test_a_package_is_named_by_partition_region_and_account(region: str, a
         answer = await gateway.query('{ modelVersion(id: "aws:model/Churn-Model/version/7") { name } }')
     assert answer.data == {"modelVersion": {"name": "7"}}
     [(_, parameters, headers)] = cloud.received
-    assert parameters == {"ModelPackageName": arn}
+    assert parameters == {"ModelPackageName": arn, "IncludedData": "MetadataOnly"}
     assert f"/{region}/sagemaker/aws4_request" in headers["Authorization"]
 
 
@@ -247,6 +247,48 @@ async def test_registries_of_two_accounts_and_regions_share_no_answers() -> None
             found = [(await gateway.query(f"{{ {models} }}")).data for _ in range(2)]
     assert {row["description"] for row in found[0].values()} == {"1", "2", "3"}
     assert found[0] == found[1]
+
+
+def spelled(name: str) -> Callable[[dict[str, Any]], Any]:
+    """Return the answer of a registry that knows package 7 of a group, whose resource name has a spelling."""
+    package = {**packages(7)["ModelPackageSummaryList"][0], "ModelPackageGroupName": "Churn-Model"}
+    arn = f"arn:aws:sagemaker:eu-west-1:123456789012:model-package/{name}/7"
+
+    def answer(parameters: dict[str, Any]) -> Any:
+        return {**package, "ModelPackageArn": arn} if parameters["ModelPackageName"] == arn else missing()
+
+    return answer
+
+
+def missing() -> web.Response:
+    return web.json_response({"__type": "ValidationException", "message": "The package does not exist."}, status=400)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("Churn-Model", 1), ("churn-model", 2)])
+async def test_a_package_is_found_by_the_old_and_the_new_spelling_of_its_group(name: str, calls: int) -> None:
+    query = "query($id: ID!) { modelVersion(id: $id) { id name uri model { id } } }"
+    async with gateway_over({"DescribeModelPackage": spelled(name)}) as (gateway, cloud):
+        found = await gateway.query(query, id="aws:model/Churn-Model/version/7")
+        made = len([call for call, *_ in cloud.received if call == "DescribeModelPackage"])
+        none = await gateway.query(query, id="aws:model/Churn-Model/version/8")
+        other = await gateway.query(query, id="aws:model/churn-model/version/7")
+    assert found.data == {
+        "modelVersion": {
+            "id": "aws:model/Churn-Model/version/7",
+            "name": "7",
+            "uri": None,
+            "model": {"id": "aws:model/Churn-Model"},
+        }
+    }
+    assert made == calls
+    assert none.body == other.body == {"data": {"modelVersion": None}}
+
+
+async def test_a_package_that_fails_is_not_looked_for_under_its_old_spelling() -> None:
+    async with gateway_over({"DescribeModelPackage": lambda _: fault("ThrottlingException")}) as (gateway, cloud):
+        answer = await gateway.query('{ modelVersion(id: "aws:model/Churn-Model/version/7") { name } }')
+    assert codes(answer) == ["REGISTRY_THROTTLED"]
+    assert len(cloud.received) == 1
 
 
 def test_a_purge_of_a_version_includes_its_description() -> None:
