@@ -26,6 +26,7 @@ from gateway.config.settings import (
 )
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
+from gateway.registries.sagemaker import SageMakerSettings
 from gateway.upstream.redis_cache import SharedCache
 
 
@@ -677,3 +678,12 @@ def test_static_credentials_may_be_left_out(file: Path, given: Mapping[str, str]
     found = registry.credentials
     revealed = {"username": found.key, "password": found.secret.reveal(), "token": found.token.reveal()}
     assert revealed == {name: given.get(name, "") for name in revealed}
+
+
+def test_the_variables_of_aws_configure_no_registry() -> None:
+    """They are set on many machines for other purposes."""
+    environ = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    kinds = {"sagemaker": SageMakerSettings, "qianfan": QianfanSettings}
+    message = r"no registry is configured: [^,]+, or set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY"
+    with pytest.raises(SettingsError, match=f"^{message}$"):
+        load(None, environ, kinds)

@@ -18,7 +18,7 @@ from gateway.errors import InvalidCursor
 
 VERSION = 2
 CHECK_BYTES = 8
-MAX_MARKER_LENGTH = 4096
+MAX_MARKER_LENGTH = 8192
 """The maximum length of a marker in characters, since it becomes part of an upstream request."""
 
 

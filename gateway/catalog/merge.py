@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from operator import itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -358,6 +358,8 @@ class StreamReader:
         """Add the rows of a page. Those before the last value are ready, all of them at the end."""
         self._held_back += [(key, ref, at) for key, ref in page.rows if self.after is None or key > self.after]
         self._held_back.sort(key=itemgetter(0))
+        if isinstance(at.page, str):
+            self._held_back = from_earliest_page(self._held_back)
         if page.ends is not None:
             self._rows.disordered |= self._last is not None and page.ends[0][:2] < self._last[0][:2]
             self._last = page.ends[1], at
@@ -375,7 +377,8 @@ class StreamReader:
         """
         before = None if self._last is None else (*self._last[0][:2], "")
         if self._last is not None and before is not None and (self._position is None or before > self._position):
-            self._position, self.delivered_page = before, self._last[1]
+            self._position = before
+            self.delivered_page = self._held_back[0][2] if self._held_back else self._last[1]
         elif not self._held_back and self.page is not None and is_later(self.page, self._start):
             self.delivered_page = self.page
         else:
@@ -436,6 +439,16 @@ def page_before(at: PagePosition, page: Page) -> PagePosition:
     if not page.read and page.total is not None and size:
         number = max(1, min(number, -(-page.total // size)))
     return PagePosition(number, at.offset * (number - 1) // (at.page - 1))
+
+
+def from_earliest_page(rows: Sequence[Marked]) -> list[Marked]:
+    """Give each row the position of the earliest page with it or a row behind it, since markers do not lead back."""
+    positions = [*accumulate([page for _, _, page in reversed(rows)], earlier)]
+    return [(key, ref, page) for (key, ref, _), page in zip(rows, reversed(positions), strict=True)]
+
+
+def earlier(one: PagePosition, other: PagePosition) -> PagePosition:
+    return one if one.offset <= other.offset else other
 
 
 def is_later(page: PagePosition, other: PagePosition) -> bool:

@@ -28,7 +28,10 @@ POLLED_FIELDS = Selection.of({FieldRequest("raw"): {}, FieldRequest("readiness")
 """The fields that a poller requests: the raw object, to detect changes, and the fields that can be final."""
 
 FINAL_VALUES = {"readiness": ("READY", "FAILED"), "approval": ("APPROVED", "REJECTED")}
-"""The values after which a version does not change any more; polling ends."""
+"""The values after which a field changes no more. Polling ends when each field with a value has one of them."""
+
+FAILED = "FAILED"
+"""The readiness after which nothing changes any more, whatever the approval is."""
 
 MAX_FAILURES = 5
 """Consecutive failures after which polling ends with the error. The pause doubles with each."""
@@ -178,5 +181,8 @@ class VersionPollers:
 
 
 def is_final(record: Record | None) -> bool:
-    """Whether a version is final: ready, failed, approved, rejected, or deleted."""
-    return record is None or any(record[name] in values for name, values in FINAL_VALUES.items())
+    """Whether a version is final: deleted, failed, or ready and approved or rejected, as far as its registry says."""
+    if record is None or record["readiness"] == FAILED:
+        return True
+    found = {name: record[name] for name in FINAL_VALUES if record[name] is not None}
+    return bool(found) and all(value in FINAL_VALUES[name] for name, value in found.items())

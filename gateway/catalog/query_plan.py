@@ -316,7 +316,7 @@ class Fetch:
     @property
     def is_entity(self) -> bool:
         """Whether "not found" means that the entity itself does not exist."""
-        return self.part.layout.is_entity and not self.through_version
+        return self.part.layout.is_entity and not self.through_version and not self.call.misses
 
 
 @dataclass(frozen=True, slots=True)

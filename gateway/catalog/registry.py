@@ -85,7 +85,7 @@ class Registry:
 
     def _request_and_key(self, bound: BoundCall) -> tuple[Request, CacheKey, str]:
         """Return the request of a call, its cache key, and its cache family."""
-        request = bound.call.request(bound.keys, bound.fixed, bound.page)
+        request = self.kind.with_settings(self.settings, bound.call.request(bound.keys, bound.fixed, bound.page))
         prepared = request, self.destination.scope.key(request), bound.call.family
         if len(request.path) + len(request.body) + length(request.query) <= MEMO_CHARACTERS:
             if len(self._requests) == CACHED_REQUESTS:
@@ -107,7 +107,8 @@ class Registry:
             if call.paging is not None or call.rows is not None or (describes and call.follows):
                 yield f"{scope.digest}:{call.name}:"
             elif describes:
-                yield str(scope.key(call.request(tuple(ref.keys[i] for i in call.key_positions))))
+                request = call.request(tuple(ref.keys[i] for i in call.key_positions))
+                yield str(scope.key(self.kind.with_settings(self.settings, request)))
 
     def validate(self, ref: Ref) -> None:
         """Check that the keys of a reference are valid, before they become part of a request. Raises `InvalidId`."""

@@ -242,7 +242,8 @@ class _SettingsReader:
                 found, where = True, f'registry "{kind}" (from {", ".join(present)}): '
                 yield self.read_table(cls, {"name": kind, "kind": kind}, where, variables)
             needed = [variables[f.name][0] for f in fields(cls) if _required(f) and f.name in variables]
-            remedies.append(f"set {' and '.join(needed)}")
+            if needed:
+                remedies.append(f"set {' and '.join(needed)}")
         if not found:
             self.problems.append(f"no registry is configured: {', or '.join(remedies)}")
 

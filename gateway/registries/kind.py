@@ -133,6 +133,8 @@ class Call:
     follows: str = ""
     """The reference that supplies the keys in place of the object: a name in `EntityLayout.references`. A response with
     the reference must come first. No other call may supply the same fields."""
+    misses: bool = False
+    """Whether the call may not find an object that exists, so that another call for the entity must be made, too."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters that every request has."""
     parameters: Callable[[Keys], Mapping[str, Any]] = lambda keys: {}
@@ -268,6 +270,8 @@ class Kind:
     """Returns the headers to send for (request, host, credentials, current time, nonce)."""
     headers: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     """Returns further headers of every request, for a registry's settings. They are not signed."""
+    with_settings: Callable[[Any, Request], Request] = lambda settings, request: request
+    """Returns a request with what only a registry's settings contain, such as the region of its signature."""
     check: Callable[[str, Response], RegistryError | None]
     """Returns the error that a response reports to the registry with this name, None if it is a success."""
     lookups: Mapping[str, Lookup] = field(default_factory=dict)

@@ -19,8 +19,9 @@ from gateway.schema.types import ID, Info, ModelVersion
 class Subscription:
     @strawberry.subscription(
         description=(
-            "A model version: its state at the start, and again after each change. Ends when the version becomes ready,"
-            " failed, approved or rejected. Null if the version does not exist or was deleted."
+            "A model version: its state at the start, and again after each change. Ends when the version has failed,"
+            " or is ready and approved or rejected; of a registry that has only one of `readiness` and `approval`,"
+            " that one decides. Null if the version does not exist or was deleted."
             " A client that reads slowly skips intermediate states."
         ),
         directives=[CALL],

@@ -119,11 +119,11 @@ ALIASES: Final[Mapping[str, str]] = {
     "username": "access_key_id",
     "password": "access_key_secret",
 }
-"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, of the STS of Baidu AI Cloud, and of
-HTTP Basic authentication."""
+"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, of the STS of Baidu AI Cloud, of the AWS
+CLI, and of HTTP Basic authentication."""
 IGNORED: Final = frozenset(
     {"mode", "region_id", "output_format", "language", "code", "last_updated", "version", "create_time", "user_id",
-     "role_id"}
+     "role_id", "account_id"}
 )  # fmt: skip
 """What the vendors' tools write beside a key. Only ``mode`` and ``code`` say something about it."""
 

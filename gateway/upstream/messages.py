@@ -22,7 +22,8 @@ class Request:
 
     ``service`` names the endpoint of the registry. ``path`` is percent-encoded, ``query`` is not. ``validator`` returns
     whether a JSON document is a complete answer to the request; some registries send errors that look like success.
-    ``always_exists`` is true for calls that only list: "no such object" is no answer to them.
+    ``always_exists`` is true for calls that only list: "no such object" is no answer to them. ``region`` is that of the
+    signature, for signatures that are valid in one region.
     """
 
     call: str
@@ -33,6 +34,7 @@ class Request:
     body: bytes = b""
     validator: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
     always_exists: bool = field(default=False, compare=False, repr=False)
+    region: str = ""
 
     def accepts(self, document: Any) -> bool:
         """Return whether a document, or None for "no such object", is a complete answer to the request."""

@@ -73,6 +73,8 @@ class Upstream:
     passes: Filter = all_pass
     filters: bool = False
     lazy: bool = False
+    marked: bool = False
+    """Whether its pages have markers instead of numbers. Nothing then counts its rows."""
     max_rows: int = NO_BOUND
     failing: Callable[[int], bool] = lambda number: False
     pages_read: list[int] = field(default_factory=list)
@@ -91,8 +93,9 @@ class Upstream:
         mixed = sorted(rows, key=lambda row: crc32(str(row[1]).encode()))
         return sorted(mixed, key=lambda row: row[0][:2]) if self.style == SORTED else mixed
 
-    async def read_page(self, number: int | str) -> Page:
-        assert isinstance(number, int)
+    async def read_page(self, at: int | str) -> Page:
+        assert isinstance(at, str) == (self.marked and at != 1)
+        number = int(at)
         await asyncio.sleep(0)
         self.pages_read.append(number)
         if self.failing(number):
@@ -102,8 +105,10 @@ class Upstream:
         found = rows[end - self.size : end]
         ends = (found[0][0], found[-1][0]) if found else None
         refs = {ref for _, ref in found}
-        total = len(rows) if self.counts else None
-        return Page([*filter(self.passes, found)], refs, ends, len(found), total, number + 1)
+        total = len(rows) if self.counts and not self.marked else None
+        marker = str(number + 1) if end < len(rows) else None
+        following = marker if self.marked else number + 1
+        return Page([*filter(self.passes, found)], refs, ends, len(found), total, following)
 
     def reader(self, start: Cursor | None = None) -> StreamReader:
         reader = StreamReader(
@@ -291,6 +296,38 @@ def test_a_client_can_continue_from_any_row_of_a_page(world: World, size: int, d
     for one, cursor in zip(page.rows, page.cursors, strict=True):
         rest = whole[whole.index(one[1].keys[0]) + 1 :]
         assert names(read(world, 7, cursor).rows) == rest[:7]
+
+
+# Lists with markers, from which no earlier page can be reached
+
+
+@quick
+@given(worlds(styles=[SORTED]), sizes, st.data())
+def test_lists_with_markers_lose_and_repeat_no_rows(world: World, size: int, data: st.DataObject) -> None:
+    """Rows with the same value may be on several pages of a list, in another order than on the pages of the client."""
+    world.set_all(marked=True)
+    answers = list(pages(world, size))
+    assert all_names(answers) == world.passing
+    page = data.draw(st.sampled_from(answers))
+    for one, cursor in zip(page.rows, page.cursors, strict=True):
+        rest = world.passing[world.passing.index(one[1].keys[0]) + 1 :]
+        assert all_names(pages(world, 7, cursor)) == rest
+
+
+@quick
+@given(worlds(styles=[SORTED], shared=False), sizes, bounds, st.integers(1, 5))
+def test_lists_with_markers_that_stop_or_fail_lose_and_repeat_no_rows(
+    world: World, size: int, max_rows: int, failing: int
+) -> None:
+    world.set_all(marked=True, max_rows=max_rows, failing=lambda number: number == failing)
+    first = read(world, size)
+    repair(world)
+    seen = names(first.rows)
+    if first.more or first.failures:
+        seen += all_names(pages(world, size, first.end))
+    for upstream in world.lists:
+        assert [name for name in seen if name in names(upstream.rows)] == names(upstream.passing)
+    assert len(seen) == len(world.passing)
 
 
 # Lists that change between two pages

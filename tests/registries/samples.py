@@ -134,13 +134,21 @@ def calls(kind: Kind) -> list[Call]:
 
 
 def call_of(kind: Kind, row: Raw) -> Call:
-    """Return the call that a row of a table names: directly, by a stream, or by a lookup."""
+    """Return the call that a row of a table names: directly, by a stream, or by a lookup.
+
+    If the vendor's operation is several calls, ``supplies`` names a field that only one of them supplies.
+    """
     if "stream" in row:
         return stream_of(kind, row).call
     if "lookup" in row:
         return kind.lookups[row["lookup"]].call
-    known = [*kind.calls, *(stream.call for stream in kind.streams)]
-    return next(call for call in known if call.name == row["call"])
+    known = [call for call in (*kind.calls, *(stream.call for stream in kind.streams)) if call.name == row["call"]]
+    return next(call for call in known if row.get("supplies", "") in ("", *supplied(call)))
+
+
+def supplied(call: Call) -> set[str]:
+    """Return the fields that the entities in the response of a call have."""
+    return {name for part in call.entities for name in part.layout.fields}
 
 
 def stream_of(kind: Kind, row: Raw) -> Any:
@@ -157,7 +165,13 @@ def request_of(kind: Kind, row: Raw) -> Request:
         stream = stream_of(kind, row) if "stream" in row else Stream("", entity, call)
         applied = plan_filter(kind, entity, call, stream.constants, row.get("filter", {}))
         fixed = stream.parameters(order, dict(applied.parameters))
-    return call.request(keys, tuple(fixed.items()), page)
+    return with_settings(kind, call.request(keys, tuple(fixed.items()), page))
+
+
+def with_settings(kind: Kind, request: Request) -> Request:
+    """Return a request with what it needs from the made-up settings."""
+    name = next(name for name, known in TABLES.items() if known is kind)
+    return kind.with_settings(settings(name), request)
 
 
 def order_of(row: Raw) -> Order:

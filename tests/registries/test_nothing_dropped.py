@@ -1,6 +1,7 @@
 """No property of the vendors' reference responses is lost: each is a field or part of ``extra``, and part of ``raw``.
 
-The responses are those of PAI's GetModelVersion and GetAlgorithmVersion and of Qianfan's modelDetail. Keys that
+The responses are those of PAI's GetModelVersion and GetAlgorithmVersion, of Qianfan's modelDetail, and of SageMaker's
+DescribeModelPackage and DescribeModelPackageGroup. Keys that
 identify the object or its owner become ids and relations instead of fields. Each test page lists them, so that the
 tests find every other key that is lost.
 """
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.registries import pai_tables, qianfan_tables
+from gateway.registries import pai_tables, qianfan_tables, sagemaker_tables
 from gateway.registries.fields import EntityLayout
 from tests.registries.samples import project, sample
 
@@ -70,7 +71,19 @@ QIANFAN_VERSION = Page(
     qianfan_tables.VERSION,
     frozenset({"modelId", "modelName", "modelVersionId"}),
 )
-PAGES = [MODEL_VERSION, ALGORITHM_VERSION, MODEL, QIANFAN_VERSION]
+MODEL_PACKAGE = Page(
+    "sagemaker-model-package",
+    lambda: sample("sagemaker", "DescribeModelPackage"),
+    sagemaker_tables.VERSION,
+    frozenset({"ModelPackageGroupName"}),
+)
+MODEL_PACKAGE_GROUP = Page(
+    "sagemaker-model-package-group",
+    lambda: sample("sagemaker", "DescribeModelPackageGroup"),
+    sagemaker_tables.MODEL,
+    frozenset(),
+)
+PAGES = [MODEL_VERSION, ALGORITHM_VERSION, MODEL, QIANFAN_VERSION, MODEL_PACKAGE, MODEL_PACKAGE_GROUP]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

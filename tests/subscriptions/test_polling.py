@@ -23,6 +23,7 @@ from gateway.errors import (
 from gateway.registries import KINDS
 from gateway.upstream.caching_client import UncachedClient
 from tests.conftest import pai
+from tests.sagemaker.conftest import sagemaker
 from tests.upstream.simulated import Scripted, in_turn, now, resilient_client, simulate
 
 VERSION = parse("pai:model/model-1/version/0.1.0")
@@ -269,3 +270,36 @@ def test_polls_after_the_first_have_low_priority() -> None:
 
     simulate(main())
     assert background == [False, True]
+
+
+def package(readiness: str, approval: str | None) -> dict[str, Any]:
+    """Return a version of a registry that has both readiness and approval."""
+    reviewed = {} if approval is None else {"ModelApprovalStatus": approval}
+    names = {"ModelPackageGroupName": "m", "ModelPackageVersion": 1, "ModelPackageArn": "arn"}
+    return {**names, "ModelPackageStatus": readiness, **reviewed}
+
+
+@pytest.mark.parametrize(
+    ("states", "calls"),
+    [
+        ([("Completed", "PendingManualApproval"), ("Completed", "Approved")], 2),
+        ([("InProgress", "Approved"), ("Completed", "Approved")], 2),
+        ([("InProgress", "Rejected"), ("Failed", "Rejected")], 2),
+        ([("Completed", "Rejected")], 1),
+        ([("Failed", "PendingManualApproval")], 1),
+        ([("Completed", None)], 1),
+        ([("Deleting", "Approved"), NotFound("aws")], 2),
+    ],
+)
+def test_a_version_with_readiness_and_approval_is_final_when_both_are(states: list[Any], calls: int) -> None:
+    cloud = in_turn(*[state if isinstance(state, Exception) else package(*state) for state in states])
+    settings = sagemaker("http://127.0.0.1:9", ("key", "secret", ""))
+    client = UncachedClient(resilient_client(cloud, retry=RetrySettings(attempts=1)))
+    aws = Registry(KINDS["sagemaker"], settings, client)
+
+    async def main() -> int:
+        async with aclosing(version_pollers().watch(aws, parse("aws:model/m/version/1"))) as polls:
+            return len([poll async for poll in polls])
+
+    assert simulate(main()) == calls
+    assert len(cloud.times) == calls

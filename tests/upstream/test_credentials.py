@@ -241,6 +241,14 @@ FORMS: dict[str, dict[str, Any]] = {
         "userId": "1",
         "roleId": "2",
     },
+    "the AWS CLI": {
+        "Version": 1,
+        "AccessKeyId": "a",
+        "SecretAccessKey": "b",
+        "SessionToken": "c",
+        "Expiration": "2030-01-01T00:00:00Z",
+        "AccountId": "123456789012",
+    },
     "the settings of Qianfan": {"access_key": "a", "secret_key": "b", "security_token": "c"},
 }
 
