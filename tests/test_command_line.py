@@ -300,6 +300,8 @@ def test_the_twins_print_their_credentials(twins: tuple[str, dict[str, str]]) ->
         "QIANFAN_ACCESS_KEY",
         "QIANFAN_SECRET_KEY",
         "QIANFAN_STS_TOKEN",
+        "MLFLOW_USERNAME",
+        "MLFLOW_PASSWORD",
     }
 
 
