@@ -11,17 +11,17 @@ SALT = 0x3F10
 VERSION_IDS_PER_MODEL = 16
 
 NAMES = (
-    "churn-predictor",
+    "sentiment`v2`",
     "fraud.detector",
     "ticket_router",
     "推荐排序",
     "Demand Forecast",
-    "credit-score",
-    'toxicity "strict"',
     "it's-spam",
+    'toxicity "strict"',
+    "credit-score",
     "100% recall",
     "Größenschätzung",
-    "sentiment`v2`",
+    "churn-predictor",
 )
 TEAMS = ("nlp", "risk", "搜索", "vision")
 DESCRIPTIONS: tuple[object, ...] = (ABSENT, ABSENT, "Retrained every night.", "Predicts *churn* for the next month.")

@@ -96,7 +96,7 @@ def test_rows_are_found_by_name_in_the_order_of_their_creation() -> None:
         assert found is not None
         assert found.item == row.item
     assert table.find(f"{rows[3].name}0") is None
-    assert table.find("churn-predictor-150") is None
+    assert table.find("credit-score-150") is None
 
 
 def test_rows_use_no_memory_until_they_are_read() -> None:
