@@ -23,7 +23,7 @@ QIANFAN_ACCESS_KEY = "test-bce-access-key"
 QIANFAN_SECRET_KEY = "test-bce-secret-key"  # noqa: S105
 QIANFAN_STS_TOKEN = "test-bce-security-token"  # noqa: S105
 MLFLOW_USERNAME = "test-user"
-MLFLOW_PASSWORD = "test-pässword"  # noqa: S105
+MLFLOW_PASSWORD = "test-password"  # noqa: S105
 
 WINDOW = timedelta(minutes=15)
 MAX_NONCES = 200_000
