@@ -121,10 +121,12 @@ def mlflow(url: str, name: str = "mlflow", **options: Any) -> MlflowSettings:
     return MlflowSettings(
         name=name,
         kind="mlflow",
-        endpoint=url,
-        username=twins.MLFLOW_USERNAME,
-        password=Secret(twins.MLFLOW_PASSWORD),
-        **options,
+        **{
+            "endpoint": url,
+            "username": twins.MLFLOW_USERNAME,
+            "password": Secret(twins.MLFLOW_PASSWORD),
+            **options,
+        },
     )
 
 

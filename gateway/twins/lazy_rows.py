@@ -185,16 +185,18 @@ class Table(Generic[R]):
         found = scans.get((partition, key))
         if found is None:
             found = array("L")
+            keys: list[list[Any]] = []
             rows = self.partition(partition)
             for position in range(len(rows)):
-                if match(rows.at(position)):
+                row = rows.at(position)
+                if match(row):
                     found.append(position)
+                    keys.append([key(row) for key, _ in order])
                 if position % SCAN_STRIDE == SCAN_STRIDE - 1:
                     await asyncio.sleep(0)
             if order:
-                matched = [(position, rows.at(position)) for position in found]
-                by_row = [(lambda pair, key=key: key(pair[1]), falls) for key, falls in order]
-                found = array("L", [position for position, _ in in_order(matched, by_row)])
+                by_keys = [(lambda n, column=column: keys[n][column], falls) for column, (_, falls) in enumerate(order)]
+                found = array("L", [found[n] for n in in_order(range(len(found)), by_keys)])
             while len(scans) >= MAX_CACHED_SCANS:
                 del scans[next(iter(scans))]
             scans[(partition, key)] = found

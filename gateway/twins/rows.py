@@ -8,6 +8,7 @@ from typing import Any, overload
 Json = dict[str, Any]
 
 UTC = timezone.utc  # noqa: UP017 - shared with the name of the other zone
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHINA = timezone(timedelta(hours=8))
 FIRST_DAY = datetime(2023, 2, 1, 1, 30, tzinfo=UTC)
 LONGEST_STEP = 5 * 86_400
@@ -53,7 +54,7 @@ def parse_time(text: object) -> datetime:
 
 def milliseconds(time: datetime) -> int:
     """Return a time as MLflow writes it: milliseconds since 1970."""
-    return round(time.timestamp() * 1000)
+    return (time - EPOCH) // timedelta(milliseconds=1)
 
 
 def folded(text: str) -> str:

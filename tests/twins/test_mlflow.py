@@ -4,13 +4,16 @@ import base64
 import json
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.config.settings import Secret
 from gateway.twins import MLFLOW_PASSWORD, MLFLOW_USERNAME, Corpus, Twins, serving
+from tests.conftest import Client, mlflow, pai, qianfan, served, settings
 
 API = "/api/2.0/mlflow/"
 MODELS, VERSIONS, MODEL = "registered-models/search", "model-versions/search", "registered-models/get"
@@ -358,3 +361,54 @@ async def test_credentials_are_checked_and_can_be_required(
 async def test_only_get_is_allowed(twins: Twins, http: aiohttp.ClientSession) -> None:
     async with http.post(f"{twins.url}{API}{MODELS}") as answer:
         assert (answer.status, (await answer.json())["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
+# The gateway over the twin
+
+PAGE = """{ models(first: 20, filter: {registries: ["mlflow"]}) {
+    nodes { name aliases { name version { name aliases } } latestVersion { name stage } } coverage { state } } }"""
+COVERAGE = "{ models(first: 9) { nodes { registryName } coverage { registry { name } state error { code } } } }"
+
+
+@asynccontextmanager
+async def gateway_over(twins: Twins) -> AsyncIterator[Client]:
+    async with served(settings(*(registry(twins.url) for registry in (pai, qianfan, mlflow)))) as gateway:
+        yield gateway
+
+
+async def test_a_page_with_aliases_costs_one_call(twins: Twins) -> None:
+    async with gateway_over(twins) as gateway:
+        models = (await gateway.query(PAGE)).data["models"]
+    assert twins.calls == {"SearchRegisteredModels": 1}
+    assert models["coverage"] == [{"state": "COMPLETE"}]
+    aliased = [alias for node in models["nodes"] for alias in node["aliases"]]
+    assert aliased
+    assert all(alias["name"] in alias["version"]["aliases"] for alias in aliased)
+    newest = sorted(twins.corpus.mlflow_models, key=lambda row: row.created, reverse=True)[:20]
+    assert [node["name"] for node in models["nodes"]] == [row.name for row in newest]
+    assert [node["latestVersion"] and node["latestVersion"]["name"] for node in models["nodes"]] == [
+        row.versions[-1]["version"] if row.versions else None for row in newest
+    ]
+
+
+async def test_a_failure_of_mlflow_leaves_the_other_registries_complete() -> None:
+    async with serving(corpus=Corpus(40, mlflow_models=20)) as twins, gateway_over(twins) as gateway:
+        twins.faults.replace({"SearchRegisteredModels": {"error": "TEMPORARILY_UNAVAILABLE"}})
+        models = (await gateway.query(COVERAGE)).data["models"]
+        assert {node["registryName"] for node in models["nodes"]} == {"pai", "qianfan"}
+        assert [(one["registry"]["name"], one["state"], one["error"]) for one in models["coverage"]] == [
+            ("pai", "COMPLETE", None),
+            ("qianfan", "COMPLETE", None),
+            ("mlflow", "UNAVAILABLE", {"code": "REGISTRY_UNAVAILABLE"}),
+        ]
+        twins.faults.clear()
+        models = (await gateway.query(COVERAGE)).data["models"]
+        assert {node["registryName"] for node in models["nodes"]} == {"pai", "qianfan", "mlflow"}
+        assert {one["state"] for one in models["coverage"]} == {"COMPLETE"}
+
+
+async def test_wrong_credentials_are_an_error_of_mlflow_alone(twins: Twins) -> None:
+    wrong = mlflow(twins.url, password=Secret("guessed"))
+    async with served(settings(pai(twins.url), wrong)) as gateway:
+        models = (await gateway.query(COVERAGE)).data["models"]
+    assert [one["error"] for one in models["coverage"]] == [None, {"code": "REGISTRY_UNAUTHENTICATED"}]
