@@ -2,7 +2,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 TWINS_PORT ?= 0
-MODELS ?= 200
+MODELS ?= 300
 
 BIN := .venv/bin
 NEEDED := import sys; sys.exit(sys.version_info < (3, 11))
@@ -15,7 +15,7 @@ LOCK = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.1
 .PHONY: help demo test check bench docs schema lock released clean
 
 help:
-	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=200 HOST=127.0.0.1)"
+	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=300 HOST=127.0.0.1)"
 	@echo "make test      run the tests (ARGS=... goes to pytest)"
 	@echo "make check     check lint, types, import rules, and schema.graphql against the code"
 	@echo "make bench     measure the CPU time per request, and write build/bench (about four minutes, Linux)"

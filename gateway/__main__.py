@@ -34,22 +34,24 @@ def _parser() -> argparse.ArgumentParser:
         return added.add_argument
 
     host, free = "address to listen on (default: %(default)s)", "; 0 picks a free port (default: %(default)s)"
-    models = "number of models in the twins (default: %(default)s)"
+    models = "number of generated models, a third of them in each twin (default: %(default)s)"
     config = f"settings file (default: $GATEWAY_CONFIG, else {DEFAULT_CONFIG} if it exists, else only the environment)"
 
     option = command(
-        demo, "Run the gateway over offline twins of both clouds.", "gateway demo --port 9000 --models 500"
+        demo, "Run the gateway over offline twins of PAI, Qianfan and MLflow.", "gateway demo --port 9000 --models 500"
     )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=8000, help=f"port of the gateway{free}")
     option("--open", action="store_true", help="serve anyone, on any address (default: only on a loopback address)")
     option("--twins-port", type=_port, default=0, metavar="PORT", help=f"port of the twins{free}")
-    option("--models", type=_models, default=200, metavar="N", help=models)
+    option("--models", type=_models, default=300, metavar="N", help=models)
 
-    option = command(twins, "Run only the twins, offline stand-ins for the clouds' APIs.", "gateway twins --port 8100")
+    option = command(
+        twins, "Run only the twins, offline stand-ins for the registries' APIs.", "gateway twins --port 8100"
+    )
     option("--host", default="127.0.0.1", help=host)
     option("--port", type=_port, default=0, help=f"port of the twins{free}")
-    option("--models", type=_models, default=200, metavar="N", help=models)
+    option("--models", type=_models, default=300, metavar="N", help=models)
 
     option = command(serve, "Run the gateway over the configured registries.", "gateway serve --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)

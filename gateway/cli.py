@@ -67,7 +67,7 @@ async def demo(options: argparse.Namespace) -> int:
 
             def announce(gateway: str) -> None:
                 print(f"Gateway  {gateway}/graphql  (in a browser: {gateway}/)")
-                print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
+                print(f"Twins    {url}  (offline Alibaba PAI, Baidu Qianfan and MLflow, {options.models} models)")
                 print("\nA first query:\n")
                 print(
                     f"  curl -s {gateway}/graphql -H 'Content-Type: application/json' -d '{{\"query\": \"{QUERY}\"}}'"
@@ -84,7 +84,7 @@ async def twins(options: argparse.Namespace) -> int:
     async with _stop_signal() as stopped, _running_twins(options.host, options.port, options.models) as url:
         from gateway import twins
 
-        print(f"Twins    {url}  (offline Alibaba PAI and Baidu Qianfan, {options.models} models)")
+        print(f"Twins    {url}  (offline Alibaba PAI, Baidu Qianfan and MLflow, {options.models} models)")
         print("\nCredentials, valid for the twins only:\n")
         for name in twins.CREDENTIALS:
             print(f"  {name} = {getattr(twins, name)}")
@@ -254,6 +254,7 @@ def _load(path: Path | None) -> "Settings":
 def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
     from gateway.config.settings import AccessSettings, Secret, ServerSettings, Settings, TelemetrySettings
+    from gateway.registries.mlflow import MlflowSettings
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
 
@@ -273,20 +274,28 @@ def _twin_settings(url: str, mode: str) -> "Settings":
         secret_key=Secret(twins.QIANFAN_SECRET_KEY),
         endpoint=url,
     )
+    mlflow = MlflowSettings(
+        name="mlflow",
+        kind="mlflow",
+        endpoint=url,
+        username=twins.MLFLOW_USERNAME,
+        password=Secret(twins.MLFLOW_PASSWORD),
+    )
     return Settings(
         server=ServerSettings(profile="development"),
         access=AccessSettings(mode=mode),
         telemetry=TelemetrySettings(metrics="path"),
-        registries=(pai, qianfan),
+        registries=(pai, qianfan, mlflow),
     )
 
 
 @asynccontextmanager
 async def _running_twins(host: str, port: int, models: int) -> AsyncIterator[str]:
-    from gateway.twins import serving
+    from gateway.twins import Corpus, serving
 
     _listen(host, port).close()
-    async with serving(host, port, models) as running:
+    mlflow_models = models // 3
+    async with serving(host, port, corpus=Corpus(models - mlflow_models, mlflow_models=mlflow_models)) as running:
         yield running.url
 
 

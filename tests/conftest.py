@@ -26,6 +26,7 @@ from gateway.config.settings import (
     Settings,
 )
 from gateway.execution.request import InvalidRequest
+from gateway.registries.mlflow import MlflowSettings
 from gateway.registries.pai import PaiSettings
 from gateway.registries.qianfan import QianfanSettings
 from gateway.server.runner import protocols
@@ -116,6 +117,19 @@ def qianfan(url: str, name: str = "qianfan", **options: Any) -> QianfanSettings:
     )
 
 
+def mlflow(url: str, name: str = "mlflow", **options: Any) -> MlflowSettings:
+    return MlflowSettings(
+        name=name,
+        kind="mlflow",
+        **{
+            "endpoint": url,
+            "username": twins.MLFLOW_USERNAME,
+            "password": Secret(twins.MLFLOW_PASSWORD),
+            **options,
+        },
+    )
+
+
 DEFAULTS = {
     "server": ServerSettings(profile="development"),
     "cache": CacheSettings(enabled=False),
@@ -155,6 +169,15 @@ async def two_clouds(
         registries = pai(one.url, **options), qianfan(other.url, **options)
         gateway = await stack.enter_async_context(served(settings(*registries, **sections)))
         yield World(one, other, gateway)
+
+
+@asynccontextmanager
+async def demo() -> AsyncIterator[Client]:
+    """Serve a gateway over the registries and rows of `gateway demo`."""
+    async with AsyncExitStack() as stack:
+        twin = await stack.enter_async_context(twins.serving(corpus=twins.Corpus(200, mlflow_models=100)))
+        registries = pai(twin.url), qianfan(twin.url), mlflow(twin.url)
+        yield await stack.enter_async_context(served(settings(*registries)))
 
 
 @pytest.fixture

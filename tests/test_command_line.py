@@ -292,6 +292,20 @@ def test_the_demo_answers_the_query_that_it_prints(number: signal.Signals) -> No
         assert " info    gateway.operations query ok request_id=" in logged
 
 
+def test_a_page_of_the_demo_has_models_of_every_registry() -> None:
+    query = "{ models(first: 9) { nodes { registryName } coverage { registry { name kind } state } } }"
+    with running("demo", "--port", "0", "--models", "60") as (process, output):
+        answer = send_query(address(output, "Gateway") + "/graphql", query)
+        assert stop(process, signal.SIGTERM)
+    assert "errors" not in answer
+    data = answer["data"]
+    assert isinstance(data, dict)
+    assert {node["registryName"] for node in data["models"]["nodes"]} == {"pai", "qianfan", "mlflow"}
+    assert data["models"]["coverage"] == [
+        {"registry": {"name": name, "kind": name.upper()}, "state": "COMPLETE"} for name in ("pai", "qianfan", "mlflow")
+    ]
+
+
 def test_the_twins_print_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
     assert set(twins[1]) == {
         "PAI_KEY_ID",
@@ -300,6 +314,8 @@ def test_the_twins_print_their_credentials(twins: tuple[str, dict[str, str]]) ->
         "QIANFAN_ACCESS_KEY",
         "QIANFAN_SECRET_KEY",
         "QIANFAN_STS_TOKEN",
+        "MLFLOW_USERNAME",
+        "MLFLOW_PASSWORD",
     }
 
 

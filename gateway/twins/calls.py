@@ -12,12 +12,13 @@ from gateway.twins.wire_formats import CloudError, WireFormat
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A request with a valid signature: path parameters, query and JSON body."""
+    """A request with valid credentials: path parameters, query and JSON body. ``pairs`` has repeated parameters too."""
 
     corpus: Corpus
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json = field(default_factory=dict)
+    pairs: Sequence[tuple[str, str]] = ()
 
 
 Handler = Callable[[CallRequest], Awaitable[Any]]
@@ -27,7 +28,7 @@ Handler = Callable[[CallRequest], Awaitable[Any]]
 class Call:
     """One call of a cloud's API.
 
-    ``path`` has a placeholder ``{Name}`` for each id of PAI. ``action`` is the query parameter of Qianfan v2.
+    ``path`` has a placeholder ``{Name}`` for each id in it. ``action`` is the query parameter of Qianfan v2.
     ``version`` is the API version of PAI.
     """
 
@@ -41,7 +42,7 @@ class Call:
 
     @property
     def method(self) -> str:
-        return "GET" if self.version else "POST"
+        return "POST" if self.wire_format in ("v1", "v2") else "GET"
 
     @property
     def pattern(self) -> re.Pattern[str]:

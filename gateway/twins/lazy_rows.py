@@ -3,13 +3,23 @@
 import asyncio
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+T = TypeVar("T")
 RowKey = str | int
+Order = Sequence[tuple[Callable[[T], Any], bool]]
+"""Keys to sort by, the most significant first, and whether each one falls."""
 MAX_CACHED_SCANS = 64
 SCAN_STRIDE = 256  # rows after which a scan yields to the event loop
+
+
+def in_order(items: Iterable[T], order: Order[T]) -> list[T]:
+    ordered = list(items)
+    for key, falls in reversed(order):
+        ordered.sort(key=key, reverse=falls)
+    return ordered
 
 
 class Row(Protocol):
@@ -164,21 +174,29 @@ class Table(Generic[R]):
             self._removed.add(index)
         self._scans = {}
 
-    async def matching(self, partition: str, key: Hashable, match: Callable[[R], bool]) -> Sequence[int]:
-        """Return the positions of the rows that match.
+    async def matching(
+        self, partition: str, key: Hashable, match: Callable[[R], bool], order: Order[R] = ()
+    ) -> Sequence[int]:
+        """Return the positions of the rows that match, oldest first or in an order.
 
-        The result is cached under ``key``, which identifies the condition, so that paging scans once.
+        The result is cached under ``key``, which identifies the condition and the order, so that paging scans once.
         """
         scans = self._scans
         found = scans.get((partition, key))
         if found is None:
             found = array("L")
+            keys: list[list[Any]] = []
             rows = self.partition(partition)
             for position in range(len(rows)):
-                if match(rows.at(position)):
+                row = rows.at(position)
+                if match(row):
                     found.append(position)
+                    keys.append([key(row) for key, _ in order])
                 if position % SCAN_STRIDE == SCAN_STRIDE - 1:
                     await asyncio.sleep(0)
+            if order:
+                by_keys = [(lambda n, column=column: keys[n][column], falls) for column, (_, falls) in enumerate(order)]
+                found = array("L", [found[n] for n in in_order(range(len(found)), by_keys)])
             while len(scans) >= MAX_CACHED_SCANS:
                 del scans[next(iter(scans))]
             scans[(partition, key)] = found

@@ -8,6 +8,7 @@ from typing import Any, overload
 Json = dict[str, Any]
 
 UTC = timezone.utc  # noqa: UP017 - shared with the name of the other zone
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHINA = timezone(timedelta(hours=8))
 FIRST_DAY = datetime(2023, 2, 1, 1, 30, tzinfo=UTC)
 LONGEST_STEP = 5 * 86_400
@@ -49,6 +50,11 @@ def parse_time(text: object) -> datetime:
     except ValueError:
         return FIRST_DAY
     return time if time.tzinfo else time.replace(tzinfo=CHINA)
+
+
+def milliseconds(time: datetime) -> int:
+    """Return a time as MLflow writes it: milliseconds since 1970."""
+    return (time - EPOCH) // timedelta(milliseconds=1)
 
 
 def folded(text: str) -> str:
@@ -170,3 +176,49 @@ def _with_text_ids(document: Json) -> Json:
         for version in document.get("modelVersionList", ())
     ]
     return document | {"modelIdStr": model, "modelVersionList": versions}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MlflowModel:
+    """An MLflow registered model. ``head`` is its JSON without versions; the versions are without their aliases.
+
+    Fields without a value and empty lists are left out, as MLflow does.
+    """
+
+    head: Json
+    versions: Sequence[Json] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.head["name"])
+
+    @property
+    def keys(self) -> tuple[str]:
+        return (self.name,)
+
+    @property
+    def partition(self) -> str:
+        return ""
+
+    @property
+    def created(self) -> datetime:
+        return datetime.fromtimestamp(self.head["creation_timestamp"] / 1000, UTC)
+
+    @property
+    def item(self) -> Json:
+        latest = {version["current_stage"]: version for version in self.versions}
+        return self.head | ({"latest_versions": list(latest.values())} if latest else {})
+
+    def version(self, number: str) -> Json | None:
+        """Return a version with its aliases, as it is read alone. None if there is no such version."""
+        for version in self.versions:
+            if version["version"] == number:
+                aliases = [item["alias"] for item in self.head.get("aliases", ()) if item["version"] == number]
+                return version | ({"aliases": aliases} if aliases else {})
+        return None
+
+    @staticmethod
+    def read(document: Json) -> "MlflowModel":
+        """Build a row from a JSON object in MLflow's format, with versions, oldest first, under ``versions``."""
+        head = dict(document)
+        return MlflowModel(head, head.pop("versions", ()))

@@ -40,9 +40,10 @@ class SeededRandom:
 class ReversibleIds:
     """Text ids that look random but can be converted back to the number they encode, so no index is needed."""
 
-    def __init__(self, prefix: str, width: int) -> None:
-        self._prefix, self._width = prefix, width
-        self._size: int = 36**width
+    def __init__(self, prefix: str, width: int, base: int = 36) -> None:
+        self._prefix, self._width, self._base = prefix, width, base
+        self._digits = _DIGITS[:base]
+        self._size: int = base**width
         self._factor = 0x9E3779B97F4A7C15F39CC0605CEDC835 % self._size | 1
         while self._factor % 3 == 0:
             self._factor += 2
@@ -52,16 +53,16 @@ class ReversibleIds:
         rest = (number + 1) * self._factor % self._size
         digits = []
         for _ in range(self._width):
-            rest, digit = divmod(rest, 36)
-            digits.append(_DIGITS[digit])
+            rest, digit = divmod(rest, self._base)
+            digits.append(self._digits[digit])
         return self._prefix + "".join(digits)
 
     def number(self, text: str) -> int | None:
         """Return the number that an id encodes, or None for text that is not such an id."""
         digits = text[len(self._prefix) :]
-        if not text.startswith(self._prefix) or len(digits) != self._width or digits.strip(_DIGITS):
+        if not text.startswith(self._prefix) or len(digits) != self._width or digits.strip(self._digits):
             return None
-        rest: int = sum(_DIGITS.index(digit) * 36**place for place, digit in enumerate(digits))
+        rest: int = sum(self._digits.index(digit) * self._base**place for place, digit in enumerate(digits))
         return rest * self._inverse % self._size - 1
 
 

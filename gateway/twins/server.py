@@ -12,18 +12,27 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
-from gateway.twins import faults, pai, qianfan, qianfan_v2
+from gateway.twins import faults, mlflow, pai, qianfan, qianfan_v2
 from gateway.twins.calls import Call, CallRequest
 from gateway.twins.corpus import Corpus
 from gateway.twins.faults import Fault, Faults
 from gateway.twins.rows import UTC
-from gateway.twins.signature_check import PaiSignatureCheck, QianfanSignatureCheck, ReceivedRequest
+from gateway.twins.signature_check import MlflowLoginCheck, PaiSignatureCheck, QianfanSignatureCheck, ReceivedRequest
 from gateway.twins.wire_formats import Answer, CloudError, WireFormat, error_answer, is_pai, success_answer
 
-CALLS: tuple[Call, ...] = tuple(sorted(pai.CALLS + qianfan.CALLS + qianfan_v2.CALLS, key=lambda call: call.name))
-PAI_ROUTES = [(call.pattern, call) for call in CALLS if is_pai(call.wire_format)]
-QIANFAN_ROUTES = {(call.path, call.action): call for call in CALLS if not is_pai(call.wire_format)}
+CALLS: tuple[Call, ...] = tuple(
+    sorted(mlflow.CALLS + pai.CALLS + qianfan.CALLS + qianfan_v2.CALLS, key=lambda call: call.name)
+)
+PATH_ROUTES = [(call.pattern, call) for call in CALLS if call.method == "GET"]
+QIANFAN_ROUTES = {(call.path, call.action): call for call in CALLS if call.method == "POST"}
 CLOSING_SECONDS = 0.05
+WRONG_METHOD: dict[WireFormat, str] = {
+    "AIWorkSpace": "UnsupportedHTTPMethod",
+    "PaiStudio": "UnsupportedHTTPMethod",
+    "v1": "3",
+    "v2": "InvalidHTTPRequest",
+    "MLflow": "ENDPOINT_NOT_FOUND",
+}
 NOT_JSON: dict[WireFormat, str] = {"v1": "336002", "v2": "MalformedJSON"}
 NOT_AN_OBJECT: dict[WireFormat, str] = {"v1": "336003", "v2": "InappropriateJSON"}
 
@@ -34,10 +43,10 @@ def _clock() -> datetime:
 
 @dataclass
 class Twins:
-    """Both clouds at one URL.
+    """The clouds and MLflow at one URL.
 
-    ``corpus`` is their data, ``calls`` counts requests by name of the call, ``faults`` are the injected faults, and
-    ``now`` is their clock.
+    ``corpus`` is their data, ``calls`` counts requests by name of the call, ``faults`` are the injected faults, ``now``
+    is their clock, and ``mlflow_login`` says whether MLflow requires Basic credentials.
     """
 
     corpus: Corpus
@@ -46,6 +55,7 @@ class Twins:
     calls: Counter[str] = field(default_factory=Counter)
     now: Callable[[], datetime] = _clock
     faults: Faults = field(default_factory=lambda: Faults([call.name for call in CALLS]))
+    mlflow_login: MlflowLoginCheck = field(default_factory=MlflowLoginCheck)
     _pai: PaiSignatureCheck = field(default_factory=PaiSignatureCheck)
     _qianfan: QianfanSignatureCheck = field(default_factory=QianfanSignatureCheck)
 
@@ -87,13 +97,15 @@ class Twins:
         try:
             self._check(call, received)
             checked = True
-            request = CallRequest(self.corpus, names, dict(received.query), _body(call, received))
+            request = CallRequest(self.corpus, names, dict(received.query), _body(call, received), received.query)
             return success_answer(call.wire_format, await call.handler(request), call.omits_request_id), checked
         except CloudError as error:
             return error_answer(call.wire_format, error, host, xml), checked
 
     def _check(self, call: Call, received: ReceivedRequest) -> None:
-        if not is_pai(call.wire_format):
+        if call.wire_format == "MLflow":
+            self.mlflow_login.check(received)
+        elif not is_pai(call.wire_format):
             self._qianfan.check(received, self.now())
         else:
             action, version = (received.headers.get(f"x-acs-{name}", "") for name in ("action", "version"))
@@ -101,7 +113,7 @@ class Twins:
                 raise CloudError("InvalidApi.NotFound")
             self._pai.check(received, self.now())
         if received.method != call.method:
-            raise CloudError({"v1": "3", "v2": "InvalidHTTPRequest"}.get(call.wire_format, "UnsupportedHTTPMethod"))
+            raise CloudError(WRONG_METHOD[call.wire_format])
 
     def _control(self, received: ReceivedRequest, path: str) -> Answer:
         match received.method, path:
@@ -122,7 +134,7 @@ class Twins:
 def _route(received: ReceivedRequest) -> tuple[Call | None, dict[str, str]]:
     path = received.target.partition("?")[0]
     if path.startswith("/api/"):
-        for pattern, call in PAI_ROUTES:
+        for pattern, call in PATH_ROUTES:
             if found := pattern.fullmatch(path):
                 return call, {name: unquote(value) for name, value in found.groupdict().items()}
         return None, {}
@@ -135,11 +147,13 @@ def _unrouted(path: str, host: str) -> Answer:
         return error_answer("v1", CloudError("3"))
     if path.startswith("/v2/"):
         return error_answer("v2", CloudError("InvalidURI"))
+    if path.startswith(mlflow.ROOT):
+        return error_answer("MLflow", CloudError("ENDPOINT_NOT_FOUND"))
     return error_answer("AIWorkSpace", CloudError("InvalidApi.NotFound"), host)
 
 
 def _body(call: Call, received: ReceivedRequest) -> dict[str, object]:
-    if is_pai(call.wire_format):
+    if call.method == "GET":
         return {}
     try:
         body = orjson.loads(received.body)
@@ -154,7 +168,7 @@ def _body(call: Call, received: ReceivedRequest) -> dict[str, object]:
 async def serving(
     host: str = "127.0.0.1", port: int = 0, models: int = 200, corpus: Corpus | None = None
 ) -> AsyncIterator[Twins]:
-    """Serve both clouds on one port. At the end of the context, all sockets are closed at once.
+    """Serve the clouds and MLflow on one port. At the end of the context, all sockets are closed at once.
 
     ``corpus`` replaces the default one of ``models`` models.
     """

@@ -1,5 +1,6 @@
-"""Signature checks of both clouds, based on the raw request target and the signed headers."""
+"""Checks of credentials: the signatures of the clouds, from the raw target and signed headers, and MLflow's Basic."""
 
+import base64
 import hashlib
 import hmac
 import re
@@ -21,6 +22,8 @@ PAI_INACTIVE_KEY_ID = "test-inactive-access-key-id"
 QIANFAN_ACCESS_KEY = "test-bce-access-key"
 QIANFAN_SECRET_KEY = "test-bce-secret-key"  # noqa: S105
 QIANFAN_STS_TOKEN = "test-bce-security-token"  # noqa: S105
+MLFLOW_USERNAME = "test-user"
+MLFLOW_PASSWORD = "test-password"  # noqa: S105
 
 WINDOW = timedelta(minutes=15)
 MAX_NONCES = 200_000
@@ -142,6 +145,19 @@ class QianfanSignatureCheck:
         return {
             name: value for name, value in headers.items() if name in DEFAULT_BCE_HEADERS or name.startswith("x-bce-")
         }
+
+
+@dataclass(slots=True)
+class MlflowLoginCheck:
+    """Basic credentials. MLflow has no users by default: then requests need none, but those sent must be right."""
+
+    required: bool = False
+
+    def check(self, request: ReceivedRequest) -> None:
+        sent = request.headers.get("authorization")
+        expected = "Basic " + base64.b64encode(f"{MLFLOW_USERNAME}:{MLFLOW_PASSWORD}".encode()).decode()
+        if sent != expected and (self.required or sent is not None):
+            raise CloudError("UNAUTHENTICATED")
 
 
 def _check_key(key: str, token: str | None) -> None:

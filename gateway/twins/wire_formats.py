@@ -11,7 +11,7 @@ import orjson
 
 from gateway.twins.rows import Json
 
-WireFormat = Literal["AIWorkSpace", "PaiStudio", "v1", "v2"]
+WireFormat = Literal["AIWorkSpace", "PaiStudio", "v1", "v2", "MLflow"]
 JSON_TYPE = "application/json;charset=utf-8"
 
 PAI_CODES: Mapping[str, tuple[int, str]] = {
@@ -84,12 +84,35 @@ AUTHENTICATION_CODES = frozenset(
         "SignatureDoesNotMatch",
     )
 )
+MLFLOW_CODES: Mapping[str, tuple[int, str]] = {
+    "BAD_REQUEST": (400, "Bad request"),
+    "CUSTOMER_UNAUTHORIZED": (401, "The credentials are invalid."),
+    "DEADLINE_EXCEEDED": (504, "The operation timed out."),
+    "ENDPOINT_NOT_FOUND": (404, "The requested URL was not found on the server."),
+    "INTERNAL_ERROR": (500, "Internal error"),
+    "INVALID_PARAMETER_VALUE": (400, "Invalid parameter"),
+    "INVALID_STATE": (500, "Invalid state"),
+    "NOT_FOUND": (404, "Not found"),
+    "PERMISSION_DENIED": (403, "Permission denied"),
+    "REQUEST_LIMIT_EXCEEDED": (429, "Too many requests"),
+    "RESOURCE_DOES_NOT_EXIST": (404, "The resource does not exist."),
+    "RESOURCE_EXHAUSTED": (429, "Too many requests"),
+    "TEMPORARILY_UNAVAILABLE": (503, "The service is temporarily unavailable."),
+    "UNAUTHENTICATED": (
+        401,
+        "You are not authenticated. Please see "
+        "https://www.mlflow.org/docs/latest/auth/index.html#authenticating-to-mlflow on how to authenticate.",
+    ),
+}
 CODES_BY_STATUS = {
     "pai": {400: "InvalidParameter", 403: "NoPermission", 404: "InvalidApi.NotFound", 429: "Throttling.User"}
     | {503: "ServiceUnavailable"},
     "qianfan": {400: "InappropriateJSON", 403: "AccessDenied", 404: "NoSuchKey", 429: "TooManyRequests"}
     | {503: "ServiceUnavailable"},
+    "mlflow": {400: "BAD_REQUEST", 401: "CUSTOMER_UNAUTHORIZED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND"}
+    | {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"},
 }
+INTERNAL_ERRORS = {"pai": "InternalError", "qianfan": "InternalError", "mlflow": "INTERNAL_ERROR"}
 
 
 class CloudError(Exception):
@@ -114,6 +137,8 @@ def is_pai(wire_format: WireFormat) -> bool:
 
 def success_answer(wire_format: WireFormat, result: object, omits_request_id: bool = False) -> Answer:
     """Return a successful answer. ``omits_request_id`` leaves PAI's request id out of the body."""
+    if wire_format == "MLflow":
+        return Answer(200, orjson.dumps(result, option=orjson.OPT_INDENT_2), content_type="application/json")
     if is_pai(wire_format):
         request_id = str(uuid.uuid4()).upper()
         body = result if omits_request_id else {"RequestId": request_id, **_mapping(result)}
@@ -124,6 +149,8 @@ def success_answer(wire_format: WireFormat, result: object, omits_request_id: bo
 
 
 def error_answer(wire_format: WireFormat, error: CloudError, host: str = "", xml: bool = False) -> Answer:
+    if wire_format == "MLflow":
+        return _mlflow(error)
     if is_pai(wire_format):
         return _pai(wire_format, error, host, xml)
     request_id = str(uuid.uuid4())
@@ -142,8 +169,19 @@ def error_answer(wire_format: WireFormat, error: CloudError, host: str = "", xml
 
 def error_for_status(wire_format: WireFormat, status: int, message: str | None) -> CloudError:
     """Return the error that an HTTP status alone stands for."""
-    codes = CODES_BY_STATUS["pai" if is_pai(wire_format) else "qianfan"]
-    return CloudError(codes.get(status, "InternalError"), message, status)
+    vendor = "mlflow" if wire_format == "MLflow" else "pai" if is_pai(wire_format) else "qianfan"
+    return CloudError(CODES_BY_STATUS[vendor].get(status, INTERNAL_ERRORS[vendor]), message, status)
+
+
+def _mlflow(error: CloudError) -> Answer:
+    """Return an error of MLflow. The one about missing credentials is a text, as its basic-auth app sends it."""
+    status, text = MLFLOW_CODES.get(error.code, (400, "The request was refused."))
+    status, text = error.status or status, error.message or text
+    if error.code == "UNAUTHENTICATED":
+        headers = {"WWW-Authenticate": 'Basic realm="mlflow"'}
+        return Answer(status, text.encode(), headers, "text/html; charset=utf-8")
+    body = {"error_code": error.code, "message": text}
+    return Answer(status, orjson.dumps(body), content_type="application/json")
 
 
 def _pai(wire_format: WireFormat, error: CloudError, host: str, xml: bool) -> Answer:

@@ -53,7 +53,7 @@ def send_query(url: str, query: str) -> object:
         return json.load(answer)
 
 
-def test_the_demo_serves_both_clouds_and_stops_cleanly(image: Image) -> None:
+def test_the_demo_serves_all_registries_and_stops_cleanly(image: Image) -> None:
     started = perf_counter()
     with container(image, *DEMO, "--port", "0") as (process, url):
         answer = send_query(url, QUERY)
@@ -65,6 +65,7 @@ def test_the_demo_serves_both_clouds_and_stops_cleanly(image: Image) -> None:
                     "coverage": [
                         {"registry": {"name": "pai"}, "state": "COMPLETE", "totalCount": 101},
                         {"registry": {"name": "qianfan"}, "state": "COMPLETE", "totalCount": 106},
+                        {"registry": {"name": "mlflow"}, "state": "COMPLETE", "totalCount": 100},
                     ],
                 }
             }

@@ -88,7 +88,7 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     await redis.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.stop)
-        twin = await stack.enter_async_context(twins.serving())
+        twin = await stack.enter_async_context(twins.serving(corpus=twins.Corpus(200, mlflow_models=100)))
         settings = copy_with_replacements(
             DOCKER / "gateway.toml",
             tmp_path,
@@ -149,10 +149,10 @@ async def counts_during(deployment: Deployment, number: int, action: Callable[[]
 
 async def test_requests_succeed_while_one_gateway_is_left(deployment: Deployment) -> None:
     killed, stopped, _ = deployment.gateways
-    assert await counts_during(deployment, 20, killed.kill) == {207}
-    assert await counts_during(deployment, 20, stopped.terminate) == {207}
+    assert await counts_during(deployment, 20, killed.kill) == {307}
+    assert await counts_during(deployment, 20, stopped.terminate) == {307}
     assert await stopped.wait() == 0
-    assert await counts_during(deployment, 20, lambda: None) == {207}
+    assert await counts_during(deployment, 20, lambda: None) == {307}
 
 
 def approval_event(approval: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from playwright.async_api import async_playwright, expect
 
-from tests.conftest import two_clouds
+from tests.conftest import demo
 
 PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "playground.png"
 
@@ -15,10 +15,10 @@ PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "playground.png
 async def main() -> None:
     """Run the first example in headless Chromium over the twins, and write what the page shows."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    async with two_clouds() as world, async_playwright() as tools:
+    async with demo() as gateway, async_playwright() as tools:
         browser = await tools.chromium.launch(executable_path=chromium)
         page = await browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme="light")
-        await page.goto(f"{world.gateway.url}/")
+        await page.goto(f"{gateway.url}/")
         await page.get_by_role("button", name="Show Documentation Explorer").click()
         await page.get_by_role("button", name="Execute query").click()
         await expect(page.get_by_role("region", name="Result Window")).to_contain_text("totalCount")
