@@ -12,7 +12,7 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -42,9 +42,9 @@ from gateway.http import health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
 from gateway.http.compression import Compression
+from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
-from gateway.http.negotiation import GRAPHQL, JSON
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
 from gateway.http.responses import COMPRESSION_LEVEL
@@ -243,26 +243,32 @@ def create_app(
                 task.cancel()
             client.close()
 
-    app = Starlette(
+    graphql: ASGIApp = GraphQLEndpoint(pipeline, settings.limits, authenticator)
+    if not access.required:
+        graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, budget.cache("requests"))
+    if settings.server.profile == "development":
+        graphql = playground.BrowserRedirect(graphql)
+    others = Starlette(
         routes=list(routes(settings, pipeline, authenticator, observer)),
-        middleware=list(middleware(settings, pipeline, budget, authenticated=access.required)),
+        middleware=[Middleware(Compression, compresslevel=COMPRESSION_LEVEL)],
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
+    others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
+    app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
+    if origins := settings.server.cors.split():
+        app = CORSMiddleware(app, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
     return RequestIds(app, observer)
 
 
 def routes(
     settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator, observer: Observer
 ) -> Iterator[BaseRoute]:
-    """Yield the endpoints that the settings enable."""
+    """Yield the endpoints that the settings enable, except GraphQL over HTTP."""
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
         yield from playground.routes()
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
-    graphql = GraphQLEndpoint(pipeline, settings.limits, authenticator)
-    yield Route("/graphql", graphql.handle, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
     origins, max_operations = settings.server.cors.split(), settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)
@@ -273,22 +279,6 @@ def routes(
     yield Route("/readyz", endpoints.readyz)
     if access.required or "explain" in ANONYMOUS_ROLES[profile]:
         yield Route("/schema.graphql", endpoints.schema)
-
-
-def middleware(
-    settings: Settings, pipeline: Pipeline, budget: MemoryBudget, authenticated: bool
-) -> Iterator[Middleware]:
-    """Yield the middleware: CORS, prepared requests for anonymous callers, and compression except of JSON.
-
-    The GraphQL endpoint compresses its JSON itself (`gateway.http.responses.compressed`).
-    """
-    origins = settings.server.cors.split()
-    if origins:
-        yield Middleware(CORSMiddleware, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
-    if not authenticated:
-        yield Middleware(PreparedRequests, pipeline, settings.limits.body_seconds, budget.cache("requests"))
-    excluded = (*DEFAULT_EXCLUDED_CONTENT_TYPES, JSON, GRAPHQL)
-    yield Middleware(Compression, compresslevel=COMPRESSION_LEVEL, exclude_content_types=excluded)
 
 
 @dataclass(frozen=True, slots=True)

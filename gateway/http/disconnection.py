@@ -7,21 +7,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 T = TypeVar("T")
 
 
 class ClientDisconnected(Exception):
     """The client disconnected before its response was ready."""
-
-
-class NoResponse(Response):
-    """Sends nothing."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pass
 
 
 async def disconnected(receive: Receive) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.catalog.cost import Cost, check_cost
 from gateway.config.settings import LimitsSettings
@@ -22,7 +23,7 @@ from gateway.execution.results import OperationResult
 from gateway.http import multipart, sse
 from gateway.http.authentication import RequestAuthenticator, denial_headers
 from gateway.http.caching_headers import etag, is_current
-from gateway.http.disconnection import ClientDisconnected, NoResponse, while_connected
+from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.negotiation import ANYTHING, JSON, MIN_COMPRESSED, Accepted, accepted, header
 from gateway.http.prepared_requests import PreparedRequest
 from gateway.http.requests import read_request
@@ -32,13 +33,18 @@ HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary"})
 
 
 class GraphQLEndpoint:
-    """The endpoint for GraphQL over HTTP. No request body leads to status 500."""
+    """The endpoint for GraphQL over HTTP, an ASGI application. No request body leads to status 500."""
 
     def __init__(self, pipeline: Pipeline, limits: LimitsSettings, authenticator: RequestAuthenticator) -> None:
         self.pipeline, self.limits, self.authenticator = pipeline, limits, authenticator
 
-    async def handle(self, request: Request) -> Response:
-        """Respond to any request to the endpoint."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.response_to(Request(scope, receive))
+        if response is not None:
+            await response(scope, receive, send)
+
+    async def response_to(self, request: Request) -> HttpResponse | Response | None:
+        """Return the response to any request to the endpoint, None if the client has disconnected."""
         accepts = ANYTHING
         try:
             accepts = accepted(header(request.headers, "accept", "*/*"))
@@ -51,15 +57,15 @@ class GraphQLEndpoint:
             return await self.single(request, received, context, accepts)
         except (Unauthenticated, Forbidden) as refusal:
             headers = denial_headers(refusal).items()
-            return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers).to_starlette()
+            return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers)
         except InvalidRequest as error:
-            return response(error.status, accepts.media_type, error_body(error), error.headers.items()).to_starlette()
+            return response(error.status, accepts.media_type, error_body(error), error.headers.items())
         except ClientDisconnected:
-            return NoResponse()
+            return None
 
     async def single(
         self, request: Request, received: GraphQLRequest, context: RequestContext, accepts: Accepted
-    ) -> Response:
+    ) -> HttpResponse | Response:
         """Return the response to one operation. Raises `InvalidRequest`."""
         prepared = self.pipeline.prepare(received, context)
         if isinstance(prepared, OperationResult):
@@ -80,7 +86,7 @@ class GraphQLEndpoint:
 
     async def batch(
         self, request: Request, batch: list[GraphQLRequest], context: RequestContext, accepts: Accepted
-    ) -> Response:
+    ) -> HttpResponse:
         """The responses to several operations, in their order.
 
         Raises `InvalidRequest` for a batch that may cost more than one operation may, and for a client that accepts
@@ -106,7 +112,7 @@ class GraphQLEndpoint:
         results = await while_connected(request.receive, all_results())
         body = b"[" + b",".join([result.body for result in results]) + b"]"
         encoding = header(request.headers, "accept-encoding")
-        return (await compressed(response(200, accepts.media_type, body), encoding)).to_starlette()
+        return await compressed(response(200, accepts.media_type, body), encoding)
 
     def prepare_in_batch(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
         """Prepare one operation of a batch; an invalid one does not affect the others."""
@@ -138,7 +144,7 @@ class GraphQLEndpoint:
 
     async def respond(
         self, request: Request, result: OperationResult, context: RequestContext, accepts: Accepted
-    ) -> Response:
+    ) -> HttpResponse | Response:
         """Return the response for one result. GET supports conditional requests."""
         if result.executed and not accepts.single:
             return multipart.multipart_response(result)
@@ -148,7 +154,7 @@ class GraphQLEndpoint:
             made = made._replace(headers=(*made.headers, ("etag", tag)))
             if is_current(tag, header(request.headers, "if-none-match")):
                 return not_modified(made)
-        return (await compressed(made, header(request.headers, "accept-encoding"), result)).to_starlette()
+        return await compressed(made, header(request.headers, "accept-encoding"), result)
 
 
 def not_modified(full: HttpResponse) -> Response:

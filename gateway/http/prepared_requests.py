@@ -56,9 +56,10 @@ class PreparedRequest(NamedTuple):
 
 
 class PreparedRequests:
-    """ASGI middleware that executes the prepared operation of a known body. The application parses all other requests.
+    """Middleware of the GraphQL endpoint that executes the prepared operation of a known body. ``app``, the endpoint,
+    parses all other requests.
 
-    The application leaves what it has prepared and executed in ``scope["state"]``. Only for anonymous callers: with
+    The endpoint leaves what it has prepared and executed in ``scope["state"]``. Only for anonymous callers: with
     authentication, equal bodies can have different responses. A prepared request is dropped with its document.
     """
 
@@ -75,14 +76,9 @@ class PreparedRequests:
         pipeline.documents.cache.removed = self._drop_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope.get("headers", ()))
-        if not (
-            scope["type"] == "http"
-            and scope["method"] == "POST"
-            and scope["path"] == "/graphql"
-            and len(headers) == len(scope["headers"])
-            and ALLOWED_HEADERS.issuperset(headers)
-        ):
+        headers = dict(scope["headers"])
+        unaffected = len(headers) == len(scope["headers"]) and ALLOWED_HEADERS.issuperset(headers)
+        if scope["method"] != "POST" or not unaffected:
             await self.app(scope, receive, send)
             return
         try:
@@ -96,7 +92,6 @@ class PreparedRequests:
         key = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
         known = self._requests.get(key)
         if known is not None and self._is_current(known.operation):
-            scope["endpoint"] = self  # as a route does
             operation, context, media_type = known
             execution = self.pipeline.execute(operation, context, operation.report.for_repetition())
             try:
@@ -104,7 +99,8 @@ class PreparedRequests:
             except ClientDisconnected:
                 return
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
-            await (await compressed(result_response(media_type, result), accept_encoding, result)).send(send)
+            response = await compressed(result_response(media_type, result), accept_encoding, result)
+            await response(scope, receive, send)
             return
         await self.app(scope, partial(replay, [message], receive), send)
         prepared: PreparedRequest | None = scope.get("state", {}).get("prepared_request")

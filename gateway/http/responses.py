@@ -11,8 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
-from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import Forbidden, GatewayError, IssuerUnavailable, TooManyRequests, Unauthenticated
 from gateway.execution.request import InvalidRequest
@@ -52,15 +51,10 @@ class HttpResponse(NamedTuple):
         """Return the headers in ASGI format."""
         return [*encoded(self.headers, self.varies), (b"content-length", b"%d" % len(self.body))]
 
-    async def send(self, send: Send) -> None:
-        """Send the response with ASGI."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response: an ASGI application, as Starlette's responses are."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers()})
         await send({"type": "http.response.body", "body": self.body})
-
-    def to_starlette(self) -> Response:
-        response = Response(self.body, self.status)
-        response.raw_headers = self.raw_headers()
-        return response
 
 
 @lru_cache(256)

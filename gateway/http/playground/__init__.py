@@ -8,10 +8,11 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http.negotiation import header, weights
 from gateway.http.playground.assets import ASSETS, FOLDER, Asset, is_installed
@@ -43,33 +44,26 @@ HEADERS: Final = {
 }
 
 
-class BrowserRoute(Route):
-    """A route that matches only browsers that open the URL: they accept HTML and send no query parameters."""
+class BrowserRedirect:
+    """Middleware of the GraphQL endpoint that redirects browsers that open its URL to the page.
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, found = super().matches(scope)
-        if match is Match.FULL:
-            request = Request(scope)
-            if weights(header(request.headers, "accept")).get("text/html") and not request.query_params:
-                return match, found
-        return Match.NONE, {}
+    Such a request accepts HTML and has no query parameters.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        opens = scope["method"] in ("GET", "HEAD") and not scope["query_string"]
+        if opens and weights(header(Headers(scope=scope), "accept")).get("text/html"):
+            app = RedirectResponse("./", 303, {"Vary": "Accept", "Cache-Control": "no-store"})
+        await app(scope, receive, send)
 
 
 def routes() -> list[BaseRoute]:
-    """Return the routes of the page, its assets, and the redirect from `/graphql`.
-
-    The redirect takes effect only if these routes come before the GraphQL endpoint.
-    """
-    return [
-        BrowserRoute("/graphql", redirect_to_page),
-        Route("/", page),
-        Route("/assets/{file}", asset_file),
-    ]
-
-
-async def redirect_to_page(request: Request) -> Response:
-    """Redirect a browser from `/graphql` to the page."""
-    return RedirectResponse("./", 303, {"Vary": "Accept", "Cache-Control": "no-store"})
+    """Return the routes of the page and its assets."""
+    return [Route("/", page), Route("/assets/{file}", asset_file)]
 
 
 async def page(request: Request) -> Response:
