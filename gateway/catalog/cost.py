@@ -10,7 +10,7 @@ limit on calls stops it with an error.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +21,9 @@ from gateway.catalog.filters import ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
     ListArguments,
+    PlannedList,
     ReadStrategy,
-    first_call,
     is_canonical,
-    is_included,
     needs_rows,
     read_strategy,
 )
@@ -114,6 +113,19 @@ class Cost:
 Lines = dict[BoundCall, CostLine]
 
 
+class ListCost(NamedTuple):
+    """The calls for the rows of a merged page: those that are made once, and those of each possible layout."""
+
+    once: Lines
+    layouts: tuple[Lines, ...]
+
+
+ListCosts = dict[Hashable, ListCost]
+"""Cached costs of one field that returns a merged page, by all that they depend on."""
+
+CACHED_LISTS: Final = 4
+
+
 @dataclass(slots=True)
 class CostEstimate:
     """Adds up the cost of an operation, root field by root field.
@@ -148,34 +160,48 @@ class CostEstimate:
         plan = EntityPlan.of(kind, ref.entity, selection.with_existence)
         self._plan(path, ref, plan.variant(is_canonical(kind, ref)))
 
-    def add_list(self, path: str, entity: str, request: FieldRequest, selection: Selection) -> None:
-        """Add a merged page of all objects of a type. A request with invalid arguments costs nothing."""
-        try:
-            arguments = ListArguments.of(entity, request, self.registries, self.bounds.page_rows)
-        except BadInput:
+    def add_list(self, path: str, entity: str, planned: PlannedList, selection: Selection, cached: ListCosts) -> None:
+        """Add a merged page of all objects of a type; ``path`` is its response key.
+
+        The calls for its rows are worked out once for each size and filter, and put into ``cached``, which belongs to
+        the field.
+        """
+        if not needs_rows(selection):
             return
+        arguments, pages = planned.arguments, []
+        for registry, stream, _, applied, strategy, first in planned.streams:
+            name, call = f"{registry.name}/{stream.name}", stream.call
+            start, count = pages_read(name, call, strategy, applied, arguments)
+            self._count(path, first._replace(page=start), f"list {stream.name}", count)
+            pages.append((name, tuple([test for test, _ in applied.tests]), count * length(call)))
+        key = tuple(pages), arguments.size
+        rows = cached.get(key)
+        if rows is None:
+            rows = self._rows_of_list(path, entity, planned, selection, [count for *_, count in pages])
+            if not self.bindings:  # what the rows need does not depend on variables
+                if len(cached) == CACHED_LISTS:
+                    cached.clear()
+                cached[key] = rows
+        for bound, line in rows.once.items():
+            self._add_line(self._once, bound, line)
+        self._layouts.append(rows.layouts)
+
+    def _rows_of_list(
+        self, path: str, entity: str, planned: PlannedList, selection: Selection, rows_read: Sequence[int]
+    ) -> "ListCost":
+        """Return the cost of the calls for the rows of a merged page."""
+        estimate = CostEstimate(self.registries, self.bounds, self.bindings)
         layouts: dict[tuple[str, EntityLayout], Lines] = {}
-        for registry in self.registries.values() if needs_rows(selection) else ():
-            for stream in registry.kind.streams if is_included(registry, arguments.filter) else ():
-                call, rows = stream.call, stream.call.rows
-                if stream.entity != entity or rows is None or rows.layout is None:
-                    continue
-                applied = plan_filter(registry.kind, entity, call, stream.constants, arguments.filter)
-                if applied.impossible:
-                    continue
-                name, layout = f"{registry.name}/{stream.name}", rows.layout
-                strategy = read_strategy(self.bounds, registry.kind, layout, call, applied, arguments.scope.order)
-                start, pages = pages_read(name, call, strategy, applied, arguments)
-                first = first_call(registry.name, stream, applied, arguments.scope.order)._replace(page=start)
-                self._count(path, first, f"list {stream.name}", pages)
-                read = Ref(registry.name, entity, (self._placeholder(f"{path} read of {name}", pages * length(call)),))
-                self._plan(path, read, EntityPlan.of(registry.kind, entity, applied.needs, (layout,)))
-                if (registry.name, layout) not in layouts:
-                    self._lines = layouts[registry.name, layout] = {}
-                    row = Ref(registry.name, entity, (self._placeholder(f"{path} of {name}", arguments.size),))
-                    self._rows(path, row, (layout,), (), selection)
-                    self._lines = self._once
-        self._layouts.append(tuple(layouts.values()))
+        for (registry, stream, layout, applied, *_), rows in zip(planned.streams, rows_read, strict=True):
+            kind, name = registry.kind, f"{registry.name}/{stream.name}"
+            read = Ref(registry.name, entity, (estimate._placeholder(f"{path} read of {name}", rows),))
+            estimate._plan(path, read, EntityPlan.of(kind, entity, applied.needs, (layout,)))
+            if (registry.name, layout) not in layouts:
+                estimate._lines = layouts[registry.name, layout] = {}
+                row = Ref(registry.name, entity, (estimate._placeholder(f"{path} of {name}", planned.arguments.size),))
+                estimate._rows(path, row, (layout,), (), selection)
+                estimate._lines = estimate._once
+        return ListCost(estimate._once, tuple(layouts.values()))
 
     # Plans
 
@@ -359,12 +385,17 @@ class CostEstimate:
     def _count(self, path: str, bound: BoundCall, reason: str, pages: int = 1) -> None:
         objects = self._objects(bound.keys)
         lines = self._lines if any(key in self.many for key in bound.keys) else self._once
-        if pages and (bound not in lines or lines[bound].times < pages * objects):
+        if pages:
             multiples = [f"{pages} pages"] if pages > 1 else []
             multiples += [f"for each of {objects}"] if objects > 1 else []
             multiples += [f"if all rows are of {bound.registry}"] if lines is not self._once else []
             reasons = ", ".join([reason, *multiples])
-            lines[bound] = CostLine(path, bound.registry, bound.call.name, pages * objects, reasons)
+            self._add_line(lines, bound, CostLine(path, bound.registry, bound.call.name, pages * objects, reasons))
+
+    def _add_line(self, lines: Lines, bound: BoundCall, line: CostLine) -> None:
+        """Add a line, unless the same call is there at least as many times."""
+        if bound not in lines or lines[bound].times < line.times:
+            lines[bound] = line
 
 
 def sorted_lines(lines: Lines) -> tuple[CostLine, ...]:

@@ -7,7 +7,7 @@ loosely.
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import Any
 from unicodedata import normalize
 
@@ -25,7 +25,7 @@ Path = tuple[str, ...]
 Passes = Callable[[Any], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FilterTest:
     """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate."""
 
@@ -225,8 +225,11 @@ class ListFilter:
 
     def predicate(self) -> Passes:
         """Return a function that reports whether a record passes all tests."""
-        tests = [test.predicate(wanted) for test, wanted in self.tests]
-        return tests[0] if len(tests) == 1 else lambda record: all(passes(record) for passes in tests)
+        return reduce(both, [test.predicate(wanted) for test, wanted in self.tests])
+
+
+def both(first: Passes, second: Passes) -> Passes:
+    return lambda record: first(record) and second(record)
 
 
 @lru_cache
@@ -252,7 +255,7 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
         test = TESTS[entity][name]
         if name in constants:
             impossible = impossible or not is_same(constants[name], value)
-        elif all(never_supplied(kind, entity, path) for path in test.paths):
+        elif is_never_supplied(kind, entity, test):
             impossible = True
         else:
             pushdown = pushdowns.get(name) if is_pushable(value) else None
@@ -277,8 +280,13 @@ def is_pushable(value: Any) -> bool:
     return all(has_one_spelling(text) for text in texts if isinstance(text, str))
 
 
-def never_supplied(kind: Kind, entity: str, path: Path) -> bool:
-    """Whether a kind of registry never supplies a field."""
-    if path[0] == "latest_version":
-        return path[1] in kind.absent["ModelVersion"]
-    return path[0] in kind.absent[entity]
+@lru_cache
+def is_never_supplied(kind: Kind, entity: str, test: FilterTest) -> bool:
+    """Whether a kind of registry supplies none of the fields that a test reads."""
+
+    def is_absent(path: Path) -> bool:
+        if path[0] == "latest_version":
+            return path[1] in kind.absent["ModelVersion"]
+        return path[0] in kind.absent[entity]
+
+    return all(map(is_absent, test.paths))

@@ -192,6 +192,55 @@ def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | 
     return at + 1
 
 
+# Planned lists
+
+
+class PlannedStream(NamedTuple):
+    """One list of a registry that may have rows for a page: the filter as the list applies it, and how it is read."""
+
+    registry: Registry
+    stream: Stream
+    layout: EntityLayout
+    applied: ListFilter
+    strategy: ReadStrategy
+    first: BoundCall
+    """The call for the first page."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedList:
+    """A merged list with the values of its arguments: which streams are read for a page, and how.
+
+    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
+    those of their lists of which a row can match the filter.
+    """
+
+    arguments: ListArguments
+    registries: Sequence[str]
+    streams: Sequence[PlannedStream]
+
+    @classmethod
+    def of(
+        cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
+    ) -> "PlannedList":
+        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
+        order, names, streams = arguments.scope.order, dict[str, None](), []
+        for registry in registries.values():
+            kind = registry.kind
+            for stream in kind.streams if is_included(registry, arguments.filter) else ():
+                call, rows = stream.call, stream.call.rows
+                if stream.entity != entity or rows is None or rows.layout is None:
+                    continue
+                names[registry.name] = None
+                applied = plan_filter(kind, entity, call, stream.constants, arguments.filter)
+                if not applied.impossible:
+                    strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
+                    first = first_call(registry.name, stream, applied, order)
+                    streams.append(PlannedStream(registry, stream, rows.layout, applied, strategy, first))
+        return cls(arguments, [*names], streams)
+
+
 # Pages of one list
 
 
@@ -318,29 +367,26 @@ class MergedList:
         self._pages: dict[Ref, ListPage] = {}
         self._derived: dict[ListPage, DerivedValues] = {}
 
-    def add_stream(self, registry: Registry, stream: Stream) -> None:
-        """Add a list of a registry, unless none of its rows can match the filter."""
-        arguments, call = self.arguments, stream.call
-        readers = self.readers.setdefault(registry.name, [])
-        applied = plan_filter(registry.kind, stream.entity, call, stream.constants, arguments.filter)
-        if applied.impossible:
-            return
-        rows, order = call.rows, arguments.scope.order
+    def add_stream(self, planned: PlannedStream) -> None:
+        """Add a list of a registry."""
+        registry, stream, layout, applied, strategy, first = planned
+        call, rows, native = stream.call, stream.call.rows, strategy.native
         assert rows is not None
-        bound = first_call(registry.name, stream, applied, order)
+        order = self.arguments.scope.order
 
         async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
             try:
-                answer = await self.calls.call(bound._replace(page=at))
+                answer = await self.calls.call(first._replace(page=at))
             except NotFound as error:  # a list always exists, so the request was wrong
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            raw_rows, page = ListPage.from_answer(answer, registry, rows, order, is_native(call, order))
+            raw_rows, page = ListPage.from_answer(answer, registry, rows, order, native)
             self._derived[page] = answer.derived
             return raw_rows, page
 
-        readers.append(self._reader(registry, f"{registry.name}/{stream.name}", call, rows, fetch_rows, applied))
+        reader = self._reader(registry, f"{registry.name}/{stream.name}", call, layout, fetch_rows, applied, strategy)
+        self.readers.setdefault(registry.name, []).append(reader)
 
     def add_versions(
         self, registry: Registry, owner: EntityState, canonical: Ref, versions: VersionList, first: Rows | None
@@ -372,15 +418,22 @@ class MergedList:
             located = versions.part.locate(answer.document, ref.keys)
             return Rows([], 0) if located is None else versions.field.read(located)
 
-        readers.append(self._reader(registry, registry.name, call, versions.field, fetch_rows, applied))
+        order = arguments.scope.order
+        strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, order)
+        readers.append(self._reader(registry, registry.name, call, layout, fetch_rows, applied, strategy))
 
     def _reader(
-        self, registry: Registry, name: str, call: Call | None, rows: Field, fetch_rows: FetchRows, applied: ListFilter
+        self,
+        registry: Registry,
+        name: str,
+        call: Call | None,
+        layout: EntityLayout,
+        fetch_rows: FetchRows,
+        applied: ListFilter,
+        strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, layout, needs = self.arguments, rows.layout, applied.needs
-        assert layout is not None
-        strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, arguments.scope.order)
+        arguments, needs = self.arguments, applied.needs
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
@@ -559,21 +612,18 @@ def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Map
 
 
 async def merged_page(
-    calls: Calls, resolve: Resolve, entity: str, request: FieldRequest, selection: Selection
+    calls: Calls, resolve: Resolve, planned: PlannedList, selection: Selection
 ) -> tuple[Record, list[RegistryError]]:
-    """Return one merged page of all objects of a type, and why rows of registries may be missing.
+    """Return one merged page, and why rows of registries may be missing.
 
-    Raises `BadInput` and `InvalidCursor` for invalid arguments, `NoRegistryAnswered` if all registries failed.
+    Raises `NoRegistryAnswered` if all registries failed.
     """
-    arguments = ListArguments.of(entity, request, calls.registries, calls.bounds.page_rows)
     if not needs_rows(selection):
         return empty(selection), []
-    merged = MergedList(calls, resolve, arguments, selection)
-    for registry in calls.registries.values():
-        if is_included(registry, arguments.filter):
-            for stream in registry.kind.streams:
-                if stream.entity == entity:
-                    merged.add_stream(registry, stream)
+    merged = MergedList(calls, resolve, planned.arguments, selection)
+    merged.readers = {name: [] for name in planned.registries}
+    for stream in planned.streams:
+        merged.add_stream(stream)
     record = await merged.record()
     return record, [*merged.failures().values()]
 

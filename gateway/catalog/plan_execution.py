@@ -18,6 +18,7 @@ from gateway.catalog.lists import (
     INCOMPLETE,
     FirstPage,
     ListPage,
+    PlannedList,
     VersionsPage,
     is_canonical,
     merged_page,
@@ -111,14 +112,9 @@ class PlanExecution(Calls):
         await gather(waits)
         return [records[str(at)] for at in range(len(requests))]
 
-    async def page(
-        self, entity: str, request: FieldRequest, selection: Selection
-    ) -> tuple[Record, list[RegistryError]]:
-        """Return one merged page of all objects of a type, and the failures of registries.
-
-        Raises `BadInput` and `InvalidCursor` for invalid arguments, `NoRegistryAnswered` if all registries failed.
-        """
-        return await merged_page(self, self.resolve, entity, request, selection)
+    async def page(self, planned: PlannedList, selection: Selection) -> tuple[Record, list[RegistryError]]:
+        """Return one merged page, and the failures of registries. Raises `NoRegistryAnswered` if all failed."""
+        return await merged_page(self, self.resolve, planned, selection)
 
     # Plans
 

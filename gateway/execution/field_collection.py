@@ -33,7 +33,7 @@ from graphql.execution.collect_fields import (
 from graphql.execution.values import VariableValues
 
 from gateway.catalog.selection import DEFERRED, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection, intern
-from gateway.execution.field_requests import bound_request, field_request, is_varying
+from gateway.execution.field_requests import RequestTemplate, field_request, is_varying
 
 TYPE_NAME = "__typename"
 ROWS = ("nodes", "edges")
@@ -126,7 +126,11 @@ class CollectedField:
 
     def bound_request(self, variables: VariableValues) -> FieldRequest:
         """Return the request with the values of variables. Raises the errors of `request`."""
-        return bound_request(self.definition, self.details[0].node, variables)
+        return self._template.bound(variables)
+
+    @cached_property
+    def _template(self) -> RequestTemplate:
+        return RequestTemplate(self.definition, self.details[0].node)
 
     def arguments(self, variables: VariableValues) -> Mapping[str, Any]:
         """Return the coerced arguments. Raises the errors of `request`."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, cast
 
@@ -13,8 +14,10 @@ from graphql import (
     ObjectValueNode,
     ValueNode,
     VariableNode,
+    Visitor,
     get_argument_values,
     print_ast,
+    visit,
 )
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -25,6 +28,9 @@ from gateway.catalog.selection import TEMPLATE, FieldRequest
 PLANNED_ARGUMENTS: Final = ("alias", "filter")
 """The arguments on which a query plan depends. The values of all others are bound for each execution."""
 
+CACHED_PATTERNS: Final = 16
+"""The number of combinations of absent and null variables for which a field's request is cached."""
+
 
 def bound_request(definition: GraphQLField, node: FieldNode, variables: VariableValues) -> FieldRequest:
     """Return the request of a field with the values of its arguments.
@@ -34,6 +40,64 @@ def bound_request(definition: GraphQLField, node: FieldNode, variables: Variable
     arguments = get_argument_values(definition, node, variables) if definition.args else {}
     frozen = ((to_snake_case(name), freeze(value)) for name, value in arguments.items())
     return FieldRequest(python_name(definition), tuple(sorted(frozen)))
+
+
+class RequestTemplate:
+    """The request of a field, worked out once for all values of its variables.
+
+    A value of a variable does not change how the others are coerced, except when it is absent or null.
+    """
+
+    def __init__(self, definition: GraphQLField, node: FieldNode) -> None:
+        self.definition, self.node = definition, node
+        self._names = sorted(variable_names(node))
+        self._requests: dict[tuple[bool | None, ...], FieldRequest] = {}
+
+    def bound(self, variables: VariableValues) -> FieldRequest:
+        """Return what `bound_request` returns. Raises its errors."""
+        coerced = variables.coerced
+        present = tuple([coerced[name] is not None if name in coerced else None for name in self._names])
+        request = self._requests.get(present)
+        if request is None:
+            if len(self._requests) == CACHED_PATTERNS:
+                self._requests.clear()
+            values = {name: Placeholder(name) if coerced[name] is not None else None for name in coerced}
+            request = bound_request(self.definition, self.node, VariableValues(variables.sources, values))
+            self._requests[present] = request
+        return FieldRequest(request.field, filled(request.arguments, coerced))
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """Stands for the value of a variable in a template."""
+
+    name: str
+
+
+def filled(frozen: Any, values: Mapping[str, Any]) -> Any:
+    """Return a frozen value with the values of variables in place of their placeholders."""
+    if type(frozen) is tuple:
+        return tuple([filled(item, values) for item in frozen])
+    return freeze(values[frozen.name]) if type(frozen) is Placeholder else frozen
+
+
+def variable_names(node: FieldNode) -> set[str]:
+    """Return the names of the variables in the arguments of a field."""
+    variables = Variables()
+    for argument in node.arguments or ():
+        visit(argument.value, variables)
+    return variables.names
+
+
+class Variables(Visitor):
+    """The names of variables in a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.names.add(node.name.value)
 
 
 def field_request(definition: GraphQLField, node: FieldNode, variables: VariableValues) -> FieldRequest:

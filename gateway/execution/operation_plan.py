@@ -33,7 +33,6 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     Undefined,
-    VariableNode,
     Visitor,
     visit,
 )
@@ -42,18 +41,19 @@ from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.cost import Cost, CostEstimate
+from gateway.catalog.cost import Cost, CostEstimate, ListCosts
 from gateway.catalog.ids import Ref
+from gateway.catalog.lists import PlannedList
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
-from gateway.errors import GatewayError, ResponseTooLarge
+from gateway.errors import BadInput, GatewayError, ResponseTooLarge
 from gateway.execution.completion import Completion
 from gateway.execution.document_limits import SizeMeter
 from gateway.execution.entity_references import reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
-from gateway.execution.field_requests import PLANNED_ARGUMENTS, declaration, freeze, names_variable
+from gateway.execution.field_requests import PLANNED_ARGUMENTS, Variables, declaration, freeze, names_variable
 from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
 from gateway.execution.projection import ObjectProjectors, Projection
 from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
@@ -163,17 +163,6 @@ class DocumentReader(Visitor):
         self.shaping |= variables.names
 
 
-class Variables(Visitor):
-    """The names of variables in a value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def enter_variable(self, node: VariableNode, *_: Any) -> None:
-        self.names.add(node.name.value)
-
-
 def declared_fields(schema: GraphQLSchema) -> list[tuple[str, StrawberryField]]:
     """Return all fields of object types except root types, by name."""
     roots = schema.query_type, schema.mutation_type, schema.subscription_type
@@ -196,6 +185,7 @@ class RootField:
     def __init__(self, field: CollectedField) -> None:
         self.field = field
         self.path = Path(None, field.key, field.parent.name)
+        self.list_costs: ListCosts = {}
 
     @cached_property
     def size(self) -> FieldSize:
@@ -280,6 +270,7 @@ class BoundField:
 
     def __init__(self, root: RootField, variables: VariableValues) -> None:
         self.root, self.field, self.variables = root, root.field, variables
+        self._planned_list: tuple[Mapping[str, Registry], PlannedList] | None = None
 
     @cached_property
     def request(self) -> FieldRequest:
@@ -298,6 +289,15 @@ class BoundField:
     def selection(self, type_name: str | None = None) -> Selection:
         """Return the selection of the value; for an interface, that of one type."""
         return self.field.selection(type_name)
+
+    def planned_list(self, entity: str, registries: Mapping[str, Registry], bounds: Bounds) -> PlannedList:
+        """Return the plan of the list that the field returns, worked out once for its cost and its execution.
+
+        Raises `BadInput` and `InvalidCursor` for invalid arguments, too.
+        """
+        if self._planned_list is None or self._planned_list[0] is not registries:
+            self._planned_list = registries, PlannedList.of(entity, self.request, registries, bounds)
+        return self._planned_list[1]
 
     async def resolve(self, context: OperationContext) -> Any:
         """Resolve the value of the field. Raises the error of a field without a value."""
@@ -334,7 +334,9 @@ class BoundField:
         """Add the calls and objects of the field."""
         name, key = self.field.name, self.field.key
         if name in LISTS:
-            estimate.add_list(key, LISTS[name], self.request, self.selection())
+            with suppress(BadInput):  # execution reports invalid arguments
+                planned = self.planned_list(LISTS[name], estimate.registries, estimate.bounds)
+                estimate.add_list(key, LISTS[name], planned, self.selection(), self.root.list_costs)
         references = 0
         for ref in self._references(estimate.registries, estimate.bounds):
             estimate.add_entity(key, ref, self.selection(ref.entity))

@@ -6,8 +6,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from graphql.pyutils import Path
 
-from gateway.catalog.lists import shows_coverage
+from gateway.catalog.bounds import Bounds
+from gateway.catalog.lists import PlannedList, shows_coverage
 from gateway.catalog.plan_execution import PlanExecution
+from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import BadInput
 from gateway.execution.entity_references import entities_or_errors, ref_or_error, reference_or_error, validated_ref
@@ -30,8 +32,8 @@ LISTS: Final[Mapping[str, str]] = {"models": "Model", "algorithms": "Algorithm"}
 class RequestedField(Protocol):
     """A root field of an operation: its request, its coerced arguments, and the selection of its value.
 
-    ``selection`` needs a type name for an interface or union. Each raises `GraphQLError` for an argument with an
-    invalid variable.
+    ``selection`` needs a type name for an interface or union. ``planned_list`` also raises `BadInput` and
+    `InvalidCursor`. Each raises `GraphQLError` for an argument with an invalid variable.
     """
 
     @property
@@ -41,6 +43,8 @@ class RequestedField(Protocol):
     def arguments(self) -> Mapping[str, Any]: ...
 
     def selection(self, type_name: str | None = None) -> Selection: ...
+
+    def planned_list(self, entity: str, registries: Mapping[str, Registry], bounds: Bounds) -> PlannedList: ...
 
 
 class RootFieldContext(NamedTuple):
@@ -74,7 +78,8 @@ async def resolve_nodes(root: RootFieldContext) -> Any:
 async def resolve_list(root: RootFieldContext, entity: str) -> Any:
     """Return a merged page of all registries. Without ``coverage { state }``, failures become errors beside it."""
     selection = root.field.selection()
-    record, failures = await root.execution.page(entity, root.field.request, selection)
+    planned = root.field.planned_list(entity, root.execution.registries, root.execution.bounds)
+    record, failures = await root.execution.page(planned, selection)
     if not shows_coverage(selection):
         root.context.failures += [(root.path, failure) for failure in failures]
     return record

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from strawberry.types.base import get_object_definition
 
-from gateway.catalog.filters import REGISTRY_FILTERS, TESTS, needed_fields, never_supplied
+from gateway.catalog.filters import REGISTRY_FILTERS, TESTS, is_never_supplied, needed_fields
 from gateway.catalog.query_plan import row_supplies
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, EntityLayout
@@ -58,7 +58,7 @@ def filter_note(kind: Kind, entity: str, name: str) -> str | None:
     test = TESTS[entity][name]
     if not supplied_fields(kind, entity):
         return None
-    if all(never_supplied(kind, entity, path) for path in test.paths):
+    if is_never_supplied(kind, entity, test):
         return NEVER
     calls = [(call, layout) for call, layout, shared in list_calls(kind, entity) if name not in shared]
     if not calls:
