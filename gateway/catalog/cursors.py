@@ -7,7 +7,7 @@ too, if a stream stopped there. Cursors do not depend on the state of a process.
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -58,10 +58,11 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class CursorScope:
-    """The list with its normalized filter, and the order, to which a cursor is bound."""
+    """The list with its order and its filter, to which a cursor is bound. ``filter`` is the normalized argument."""
 
     list_name: str
     order: Order
+    filter: Hashable = None
 
     def encode(self, cursor: Cursor) -> str:
         """Return the text of a cursor, which is valid in this scope only."""
@@ -87,7 +88,8 @@ class CursorScope:
         raise InvalidCursor("The cursor in `after` does not belong to this list with this filter and order.")
 
     def _check(self, body: bytes) -> bytes:
-        scope = hashlib.sha256(f"{self.list_name}\n{self.order.field} {self.order.descending}".encode()).digest()
+        name = self.list_name if self.filter is None else f"{self.list_name} {self.filter!r}"
+        scope = hashlib.sha256(f"{name}\n{self.order.field} {self.order.descending}".encode()).digest()
         return hashlib.blake2b(body, digest_size=CHECK_BYTES, key=scope).digest()
 
 

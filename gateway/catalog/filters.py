@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache, reduce
-from typing import Any
+from typing import Any, Final
 from unicodedata import normalize
 
 from gateway.catalog.ids import quoted
@@ -232,6 +232,9 @@ def both(first: Passes, second: Passes) -> Passes:
     return lambda record: first(record) and second(record)
 
 
+IMPOSSIBLE: Final = ListFilter(impossible=True)
+
+
 @lru_cache
 def needed_fields(tests: tuple[FilterTest, ...]) -> Selection:
     """Return the fields that tests read."""
@@ -248,16 +251,14 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
     pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
     tests: list[tuple[FilterTest, Any]] = []
-    exact, impossible = True, False
+    exact = True
+    if any(name in wanted and not is_same(value, wanted[name]) for name, value in constants.items()):
+        return IMPOSSIBLE
     for name, value in wanted.items():
-        if name in REGISTRY_FILTERS:
-            continue
-        test = TESTS[entity][name]
-        if name in constants:
-            impossible = impossible or not is_same(constants[name], value)
-        elif is_never_supplied(kind, entity, test):
-            impossible = True
-        else:
+        if name not in REGISTRY_FILTERS and name not in constants:
+            test = TESTS[entity][name]
+            if is_never_supplied(kind, entity, test):
+                return IMPOSSIBLE
             pushdown = pushdowns.get(name) if is_pushable(value) else None
             pushed = None if pushdown is None else pushdown.parameters(value)
             if call is None or pushdown is None or pushed is None or not fits(call, pushed, parameters):
@@ -266,7 +267,7 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
                 parameters = call.combined(parameters, pushed)
                 exact = exact and pushdown.exact
             tests.append((test, value))
-    return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact, impossible)
+    return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact)
 
 
 def fits(call: Call, pushed: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
@@ -276,7 +277,7 @@ def fits(call: Call, pushed: Mapping[str, Any], parameters: Mapping[str, Any]) -
 
 def is_pushable(value: Any) -> bool:
     """Whether a registry compares all texts in a filter's value as the gateway does."""
-    texts = value.values() if isinstance(value, Mapping) else [value]
+    texts = value.values() if isinstance(value, dict) else [value]
     return all(has_one_spelling(text) for text in texts if isinstance(text, str))
 
 

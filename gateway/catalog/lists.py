@@ -1,12 +1,12 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise, zip_longest
 from operator import lt
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
@@ -14,7 +14,7 @@ from gateway.catalog.cursors import Cursor, CursorScope
 from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
 from gateway.catalog.ids import VERSIONS, Ref
-from gateway.catalog.merge import Page, Row, StreamReader, merge
+from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
 from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
 from gateway.catalog.record_readers import Record, raise_failure
@@ -41,6 +41,8 @@ MAX_SIZE: Final = 100
 
 MOST_PAGES: Final = 100
 """The number of pages of one list to read for a page, unless a scan needs more full ones."""
+
+DEFAULT_ORDER: Final = Order()
 
 CACHED_ARGUMENTS: Final = 1000
 """The number of parsed list arguments to cache."""
@@ -69,30 +71,35 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
-        """Parse the arguments of the list called ``name``.
+    def of(
+        cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int, nested: bool = True
+    ) -> "ListArguments":
+        """Parse the arguments of the list called ``name``. Those of ``nested`` lists, of many objects, are cached.
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
         after = request.argument("after") or None  # clients send an empty text for the first page
         rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        size, filter_text, wanted, order = parse_arguments(rest, tuple(registries), max_size)
-        scope = CursorScope(f"{name} {filter_text}", order)
+        parse = parse_nested_arguments if nested else parse_arguments
+        size, frozen, wanted, order = parse(rest, tuple(registries), max_size)
+        scope = CursorScope(name, order, frozen)
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
 
 
-@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
 def parse_arguments(
     request: FieldRequest, registries: tuple[str, ...], max_size: int
-) -> tuple[int, str, Filter, Order]:
-    """Return page size, filter as text and as values, and order. Raises `BadInput`."""
+) -> tuple[int, Hashable, Filter, Order]:
+    """Return page size, filter as it is frozen and as values, and order. Raises `BadInput`."""
     size = request.argument("first")
     if not 1 <= size <= max_size:
         raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
     frozen = request.argument("filter") or ()
     by = dict(request.argument("order_by") or ())
-    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else Order()
-    return size, repr(frozen), parse_filter(frozen, registries), order
+    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
+    return size, frozen, parse_filter(frozen, registries), order
+
+
+parse_nested_arguments = memo(CACHED_ARGUMENTS, lambda request, *_: request.length)(parse_arguments)
 
 
 def needs_rows(selection: Selection) -> bool:
@@ -105,12 +112,12 @@ def empty(selection: Selection) -> Record:
     return {request.key: {} for request in selection}
 
 
-def selects_cursors(selection: Selection) -> bool:
-    info = sub_selection(selection, "page_info")
-    edges = sub_selection(selection, "edges")
-    return bool(
-        {FieldRequest("start_cursor"), FieldRequest("end_cursor")} & info.keys() or FieldRequest("cursor") in edges
-    )
+def row_cursors(selection: Selection) -> RowCursors:
+    """Return of which rows the selection of a connection needs the cursors."""
+    if FieldRequest("cursor") in sub_selection(selection, "edges"):
+        return RowCursors.ALL
+    ends = {FieldRequest("start_cursor"), FieldRequest("end_cursor")}
+    return RowCursors.NONE if ends.isdisjoint(sub_selection(selection, "page_info")) else RowCursors.ENDS
 
 
 # Reading limits of lists
@@ -135,12 +142,22 @@ def read_strategy(
 ) -> ReadStrategy:
     """Return how a list of rows in a layout is read."""
     native = is_native(call, order)
-    costly = not all(row_supplies(kind, layout, request, below) for request, below in applied.needs.items())
+    costly = not supplies_all(kind, layout, applied.needs)
     scanned = bool(applied.tests) or not native
     most = bounds.detail_rows if costly else bounds.rows
     rows = most if scanned else max(most, 2 * MAX_SIZE)
     full_pages = 1 if call is None or call.paging is None else -(-rows // call.paging.rows)
     return ReadStrategy(native, costly, rows, max(full_pages, min(MOST_PAGES, bounds.calls // 4)))
+
+
+def supplies_all(kind: Kind, layout: EntityLayout, selection: Selection) -> bool:
+    """Whether every list row in a layout supplies all fields of a selection, cached with the selection."""
+    key = "supplied", kind, layout
+    supplied: bool | None = selection.plans.get(key)
+    if supplied is None:
+        supplied = all(row_supplies(kind, layout, request, below) for request, below in selection.items())
+        selection.plans[key] = supplied
+    return supplied
 
 
 def is_native(call: Call | None, order: Order) -> bool:
@@ -224,19 +241,19 @@ class PlannedList:
         cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
     ) -> "PlannedList":
         """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
-        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows, nested=False)
         order, names, streams = arguments.scope.order, dict[str, None](), []
-        for registry in registries.values():
+        for name, registry in registries.items():
             kind = registry.kind
             for stream in kind.streams if is_included(registry, arguments.filter) else ():
                 call, rows = stream.call, stream.call.rows
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
-                names[registry.name] = None
+                names[name] = None
                 applied = plan_filter(kind, entity, call, stream.constants, arguments.filter)
                 if not applied.impossible:
                     strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
-                    first = first_call(registry.name, stream, applied, order)
+                    first = first_call(name, stream, applied, order)
                     streams.append(PlannedStream(registry, stream, rows.layout, applied, strategy, first))
         return cls(arguments, [*names], streams)
 
@@ -248,10 +265,11 @@ class PlannedList:
 class ListPage:
     """The rows of one page: sort keys and references in the order of the page, raw objects by reference.
 
-    ``is_canonical`` is true if all references are. ``disordered`` is true if the rows are not in the order in which
-    their registry promises them.
+    ``registry`` is the name of their registry. ``is_canonical`` is true if all references are, ``disordered`` if the
+    rows are not in the order in which their registry promises them.
     """
 
+    registry: str
     kind: Kind
     layout: EntityLayout
     rows: tuple[tuple[SortKey, Ref], ...]
@@ -262,6 +280,7 @@ class ListPage:
     @classmethod
     def of(
         cls,
+        registry: str,
         kind: Kind,
         layout: EntityLayout,
         order: Order,
@@ -285,7 +304,7 @@ class ListPage:
             rows = in_place(rows)
         disordered = native and any(after[0][:2] < before[0][:2] for before, after in pairwise(rows))
         canonical = all(is_canonical(kind, ref) for ref in raws)
-        return cls(kind, layout, tuple(rows), raws, canonical, disordered)
+        return cls(registry, kind, layout, tuple(rows), raws, canonical, disordered)
 
     @classmethod
     def from_answer(
@@ -299,7 +318,7 @@ class ListPage:
             assert layout is not None
             raw_rows: Rows = rows.read(answer.document)
             reference = partial(row_reference, registry.name, layout)
-            cached = raw_rows, cls.of(registry.kind, layout, order, raw_rows.items, reference, native)
+            cached = raw_rows, cls.of(registry.name, registry.kind, layout, order, raw_rows.items, reference, native)
             answer.derived.store(key, cached, ROW_BYTES * (1 + len(raw_rows.items)))
         return cached
 
@@ -356,11 +375,56 @@ INCOMPLETE: Final = "incomplete"
 """The record key of the error of a connection that has only a part of its rows, and does not show its coverage."""
 
 
+class RowEncoder(Protocol):
+    """Encodes the records of rows for one field of a response.
+
+    Returns the encoded record, or the record itself if it has an error, and its memory in bytes. ``number`` identifies
+    the encoder; no other ever has the same.
+    """
+
+    @property
+    def number(self) -> int: ...
+
+    def __call__(self, record: Record) -> tuple[Any, int]: ...
+
+
+class PreparedRows:
+    """The rows of a page as responses need them: records, or encoded records. A row is read when it is first needed."""
+
+    __slots__ = ("_key", "_size", "_stored_size", "values")
+
+    def __init__(self, key: Hashable) -> None:
+        self.values: dict[Ref, Any] = {}
+        self._key, self._size, self._stored_size = key, RECORD_BYTES, 0
+
+    def add(self, ref: Ref, plan: EntityPlan, raw: Raw, encode: RowEncoder | None) -> Any:
+        """Read a row, and return it."""
+        record = plan.reader.read(raw, ref)
+        value, size = (record, records_bytes(plan, 1)) if encode is None else encode(record)
+        self._size += size
+        self.values[ref] = value
+        return value
+
+    def store(self, derived: DerivedValues) -> None:
+        """Cache the rows with their answer, or count them again."""
+        if self._size != self._stored_size:
+            self._stored_size = self._size
+            derived.store(self._key, self, self._size)
+
+
 class MergedList:
     """Builds one merged page from the readers of its streams."""
 
-    def __init__(self, calls: Calls, resolve: Resolve, arguments: ListArguments, selection: Selection) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        resolve: Resolve,
+        arguments: ListArguments,
+        selection: Selection,
+        encode: RowEncoder | None = None,
+    ) -> None:
         self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
+        self.encode = encode
         self.readers: dict[str, list[StreamReader]] = {}
         self.owner: EntityState | None = None
         self.owner_sources: Sources = ()
@@ -409,7 +473,9 @@ class MergedList:
             rows = first if at == 1 and first is not None else await further_rows(at)
             reference = partial(version_reference, layout, canonical)
             order = arguments.scope.order
-            return rows, ListPage.of(registry.kind, layout, order, rows.items, reference, is_native(call, order))
+            return rows, ListPage.of(
+                registry.name, registry.kind, layout, order, rows.items, reference, is_native(call, order)
+            )
 
         async def further_rows(at: int | str) -> Rows:
             if call is None or versions.part is None:
@@ -438,12 +504,13 @@ class MergedList:
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
             await self.calls.count_rows(len(page.rows))
-            for ref in page.raws:
-                self._pages.setdefault(ref, page)
+            self._pages.update(dict.fromkeys(page.raws, page))
             keyed = page.rows
             passing: Sequence[Row] = keyed
             if needs:
-                records = await self._records([ref for _, ref in keyed], needs)
+                records = self._records_of_page(page, needs)
+                if records is None:
+                    records = await self._records([ref for _, ref in keyed], needs)
                 for record in records if strategy.costly else ():
                     raise_failure(record)
                 passes = applied.predicate()
@@ -469,7 +536,7 @@ class MergedList:
         if arguments.start is not None:
             for reader in readers:
                 reader.start(arguments.start)
-        rows, more, end = await merge(readers, arguments.size, selects_cursors(selection))
+        rows, more, end = await merge(readers, arguments.size, row_cursors(selection))
         self.calls.partial |= any(reader.failure is not None for reader in readers)
         refs = [ref for (_, ref), _ in rows]
         encode = arguments.scope.encode
@@ -485,7 +552,7 @@ class MergedList:
         }
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
-            record["nodes"] = await self._nodes(refs, each, first)
+            record["nodes"] = await self._nodes(refs, each, first, self.encode)
         if FieldRequest("edges") in selection:
             first, each = initial_rows(sub_selection(selection, "edges"))
             node = each.get(FieldRequest("node"))
@@ -508,63 +575,85 @@ class MergedList:
         return first
 
     async def _nodes(
-        self, refs: Sequence[Ref], selection: Selection, first: int | None
-    ) -> "list[Record | asyncio.Future[Record]]":
-        """Return the records of rows. With ``first``, the rows after the first ones are futures of records."""
+        self, refs: Sequence[Ref], selection: Selection, first: int | None, encode: RowEncoder | None = None
+    ) -> "list[Any | asyncio.Future[Record]]":
+        """Return the records of rows, encoded if possible with ``encode``.
+
+        With ``first``, the rows after the first ones are futures of records.
+        """
         if first is None:
-            return [*await self._records(refs, selection)]
+            return await self._records(refs, selection, encode)
         later = [asyncio.ensure_future(self._node(ref, selection)) for ref in refs[first:]]
         return [*await self._records(refs[:first], selection), *later]
 
     async def _node(self, ref: Ref, selection: Selection) -> Record:
+        record: Record
         [record] = await self._records([ref], selection)
         return record
 
-    async def _records(self, refs: Sequence[Ref], selection: Selection) -> list[Record]:
-        """Return the records of rows. Records that need no further call are shared and must not be changed."""
+    async def _records(self, refs: Sequence[Ref], selection: Selection, encode: RowEncoder | None = None) -> list[Any]:
+        """Return the records of rows. Records that need no further call are shared and must not be changed.
+
+        With ``encode``, those are encoded.
+        """
         await self.calls.count_rows(len(refs))
-        records: list[Record] = []
+        plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
+        prepared: dict[Ref, Any] = {}
+        for page in {*map(self._pages.__getitem__, refs)}:
+            plan = self._row_plan(page, selection)
+            rows = self._prepared_rows(page, plan, encode)
+            plans[page] = plan, rows
+            if rows is not None:
+                prepared.update(rows.values)
+        records = [*map(prepared.get, refs)]
+        if None not in records:
+            return records
         entities: dict[EntityPlan, list[EntityState]] = {}
-        plans: dict[ListPage, tuple[EntityPlan, dict[Ref, Record] | None]] = {}
-        for ref in refs:
-            page = self._pages[ref]
-            planned = plans.get(page)
-            if planned is None:
-                plan = self._row_plan(page, selection)
-                planned = plans[page] = plan, self._cached_records(page, plan, ref.registry)
-            plan, cached = planned
-            record = None if cached is None else cached.get(ref)
-            if record is None:
-                if cached is None:
-                    record = {}
+        for at, ref in enumerate(refs):
+            if records[at] is None:
+                page = self._pages[ref]
+                plan, rows = plans[page]
+                if rows is None:
+                    record: Record = {}
+                    records[at] = record
                     owner = () if self.owner is None else self.owner.sources
                     entity = EntityState(ref, record, ((page.raws[ref], None),), owner)
                     entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(entity)
                 else:
-                    record = cached[ref] = plan.reader.read(page.raws[ref], ref)
-            records.append(record)
+                    records[at] = rows.add(ref, plan, page.raws[ref], encode)
+        for page, (_, rows) in plans.items():
+            if rows is not None and page in self._derived:
+                rows.store(self._derived[page])
         if entities:
             waits: list[Awaitable[None]] = []
-            for row_plan, rows in entities.items():
-                self.resolve(row_plan, rows, waits)
+            for row_plan, members in entities.items():
+                self.resolve(row_plan, members, waits)
             await gather(waits)
         return records
 
-    def _cached_records(self, page: ListPage, plan: EntityPlan, registry: str) -> dict[Ref, Record] | None:
-        """Return the records that a plan has read from the rows of a page, None if they may need a further call.
-
-        They are cached with the answer that contains the page.
-        """
+    def _prepared_rows(
+        self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
+    ) -> "PreparedRows | None":
+        """Return the prepared rows of a page, cached with its answer. None if they may need a further call."""
         if not (plan.is_read and page.is_canonical):
             return None
+        key = "rows", page.registry, plan.number, None if encode is None else encode.number
         derived = self._derived.get(page)
-        if derived is None:
-            return {}
-        key = "records", registry, plan.number
-        records: dict[Ref, Record] | None = derived.get(key)
+        rows: PreparedRows | None = None if derived is None else derived.get(key)
+        return PreparedRows(key) if rows is None else rows
+
+    def _records_of_page(self, page: ListPage, selection: Selection) -> Sequence[Record] | None:
+        """Return the records of all rows of a page, cached with its answer. None if they may need a further call."""
+        plan = self._row_plan(page, selection)
+        if not (plan.is_read and page.is_canonical):
+            return None
+        derived, key = self._derived.get(page), ("page", page.registry, plan.number)
+        records: Sequence[Record] | None = None if derived is None else derived.get(key)
         if records is None:
-            records = {}
-            derived.store(key, records, records_bytes(plan, len(page.rows)))
+            read, raws = plan.reader.read, page.raws
+            records = [read(raws[ref], ref) for _, ref in page.rows]
+            if derived is not None:
+                derived.store(key, records, records_bytes(plan, len(records)))
         return records
 
     def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
@@ -612,15 +701,15 @@ def coverage(readers: Sequence[StreamReader], received: Sequence[Answer]) -> Map
 
 
 async def merged_page(
-    calls: Calls, resolve: Resolve, planned: PlannedList, selection: Selection
+    calls: Calls, resolve: Resolve, planned: PlannedList, selection: Selection, encode: RowEncoder | None
 ) -> tuple[Record, list[RegistryError]]:
-    """Return one merged page, and why rows of registries may be missing.
+    """Return one merged page, with encoded ``nodes`` where possible, and why rows of registries may be missing.
 
     Raises `NoRegistryAnswered` if all registries failed.
     """
     if not needs_rows(selection):
         return empty(selection), []
-    merged = MergedList(calls, resolve, planned.arguments, selection)
+    merged = MergedList(calls, resolve, planned.arguments, selection, encode)
     merged.readers = {name: [] for name in planned.registries}
     for stream in planned.streams:
         merged.add_stream(stream)
@@ -703,7 +792,11 @@ class FirstPage:
     def _plan(
         cls, versions: VersionList, request: FieldRequest, selection: Selection, max_size: int
     ) -> "FirstPage | None":
-        if selection.keys() - SIMPLE_FIELDS or selects_cursors(selection) or not needs_rows(selection):
+        if (
+            selection.keys() - SIMPLE_FIELDS
+            or row_cursors(selection) is not RowCursors.NONE
+            or not needs_rows(selection)
+        ):
             return None
         layout = versions.layout
         rows, nodes = initial_rows(sub_selection(selection, "nodes"))
@@ -762,7 +855,8 @@ class FirstPage:
             if len({*names}) == len(items) and all(map(lt, keys, keys[1:])):
                 uses_ref = self.plan.reader.uses_ref
                 return items, [owner.version(name) for name in names] if uses_ref else [owner] * len(items)
-        page = ListPage.of(kind, layout, self.order, items, partial(version_reference, layout, owner), self.native)
+        reference = partial(version_reference, layout, owner)
+        page = ListPage.of(owner.registry, kind, layout, self.order, items, reference, self.native)
         if len(page.raws) != len(page.rows) or not page.is_canonical or page.disordered:
             return None
         refs = [ref for _, ref in sorted(page.rows)]

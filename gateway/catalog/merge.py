@@ -1,10 +1,11 @@
 """Ordered streams of rows from paged lists, and their lazy k-way merge."""
 
 import asyncio
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import accumulate, islice
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -250,6 +251,11 @@ class StreamReader:
         return None if self._ended else LOWEST_WITHOUT_VALUE
 
     @property
+    def may_have_more(self) -> bool:
+        """Whether rows may follow those that are ready in this page of the merge."""
+        return not self._ended
+
+    @property
     def more(self) -> bool:
         """Whether undelivered rows follow, as far as known."""
         return bool(self.ready or self._held_back) or self.cut or not self._ended
@@ -287,11 +293,12 @@ class StreamReader:
             return self._position
         return max([key for key in (row, self.after) if key is not None], default=None)
 
-    def take(self) -> Row:
-        key, ref, page = self.ready.popleft()
-        self._position, self.delivered_page = key, page
+    def take(self, rows: int) -> None:
+        """Take the next ``rows`` of those that are ready."""
+        for _ in range(rows - 1):
+            self.ready.popleft()
+        self._position, _, self.delivered_page = self.ready.popleft()
         self._leave_window()
-        return key, ref
 
     def blocks(self) -> bool:
         """Whether the merge must advance this reader before it can choose the next row."""
@@ -469,13 +476,22 @@ class MergedRows(NamedTuple):
     end: Cursor | None
 
 
-async def merge(readers: Sequence[StreamReader], size: int, with_cursors: bool = True) -> MergedRows:
+class RowCursors(Enum):
+    """Of which rows of a merged page the cursors are needed."""
+
+    NONE = 0
+    ENDS = 1
+    """The first row and the last one."""
+    ALL = 2
+
+
+async def merge(readers: Sequence[StreamReader], size: int, cursors: RowCursors = RowCursors.ALL) -> MergedRows:
     """Merge up to ``size`` rows of all readers in one order.
 
     Readers run concurrently, and only as far as the page needs. Duplicate rows are delivered once.
     """
-    rows: list[tuple[Row, Cursor | None]] = []
-    seen: set[Ref] = set()
+    rows: dict[Ref, SortKey] = {}
+    marks: dict[Ref, Cursor] = {}
     while len(rows) < size:
         blocking = [reader for reader in readers if reader.blocks()]
         if blocking:
@@ -489,27 +505,44 @@ async def merge(readers: Sequence[StreamReader], size: int, with_cursors: bool =
         ]
         postponed = min(lowest, default=None)
         most = size - len(rows)
-        queue = sorted([(key, at) for at, reader in enumerate(readers) for key, _, _ in islice(reader.ready, most)])
+        queue = next_rows(readers, most)
         if postponed is not None and not (queue and queue[0] < postponed):
             await readers[postponed[1]].advance()
             continue
         if not queue:
             break
-        for following in queue[:most]:
-            if postponed is not None and postponed < following:
-                break
-            reader = readers[following[1]]
-            row = reader.take()
-            if row[1] not in seen:
-                seen.add(row[1])
-                rows.append((row, cursor_after(readers, row[0]) if with_cursors else None))
-            if not reader.ready and reader.head is not None:
+        if postponed is not None:
+            del queue[bisect_left(queue, postponed) :]
+        one_by_one = cursors is RowCursors.ALL or (cursors is RowCursors.ENDS and not rows)
+        for batch in [[row] for row in queue] if one_by_one else [queue]:
+            for at, taken in Counter([at for _, at, _ in batch]).items():
+                readers[at].take(taken)
+            for key, _, ref in batch:
+                rows.setdefault(ref, key)
+            if one_by_one:
+                marks.setdefault(ref, cursor_after(readers, key))
+            if cursors is RowCursors.ENDS:
                 break
     more, end = any(reader.more for reader in readers), None
-    if with_cursors and (rows or more):
-        end = cursor_after(readers, rows[-1][0][0] if rows else None)
-        rows[-1:] = [(row, end) for row, _ in rows[-1:]]
-    return MergedRows(rows, more, end)
+    if cursors is not RowCursors.NONE and (rows or more):
+        last = next(reversed(rows), None)
+        end = cursor_after(readers, None if last is None else rows[last])
+        if last is not None:
+            marks[last] = end
+    return MergedRows([((key, ref), marks.get(ref)) for ref, key in rows.items()], more, end)
+
+
+def next_rows(readers: Sequence[StreamReader], most: int) -> list[tuple[SortKey, int, Ref]]:
+    """Return up to ``most`` of the rows that are ready, in order, each with the position of its reader.
+
+    They end with the last row of a reader that may have further ones.
+    """
+    queue = sorted([(key, at, ref) for at, reader in enumerate(readers) for key, ref, _ in islice(reader.ready, most)])
+    ends = [(reader.ready[-1][0], at) for at, reader in enumerate(readers) if reader.ready and reader.may_have_more]
+    del queue[most:]
+    if ends:
+        del queue[bisect_right(queue, min(ends), key=itemgetter(0, 1)) :]
+    return queue
 
 
 def cursor_after(readers: Sequence[StreamReader], row: SortKey | None) -> Cursor:

@@ -19,6 +19,7 @@ from gateway.catalog.lists import (
     FirstPage,
     ListPage,
     PlannedList,
+    RowEncoder,
     VersionsPage,
     is_canonical,
     merged_page,
@@ -112,9 +113,14 @@ class PlanExecution(Calls):
         await gather(waits)
         return [records[str(at)] for at in range(len(requests))]
 
-    async def page(self, planned: PlannedList, selection: Selection) -> tuple[Record, list[RegistryError]]:
-        """Return one merged page, and the failures of registries. Raises `NoRegistryAnswered` if all failed."""
-        return await merged_page(self, self.resolve, planned, selection)
+    async def page(
+        self, planned: PlannedList, selection: Selection, encode: RowEncoder | None = None
+    ) -> tuple[Record, list[RegistryError]]:
+        """Return one merged page, and the failures of registries. Raises `NoRegistryAnswered` if all failed.
+
+        The ``nodes`` that need no further call are encoded with ``encode``.
+        """
+        return await merged_page(self, self.resolve, planned, selection, encode)
 
     # Plans
 

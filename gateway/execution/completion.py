@@ -23,7 +23,7 @@ from graphql.pyutils import inspect, is_iterable
 from gateway.catalog.lists import INCOMPLETE
 from gateway.errors import GatewayError, RegistryBadValue, ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
-from gateway.execution.projection import ObjectProjectors
+from gateway.execution.projection import EncodedRow, ObjectProjectors, encoded
 from gateway.execution.response_size import ObjectCount, single_objects
 
 Keys = tuple[str | int, ...]
@@ -90,6 +90,8 @@ class Completion:
             if not is_iterable(value):
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{field.parent}.{field.name}'.")
             return [self.item(expected.of_type, field, item, (*path, i)) for i, item in enumerate(value)]
+        if isinstance(value, EncodedRow):
+            return encoded(value, self.count.items)
         if is_leaf_type(expected):
             completed = expected.coerce_output_value(value)
             if completed is None or completed is Undefined:

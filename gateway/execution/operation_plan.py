@@ -55,7 +55,7 @@ from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldC
 from gateway.execution.field_metadata import VOLATILE, is_in_record
 from gateway.execution.field_requests import PLANNED_ARGUMENTS, Variables, declaration, freeze, names_variable
 from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
-from gateway.execution.projection import ObjectProjectors, Projection
+from gateway.execution.projection import ObjectProjectors, Projection, RowEncoder
 from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
@@ -201,6 +201,15 @@ class RootField:
     def projection(self) -> Projection:
         return Projection(self.field)
 
+    @cached_property
+    def row_encoder(self) -> RowEncoder | None:
+        """The encoder of the rows in ``nodes`` of a merged page. None if the field has several or none of them."""
+        entity = LISTS.get(self.field.name)
+        if entity is None:
+            return None
+        nodes = [inner for page in self.field.types for inner in self.field.below(page.name) if inner.name == "nodes"]
+        return RowEncoder(self.projection.objects[nodes[0], entity]) if len(nodes) == 1 else None
+
 
 class BoundOperation:
     """An operation with the values of its variables."""
@@ -299,10 +308,10 @@ class BoundField:
             self._planned_list = registries, PlannedList.of(entity, self.request, registries, bounds)
         return self._planned_list[1]
 
-    async def resolve(self, context: OperationContext) -> Any:
+    async def resolve(self, context: OperationContext, encode: RowEncoder | None = None) -> Any:
         """Resolve the value of the field. Raises the error of a field without a value."""
         context.execution.bindings |= self.bindings
-        return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self))
+        return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self, encode))
 
     async def execute(self, errors: list[GraphQLError], count: ObjectCount, context: OperationContext) -> Any:
         """Return the field's part of the response, append its errors and count its objects.
@@ -313,7 +322,7 @@ class BoundField:
             return self.field.parent.name
         value: Any
         try:
-            value = await self.resolve(context)
+            value = await self.resolve(context, self.root.row_encoder)
         except GatewayError as error:
             value = error.with_traceback(None)
         except Exception as error:

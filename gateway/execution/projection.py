@@ -5,9 +5,13 @@ A function returns the same data as executing the selection field by field. If a
 `gateway.catalog.code_generation` requires, they are there as the `repr()` of a string.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, NoReturn
 
+import orjson
 from graphql import (
     GraphQLBoolean,
     GraphQLEnumType,
@@ -24,8 +28,8 @@ from graphql import (
 
 from gateway.catalog.code_generation import CodeBuilder
 from gateway.catalog.lists import INCOMPLETE
-from gateway.execution.field_collection import TYPE_NAME, CollectedField
-from gateway.execution.response_size import single_objects
+from gateway.execution.field_collection import ROWS, TYPE_NAME, CollectedField
+from gateway.execution.response_size import ObjectCount, single_objects
 
 Projector = Callable[[Any, "CountItems"], Any]
 """Converts the value of a field to response data. Calls the second argument for each list of objects."""
@@ -35,6 +39,11 @@ CountItems = Callable[[list[Any], int], list[Any]]
 
 UNCHANGED: Final = {"Boolean": "bool", "DateTime": "str", "ID": "str", "Long": "int", "String": "str"}
 """The scalars that serialize values of one Python type unchanged, with that type. See `serializes_unchanged`."""
+
+ROW_BYTES: Final = 500
+"""The memory of an encoded row beside its JSON."""
+
+numbers = count()
 
 
 def unchanged(value: Any) -> Any:
@@ -53,6 +62,37 @@ class UnexpectedValue(Exception):
 
 def unexpected(value: Any) -> NoReturn:
     raise UnexpectedValue
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A projected record as JSON, with the number of objects in its lists."""
+
+    json: orjson.Fragment
+    objects: int
+
+
+class RowEncoder:
+    """Projects and encodes the records of rows. Implements `gateway.catalog.lists.RowEncoder`."""
+
+    def __init__(self, projector: Projector) -> None:
+        self.projector, self.number = projector, next(numbers)
+
+    def __call__(self, record: Any) -> tuple[Any, int]:
+        """Return the encoded record, or a record with an error, which completion reports; and its memory in bytes."""
+        count = ObjectCount(sys.maxsize)
+        try:
+            json = orjson.dumps(self.projector(record, count.items))
+        except Exception:
+            return record, ROW_BYTES
+        return EncodedRow(orjson.Fragment(json), count.total), ROW_BYTES + len(json)
+
+
+def encoded(row: EncodedRow, count: CountItems) -> orjson.Fragment:
+    """Count the objects of an encoded row, and return its JSON."""
+    if row.objects:
+        count([row], row.objects)
+    return row.json
 
 
 ObjectProjectors = Mapping[tuple[CollectedField, str], Projector]
@@ -74,7 +114,7 @@ class ProjectionBuilder(CodeBuilder):
     """Builds the source code of projections. ``objects`` are the names of the functions for objects."""
 
     def __init__(self) -> None:
-        super().__init__(unexpected=unexpected)
+        super().__init__(unexpected=unexpected, EncodedRow=EncodedRow, encoded=encoded)
         self.objects: dict[tuple[CollectedField, str], str] = {}
 
     def value(self, expected: GraphQLOutputType, field: CollectedField, code: str, null: str = "None") -> str:
@@ -89,6 +129,8 @@ class ProjectionBuilder(CodeBuilder):
         if is_list_type(expected):
             item = self.name()
             inner = self.value(expected.of_type, field, item)
+            if field.name == ROWS[0]:
+                inner = f"(encoded({item}, count) if type({item}) is EncodedRow else {inner})"
             each = max((single_objects(field, runtime.name) for runtime in field.types), default=0)
             items = f"count({value}, {each})" if each else value
             return f"([{inner} for {item} in {items}] if type({read}) is list else {otherwise})"

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from graphql.pyutils import Path
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.lists import PlannedList, shows_coverage
+from gateway.catalog.lists import PlannedList, RowEncoder, shows_coverage
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
@@ -53,6 +53,8 @@ class RootFieldContext(NamedTuple):
     context: OperationContext
     path: Path
     field: RequestedField
+    encode: RowEncoder | None = None
+    """Encodes the rows of a merged page; None for records."""
 
     @property
     def execution(self) -> PlanExecution:
@@ -79,7 +81,7 @@ async def resolve_list(root: RootFieldContext, entity: str) -> Any:
     """Return a merged page of all registries. Without ``coverage { state }``, failures become errors beside it."""
     selection = root.field.selection()
     planned = root.field.planned_list(entity, root.execution.registries, root.execution.bounds)
-    record, failures = await root.execution.page(planned, selection)
+    record, failures = await root.execution.page(planned, selection, root.encode)
     if not shows_coverage(selection):
         root.context.failures += [(root.path, failure) for failure in failures]
     return record

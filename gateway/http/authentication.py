@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
+from cachetools import LRUCache
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from gateway.auth.authenticator import REALM, Authenticator, log_denial
 from gateway.auth.principals import Principal, visible
+from gateway.catalog.registry import Registry
 from gateway.errors import Forbidden, IssuerUnavailable, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.request_context import RequestContext
@@ -15,12 +18,24 @@ from gateway.http.caching_headers import requested_freshness
 from gateway.http.negotiation import header
 from gateway.http.responses import STATUSES
 
+CACHED_CALLERS: Final = 1_000
+
+Registries = Mapping[str, Registry]
+
 
 class RequestAuthenticator:
     """Authenticates requests, and writes refusals to the audit log."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.authenticator = authenticator
+        self._visible: LRUCache[Principal, tuple[Registries, Registries]] = LRUCache(CACHED_CALLERS)
+
+    def visible(self, registries: Registries, caller: Principal) -> Registries:
+        """Return the registries that a caller may read, worked out once per caller."""
+        cached = self._visible.get(caller)
+        if cached is None or cached[0] is not registries:
+            cached = self._visible[caller] = registries, visible(registries, caller)
+        return cached[1]
 
     async def principal(
         self, connection: HTTPConnection, role: str, headers: Mapping[str, str] | None = None
@@ -48,7 +63,7 @@ class RequestAuthenticator:
         principal = await self.principal(connection, "read", headers)
         state, remote = connection.state, address(connection)
         return RequestContext(
-            visible(state.registries, principal),
+            self.visible(state.registries, principal),
             state.bounds,
             requested_freshness(header(connection.headers, "cache-control")),
             principal.roles,

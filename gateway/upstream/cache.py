@@ -50,8 +50,11 @@ class DerivedValues:
 
     def store(self, key: Hashable, value: Any, size: int) -> None:
         """Store a value that takes ``size`` bytes."""
-        if len(self._values) >= MAX_DERIVED:
-            self.size -= self._values.pop(next(iter(self._values)))[1]
+        replaced = self._values.pop(key, None)
+        if replaced is None and len(self._values) >= MAX_DERIVED:
+            replaced = self._values.pop(next(iter(self._values)))
+        if replaced is not None:
+            self.size -= replaced[1]
         self._values[key] = value, size
         self.size += size
         if self._cached is not None:
