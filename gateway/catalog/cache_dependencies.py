@@ -29,24 +29,22 @@ class CacheDependencies:
     @classmethod
     def of(cls, calls: Calls) -> Self | None:
         """Return the entries that an operation used, None unless all its answers are cached and fresh."""
-        answers = calls.received()
-        origins = [answer.origin for answer in answers if answer.origin is not None and not answer.stale]
-        if not origins or len(origins) < len(calls.answers):
+        keys, stale_times, origin = [], [], None
+        for answer in calls.received():
+            origin = answer.origin
+            if origin is None or answer.fresh_for < 0:
+                return None
+            keys.append((origin.key, origin.number, origin.stored_at))
+            stale_times.append(origin.stored_at + answer.age + answer.fresh_for)
+        if origin is None or len(keys) < len(calls.answers):
             return None
-        cache = origins[0].cache
-        stored_at = min([origin.entry.stored_at for origin in origins])
-        stale_at = min(
-            [
-                origin.entry.stored_at + answer.age + answer.fresh_for
-                for origin, answer in zip(origins, answers, strict=True)
-            ]
-        )
+        cache, stored_at, stale_at = origin.cache, min([stored_at for *_, stored_at in keys]), min(stale_times)
         hits = SettledCalls(CallRecord(bound.registry, bound.call.name, CallState.HIT) for bound in calls.answers)
         return cls(
             hits,
             Counter((call.registry, call.name, CallState.HIT) for call in hits),
             cache,
-            tuple([(origin.key, origin.entry.number) for origin in origins]),
+            tuple([(key, number) for key, number, _ in keys]),
             stored_at,
             min(stale_at, stored_at + cache.lifetime),
         )

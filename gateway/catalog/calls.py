@@ -101,11 +101,12 @@ class Calls:
         """Return the answers received so far, of one registry or of all."""
         answers = []
         for bound, answer in self.answers.items():
-            if registry in (None, bound.registry):
-                if isinstance(answer, asyncio.Future) and answer.done() and not answer.cancelled():
-                    answer = outcome(answer)
+            if registry is None or registry == bound.registry:
                 if isinstance(answer, Answer):
                     answers.append(answer)
+                elif isinstance(answer, asyncio.Future) and answer.done() and not answer.cancelled():
+                    received = outcome(answer)
+                    answers += [received] if isinstance(received, Answer) else []
         return answers
 
     def _start(self, bound: BoundCall) -> "Outcome | asyncio.Future[Answer]":

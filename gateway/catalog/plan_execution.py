@@ -56,9 +56,8 @@ from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
 from gateway.errors import BadInput, InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
-from gateway.registries.fields import NOT_PROVIDED, Field, Raw, Rows, as_moment
+from gateway.registries.fields import NOT_PROVIDED, Field, Rows, as_moment
 from gateway.registries.kind import Keys, Lookup
-from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.single_flight import SingleFlight
 
@@ -86,6 +85,7 @@ class PlanExecution(Calls):
         self.bindings: Bindings = {}
         self._not_found: set[Ref] = set()
         self._pages: dict[Hashable, VersionsPage] = {}
+        self._first_pages: dict[tuple[int, VersionList], tuple[FirstPage | None, int]] = {}
         self._pages_under_way: SingleFlight[Hashable, VersionsPage] = SingleFlight(cancel_abandoned=True)
         self._choices: list[tuple[Sequence[Sequence[BoundCall]], asyncio.Future[dict[BoundCall, None]]]] = []
 
@@ -509,10 +509,12 @@ class PlanExecution(Calls):
         else:
             for at, versions in resolver.lists:
                 raw, derived = entity.sources[at]
-                page = self._first_page(plan, resolver, request, entity, versions, raw, derived)
-                if page is not None:
-                    record[key] = page
-                    return True
+                if derived is not None and plan.canonical:
+                    first_page, size = self._first_page(resolver, request, versions)
+                    page = None if first_page is None else first_page.record(entity.ref, raw, derived, size)
+                    if page is not None:
+                        record[key] = page
+                        return True
                 rows = versions.field.read(raw)
                 if rows is NOT_PROVIDED:
                     continue
@@ -537,20 +539,15 @@ class PlanExecution(Calls):
         return True
 
     def _first_page(
-        self,
-        plan: EntityPlan,
-        resolver: VersionsResolver,
-        request: FieldRequest,
-        entity: EntityState,
-        versions: VersionList,
-        raw: Raw,
-        derived: DerivedValues | None,
-    ) -> Record | None:
-        """Return the page if one answer contains all of it, else None."""
-        if derived is None or not plan.canonical:
-            return None
-        first = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
-        return None if first is None else first.record(entity.ref, raw, derived, request.argument("first"))
+        self, resolver: VersionsResolver, request: FieldRequest, versions: VersionList
+    ) -> tuple[FirstPage | None, int]:
+        """Return how to build the pages of objects from one answer each, None if that may not do, and their size."""
+        key = id(resolver), versions
+        first_page = self._first_pages.get(key)
+        if first_page is None:
+            planned = FirstPage.of(versions, request, resolver.below, self.bounds.page_rows)
+            first_page = self._first_pages[key] = planned, request.argument("first")
+        return first_page
 
     def _value(
         self,

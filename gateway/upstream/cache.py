@@ -30,6 +30,16 @@ MAX_DERIVED: Final = 16
 numbers = count()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """The cache entry of an answer: its key, its number, and when it was stored, in seconds since 1970."""
+
+    cache: "Cache"
+    key: str
+    number: int
+    stored_at: float
+
+
 class DerivedValues:
     """Values that readers computed from one answer. They are counted with its cache entry, and dropped with it.
 
@@ -72,7 +82,7 @@ class Entry:
 
     ``document`` is None if the registry has no such object. ``stored_at`` is in seconds since 1970, ``size`` the memory
     in bytes without ``derived``. ``variation`` is the share of the jitter by which its lifetime is shortened.
-    ``number`` identifies the entry; no other ever has the same.
+    ``number`` identifies the entry; no other ever has the same. ``origin`` is set when it is first read.
     """
 
     document: Any
@@ -81,6 +91,7 @@ class Entry:
     derived: DerivedValues = field(default_factory=DerivedValues, compare=False, repr=False)
     variation: float | None = field(default=None, compare=False, repr=False)
     number: int = field(default_factory=numbers.__next__, compare=False, repr=False)
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def packed(self) -> bytes:
         return packed(self.stored_at, self.document)
@@ -108,15 +119,6 @@ def document_bytes(content: bytes) -> int:
     objects = content.count(b"{")
     values = content.count(b",") + content.count(b"[") + objects
     return len(content) + VALUE_BYTES * values + OBJECT_BYTES * objects
-
-
-@dataclass(slots=True, eq=False)
-class Origin:
-    """The cache entry of an answer."""
-
-    cache: "Cache"
-    key: str
-    entry: Entry
 
 
 class BoundedMemory(BoundedCache[str, Entry]):
@@ -175,13 +177,11 @@ class Cache:
         entry = self.memory.get(key.text)
         if entry is None and self.shared is not None:
             entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key, validator))
-        return self._alive(entry)
+        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     def in_memory(self, key: CacheKey) -> Entry | None:
         """Return the entry of a key if it is in memory."""
-        return self._alive(self.memory.get(key.text))
-
-    def _alive(self, entry: Entry | None) -> Entry | None:
+        entry = self.memory.get(key.text)
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
     async def get_shared(self, key: CacheKey, validator: Callable[[Any], bool]) -> Entry | None:

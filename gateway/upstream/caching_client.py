@@ -157,8 +157,10 @@ class CachingClient:
     def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer if it is in memory and fresh, without waiting."""
         entry = self.cache.in_memory(key)
-        answer = None if entry is None or entry.document is None else self._answer(key, family, entry, CallState.HIT)
-        if answer is None or answer.stale or not freshness.accepts(answer.age):
+        if entry is None or entry.document is None:
+            return None
+        answer = self._answer(key, family, entry, CallState.HIT)
+        if answer.fresh_for < 0 or not (freshness is ANY or freshness.accepts(answer.age)):
             return None
         self.cache.counts["hits"] += 1
         self.events.answered(registry, key.call, CallState.HIT)
@@ -258,9 +260,13 @@ class CachingClient:
         return self._answer(key, family, await self.cache.put(key, answer.document), CallState.MISS)
 
     def _answer(self, key: CacheKey, family: str, entry: Entry, state: CallState) -> Answer:
-        age = max(0.0, self.cache.now() - entry.stored_at)
+        age = self.cache.now() - entry.stored_at
+        if age < 0:  # stored by a replica whose clock is ahead
+            age = 0.0
+        if entry.origin is None:
+            entry.origin = Origin(self.cache, key.text, entry.number, entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
-        return Answer(entry.document, age, fresh_for, state, Origin(self.cache, key.text, entry), entry.derived)
+        return Answer(entry.document, age, fresh_for, state, entry.origin, entry.derived)
 
     def close(self) -> None:
         """Cancel all requests, refreshes included."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from graphql.execution.values import VariableValues
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -39,7 +40,8 @@ async def execute(clouds: FakeClouds, document: str, projected: bool = False) ->
         else SCHEMA.execute(None, {}, context)
     )
     calls = {(call.registry, call.name) for call in operation.calls}
-    return timeless(result.data), [error.formatted for error in result.errors or ()], calls
+    data = orjson.loads(orjson.dumps(result.data))  # rows may be encoded already
+    return timeless(data), [error.formatted for error in result.errors or ()], calls
 
 
 def split(result: tuple[Any, Any, set[tuple[str, str]]]) -> tuple[Any, set[tuple[str, str]]]:
