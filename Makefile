@@ -32,7 +32,7 @@ demo: .venv/run
 
 test: .venv/dev
 	@echo "Running the tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: .venv/dev
 	@echo "Checking lint, types, import rules and the schema"
