@@ -618,7 +618,8 @@ class MergedList:
                     records[at] = record
                     owner = () if self.owner is None else self.owner.sources
                     entity = EntityState(ref, record, ((page.raws[ref], None),), owner)
-                    entities.setdefault(plan.variant(is_canonical(page.kind, ref)), []).append(entity)
+                    canonical = page.is_canonical or is_canonical(page.kind, ref)
+                    entities.setdefault(plan.variant(canonical), []).append(entity)
                 else:
                     records[at] = rows.add(ref, plan, page.raws[ref], encode)
         for page, (_, rows) in plans.items():

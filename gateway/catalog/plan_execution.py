@@ -168,19 +168,18 @@ class PlanExecution(Calls):
 
     def _send(self, fetches: Sequence[Fetch], entities: Sequence[EntityState], waits: Waits) -> None:
         """Send the calls for entities, and continue with those whose outcome is available."""
-        ready: dict[Fetch, list[tuple[EntityState, Outcome | None]]] = {}
+        ready: dict[Fetch, list[tuple[EntityState, Outcome | None]]] = {fetch: [] for fetch in fetches}
         for entity in entities:
-            pending: list[tuple[Fetch, asyncio.Future[Answer]]] = []
-            for fetch in fetches:
+            for fetch, received in ready.items():
                 bound = bound_call(fetch, entity)
                 outcome = None if bound is None else self.start(bound)
                 if isinstance(outcome, asyncio.Future):
-                    pending.append((fetch, outcome))
+                    waits.append(self._receive_later(fetch, entity, outcome))
                 else:
-                    ready.setdefault(fetch, []).append((entity, outcome))
-            waits.extend([self._receive_later(fetch, entity, task) for fetch, task in pending])
+                    received.append((entity, outcome))
         for fetch, received in ready.items():
-            self._receive(fetch, received, waits)
+            if received:
+                self._receive(fetch, received, waits)
 
     async def _receive_later(self, fetch: Fetch, entity: EntityState, task: "asyncio.Future[Answer]") -> None:
         outcome: Outcome
