@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 from graphql.execution.values import VariableValues
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.app import lifetimes, registries
+from gateway.catalog.bounds import DEFAULT_BOUNDS
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.config.settings import CacheSettings
 from gateway.execution.operation_plan import PlannedOperation
@@ -17,8 +20,10 @@ from gateway.execution.strawberry_context import OperationContext
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import CachingClient
-from tests.catalog.clouds import DOCUMENTS, SETTINGS, FakeClouds
+from tests.catalog.clouds import DOCUMENTS, PAI_MODELS, SETTINGS, FakeClouds
 from tests.catalog.test_selection_property import ROOTS, field_trees, formatted, object_queries, slow
+from tests.execution.comparison import bind, compile_document, execute_compiled
+from tests.execution.comparison import execute as reference
 
 
 def with_cache() -> FakeClouds:
@@ -91,5 +96,43 @@ def test_cached_responses_lead_to_the_same_results(documents: Sequence[str]) -> 
             ):
                 assert result == expected
                 assert used <= calls
+
+    asyncio.run(run())
+
+
+LABELS = '{ models(first: 3, filter: {registries: ["pai"]}) { nodes { name labels { key } } } }'
+
+
+def test_objects_in_cached_rows_count_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is encoded once. Later responses with it are as large as the first one."""
+    monkeypatch.setitem(PAI_MODELS[1][0], "Labels", [{"Key": str(number), "Value": "x"} for number in range(200)])
+    planned = compile_document(LABELS)
+    assert planned is not None
+    clouds = with_cache()
+
+    async def run() -> None:
+        for objects, codes in ((150, ["QUERY_TOO_EXPENSIVE"]), (300, []), (150, ["QUERY_TOO_EXPENSIVE"]), (300, [])):
+            bounds = replace(DEFAULT_BOUNDS, objects=objects)
+            outcome = await execute_compiled(clouds, LABELS, bind(LABELS, planned, {}), bounds)
+            assert [error["extensions"]["code"] for error in outcome.errors] == codes
+
+    asyncio.run(run())
+
+
+def test_rows_are_encoded_for_the_fields_of_each_operation() -> None:
+    texts = (
+        "{ models(first: 3) { nodes { a: name b: name id } } }",
+        "{ models(first: 3) { nodes { id b: name a: name } } }",
+        "{ other: models(first: 3) { nodes { id } nodes { b: name } more: nodes { type } } }",
+        "{ models(first: 3) { edges { node { name } } nodes { id } } }",
+    )
+    clouds = with_cache()
+
+    async def run() -> None:
+        for text in (*texts, *texts):
+            planned = compile_document(text)
+            assert planned is not None
+            outcome = await execute_compiled(clouds, text, bind(text, planned, {}))
+            assert outcome == await reference(FakeClouds(), text, {})
 
     asyncio.run(run())
