@@ -8,10 +8,12 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache, reduce
+from math import inf
 from typing import Any, Final
 from unicodedata import normalize
 
 from gateway.catalog.ids import quoted
+from gateway.catalog.orders import microseconds
 from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection, to_camel_case
 from gateway.errors import BadInput
 from gateway.registries.fields import TIME_CACHE_SIZE
@@ -46,12 +48,12 @@ def within(name: str) -> FilterTest:
 
     def predicate(wanted: Filter) -> Passes:
         start, end = time_range(wanted)
+        first = -inf if start is None else microseconds(start.isoformat())
+        last = inf if end is None else microseconds(end.isoformat())
 
         def passes(record: Any) -> bool:
-            if record[name] is None:
-                return False
-            time = parse_time(record[name])
-            return (start is None or time >= start) and (end is None or time < end)
+            time = record[name]
+            return time is not None and first <= microseconds(time) < last
 
         return passes
 

@@ -64,7 +64,7 @@ def unexpected(value: Any) -> NoReturn:
     raise UnexpectedValue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedRow:
     """A projected record as JSON, with the number of objects in its lists."""
 
