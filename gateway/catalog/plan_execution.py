@@ -57,7 +57,7 @@ from gateway.catalog.registry import Registry
 from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
 from gateway.errors import BadInput, InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
 from gateway.registries.fields import NOT_PROVIDED, Field, Rows, as_moment
-from gateway.registries.kind import Keys, Lookup
+from gateway.registries.kind import Call, Keys, Lookup
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.single_flight import SingleFlight
 
@@ -221,6 +221,7 @@ class PlanExecution(Calls):
         turn of the event loop.
         """
         open_choices: list[tuple[EntityState, Choice, list[BoundCall]]] = []
+        decided: list[tuple[EntityState, Choice, int]] = []
         for entity in entities:
             for choice in choices:
                 calls = [bind(target(entity, through_version), call) for call, through_version in choice.calls]
@@ -228,7 +229,8 @@ class PlanExecution(Calls):
                 if made is None:
                     open_choices.append((entity, choice, calls))
                 else:
-                    self._send([plan.fetch(*choice.calls[made], choice.fields)], [entity], waits)
+                    decided.append((entity, choice, made))
+        self._send_decided(plan, decided, waits)
         if open_choices:
             waits.append(self._send_chosen(plan, open_choices))
 
@@ -236,11 +238,24 @@ class PlanExecution(Calls):
         self, plan: EntityPlan, choices: Sequence[tuple[EntityState, Choice, list[BoundCall]]]
     ) -> None:
         chosen = await self._choice([calls for _, _, calls in choices])
+        decided = [
+            (entity, choice, next(at for at, bound in enumerate(calls) if bound in chosen))
+            for entity, choice, calls in choices
+        ]
         waits = Waits()
-        for entity, choice, calls in choices:
-            at = next(at for at, bound in enumerate(calls) if bound in chosen)
-            self._send([plan.fetch(*choice.calls[at], choice.fields)], [entity], waits)
+        self._send_decided(plan, decided, waits)
         await gather(waits)
+
+    def _send_decided(self, plan: EntityPlan, decided: Sequence[tuple[EntityState, Choice, int]], waits: Waits) -> None:
+        """Send the decided calls, each once for all fields that it supplies to an entity."""
+        supplied: dict[tuple[int, tuple[Call, bool]], tuple[EntityState, dict[FieldRequest, Selection]]] = {}
+        for entity, choice, at in decided:
+            supplied.setdefault((id(entity), choice.calls[at]), (entity, {}))[1].update(choice.fields)
+        fetches: dict[Fetch, list[EntityState]] = {}
+        for (_, call), (entity, fields) in supplied.items():
+            fetches.setdefault(plan.fetch(*call, plan.selection.part(fields)), []).append(entity)
+        for fetch, members in fetches.items():
+            self._send([fetch], members, waits)
 
     def _choice(self, alternatives: Sequence[Sequence[BoundCall]]) -> "asyncio.Future[dict[BoundCall, None]]":
         """Return the calls chosen in this turn of the event loop, for these alternatives and all others."""
