@@ -164,7 +164,7 @@ async def test_an_id_of_another_type_is_refused(world: World) -> None:
 
 
 async def test_a_registry_that_hangs_ends_with_its_timeout() -> None:
-    async with two_clouds(timeout=0.2) as world:
+    async with two_clouds(timeout=1.0) as world:
         world.pai.faults.replace({"*": {"hang": True}})
         models = (await world.gateway.query(LIST_WITH_COVERAGE)).data["models"]
         assert [(one["state"], one["error"] and one["error"]["code"]) for one in models["coverage"]] == [
@@ -174,7 +174,7 @@ async def test_a_registry_that_hangs_ends_with_its_timeout() -> None:
 
 
 async def test_a_slow_response_ends_with_the_timeout_of_the_registry() -> None:
-    async with two_clouds(timeout=0.2) as world:
+    async with two_clouds(timeout=1.0) as world:
         world.pai.faults.replace({"GetModel": {"drip": 10}})
         assert (await world.gateway.query(MODEL)).codes == ["REGISTRY_TIMEOUT"]
 

@@ -106,8 +106,8 @@ FAULTS = (
     Fault("connection refused", UNREACHABLE, both=AWAY),
     Fault("reset before the answer", UNREACHABLE, both={"drop": "before"}, replaced=1),
     Fault("reset in the middle of the body", UNREACHABLE, both={"drop": "body"}),
-    Fault("slow drip", TIMEOUT, both={"drip": 10}, timeout=0.2),
-    Fault("hang", TIMEOUT, both={"hang": True}, timeout=0.2),
+    Fault("slow drip", TIMEOUT, both={"drip": 10}, timeout=0.5),
+    Fault("hang", TIMEOUT, both={"hang": True}, timeout=0.5),
     # The status
     Fault(
         "429 with a retry time of 20 ms",
