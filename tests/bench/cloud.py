@@ -15,6 +15,7 @@ from tests.bench.processes import Receive, Scope, Send, answer, serve
 
 ROWS = 50
 QIANFAN_MODELS = 50
+COUNTER = "/calls"
 START = datetime(2024, 7, 1, tzinfo=UTC)
 
 
@@ -101,10 +102,13 @@ def qianfan_model(row: int) -> dict[str, Any]:
 
 
 class Cloud:
-    """An ASGI application with ``models`` PAI models. Bodies are cached by path and page."""
+    """An ASGI application with ``models`` PAI models. Bodies are cached by path and page.
+
+    At `COUNTER` it reports how many calls it has answered.
+    """
 
     def __init__(self, models: int) -> None:
-        self.models, self._bodies = models, dict[str, bytes]()
+        self.models, self.calls, self._bodies = models, 0, dict[str, bytes]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = b""
@@ -113,6 +117,10 @@ class Cloud:
             if not part.get("more_body"):
                 break
         path, query = scope["path"], scope["query_string"].decode()
+        if path == COUNTER:
+            await answer(send, b"%d" % self.calls)
+            return
+        self.calls += 1
         page = self._page(query, content)
         body = self._bodies.get(f"{path}?{page}")
         if body is None:
@@ -120,18 +128,16 @@ class Cloud:
         await answer(send, body)
 
     def _page(self, query: str, content: bytes) -> int:
-        """Return the requested page; 0 for lists of public models, which are empty."""
         if content:
             return int(json.loads(content).get("pageNo", 1))
-        parameters = parse_qs(query)
-        return 0 if "Provider" in parameters else int(parameters.get("PageNumber", ["1"])[0])
+        return int(parse_qs(query).get("PageNumber", ["1"])[0])
 
     def _document(self, path: str, page: int) -> Any:
-        rows = range(max(0, (page - 1) * ROWS), page * ROWS)
+        rows = range((page - 1) * ROWS, page * ROWS)
         match path.strip("/").split("/"):
             case ["api", "v1", "models"]:
                 listed = [model(row) for row in rows if row < self.models]
-                return {"RequestId": "r", "TotalCount": self.models if page else 0, "Models": listed}
+                return {"RequestId": "r", "TotalCount": self.models, "Models": listed}
             case ["api", "v1", "models", name]:
                 return {"RequestId": "r", **model(int(name.removeprefix("model-")))}
             case ["api", "v1", "models", name, "versions"]:
@@ -141,8 +147,6 @@ class Cloud:
             case [*_, "user", "list"]:
                 listed = [qianfan_model(row) for row in rows if row < QIANFAN_MODELS]
                 return {"log_id": "1", "result": {"total": QIANFAN_MODELS, "items": listed}}
-            case [*_, "preset", "list"]:
-                return {"log_id": "1", "result": {"total": 0, "items": []}}
         raise LookupError(path)
 
 

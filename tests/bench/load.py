@@ -1,14 +1,14 @@
 """Load generation: clients that send requests back to back, and the CPU time that the server takes for them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from statistics import median
 from time import perf_counter
 
 import aiohttp
 
+from tests.bench.cloud import COUNTER
 from tests.bench.processes import Server
 
 HEADERS = {"content-type": "application/json", "accept": "application/json"}
@@ -17,10 +17,12 @@ CLIENTS = 16
 
 @dataclass(frozen=True)
 class Cost:
-    """Microseconds of the server's CPU per request, and the median latency in seconds."""
+    """Microseconds of the server's CPU and upstream calls per request; two percentiles of latency in milliseconds."""
 
     cpu: float
-    latency: float
+    calls: float
+    p50: float
+    p99: float
 
 
 def session(address: str, clients: int = 1) -> aiohttp.ClientSession:
@@ -29,7 +31,7 @@ def session(address: str, clients: int = 1) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(address, connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-async def send_query(connections: aiohttp.ClientSession, path: str, body: bytes) -> bytes:
+async def send_query(connections: aiohttp.ClientSession, body: bytes, path: str = "/graphql") -> bytes:
     """Send a request and return the response body. Raises RuntimeError for errors, so that none counts as fast."""
     async with connections.post(path, data=body, headers=HEADERS) as response:
         answer = await response.read()
@@ -38,30 +40,57 @@ async def send_query(connections: aiohttp.ClientSession, path: str, body: bytes)
     return answer
 
 
+async def send_all(server: Server, bodies: Iterator[bytes]) -> None:
+    """Send each request once, to fill the cache."""
+    async with session(server.address, CLIENTS) as connections:
+
+        async def client() -> None:
+            for body in bodies:
+                await send_query(connections, body)
+
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+async def count_calls(upstream: str) -> int:
+    """Return how many calls the upstream at an address has answered, 0 for no address."""
+    if not upstream:
+        return 0
+    async with session(upstream) as connections, connections.get(COUNTER) as response:
+        return int(await response.read())
+
+
 async def measured(
-    server: Server, path: str, body: Callable[[int], bytes], seconds: float, clients: int = CLIENTS, first: int = 0
+    server: Server,
+    bodies: Iterator[bytes],
+    seconds: float,
+    clients: int = CLIENTS,
+    path: str = "/graphql",
+    upstream: str = "",
 ) -> Cost:
     """Measure the cost of requests during a number of seconds, after a warm-up of a fifth of that time.
 
-    ``body`` builds the request body for each number, starting with ``first``.
+    ``bodies`` are the bodies of the requests, more than can be sent. ``upstream`` is the address of the server that
+    counts the calls.
     """
-    connections = session(server.address, clients)
-    numbers, latencies = count(first), list[float]()
+    latencies = list[float]()
 
     async def client(ends: float) -> None:
-        while (started := perf_counter()) < ends:
-            await send_query(connections, path, body(next(numbers)))
-            latencies.append(perf_counter() - started)
+        now = 0.0
+        while now < ends:  # at least one request
+            started = perf_counter()
+            await send_query(connections, next(bodies), path)
+            now = perf_counter()
+            latencies.append((now - started) * 1e3)
 
     async def run_clients(duration: float) -> None:
         ends = perf_counter() + duration
         await asyncio.gather(*(client(ends) for _ in range(clients)))
 
-    try:
+    async with session(server.address, clients) as connections:
         await run_clients(seconds / 5)
         latencies.clear()
-        before = server.cpu
+        calls, cpu = await count_calls(upstream), server.cpu
         await run_clients(seconds)
-        return Cost((server.cpu - before) / len(latencies) * 1e6, median(latencies))
-    finally:
-        await connections.close()
+        cpu, calls = server.cpu - cpu, await count_calls(upstream) - calls
+    many, ordered = len(latencies), sorted(latencies)
+    return Cost(cpu / many * 1e6, calls / many, median(ordered), ordered[many * 99 // 100])

@@ -5,13 +5,14 @@ It has the part of the schema that the benchmark's queries use, and returns the 
 
 import sys
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 import aiohttp
 import strawberry
 from strawberry.asgi import GraphQL
 
-from tests.bench.processes import Receive, Scope, Send, serve
+from tests.bench.processes import serve
 
 FRAMEWORKS = {"TensorFlow": "TENSORFLOW", "Pytorch": "PYTORCH"}
 
@@ -143,8 +144,14 @@ class Span:
     from_: datetime | None = strawberry.field(name="from", default=None)
 
 
+@strawberry.enum
+class Ownership(Enum):
+    OWN = "OWN"
+
+
 @strawberry.input
 class ModelFilter:
+    ownership: Ownership
     registries: list[str] | None = None
     created_at: Span | None = None
 
@@ -182,18 +189,13 @@ class Query:
                 command=spec["Command"],
                 hyper_parameters=[
                     Parameter(
-                        name=one["Name"],
-                        type=one["Type"],
-                        description=one["Description"],
-                        required=one["Required"],
+                        name=one["Name"], type=one["Type"], description=one["Description"], required=one["Required"]
                     )
                     for one in spec["HyperParameters"]
                 ],
                 input_channels=[
                     Channel(
-                        name=one["Name"],
-                        required=one["Required"],
-                        supported_channel_types=one["SupportedChannelTypes"],
+                        name=one["Name"], required=one["Required"], supported_channel_types=one["SupportedChannelTypes"]
                     )
                     for one in spec["InputChannels"]
                 ],
@@ -208,10 +210,6 @@ class Query:
 APPLICATION = GraphQL[Any, Any](strawberry.Schema(Query), graphql_ide=None)
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    await APPLICATION(scope, receive, send)
-
-
 if __name__ == "__main__":
     Upstream.address = sys.argv[2]
-    serve(application, int(sys.argv[1]))
+    serve(APPLICATION, int(sys.argv[1]))

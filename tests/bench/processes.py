@@ -1,4 +1,4 @@
-"""Servers in separate processes: start, readiness, CPU time and memory as reported by the kernel, and stop."""
+"""Servers in separate processes: start, readiness, CPU time as reported by the kernel, and stop."""
 
 import asyncio
 import socket
@@ -56,12 +56,6 @@ class Server:
         """CPU time used so far, in seconds."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-    @property
-    def memory(self) -> int:
-        """Resident memory, in bytes."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def free_port() -> int:

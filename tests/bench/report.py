@@ -1,13 +1,12 @@
 """Reports: tables in Markdown, and plots of growth as SVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from math import log10
 
 from tests.bench.growth import Series
+from tests.bench.tables import Table
 
-NAIVE = "naive Strawberry"
-LIMIT = "limit: prepared bytes"  # the upper limit of speed
 WIDTH, HEIGHT, LEFT, TOP, INNER_WIDTH, INNER_HEIGHT = 400, 260, 60, 40, 310, 170
 
 
@@ -20,20 +19,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rules, *rows))
 
 
-def costs(names: Sequence[str], figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a table of microseconds of CPU per request by target and query, relative to the naive gateway and to the
-    upper limit."""
-    naive, limit = figures[NAIVE], figures[LIMIT]
-    rows = []
-    for target, row in figures.items():
-        cells = [
-            f"{number(row[name])} ({number(naive[name] / row[name])} ×, {number(100 * limit[name] / row[name])} %)"
-            if name in row
-            else ""
-            for name in names
-        ]
-        rows.append([target, *cells])
-    return table(["µs of CPU (× naive, % of the limit)", *names], rows)
+def section(found: Table) -> str:
+    """Return a heading, the description, and a table of medians with their ratios to the references."""
+    medians, ratios = found.medians(), found.ratios()
+    columns = list(next(iter(medians.values())))
+
+    def cell(row: str, column: str) -> str:
+        if column not in medians[row]:
+            return ""
+        figure = medians[row][column]
+        text = number(figure.cost)
+        if row in ratios:
+            text += f" ({', '.join(map(number, ratios[row][column].values()))})"
+        return f"{text}; {number(figure.calls)}" if found.calls else text
+
+    unit = f"{found.unit} ({', '.join(f'÷ {name}' for name in found.references)}){'; calls' if found.calls else ''}"
+    rows = [[row, *(cell(row, column) for column in columns)] for row in medians]
+    return f"## {found.name}\n\n{found.about}\n\n{table([unit, *columns], rows)}"
 
 
 def growths(all_series: Sequence[Series]) -> str:

@@ -1,10 +1,11 @@
-"""Servers under test: the gateway with and without its cache, the naive gateway, and the upper limit."""
+"""Servers under test: the gateway with and without its cache, the references, and the upstream."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.bench.cloud import COUNTER
 from tests.bench.processes import Server, free_port, running
 
 MODELS = 50
@@ -13,9 +14,13 @@ MODELS = 50
 SETTINGS = """
 [server]
 port = {port}
+profile = "{profile}"
 [cache]
 enabled = {cached}
+lists = 86400
+objects = 86400
 entries = 1000000
+megabytes = 4096
 [limits]
 calls = 10000
 [quota]
@@ -44,12 +49,27 @@ endpoint = "{cloud}"
 """
 
 
+def module(name: str, *arguments: str, ready: str = "/graphql") -> AbstractAsyncContextManager[Server]:
+    """A server that is a module of the benchmark."""
+    port = free_port()
+    return running(f"tests.bench.{name}", str(port), *arguments, port=port, ready=ready)
+
+
 @asynccontextmanager
 async def cloud(models: int = MODELS) -> AsyncIterator[str]:
     """The upstream clouds; yields their address."""
-    port = free_port()
-    async with running("tests.bench.cloud", str(port), str(models), port=port, ready="/api/v1/models") as server:
+    async with module("cloud", str(models), ready=COUNTER) as server:
         yield server.address
+
+
+@asynccontextmanager
+async def raw(bodies: Mapping[str, bytes]) -> AsyncIterator[Server]:
+    """The upper limit, with prepared bodies by name."""
+    with TemporaryDirectory() as folder:
+        for name, body in bodies.items():
+            (Path(folder) / name).write_bytes(body)
+        async with module("raw", folder) as server:
+            yield server
 
 
 def registries(address: str, many: int) -> str:
@@ -62,29 +82,12 @@ def registries(address: str, many: int) -> str:
 
 
 @asynccontextmanager
-async def gateway(address: str, *, cached: bool, many: int = 2) -> AsyncIterator[Server]:
+async def gateway(address: str, *, cached: bool, many: int = 2, profile: str = "production") -> AsyncIterator[Server]:
     """The gateway, as ``gateway serve`` runs it, with ``many`` registries."""
     port = free_port()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "gateway.toml"
-        path.write_text(SETTINGS.format(port=port, cached=str(cached).lower()) + registries(address, many))
+        settings = SETTINGS.format(port=port, profile=profile, cached=str(cached).lower())
+        path.write_text(settings + registries(address, many))
         async with running("gateway", "serve", "--config", str(path), port=port, ready="/healthz") as server:
-            yield server
-
-
-@asynccontextmanager
-async def naive(address: str) -> AsyncIterator[Server]:
-    port = free_port()
-    async with running("tests.bench.naive", str(port), address, port=port, ready="/graphql") as server:
-        yield server
-
-
-@asynccontextmanager
-async def raw(bodies: dict[str, bytes]) -> AsyncIterator[Server]:
-    """The upper limit, with prepared bodies by name."""
-    port = free_port()
-    with TemporaryDirectory() as folder:
-        for name, body in bodies.items():
-            (Path(folder) / name).write_bytes(body)
-        async with running("tests.bench.raw", str(port), folder, port=port, ready="/") as server:
             yield server
