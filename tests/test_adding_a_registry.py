@@ -18,8 +18,7 @@ from gateway.registries.fields import EntityLayout
 from gateway.registries.kind import Call, Kind, Paging, Stream
 from gateway.schema.field_sources import supplied_fields
 from tests.conftest import served, settings
-from tests.registries.samples import ENTITIES, schema_fields
-from tests.registries.test_contract import COMPUTED, RELATIONS
+from tests.registries.samples import COMPUTED, ENTITIES, RELATIONS, schema_fields
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-registry.md").read_text(encoding="utf-8")
 

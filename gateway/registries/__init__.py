@@ -8,4 +8,8 @@ from gateway.registries.mlflow import MLFLOW
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
 
-KINDS: Final[Mapping[str, Kind]] = {"mlflow": MLFLOW, "pai": PAI, "qianfan": QIANFAN}
+KINDS: Final[Mapping[str, Kind]] = {
+    "mlflow": MLFLOW,
+    "pai": PAI,
+    "qianfan": QIANFAN,
+}
