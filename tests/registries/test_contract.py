@@ -474,8 +474,8 @@ def test_valid_keys_are_accepted(kind: str) -> None:
         samples.registry(kind).validate(Ref("test", entity, keys))
 
 
-MAY_BE_ACCEPTED = re.compile(r"[^\x00-\x1f\x7f/]{1,256}")
-"""The keys that a kind may accept if they stay in their place. No kind accepts any other."""
+MAY_BE_ACCEPTED = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+"""The keys that a kind may accept if they stay in their place. No kind accepts any other, and none with ``..``."""
 
 
 def is_rejected_or_stays_in_place(kind: str, entity: str, keys: tuple[str, ...], place: int) -> bool:
@@ -484,7 +484,7 @@ def is_rejected_or_stays_in_place(kind: str, entity: str, keys: tuple[str, ...],
         samples.registry(kind).validate(Ref("test", entity, keys))
     except InvalidId:
         return True
-    if not MAY_BE_ACCEPTED.fullmatch(keys[place]) or not keys[place].strip(". "):
+    if not MAY_BE_ACCEPTED.fullmatch(keys[place]) or not all(part.strip(". ") for part in keys[place].split("/")):
         return False
     for call in TABLES[kind].calls:
         if any(part.layout.entity == entity for part in call.entities) and not call.follows:
