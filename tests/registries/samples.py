@@ -166,6 +166,12 @@ def row_problem(kind: str, table: str, part: str, row: Any) -> str | None:
             return f"has no entity, and the call {call.name} has no rows"
         if "entity" in row and row["entity"] not in {part.layout.entity for part in call.entities}:
             return f"names the entity {row['entity']}, which the call {call.name} does not describe"
+    needed_keys = len(call.key_positions) if table == "requests" else 0
+    if table == "records" and "entity" in row:
+        needed_keys = 2 if row["entity"].endswith("Version") else 1
+    keys = row.get("keys", [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(keys) < needed_keys:
+        return f"needs keys: a list of {needed_keys} text{'s' * (needed_keys != 1)}, the native keys of the object"
     if table == "filters" and row["filter"] not in call.filters:
         return f"names the filter {row['filter']}, which the call {call.name} does not apply"
     return None

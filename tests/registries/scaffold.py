@@ -36,7 +36,15 @@ TEXTS = {
     "uri": ("uri", "url", "downloadurl"),
 }
 TIMES = {
-    "created_at": ("createdat", "created", "createtime", "creationtime", "creationtimestamp", "createdtime"),
+    "created_at": (
+        "createdat",
+        "created",
+        "createtime",
+        "creationtime",
+        "creationtimestamp",
+        "published",
+        "publishedat",
+    ),
     "updated_at": ("updatedat", "updated", "updatetime", "lastupdated", "lastmodified", "modifiedat", "modifytime"),
 }
 """Names of the keys that fields of the schema usually have, written like `KEYS`."""

@@ -92,6 +92,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: edit(folder / "expected/requests.json", lambda rows: [*rows, {"sends": "GET /"}]),
         "names no call, no stream and no lookup",
     ),
+    "a request without keys": (
+        lambda folder: edit(folder / "expected/requests.json", lambda rows: [*rows, {"sends": "", "call": "GetRun"}]),
+        "needs keys: a list of 1 text, the native keys of the object",
+    ),
+    "keys that are no list": (
+        lambda folder: edit(
+            folder / "expected/requests.json", lambda rows: [*rows, {"sends": "", "call": "GetRun", "keys": "m-1"}]
+        ),
+        "needs keys: a list of 1 text, the native keys of the object",
+    ),
     "an unknown call": (
         lambda folder: edit(folder / "expected/requests.json", lambda rows: [*rows, {"sends": "", "call": "Nope"}]),
         'names "Nope", which the kind does not have',

@@ -5,7 +5,7 @@ No test here names a kind. The samples of a kind contain the expected results; s
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -570,20 +570,24 @@ def test_a_successful_response_is_not_an_error(kind: str) -> None:
 CANARY = "c4nary in a message: the string to sign was GET /secret"
 
 
-def with_canary(value: Any) -> Any:
-    """Replace every sentence in a response."""
+def with_canary(value: Any, is_message: Callable[[str], bool]) -> Any:
+    """Replace every message in a response."""
     if isinstance(value, dict):
-        return {key: with_canary(inner) for key, inner in value.items()}
+        return {key: with_canary(inner, is_message) for key, inner in value.items()}
     if isinstance(value, str) and value.startswith("<?xml"):
         return re.sub(r"<Message>.*</Message>", f"<Message>{CANARY}</Message>", value)
-    return CANARY if isinstance(value, str) and " " in value else value
+    return CANARY if isinstance(value, str) and is_message(value) else value
 
 
 @samples.each_row("errors", "samples")
 def test_an_error_does_not_contain_the_vendors_message(kind: str, row: Any) -> None:
-    response = samples.as_response(with_canary(samples.sample(kind, row["sample"])))
-    assert CANARY in response.body.decode()
-    error = TABLES[kind].check("test", response)
+    """A message is a text with a space or, if the response has none, any text but the code."""
+    response = samples.sample(kind, row["sample"])
+    parts = {name: response.pop(name) for name in ("body", "text") if name in response}
+    changed = with_canary(parts, lambda text: " " in text)
+    if changed == parts:
+        changed = with_canary(parts, lambda text: text not in ("", row["vendor_code"]))
+    error = TABLES[kind].check("test", samples.as_response({**response, **changed}))
     assert error is not None
     assert error.vendor_code == row["vendor_code"]
     assert CANARY not in f"{error} {error!r} {json.dumps(error.extensions)}"

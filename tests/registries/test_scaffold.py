@@ -14,6 +14,8 @@ import pytest
 from tests.registries.completeness import ROOT
 from tests.registries.scaffold import Answer, Listed, Scaffold, ScaffoldError, Source, registered
 
+pytestmark = pytest.mark.timeout(600)  # type checks and the contract tests run in the copy
+
 URL = "https://hub.example.com/v1/models"
 MODELS = {"data": [{"id": "a/1", "created": 1764480000, "title": "A"}, {"id": "b", "created": None}], "total": 2}
 MODEL = {"result": {"id": "b", "summary": "Small.", "releases": [{"tag": "1.1"}, {"tag": "1.0"}]}}
@@ -104,10 +106,10 @@ def test_a_kind_that_exists_is_not_replaced(checkout: Path) -> None:
 
 def test_the_command_refuses_to_work_without_a_checkout(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "gateway", tmp_path / "gateway", ignore=shutil.ignore_patterns("__pycache__", "fetched"))
-    done = run(tmp_path, "gateway", "scaffold", "acme", "--list", URL, saved(tmp_path, "models.json", MODELS))
+    done = run(tmp_path, "gateway", "scaffold", "unheard_of", "--list", URL, saved(tmp_path, "models.json", MODELS))
     assert done.returncode == 2
     assert re.fullmatch(r"gateway: scaffold writes into a checkout of the repository, .*\n", done.stderr)
-    assert not (tmp_path / "gateway/registries/acme.py").exists()
+    assert not (tmp_path / "gateway/registries/unheard_of.py").exists()
 
 
 def source(
@@ -118,7 +120,7 @@ def source(
     return Source(Scaffold(name, Answer.of(URL, saved(folder, "models.json", listed)), one, versions)).module_text
 
 
-@pytest.mark.parametrize("name", ["Acme", "acme-hub", "1st", "", "a" * 33, "import", "../x"])
+@pytest.mark.parametrize("name", ["Hub", "a-hub", "1st", "", "a" * 33, "import", "../x"])
 def test_a_name_that_cannot_be_a_kind_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ScaffoldError, match="a kind has a name of lower-case letters, digits and _"):
         source(tmp_path, name, MODELS)
@@ -147,7 +149,7 @@ def test_a_name_in_use_is_refused(tmp_path: Path, name: str) -> None:
 )
 def test_an_answer_without_a_list_of_models_is_refused_in_words(tmp_path: Path, listed: Any, words: str) -> None:
     with pytest.raises(ScaffoldError, match=words):
-        source(tmp_path, "acme", listed)
+        source(tmp_path, "unheard_of", listed)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_an_answer_without_the_model_of_its_url_is_refused_in_words(
     tmp_path: Path, url: str, single: Any, versions: str | None, words: str
 ) -> None:
     with pytest.raises(ScaffoldError, match=words):
-        source(tmp_path, "acme", MODELS, url=url, single=single, versions=versions)
+        source(tmp_path, "unheard_of", MODELS, url=url, single=single, versions=versions)
 
 
 def test_a_file_that_is_missing_is_refused_in_words(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_file_that_is_missing_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_versions_need_the_answer_for_one_model(tmp_path: Path) -> None:
     with pytest.raises(ScaffoldError, match="add --object URL FILE"):
-        source(tmp_path, "acme", MODELS, versions="releases")
+        source(tmp_path, "unheard_of", MODELS, versions="releases")
 
 
 @pytest.mark.parametrize(
@@ -189,15 +191,31 @@ def test_versions_need_the_answer_for_one_model(tmp_path: Path) -> None:
 )
 def test_any_list_of_objects_or_texts_becomes_a_kind(tmp_path: Path, listed: Any) -> None:
     answer = Answer.of(f"{URL}/{{x}}?a=%22", saved(tmp_path, "models.json", listed))
-    files = Source(Scaffold("acme", answer)).fixtures()
-    [record] = [row for row in json.loads(files["tests/fixtures/acme/expected/records.json"]) if "rows" in row]
+    files = Source(Scaffold("unheard_of", answer)).fixtures()
+    [record] = [row for row in json.loads(files["tests/fixtures/unheard_of/expected/records.json"]) if "rows" in row]
     assert len(record["rows"]) == len(Listed.of(answer).rows)
+
+
+def test_the_answers_of_the_tutorial_become_its_models_and_releases(tmp_path: Path) -> None:
+    page = (ROOT / "docs/adding-a-registry.md").read_text(encoding="utf-8")
+    models, model = re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[:2]
+    [listed] = re.findall(r'--list "\$HUB(\S+)"', page)
+    [single] = re.findall(r'--object "\$HUB(\S+)"', page)
+    answers = [
+        Answer.of(f"https://hub.acme.example{path}", saved(tmp_path, "answer.json", document))
+        for path, document in ((listed, models), (single, model))
+    ]
+    files = Source(Scaffold("unheard_of", *answers, "releases")).fixtures()
+    rows, record, version = json.loads(files["tests/fixtures/unheard_of/expected/records.json"])
+    assert [(row["key"], row["name"]) for row in rows["rows"]] == [("m-2", "bert-base"), ("m-1", "llama-mini")]
+    assert [row["name"] for row in record["record"]["versions"]["rows"]] == ["1.1", "1.0"]
+    assert version["record"]["created_at"] == "2026-03-01T00:00:00Z"
 
 
 def test_the_table_of_kinds_keeps_its_order() -> None:
     text = (ROOT / "gateway/registries/__init__.py").read_text(encoding="utf-8")
-    more = registered(text, "acme")
-    assert more.index("acme import ACME") < more.index("gateway.registries.kind ") < more.index("mlflow import")
-    assert '= {\n    "acme": ACME,\n    "mlflow": MLFLOW,\n' in more
+    more = registered(text, "aardvark")
+    assert more.index("aardvark import AARDVARK") < more.index("gateway.registries.kind ") < more.index("mlflow import")
+    assert '= {\n    "aardvark": AARDVARK,\n    "mlflow": MLFLOW,\n' in more
     with pytest.raises(ScaffoldError, match="one entry on each line"):
-        registered("KINDS = {}", "acme")
+        registered("KINDS = {}", "aardvark")
