@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.cli import DEFAULT_CONFIG, assets, cache, check, demo, key, run_command, schema, serve, twins
+from gateway.cli import DEFAULT_CONFIG, assets, cache, check, demo, key, run_command, scaffold, schema, serve, twins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,6 +85,24 @@ def _parser() -> argparse.ArgumentParser:
     option("--config", type=Path, metavar="FILE", help=config)
 
     command(assets, "Download the playground's files with npm, unless they are present.", "gateway assets")
+
+    option = command(
+        scaffold,
+        "Write a new kind of registry, from recorded answers, into a checkout of the repository.",
+        "gateway scaffold acme --list https://hub.example.com/v1/models models.json \\\n"
+        "    --object https://hub.example.com/v1/models/m-1 model.json --versions releases",
+    )
+    answer = ("URL", "FILE")
+    option("kind", help="name of the kind, such as acme")
+    option(
+        "--list",
+        nargs=2,
+        metavar=answer,
+        required=True,
+        help="URL that lists models, and its saved answer (no default)",
+    )
+    option("--object", nargs=2, metavar=answer, help="the same of one model (default: the list has all there is of it)")
+    option("--versions", metavar="KEY", help="key of the versions in the answer of --object (default: no versions)")
     return parser
 
 

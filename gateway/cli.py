@@ -233,6 +233,37 @@ def assets(options: argparse.Namespace) -> int:
     return 0
 
 
+def scaffold(options: argparse.Namespace) -> int:
+    """Write a new kind of registry, from recorded answers, into a checkout of the repository."""
+    root = Path(__file__).parent.parent
+    if not (root / "tests" / "registries" / "scaffold.py").is_file():
+        raise CommandError(
+            "scaffold writes into a checkout of the repository, and this gateway is installed without one; clone the "
+            "repository and use its .venv/bin/gateway, which `make check` installs",
+            status=2,
+        )
+    sys.path.insert(0, str(root))
+    try:
+        scaffold = import_module("tests.registries.scaffold")
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"scaffold needs the development tools ({error.name} is missing): run `make check`"
+        ) from None
+    try:
+        listed = scaffold.Answer.of(*options.list)
+        single = scaffold.Answer.of(*options.object) if options.object else None
+        kind = scaffold.Scaffold(options.kind, listed, single, options.versions)
+        files = kind.write()
+    except scaffold.ScaffoldError as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    print("\n".join(files))
+    print("\nRead the module: what the answers do not show is marked FILL IN. This names what is missing:\n")
+    print(f'  make test ARGS="tests/registries -k {options.kind}"')
+    return 0
+
+
 def _settings(path: Path | None) -> "Settings":
     from gateway.config.settings import SettingsError
 

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from graphql import parse, validate
 
 from gateway.config.settings import Secret
 from gateway.registries import KINDS
 from gateway.registries.fields import EntityLayout
 from gateway.registries.kind import Call, Kind, Paging, Stream
 from gateway.schema.field_sources import supplied_fields
+from gateway.schema.schema import SCHEMA
 from tests.conftest import served, settings
-from tests.registries.samples import ENTITIES, schema_fields
-from tests.registries.test_contract import COMPUTED, RELATIONS
+from tests.registries.samples import COMPUTED, ENTITIES, RELATIONS, schema_fields
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-registry.md").read_text(encoding="utf-8")
 
@@ -80,6 +81,11 @@ def test_the_example_supplies_or_declares_absent_every_field_of_the_graph(exampl
             assert kind.absent[entity] == set()
             continue
         assert by_calls | kind.absent[entity] | COMPUTED | RELATIONS[entity] == set(schema_fields(entity))
+
+
+def test_the_query_of_the_tutorial_is_valid() -> None:
+    [body] = re.findall(r"-d '(\{.*\})'", PAGE)
+    assert validate(SCHEMA._schema, parse(json.loads(body)["query"])) == []
 
 
 @pytest.mark.parametrize("described", [Call, EntityLayout, Kind, Paging, Stream])

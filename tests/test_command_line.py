@@ -19,7 +19,7 @@ import pytest
 from websockets import ConnectionClosed, Subprotocol
 from websockets.sync.client import connect
 
-COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets")
+COMMANDS = ("demo", "twins", "serve", "schema", "check", "assets", "scaffold")
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "ALIBABA_CLOUD_", "QIANFAN_"))
 } | {"PYTHONWARNINGS": "default", "COLUMNS": "100"}

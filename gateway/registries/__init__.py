@@ -9,4 +9,9 @@ from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
 from gateway.registries.sagemaker import SAGEMAKER
 
-KINDS: Final[Mapping[str, Kind]] = {"mlflow": MLFLOW, "pai": PAI, "qianfan": QIANFAN, "sagemaker": SAGEMAKER}
+KINDS: Final[Mapping[str, Kind]] = {
+    "mlflow": MLFLOW,
+    "pai": PAI,
+    "qianfan": QIANFAN,
+    "sagemaker": SAGEMAKER,
+}

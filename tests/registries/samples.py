@@ -39,6 +39,15 @@ from gateway.upstream.messages import Request, Response
 
 FOLDER = Path(__file__).parent.parent / "fixtures"
 ENTITIES = ("Model", "ModelVersion", "Algorithm", "AlgorithmVersion")
+COMPUTED = {"id", "registry", "registry_name", "native_id"}
+"""The fields of every entity that the gateway computes."""
+RELATIONS = {
+    "Model": {"version"},
+    "ModelVersion": {"model"},
+    "Algorithm": {"version"},
+    "AlgorithmVersion": {"algorithm"},
+}
+"""The fields of each entity that lead to another one."""
 
 TABLES: Mapping[str, Kind] = {**KINDS, "qianfan_v2": QIANFAN_V2}
 """Every kind and every further generation of a kind, by the name of its folder."""
@@ -58,10 +67,22 @@ JSON = st.recursive(
 # Files
 
 
+def file(kind: str, case: str) -> str:
+    """Return the path of a sample from the root of the repository."""
+    return f"tests/fixtures/{kind}/{case}.json"
+
+
 @cache
 def read_sample(kind: str, case: str) -> str:
-    """Read the text of a sample."""
-    return (FOLDER / kind / f"{case}.json").read_text()
+    """Read the text of a sample. The test fails if there is none, or if it is no JSON."""
+    try:
+        text = (FOLDER / kind / f"{case}.json").read_text(encoding="utf-8")
+        json.loads(text)
+    except OSError:
+        pytest.fail(f"{file(kind, case)}: the file is missing", pytrace=False)
+    except ValueError as error:
+        pytest.fail(f"{file(kind, case)}: this is no JSON: {error}", pytrace=False)
+    return text
 
 
 def sample(kind: str, case: str) -> Any:
@@ -82,15 +103,78 @@ def expected(kind: str, table: str) -> Any:
 ID_KEYS = ("sample", "call", "stream", "lookup", "entity", "filter", "value")
 
 
-def each_row(table: str, part: str | None = None) -> Any:
-    """Parametrize a test by (kind, row) over the rows of a table of every kind."""
+def each_row(table: str, part: str = "") -> Any:
+    """Parametrize a test by (kind, row) over the rows of a table of every kind that are complete."""
     params = []
     for kind in TABLES:
-        document = expected(kind, table)
-        for number, row in enumerate(document[part] if part else document):
+        for number, row in enumerate(rows(kind, table, part)):
             values = [str(row[key]) for key in ID_KEYS if key in row]
             params.append(pytest.param(kind, row, id=f"{kind}-{number}-{'-'.join(values)}"))
     return pytest.mark.parametrize(("kind", "row"), params)
+
+
+def rows(kind: str, table: str, part: str = "") -> list[Any]:
+    """Return the rows of a table that are complete; `missing` names the others."""
+    return [row for row, problem in checked_rows(kind, table, part) if problem is None]
+
+
+def checked_rows(kind: str, table: str, part: str = "") -> list[tuple[Any, str | None]]:
+    """Return the rows of a table, each with what is wrong with it. A file that cannot be read has none."""
+    try:
+        document = expected(kind, table)
+    except pytest.fail.Exception:
+        return []
+    if part:
+        document = document.get(part) if isinstance(document, dict) else None
+    return [(row, row_problem(kind, table, part, row)) for row in (document if isinstance(document, list) else ())]
+
+
+MEMBERS: Mapping[str, tuple[str, ...]] = {
+    "records": ("sample",),
+    "requests": ("sends",),
+    "filters": ("call", "filter", "value", "sends", "exact"),
+    "errors.samples": ("sample", "error", "vendor_code", "request_id"),
+    "errors.codes": ("status", "error", "vendor_code"),
+}
+"""The members of each row of a table."""
+
+
+def row_problem(kind: str, table: str, part: str, row: Any) -> str | None:
+    """Return what is wrong with a row of a table, None if it is complete."""
+    if not isinstance(row, dict):
+        return "is no object"
+    needed = [*MEMBERS[f"{table}.{part}" if part else table]]
+    if table == "records":
+        needed += ["finds"] if "lookup" in row else ["record"] if "entity" in row else ["total", "rows"]
+    if absent := [name for name in needed if name not in row]:
+        return f"has no {' and no '.join(absent)}"
+    if "sample" in row and not (FOLDER / kind / f"{row['sample']}.json").is_file():
+        return f"names a sample that is missing: record the answer as {file(kind, row['sample'])}"
+    if table == "errors":
+        if part == "codes" and "body" not in row and "text" not in row:
+            return "has no body and no text"
+        return None
+    if not {"call", "stream", "lookup"} & row.keys():
+        return "names no call, no stream and no lookup"
+    try:
+        call = call_of(TABLES[kind], row)
+    except (StopIteration, KeyError):
+        name = next(row[key] for key in ("stream", "lookup", "call") if key in row)
+        return f'names "{name}", which the kind does not have'
+    if table == "records" and "lookup" not in row:
+        if "entity" not in row and (call.rows is None or call.rows.layout is None):
+            return f"has no entity, and the call {call.name} has no rows"
+        if "entity" in row and row["entity"] not in {part.layout.entity for part in call.entities}:
+            return f"names the entity {row['entity']}, which the call {call.name} does not describe"
+    needed_keys = len(call.key_positions) if table == "requests" else 0
+    if table == "records" and "entity" in row:
+        needed_keys = 2 if row["entity"].endswith("Version") else 1
+    keys = row.get("keys", [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(keys) < needed_keys:
+        return f"needs keys: a list of {needed_keys} text{'s' * (needed_keys != 1)}, the native keys of the object"
+    if table == "filters" and row["filter"] not in call.filters:
+        return f"names the filter {row['filter']}, which the call {call.name} does not apply"
+    return None
 
 
 def response(kind: str, case: str) -> Response:
@@ -137,6 +221,7 @@ def call_of(kind: Kind, row: Raw) -> Call:
     """Return the call that a row of a table names: directly, by a stream, or by a lookup.
 
     If the vendor's operation is several calls, ``supplies`` names a field that only one of them supplies.
+    Raises StopIteration or KeyError if the kind has none of this name.
     """
     if "stream" in row:
         return stream_of(kind, row).call

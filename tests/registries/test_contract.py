@@ -5,7 +5,7 @@ No test here names a kind. The samples of a kind contain the expected results; s
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -25,10 +25,10 @@ from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Rows
 from gateway.registries.signatures import static_authorization
 from gateway.schema.enums import Capability, RegistryKind
-from gateway.schema.field_sources import supplied_fields
 from gateway.upstream.messages import Response
 from gateway.upstream.url_encoding import query_string
 from tests.registries import samples
+from tests.registries.completeness import are_readable, enum_fields, modules
 from tests.registries.samples import (
     ENTITIES,
     JSON,
@@ -41,14 +41,6 @@ from tests.registries.samples import (
     walk_fields,
 )
 
-COMPUTED = {"id", "registry", "registry_name", "native_id"}
-RELATIONS = {
-    "Model": {"version"},
-    "ModelVersion": {"model"},
-    "Algorithm": {"version"},
-    "AlgorithmVersion": {"algorithm"},
-}
-
 every_kind = pytest.mark.parametrize("kind", TABLES)
 every_layout = pytest.mark.parametrize(
     ("kind", "layout"),
@@ -60,14 +52,12 @@ every_layout = pytest.mark.parametrize(
 )
 
 
-def enum_fields(kind: str) -> dict[str, list[tuple[Any, GraphQLEnumType]]]:
-    """Return the enumeration fields of a kind: by path, the fields of its tables with their enumerations."""
-    found: dict[str, list[tuple[Any, GraphQLEnumType]]] = {}
-    for layout in layouts(TABLES[kind]):
-        for path, _, field, declared in walk_fields(layout.entity, layout.fields):
-            if field is not ABSENT and isinstance(enum := get_named_type(declared.type), GraphQLEnumType):
-                found.setdefault(".".join((layout.entity, *path)), []).append((field, enum))
-    return found
+@pytest.fixture(autouse=True)
+def readable_samples(request: pytest.FixtureRequest) -> None:
+    """Skip the tests of a kind whose files cannot be read, which another test reports."""
+    kind = request.node.callspec.params.get("kind") if hasattr(request.node, "callspec") else None
+    if kind is not None and not are_readable(kind):
+        pytest.skip("some of its files cannot be read; test_completeness.py names them")
 
 
 # Tables and the schema
@@ -125,18 +115,6 @@ def test_one_layout_supplies_every_field_of_a_value_object(kind: str, entity: st
 
 
 @every_kind
-@pytest.mark.parametrize("entity", ENTITIES)
-def test_every_field_of_the_schema_is_supplied_computed_or_declared_absent(kind: str, entity: str) -> None:
-    by_calls, absent = supplied_fields(TABLES[kind], entity), TABLES[kind].absent[entity]
-    if not by_calls:
-        assert absent == set()
-        return
-    assert by_calls & absent == set()
-    assert by_calls | absent | COMPUTED | RELATIONS[entity] == set(schema_fields(entity))
-    assert (by_calls | absent) & (COMPUTED | RELATIONS[entity]) == set()
-
-
-@every_kind
 def test_the_tables_and_the_kind_name_the_same_lookups(kind: str) -> None:
     named = {
         (field.lookup, get_named_type(declared.type).name)
@@ -165,14 +143,26 @@ def test_what_an_entity_refers_to_is_the_only_source_of_its_fields(kind: str) ->
             assert not layout.is_entity
 
 
+SHARED = {"fields", "kind", "signatures"}
+"""The modules that every kind may use."""
+
+
+@every_kind
+def test_a_kind_imports_nothing_of_another_kind(kind: str) -> None:
+    paths = modules(TABLES[kind])
+    own = paths[0].stem
+    for path in paths:
+        imported = set(re.findall(r"gateway\.registries\.(\w+)", path.read_text(encoding="utf-8")))
+        others = {name for name in imported - SHARED if name != own and not name.startswith(f"{own}_")}
+        assert others == set(), f"{path.name} imports another kind"
+
+
 # Enumeration values
 
 
 @every_kind
 def test_every_native_value_has_a_value_of_the_schema(kind: str) -> None:
     fields, words = enum_fields(kind), samples.expected(kind, "words")
-    converted = {path for path, entries in fields.items() if any(field.keys for field, _ in entries)}
-    assert set(words) == converted
     for path, table in words.items():
         for field, enum in fields[path]:
             if field.keys:
@@ -253,19 +243,6 @@ def test_every_kind_has_its_folder_of_samples() -> None:
     assert {path.parent.name for path in samples.FOLDER.glob("*/expected")} == set(TABLES)
 
 
-@every_kind
-def test_every_sample_has_an_expectation(kind: str) -> None:
-    tables = samples.expected(kind, "records") + samples.expected(kind, "errors")["samples"]
-    assert {row["sample"] for row in tables} == set(samples.cases(kind))
-
-
-@every_kind
-def test_every_call_has_a_sample_and_a_request(kind: str) -> None:
-    for table in ("records", "requests"):
-        covered = {samples.call_of(TABLES[kind], row) for row in samples.expected(kind, table)}
-        assert {call.name for call in calls(TABLES[kind])} == {call.name for call in covered}
-
-
 @samples.each_row("records")
 def test_every_key_in_a_sample_is_valid(kind: str, row: Any) -> None:
     for record in [row.get("record"), *row.get("rows", ())]:
@@ -329,7 +306,7 @@ def invalid_fields(name: str, table: Any, raw: Any) -> Iterator[str]:
 @cache
 def native_keys(kind: str) -> list[str]:
     """Return every native key in the samples of a kind."""
-    documents = [samples.sample(kind, row["sample"]) for row in samples.expected(kind, "records")]
+    documents = [samples.sample(kind, row["sample"]) for row in samples.rows(kind, "records")]
     return sorted({step for document in documents for _, step in walk_steps(document) if isinstance(step, str)})
 
 
@@ -359,7 +336,8 @@ def test_every_valid_response_contains_the_entities_that_a_call_guarantees(kind:
         for document in documents
         if part.always_present and call.is_complete(document)
     ]
-    assert found
+    promised = [call.name for call in calls(TABLES[kind]) for part in call.entities if part.always_present]
+    assert {name for name, _ in found} == set(promised)
     assert [name for name, raw in found if raw is None] == []
 
 
@@ -375,7 +353,7 @@ def walk_steps(value: Any) -> Iterator[tuple[Any, Any]]:
 def problems_with_odd_values(kind: str) -> set[str]:
     """Replace each value of each sample by odd ones. Returns the invalid fields and the values that break a call."""
     found: set[str] = set()
-    for row in samples.expected(kind, "records"):
+    for row in samples.rows(kind, "records"):
         document = samples.sample(kind, row["sample"])
         for container, step in walk_steps(document):
             original = container[step]
@@ -421,16 +399,6 @@ def test_a_call_sends_the_same_request_as_the_vendors_client(kind: str, row: Any
 
 
 @every_kind
-def test_every_order_of_a_call_has_an_expected_request(kind: str) -> None:
-    covered: dict[str, set[tuple[str, bool]]] = {}
-    for row in samples.expected(kind, "requests"):
-        order = samples.order_of(row)
-        covered.setdefault(samples.call_of(TABLES[kind], row).name, set()).add((order.field, order.descending))
-    for call in calls(TABLES[kind]):
-        assert call.orders.keys() <= covered[call.name]
-
-
-@every_kind
 @pytest.mark.parametrize("odd", ["a b", "a%2Fb", "%", "+&=", "模型", "~.*", "é;,:@", "a..b", "\U0001f600"])
 def test_an_odd_key_stays_one_segment_of_the_path(kind: str, odd: str) -> None:
     for call in calls(TABLES[kind]):
@@ -446,9 +414,7 @@ def test_an_odd_key_stays_one_segment_of_the_path(kind: str, odd: str) -> None:
 
 
 @every_kind
-def test_every_filter_of_a_call_is_in_the_schema_and_has_expected_parameters(kind: str) -> None:
-    applied = {(call.name, name) for call in calls(TABLES[kind]) for name in call.filters}
-    assert applied == {(row["call"], row["filter"]) for row in samples.expected(kind, "filters")}
+def test_every_filter_of_a_call_is_in_the_schema(kind: str) -> None:
     for call in calls(TABLES[kind]):
         assert call.filters.keys() <= TESTS.get(samples.listed_entity(call) or "", {}).keys()
 
@@ -504,13 +470,12 @@ def good_keys(kind: str) -> list[Any]:
 
 @every_kind
 def test_valid_keys_are_accepted(kind: str) -> None:
-    assert {entity for entity, _ in good_keys(kind)} == set(TABLES[kind].keys)
     for entity, keys in good_keys(kind):
         samples.registry(kind).validate(Ref("test", entity, keys))
 
 
-MAY_BE_ACCEPTED = re.compile(r"[^\x00-\x1f\x7f/]{1,256}")
-"""The keys that a kind may accept if they stay in their place. No kind accepts any other."""
+MAY_BE_ACCEPTED = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+"""The keys that a kind may accept if they stay in their place. No kind accepts any other, and none with ``..``."""
 
 
 def is_rejected_or_stays_in_place(kind: str, entity: str, keys: tuple[str, ...], place: int) -> bool:
@@ -519,7 +484,7 @@ def is_rejected_or_stays_in_place(kind: str, entity: str, keys: tuple[str, ...],
         samples.registry(kind).validate(Ref("test", entity, keys))
     except InvalidId:
         return True
-    if not MAY_BE_ACCEPTED.fullmatch(keys[place]) or not keys[place].strip(". "):
+    if not MAY_BE_ACCEPTED.fullmatch(keys[place]) or not all(part.strip(". ") for part in keys[place].split("/")):
         return False
     for call in TABLES[kind].calls:
         if any(part.layout.entity == entity for part in call.entities) and not call.follows:
@@ -597,7 +562,7 @@ def test_every_vendor_code_becomes_the_expected_error(kind: str, row: Any) -> No
 
 @every_kind
 def test_a_successful_response_is_not_an_error(kind: str) -> None:
-    for row in samples.expected(kind, "records"):
+    for row in samples.rows(kind, "records"):
         document = samples.sample(kind, row["sample"])
         assert TABLES[kind].check("test", Response(200, {}, json.dumps(document).encode(), document)) is None
 
@@ -605,20 +570,24 @@ def test_a_successful_response_is_not_an_error(kind: str) -> None:
 CANARY = "c4nary in a message: the string to sign was GET /secret"
 
 
-def with_canary(value: Any) -> Any:
-    """Replace every sentence in a response."""
+def with_canary(value: Any, is_message: Callable[[str], bool]) -> Any:
+    """Replace every message in a response."""
     if isinstance(value, dict):
-        return {key: with_canary(inner) for key, inner in value.items()}
+        return {key: with_canary(inner, is_message) for key, inner in value.items()}
     if isinstance(value, str) and value.startswith("<?xml"):
         return re.sub(r"<Message>.*</Message>", f"<Message>{CANARY}</Message>", value)
-    return CANARY if isinstance(value, str) and " " in value else value
+    return CANARY if isinstance(value, str) and is_message(value) else value
 
 
 @samples.each_row("errors", "samples")
 def test_an_error_does_not_contain_the_vendors_message(kind: str, row: Any) -> None:
-    response = samples.as_response(with_canary(samples.sample(kind, row["sample"])))
-    assert CANARY in response.body.decode()
-    error = TABLES[kind].check("test", response)
+    """A message is a text with a space or, if the response has none, any text but the code."""
+    response = samples.sample(kind, row["sample"])
+    parts = {name: response.pop(name) for name in ("body", "text") if name in response}
+    changed = with_canary(parts, lambda text: " " in text)
+    if changed == parts:
+        changed = with_canary(parts, lambda text: text not in ("", row["vendor_code"]))
+    error = TABLES[kind].check("test", samples.as_response({**response, **changed}))
     assert error is not None
     assert error.vendor_code == row["vendor_code"]
     assert CANARY not in f"{error} {error!r} {json.dumps(error.extensions)}"

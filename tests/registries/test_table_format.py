@@ -22,8 +22,7 @@ from tests.conftest import Client, served
 from tests.conftest import settings as gateway_settings
 from tests.registries import ledger
 from tests.registries.ledger import LedgerServer, ledger_server
-from tests.registries.samples import ENTITIES, schema_fields
-from tests.registries.test_contract import COMPUTED, RELATIONS
+from tests.registries.samples import COMPUTED, ENTITIES, RELATIONS, schema_fields
 
 
 def ledger_kind() -> Kind:
