@@ -477,7 +477,7 @@ class EntityPlan:
             ((at, read) for at, layout in enumerate(self.sources) if (read := layout.references.get(call.follows))),
             None,
         )
-        certain = self.listed or part.always_present
+        certain = (self.listed and not call.misses) or part.always_present
         return Fetch(call, part, fields, through_version, certain, then, otherwise, reference)
 
     def _plan_step(self, missing: Selection) -> FetchStep:
