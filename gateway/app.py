@@ -243,7 +243,7 @@ def create_app(
                 task.cancel()
             client.close()
 
-    graphql: ASGIApp = ServerErrorMiddleware(GraphQLEndpoint(pipeline, settings.limits, authenticator))
+    graphql: ASGIApp = GraphQLEndpoint(pipeline, settings.limits, authenticator)
     if not access.required:
         graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, budget.cache("requests"))
     if settings.server.profile == "development":
@@ -254,7 +254,7 @@ def create_app(
         lifespan=lifespan,
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
-    app: ASGIApp = Dispatcher({"/graphql": graphql}, others)
+    app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
     if origins := settings.server.cors.split():
         app = CORSMiddleware(app, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
     return RequestIds(app, observer)

@@ -102,7 +102,7 @@ class Authenticator:
             )
         name = headers.get("x-gateway-caller") or "somebody"
         patterns = tuple(filter(PATTERN.fullmatch, split_words(registries)))
-        shared_roles = frozenset(split_words(roles)) & stored.caller.roles & ROLES.keys()
+        shared_roles = frozenset(split_words(roles)).intersection(stored.caller.roles, ROLES)
         return Principal(f"{name} through {stored.caller.name}", patterns, shared_roles, stored.caller.registries)
 
 

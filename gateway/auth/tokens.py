@@ -48,7 +48,7 @@ class TokenVerifier:
         registries, roles = (
             split_words(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
-        known = frozenset(roles) & ROLES.keys()
+        known = frozenset(roles).intersection(ROLES)
         name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 

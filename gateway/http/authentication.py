@@ -1,7 +1,7 @@
 """Authentication of requests, for every transport: from headers to a principal and a request context."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from cachetools import LRUCache
@@ -28,13 +28,14 @@ class RequestAuthenticator:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.authenticator = authenticator
-        self._visible: LRUCache[Principal, tuple[Registries, Registries]] = LRUCache(CACHED_CALLERS)
+        self._visible: LRUCache[Hashable, tuple[Registries, Registries]] = LRUCache(CACHED_CALLERS)
 
     def visible(self, registries: Registries, caller: Principal) -> Registries:
-        """Return the registries that a caller may read, worked out once per caller."""
-        cached = self._visible.get(caller)
+        """Return the registries that a caller may read, worked out once for callers with the same patterns."""
+        patterns = caller.registries, caller.router_registries
+        cached = self._visible.get(patterns)
         if cached is None or cached[0] is not registries:
-            cached = self._visible[caller] = registries, visible(registries, caller)
+            cached = self._visible[patterns] = registries, visible(registries, caller)
         return cached[1]
 
     async def principal(

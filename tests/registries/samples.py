@@ -254,9 +254,9 @@ def request_of(kind: Kind, row: Raw) -> Request:
 
 
 def with_settings(kind: Kind, request: Request) -> Request:
-    """Return a request with what it needs from the made-up settings."""
-    name = next(name for name, known in TABLES.items() if known is kind)
-    return kind.with_settings(settings(name), request)
+    """Return a request with what it needs from the made-up settings. A kind that is only scaffolded has none yet."""
+    name = next((name for name, known in TABLES.items() if known is kind), None)
+    return request if name is None else kind.with_settings(settings(name), request)
 
 
 def order_of(row: Raw) -> Order:

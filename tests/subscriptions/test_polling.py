@@ -302,4 +302,5 @@ def test_a_version_with_readiness_and_approval_is_final_when_both_are(states: li
             return len([poll async for poll in polls])
 
     assert simulate(main()) == calls
-    assert len(cloud.times) == calls
+    missing = sum(isinstance(state, NotFound) for state in states)  # looked for under a second spelling
+    assert len(cloud.times) == calls + missing
