@@ -216,7 +216,7 @@ FORM = b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{"query
 BODIES: Mapping[str, InvalidBody] = {
     "10 MB": InvalidBody(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000),
     "10 MB in chunks": InvalidBody(413, "PAYLOAD_TOO_LARGE", b" " * 10_000_000, chunked=True),
-    "empty lines in chunks": InvalidBody(400, "BAD_REQUEST", b"\r\n\r\n" * 100_000, chunked=True),
+    "empty lines in chunks": InvalidBody(400, "BAD_REQUEST", b"\r\n\r\n" * 30_000, chunked=True),
     "a gzip bomb": encoded("gzip", gzip.compress(b" " * 100_000_000, 9)),
     "a deflated bomb": encoded("deflate", zlib.compress(b" " * 100_000_000, 9)),
     "deflate of garbage": encoded("deflate", b"\xff\x00garbage" * 100),
