@@ -249,10 +249,10 @@ async def connect(gateway: Running) -> Connection:
 
 
 async def exchange(gateway: Running) -> bytes:
-    """What a new connection gets: a status line, or "refused". A reset of an established one raises an error."""
+    """What a new connection gets: a status line, or "refused". A reset raises an error."""
     try:
         reader, writer = await connect(gateway)
-    except (ConnectionRefusedError, ConnectionResetError):
+    except ConnectionRefusedError:
         return b"refused"
     writer.write(CLOSING)
     received = await reader.read()

@@ -163,7 +163,7 @@ class CostEstimate:
     def add_list(self, path: str, entity: str, planned: PlannedList, selection: Selection, cached: ListCosts) -> None:
         """Add a merged page of all objects of a type; ``path`` is its response key.
 
-        The calls for its rows are worked out once for each size and filter, and put into ``cached``, which belongs to
+        The calls for its rows are computed once for each size and filter, and put into ``cached``, which belongs to
         the field.
         """
         if not needs_rows(selection):

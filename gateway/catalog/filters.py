@@ -283,7 +283,7 @@ def is_pushable(value: Any) -> bool:
     return all(has_one_spelling(text) for text in texts if isinstance(text, str))
 
 
-@lru_cache
+@lru_cache(1000)
 def is_never_supplied(kind: Kind, entity: str, test: FilterTest) -> bool:
     """Whether a kind of registry supplies none of the fields that a test reads."""
 

@@ -71,21 +71,19 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(
-        cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int, nested: bool = True
-    ) -> "ListArguments":
-        """Parse the arguments of the list called ``name``. Those of ``nested`` lists, of many objects, are cached.
+    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
+        """Parse the arguments of the list called ``name``.
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
         after = request.argument("after") or None  # clients send an empty text for the first page
         rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        parse = parse_nested_arguments if nested else parse_arguments
-        size, frozen, wanted, order = parse(rest, tuple(registries), max_size)
+        size, frozen, wanted, order = parse_arguments(rest, tuple(registries), max_size)
         scope = CursorScope(name, order, frozen)
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
 
 
+@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
 def parse_arguments(
     request: FieldRequest, registries: tuple[str, ...], max_size: int
 ) -> tuple[int, Hashable, Filter, Order]:
@@ -97,9 +95,6 @@ def parse_arguments(
     by = dict(request.argument("order_by") or ())
     order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
     return size, frozen, parse_filter(frozen, registries), order
-
-
-parse_nested_arguments = memo(CACHED_ARGUMENTS, lambda request, *_: request.length)(parse_arguments)
 
 
 def needs_rows(selection: Selection) -> bool:
@@ -241,7 +236,7 @@ class PlannedList:
         cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
     ) -> "PlannedList":
         """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
-        arguments = ListArguments.of(entity, request, registries, bounds.page_rows, nested=False)
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
         order, names, streams = arguments.scope.order, dict[str, None](), []
         for name, registry in registries.items():
             kind = registry.kind
@@ -508,9 +503,7 @@ class MergedList:
             keyed = page.rows
             passing: Sequence[Row] = keyed
             if needs:
-                records = self._records_of_page(page, needs)
-                if records is None:
-                    records = await self._records([ref for _, ref in keyed], needs)
+                records = await self._records([ref for _, ref in keyed], needs)
                 for record in records if strategy.costly else ():
                     raise_failure(record)
                 passes = applied.predicate()
@@ -642,20 +635,6 @@ class MergedList:
         derived = self._derived.get(page)
         rows: PreparedRows | None = None if derived is None else derived.get(key)
         return PreparedRows(key) if rows is None else rows
-
-    def _records_of_page(self, page: ListPage, selection: Selection) -> Sequence[Record] | None:
-        """Return the records of all rows of a page, cached with its answer. None if they may need a further call."""
-        plan = self._row_plan(page, selection)
-        if not (plan.is_read and page.is_canonical):
-            return None
-        derived, key = self._derived.get(page), ("page", page.registry, plan.number)
-        records: Sequence[Record] | None = None if derived is None else derived.get(key)
-        if records is None:
-            read, raws = plan.reader.read, page.raws
-            records = [read(raws[ref], ref) for _, ref in page.rows]
-            if derived is not None:
-                derived.store(key, records, records_bytes(plan, len(records)))
-        return records
 
     def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
         return EntityPlan.of(page.kind, page.layout.entity, selection, (page.layout,), owner=self.owner_sources)

@@ -140,7 +140,7 @@ class Registry:
 def identity(settings: RegistrySettings) -> Iterator[str]:
     """Yield the settings that determine whose data a registry returns: all except name, limits and secrets.
 
-    A bearer token is the only secret among them, since nothing else tells its account. A configured ``account``
+    A bearer token is the only secret among them, since nothing else identifies its account. A configured ``account``
     replaces it, the key id and the user name, so that the cache survives a rotation. The source of the credentials is
     included, too, so that different accounts with the same name share no answers. Only a hash leaves the process.
     """

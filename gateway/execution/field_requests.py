@@ -43,7 +43,7 @@ def bound_request(definition: GraphQLField, node: FieldNode, variables: Variable
 
 
 class RequestTemplate:
-    """The request of a field, worked out once for all values of its variables.
+    """The request of a field, computed once for all values of its variables.
 
     A value of a variable does not change how the others are coerced, except when it is absent or null.
     """

@@ -300,7 +300,7 @@ class BoundField:
         return self.field.selection(type_name)
 
     def planned_list(self, entity: str, registries: Mapping[str, Registry], bounds: Bounds) -> PlannedList:
-        """Return the plan of the list that the field returns, worked out once for its cost and its execution.
+        """Return the plan of the list that the field returns, computed once for its cost and its execution.
 
         Raises `BadInput` and `InvalidCursor` for invalid arguments, too.
         """

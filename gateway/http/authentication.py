@@ -19,6 +19,7 @@ from gateway.http.negotiation import header
 from gateway.http.responses import STATUSES
 
 CACHED_CALLERS: Final = 1_000
+"""The number of different patterns of registries whose registries are cached."""
 
 Registries = Mapping[str, Registry]
 
@@ -31,7 +32,7 @@ class RequestAuthenticator:
         self._visible: LRUCache[Hashable, tuple[Registries, Registries]] = LRUCache(CACHED_CALLERS)
 
     def visible(self, registries: Registries, caller: Principal) -> Registries:
-        """Return the registries that a caller may read, worked out once for callers with the same patterns."""
+        """Return the registries that a caller may read, computed once for callers with the same patterns."""
         patterns = caller.registries, caller.router_registries
         cached = self._visible.get(patterns)
         if cached is None or cached[0] is not registries:

@@ -260,9 +260,7 @@ class CachingClient:
         return self._answer(key, family, await self.cache.put(key, answer.document), CallState.MISS)
 
     def _answer(self, key: CacheKey, family: str, entry: Entry, state: CallState) -> Answer:
-        age = self.cache.now() - entry.stored_at
-        if age < 0:  # stored by a replica whose clock is ahead
-            age = 0.0
+        age = max(0.0, self.cache.now() - entry.stored_at)
         if entry.origin is None:
             entry.origin = Origin(self.cache, key.text, entry.number, entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age
