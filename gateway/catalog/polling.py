@@ -181,7 +181,7 @@ class VersionPollers:
 
 
 def is_final(record: Record | None) -> bool:
-    """Whether a version is final: deleted, failed, or ready and approved or rejected, as far as its registry reports."""
+    """Whether a version is final: deleted, failed, or ready and reviewed, as far as its registry reports reviews."""
     if record is None or record["readiness"] == FAILED:
         return True
     found = {name: record[name] for name in FINAL_VALUES if record[name] is not None}
