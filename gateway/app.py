@@ -255,8 +255,16 @@ def create_app(
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
     app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
-    if origins := settings.server.cors.split():
-        app = CORSMiddleware(app, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
+    if settings.server.cors:
+        origins = settings.server.allowed_origins
+        app = CORSMiddleware(
+            app,
+            origins.listed,
+            ("GET", "POST"),
+            ("*",),
+            allow_origin_regex=origins.pattern,
+            expose_headers=EXPOSED_HEADERS,
+        )
     return RequestIds(app, observer)
 
 
@@ -269,7 +277,7 @@ def routes(
         yield from playground.routes()
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
-    origins, max_operations = settings.server.cors.split(), settings.subscriptions.per_connection
+    origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)
     yield Route("/healthz", health.healthz)
