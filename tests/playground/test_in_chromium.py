@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import BrowserContext, Locator, Page, async_playwright, expect
@@ -130,12 +131,92 @@ async def test_history_and_explorer_open(world: World, chromium: str) -> None:
 
 async def test_each_example_has_a_tab(world: World, chromium: str) -> None:
     async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
-        for tab in ("Model", "ModelVersion", "Algorithms", "AlgorithmVersion", "Registries"):
+        fields = {
+            "FilterAndSearch": "models",
+            "Pages": "models",
+            "Model": "model",
+            "ModelVersion": "modelVersion",
+            "Algorithms": "algorithms",
+            "AlgorithmVersion": "algorithmVersion",
+            "Registries": "registries",
+            "Entities": "_entities",
+            "Deferred": "latestVersion",
+            "Watch": "modelVersionChanged",
+        }
+        for tab, field in fields.items():
             await page.get_by_role("tab", name=tab, exact=True).click()
             is_active = "(tab) => localStorage.getItem('graphiql:operationName') === tab"
             await page.wait_for_function(is_active, arg=tab)  # GraphiQL loads the query of a tab with a delay
             await page.get_by_role("button", name="Execute query").click()
-            await expect(result(page)).to_contain_text(f'"{tab[0].lower()}{tab[1:]}"')
+            await expect(result(page)).to_contain_text(f'"{field}"')
+
+
+async def test_the_plan_shows_calls_before_and_after_running(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
+        await page.get_by_label("Show Plan").click()
+        plan = page.get_by_role("region", name="Plan", exact=True)
+        await expect(plan).to_contain_text("of 1000 upstream calls")
+        planned = plan.get_by_role("table", name="Calls that the query may make")
+        await expect(planned.get_by_role("row", name="1 pai ListModels models list own")).to_be_visible()
+        made = plan.get_by_role("table", name="Calls of the last run")
+        await expect(made).to_have_count(0)
+        await page.get_by_role("button", name="Execute query").click()
+        await expect(made).to_contain_text("miss, 1 attempt,")
+        await expect(made.locator("tbody tr")).to_have_count(sum(world.calls().values()))
+        await expect(made.locator(".plan-bar").first).to_be_visible()
+        await take_screenshot(page, "plan")
+
+
+async def test_the_plan_follows_the_editor(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
+        await page.get_by_label("Show Plan").click()
+        plan = page.get_by_role("region", name="Plan", exact=True)
+        for tab, expected in (("Registries", "At most 0 of 1000 upstream calls"), ("Model", "qianfan modelDetail")):
+            await page.get_by_role("tab", name=tab, exact=True).click()
+            await expect(plan).to_contain_text(expected)
+        await page.get_by_role("button", name="Variables").click()
+        await page.get_by_role("region", name="Variables").get_by_role("textbox").fill('{"id": 1')
+        await expect(plan.get_by_role("alert")).to_have_text("The variables are not JSON.")
+
+
+async def test_a_link_opens_its_query_with_its_variables(world: World, chromium: str) -> None:
+    query, variables = "query Linked($first: Int!) { models(first: $first) { nodes { name } } }", '{"first": 2}'
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
+        await page.goto(f"{world.gateway.url}/?{urlencode({'query': query, 'variables': variables})}")
+        await page.get_by_role("button", name="Execute query").click()
+        for name in await newest_names(world):
+            await expect(result(page)).to_contain_text(name)
+
+
+async def test_a_new_tab_says_how_to_start(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
+        await page.get_by_role("button", name="New tab").click()
+        await expect(page.get_by_role("region", name="Query Editor")).to_contain_text("Ctrl-Space completes names")
+        await page.get_by_role("button", name="Execute query").click()
+        await expect(result(page)).to_contain_text('"QIANFAN"')
+
+
+async def test_the_explorer_lists_the_fields_for_routers_last(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **DESKTOP) as page:
+        await page.get_by_label("Show GraphiQL Explorer").click()
+        for field in ("_entities", "_service"):
+            below = page.locator(".graphiql-explorer-registries").first
+            box, own = await below.bounding_box(), await page.locator(f".graphiql-explorer-{field}").bounding_box()
+            assert box is not None
+            assert own is not None
+            assert own["y"] > box["y"]
+
+
+async def test_no_field_gets_the_focus_of_a_phone_unless_it_is_tapped(world: World, chromium: str) -> None:
+    async with open_without_problems(chromium, world.gateway.url, **PHONE) as page:
+        focused = "document.activeElement.matches('input, textarea')"
+        for panel in ("Documentation Explorer", "History", "GraphiQL Explorer", "Plan"):
+            await page.get_by_label(f"Show {panel}").tap()
+            await expect(page.get_by_label(f"Hide {panel}")).to_be_visible()
+            assert not await page.evaluate(focused)
+        await page.get_by_label("Hide Plan").tap()
+        await page.locator(".graphiql-query-editor .CodeMirror-line").first.tap()
+        assert await page.evaluate(focused)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

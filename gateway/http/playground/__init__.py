@@ -14,13 +14,14 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import __version__
 from gateway.http.negotiation import header, weights
 from gateway.http.playground.assets import ASSETS, FOLDER, Asset, is_installed
 
 HERE: Final = Path(__file__).parent
 PAGE_ASSETS: Final = tuple(
     Asset("", name, sha256((HERE / "page" / name).read_bytes()).hexdigest())
-    for name in ("page.css", "icon.svg", "start.js")
+    for name in ("page.css", "icon.svg", "plan.js", "start.js")
 )
 """The gateway's own files. The first two are also part of the page without GraphiQL."""
 FILES: Final = {
@@ -74,7 +75,9 @@ async def page(request: Request) -> Response:
         body = f'<div id="playground" data-examples="{examples}"></div>'
     assets = (*ASSETS, *PAGE_ASSETS) if installed else PAGE_ASSETS[:2]
     head = "\n".join(tag for asset in assets if (tag := _tag(asset)))
-    return HTMLResponse(PAGE.substitute(head=head, body=body), headers={**HEADERS, "Cache-Control": "no-cache"})
+    return HTMLResponse(
+        PAGE.substitute(version=__version__, head=head, body=body), headers={**HEADERS, "Cache-Control": "no-cache"}
+    )
 
 
 async def asset_file(request: Request) -> Response:
