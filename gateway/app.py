@@ -45,6 +45,7 @@ from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.pages import files_route
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
 from gateway.http.responses import COMPRESSION_LEVEL
@@ -274,7 +275,8 @@ def routes(
     """Yield the endpoints that the settings enable, except GraphQL over HTTP."""
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
-        yield from playground.routes()
+        yield Route("/", playground.page)
+        yield files_route(playground.FILES)
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
