@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,6 +71,41 @@ async def test_a_gateway_serves_the_example(example: Any, hub: TestServer, monke
     async with served(settings(registry)) as gateway:
         answer = await gateway.query(QUERY)
     assert answer.body == ANSWER
+
+
+async def test_a_gateway_serves_releases_that_have_calls_of_their_own(
+    example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = [f"1.{number}" for number in range(60)]
+
+    async def release_list(request: web.Request) -> web.Response:
+        first = 50 * (int(request.query["page"]) - 1)
+        return web.json_response({"releases": [{"tag": tag} for tag in tags[first : first + 50]], "count": len(tags)})
+
+    async def one_release(request: web.Request) -> web.Response:
+        if request.match_info["tag"] in tags:
+            return web.json_response({"tag": request.match_info["tag"], "engine": "jax"})
+        return web.json_response({"error": {"code": "no_such_model"}}, status=404)
+
+    app = web.Application()
+    app.add_routes([web.get("/v1/models/{id}/releases", release_list)])
+    app.add_routes([web.get("/v1/models/{id}/releases/{tag}", one_release)])
+    calls = (example.LIST_RELEASES, example.GET_RELEASE)
+    monkeypatch.setitem(KINDS, "acme", replace(example.ACME, calls=calls))  # type: ignore[arg-type]
+    async with TestServer(app) as server:
+        registry = example.AcmeSettings(
+            name="acme", kind="acme", access_key="key", secret_key=Secret("secret"), endpoint=str(server.make_url(""))
+        )
+        async with served(settings(registry)) as gateway:
+            answer = await gateway.query(
+                """{ model(id: "acme:model/m-1") { versions(first: 60) { totalCount nodes { name } } }
+                     old: modelVersion(id: "acme:model/m-1/version/1.0") { frameworkName }
+                     none: modelVersion(id: "acme:model/m-1/version/9") { frameworkName } }"""
+            )
+    versions = answer.data["model"]["versions"]
+    assert versions["totalCount"] == 60
+    assert sorted(row["name"] for row in versions["nodes"]) == sorted(tags)
+    assert (answer.data["old"], answer.data["none"]) == ({"frameworkName": "jax"}, None)
 
 
 def test_the_example_supplies_or_declares_absent_every_field_of_the_graph(example: Any) -> None:
