@@ -105,9 +105,15 @@ def missing_samples(kind: str) -> Iterator[str]:
         if case not in named:
             table = "errors" if case.startswith("error_") else "records"
             yield f"{file(kind, case)}: no row of expected/{table}.json says what this sample becomes"
-    errors = {row["error"] for row in rows(kind, "errors", "samples")}
+    errors = {row["error"]: row["sample"] for row in rows(kind, "errors", "samples")}
     if any(call.key_positions for call in TABLES[kind].calls):
-        if "NotFound" not in errors:
+        recorded = next((error for error, case in errors.items() if case == "error_not_found"), None)
+        if "NotFound" not in errors and recorded is not None:
+            yield (
+                f"{file(kind, 'expected/errors')}: error_not_found becomes {recorded}; it must become NotFound, by the "
+                "registry's code for it"
+            )
+        elif "NotFound" not in errors:
             yield (
                 f"{file(kind, 'expected/errors')}: no sample becomes NotFound; record the answer for an object that "
                 f"does not exist as {file(kind, 'error_not_found')}, with status, headers and body, and add its row to "
@@ -185,8 +191,9 @@ def undeclared_fields(kind: str) -> Iterator[str]:
         known = set(samples.schema_fields(entity))
         declared = absent | samples.COMPUTED | samples.RELATIONS[entity]
         where = f"{module(tables)}: {tables.name}.absent"
-        for field in sorted(known - supplied - declared) if supplied else ():
-            yield f"{where} does not name {entity}.{field}, and no layout supplies it"
+        if supplied and (unnamed := sorted(known - supplied - declared)):
+            fields = ", ".join(f'"{field}"' for field in unnamed)
+            yield f"{where} does not name these fields of {entity}, and no layout supplies them: {fields}"
         for field in sorted(supplied & absent):
             yield f"{where} names {entity}.{field}, which a layout supplies"
         for field in sorted(absent - known):

@@ -592,7 +592,10 @@ GET_MODEL = Call(
         codes, mark, place, request_id = "{}", "", "", error.request_id_header if error else "x-request-id"
         if error is None or error.code is None:
             path: tuple[str, ...] = ("error", "code")
-            mark = f"# {TO_FILL_IN}: what the registry's codes mean: an entry of CODES for each, or delete CODES\n"
+            mark = (
+                f"# {TO_FILL_IN}: what the registry's codes mean: an entry of CODES for each, "
+                "or delete CODES if it has none\n"
+            )
             place = f"    # {TO_FILL_IN}: where the code is in the body of an error\n"
         else:
             path, code = error.code

@@ -166,6 +166,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: edit(folder / "expected/errors.json", lambda errors: errors.update(samples=[])),
         "mlflow/expected/errors.json: no sample becomes NotFound; record the answer for an object that does not exist",
     ),
+    "a missing object that is another error": (
+        lambda folder: (
+            (folder / "error_not_found.json").write_text('{"status": 404, "text": ""}'),
+            edit(
+                folder / "expected/errors.json",
+                lambda errors: errors.update(
+                    samples=[
+                        {
+                            "sample": "error_not_found",
+                            "error": "RegistryBadAnswer",
+                            "vendor_code": None,
+                            "request_id": None,
+                        }
+                    ]
+                ),
+            ),
+        ),
+        "mlflow/expected/errors.json: error_not_found becomes RegistryBadAnswer; it must become NotFound, by the "
+        "registry's code for it",
+    ),
     "left to fill in": (
         lambda folder: edit(folder / "expected/keys.json", lambda keys: keys["secrets"].append("FILL IN: a secret")),
         "fill in a secret",
@@ -199,7 +219,8 @@ def test_fields_that_are_neither_supplied_nor_absent_are_named(monkeypatch: pyte
     wrong = {**kind.absent, "Model": (kind.absent["Model"] - {"task"}) | {"name", "tasks"}, "Algorithm": {"name"}}
     monkeypatch.setitem(kind.__dict__, "absent", wrong)
     assert missing("mlflow") == [
-        "gateway/registries/mlflow.py: MLFLOW.absent does not name Model.task, and no layout supplies it",
+        "gateway/registries/mlflow.py: MLFLOW.absent does not name these fields of Model, and no layout supplies them: "
+        '"task"',
         "gateway/registries/mlflow.py: MLFLOW.absent names Model.name, which a layout supplies",
         "gateway/registries/mlflow.py: MLFLOW.absent names Model.tasks, which the schema does not have",
         "gateway/registries/mlflow.py: MLFLOW.absent names fields of Algorithm, which the kind does not have: "
