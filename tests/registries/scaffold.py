@@ -59,7 +59,17 @@ TIMES = {
 CODES = ("code", "errorcode", "error", "type", "errortype", "reason", "status")
 """Names of the keys that errors have their code in, written like `KEYS`."""
 TOTALS = ("total", "count", "totalcount")
-PAGES, SIZES = ("page", "pagenumber", "pageno"), ("perpage", "pagesize", "limit", "size", "maxresults")
+PAGES, SIZES = ("page", "pagenumber", "pageno"), ("perpage", "pagesize", "limit", "size", "maxresults", "maxkeys", "n")
+MARKERS = (
+    "nextpagetoken",
+    "nexttoken",
+    "nextmarker",
+    "nextcursor",
+    "nextpage",
+    "continuationtoken",
+    "cursor",
+    "marker",
+)
 
 
 class ScaffoldError(Exception):
@@ -508,11 +518,17 @@ def versions(raw: Raw) -> Rows:
         top = answer.document if isinstance(answer.document, dict) else {}
         total = next((key for key in likely(TOTALS, [*top]) if isinstance(top[key], int)), None)
         inner = read_list(rows.path, rows.are_texts)
+        count = "None" if total is None else f"as_integer(at(raw, ({quoted(total)},)))"
+        marker = self.marker()
         if number and size:
-            count = "None" if total is None else f"as_integer(at(raw, ({quoted(total)},)))"
             read = f"Rows.of({inner}, {count})"
             paging = f"    paging=Paging({quoted(number, size)}, rows=50),\n"
             query = {name: value for name, value in query.items() if name not in (number, size)}
+        elif marker and size:
+            read = f"Rows.of({inner}, {count}, as_text(at(raw, {tuple_of(marker)})))"
+            parameter = f"{TO_FILL_IN}: the parameter for {marker[-1]}"
+            paging = f"    paging=Paging({quoted(parameter, size)}, rows=50, by_marker=True),\n"
+            query = {name: value for name, value in query.items() if name != size}
         else:
             read = f"Rows.all_of({inner})"
             paging = f"    # {TO_FILL_IN}: paging=Paging(…), or delete this line if an answer has the whole list\n"
@@ -529,6 +545,14 @@ LIST_MODELS = Call(
 {constant_query(query)}    rows=Field((), models, layout={"LISTED_MODEL" if self.single else "MODEL"}),
     is_complete=holds_list({quoted(*rows.path)}),
 {paging})'''
+
+    def marker(self) -> tuple[str, ...] | None:
+        """Return the path of what the list says about its next page: a text or number that a request can repeat."""
+        for path, found in objects(self.scaffold.listed.document):
+            for key in likely(MARKERS, [*found]):
+                if found[key] is None or (type(found[key]) in (str, int) and "://" not in str(found[key])):
+                    return *path, key
+        return None
 
     def object_call(self) -> str:
         if self.single is None:

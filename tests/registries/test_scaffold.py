@@ -302,3 +302,28 @@ def test_a_recorded_error_that_is_missing_or_binary_is_refused_in_words(tmp_path
     (tmp_path / "missing.txt").write_bytes(b"\xff")
     with pytest.raises(ScaffoldError, match="this is no text"):
         ErrorAnswer.of(str(tmp_path / "missing.txt"))
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"models": [{"id": "a"}], "next_page_token": "t2"}, ("next_page_token",)),
+        ({"models": [{"id": "a"}], "nextCursor": None}, ("nextCursor",)),
+        ({"models": [{"id": "a"}], "meta": {"next_page": 2}}, ("meta", "next_page")),
+        ({"models": [{"id": "a"}], "next_page": "https://hub.example.com/v1/models?page=2"}, None),
+        ({"models": [{"id": "a", "cursor": "x"}]}, None),
+        ([{"id": "a"}], None),
+    ],
+)
+def test_the_marker_of_the_next_page_is_found(tmp_path: Path, document: Any, path: tuple[str, ...] | None) -> None:
+    answer = Answer.of(f"{URL}?limit=2&kind=llm", saved(tmp_path, "models.json", document))
+    written = Source(Scaffold("unheard_of", answer))
+    parameter = f"FILL IN: the parameter for {path[-1]}" if path else ""
+    paging = f'paging=Paging("{parameter}", "limit", rows=50, by_marker=True)' if path else "FILL IN: paging=Paging(…)"
+    assert paging in written.module_text
+    requests, records = (
+        json.loads(written.fixtures()[f"tests/fixtures/unheard_of/expected/{name}.json"])
+        for name in ("requests", "records")
+    )
+    assert requests[0]["sends"] == f"GET /v1/models?kind=llm&limit={50 if path else 2}"
+    assert records[0]["total"] == (None if path else 1)
