@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from graphql import parse, validate
+from graphql import get_named_type, parse, validate
 
 from gateway.config.settings import Secret
 from gateway.registries import KINDS
@@ -20,7 +20,7 @@ from gateway.registries.kind import Call, Kind, Paging, Stream
 from gateway.schema.field_sources import supplied_fields
 from gateway.schema.schema import SCHEMA
 from tests.conftest import served, settings
-from tests.registries.samples import COMPUTED, ENTITIES, RELATIONS, schema_fields
+from tests.registries.samples import COMPUTED, ENTITIES, RELATIONS, project_table, schema_fields, walk_fields
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-registry.md").read_text(encoding="utf-8")
 
@@ -118,9 +118,28 @@ def test_the_example_supplies_or_declares_absent_every_field_of_the_graph(exampl
         assert by_calls | kind.absent[entity] | COMPUTED | RELATIONS[entity] == set(schema_fields(entity))
 
 
-def test_the_query_of_the_tutorial_is_valid() -> None:
-    [body] = re.findall(r"-d '(\{.*\})'", PAGE)
-    assert validate(SCHEMA._schema, parse(json.loads(body)["query"])) == []
+@pytest.mark.parametrize(
+    ("table", "raw", "value"),
+    [
+        ("OWNER_OBJECT", {"owner": {"login": "a", "id": 7}}, {"owner": {"name": "a", "native_id": "7"}}),
+        ("OWNER_KEY", {"owned_by": "a"}, {"owner": {"name": "a"}}),
+        ("OWNER_KEY", {}, {"owner": None}),
+        ("TAGS", {"tags": ["chat"]}, {"labels": [{"key": "chat"}]}),
+        ("TAGS", {"tags": None}, {"labels": None}),
+    ],
+)
+def test_the_value_objects_of_the_page_are_complete(example: Any, table: str, raw: Any, value: Any) -> None:
+    fields = getattr(example, table)
+    assert project_table(fields, raw) == value
+    for path, _, field, declared in walk_fields("Model", fields):
+        if field.table is not None:
+            assert set(field.table) == set(schema_fields(get_named_type(declared.type).name)), path
+
+
+def test_the_queries_of_the_tutorial_are_valid() -> None:
+    bodies = re.findall(r"-d '(\{.*\})'", PAGE)
+    assert len(bodies) == 2
+    assert [validate(SCHEMA._schema, parse(json.loads(body)["query"])) for body in bodies] == [[], []]
 
 
 @pytest.mark.parametrize("described", [Call, EntityLayout, Kind, Paging, Stream])
