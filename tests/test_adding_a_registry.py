@@ -78,13 +78,16 @@ async def test_a_gateway_serves_releases_that_have_calls_of_their_own(
 ) -> None:
     tags = [f"1.{number}" for number in range(60)]
 
+    def published(tag: str) -> Any:
+        return {"tag": tag, "engine": "jax", "published": f"2026-01-01T00:{tag[2:]:0>2}:00Z"}
+
     async def release_list(request: web.Request) -> web.Response:
         first = 50 * (int(request.query["page"]) - 1)
-        return web.json_response({"releases": [{"tag": tag} for tag in tags[first : first + 50]], "count": len(tags)})
+        return web.json_response({"releases": [published(tag) for tag in tags[first : first + 50]], "count": len(tags)})
 
     async def one_release(request: web.Request) -> web.Response:
         if request.match_info["tag"] in tags:
-            return web.json_response({"tag": request.match_info["tag"], "engine": "jax"})
+            return web.json_response(published(request.match_info["tag"]))
         return web.json_response({"error": {"code": "no_such_model"}}, status=404)
 
     app = web.Application()
@@ -98,13 +101,15 @@ async def test_a_gateway_serves_releases_that_have_calls_of_their_own(
         )
         async with served(settings(registry)) as gateway:
             answer = await gateway.query(
-                """{ model(id: "acme:model/m-1") { versions(first: 60) { totalCount nodes { name } } }
+                """{ model(id: "acme:model/m-1") { latestVersion { name }
+                                                   versions(first: 60) { totalCount nodes { name } } }
                      old: modelVersion(id: "acme:model/m-1/version/1.0") { frameworkName }
                      none: modelVersion(id: "acme:model/m-1/version/9") { frameworkName } }"""
             )
     versions = answer.data["model"]["versions"]
     assert versions["totalCount"] == 60
-    assert sorted(row["name"] for row in versions["nodes"]) == sorted(tags)
+    assert [row["name"] for row in versions["nodes"]] == tags[::-1]
+    assert answer.data["model"]["latestVersion"] == {"name": "1.59"}
     assert (answer.data["old"], answer.data["none"]) == ({"frameworkName": "jax"}, None)
 
 

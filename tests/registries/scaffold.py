@@ -504,9 +504,16 @@ def versions(raw: Raw) -> Rows:
     """Return the versions of a model, all of them in one answer."""
     return Rows.all_of({read_list(versions.path[-1:], versions.are_texts)})
 ''')
+                if self.has_newest:
+                    table["latest_version"] = "Field((), versions, layout=VERSION, fallback=Rows)"
                 table["versions"] = f"Field(({quoted(versions.path[-1])},), versions, layout=VERSION)"
             parts.append(layout("MODEL", "Model", table, self.single.key))
         return "\n\n".join(parts)
+
+    @property
+    def has_newest(self) -> bool:
+        """Whether the versions have times, so that the gateway finds the newest one."""
+        return self.single is not None and "created_at" in self.single.version_fields
 
     def calls(self) -> str:
         return f"{self.list_call()}\n\n{self.object_call()}"
@@ -646,7 +653,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         if self.single:
             supplied |= set(self.single.fields)
             if self.single.versions:
-                supplied.add("versions")
+                supplied |= {"versions", "latest_version"} if self.has_newest else {"versions"}
                 versions = "VERSION_ABSENT"
                 parts.append(absent("VERSION_ABSENT", "ModelVersion", set(self.single.version_fields)))
                 if self.single.version_fields["name"] == f"text({quoted(self.single.versions.key)})":

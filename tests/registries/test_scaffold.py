@@ -23,7 +23,9 @@ MISSING = (
     "Set-Cookie: session=1\r\nX-Hub-Request-ID: r-1\r\n\r\n"
     '{"error": {"code": 404, "type": "no_such_model", "message": "There is no model x."}}\n'
 )
-MODEL = {"result": {"id": "b", "summary": "Small.", "releases": [{"tag": "1.1"}, {"tag": "1.0"}]}}
+MODEL = {
+    "result": {"id": "b", "summary": "Small.", "releases": [{"tag": "1.1", "published": "2026-03-01"}, {"tag": "1.0"}]}
+}
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", "build", "bench", "playground", "fetched")
 
 
@@ -227,6 +229,17 @@ def test_the_answers_of_the_tutorial_become_its_models_and_releases(tmp_path: Pa
     assert [(row["key"], row["name"]) for row in rows["rows"]] == [("m-2", "bert-base"), ("m-1", "llama-mini")]
     assert [row["name"] for row in record["record"]["versions"]["rows"]] == ["1.1", "1.0"]
     assert version["record"]["created_at"] == "2026-03-01T00:00:00Z"
+    assert record["record"]["latest_version"] == record["record"]["versions"]
+
+
+def test_a_latest_version_is_supplied_if_the_versions_have_times(tmp_path: Path) -> None:
+    listed = Answer.of(URL, saved(tmp_path, "models.json", MODELS))
+    for key, time, supplied in (("published", "2026-01-01", True), ("created", 1764480000, True), ("note", "x", False)):
+        document = {"id": "b", "releases": [{"tag": "1", key: time}]}
+        one = Answer.of(f"{URL}/b", saved(tmp_path, "model.json", document))
+        text = Source(Scaffold("unheard_of", listed, one, "releases")).module_text
+        assert ('"latest_version": Field((), versions, layout=VERSION, fallback=Rows)' in text) is supplied
+        assert ('"latest_version"' in text.partition("MODEL_ABSENT")[2]) is not supplied
 
 
 def test_the_table_of_kinds_keeps_its_order() -> None:
