@@ -252,7 +252,8 @@ def scaffold(options: argparse.Namespace) -> int:
     try:
         listed = scaffold.Answer.of(*options.list)
         single = scaffold.Answer.of(*options.object) if options.object else None
-        kind = scaffold.Scaffold(options.kind, listed, single, options.versions)
+        failure = scaffold.ErrorAnswer.of(options.error) if options.error else None
+        kind = scaffold.Scaffold(options.kind, listed, single, options.versions, failure)
         files = kind.write()
     except scaffold.ScaffoldError as error:
         raise CommandError(str(error)) from None

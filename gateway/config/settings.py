@@ -221,7 +221,7 @@ def password_setting(*variables: str) -> Any:
 def token_setting(*variables: str) -> Any:
     """Declare the setting of a bearer token, and the environment variables that supply it."""
     return setting(
-        "Bearer token, in place of a user name and password.",
+        "Token, in place of a user name and password.",
         default=Secret(""),
         variables=variables,
         identifies=True,
