@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--roles", nargs="+", default=["read"], metavar="ROLE", help="roles of the caller (default: read)")
 
-    option = command(check, "Call every configured registry once.", "gateway check --config gateway.toml")
+    option = command(check, "Test all that serve needs.", "gateway check --config gateway.toml")
     option("--config", type=Path, metavar="FILE", help=config)
 
     command(assets, "Download the playground's files with npm, unless they are present.", "gateway assets")

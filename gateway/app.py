@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.auth.authenticator import Authenticator
+from gateway.auth.jwks import key_set
 from gateway.auth.rate_limits import CallerRateLimiter
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.polling import VersionPollers
@@ -24,12 +25,14 @@ from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Client, Registry
 from gateway.config.files import read_file
 from gateway.config.settings import (
+    AccessSettings,
     CacheSettings,
     CatalogSettings,
     LimitsSettings,
     Settings,
     SettingsError,
     TelemetrySettings,
+    gathering,
 )
 from gateway.errors import RegistryError
 from gateway.execution.documents import Documents
@@ -55,10 +58,12 @@ from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import Events
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.tracing import Tracing
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Lifetimes, UncachedClient
 from gateway.upstream.circuit_breaker import BreakerState
 from gateway.upstream.health import HealthMonitor
+from gateway.upstream.hints import hint
 from gateway.upstream.http_client import HttpClient
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.resilient_client import ResilientClient
@@ -84,10 +89,18 @@ class AppState(TypedDict):
 
 
 def registries(settings: Settings, client: Client) -> dict[str, Registry]:
-    """Return the configured registries by name, over one client. Their health is not monitored."""
-    return {
-        registry.name: Registry(KINDS[registry.kind].of(registry), registry, client) for registry in settings.registries
-    }
+    """Return the configured registries by name, over one client. Their health is not monitored.
+
+    Raises `SettingsError`.
+    """
+    opened: dict[str, Registry] = {}
+    problems: list[str] = []
+    for registry in settings.registries:
+        with gathering(problems):
+            opened[registry.name] = Registry(KINDS[registry.kind].of(registry), registry, client)
+    if problems:
+        raise SettingsError(tuple(dict.fromkeys(problems)))
+    return opened
 
 
 def bounds(settings: CatalogSettings, limits: LimitsSettings) -> Bounds:
@@ -184,21 +197,27 @@ def create_app(
     ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
     `SettingsError` for settings that cannot work, a file that cannot be used, and when traces cannot be exported.
     """
-    if problems := tuple(settings.problems()):
-        raise SettingsError(problems)
-    warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
-    anonymous = ANONYMOUS_ROLES[settings.server.profile]
-    access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
-    authenticator = RequestAuthenticator(access)
-    observer = Observer(settings.telemetry)
+    problems = [*settings.problems()]
     budget = MemoryBudget(settings.cache.megabytes * 1_000_000)
+    anonymous = ANONYMOUS_ROLES[settings.server.profile]
+    with gathering(problems):
+        warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
+    with gathering(problems):
+        access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
+    with gathering(problems):
+        persisted_queries = PersistedQueries(settings.documents, budget.cache("queries"))
+    with gathering(problems):
+        observer = Observer(settings.telemetry)
+    if problems:
+        raise SettingsError(tuple(problems))
+    authenticator = RequestAuthenticator(access)
     observer.watch_memory(budget.sizes)
     stores_responses = settings.cache.enabled and settings.cache.answers
     suggestions = settings.server.profile == "development"
     pipeline = Pipeline(
         SCHEMA,
         Documents(GRAPHQL_SCHEMA, settings.limits, suggestions, budget.cache("documents", cyclic=True)),
-        PersistedQueries(settings.documents, budget.cache("queries")),
+        persisted_queries,
         CallerRateLimiter(settings.limits),
         observer,
         VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits)),
@@ -226,8 +245,11 @@ def create_app(
             for registry in settings.registries:
                 name, kind = registry.name, KINDS[registry.kind].of(registry)
                 circuit = partial(resilient.state, name)
-                opened[name] = Registry(kind, registry, client, health_monitor.health[name], circuit, now)
+                with gathering(problems):
+                    opened[name] = Registry(kind, registry, client, health_monitor.health[name], circuit, now)
                 observer.watch_circuit(name, tuple(BreakerState), circuit)
+            if problems:
+                raise SettingsError(tuple(dict.fromkeys(problems)))
             limits = bounds(settings.catalog, settings.limits)
             context = RequestContext(opened, limits, ANY, frozenset({"read", "raw"}))
             warming = [
@@ -293,9 +315,9 @@ def routes(
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Outcome of one cheap call to a registry, or of a test of the shared cache.
+    """Outcome of a test of something that the gateway depends on: a registry, by its name, or a setting.
 
-    ``problem`` is None if it succeeded, else the error and its cause.
+    ``problem`` is None if it can be used, else what is wrong and what to do.
     """
 
     name: str
@@ -304,24 +326,56 @@ class Probe:
 
 
 async def probe(settings: Settings) -> list[Probe]:
-    """Make one cheap call to every configured registry, and test the shared cache if there is one."""
-    probes = []
+    """Make one cheap call to every configured registry, and test the shared cache, the issuer of tokens and the
+    collector of traces, if there are any.
+
+    Raises `SettingsError` for what keeps a gateway from starting, as `create_app` does.
+    """
     async with HttpClient() as http_client:
-        for registry in registries(settings, UncachedClient(http_client)).values():
-            started = perf_counter()
-            try:
-                await registry.fetch(BoundCall(registry.name, registry.kind.probe))
-                problem = None
-            except RegistryError as error:
-                problem = f"{error} ({error.reason})" if error.reason else str(error)
-            probes.append(Probe(registry.name, perf_counter() - started, problem))
-    url = settings.cache.redis.reveal()
-    if settings.cache.enabled and url:
-        started, shared = perf_counter(), SharedCache(url, settings.cache.redis_timeout, time.monotonic)
-        try:
-            problems = await shared.problems()
-        finally:
-            await shared.close()
-        problem = f"The shared cache cannot be used fully: {'; '.join(problems)}." if problems else None
-        probes.append(Probe("cache.redis", perf_counter() - started, problem))
-    return probes
+        opened = registries(settings, UncachedClient(http_client))
+        tests = {name: partial(registry_problem, registry) for name, registry in opened.items()}
+        if settings.cache.enabled and settings.cache.redis:
+            tests["cache.redis"] = partial(redis_problem, settings.cache)
+        if settings.access.jwks:
+            tests["access.jwks"] = partial(issuer_problem, settings.access)
+        if settings.telemetry.traces:
+            tests["telemetry.traces"] = partial(asyncio.to_thread, collector_problem, settings.telemetry)
+        return await asyncio.gather(*(timed(name, test) for name, test in tests.items()))
+
+
+async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
+    started = perf_counter()
+    problem = await test()
+    return Probe(name, perf_counter() - started, problem)
+
+
+async def registry_problem(registry: Registry) -> str | None:
+    try:
+        await registry.fetch(BoundCall(registry.name, registry.kind.probe))
+    except RegistryError as error:
+        known = f"{error} ({error.reason})" if error.reason else str(error)
+        return f"{known} {hint(error)}".rstrip()
+    return None
+
+
+async def redis_problem(settings: CacheSettings) -> str | None:
+    shared = SharedCache(settings.redis.reveal(), settings.redis_timeout, time.monotonic)
+    try:
+        problems = await shared.problems()
+    finally:
+        await shared.close()
+    return f"The shared cache cannot be used fully: {'; '.join(problems)}." if problems else None
+
+
+async def issuer_problem(settings: AccessSettings) -> str | None:
+    problem = await key_set(settings.jwks, settings.algorithms, time.time).problem()
+    if problem is None:
+        return None
+    return f"The issuer's keys cannot be fetched ({problem}). Tokens get ISSUER_UNAVAILABLE until they can."
+
+
+def collector_problem(settings: TelemetrySettings) -> str | None:
+    tracing = Tracing(settings.traces)
+    accepted = tracing.reaches_collector()
+    tracing.close()
+    return None if accepted else "The collector does not accept traces. Check the address, and that it speaks OTLP."

@@ -5,7 +5,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from gateway.app import Probe
     from gateway.config.settings import Settings
 
 DEFAULT_CONFIG = Path("gateway.toml")
@@ -98,6 +99,9 @@ async def twins(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve the configured registries until stopped."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the server can reload its settings
     settings = _settings(options.config)
     host = settings.server.host if options.host is None else options.host
     port = settings.server.port if options.port is None else options.port
@@ -110,19 +114,13 @@ def serve(options: argparse.Namespace) -> int:
             raise CommandError(
                 'telemetry.metrics = "path" shows only one of several workers; set it to "port"', status=2
             )
-        remedy = (
-            'set access.mode = "callers" and access.keys or access.issuer to authenticate callers, '
-            'or access.mode = "open" to serve anyone'
-        )
 
         def run_worker(number: int = 0, replaced: bool = False) -> int:
             def announce(url: str) -> None:
                 if number == 0 and not replaced:
                     print(f"Gateway  {url}/graphql", flush=True)
 
-            return run_command(
-                lambda: _serve(lambda: _load(options.config).for_worker(number), listener, announce, remedy)
-            )
+            return run_command(lambda: _serve(lambda: _load(options.config).for_worker(number), listener, announce))
 
         if workers == 1:
             return run_worker()
@@ -204,19 +202,64 @@ def key(options: argparse.Namespace) -> int:
 
 
 async def check(options: argparse.Namespace) -> int:
-    """Call every configured registry once, test the shared cache, and print the outcome."""
-    settings = _settings(options.config)
-    from gateway.app import probe
-    from gateway.config.settings import SettingsError
+    """Test all that `serve` needs: the settings and files, the ports, each registry, and other servers.
 
+    The exit status is 2 for problems of settings and files, and 1 for what cannot be used at the moment.
+    """
+    import logging
+
+    settings = _settings(options.config)
+    from gateway.app import create_app, probe
+    from gateway.config.settings import SettingsError, gathering
+
+    logging.getLogger("gateway.upstream").addHandler(logging.NullHandler())  # the problems are in the output
+    problems: list[str] = []
+    ports = list(_check_ports(settings))
+    with gathering(problems):
+        _check_exposure(settings, settings.server.host)
+    with gathering(problems):
+        create_app(settings)
     try:
-        probes = await probe(settings)
+        probes = [] if problems else await probe(settings)
     except SettingsError as error:
-        raise CommandError(*error.problems, status=2) from None
+        problems += error.problems
+    if problems:
+        raise CommandError(*problems, status=2)
+    probes += ports
     width = max(len(result.name) for result in probes)
     for result in probes:
         print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
     return 1 if any(result.problem for result in probes) else 0
+
+
+def _check_ports(settings: "Settings") -> "Iterator[Probe]":
+    """Test whether `serve` can listen. A gateway that listens there already is no problem."""
+    from time import perf_counter
+
+    from gateway.app import Probe
+
+    ports = [("server.port", settings.server.host, settings.server.port, "/healthz", b'{"status":"ok"}')]
+    if settings.telemetry.metrics == "port":
+        host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
+        ports.append(("telemetry.metrics_port", host, port, "/metrics", b"gateway_info"))
+    for name, host, port, path, content in ports:
+        started, problem = perf_counter(), None
+        try:
+            _listen(host, port).close()
+        except CommandError as error:
+            problem = None if _answers(f"http://{host}:{port}{path}", content) else error.lines[0]
+        yield Probe(name, perf_counter() - started, problem)
+
+
+def _answers(url: str, content: bytes) -> bool:
+    """Whether a server answers with this content."""
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=2) as response:  # noqa: S310
+            return content in response.read(1 << 20)
+    except (OSError, ValueError):
+        return False
 
 
 def assets(options: argparse.Namespace) -> int:
@@ -367,23 +410,42 @@ def _listen(host: str, port: int) -> "socket.socket":
         raise CommandError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
+REMEDY: Final = (
+    'set access.mode = "callers" and access.keys or access.issuer to authenticate callers, '
+    'or access.mode = "open" to serve anyone'
+)
+
+
+def _check_exposure(settings: "Settings", host: str, remedy: str = REMEDY) -> None:
+    """Raise `SettingsError` for a host that other machines can reach, unless the settings say who may query."""
+    from ipaddress import ip_address
+    from socket import getaddrinfo
+
+    from gateway.config.settings import SettingsError
+
+    try:
+        address = getaddrinfo(host, None)[0][4][0]
+    except (OSError, UnicodeError):
+        return
+    if settings.access.mode == "loopback" and not ip_address(address).is_loopback:
+        raise SettingsError((f"refusing to listen on {address}, which other machines can reach: {remedy}",))
+
+
 GC_THRESHOLD: Final = 20_000
 """New objects that trigger a garbage collection of the youngest generation. Some requests create thousands of objects
 and hardly any cycles, so the default threshold would collect too often."""
 
 
 async def _serve(
-    load: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str
+    load: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str = REMEDY
 ) -> int:
     """Serve until stopped. ``load`` loads the settings, at the start and at each reload.
 
     ``remedy`` completes the error message for an address that other machines can reach, if authentication is not
     configured.
     """
-    from ipaddress import ip_address
-
     from gateway.app import CacheMemory, create_app
-    from gateway.config.settings import SettingsError
+    from gateway.config.settings import SettingsError, gathering
     from gateway.server.runner import ReloadableApp, Server
     from gateway.telemetry.logs import configure
 
@@ -391,13 +453,18 @@ async def _serve(
     cache_memory = CacheMemory()
 
     def build() -> "ASGIApp":
-        settings = load()
+        settings, problems = load(), list[str]()
+        with gathering(problems):
+            _check_exposure(settings, host, remedy)
+        with gathering(problems):
+            app = create_app(settings, cache_memory=cache_memory)
+        if problems:
+            raise SettingsError(tuple(problems))
         configure(settings.telemetry)
-        if settings.access.mode == "loopback" and not ip_address(host).is_loopback:
-            raise SettingsError((f"refusing to listen on {host}, which other machines can reach: {remedy}",))
-        return create_app(settings, cache_memory=cache_memory)
+        return app
 
     try:
+        configure(load().telemetry)
         app = ReloadableApp(build)
         await app.reload()
         gc.freeze()  # the objects created so far live as long as the process; exclude them from collections

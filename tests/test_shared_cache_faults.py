@@ -357,4 +357,5 @@ async def test_a_wrong_password_is_named_by_check(redis: Server) -> None:
     wrong = CacheSettings(redis=Secret(options.redis.reveal().replace("secret", "wrong")))
     async with twins.serving() as twin:
         problem = (await probe(settings(pai(twin.url), cache=wrong)))[-1].problem
-    assert problem == "The shared cache cannot be used fully: it is not available (AuthenticationError)."
+    reason = "it refuses the login; check the user and the password in the URL"
+    assert problem == f"The shared cache cannot be used fully: {reason}."

@@ -16,6 +16,7 @@ from jwt import PyJWK
 
 from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
+from gateway.config.urls import has_valid_host
 from gateway.errors import IssuerUnavailable
 from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 from gateway.upstream.json_documents import read_json
@@ -46,6 +47,10 @@ Keys = Mapping[tuple[str | None, str], PyJWK]
 """Public keys by key id (`kid`) and algorithm."""
 
 
+class UnusableKeySet(ValueError):
+    """There are no keys in the document. The text says why, for operators."""
+
+
 class KeySet(Protocol):
     """The issuer's public keys. ``failing`` is true if the last attempt to fetch them failed."""
 
@@ -58,15 +63,21 @@ class KeySet(Protocol):
         the keys cannot be fetched.
         """
 
+    async def problem(self) -> str | None:
+        """Fetch the keys, and return why that is not possible, for operators."""
+
 
 def key_set(location: str, algorithms: Collection[str], now: Callable[[], float]) -> KeySet:
     """Return the key set in a file or at a URL. Raises `SettingsError` if the file or the URL cannot be used."""
     parse_keys = partial(parse, algorithms=algorithms)
     if "://" not in location:
         return FileKeySet(WatchedFile(location, parse_keys, now))
+    if not has_valid_host(location):
+        raise SettingsError(("access.jwks: the host or port of its URL is not valid",))
     url = urlsplit(location)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
         raise SettingsError(("access.jwks: must be a file or an https:// URL (http:// on loopback only)",))
+    proxy_for(location)
     return RemoteKeySet(location, parse_keys, now)
 
 
@@ -88,7 +99,7 @@ def parse(content: bytes, algorithms: Collection[str]) -> Keys:
         except Exception as error:  # PyJWT and cryptography raise errors of many types for an invalid key
             logger.warning("The issuer's key set has an invalid key (%s), which is ignored.", type(error).__name__)
     if not keys:
-        raise ValueError(f"holds no public key for {', '.join(algorithms)}")
+        raise UnusableKeySet(f"holds no public key for {', '.join(algorithms)}")
     return keys
 
 
@@ -129,6 +140,9 @@ class FileKeySet:
         key = key_for(self.file.content, kid, algorithm)
         return None if key is other_than else key
 
+    async def problem(self) -> str | None:
+        return None
+
 
 class RemoteKeySet:
     """Keys at a URL, fetched on first use, when a token names an unknown key, and every `REFRESH_AFTER` seconds.
@@ -166,24 +180,33 @@ class RemoteKeySet:
 
     async def _fetch(self) -> None:
         try:
-            self._keys = self.parse(await fetch(self.url))
-            self.failing = False
-        except (aiohttp.ClientError, BodyTooLarge, OSError, ValueError) as error:
-            self.failing = True
-            # The error's text may contain the address and parts of the document.
-            connecting = isinstance(error, aiohttp.ClientError | OSError)
-            cause = (failure_cause(error) if connecting else None) or type(error).__name__
+            cause = await self.problem()
+        finally:
+            self._refresh = None
+        if cause is not None:
             logger.error(
                 "The issuer's keys (access.jwks) cannot be fetched (%s). The previous keys stay in use.", cause
             )
-        finally:
-            self._refresh = None
+
+    async def problem(self) -> str | None:
+        try:
+            self._keys = self.parse(await fetch(self.url))
+        except (aiohttp.ClientError, BodyTooLarge, OSError, UnusableKeySet, ValueError) as error:
+            self.failing = True
+            # The error's text may contain the address and parts of the document.
+            if isinstance(error, UnusableKeySet):
+                return str(error)
+            connecting = isinstance(error, aiohttp.ClientError | OSError)
+            return (failure_cause(error) if connecting else None) or type(error).__name__
+        self.failing = False
+        return None
 
 
 async def fetch(url: str) -> bytes:
     """Return the body of the response, directly or through the proxy of the environment. Redirects are not followed.
 
-    Raises ValueError for a status other than 200, `BodyTooLarge` beyond `MAX_BODY_BYTES` bytes, and aiohttp's errors.
+    Raises `UnusableKeySet` for a status other than 200, `BodyTooLarge` beyond `MAX_BODY_BYTES` bytes, and the errors of
+    aiohttp.
     """
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with (
@@ -192,5 +215,5 @@ async def fetch(url: str) -> bytes:
     ):
         body = await read_body(response, MAX_BODY_BYTES)
         if response.status != 200:
-            raise ValueError("not found")
+            raise UnusableKeySet(f"status {response.status}")
         return body

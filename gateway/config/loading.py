@@ -232,6 +232,9 @@ class _SettingsReader:
     def registries_of_file(self, document: dict[str, Any], kinds: Kinds) -> Iterator[RegistrySettings | None]:
         """Yield the registries of the `[[registries]]` tables; None for one with a problem."""
         tables, owners = document.get("registries"), dict[str, int]()
+        if isinstance(tables, dict):
+            self.problems.append("registries: [registries] is one table; write [[registries]] for each registry")
+            return
         if not isinstance(tables, list) or not tables:
             self.problems.append("registries: the file needs at least one [[registries]] table")
             return

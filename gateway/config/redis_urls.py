@@ -1,6 +1,7 @@
 """URLs of a Redis, as redis-py reads them. Source: redis-py, ``Redis.from_url`` and the classes of its connections."""
 
 import re
+import ssl
 from urllib.parse import parse_qsl, urlsplit
 
 TEXT, SWITCH, WHOLE, SECONDS = ".+", "(?i:true|false|yes|no|1|0)", "[0-9]{1,9}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
@@ -71,4 +72,24 @@ def _options_problem(query: str, options: dict[str, str]) -> str | None:
             return f"it has an unknown option (known: {', '.join(options)}); {ENCODE}"
         if not re.fullmatch(options[name], value):
             return f'the value of its option "{name}" is not valid'
+    return _tls_problem(dict(given))
+
+
+def _tls_problem(given: dict[str, str]) -> str | None:
+    """Load what the options name as redis-py does for each connection."""
+    context, option = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ""
+    try:
+        if "ssl_ca_certs" in given or "ssl_ca_path" in given:
+            option = "ssl_ca_certs" if "ssl_ca_certs" in given else "ssl_ca_path"
+            context.load_verify_locations(given.get("ssl_ca_certs"), given.get("ssl_ca_path"))
+        if "ssl_certfile" in given or "ssl_keyfile" in given:
+            option = "ssl_certfile" if "ssl_certfile" in given else "ssl_keyfile"
+            password = given.get("ssl_password", "")
+            context.load_cert_chain(given.get("ssl_certfile", ""), given.get("ssl_keyfile"), lambda: password)
+        if "ssl_ciphers" in given:
+            option = "ssl_ciphers"
+            context.set_ciphers(given["ssl_ciphers"])
+    except OSError as error:
+        reason = "it cannot be used for TLS" if isinstance(error, ssl.SSLError) else error.strerror
+        return f'the value of its option "{option}" is not valid: {reason}'
     return None

@@ -4,11 +4,13 @@ default in one place; the documentation tables are generated from here."""
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from gateway.config.origins import EVERY, AllowedOrigins, origin_problem
 from gateway.config.redis_urls import redis_url_problem
+from gateway.config.urls import has_valid_host
 
 
 class Secret:
@@ -59,6 +61,15 @@ class SettingsError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+@contextmanager
+def gathering(problems: list[str]) -> Iterator[None]:
+    """Add the problems of a `SettingsError` to the list, so that others are found, too."""
+    try:
+        yield
+    except SettingsError as error:
+        problems += error.problems
 
 
 def setting(
@@ -200,6 +211,8 @@ class RegistrySettings(CheckedSettings):
             yield f"{sources[0]} needs account, because the access key changes and cannot identify cached data"
         if self.client_key and not self.client_certificate:
             yield "client_key needs client_certificate"
+        if self.proxy and not has_valid_host(self.proxy.reveal()):
+            yield "proxy: its host or port is not valid"
 
 
 def username_setting(*variables: str) -> Any:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.config.settings import SettingsError
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.http.authentication import RequestAuthenticator, denied
 from gateway.telemetry.metrics import Metrics
@@ -46,14 +47,15 @@ class _MetricsServer(uvicorn.Server):
 
 @asynccontextmanager
 async def metrics_port(endpoint: MetricsEndpoint, host: str, port: int) -> AsyncIterator[None]:
-    """Serve the endpoint on a port of its own, in the running loop. Raises OSError when it cannot listen there."""
+    """Serve the endpoint on a port of its own, in the running loop. Raises `SettingsError` if it cannot
+    listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         # During a reload, the new settings open the port before the old ones close it.
         listener = socket.create_server((host, port), family=family, reuse_port=True)
-    except OSError as error:
-        logger.error("Cannot listen on %s:%s for metrics: %s", host, port, error.strerror)
-        raise
+    except (OSError, UnicodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise SettingsError((f"telemetry.metrics_port: cannot listen on {host}:{port}: {reason}",)) from None
     with listener:
         logger.info("Metrics are on port %d.", listener.getsockname()[1])
         app = Starlette(routes=[endpoint.route])

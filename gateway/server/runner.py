@@ -105,6 +105,11 @@ class ReloadableApp:
                 for problem in error.problems:
                     logger.error("The settings stay as they were: %s", problem)
                 return
+            except Exception:
+                if before is None:
+                    raise
+                logger.exception("The settings stay as they were: the new ones cannot be used.")
+                return
             self.current = following
             if before is not None:
                 logger.info("The settings were reloaded.")
@@ -182,6 +187,7 @@ class Server(uvicorn.Server):
         if sys.version_info >= (3, 12):
             loop.set_task_factory(asyncio.eager_task_factory)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await self.serve(sockets=[listener])
         await self.app.close()
         return 0 if self.started else 1

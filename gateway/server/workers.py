@@ -61,7 +61,7 @@ class Workers:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS - {signal.SIGHUP})  # the server can handle it later
             self._run_and_exit(number, replaced)
         self._numbers[pid] = number
 

@@ -43,17 +43,21 @@ class Tracing:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
         except ImportError:
             reason = "telemetry.traces: OpenTelemetry is not installed: pip install 'registry-gateway[otel]'"
             raise SettingsError((reason,)) from None
         self.trace = trace
         resource = Resource.create({"service.name": "registry-gateway", "service.version": __version__})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.provider.add_span_processor(
-            BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT_TIMEOUT))
-        )
+        self.exporter = OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT_TIMEOUT)
+        self.exported = SpanExportResult.SUCCESS
+        self.provider.add_span_processor(BatchSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("gateway", __version__)
+
+    def reaches_collector(self) -> bool:
+        """Whether the collector accepts traces: send it none. This may block for up to `EXPORT_TIMEOUT` seconds."""
+        return self.exporter.export(()) is self.exported
 
     @contextmanager
     def span(

@@ -14,6 +14,7 @@ import aiohttp
 from gateway import __version__
 from gateway.config.settings import SettingsError
 from gateway.config.tls import default_tls
+from gateway.config.urls import has_valid_host
 from gateway.errors import Cause
 
 CONNECTIONS_PER_HOST: Final = 128
@@ -96,7 +97,7 @@ def proxy_for(address: str, setting: str = "") -> str | None:
     if proxy is None or proxy_bypass(parts.netloc):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
+    if not proxy.startswith(("http://", "https://")) or not has_valid_host(proxy):
         raise SettingsError((f"the variable {parts.scheme.upper()}_PROXY: must be an http:// or https:// address",))
     return proxy
 

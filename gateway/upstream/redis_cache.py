@@ -8,13 +8,15 @@ prefix.
 import asyncio
 import logging
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from aiocache import RedisCache
 from aiocache.serializers import NullSerializer
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.telemetry.events import NO_EVENTS, Events
 
@@ -41,6 +43,22 @@ return 0
 """
 
 T = TypeVar("T")
+
+
+def unavailability(error: Exception) -> str:
+    """Return why a Redis cannot be used, in words for operators. redis-py's own text may contain the address."""
+    cause = error.__context__
+    if isinstance(error, AuthenticationError):
+        return "it refuses the login; check the user and the password in the URL"
+    if isinstance(cause, ssl.SSLError):
+        return f"it is not available (TLS: {cause.reason}); check the scheme rediss and the certificates"
+    if isinstance(error, TimeoutError | RedisTimeoutError):
+        return "it does not answer in time; check its address, and cache.redis_timeout"
+    if isinstance(error, InvalidResponse):
+        return "it is not available (InvalidResponse); the server at this address is no Redis"
+    reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(error).__name__
+    reason = "Connection refused" if isinstance(cause, ConnectionRefusedError) else reason
+    return f"it is not available ({reason}); check its address"
 
 
 class SharedCache:
@@ -180,7 +198,7 @@ class SharedCache:
             except ResponseError as error:
                 problems.append(f"it refuses {command} ({type(error).__name__})")
             except Exception as error:
-                return [f"it is not available ({type(error).__name__})"]
+                return [unavailability(error)]
         return problems
 
     async def log_problems(self) -> None:
