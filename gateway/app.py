@@ -24,6 +24,7 @@ from gateway.catalog.polling import VersionPollers
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Client, Registry
 from gateway.config.files import read_file
+from gateway.config.redis_urls import redis_tls_problem
 from gateway.config.settings import (
     AccessSettings,
     CacheSettings,
@@ -59,6 +60,7 @@ from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
 from gateway.telemetry.events import Events
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.tracing import Tracing
+from gateway.telemetry.worker_metrics import WorkerMetrics
 from gateway.upstream.cache import BoundedMemory, Cache
 from gateway.upstream.caching_client import ANY, CachingClient, Lifetimes, UncachedClient
 from gateway.upstream.circuit_breaker import BreakerState
@@ -178,28 +180,49 @@ def load_warm_up(path: str) -> tuple[str, list[str]]:
         raise SettingsError((f"cache.warm_up: {path}: {reason}",)) from None
 
 
+def exposition(observer: Observer, workers: WorkerMetrics | None) -> Callable[[str], Awaitable[tuple[bytes, str]]]:
+    """Return what writes the metrics of all workers, or of the only one, for a header ``Accept``."""
+
+    async def own(accept: str) -> tuple[bytes, str]:
+        return observer.exposition(accept)
+
+    return own if workers is None else workers.exposition
+
+
 @asynccontextmanager
-async def telemetry(settings: TelemetrySettings, observer: Observer) -> AsyncIterator[None]:
+async def telemetry(
+    settings: TelemetrySettings, observer: Observer, workers: WorkerMetrics | None
+) -> AsyncIterator[None]:
     """Serve metrics on their own port, if they have one; at the end, send the remaining traces."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, observer.close)
+        if workers is not None:
+            stack.enter_context(workers.publishing(observer.collectors))
         if settings.metrics == "port":
-            endpoint = MetricsEndpoint(observer)
+            endpoint = MetricsEndpoint(exposition(observer, workers))
             await stack.enter_async_context(metrics_port(endpoint, settings.metrics_host, settings.metrics_port))
         yield
 
 
 def create_app(
-    settings: Settings, now: Callable[[], float] = time.time, cache_memory: CacheMemory | None = None
+    settings: Settings,
+    now: Callable[[], float] = time.time,
+    cache_memory: CacheMemory | None = None,
+    workers: WorkerMetrics | None = None,
 ) -> ASGIApp:
     """Build the gateway as an ASGI application. Its connections to registries are open during its lifespan.
 
-    ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. Raises
-    `SettingsError` for settings that cannot work, a file that cannot be used, and when traces cannot be exported.
+    ``now`` is the time in seconds since 1970, for the age of cache entries and the expiry of credentials. ``workers``
+    adds up the metrics of several worker processes.
+
+    Raises `SettingsError` for settings that cannot work, a file that cannot be used, and when traces cannot be
+    exported.
     """
     problems = [*settings.problems()]
     budget = MemoryBudget(settings.cache.megabytes * 1_000_000)
     anonymous = ANONYMOUS_ROLES[settings.server.profile]
+    if not problems and (reason := redis_tls_problem(settings.cache.redis.reveal())):
+        problems.append(f"cache.redis: {reason}")
     with gathering(problems):
         warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
     with gathering(problems):
@@ -228,7 +251,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[AppState]:
         health_monitor = HealthMonitor()
         async with (
-            telemetry(settings.telemetry, observer),
+            telemetry(settings.telemetry, observer, workers),
             HttpClient(events=observer, health=health_monitor) as http_client,
             open_cache(settings.cache, now, observer, cache_memory or CacheMemory(), budget) as cache,
         ):
@@ -272,7 +295,7 @@ def create_app(
     if settings.server.profile == "development":
         graphql = playground.BrowserRedirect(graphql)
     others = Starlette(
-        routes=list(routes(settings, pipeline, authenticator, observer)),
+        routes=list(routes(settings, pipeline, authenticator, exposition(observer, workers))),
         middleware=[Middleware(Compression, compresslevel=COMPRESSION_LEVEL)],
         lifespan=lifespan,
     )
@@ -292,7 +315,10 @@ def create_app(
 
 
 def routes(
-    settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator, observer: Observer
+    settings: Settings,
+    pipeline: Pipeline,
+    authenticator: RequestAuthenticator,
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
 ) -> Iterator[BaseRoute]:
     """Yield the endpoints that the settings enable, except GraphQL over HTTP."""
     access, profile = authenticator.authenticator, settings.server.profile
@@ -306,7 +332,7 @@ def routes(
     yield WebSocketRoute("/graphql", websockets.handle)
     yield Route("/healthz", health.healthz)
     if settings.telemetry.metrics == "path":
-        yield MetricsEndpoint(observer, authenticator if access.required else None).route
+        yield MetricsEndpoint(metrics, authenticator if access.required else None).route
     endpoints = health.HealthEndpoints(authenticator)
     yield Route("/readyz", endpoints.readyz)
     if access.required or "explain" in ANONYMOUS_ROLES[profile]:

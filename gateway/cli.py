@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.app import Probe
     from gateway.config.settings import Settings
+    from gateway.telemetry.worker_metrics import WorkerMetrics
 
 DEFAULT_CONFIG = Path("gateway.toml")
 QUERY = "{ models(first: 3) { nodes { id name registryName latestVersion { frameworkName } } } }"
@@ -77,7 +78,7 @@ async def demo(options: argparse.Namespace) -> int:
                 print("\nCtrl-C stops both.", flush=True)
 
             settings = _twin_settings(url, "open" if options.open else "loopback")
-            return await _serve(lambda: settings, listener, announce, "add --open to serve anyone")
+            return await _serve(settings, lambda: settings, listener, announce, "add --open to serve anyone")
 
 
 async def twins(options: argparse.Namespace) -> int:
@@ -110,24 +111,28 @@ def serve(options: argparse.Namespace) -> int:
     with _listen(host, port) as listener:
         if settings.telemetry.metrics == "port":
             _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
-        elif settings.telemetry.metrics == "path" and workers > 1:
-            raise CommandError(
-                'telemetry.metrics = "path" shows only one of several workers; set it to "port"', status=2
-            )
 
         def run_worker(number: int = 0, replaced: bool = False) -> int:
             def announce(url: str) -> None:
                 if number == 0 and not replaced:
                     print(f"Gateway  {url}/graphql", flush=True)
 
-            return run_command(lambda: _serve(lambda: _load(options.config).for_worker(number), listener, announce))
+            if metrics is not None:
+                metrics.begin(number)
+            initial = _reloaded(options.config, settings) if replaced else settings
+            return run_command(
+                lambda: _serve(initial, lambda: _load(options.config), listener, announce, workers=metrics)
+            )
 
         if workers == 1:
+            metrics = None
             return run_worker()
         from gateway.server.workers import Workers
+        from gateway.telemetry.worker_metrics import WorkerMetrics
 
         import_module("gateway.app")  # before the fork, so that the workers share its memory
-        return Workers(workers, run_worker, listener).run()
+        metrics = WorkerMetrics(workers)
+        return Workers(workers, run_worker, metrics.end, listener).run()
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -225,7 +230,7 @@ async def check(options: argparse.Namespace) -> int:
         problems += error.problems
     if problems:
         raise CommandError(*problems, status=2)
-    probes += ports
+    probes += [port for port in ports if port.problem]
     width = max(len(result.name) for result in probes)
     for result in probes:
         print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
@@ -324,6 +329,22 @@ def _load(path: Path | None) -> "Settings":
     if path is None and not os.environ.get("GATEWAY_CONFIG") and DEFAULT_CONFIG.exists():
         path = DEFAULT_CONFIG
     return load(path, os.environ, {name: kind.settings for name, kind in KINDS.items()})
+
+
+def _reloaded(path: Path | None, settings: "Settings") -> "Settings":
+    """Return the settings of a worker that replaces another one: the current ones, or else those of the start."""
+    import logging
+
+    from gateway.config.settings import SettingsError
+    from gateway.telemetry.logs import configure
+
+    try:
+        return _load(path)
+    except SettingsError as error:
+        configure(settings.telemetry)
+        for problem in error.problems:
+            logging.getLogger("gateway.server").error("The settings stay as they were: %s", problem)
+        return settings
 
 
 def _twin_settings(url: str, mode: str) -> "Settings":
@@ -437,12 +458,17 @@ and hardly any cycles, so the default threshold would collect too often."""
 
 
 async def _serve(
-    load: "Callable[[], Settings]", listener: "socket.socket", announce: Callable[[str], None], remedy: str = REMEDY
+    initial: "Settings",
+    load: "Callable[[], Settings]",
+    listener: "socket.socket",
+    announce: Callable[[str], None],
+    remedy: str = REMEDY,
+    workers: "WorkerMetrics | None" = None,
 ) -> int:
-    """Serve until stopped. ``load`` loads the settings, at the start and at each reload.
+    """Serve until stopped, with the ``initial`` settings. ``load`` loads them at each reload.
 
     ``remedy`` completes the error message for an address that other machines can reach, if authentication is not
-    configured.
+    configured. ``workers`` adds up the metrics of several workers.
     """
     from gateway.app import CacheMemory, create_app
     from gateway.config.settings import SettingsError, gathering
@@ -453,24 +479,24 @@ async def _serve(
     cache_memory = CacheMemory()
 
     def build() -> "ASGIApp":
-        settings, problems = load(), list[str]()
+        settings, problems = load() if app.current else initial, list[str]()
         with gathering(problems):
             _check_exposure(settings, host, remedy)
         with gathering(problems):
-            app = create_app(settings, cache_memory=cache_memory)
+            created = create_app(settings, cache_memory=cache_memory, workers=workers)
         if problems:
             raise SettingsError(tuple(problems))
         configure(settings.telemetry)
-        return app
+        return created
 
     try:
-        configure(load().telemetry)
+        configure(initial.telemetry)
         app = ReloadableApp(build)
         await app.reload()
         gc.freeze()  # the objects created so far live as long as the process; exclude them from collections
         gc.set_threshold(GC_THRESHOLD)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(app, lambda: announce(url), load())
+        server = Server(app, lambda: announce(url), initial)
         async with _stop_signal():  # uvicorn stops at the signal and then raises it again, which these handlers absorb
             return await server.run_on(listener)
     except SettingsError as error:

@@ -21,7 +21,6 @@ from gateway.config.settings import (
     Settings,
     SettingsError,
     StaticCredentialsSettings,
-    TelemetrySettings,
     setting,
 )
 from gateway.registries.pai import PaiSettings
@@ -438,12 +437,6 @@ def test_a_default_that_refers_to_another_setting_is_filled_in_for_settings_buil
     pai = PaiSettings(name="p", kind="pai", region="cn-x", access_key_id="{a}", access_key_secret=Secret("{b}"))
     assert pai.algorithms_endpoint == "https://pai.cn-x.aliyuncs.com"
     assert pai.access_key_id == "{a}"
-
-
-@pytest.mark.parametrize(("port", "ports"), [(9464, [9464, 9465, 9466]), (0, [0, 0, 0])])
-def test_each_worker_has_its_own_metrics_port(port: int, ports: list[int]) -> None:
-    settings = Settings(telemetry=TelemetrySettings(metrics_port=port))
-    assert [settings.for_worker(number).telemetry.metrics_port for number in range(3)] == ports
 
 
 def test_every_setting_is_described_once() -> None:

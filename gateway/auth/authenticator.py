@@ -1,6 +1,5 @@
 """Authentication of requests by API key or bearer token, and the audit log of denied requests."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -116,4 +115,4 @@ def log_denial(error: Unauthenticated | Forbidden, caller: str | None, remote: s
     """Write a denied request to the audit log, without its credential."""
     reason = error.reason if isinstance(error, Unauthenticated) else str(error)
     entry = {"denied": error.code, "reason": reason, "caller": caller, "remote": remote, "path": path[:200]}
-    audit.warning("%s", json.dumps(entry))
+    audit.warning("request denied", extra={"fields": entry})

@@ -72,7 +72,7 @@ def key_set(location: str, algorithms: Collection[str], now: Callable[[], float]
     parse_keys = partial(parse, algorithms=algorithms)
     if "://" not in location:
         return FileKeySet(WatchedFile(location, parse_keys, now))
-    if not has_valid_host(location):
+    if location.startswith(("http://", "https://")) and not has_valid_host(location):
         raise SettingsError(("access.jwks: the host or port of its URL is not valid",))
     url = urlsplit(location)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):

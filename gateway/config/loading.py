@@ -233,7 +233,9 @@ class _SettingsReader:
         """Yield the registries of the `[[registries]]` tables; None for one with a problem."""
         tables, owners = document.get("registries"), dict[str, int]()
         if isinstance(tables, dict):
-            self.problems.append("registries: [registries] is one table; write [[registries]] for each registry")
+            self.problems.append(
+                "registries: the file needs at least one [[registries]] table; [registries] has one bracket too few"
+            )
             return
         if not isinstance(tables, list) or not tables:
             self.problems.append("registries: the file needs at least one [[registries]] table")

@@ -72,11 +72,12 @@ def _options_problem(query: str, options: dict[str, str]) -> str | None:
             return f"it has an unknown option (known: {', '.join(options)}); {ENCODE}"
         if not re.fullmatch(options[name], value):
             return f'the value of its option "{name}" is not valid'
-    return _tls_problem(dict(given))
+    return None
 
 
-def _tls_problem(given: dict[str, str]) -> str | None:
-    """Load what the options name as redis-py does for each connection."""
+def redis_tls_problem(url: str) -> str | None:
+    """Return why TLS cannot be set up as the options of a valid URL say, None if it can."""
+    given = dict(parse_qsl(urlsplit(url).query))
     context, option = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ""
     try:
         if "ssl_ca_certs" in given or "ssl_ca_path" in given:
@@ -90,6 +91,6 @@ def _tls_problem(given: dict[str, str]) -> str | None:
             option = "ssl_ciphers"
             context.set_ciphers(given["ssl_ciphers"])
     except OSError as error:
-        reason = "it cannot be used for TLS" if isinstance(error, ssl.SSLError) else error.strerror
-        return f'the value of its option "{option}" is not valid: {reason}'
+        reason = "not valid for TLS" if isinstance(error, ssl.SSLError) else error.strerror
+        return f'its option "{option}" cannot be used: {reason}'
     return None

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from gateway.config.origins import EVERY, AllowedOrigins, origin_problem
@@ -679,16 +679,17 @@ class TelemetrySettings:
     )
     metrics_host: str = setting("Address of the separate metrics port.", default="127.0.0.1")
     metrics_port: int = setting(
-        "Separate metrics port of the first worker; each further worker uses the next port. 0 picks a free port, which "
-        "the log reports.",
+        "Separate metrics port, which all workers share. 0 picks a free port for each of them, which the log reports.",
         default=9464,
         minimum=0,
         maximum=65535,
     )
     traces: str = setting(
-        "URL of the OpenTelemetry collector that receives traces (OTLP over HTTP). Needs the extra `otel`.",
+        "URL of the OpenTelemetry collector that receives traces (OTLP over HTTP). `/v1/traces` is added, unless its "
+        "path ends with that. Needs the extra `otel`.",
         default="",
         url=True,
+        path=True,
         example="http://collector:4318",
     )
 
@@ -717,8 +718,3 @@ class Settings:
             table = getattr(self, item.name)
             if isinstance(table, CheckedSettings):
                 yield from (f"{item.name}.{problem}" for problem in table.problems())
-
-    def for_worker(self, number: int) -> "Settings":
-        """Return the settings of worker ``number``, counted from 0: each worker has its own metrics port."""
-        port = self.telemetry.metrics_port
-        return replace(self, telemetry=replace(self.telemetry, metrics_port=port and port + number))

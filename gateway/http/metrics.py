@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -15,16 +15,22 @@ from starlette.routing import Route
 from gateway.config.settings import SettingsError
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.http.authentication import RequestAuthenticator, denied
-from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger("gateway.http")
 
 
 class MetricsEndpoint:
-    """The endpoint; with an ``authenticator`` only callers with the role ``admin`` may read it."""
+    """The endpoint; with an ``authenticator`` only callers with the role ``admin`` may read it.
 
-    def __init__(self, metrics: Metrics, authenticator: RequestAuthenticator | None = None) -> None:
-        self.metrics, self.authenticator = metrics, authenticator
+    ``exposition`` returns the metrics and their media type for a header ``Accept``.
+    """
+
+    def __init__(
+        self,
+        exposition: Callable[[str], Awaitable[tuple[bytes, str]]],
+        authenticator: RequestAuthenticator | None = None,
+    ) -> None:
+        self.exposition, self.authenticator = exposition, authenticator
         self.route = Route("/metrics", self.handle)
 
     async def handle(self, request: Request) -> Response:
@@ -33,7 +39,7 @@ class MetricsEndpoint:
                 await self.authenticator.principal(request, "admin")
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)
-        body, media_type = self.metrics.exposition(request.headers.get("accept", ""))
+        body, media_type = await self.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
@@ -51,7 +57,7 @@ async def metrics_port(endpoint: MetricsEndpoint, host: str, port: int) -> Async
     listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        # During a reload, the new settings open the port before the old ones close it.
+        # Workers share the port. During a reload, the new settings open it before the old ones close it.
         listener = socket.create_server((host, port), family=family, reuse_port=True)
     except (OSError, UnicodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

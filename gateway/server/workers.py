@@ -15,14 +15,20 @@ class Workers:
     """Forks worker processes and supervises them.
 
     ``run_worker`` runs in each worker. It takes the number of the worker, counted from 0, and whether the worker
-    replaces another one. It returns the exit status.
+    replaces another one. It returns the exit status. ``ended`` takes the number of each worker that ended.
 
     ``listener`` is the socket that the workers share. Once they stop, only they have it open, so that the system
     refuses connections when the last of them accepts no more.
     """
 
-    def __init__(self, count: int, run_worker: Callable[[int, bool], int], listener: socket.socket) -> None:
-        self.count, self.run_worker, self.listener = count, run_worker, listener
+    def __init__(
+        self,
+        count: int,
+        run_worker: Callable[[int, bool], int],
+        ended: Callable[[int], None],
+        listener: socket.socket,
+    ) -> None:
+        self.count, self.run_worker, self.ended, self.listener = count, run_worker, ended, listener
         self._numbers: dict[int, int] = {}  # by process id
 
     def run(self) -> int:
@@ -39,6 +45,7 @@ class Workers:
             received = signal.sigwait(SIGNALS)
             if received == signal.SIGCHLD:
                 for number, code in self._reap():
+                    self.ended(number)
                     if stopping:
                         continue
                     if code <= 0:

@@ -6,6 +6,7 @@ stack, never with its text, which may contain data of a client or a registry.
 
 import asyncio
 import logging
+import os
 import time
 import traceback
 from collections import Counter
@@ -96,6 +97,7 @@ class LogFormat(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
+        self.pid = os.getpid()
         self._cached_request = lru_cache(CACHED_FRAGMENTS)(self._render_request)
         self._cached_result = lru_cache(CACHED_FRAGMENTS)(
             lambda tally, errors: escape(self.render(result_fields(tally, errors)))
@@ -153,20 +155,20 @@ class JsonFormat(LogFormat):
     operation_line = '{"time":"%s"%s,"request_id":"%s","trace_id":"%s"%s,"duration_ms":%.3f%s}'
 
     def prefix(self, level: str, logger: str, message: str) -> str:
-        return self.render({"level": level, "logger": logger, "message": message})
+        return self.render({"pid": self.pid, "level": level, "logger": logger, "message": message})
 
     def render(self, fields: Mapping[str, Any]) -> str:
         return "," + orjson.dumps(fields, default=str).decode()[1:-1] if fields else ""
 
 
 class ConsoleFormat(LogFormat):
-    """Time, level, logger, message, and ``name=value`` for each field that is not empty."""
+    """Time, process id, level, logger, message, and ``name=value`` for each field that is not empty."""
 
     line = "%s%s"
     operation_line = "%s%s request_id=%s trace_id=%s%s duration_ms=%.3f%s"
 
     def prefix(self, level: str, logger: str, message: str) -> str:
-        return f" {level:<7} {logger} {message}"
+        return f" {self.pid} {level:<7} {logger} {message}"
 
     def render(self, fields: Mapping[str, Any]) -> str:
         return "".join(
@@ -177,10 +179,13 @@ class ConsoleFormat(LogFormat):
 
 
 def format_value(value: Any) -> str:
-    """Return a field's value for the console."""
+    """Return a field's value for the console: a text with spaces in quotes."""
     if isinstance(value, dict):
         return ",".join(f"{name}:{item}" for name, item in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    text = str(value)
+    return orjson.dumps(text).decode() if " " in text else text
 
 
 FORMATS: dict[str, type[LogFormat]] = {"console": ConsoleFormat, "json": JsonFormat}

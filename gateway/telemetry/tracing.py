@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 EXPORT_TIMEOUT = 2.0
 """Seconds to export a batch of spans, retries included. Shutdown may wait this long."""
 
+TRACES_PATH = "/v1/traces"
+"""Where a collector receives traces, below its address. Source: OTLP 1.5, OTLP/HTTP request."""
+
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
 
@@ -41,16 +44,18 @@ class Tracing:
         try:
             from opentelemetry import trace
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.resources import OTELResourceDetector, Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
         except ImportError:
             reason = "telemetry.traces: OpenTelemetry is not installed: pip install 'registry-gateway[otel]'"
             raise SettingsError((reason,)) from None
         self.trace = trace
-        resource = Resource.create({"service.name": "registry-gateway", "service.version": __version__})
+        named = OTELResourceDetector().detect().attributes  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
+        ours = {"service.name": "registry-gateway", "service.version": __version__}
+        resource = Resource.create({**ours, **named})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.exporter = OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT_TIMEOUT)
+        self.exporter = OTLPSpanExporter(url.removesuffix(TRACES_PATH) + TRACES_PATH, timeout=EXPORT_TIMEOUT)
         self.exported = SpanExportResult.SUCCESS
         self.provider.add_span_processor(BatchSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("gateway", __version__)

@@ -148,7 +148,7 @@ async def test_every_invalid_token_gets_the_same_401_and_a_line_in_the_audit_log
     answers = {name: await query_with_bearer(gateway, make()) for name, make in BAD.items()}
     assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(BAD, 401)
     assert len({json.dumps(answer.body) for answer in answers.values()}) == 1
-    reasons = [json.loads(line.getMessage())["reason"] for line in caplog.records if line.name == "gateway.audit"]
+    reasons = [line.fields["reason"] for line in caplog.records if line.name == "gateway.audit"]
     assert len(reasons) == len(BAD)
 
 
@@ -327,7 +327,7 @@ async def test_readiness_and_the_audit_log_report_an_issuer_that_is_away(
         issuer.answer = lambda: web.Response(status=500)
         assert (await gateway.request("GET", "/readyz")).body == {"status": "ok"}
         assert (await query_with_bearer(gateway, token(claims()))).status == 503
-        assert '"denied": "ISSUER_UNAVAILABLE"' in caplog.text
+        assert "ISSUER_UNAVAILABLE" in [getattr(line, "fields", {}).get("denied") for line in caplog.records]
         degraded = await gateway.request("GET", "/readyz")
         assert (degraded.status, degraded.body) == (200, {"status": "degraded"})
         issuer.answer = None

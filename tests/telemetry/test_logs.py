@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ async def test_an_operation_is_one_line_with_its_outcome_and_cost() -> None:
     assert cold["request_id"] == "mine-1" == first.headers["x-request-id"]
     assert cold.pop("duration_ms") > 0
     assert {name: cold[name] for name in cold if name not in ("time", "request_id", "trace_id")} == {
+        "pid": os.getpid(),
         "level": "info",
         "logger": "gateway.operations",
         "message": "query ok",

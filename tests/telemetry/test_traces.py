@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -68,7 +69,8 @@ class Collector:
 async def collecting() -> AsyncIterator[tuple[Collector, str]]:
     collector = Collector()
     app = web.Application()
-    app.router.add_post("/v1/traces", collector.receive)
+    for prefix in ("", "/collectors/one"):
+        app.router.add_post(f"{prefix}/v1/traces", collector.receive)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -203,3 +205,27 @@ async def test_an_unreachable_collector_does_not_affect_responses() -> None:
         pass
     async with traced(url) as world:
         assert (await world.gateway.query(MODEL)).data["model"]
+
+
+@pytest.mark.parametrize("path", ["", "/v1/traces", "/collectors/one", "/collectors/one/v1/traces"])
+async def test_the_address_of_a_collector_may_have_a_path(path: str) -> None:
+    async with collecting() as (collector, url), traced(url + path) as world:
+        await world.gateway.query(MODEL)
+    assert len(collector.of("SERVER")) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("OTEL_SERVICE_NAME", "models", "models"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=catalogue,team=ml", "catalogue"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=ml", "registry-gateway"),
+    ],
+)
+async def test_the_variables_of_opentelemetry_name_the_service(
+    variable: str, value: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    async with collecting() as (collector, url), traced(url) as world:
+        await world.gateway.query(MODEL)
+    assert re.search(f'key: "service.name"\\s*value {{\\s*string_value: "{name}"', collector.text)
