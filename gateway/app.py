@@ -35,6 +35,7 @@ from gateway.config.settings import (
     TelemetrySettings,
     gathering,
 )
+from gateway.config.tls import check_server_tls
 from gateway.errors import RegistryError
 from gateway.execution.documents import Documents
 from gateway.execution.persisted_queries import PersistedQueries
@@ -52,6 +53,7 @@ from gateway.http.metrics import MetricsEndpoint, metrics_port
 from gateway.http.pages import files_route
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
+from gateway.http.requested_paths import RequestedPaths
 from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
 from gateway.memory_budget import BoundedCache, MemoryBudget
@@ -224,6 +226,8 @@ def create_app(
     if not problems and (reason := redis_tls_problem(settings.cache.redis.reveal())):
         problems.append(f"cache.redis: {reason}")
     with gathering(problems):
+        check_server_tls(settings.server)
+    with gathering(problems):
         warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
     with gathering(problems):
         access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
@@ -301,6 +305,7 @@ def create_app(
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
     app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
+    app = RequestedPaths(app, settings.server.root_path)
     if settings.server.cors:
         origins = settings.server.allowed_origins
         app = CORSMiddleware(

@@ -6,7 +6,8 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -108,7 +109,8 @@ def serve(options: argparse.Namespace) -> int:
     port = settings.server.port if options.port is None else options.port
     workers = settings.server.workers if options.workers is None else options.workers
 
-    with _listen(host, port) as listener:
+    path = settings.server.socket if options.host is None and options.port is None else ""
+    with _listen_locally(path) if path else _listen(host, port) as listener:
         if settings.telemetry.metrics == "port":
             _listen(settings.telemetry.metrics_host, settings.telemetry.metrics_port).close()
 
@@ -168,7 +170,7 @@ def cache(options: argparse.Namespace) -> int:
     token = settings.cache.admin_token.reveal()
     if not token:
         raise CommandError("cache.admin_token is not set; this command needs it to access /cache", status=2)
-    url = options.url or f"http://{settings.server.host}:{settings.server.port}"
+    url = options.url or _url(settings, settings.server.host, settings.server.port)
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"{url}: not an http:// or https:// URL", status=2)
     parameters = {"registry": options.registry, "id": options.id}
@@ -221,7 +223,8 @@ async def check(options: argparse.Namespace) -> int:
     problems: list[str] = []
     ports = list(_check_ports(settings))
     with gathering(problems):
-        _check_exposure(settings, settings.server.host)
+        if not settings.server.socket:
+            _check_exposure(settings, settings.server.host)
     with gathering(problems):
         create_app(settings)
     try:
@@ -239,29 +242,45 @@ async def check(options: argparse.Namespace) -> int:
 
 def _check_ports(settings: "Settings") -> "Iterator[Probe]":
     """Test whether `serve` can listen. A gateway that listens there already is no problem."""
+    import socket
     from time import perf_counter
 
     from gateway.app import Probe
 
-    ports = [("server.port", settings.server.host, settings.server.port, "/healthz", b'{"status":"ok"}')]
-    if settings.telemetry.metrics == "port":
-        host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
-        ports.append(("telemetry.metrics_port", host, port, "/metrics", b"gateway_info"))
-    for name, host, port, path, content in ports:
+    server, telemetry = settings.server, settings.telemetry
+    tests: list[tuple[str, Callable[[], socket.socket], Callable[[], bool]]] = []
+    if server.socket:
+        path = server.socket
+        tests.append(("server.socket", partial(_listen_locally, path), partial(_accepts, path)))
+    else:
+        url = _url(settings, server.host, server.port)
+        known = partial(_answers, f"{url}/healthz", b'{"status":"ok"}')
+        tests.append(("server.port", partial(_listen, server.host, server.port), known))
+    if telemetry.metrics == "port":
+        host, port = telemetry.metrics_host, telemetry.metrics_port
+        known = partial(_answers, f"http://{host}:{port}/metrics", b"gateway_info")
+        tests.append(("telemetry.metrics_port", partial(_listen, host, port), known))
+    for name, listen, is_gateway in tests:
         started, problem = perf_counter(), None
         try:
-            _listen(host, port).close()
+            listen().close()
         except CommandError as error:
-            problem = None if _answers(f"http://{host}:{port}{path}", content) else error.lines[0]
+            problem = None if is_gateway() else error.lines[0]
         yield Probe(name, perf_counter() - started, problem)
+    if server.socket:
+        with suppress(OSError):
+            if not _accepts(server.socket):
+                os.unlink(server.socket)  # the test made it
 
 
 def _answers(url: str, content: bytes) -> bool:
     """Whether a server answers with this content."""
+    import ssl
     from urllib.request import urlopen
 
+    unverified = ssl._create_unverified_context()  # noqa: S323 - nothing secret is sent or believed
     try:
-        with urlopen(url, timeout=2) as response:  # noqa: S310
+        with urlopen(url, timeout=2, context=unverified) as response:  # noqa: S310
             return content in response.read(1 << 20)
     except (OSError, ValueError):
         return False
@@ -452,6 +471,38 @@ def _check_exposure(settings: "Settings", host: str, remedy: str = REMEDY) -> No
         raise SettingsError((f"refusing to listen on {address}, which other machines can reach: {remedy}",))
 
 
+def _url(settings: "Settings", host: str, port: int) -> str:
+    scheme = "https" if settings.server.tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _listen_locally(path: str) -> "socket.socket":
+    """Open a listening Unix socket, for its owner and group. One that nobody listens on any more is replaced."""
+    import socket
+    import stat
+
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.stat(path).st_mode) and not _accepts(path):
+                os.unlink(path)
+        listener.bind(path)
+        os.chmod(path, 0o660)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise CommandError(f"cannot listen on {path}: {error.strerror or error}") from None
+    return listener
+
+
+def _accepts(path: str) -> bool:
+    """Whether somebody accepts connections on a Unix socket."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
 GC_THRESHOLD: Final = 20_000
 """New objects that trigger a garbage collection of the youngest generation. Some requests create thousands of objects
 and hardly any cycles, so the default threshold would collect too often."""
@@ -472,31 +523,36 @@ async def _serve(
     """
     from gateway.app import CacheMemory, create_app
     from gateway.config.settings import SettingsError, gathering
+    from gateway.config.tls import ServerTls
     from gateway.server.runner import ReloadableApp, Server
     from gateway.telemetry.logs import configure
 
-    host, port = listener.getsockname()[:2]
+    address = listener.getsockname()
     cache_memory = CacheMemory()
 
     def build() -> "ASGIApp":
         settings, problems = load() if app.current else initial, list[str]()
         with gathering(problems):
-            _check_exposure(settings, host, remedy)
+            if not isinstance(address, str):
+                _check_exposure(settings, address[0], remedy)
         with gathering(problems):
             created = create_app(settings, cache_memory=cache_memory, workers=workers)
         if problems:
             raise SettingsError(tuple(problems))
+        if tls is not None and settings.server.tls_certificate:
+            tls.reload(settings.server)
         configure(settings.telemetry)
         return created
 
     try:
         configure(initial.telemetry)
+        tls = ServerTls(initial.server) if initial.server.tls_certificate else None
         app = ReloadableApp(build)
         await app.reload()
         gc.freeze()  # the objects created so far live as long as the process; exclude them from collections
         gc.set_threshold(GC_THRESHOLD)
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = Server(app, lambda: announce(url), initial)
+        url = _url(initial, *address[:2]) if not isinstance(address, str) else f"unix:{address}:"
+        server = Server(app, lambda: announce(url), initial, tls)
         async with _stop_signal():  # uvicorn stops at the signal and then raises it again, which these handlers absorb
             return await server.run_on(listener)
     except SettingsError as error:

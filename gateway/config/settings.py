@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.config.origins import EVERY, AllowedOrigins, origin_problem
 from gateway.config.redis_urls import redis_url_problem
-from gateway.config.urls import has_valid_host
+from gateway.config.urls import has_valid_host, is_network
 
 
 class Secret:
@@ -274,6 +274,41 @@ class ServerSettings(CheckedSettings):
 
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0 picks a free port.", default=8000, minimum=0, maximum=65535)
+    socket: str = setting(
+        "Path of a Unix socket to listen on, in place of `host` and `port`. Its owner and group may connect.",
+        default="",
+        example="/run/gateway/gateway.sock",
+    )
+    tls_certificate: str = setting(
+        "File of the certificate and its chain (PEM), to serve HTTPS. Read again at SIGHUP.",
+        default="",
+        example="/etc/gateway/tls.crt",
+    )
+    tls_key: str = setting(
+        "File of the key of `tls_certificate` (PEM, not encrypted), unless the same file holds it.",
+        default="",
+        example="/etc/gateway/tls.key",
+    )
+    root_path: str = setting(
+        "Path under which a proxy serves the gateway, such as `/models` for `/models/graphql`. The proxy may remove it "
+        "from requests or not.",
+        default="",
+        pattern=r"(/[A-Za-z0-9._~-]+)*",
+        example="/models",
+    )
+    keep_alive: int = setting(
+        "Seconds for which an idle connection stays open. More than the idle time of the load balancer in front, which "
+        "might otherwise send a request on a connection that ends.",
+        default=75,
+        minimum=1,
+        maximum=3600,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        "Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; `*` believes "
+        "everyone, as behind a Unix socket. Empty: those on the same machine.",
+        default=(),
+        example='["10.0.0.0/8"]',
+    )
     workers: int = setting("Number of worker processes; each has its own cache.", default=1, minimum=1, maximum=256)
     drain: float = setting(
         "Seconds between the stop signal and the shutdown. Meanwhile the gateway serves requests and `/readyz` fails, "
@@ -307,10 +342,17 @@ class ServerSettings(CheckedSettings):
         return AllowedOrigins(self.cors.split())
 
     def problems(self) -> Iterator[str]:
-        """Yield the origins that no browser sends."""
+        """Yield what no client or proxy sends or has."""
         for origin in self.allowed_origins.listed:
             if origin != EVERY and (reason := origin_problem(origin)):
                 yield f'cors: no browser sends the origin "{origin}": {reason}'
+        for proxy in self.trusted_proxies:
+            if proxy != EVERY and not is_network(proxy):
+                yield f'trusted_proxies: "{proxy}" is no address or network such as 10.0.0.0/8'
+        if self.tls_key and not self.tls_certificate:
+            yield "tls_key needs tls_certificate"
+        if set(self.root_path.split("/")) & {".", ".."}:
+            yield "root_path: has a part . or .., which clients and proxies remove"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""TLS settings of connections to registries and to the issuer of tokens."""
+"""TLS settings of connections to registries, to the issuer of tokens, and from clients."""
 
 import ssl
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
-from gateway.config.settings import RegistrySettings, SettingsError
+from gateway.config.settings import RegistrySettings, ServerSettings, SettingsError
 
 
 @cache
@@ -26,6 +27,39 @@ def registry_tls(settings: RegistrySettings) -> ssl.SSLContext | None:
         except OSError as error:
             name = settings.client_certificate
             raise SettingsError((f"client_certificate: {name}: {_reason(error)}",)) from None
+    return context
+
+
+class ServerTls:
+    """TLS of the connections from clients, whose certificate can be replaced while it is used.
+
+    Raises `SettingsError` for files that cannot be used.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.context = _server_context(settings)
+
+    def reload(self, settings: ServerSettings) -> None:
+        """Use the certificate in the files for new connections. Raises `SettingsError`, and keeps the old one then."""
+        _server_context(settings)
+        self.context.load_cert_chain(settings.tls_certificate, settings.tls_key or None, password="")
+
+
+def check_server_tls(settings: ServerSettings) -> None:
+    """Raise `SettingsError` for a certificate that cannot be used."""
+    if settings.tls_certificate:
+        _server_context(settings)
+
+
+def _server_context(settings: ServerSettings) -> ssl.SSLContext:
+    context, name = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ""
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        for name in filter(partial(getattr, settings), ("tls_key", "tls_certificate")):
+            Path(getattr(settings, name)).read_bytes()
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key or None, password="")
+    except OSError as error:
+        raise SettingsError((f"server.{name}: {getattr(settings, name)}: {_reason(error)}",)) from None
     return context
 
 

@@ -1,4 +1,6 @@
-"""Hosts and ports in URLs that operators write."""
+"""Hosts and ports in URLs, and networks, that operators write."""
+
+from ipaddress import ip_network
 
 from yarl import URL
 
@@ -10,3 +12,12 @@ def has_valid_host(url: str) -> bool:
         return bool(parsed.host) and parsed.port != 0
     except ValueError:
         return False
+
+
+def is_network(text: str) -> bool:
+    """Whether a text is an address of a machine or a network."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -276,7 +276,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._control_reading()
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(head.encode())
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS has no half-closed connections
+                self.transport.write_eof()
 
     def _can_parse(self) -> bool:
         """Whether bytes wait, and none of them for the response before them to be sent and read."""

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.config.settings import LimitsSettings, Settings, SettingsError
+from gateway.config.tls import ServerTls
 from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.server.connection_limits import LimitedHttpProtocol
 from gateway.server.websocket_limits import LimitedWebSocketProtocol
@@ -164,7 +165,9 @@ class Server(uvicorn.Server):
     seconds no connection is accepted, and requests under way have ``server.grace`` seconds to end.
     """
 
-    def __init__(self, app: ReloadableApp, announce: Callable[[], None], settings: Settings) -> None:
+    def __init__(
+        self, app: ReloadableApp, announce: Callable[[], None], settings: Settings, tls: ServerTls | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -174,8 +177,11 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=round(settings.server.grace),
+                timeout_keep_alive=settings.server.keep_alive,
+                forwarded_allow_ips=[*settings.server.trusted_proxies] or None,
             )
         )
+        self.tls = tls.context if tls else None
         self.app, self.announce = app, announce
         self.limits, self.drain = settings.limits, settings.server.drain
 
@@ -193,6 +199,7 @@ class Server(uvicorn.Server):
         return 0 if self.started else 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.ssl = self.tls  # uvicorn would make a context of its own, whose certificate it never reads again
         await super().startup(sockets)
         if self.started:
             self.announce()
@@ -201,7 +208,7 @@ class Server(uvicorn.Server):
         self.app.stop()
         await asyncio.sleep(0 if self.force_exit else self.drain)
         for connection in self._stop_listening(sockets or []):
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection, ssl=self.tls)
         await super().shutdown(sockets)
 
     def _stop_listening(self, listeners: list[socket.socket]) -> list[socket.socket]:
