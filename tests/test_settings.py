@@ -544,12 +544,17 @@ CLAIMS = {
     "resource_access": "is an object of other claims",
     "roles,groups": "has a comma",
     "roles, groups": "has a comma",
-    "realm_access.roles": "is a path",
-    "resource_access.my-app.roles": "is a path",
+    "aud.roles": "another meaning",
+    "realm_access.": "is a path",
+    ".roles": "is a path",
+    "realm_access..roles": "is a path",
     "$.roles": "is a path",
     "/realm_access/roles": "is a path",
     "roles[0]": "is a path",
 }
+
+
+NESTED = ("realm_access.roles", "resource_access.my-app.roles")
 
 
 @pytest.mark.parametrize("setting", ["roles_claim", "registries_claim"])
@@ -564,7 +569,15 @@ def test_a_claim_that_lists_nothing_in_any_token_is_refused(file: Path, setting:
 
 
 def test_names_of_claims_are_accepted(file: Path) -> None:
-    for claim in ("scope", "roles", "https://example.com/roles", "cognito:groups", "urn:example.com:roles", "a b"):
+    for claim in (
+        "scope",
+        "roles",
+        "https://example.com/roles",
+        "cognito:groups",
+        "urn:example.com:roles",
+        "a b",
+        *NESTED,
+    ):
         file.write_text(f'[access]\nroles_claim = "{claim}"\n{REGISTRY}')
         assert load(file, {}, KINDS).access.roles_claim == claim
 

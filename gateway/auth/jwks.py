@@ -43,8 +43,8 @@ FAMILIES: Final = {
 CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519"}
 PUBLIC_FIELDS: Final = ("kty", "n", "e", "crv", "x", "y")
 
-Keys = Mapping[tuple[str | None, str], PyJWK]
-"""Public keys by key id (`kid`) and algorithm."""
+Keys = Mapping[tuple[str | None, str], tuple[PyJWK, ...]]
+"""Public keys by key id (`kid`) and algorithm. Several may have one id, or none."""
 
 
 class UnusableKeySet(ValueError):
@@ -56,11 +56,13 @@ class KeySet(Protocol):
 
     failing: bool
 
-    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
-        """Return the key with an id for an algorithm, or None. Without an id, return the only key.
+    async def find(
+        self, kid: str | None, algorithm: str, other_than: tuple[PyJWK, ...] | None = None
+    ) -> tuple[PyJWK, ...]:
+        """Return the keys that may have signed a token with an id and an algorithm, see `keys_for`.
 
-        ``other_than`` is a key that does not verify the token. Raises `IssuerUnavailable` if there is no key because
-        the keys cannot be fetched.
+        ``other_than`` are those that do not verify the token. Raises `IssuerUnavailable` if there are no keys because
+        they cannot be fetched.
         """
 
     async def problem(self) -> str | None:
@@ -92,10 +94,11 @@ def parse(content: bytes, algorithms: Collection[str]) -> Keys:
     """Return the keys of a JWK Set that can verify one of the algorithms. Raises ValueError if there is none."""
     document = read_json(content)
     entries = document.get("keys") if isinstance(document, dict) else None
-    keys: dict[tuple[str | None, str], PyJWK] = {}
+    keys: dict[tuple[str | None, str], tuple[PyJWK, ...]] = {}
     for entry in entries if isinstance(entries, list) else ():
         try:
-            keys |= public_keys(entry, algorithms)
+            for name, key in public_keys(entry, algorithms).items():
+                keys[name] = (*keys.get(name, ()), key)
         except Exception as error:  # PyJWT and cryptography raise errors of many types for an invalid key
             logger.warning("The issuer's key set has an invalid key (%s), which is ignored.", type(error).__name__)
     if not keys:
@@ -103,15 +106,16 @@ def parse(content: bytes, algorithms: Collection[str]) -> Keys:
     return keys
 
 
-def key_for(keys: Keys, kid: str | None, algorithm: str) -> PyJWK | None:
-    """Return the key with an id for an algorithm. Without an id, return the only key."""
-    if kid is None:
+def keys_for(keys: Keys, kid: str | None, algorithm: str) -> tuple[PyJWK, ...]:
+    """Return the keys with an id for an algorithm, else those without an id. Without an id, also the only one."""
+    found = keys.get((kid, algorithm)) or keys.get((None, algorithm))
+    if found is None and kid is None:
         ids = {known for known, _ in keys}
-        kid = ids.pop() if len(ids) == 1 else None
-    return keys.get((kid, algorithm))
+        found = keys.get((ids.pop(), algorithm)) if len(ids) == 1 else None
+    return found or ()
 
 
-def public_keys(entry: Any, algorithms: Collection[str]) -> Keys:
+def public_keys(entry: Any, algorithms: Collection[str]) -> dict[tuple[str | None, str], PyJWK]:
     """Return the public key of one entry, for each algorithm that it can verify. Raises errors of many types."""
     if entry.get("use", "sig") != "sig":
         return {}
@@ -136,9 +140,11 @@ class FileKeySet:
     def __init__(self, file: WatchedFile[Keys]) -> None:
         self.file = file
 
-    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
-        key = key_for(self.file.content, kid, algorithm)
-        return None if key is other_than else key
+    async def find(
+        self, kid: str | None, algorithm: str, other_than: tuple[PyJWK, ...] | None = None
+    ) -> tuple[PyJWK, ...]:
+        keys = keys_for(self.file.content, kid, algorithm)
+        return () if keys is other_than else keys
 
     async def problem(self) -> str | None:
         return None
@@ -157,21 +163,23 @@ class RemoteKeySet:
         self._refresh: asyncio.Task[None] | None = None
         self.failing = False
 
-    async def find(self, kid: str | None, algorithm: str, other_than: PyJWK | None = None) -> PyJWK | None:
-        key = self._known(kid, algorithm, other_than)
-        if self._refresh is None and self._next_fetch_in(known=key is not None) <= 0:
+    async def find(
+        self, kid: str | None, algorithm: str, other_than: tuple[PyJWK, ...] | None = None
+    ) -> tuple[PyJWK, ...]:
+        keys = self._known(kid, algorithm, other_than)
+        if self._refresh is None and self._next_fetch_in(known=bool(keys)) <= 0:
             self._fetched_at = self.now()
             self._refresh = asyncio.create_task(self._fetch())
-        if key is None and self._refresh is not None:
+        if not keys and self._refresh is not None:
             await asyncio.shield(self._refresh)
-            key = self._known(kid, algorithm, other_than)
-        if key is None and self.failing:
+            keys = self._known(kid, algorithm, other_than)
+        if not keys and self.failing:
             raise IssuerUnavailable(max(1.0, self._next_fetch_in(known=False)))
-        return key
+        return keys
 
-    def _known(self, kid: str | None, algorithm: str, other_than: PyJWK | None) -> PyJWK | None:
-        key = key_for(self._keys, kid, algorithm)
-        return None if key is other_than else key
+    def _known(self, kid: str | None, algorithm: str, other_than: tuple[PyJWK, ...] | None) -> tuple[PyJWK, ...]:
+        keys = keys_for(self._keys, kid, algorithm)
+        return () if keys is other_than else keys
 
     def _next_fetch_in(self, *, known: bool) -> float:
         """Return the seconds until the keys may be fetched again, for a token whose key is known or not."""

@@ -1,6 +1,7 @@
 """JWT bearer tokens. Sources: RFC 7519 (JSON Web Token), RFC 8725 (best current practices)."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import jwt
@@ -46,26 +47,37 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise Unauthenticated(f"the token is invalid: {type(error).__name__}") from None
         registries, roles = (
-            split_words(claims.get(name)) for name in (self.settings.registries_claim, self.settings.roles_claim)
+            split_words(claim_value(claims, name))
+            for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
         known = frozenset(roles).intersection(ROLES)
         name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 
     async def _claims(self, token: str, kid: str | None, algorithm: str) -> dict[str, Any]:
-        """Return the claims of a token, after verifying its signature and them. Raises PyJWT's errors, too."""
-        key = await self.keys.find(kid, algorithm)
+        """Return the claims of a token, after verifying its signature and them. Raises PyJWT's errors, too.
+
+        If no key verifies it, the issuer may have replaced them, with the same id or without any.
+        """
+        keys = await self.keys.find(kid, algorithm)
         try:
-            return self._verified(token, key, algorithm)
+            return self._verified(token, keys, algorithm)
         except jwt.InvalidSignatureError:
-            newer = await self.keys.find(kid, algorithm, other_than=key) if kid is None else None
-            if newer is None:
+            newer = await self.keys.find(kid, algorithm, other_than=keys)
+            if not newer:
                 raise
             return self._verified(token, newer, algorithm)
 
-    def _verified(self, token: str, key: jwt.PyJWK | None, algorithm: str) -> dict[str, Any]:
-        if key is None:
+    def _verified(self, token: str, keys: tuple[jwt.PyJWK, ...], algorithm: str) -> dict[str, Any]:
+        """Return the claims of a token that one of the keys verifies."""
+        if not keys:
             raise Unauthenticated("the token is signed with a key that the issuer does not publish")
+        for key in keys[:-1]:
+            with suppress(jwt.InvalidSignatureError):
+                return self._decoded(token, key, algorithm)
+        return self._decoded(token, keys[-1], algorithm)
+
+    def _decoded(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
         return jwt.decode(
             token,
             key,
@@ -75,6 +87,16 @@ class TokenVerifier:
             leeway=self.settings.leeway,
             options={"require": list(REQUIRED_CLAIMS), "enforce_minimum_key_length": True},
         )
+
+
+def claim_value(claims: dict[str, Any], name: str) -> Any:
+    """Return the value of a claim by its name, or by its path inside other claims, separated by dots. None without."""
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def split_words(claim: Any) -> list[str]:

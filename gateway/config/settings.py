@@ -133,8 +133,11 @@ Sources: RFC 7519, section 4.1; OpenID Connect Core, section 2, and its logout s
 Keycloak.
 """
 
-CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|[\w-]+(\.[\w-]+)+")
-"""Names that are paths into other claims in several notations. A name with a namespace is a URL and no path."""
+CLAIMS_OF_CLAIMS = ("act", "cnf", "may_act", "realm_access", "resource_access")
+"""Claims that are objects of other claims."""
+
+CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|\..*|.*\.|.*\.\..*")
+"""Paths into other claims in notations that are not read: JSONPath, JSON Pointer, and names without a part."""
 
 CREDENTIALS = ("credentials_file", "credentials_command")
 """Settings that load a registry's access key from outside the settings file."""
@@ -482,9 +485,14 @@ class AccessSettings(CheckedSettings):
         maximum=300,
     )
     registries_claim: str = setting(
-        "Claim that lists the registries a caller may read, at the top of the token.", default="registries"
+        "Claim that lists the registries a caller may read: a name, or a path with dots into other claims.",
+        default="registries",
     )
-    roles_claim: str = setting("Claim that lists the roles of a caller, at the top of the token.", default="roles")
+    roles_claim: str = setting(
+        "Claim that lists the roles of a caller: a name, or a path with dots into other claims.",
+        default="roles",
+        example="realm_access.roles",
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield settings with which no token is accepted, or gives no access."""
@@ -492,14 +500,16 @@ class AccessSettings(CheckedSettings):
             yield "algorithms: is empty, so no token could be verified"
         for name in ("registries_claim", "roles_claim"):
             claim = getattr(self, name)
-            if reason := OTHER_CLAIMS.get(claim):
-                yield f'{name}: "{claim}" {reason}, and lists nothing'
+            first, _, inner = claim.partition(".")
+            outer = claim if not inner or first in CLAIMS_OF_CLAIMS else first
+            if reason := OTHER_CLAIMS.get(outer):
+                yield f'{name}: "{outer}" {reason}, and lists nothing'
             elif "," in claim:
                 yield f'{name}: "{claim}" has a comma; name one claim'
             elif CLAIM_PATH.fullmatch(claim):
                 yield (
-                    f'{name}: "{claim}" is a path, and a claim inside another one is not read; '
-                    "let the issuer map it to a claim of its own"
+                    f'{name}: "{claim}" is a path in a notation that is not read; '
+                    "separate the names with dots, as in realm_access.roles"
                 )
 
 

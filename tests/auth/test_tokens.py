@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.app import create_app
@@ -58,6 +59,9 @@ def claims(**more: Any) -> dict[str, Any]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+THIRD_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @asynccontextmanager
@@ -400,4 +404,61 @@ def test_algorithms_with_a_shared_secret_cannot_be_allowed(tmp_path: Path) -> No
 def test_of_a_private_key_published_by_mistake_only_the_public_half_is_loaded() -> None:
     private = jwt.algorithms.RSAAlgorithm.to_jwk(RSA, as_dict=True) | {"kid": "1"}
     found = jwks.parse(json.dumps({"keys": [private]}).encode(), ["RS256"])
-    assert not hasattr(found["1", "RS256"].key, "private_numbers")
+    assert not hasattr(found["1", "RS256"][0].key, "private_numbers")
+
+
+@pytest.mark.parametrize("value", [["read", "raw"], "read raw"], ids=["a list", "text"])
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("realm_access.roles", lambda value: {"realm_access": {"roles": value}}),
+        ("resource_access.my-app.roles", lambda value: {"resource_access": {"my-app": {"roles": value}}}),
+        ("realm_access.roles", lambda value: {"realm_access.roles": value, "realm_access": {"roles": ["admin"]}}),
+        ("https://example.com/roles", lambda value: {"https://example.com/roles": value}),
+    ],
+    ids=["one level", "two levels", "a name with a dot", "a URL"],
+)
+async def test_a_claim_inside_another_one_is_read(
+    name: str, wrap: Callable[[Any], dict[str, Any]], value: Any, keys: Path, clock: Clock
+) -> None:
+    raw = "{ models(first: 1) { nodes { raw } } }"
+    async with token_gateway(keys, clock, roles_claim=name, registries_claim="groups.registries") as gateway:
+        good = token(claims(groups={"registries": value_of("pai")}, roles=None, registries=None, **wrap(value)))
+        answer = await query_with_bearer(gateway, good)
+        assert registry_names(answer) == ["pai"]
+        assert (await query_with_bearer(gateway, good, raw)).status == 200
+        for other in ({name.partition(".")[0]: "roles"}, {name.partition(".")[0]: ["roles"]}, {}):
+            assert (await query_with_bearer(gateway, token(claims(roles=None, **other)))).status == 403
+
+
+def value_of(*registries: str) -> list[str]:
+    return list(registries)
+
+
+@pytest.mark.parametrize("kid", [None, "1"])
+async def test_keys_without_an_id_are_all_tried(kid: str | None, clock: Clock, tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [public(RSA, None), public(OTHER_RSA, None), public(EC, "2")]}))
+    async with token_gateway(file, clock) as gateway:
+        for key in (RSA, OTHER_RSA):
+            assert (await query_with_bearer(gateway, token(claims(), key, kid=kid))).status == 200
+        assert (await query_with_bearer(gateway, token(claims(exp=time.time() - 60), kid=kid))).status == 401
+        assert (await query_with_bearer(gateway, token(claims(), THIRD_RSA, kid=kid))).status == 401
+
+
+async def test_two_keys_with_one_id_are_both_tried(clock: Clock) -> None:
+    async with running_issuer(public(RSA, "1"), public(OTHER_RSA, "1")) as issuer:
+        async with token_gateway(issuer.url, clock) as gateway:
+            for key, status in ((RSA, 200), (OTHER_RSA, 200), (THIRD_RSA, 401)):
+                assert (await query_with_bearer(gateway, token(claims(), key))).status == status
+
+
+async def test_a_new_key_with_the_id_of_the_old_one_is_fetched(clock: Clock) -> None:
+    async with running_issuer(public(RSA, "1")) as issuer, token_gateway(issuer.url, clock) as gateway:
+        assert (await query_with_bearer(gateway, token(claims()))).status == 200
+        issuer.keys = [public(OTHER_RSA, "1")]
+        clock.seconds += jwks.MIN_FETCH_INTERVAL
+        assert (await query_with_bearer(gateway, token(claims(), OTHER_RSA))).status == 200
+        for _ in range(3):
+            assert (await query_with_bearer(gateway, token(claims()))).status == 401
+        assert len(issuer.requests) == 2
