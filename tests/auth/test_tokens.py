@@ -423,16 +423,12 @@ async def test_a_claim_inside_another_one_is_read(
 ) -> None:
     raw = "{ models(first: 1) { nodes { raw } } }"
     async with token_gateway(keys, clock, roles_claim=name, registries_claim="groups.registries") as gateway:
-        good = token(claims(groups={"registries": value_of("pai")}, roles=None, registries=None, **wrap(value)))
+        good = token(claims(groups={"registries": ["pai"]}, roles=None, registries=None, **wrap(value)))
         answer = await query_with_bearer(gateway, good)
         assert registry_names(answer) == ["pai"]
         assert (await query_with_bearer(gateway, good, raw)).status == 200
         for other in ({name.partition(".")[0]: "roles"}, {name.partition(".")[0]: ["roles"]}, {}):
             assert (await query_with_bearer(gateway, token(claims(roles=None, **other)))).status == 403
-
-
-def value_of(*registries: str) -> list[str]:
-    return list(registries)
 
 
 @pytest.mark.parametrize("kid", [None, "1"])
@@ -447,10 +443,12 @@ async def test_keys_without_an_id_are_all_tried(kid: str | None, clock: Clock, t
 
 
 async def test_two_keys_with_one_id_are_both_tried(clock: Clock) -> None:
-    async with running_issuer(public(RSA, "1"), public(OTHER_RSA, "1")) as issuer:
-        async with token_gateway(issuer.url, clock) as gateway:
-            for key, status in ((RSA, 200), (OTHER_RSA, 200), (THIRD_RSA, 401)):
-                assert (await query_with_bearer(gateway, token(claims(), key))).status == status
+    async with (
+        running_issuer(public(RSA, "1"), public(OTHER_RSA, "1")) as issuer,
+        token_gateway(issuer.url, clock) as gateway,
+    ):
+        for key, status in ((RSA, 200), (OTHER_RSA, 200), (THIRD_RSA, 401)):
+            assert (await query_with_bearer(gateway, token(claims(), key))).status == status
 
 
 async def test_a_new_key_with_the_id_of_the_old_one_is_fetched(clock: Clock) -> None:
