@@ -12,7 +12,15 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
 from gateway.catalog.cursors import Cursor, CursorScope
 from gateway.catalog.entity_state import EntityState
-from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
+from gateway.catalog.filters import (
+    Filter,
+    ListFilter,
+    parse_filter,
+    plan_filter,
+    record_value,
+    selected_lists,
+    time_range,
+)
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
@@ -245,11 +253,12 @@ class PlannedList:
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
                 names[name] = None
-                applied = plan_filter(kind, entity, call, stream.constants, arguments.filter)
-                if not applied.impossible:
-                    strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
-                    first = first_call(name, stream, applied, order)
-                    streams.append(PlannedStream(registry, stream, rows.layout, applied, strategy, first))
+                for selected, wanted in selected_lists(stream, arguments.filter):
+                    applied = plan_filter(kind, entity, call, stream.constants, wanted).sorted_by(order.path)
+                    if not applied.impossible:
+                        strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
+                        first = first_call(name, selected, applied, order)
+                        streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
         return cls(arguments, [*names], streams)
 
 
@@ -494,18 +503,23 @@ class MergedList:
         strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, needs = self.arguments, applied.needs
+        arguments, needs, order = self.arguments, applied.needs, self.arguments.scope.order
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
             await self.calls.count_rows(len(page.rows))
             self._pages.update(dict.fromkeys(page.raws, page))
-            keyed = page.rows
+            keyed: Sequence[Row] = page.rows
             passing: Sequence[Row] = keyed
-            if needs:
+            if applied.tests or strategy.costly:
                 records = await self._records([ref for _, ref in keyed], needs)
                 for record in records if strategy.costly else ():
                     raise_failure(record)
+                if strategy.costly and order.path is not None:
+                    values = [record_value(record, order.path) for record in records]
+                    keyed = [
+                        (order.key_of(value, str(ref)), ref) for value, (_, ref) in zip(values, keyed, strict=True)
+                    ]
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
@@ -517,7 +531,7 @@ class MergedList:
             sorted=strategy.native,
             max_rows=strategy.rows,
             max_pages=strategy.pages,
-            keyless=arguments.scope.order.field not in layout.fields,
+            keyless=order.path is None and order.field not in layout.fields,
             lazy=strategy.costly,
             exact=applied.exact,
         )
