@@ -40,7 +40,7 @@ from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import Answer
 
-FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
+FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "total", "coverage")
 """The fields of a connection that need its rows. All other fields, such as ``page_info``, need them only if more than
 ``__typename`` is selected below."""
 
@@ -108,6 +108,12 @@ def parse_arguments(
 def needs_rows(selection: Selection) -> bool:
     """Whether the selection of a connection needs rows. It does not if it consists of ``__typename`` only."""
     return any(below or request.field in FIELDS_OF_ROWS for request, below in selection.items())
+
+
+def needs_count(selection: Selection) -> bool:
+    """Whether the selection of a connection needs the number of its rows."""
+    count = FieldRequest("total_count")
+    return count in selection or FieldRequest("total") in selection or count in sub_selection(selection, "coverage")
 
 
 def empty(selection: Selection) -> Record:
@@ -534,6 +540,7 @@ class MergedList:
             keyless=order.path is None and order.field not in layout.fields,
             lazy=strategy.costly,
             exact=applied.exact,
+            counts=not strategy.native or (bool(applied.tests) and arguments.start is None),
         )
 
     async def record(self) -> Record:
@@ -544,6 +551,8 @@ class MergedList:
             for reader in readers:
                 reader.start(arguments.start)
         rows, more, end = await merge(readers, arguments.size, row_cursors(selection))
+        if needs_count(selection):
+            await asyncio.gather(*[reader.count() for reader in readers])
         self.calls.partial |= any(reader.failure is not None for reader in readers)
         refs = [ref for (_, ref), _ in rows]
         encode = arguments.scope.encode
@@ -556,6 +565,7 @@ class MergedList:
                 "end_cursor": cursors[-1] if cursors else None if end is None else encode(end),
             },
             "total_count": total_count(readers),
+            "total": total(readers),
         }
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
@@ -663,6 +673,15 @@ def total_count(readers: Sequence[StreamReader]) -> int | None:
     """Return the number of rows in all streams, None unless every stream has an exact count."""
     counts = [reader.total for reader in readers]
     return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def total(readers: Sequence[StreamReader]) -> Record | None:
+    """Return the number of rows in all streams, or at least. None if a list was not read from its start."""
+    counts = [reader.least for reader in readers]
+    if None in counts:
+        return None
+    relation = "AT_LEAST" if total_count(readers) is None else "EXACT"
+    return {"count": sum(count for count in counts if count is not None), "relation": relation}
 
 
 def failures(readers: Sequence[StreamReader]) -> list[RegistryError]:

@@ -129,6 +129,12 @@ class CircuitState(Enum):
     HALF_OPEN = value("HALF_OPEN", "The pause is over. The gateway sends one call at a time to test the registry.")
 
 
+@strawberry.enum(description="How the count of a total relates to the number of matching objects.")
+class TotalRelation(Enum):
+    EXACT = value("EXACT", "There are exactly as many.")
+    AT_LEAST = value("AT_LEAST", "There are as many or more.")
+
+
 @strawberry.enum(description="How much of a registry a list covers.")
 class CoverageState(Enum):
     COMPLETE = value("COMPLETE", "The whole list, from fresh responses.")

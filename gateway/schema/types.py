@@ -25,6 +25,7 @@ from gateway.schema.values import (
     PageInfo,
     Parameter,
     Registry,
+    Total,
     VersionSource,
 )
 
@@ -59,7 +60,14 @@ CURSOR = "The cursor of this edge. Pass it as `after` to continue behind the obj
 EDGES = "The objects of this page with their cursors."
 NODES = "The objects of this page."
 PAGE_INFO = "Whether further pages exist, and the cursors to reach them."
-TOTAL_COUNT = "The number of objects on all pages. Null unless every registry in the list supplies an exact count."
+TOTAL_COUNT = (
+    "The number of objects on all pages. Null unless every registry counts them exactly, or the gateway can read them "
+    "all within its limits. The same for every page size."
+)
+TOTAL = (
+    "The number of objects on all pages, exactly or at least. Null after a cursor if the registries do not count the "
+    "objects."
+)
 COVERAGE = "How complete and how fresh the list is, for each registry."
 
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id from this graph.")]
@@ -286,6 +294,7 @@ class ModelConnection:
     nodes: list[Model] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 
@@ -301,6 +310,7 @@ class ModelVersionConnection:
     nodes: list[ModelVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 
@@ -316,6 +326,7 @@ class AlgorithmConnection:
     nodes: list[Algorithm] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 
@@ -331,6 +342,7 @@ class AlgorithmVersionConnection:
     nodes: list[AlgorithmVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 

@@ -3,7 +3,15 @@
 import strawberry
 
 from gateway.schema.directives import NOW, VENDOR
-from gateway.schema.enums import Capability, CircuitState, CoverageState, RegistryKind, RegistryState, SourceType
+from gateway.schema.enums import (
+    Capability,
+    CircuitState,
+    CoverageState,
+    RegistryKind,
+    RegistryState,
+    SourceType,
+    TotalRelation,
+)
 from gateway.schema.fields import field, volatile_field
 from gateway.schema.scalars import JSON, DateTime, Long
 
@@ -187,6 +195,12 @@ class Registry:
     region: str | None = field("The region. Null for products without regional endpoints.")
     status: RegistryStatus = volatile_field("The health of the registry. Reading it needs no upstream call.")
     capabilities: list[Capability] = field("The types of object that the registry can list.")
+
+
+@strawberry.type(description="The number of objects on all pages of a list. The same for every page size.")
+class Total:
+    count: int = field("The number of objects.")
+    relation: TotalRelation = field("Whether there are exactly as many objects, or possibly more.")
 
 
 @strawberry.type(description="How complete and how fresh a list is for one registry.")
