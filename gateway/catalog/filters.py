@@ -30,10 +30,14 @@ Passes = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilterTest:
-    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate."""
+    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate.
+
+    ``monotone`` is true if a row that passes without some of the values passes with them, too.
+    """
 
     paths: tuple[Path, ...]
     predicate: Callable[[Any], Passes]
+    monotone: bool = False
 
 
 def equals(*path: str) -> FilterTest:
@@ -182,7 +186,9 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
         "ownership": equals("ownership"),
         "search": FilterTest(
-            (("name",), ("description",), ("id",), *LABELS), lambda wanted: contains_all(wanted, texts_of_model)
+            (("name",), ("description",), ("id",), *LABELS),
+            lambda wanted: contains_all(wanted, texts_of_model),
+            monotone=True,
         ),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
@@ -214,6 +220,7 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
         "search": FilterTest(
             (("name",), ("display_name",), ("description",), ("id",)),
             lambda wanted: contains_all(wanted, texts_of_algorithm),
+            monotone=True,
         ),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),

@@ -44,6 +44,9 @@ FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "total", "coverage")
 """The fields of a connection that need its rows. All other fields, such as ``page_info``, need them only if more than
 ``__typename`` is selected below."""
 
+FACETS: Final = "facets"
+"""The field of a connection that `gateway.catalog.facets` resolves."""
+
 DEFAULT_SIZE: Final = 20
 MAX_SIZE: Final = 100
 
@@ -106,8 +109,10 @@ def parse_arguments(
 
 
 def needs_rows(selection: Selection) -> bool:
-    """Whether the selection of a connection needs rows. It does not if it consists of ``__typename`` only."""
-    return any(below or request.field in FIELDS_OF_ROWS for request, below in selection.items())
+    """Whether the selection of a connection needs rows. Facets and ``__typename`` do not."""
+    return any(
+        request.field in FIELDS_OF_ROWS or (below and request.field != FACETS) for request, below in selection.items()
+    )
 
 
 def needs_count(selection: Selection) -> bool:
@@ -237,10 +242,11 @@ class PlannedStream(NamedTuple):
 class PlannedList:
     """A merged list with the values of its arguments: which streams are read for a page, and how.
 
-    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
-    those of their lists of which a row can match the filter.
+    ``entity`` is the type of its rows. ``registries`` are the names of the registries that the filter includes and that
+    have such lists. ``streams`` are those of their lists of which a row can match the filter.
     """
 
+    entity: str
     arguments: ListArguments
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
@@ -265,7 +271,7 @@ class PlannedList:
                         strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
                         first = first_call(name, selected, applied, order)
                         streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
-        return cls(arguments, [*names], streams)
+        return cls(entity, arguments, [*names], streams)
 
 
 # Pages of one list

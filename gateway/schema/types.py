@@ -12,14 +12,26 @@ from gateway.catalog.lists import DEFAULT_SIZE
 from gateway.execution.entity_references import ENTITY_KEYS
 from gateway.execution.projection import is_of_named_type
 from gateway.schema.directives import CALL, LIST, OBJECT, PAGE, VENDOR
-from gateway.schema.enums import Approval, ModelFormat, ModelFramework, ModelStage, Ownership, Readiness, Visibility
+from gateway.schema.enums import (
+    AlgorithmFacetField,
+    Approval,
+    ModelFacetField,
+    ModelFormat,
+    ModelFramework,
+    ModelStage,
+    Ownership,
+    Readiness,
+    Visibility,
+)
 from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field
 from gateway.schema.inputs import ModelVersionFilter
 from gateway.schema.scalars import JSON, DateTime, Long
 from gateway.schema.values import (
+    AlgorithmFacet,
     AlgorithmSpec,
     Coverage,
     Evaluation,
+    Facet,
     Label,
     Owner,
     PageInfo,
@@ -68,6 +80,13 @@ TOTAL = (
     "The number of objects on all pages, exactly or at least. Null after a cursor if the registries do not count the "
     "objects."
 )
+FACETS = (
+    "The values of fields with their counts, over the filter without its conditions on the field itself. Reads the "
+    "lists of the registries up to a limit, and makes no call for a row."
+)
+FIRST_VALUES = Annotated[
+    int | None, strawberry.argument(description="The number of values to return for each field. Null for all of them.")
+]
 COVERAGE = "How complete and how fresh the list is, for each registry."
 
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id from this graph.")]
@@ -297,6 +316,15 @@ class ModelConnection:
     total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
+    @field_with_arguments(FACETS, CALL)
+    def facets(
+        self,
+        info: Info,
+        fields: Annotated[list[ModelFacetField], strawberry.argument(description="The fields.")],
+        first: FIRST_VALUES = None,
+    ) -> list[Facet] | None:
+        return resolve_from_record(self, info)
+
 
 @strawberry.type(description="A model version in a list, with its cursor.")
 class ModelVersionEdge:
@@ -328,6 +356,15 @@ class AlgorithmConnection:
     total_count: int | None = field(TOTAL_COUNT)
     total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
+
+    @field_with_arguments(FACETS, CALL)
+    def facets(
+        self,
+        info: Info,
+        fields: Annotated[list[AlgorithmFacetField], strawberry.argument(description="The fields.")],
+        first: FIRST_VALUES = None,
+    ) -> list[AlgorithmFacet] | None:
+        return resolve_from_record(self, info)
 
 
 @strawberry.type(description="An algorithm version in a list, with its cursor.")

@@ -188,7 +188,7 @@ def test_the_documented_estimates_of_objects_are_correct(query: str, objects: st
 
 
 def test_the_documentation_shows_the_refusal_of_an_expensive_query() -> None:
-    assert (len(CALLS), len(OBJECTS)) == (5, 3)
+    assert (len(CALLS), len(OBJECTS)) == (6, 3)
     assert str(QueryTooExpensive(int(CALLS[-1][1]), DEFAULT_BOUNDS.calls)) in PAGE
 
 
