@@ -436,7 +436,7 @@ PAI = Kind(
                 "properties",
             }
         ),
-        "Algorithm": frozenset(),
+        "Algorithm": frozenset({"method", "scale"}),
         "AlgorithmVersion": frozenset(),
     },
     credentials=lambda settings: Credentials(
