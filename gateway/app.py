@@ -199,7 +199,7 @@ def create_app(
     pipeline = Pipeline(
         SCHEMA,
         Documents(GRAPHQL_SCHEMA, settings.limits, suggestions, budget.cache("documents", cyclic=True)),
-        PersistedQueries(settings.documents, budget.cache("queries")),
+        PersistedQueries(settings.documents, budget.cache("queries"), now),
         CallerRateLimiter(settings.limits),
         observer,
         VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits)),

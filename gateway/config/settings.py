@@ -388,7 +388,10 @@ class DocumentsSettings(CheckedSettings):
         default=True,
     )
     trusted: str = setting(
-        "File of trusted documents: a JSON object that maps ids to documents.", default="", example="documents.json"
+        "File of trusted documents: a JSON object that maps ids to documents, as Relay and graphql-codegen write it, "
+        "or Apollo's manifest. It is read again when it changes.",
+        default="",
+        example="documents.json",
     )
     only_trusted: bool = setting("Refuse every document that is not trusted.", default=False)
 

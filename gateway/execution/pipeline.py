@@ -113,7 +113,8 @@ class Pipeline:
         except Exception as error:
             with self.observer.operation(report):
                 return add_to_report(report, refused(error))
-        return PreparedOperation(request, document, node, planned, text, sha256, key, report)
+        trusted = self.persisted_queries.trusted
+        return PreparedOperation(request, document, node, planned, text, sha256, key, report, trusted)
 
     async def execute(
         self, prepared: PreparedOperation, context: RequestContext, report: OperationReport | None = None

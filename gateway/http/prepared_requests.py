@@ -109,8 +109,10 @@ class PreparedRequests:
             self._store(key, prepared)
 
     def _is_current(self, operation: PreparedOperation) -> bool:
-        """Return False if a client registered the document and it has been removed since."""
-        return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
+        """Return False if the document was registered and has been removed, or if the trusted documents changed."""
+        persisted = self.pipeline.persisted_queries
+        is_registered = operation.registered is None or persisted.touch(operation.registered)
+        return is_registered and operation.trusted is persisted.trusted
 
     def _store(self, key: RequestKey, prepared: PreparedRequest) -> None:
         """Cache a request whose document is cached, unless it has variables that its operation does not declare.
