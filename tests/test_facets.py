@@ -1,5 +1,6 @@
 """Facets of lists: counts over the filter without the field's own conditions, in one pass over the cached pages."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from gateway import twins
 from gateway.config.settings import CacheSettings, CatalogSettings, LimitsSettings
 from gateway.twins import Corpus, Twins
+from tests.catalog.clouds import FakeClouds
 from tests.catalog.test_cost import FILTERS, calls_made, estimated
 from tests.catalog.test_selection_property import GRAPH, slow
 from tests.conftest import Client, mlflow, pai, qianfan, served, settings
@@ -243,6 +245,33 @@ async def test_algorithms_have_facets() -> None:
         page = (await world.gateway.query(query, filter={"provider": "PAI"})).data["algorithms"]
         assert page["facets"][2] == provider
         assert counts(page["facets"][0]) == {"pai": len(page["nodes"])}
+
+
+MORE_FILTERS = ['registries: ["pai"]', 'provider: "PAI"', "format: SAVED_MODEL", 'type: "text2text"', 'search: "am-"']
+SELECTION = ROWS.partition("nodes")[2].partition("pageInfo")[0]
+
+
+@hypothesis_settings(slow, max_examples=60)
+@given(
+    st.lists(st.sampled_from(MODEL_FIELDS), min_size=1, max_size=5, unique=True),
+    st.lists(st.sampled_from([*FILTERS, *MORE_FILTERS]), unique_by=lambda text: text.partition(":")[0], max_size=3),
+)
+def test_facets_are_equal_to_counting_all_rows_with_any_filter(fields: list[str], filters: list[str]) -> None:
+    async def check() -> None:
+        clouds = FakeClouds()
+        wanted = f"facets(fields: [{', '.join(fields)}]) {{ field exact values {{ value count }} }}"
+        found = await clouds.query(f"{{ models(filter: {{ {', '.join(filters)} }}) {{ {wanted} }} }}")
+        assert [facet["field"] for facet in found["models"]["facets"]] == fields
+        for facet in found["models"]["facets"]:
+            rest = ", ".join(text for text in filters if text.partition(":")[0] not in OWN[facet["field"]])
+            listed = await clouds.query(f"{{ models(filter: {{ {rest} }}, first: 100) {{ nodes {SELECTION} }} }}")
+            rows = listed["models"]["nodes"]
+            expected = Counter(value for row in rows for value in values_of(row, facet["field"]))
+            if facet["exact"]:
+                assert counts(facet) == expected
+            assert all(count <= expected[value] for value, count in counts(facet).items())
+
+    asyncio.run(check())
 
 
 # Cost

@@ -50,15 +50,19 @@ from gateway.upstream.cache import DerivedValues
 VALUE_BYTES: Final = 30
 """The memory of a value in a cached column."""
 
+ID: Final = ("id",)
+"""The path of the global id, which is no part of a raw row."""
+
 UNKNOWN: Final = object()
 """The value of a field that a row lacks, and that only a further call could supply."""
 
 
 class FacetField(NamedTuple):
-    """A field that has facets: the filters on it, and the path of its values; none for a property of the registry."""
+    """A field that has facets: the filters on it, and where its values are: at a path of a row, or in the registry."""
 
     filters: tuple[str, ...]
     path: Path = ()
+    of_registry: Callable[[Registry], str] | None = None
 
 
 def word(name: str, several: str) -> FacetField:
@@ -69,10 +73,13 @@ def of_latest_version(name: str, several: str) -> FacetField:
     return FacetField((name, several), ("latest_version", name))
 
 
+OF_REGISTRY: Final = {
+    "REGISTRY": FacetField(("registries",), of_registry=lambda registry: registry.name),
+    "KIND": FacetField(("kinds",), of_registry=lambda registry: registry.kind.name),
+}
 FIELDS: Final[Mapping[str, Mapping[str, FacetField]]] = {
     "Model": {
-        "REGISTRY": FacetField(("registries",)),
-        "KIND": FacetField(("kinds",)),
+        **OF_REGISTRY,
         "OWNERSHIP": FacetField(("ownership",), ("ownership",)),
         "TYPE": word("type", "types"),
         "DOMAIN": word("domain", "domains"),
@@ -86,8 +93,7 @@ FIELDS: Final[Mapping[str, Mapping[str, FacetField]]] = {
         "READINESS": of_latest_version("readiness", "readinesses"),
     },
     "Algorithm": {
-        "REGISTRY": FacetField(("registries",)),
-        "KIND": FacetField(("kinds",)),
+        **OF_REGISTRY,
         "PROVIDER": word("provider", "providers"),
         "METHOD": FacetField((), ("method",)),
         "SCALE": FacetField((), ("scale",)),
@@ -203,6 +209,7 @@ def entry_reader(kind: Kind, entry: Field, rest: Sequence[str]) -> Callable[[Raw
 class RowTest:
     """A test of a filter for raw rows in one layout."""
 
+    paths: tuple[Path, ...]
     needs: Selection
     readers: Mapping[Path, Callable[[Raw], Any]]
     passes: Passes
@@ -210,13 +217,14 @@ class RowTest:
 
     @classmethod
     def of(cls, kind: Kind, layout: EntityLayout, test: FilterTest, wanted: Any) -> "RowTest":
-        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != ("id",)}
-        return cls(needed_fields((test,)), readers, test.predicate(wanted), test.monotone)
+        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != ID}
+        return cls(test.paths, needed_fields((test,)), readers, test.predicate(wanted), test.monotone)
 
     def result(self, raw: Raw, ref: Ref) -> bool | None:
         """Return whether a row passes, None if the row lacks a value that decides it."""
         values: dict[Path, Any] = {path: read(raw) for path, read in self.readers.items()}
-        values["id",] = str(ref)
+        if ID in self.paths:
+            values[ID] = str(ref)
         unknown = [path for path, value in values.items() if value is UNKNOWN]
         if unknown and not self.monotone:
             return None
@@ -320,9 +328,8 @@ class FacetCount:
 
     def add(self, registry: Registry, page: FacetPage, rows: Sequence[int] | None) -> None:
         """Count the rows of a page at some positions, None for all of them."""
-        if not self.facet.path:
-            value = registry.name if self.facet.filters == ("registries",) else registry.kind.name
-            self._count(value, len(page.page.raws) if rows is None else len(rows))
+        if self.facet.of_registry is not None:
+            self._count(self.facet.of_registry(registry), len(page.page.raws) if rows is None else len(rows))
             return
         column = page.column(self.facet.path)
         for value, count in Counter(column if rows is None else [column[row] for row in rows]).items():
@@ -357,7 +364,7 @@ class FacetReading:
     readings: dict[BoundCall, ListReading] = field(default_factory=dict)
 
     async def facets(self, entity: str, request: FieldRequest, wanted: Filter) -> list[Record] | BadInput:
-        """Return the facets of a request in the order of its fields, or the error of an invalid argument."""
+        """Return the facets of the different fields of a request, or the error of an invalid argument."""
         first = request.argument("first")
         if first is not None and first < 1:
             return BadInput(f"`first` must be at least 1, not {first}.")
@@ -368,7 +375,7 @@ class FacetReading:
             found |= await self._count(entity, group)
         return [
             {"field": name, "exact": found[name].exact, "values": found[name].values(first)}
-            for name in request.argument("fields")
+            for name in dict.fromkeys(request.argument("fields"))
         ]
 
     async def _read(self, lists: Iterable[FacetList]) -> None:

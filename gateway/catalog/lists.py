@@ -44,6 +44,8 @@ FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "total", "coverage")
 """The fields of a connection that need its rows. All other fields, such as ``page_info``, need them only if more than
 ``__typename`` is selected below."""
 
+TOTAL_COUNT, TOTAL = FieldRequest("total_count"), FieldRequest("total")
+
 FACETS: Final = "facets"
 """The field of a connection that `gateway.catalog.facets` resolves."""
 
@@ -117,8 +119,7 @@ def needs_rows(selection: Selection) -> bool:
 
 def needs_count(selection: Selection) -> bool:
     """Whether the selection of a connection needs the number of its rows."""
-    count = FieldRequest("total_count")
-    return count in selection or FieldRequest("total") in selection or count in sub_selection(selection, "coverage")
+    return TOTAL_COUNT in selection or TOTAL in selection or TOTAL_COUNT in sub_selection(selection, "coverage")
 
 
 def empty(selection: Selection) -> Record:
@@ -571,8 +572,9 @@ class MergedList:
                 "end_cursor": cursors[-1] if cursors else None if end is None else encode(end),
             },
             "total_count": total_count(readers),
-            "total": total(readers),
         }
+        if TOTAL in selection:
+            record["total"] = total(readers)
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
             record["nodes"] = await self._nodes(refs, each, first, self.encode)
