@@ -46,9 +46,9 @@ def with_own_error(fault: Fault) -> Fault:
 
 @dataclass
 class FixtureRegistry:
-    """Groups named ``group-0``, ``group-1`` and so on, each with three packages. A higher number is newer.
+    """Groups named ``group-0``, ``group-1`` and so on, each with three packages, and no algorithms.
 
-    ``calls`` counts requests by operation, ``faults`` are the injected faults, ``now`` is the clock.
+    A higher number is newer. ``calls`` counts requests by operation. ``now`` is the clock.
     """
 
     groups: int = 3
@@ -99,6 +99,20 @@ class FixtureRegistry:
         ]
         return self.rows(items, "ModelPackageSummaryList", parameters)
 
+    def describe_package(self, parameters: Mapping[str, Any]) -> Answer:
+        arn = parameters["ModelPackageName"]
+        group, number = arn.split("/")[1:]
+        if number not in ("1", "2", "3"):
+            return error("ValidationException", f"ModelPackage {arn} does not exist.")
+        package = {GROUP: group, PACKAGE: int(number), "ModelPackageArn": arn, "CreationTime": START + int(number)}
+        return Answer(200, json.dumps(package).encode())
+
+    def list_algorithms(self, parameters: Mapping[str, Any]) -> Answer:
+        return self.rows([], "AlgorithmSummaryList", parameters)
+
+    def describe_algorithm(self, parameters: Mapping[str, Any]) -> Answer:
+        return error("ValidationException", f"Algorithm {parameters['AlgorithmName']} does not exist.")
+
     @staticmethod
     def group(number: int) -> dict[str, Any]:
         return {
@@ -113,13 +127,16 @@ OPERATIONS: Mapping[str, Callable[[FixtureRegistry, Mapping[str, Any]], Answer]]
     "ListModelPackageGroups": FixtureRegistry.list_groups,
     "DescribeModelPackageGroup": FixtureRegistry.describe_group,
     "ListModelPackages": FixtureRegistry.list_packages,
+    "DescribeModelPackage": FixtureRegistry.describe_package,
+    "ListAlgorithms": FixtureRegistry.list_algorithms,
+    "DescribeAlgorithm": FixtureRegistry.describe_algorithm,
 }
 
 
 @asynccontextmanager
-async def fixture_registry(port: int = 0) -> AsyncIterator[FixtureRegistry]:
-    """Serve the registry."""
-    registry = FixtureRegistry()
+async def fixture_registry(port: int = 0, groups: int = 3) -> AsyncIterator[FixtureRegistry]:
+    """Serve a registry with this many groups."""
+    registry = FixtureRegistry(groups)
     runner = web.ServerRunner(
         web.Server(registry.handle, access_log=None, handler_cancellation=True), shutdown_timeout=0.05
     )
