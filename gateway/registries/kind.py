@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gateway.config.settings import Credentials, RegistrySettings
+from gateway.config.settings import Credentials, Quota, RegistrySettings
 from gateway.errors import RegistryError
 from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
 from gateway.upstream.messages import Request, Response
@@ -280,6 +280,9 @@ class Kind:
     """The patterns of canonical keys, for entities that can have several keys."""
     keyed_by_name: frozenset[str] = frozenset()
     """The entities whose own key is their name."""
+    quota: Quota = Quota()
+    """How many calls of one name an account makes, unless the settings replace it: somewhat less than the product's
+    documented quota."""
     response_keys: frozenset[str] = frozenset()
     """The keys of a raw object that belong to the response, such as a request id, and change with every response."""
     generation: Callable[[Any], "Kind"] | None = None

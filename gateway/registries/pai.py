@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
 from gateway.memory_budget import memo
 from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
@@ -429,6 +429,7 @@ PAI = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.access_key_secret, settings.security_token
     ),
+    quota=Quota(requests_per_second=45),  # of the 50 that are documented for each region, call and account
     sign=sign,
     check=check,
 )

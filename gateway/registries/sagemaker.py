@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_text
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
@@ -358,6 +358,8 @@ SAGEMAKER = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.secret_access_key, settings.session_token
     ),
+    # Amazon publishes no figure. The calls for a page of 100 rows take a few seconds.
+    quota=Quota(requests_per_second=20, in_flight=16, max_wait=6),
     sign=sign,
     with_settings=with_settings,
     check=check,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway.config.settings import Credentials
+from gateway.config.settings import Credentials, Quota, QuotaSettings
 from gateway.errors import RegistryError
 
 
@@ -134,7 +134,7 @@ class Destination:
     ``timeout`` is in seconds for one request, ``limit`` in bytes for one decoded body. ``sign`` returns the headers for
     (request, host, credentials, time, nonce), where the request's path starts with the endpoint's. ``check`` returns
     the error that a response reports. ``tls`` replaces the default TLS settings. Every request has
-    ``headers``.
+    ``headers``. ``quota`` is that of the registry's kind, and ``quota_settings`` replaces parts of it.
     """
 
     registry: str
@@ -147,6 +147,8 @@ class Destination:
     credentials: CredentialProvider
     tls: SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    quota: Quota = Quota()
+    quota_settings: QuotaSettings = QuotaSettings()
 
 
 _NUMBER = re.compile(r"\s*\+?([0-9]+(?:\.[0-9]*)?)\s*(?:,.*)?")
