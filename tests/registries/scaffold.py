@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from gateway.registries import KINDS
 from gateway.registries.fields import as_objects, as_text, as_time, at
 from gateway.registries.kind import KEY_TEXT, Kind
+from gateway.upstream.messages import document_of
 from gateway.upstream.url_encoding import query_string
 from tests.registries.completeness import ROOT, TO_FILL_IN
 from tests.registries.samples import COMPUTED, RELATIONS, project, project_children, request_of, schema_fields
@@ -58,11 +59,16 @@ class ScaffoldError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A recorded answer: the URL that it came from, its file and its document."""
+    """A recorded answer: the URL that it came from, its file and its body."""
 
     url: str
     file: Path
-    document: Any
+    body: Any
+
+    @property
+    def document(self) -> Any:
+        """The body as the tables of a kind read it: a list becomes the ``body`` of an object."""
+        return document_of(self.body) or self.body
 
     @classmethod
     def of(cls, url: str, file: str) -> "Answer":
@@ -71,12 +77,12 @@ class Answer:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ScaffoldError(f"{url}: give the URL that was called, such as https://hub.example.com/v1/models")
         try:
-            document = json.loads(Path(file).read_text(encoding="utf-8"))
+            body = json.loads(Path(file).read_text(encoding="utf-8"))
         except OSError as error:
             raise ScaffoldError(f"{file}: cannot be read: {error.strerror}; save the answer of {url} there") from None
         except ValueError as error:
             raise ScaffoldError(f"{file}: this is no JSON: {error}") from None
-        return cls(url, Path(file), document)
+        return cls(url, Path(file), body)
 
     @property
     def path(self) -> str:
@@ -119,7 +125,8 @@ class Listed:
     @classmethod
     def at(cls, answer: Answer, path: tuple[str, ...]) -> "Listed":
         """Return the rows at a path. Raises ScaffoldError if they are not rows, or if no key identifies them."""
-        values, place = at(answer.document, path), f"{answer.file}: the list {'.'.join(path) or 'of the answer'}"
+        values, name = at(answer.document, path), "of the answer" if isinstance(answer.body, list) else ".".join(path)
+        place = f"{answer.file}: the list {name}"
         if not isinstance(values, list) or not values:
             raise ScaffoldError(f"{place} is empty or missing; record an answer with at least one entry")
         if all(isinstance(value, str) for value in values):
@@ -136,8 +143,6 @@ class Listed:
     @classmethod
     def of(cls, answer: Answer) -> "Listed":
         """Return the rows of an answer: its outermost list, of several the longest one."""
-        if isinstance(answer.document, list):
-            return cls.at(answer, ())
         lists = [
             (*path, key)
             for path, found in objects(answer.document)
@@ -192,7 +197,7 @@ def absent(name: str, entity: str, supplied: set[str]) -> str:
 
 def read_list(path: Sequence[str], are_texts: bool) -> str:
     """Return the source text that reads a list at a path of ``raw``."""
-    value = "raw" if not path else f"raw.get({quoted(*path)})" if len(path) == 1 else f"at(raw, {tuple_of(path)})"
+    value = f"raw.get({quoted(*path)})" if len(path) == 1 else f"at(raw, {tuple_of(path)})"
     return f"named({value})" if are_texts else value
 
 
@@ -583,10 +588,10 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         page = project_children(listed.rows.layout, listed.rows.read(self.scaffold.listed.document))
         keys, version_keys = [page["rows"][0]["key"]], [page["rows"][0]["key"], "unused"]
         sample, document = "ListModels", self.scaffold.listed.document
-        documents = {sample: document}
+        bodies = {sample: self.scaffold.listed.body}
         if self.single:
             sample, document = "GetModel", self.single.document
-            documents[sample], keys = document, [self.single.value]
+            bodies[sample], keys = document, [self.single.value]
         records: list[Any] = [{"sample": "ListModels", "stream": "Model own", **page}]
         for part in kind.calls[0].entities:
             own = keys
@@ -614,7 +619,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
                 "good": {**good, "AlgorithmVersion": [["unused", "unused"]]},
             },
         }
-        contents = {**documents, **{f"expected/{name}": table for name, table in tables.items()}}
+        contents = {**bodies, **{f"expected/{name}": table for name, table in tables.items()}}
         return {
             sample_file(self.scaffold.name, case): json.dumps(value, ensure_ascii=False, indent=2) + "\n"
             for case, value in contents.items()

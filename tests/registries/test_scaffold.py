@@ -51,6 +51,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments in (
         ("plain", "--list", URL, models),
         ("paged", "--list", pages, models, "--object", f"{URL}?id=b&full=1", model, "--versions", "releases"),
+        ("bare", "--list", URL, saved(folder, "bare.json", MODELS["data"])),
         ("names", "--list", URL, catalog, "--object", tag_url, tags, "--versions", "tags"),
     ):
         done = run(folder, "gateway", "scaffold", *arguments)
