@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         scaffold,
         "Write a new kind of registry, from recorded answers, into a checkout of the repository.",
         "gateway scaffold acme --list https://hub.example.com/v1/models models.json \\\n"
-        "    --object https://hub.example.com/v1/models/m-1 model.json --versions releases",
+        "    --object https://hub.example.com/v1/models/m-1 model.json --versions releases \\\n"
+        "    --error missing.txt",
     )
     answer = ("URL", "FILE")
     option("kind", help="name of the kind, such as acme")
@@ -103,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--object", nargs=2, metavar=answer, help="the same of one model (default: the list has all there is of it)")
     option("--versions", metavar="KEY", help="key of the versions in the answer of --object (default: no versions)")
+    option(
+        "--error",
+        metavar="FILE",
+        help="answer for a model that does not exist, without --object that to a wrong token, as `curl -si` prints it "
+        "(default: it remains to be filled in)",
+    )
     return parser
 
 

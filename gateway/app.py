@@ -45,6 +45,7 @@ from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.pages import files_route
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
 from gateway.http.responses import COMPRESSION_LEVEL
@@ -255,8 +256,16 @@ def create_app(
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
     app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
-    if origins := settings.server.cors.split():
-        app = CORSMiddleware(app, origins, ("GET", "POST"), ("*",), expose_headers=EXPOSED_HEADERS)
+    if settings.server.cors:
+        origins = settings.server.allowed_origins
+        app = CORSMiddleware(
+            app,
+            origins.listed,
+            ("GET", "POST"),
+            ("*",),
+            allow_origin_regex=origins.pattern,
+            expose_headers=EXPOSED_HEADERS,
+        )
     return RequestIds(app, observer)
 
 
@@ -266,10 +275,11 @@ def routes(
     """Yield the endpoints that the settings enable, except GraphQL over HTTP."""
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
-        yield from playground.routes()
+        yield Route("/", playground.page)
+        yield files_route(playground.FILES)
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
-    origins, max_operations = settings.server.cors.split(), settings.subscriptions.per_connection
+    origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)
     yield Route("/healthz", health.healthz)

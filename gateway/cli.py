@@ -252,7 +252,8 @@ def scaffold(options: argparse.Namespace) -> int:
     try:
         listed = scaffold.Answer.of(*options.list)
         single = scaffold.Answer.of(*options.object) if options.object else None
-        kind = scaffold.Scaffold(options.kind, listed, single, options.versions)
+        failure = scaffold.ErrorAnswer.of(options.error) if options.error else None
+        kind = scaffold.Scaffold(options.kind, listed, single, options.versions, failure)
         files = kind.write()
     except scaffold.ScaffoldError as error:
         raise CommandError(str(error)) from None
@@ -284,11 +285,24 @@ def _load(path: Path | None) -> "Settings":
 
 def _twin_settings(url: str, mode: str) -> "Settings":
     from gateway import twins
-    from gateway.config.settings import AccessSettings, Secret, ServerSettings, Settings, TelemetrySettings
+    from gateway.config.loading import load_server
+    from gateway.config.origins import LOOPBACK
+    from gateway.config.settings import (
+        AccessSettings,
+        Secret,
+        ServerSettings,
+        Settings,
+        SettingsError,
+        TelemetrySettings,
+    )
     from gateway.registries.mlflow import MlflowSettings
     from gateway.registries.pai import PaiSettings
     from gateway.registries.qianfan import QianfanSettings
 
+    try:
+        origins = load_server(os.environ).cors or LOOPBACK
+    except SettingsError as error:
+        raise CommandError(*error.problems, status=2) from None
     pai = PaiSettings(
         name="pai",
         kind="pai",
@@ -313,7 +327,7 @@ def _twin_settings(url: str, mode: str) -> "Settings":
         password=Secret(twins.MLFLOW_PASSWORD),
     )
     return Settings(
-        server=ServerSettings(profile="development"),
+        server=ServerSettings(profile="development", cors=origins),
         access=AccessSettings(mode=mode),
         telemetry=TelemetrySettings(metrics="path"),
         registries=(pai, qianfan, mlflow),

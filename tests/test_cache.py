@@ -94,6 +94,8 @@ async def test_stale_responses_are_served_with_their_age_during_an_outage(clock:
                 ("STALE", minutes * 60.0),
             ]
             assert len(answer.data["models"]["nodes"]) == 5
+            ready = await world.gateway.request("GET", "/readyz")
+            assert (ready.status, ready.body["status"]) == (200, "degraded"), "it can answer"
         for cloud in (world.pai, world.qianfan):
             cloud.faults.clear()
         world.calls()

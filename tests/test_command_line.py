@@ -306,6 +306,29 @@ def test_a_page_of_the_demo_has_models_of_every_registry() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "allowed", "refused"),
+    [
+        ("", "http://localhost:5173", "https://models.example.com"),
+        ("https://models.example.com", "https://models.example.com", "http://localhost:5173"),
+    ],
+)
+def test_pages_of_loopback_origins_may_query_the_demo_unless_origins_are_set(
+    setting: str, allowed: str, refused: str
+) -> None:
+    with running("demo", "--port", "0", "--models", "6", environ={"GATEWAY_SERVER_CORS": setting}) as (_, output):
+        url = f"{address(output, 'Gateway')}/graphql?{urllib.parse.urlencode({'query': '{ __typename }'})}"
+        for origin, header in ((allowed, allowed), (refused, None)):
+            request = urllib.request.Request(url, headers={"Origin": origin})  # noqa: S310
+            with urllib.request.urlopen(request) as response:  # noqa: S310
+                assert response.headers["Access-Control-Allow-Origin"] == header
+
+
+def test_the_demo_reports_an_origin_that_no_browser_sends() -> None:
+    message = run("demo", "--port", "0", environ={"GATEWAY_SERVER_CORS": "https://example.com:443"}, status=2).stderr
+    assert message.startswith('gateway: server.cors: no browser sends the origin "https://example.com:443"')
+
+
 def test_the_twins_print_their_credentials(twins: tuple[str, dict[str, str]]) -> None:
     assert set(twins[1]) == {
         "PAI_KEY_ID",

@@ -135,7 +135,16 @@ async def test_failed_calls_and_missing_objects_are_reported() -> None:
     assert (failed["call"], failed["keys"], failed["state"]) == ("GetModel", ["nobody"], "failed")
     assert missing.data == {"model": None}
     assert found_nothing["state"] == "miss"
-    assert found_nothing.keys() == {"registry", "call", "keys", "state", "milliseconds", "attempts"}
+    assert found_nothing.keys() == {
+        "registry",
+        "call",
+        "keys",
+        "state",
+        "startedAfter",
+        "milliseconds",
+        "attempts",
+    }
+    assert found_nothing["startedAfter"] >= 0
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])

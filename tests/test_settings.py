@@ -530,6 +530,8 @@ def test_an_origin_that_no_browser_sends_is_refused(file: Path, origin: str) -> 
 def test_origins_that_browsers_send_are_accepted(file: Path) -> None:
     for origins in (
         "*",
+        "loopback",
+        "https://models.example.com loopback https://b.example.com",
         "https://models.example.com http://localhost:3000 http://127.0.0.1:8080 http://[::1]:3000",
         "https://a_b.example:8443 https://models.example.com:80 http://models.example.com:443 http://xn--mller-kva.example",
         f"https://{'m' * 63}.example https://a--b.example https://models.example.com.",

@@ -62,6 +62,14 @@ async def test_cors_allows_the_configured_origins(open_to_page: Client) -> None:
     assert "Origin" in answer.headers["vary"]
 
 
+async def test_cors_can_allow_the_pages_of_the_same_machine() -> None:
+    async with served(settings(server=ServerSettings(cors=f"loopback {PAGE}"))) as client:
+        for origin in ("http://localhost:3000", "https://127.0.0.1:5173", "http://[::1]:8080", "https://localhost"):
+            assert await preflight(client, origin) == (200, origin)
+        for origin in ("http://localhost.example.com", "http://127.0.0.10", "https://evil.example/localhost", "null"):
+            assert await preflight(client, origin) == (400, None)
+
+
 async def test_by_default_cors_allows_no_origin(world: World) -> None:
     assert await preflight(world.gateway, PAGE) == (405, None)
     answer = await world.gateway.request("POST", json=QUERY, headers={"Origin": PAGE})

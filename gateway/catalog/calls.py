@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Final
 
 from gateway.catalog.bounds import Bounds
@@ -25,7 +26,7 @@ class Calls:
     """The calls of one operation. Operations that share ``answers`` share the outcomes of their calls.
 
     ``calls`` records the state and duration of each call, in the same order. ``partial`` is true if a list is
-    incomplete.
+    incomplete. ``started`` is the time of `perf_counter` at the start of the operation.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Calls:
         self.partial = False
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._ended = False
+        self.started = perf_counter()
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
         self._rows_in_turn = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()

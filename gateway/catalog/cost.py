@@ -452,7 +452,10 @@ def planned_calls(cost: Cost, bounds: Bounds) -> Mapping[str, Any]:
 
 def made_calls(execution: Calls, cost: Cost) -> Mapping[str, Any]:
     """Return the calls of an executed operation, in the order in which they were sent; times in milliseconds."""
-    calls = [call_record(*pair) for pair in zip(execution.answers, execution.calls, strict=False)]
+    calls = [
+        call_record(bound, call, call.started - execution.started)
+        for bound, call in zip(execution.answers, execution.calls, strict=False)
+    ]
     return {"calls": calls, "cost": {"calls": len(calls), **cost_record(cost, execution.bounds)}}
 
 
@@ -465,7 +468,12 @@ def cost_record(cost: Cost, bounds: Bounds) -> Mapping[str, int]:
     }
 
 
-def call_record(bound: BoundCall, call: CallRecord) -> Mapping[str, Any]:
-    outcome = {"state": call.state, "milliseconds": round(call.seconds * 1000, 3), "attempts": call.attempts}
+def call_record(bound: BoundCall, call: CallRecord, started_after: float) -> Mapping[str, Any]:
+    outcome = {
+        "state": call.state,
+        "startedAfter": round(started_after * 1000, 3),
+        "milliseconds": round(call.seconds * 1000, 3),
+        "attempts": call.attempts,
+    }
     code = {} if call.code is None else {"code": call.code}
     return {"registry": call.registry, "call": call.name, "keys": list(bound.keys), **outcome, **code}

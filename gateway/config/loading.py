@@ -16,7 +16,15 @@ from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, cast, get_args
 
 from gateway.config.files import read_file
-from gateway.config.settings import CREDENTIALS, CheckedSettings, RegistrySettings, Secret, Settings, SettingsError
+from gateway.config.settings import (
+    CREDENTIALS,
+    CheckedSettings,
+    RegistrySettings,
+    Secret,
+    ServerSettings,
+    Settings,
+    SettingsError,
+)
 from gateway.config.tls import registry_tls
 
 Kinds = Mapping[str, type[RegistrySettings]]
@@ -45,6 +53,16 @@ def load(path: Path | None, environ: Mapping[str, str], kinds: Kinds) -> Setting
     if reader.problems:
         raise SettingsError(tuple(reader.problems))
     return Settings(**loaded)
+
+
+def load_server(environ: Mapping[str, str]) -> ServerSettings:
+    """Load the settings of the server from environment variables alone. Raises `SettingsError`."""
+    reader = _SettingsReader(environ)
+    variables = next(variables for name, _, variables in _sections() if name == "server")
+    loaded: ServerSettings | None = reader.read_table(ServerSettings, {}, "server.", variables)
+    if loaded is None or reader.problems:
+        raise SettingsError(tuple(reader.problems))
+    return loaded
 
 
 class SettingRow(NamedTuple):

@@ -4,12 +4,40 @@ Sources: the URL standard of the WHATWG (serializing hosts), and RFC 1123, secti
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?)(?::([1-9][0-9]{0,4}))?")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 LONGEST_HOST = 253
 DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+EVERY, LOOPBACK = "*", "loopback"
+"""The words that stand for every origin, and for those of servers on the same machine, on any port."""
+LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedOrigins:
+    """The origins that a server accepts requests from, by the members of the setting ``server.cors``."""
+
+    members: Sequence[str]
+
+    @property
+    def listed(self) -> list[str]:
+        """The members, except the word for loopback origins."""
+        return [member for member in self.members if member != LOOPBACK]
+
+    @property
+    def pattern(self) -> str | None:
+        """The regular expression of the origins that are not listed but allowed, too."""
+        return LOOPBACK_ORIGIN if LOOPBACK in self.members else None
+
+    def __contains__(self, origin: str | None) -> bool:
+        if EVERY in self.members or origin in self.listed:
+            return True
+        return None not in (origin, self.pattern) and re.fullmatch(self.pattern or "", origin or "") is not None
 
 
 def origin_problem(origin: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from gateway.config.origins import origin_problem
+from gateway.config.origins import EVERY, AllowedOrigins, origin_problem
 from gateway.config.redis_urls import redis_url_problem
 
 
@@ -243,7 +243,7 @@ def password_setting(*variables: str) -> Any:
 def token_setting(*variables: str) -> Any:
     """Declare the setting of a bearer token, and the environment variables that supply it."""
     return setting(
-        "Bearer token, in place of a user name and password.",
+        "Token, in place of a user name and password.",
         default=Secret(""),
         variables=variables,
         identifies=True,
@@ -305,16 +305,20 @@ class ServerSettings(CheckedSettings):
     )
     cors: str = setting(
         "Origins that browsers may send requests from (CORS), as browsers write them, separated by spaces; `*` allows "
-        "every origin.",
+        "every origin, `loopback` those of the same machine, such as `http://localhost:3000`.",
         default="",
-        pattern=r"\*|https?://[^\s/]+( https?://[^\s/]+)*",
+        pattern=r"\*|(loopback|https?://[^\s/]+)( (loopback|https?://[^\s/]+))*",
         example="https://models.example.com",
     )
 
+    @property
+    def allowed_origins(self) -> AllowedOrigins:
+        return AllowedOrigins(self.cors.split())
+
     def problems(self) -> Iterator[str]:
         """Yield the origins that no browser sends."""
-        for origin in self.cors.split():
-            if origin != "*" and (reason := origin_problem(origin)):
+        for origin in self.allowed_origins.listed:
+            if origin != EVERY and (reason := origin_problem(origin)):
                 yield f'cors: no browser sends the origin "{origin}": {reason}'
 
 

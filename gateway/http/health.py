@@ -23,8 +23,8 @@ class HealthEndpoints:
     async def readyz(self, request: Request) -> Response:
         """Readiness, with the state of each registry that the caller may read.
 
-        ``degraded``: some registries failed in their last call, and recently, or the issuer's keys could not be
-        fetched. ``down`` (503): all registries failed.
+        ``degraded``: the last call to a registry failed, or the issuer's keys could not be fetched. The gateway is
+        ready then, too, even if all registries fail: it serves cached answers, or reports which registry fails.
         ``stopping`` (503): the gateway is about to stop. A caller without a valid credential gets the status alone, for
         all registries.
         """
@@ -35,16 +35,13 @@ class HealthEndpoints:
         except Unauthenticated:
             authenticated = False
         states = {name: registry.health.state for name, registry in registries.items()}
-        failing = sum(registry.health.failed_lately for registry in registries.values())
         status = "ok"
         if request.state.stopping.is_set():
             status = "stopping"
-        elif failing:
-            status = "down" if failing == len(states) else "degraded"
-        elif self.authenticator.authenticator.issuer_unavailable:
+        elif "UNAVAILABLE" in states.values() or self.authenticator.authenticator.issuer_unavailable:
             status = "degraded"
         body = {"status": status, **({"registries": states} if authenticated else {})}
-        return JSONResponse(body, 503 if status in ("down", "stopping") else 200)
+        return JSONResponse(body, 503 if status == "stopping" else 200)
 
     async def schema(self, request: Request) -> Response:
         """The schema in SDL."""

@@ -5,7 +5,6 @@ Source: the GraphQL over WebSocket Protocol (``graphql-transport-ws``) as the np
 
 import asyncio
 import logging
-from collections.abc import Container
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -15,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
 from gateway.auth.authenticator import HEADERS
+from gateway.config.origins import AllowedOrigins
 from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, IssuerUnavailable, TooManySubscriptions, Unauthenticated
 from gateway.execution.pipeline import Pipeline
@@ -60,7 +60,7 @@ class WebSocketEndpoint:
     """The endpoint for GraphQL over WebSockets.
 
     At most ``max_operations`` run on one connection at once. Browsers may connect from pages of the same host and of
-    ``origins``; ``*`` allows all.
+    ``origins``.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WebSocketEndpoint:
         authenticator: RequestAuthenticator,
         limits: LimitsSettings,
         max_operations: int,
-        origins: Container[str],
+        origins: AllowedOrigins,
     ) -> None:
         self.pipeline, self.authenticator, self.limits = pipeline, authenticator, limits
         self.max_operations, self.origins = max_operations, origins
@@ -94,7 +94,7 @@ class WebSocketEndpoint:
         origin = socket.headers.get("origin")
         if origin is None or is_same_origin(origin, socket.headers.get("host")):
             return False
-        return "*" not in self.origins and normalize_origin(origin) not in self.origins
+        return normalize_origin(origin) not in self.origins
 
 
 class WebSocketConnection:

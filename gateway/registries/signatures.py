@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -154,17 +155,30 @@ def _sigv4_signing_key(secret: str, date: str, region: str, service: str) -> byt
     return key
 
 
-def static_authorization(
-    request: Request, host: str, credentials: Credentials, now: datetime, nonce: str
-) -> Mapping[str, str]:
-    """Return the headers of a request with a bearer token, a user name and password, or no credentials.
+@dataclass(frozen=True, slots=True)
+class StaticAuthorization:
+    """The headers of a request with a token, a user name and password, or no credentials.
 
     They do not depend on the request. Sources: RFC 6750, section 2.1; RFC 7617, section 2.
     """
-    headers = {"host": host, "accept": "application/json"}
-    if token := credentials.token.reveal():
-        headers["Authorization"] = f"Bearer {token}"
-    elif credentials.key:
-        pair = f"{credentials.key}:{credentials.secret.reveal()}"
-        headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-    return headers
+
+    header: str = "Authorization"
+    """The header that contains the token, such as ``X-API-Key``."""
+    scheme: str = "Bearer"
+    """The scheme before the token. Empty if the header contains the token alone."""
+
+    def __call__(
+        self, request: Request, host: str, credentials: Credentials, now: datetime, nonce: str
+    ) -> Mapping[str, str]:
+        """Return the headers to send."""
+        headers = {"host": host, "accept": "application/json"}
+        if token := credentials.token.reveal():
+            headers[self.header] = f"{self.scheme} {token}".lstrip()
+        elif credentials.key:
+            pair = f"{credentials.key}:{credentials.secret.reveal()}"
+            headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        return headers
+
+
+static_authorization = StaticAuthorization()
+"""The headers of a request with a bearer token, a user name and password, or no credentials."""

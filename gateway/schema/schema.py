@@ -157,6 +157,12 @@ SCHEMA = Schema(
 GRAPHQL_SCHEMA = SCHEMA._schema
 """The schema as a graphql-core object."""
 
+GRAPHQL_SCHEMA.description = (
+    "Models, their versions, and training algorithms of several registries as one graph. Lists are merged over all "
+    "registries, and `coverage` says how complete and how fresh the part of each of them is. An `id` names an object "
+    "of any registry. A field that a registry does not have is null; a failure is an error."
+)
+
 
 @cache
 def print_sdl() -> str:

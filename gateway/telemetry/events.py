@@ -34,6 +34,7 @@ class CallRecord:
 
     ``state`` is None until the call ends. ``code`` is the error code of a failure. ``seconds`` is the duration.
     ``attempts`` counts the requests sent for this call: 0 if the cache or another call in flight answered it.
+    ``started`` is the time of `perf_counter` at its start.
     """
 
     registry: str
@@ -42,6 +43,7 @@ class CallRecord:
     code: str | None = None
     seconds: float = 0.0
     attempts: int = 0
+    started: float = field(default_factory=perf_counter, compare=False)
 
     def ended(self, seconds: float, error: Exception | None = None) -> None:
         """Record how the call ended. `NotFound` counts as an answer."""

@@ -3,12 +3,9 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import perf_counter, time
+from time import time
 
 from gateway.errors import NotFound, RegistryError
-
-UNREADY_SECONDS = 5.0
-"""Seconds for which a failure makes the gateway not ready. Without traffic, a gateway cannot notice a recovery."""
 
 
 @dataclass(slots=True)
@@ -22,15 +19,10 @@ class Health:
     latency: float | None = None
     answered_at: float | None = None
     error: RegistryError | None = None
-    failed_at: float = 0.0
 
     @property
     def last_success(self) -> datetime | None:
         return None if self.answered_at is None else datetime.fromtimestamp(self.answered_at, UTC)
-
-    @property
-    def failed_lately(self) -> bool:
-        return self.error is not None and perf_counter() - self.failed_at < UNREADY_SECONDS
 
     @property
     def state(self) -> str:
@@ -52,8 +44,4 @@ class HealthMonitor:
 
     def failed(self, registry: str, error: RegistryError) -> None:
         """Record a call that failed. `NotFound` is a valid answer."""
-        health = self.health[registry]
-        if isinstance(error, NotFound):
-            health.error = None
-        else:
-            health.error, health.failed_at = error, perf_counter()
+        self.health[registry].error = None if isinstance(error, NotFound) else error

@@ -181,14 +181,14 @@ async def test_streamed_responses_are_not_buffered(deployment: Deployment) -> No
         assert not [part async for part in received][-1]["hasNext"]
 
 
-async def test_gateways_without_a_working_registry_are_not_ready_and_recover(deployment: Deployment) -> None:
+async def test_gateways_without_a_working_registry_stay_ready_and_recover(deployment: Deployment) -> None:
     deployment.twin.faults.replace({"*": {"status": 503, "error": "ServiceUnavailable"}})
-    names = [f"ready/gateway-{number}" for number in (1, 2, 3)]
-    noticed = asyncio.create_task(deployment.wait_for_log(*(f"{name} is DOWN" for name in names)))
-    while not noticed.done():
+    for _ in range(6):  # two for each gateway
         answer = await deployment.client.query(QUERY)
         assert (answer.status, answer.codes) == (200, ["NO_REGISTRY_ANSWERED"])
+    for _ in range(3):
+        ready = await deployment.client.request("GET", "/readyz")
+        assert (ready.status, ready.body["status"]) == (200, "degraded")
     deployment.twin.faults.clear()
-    recovered = asyncio.create_task(deployment.wait_for_log(*(f"{name} is UP" for name in names)))
-    while not recovered.done():
-        assert (await deployment.client.query(QUERY)).status == 200
+    while (await deployment.client.query(QUERY)).codes:
+        pass

@@ -6,10 +6,12 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
-from graphql import OperationDefinitionNode, parse
+from graphql import OperationDefinitionNode, parse, validate
 
+from gateway import __version__
 from gateway.config.settings import ServerSettings
 from gateway.http.playground import EXAMPLES
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import World, served, settings
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -34,7 +36,7 @@ async def test_the_page_loads_only_files_of_the_gateway_that_browsers_verify(wor
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     tags = Tags(page.body).found
     sources = [source for _, tag in tags if (source := tag.get("src") or tag.get("href"))]
-    assert len(sources) == 9
+    assert len(sources) == 10
     assert all(re.fullmatch(r"assets/[0-9a-f]{12}-[a-z.-]+\.(js|css|svg)", source) for source in sources)
     for tag in [tag for kind, tag in tags if kind in ("script", "link") and tag.get("rel") != "icon"]:
         async with world.gateway.session.get(f"{world.gateway.url}/{tag.get('src') or tag['href']}") as answer:
@@ -104,14 +106,19 @@ async def test_in_production_there_is_no_playground() -> None:
         assert (await gateway.request("GET", headers=BROWSER, allow_redirects=False)).codes == ["BAD_REQUEST"]
 
 
-def test_every_entity_has_an_example() -> None:
+def test_every_entity_and_every_kind_of_request_has_an_example() -> None:
     assert [name(example) for example in EXAMPLES] == [
         "Models",
+        "FilterAndSearch",
+        "Pages",
         "Model",
         "ModelVersion",
         "Algorithms",
         "AlgorithmVersion",
         "Registries",
+        "Entities",
+        "Deferred",
+        "Watch",
     ]
 
 
@@ -125,5 +132,12 @@ def name(example: str) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)
 async def test_every_example_has_a_comment_and_a_result(world: World, example: str) -> None:
     assert example.startswith("# ")
-    (answer,) = (await world.gateway.query(example)).data.values()
-    assert answer
+    assert validate(GRAPHQL_SCHEMA, parse(example)) == []
+    if "subscription" not in example:  # the tests in a browser run it
+        (answer,) = (await world.gateway.query(example)).data.values()
+        assert answer
+
+
+async def test_the_title_has_the_version(world: World) -> None:
+    page = await world.gateway.request("GET", "/")
+    assert f"<title>Playground – registry gateway {__version__}</title>" in page.body

@@ -43,6 +43,8 @@ def missing(kind: str) -> list[str]:
         *missing_words(kind),
         *missing_keys(kind),
         *undeclared_fields(kind),
+        *incomplete_value_objects(kind),
+        *contradictory_calls(kind),
         *to_fill_in(kind),
     ]
 
@@ -103,9 +105,15 @@ def missing_samples(kind: str) -> Iterator[str]:
         if case not in named:
             table = "errors" if case.startswith("error_") else "records"
             yield f"{file(kind, case)}: no row of expected/{table}.json says what this sample becomes"
-    errors = {row["error"] for row in rows(kind, "errors", "samples")}
+    errors = {row["error"]: row["sample"] for row in rows(kind, "errors", "samples")}
     if any(call.key_positions for call in TABLES[kind].calls):
-        if "NotFound" not in errors:
+        recorded = next((error for error, case in errors.items() if case == "error_not_found"), None)
+        if "NotFound" not in errors and recorded is not None:
+            yield (
+                f"{file(kind, 'expected/errors')}: error_not_found becomes {recorded}; it must become NotFound, by the "
+                "registry's code for it"
+            )
+        elif "NotFound" not in errors:
             yield (
                 f"{file(kind, 'expected/errors')}: no sample becomes NotFound; record the answer for an object that "
                 f"does not exist as {file(kind, 'error_not_found')}, with status, headers and body, and add its row to "
@@ -183,8 +191,9 @@ def undeclared_fields(kind: str) -> Iterator[str]:
         known = set(samples.schema_fields(entity))
         declared = absent | samples.COMPUTED | samples.RELATIONS[entity]
         where = f"{module(tables)}: {tables.name}.absent"
-        for field in sorted(known - supplied - declared) if supplied else ():
-            yield f"{where} does not name {entity}.{field}, and no layout supplies it"
+        if supplied and (unnamed := sorted(known - supplied - declared)):
+            fields = ", ".join(f'"{field}"' for field in unnamed)
+            yield f"{where} does not name these fields of {entity}, and no layout supplies them: {fields}"
         for field in sorted(supplied & absent):
             yield f"{where} names {entity}.{field}, which a layout supplies"
         for field in sorted(absent - known):
@@ -193,6 +202,41 @@ def undeclared_fields(kind: str) -> Iterator[str]:
             yield f"{where} names fields of {entity}, which the kind does not have: leave it empty"
         for field in sorted(supplied - known):
             yield f"{module(tables)}: a layout of {entity} names {field}, which the schema does not have"
+
+
+def incomplete_value_objects(kind: str) -> Iterator[str]:
+    """Yield the value objects without a table that has every field of them, absent ones included.
+
+    The query plan reads a value object from a single call.
+    """
+    tables: dict[tuple[str, ...], set[str]] = {}
+    declared_fields: dict[tuple[str, ...], set[str]] = {}
+    for layout in layouts(TABLES[kind]):
+        for path, _, field, declared in walk_fields(layout.entity, layout.fields):
+            if field.table is not None and declared is not None:
+                place = (layout.entity, *path)
+                declared_fields[place] = set(samples.schema_fields(get_named_type(declared.type).name))
+                tables[place] = max(tables.get(place, set()), set(field.table), key=len)
+    for place, table in tables.items():
+        where = f"{module(TABLES[kind])}: the table of {'.'.join(place)}"
+        if lacking := sorted(declared_fields[place] - table):
+            yield f"{where} lacks {', '.join(lacking)}: name each one, as ABSENT if the registry never has it"
+        for field in sorted(table - declared_fields[place]):
+            yield f"{where} names {field}, which the schema does not have"
+
+
+def contradictory_calls(kind: str) -> Iterator[str]:
+    """Yield the calls whose request cannot be built, with the reason."""
+    for call in calls(TABLES[kind]):
+        where = f"{module(TABLES[kind])}: the call {call.name}"
+        needed = {int(number) for number in re.findall(r"\{(\d)\}", call.path)}
+        if needed - set(range(len(call.key_positions))):
+            yield f"{where} has {{{max(needed)}}} in its path; key_positions must select a key for it"
+            continue
+        paging = set() if call.paging is None else {call.paging.number, call.paging.size}
+        parameters = call.parameters(("1",) * len(call.key_positions))
+        for name in sorted((paging & {*call.query, *parameters}) - {*call.joined}):
+            yield f"{where} has {name} in its paging and elsewhere: leave it to paging"
 
 
 def module(kind: Kind) -> str:

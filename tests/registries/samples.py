@@ -351,3 +351,25 @@ def project_children(layout: EntityLayout, value: Any) -> Any:
         marker = {} if value.next is None else {"next": value.next}
         return {"total": value.total, **marker, "rows": [project(layout, item) for item in value.items]}
     return None if value is None else project(layout, value)
+
+
+def differences(read: Any, expected: Any, place: str = "record") -> Iterator[str]:
+    """Yield where a projection is not the expected one, each as a sentence that begins with the place."""
+    if isinstance(read, dict) and isinstance(expected, dict):
+        for name in dict.fromkeys([*expected, *read]):
+            if name not in read:
+                yield f"{place}.{name} is {shown(expected[name])}; the tables read nothing there"
+            elif name not in expected:
+                yield f"{place}.{name} is missing; the tables read {shown(read[name])}"
+            else:
+                yield from differences(read[name], expected[name], f"{place}.{name}")
+    elif isinstance(read, list) and isinstance(expected, list) and len(read) == len(expected):
+        for number, (one, other) in enumerate(zip(read, expected, strict=True)):
+            yield from differences(one, other, f"{place}[{number}]")
+    elif type(read) is not type(expected) or read != expected:
+        yield f"{place} is {shown(expected)}; the tables read {shown(read)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON."""
+    return json.dumps(value, ensure_ascii=False, default=repr)

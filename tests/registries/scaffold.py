@@ -20,11 +20,19 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from gateway.registries import KINDS
 from gateway.registries.fields import as_objects, as_text, as_time, at
-from gateway.registries.kind import KEY_TEXT, Kind
+from gateway.registries.kind import ABSENCE_STATUSES, KEY_TEXT, Kind
 from gateway.upstream.messages import document_of
 from gateway.upstream.url_encoding import query_string
 from tests.registries.completeness import ROOT, TO_FILL_IN
-from tests.registries.samples import COMPUTED, RELATIONS, project, project_children, request_of, schema_fields
+from tests.registries.samples import (
+    COMPUTED,
+    RELATIONS,
+    as_response,
+    project,
+    project_children,
+    request_of,
+    schema_fields,
+)
 from tests.registries.samples import file as sample_file
 
 WIDTH = 120
@@ -49,8 +57,20 @@ TIMES = {
     "updated_at": ("updatedat", "updated", "updatetime", "lastupdated", "lastmodified", "modifiedat", "modifytime"),
 }
 """Names of the keys that fields of the schema usually have, written like `KEYS`."""
+CODES = ("code", "errorcode", "error", "type", "errortype", "reason", "status")
+"""Names of the keys that errors have their code in, written like `KEYS`."""
 TOTALS = ("total", "count", "totalcount")
-PAGES, SIZES = ("page", "pagenumber", "pageno"), ("perpage", "pagesize", "limit", "size", "maxresults")
+PAGES, SIZES = ("page", "pagenumber", "pageno"), ("perpage", "pagesize", "limit", "size", "maxresults", "maxkeys", "n")
+MARKERS = (
+    "nextpagetoken",
+    "nexttoken",
+    "nextmarker",
+    "nextcursor",
+    "nextpage",
+    "continuationtoken",
+    "cursor",
+    "marker",
+)
 
 
 class ScaffoldError(Exception):
@@ -94,6 +114,67 @@ class Answer:
         return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
 
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """A recorded error: its file, status, headers by lower-case name, and the text of its body."""
+
+    file: str
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @classmethod
+    def of(cls, file: str) -> "ErrorAnswer":
+        """Read an error as ``curl -i`` prints it. Raises ScaffoldError if the file is none."""
+        hint = "record an error with `curl -si URL > FILE`"
+        try:
+            text = Path(file).read_bytes().decode().replace("\r\n", "\n")
+        except OSError as error:
+            raise ScaffoldError(f"{file}: cannot be read: {error.strerror}; {hint}") from None
+        except UnicodeDecodeError:
+            raise ScaffoldError(f"{file}: this is no text; {hint}") from None
+        found = None
+        while start := re.match(r"HTTP/[0-9.]+ ([0-9]{3})\b.*\n", text):
+            head, _, text = text.partition("\n\n")
+            pairs = (line.partition(":") for line in head.splitlines()[1:])
+            found = int(start[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+        if found is None:
+            raise ScaffoldError(f"{file}: this does not begin with the status and headers of a response; {hint}")
+        if found[0] < 400:
+            raise ScaffoldError(
+                f"{file}: its status is {found[0]}, which is no error; leave --error out, and write `check` by hand if "
+                "the registry reports errors so"
+            )
+        return cls(file, *found, text)
+
+    @property
+    def request_id_header(self) -> str:
+        """The header with the id of the request."""
+        return next((name for name in self.headers if plain(name).endswith("requestid")), "x-request-id")
+
+    @cached_property
+    def sample(self) -> dict[str, Any]:
+        """The error as a sample: with its type and the id of the request, but no other header, such as a cookie."""
+        kept = ("content-type", self.request_id_header)
+        headers = {name: value for name, value in self.headers.items() if name in kept}
+        try:
+            return {"status": self.status, "headers": headers, "body": json.loads(self.text)}
+        except ValueError:
+            return {"status": self.status, "headers": headers, "text": self.text}
+
+    @cached_property
+    def code(self) -> tuple[tuple[str | int, ...], str] | None:
+        """The path of the code in the body, and the code. A code that repeats the HTTP status says nothing more."""
+        found = [*objects(self.sample.get("body"), in_lists=True)]
+        for name in CODES:
+            for path, inner in found:
+                for key in likely((name,), [*inner]):
+                    code = as_text(inner[key]) if type(inner[key]) in (str, int) else None
+                    if code and re.fullmatch(r"[\w.:#/-]{1,64}", code) and code not in (str(self.status), "error"):
+                        return (*path, key), code
+        return None
+
+
 def plain(key: str) -> str:
     """Return a key without its case, ``-`` and ``_``."""
     return re.sub(r"[\s_-]", "", key).lower()
@@ -105,12 +186,16 @@ def likely(names: Sequence[str], present: Sequence[str]) -> Iterator[str]:
         yield from (key for key in present if plain(key) == name)
 
 
-def objects(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Yield the objects of a document that are in no list, each with its path, outer ones first."""
+def objects(
+    document: Any, path: tuple[Any, ...] = (), in_lists: bool = False
+) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+    """Yield the objects of a document, each with its path, outer ones first. Of a list at most the first one."""
     if isinstance(document, dict) and len(path) < 4:
         yield path, document
         for key, value in document.items():
-            yield from objects(value, (*path, key))
+            yield from objects(value, (*path, key), in_lists)
+    elif in_lists and isinstance(document, list) and document:
+        yield from objects(document[0], (*path, 0), in_lists)
 
 
 @dataclass(frozen=True)
@@ -173,11 +258,11 @@ def field_table(rows: Sequence[Mapping[str, Any]], own_key: str, entity: str) ->
     return {"name": table.pop("name"), **table}
 
 
-def quoted(*texts: str) -> str:
+def quoted(*texts: str | int) -> str:
     return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
-def tuple_of(path: Sequence[str]) -> str:
+def tuple_of(path: Sequence[str | int]) -> str:
     return f"({quoted(*path)}{',' if len(path) == 1 else ''})"
 
 
@@ -318,12 +403,19 @@ class Scaffold:
     listed: Answer
     single: Answer | None = None
     versions: str | None = None
+    error: ErrorAnswer | None = None
+    """The answer for a model that does not exist. Without ``single``, that to a wrong token."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", self.name) or keyword.iskeyword(self.name):
             raise ScaffoldError(f"{self.name}: a kind has a name of lower-case letters, digits and _, such as acme")
         if self.versions is not None and self.single is None:
             raise ScaffoldError("--versions is about the answer for one model: add --object URL FILE")
+        wanted, what = (
+            (ABSENCE_STATUSES, "for a model that does not exist") if self.single else ({401, 403}, "to a wrong token")
+        )
+        if self.error is not None and self.error.status not in wanted:
+            raise ScaffoldError(f"{self.error.file}: its status is {self.error.status}; record the answer {what}")
         for path in (self.module, ROOT / "tests" / "fixtures" / self.name):
             if path.exists() or self.name in KINDS:
                 raise ScaffoldError(
@@ -421,9 +513,16 @@ def versions(raw: Raw) -> Rows:
     """Return the versions of a model, all of them in one answer."""
     return Rows.all_of({read_list(versions.path[-1:], versions.are_texts)})
 ''')
+                if self.has_newest:
+                    table["latest_version"] = "Field((), versions, layout=VERSION, fallback=Rows)"
                 table["versions"] = f"Field(({quoted(versions.path[-1])},), versions, layout=VERSION)"
             parts.append(layout("MODEL", "Model", table, self.single.key))
         return "\n\n".join(parts)
+
+    @property
+    def has_newest(self) -> bool:
+        """Whether the versions have times, so that the gateway finds the newest one."""
+        return self.single is not None and "created_at" in self.single.version_fields
 
     def calls(self) -> str:
         return f"{self.list_call()}\n\n{self.object_call()}"
@@ -435,11 +534,17 @@ def versions(raw: Raw) -> Rows:
         top = answer.document if isinstance(answer.document, dict) else {}
         total = next((key for key in likely(TOTALS, [*top]) if isinstance(top[key], int)), None)
         inner = read_list(rows.path, rows.are_texts)
+        count = "None" if total is None else f"as_integer(at(raw, ({quoted(total)},)))"
+        marker = self.marker()
         if number and size:
-            count = "None" if total is None else f"as_integer(at(raw, ({quoted(total)},)))"
             read = f"Rows.of({inner}, {count})"
             paging = f"    paging=Paging({quoted(number, size)}, rows=50),\n"
             query = {name: value for name, value in query.items() if name not in (number, size)}
+        elif marker and size:
+            read = f"Rows.of({inner}, {count}, as_text(at(raw, {tuple_of(marker)})))"
+            parameter = f"{TO_FILL_IN}: the parameter for {marker[-1]}"
+            paging = f"    paging=Paging({quoted(parameter, size)}, rows=50, by_marker=True),\n"
+            query = {name: value for name, value in query.items() if name != size}
         else:
             read = f"Rows.all_of({inner})"
             paging = f"    # {TO_FILL_IN}: paging=Paging(…), or delete this line if an answer has the whole list\n"
@@ -456,6 +561,14 @@ LIST_MODELS = Call(
 {constant_query(query)}    rows=Field((), models, layout={"LISTED_MODEL" if self.single else "MODEL"}),
     is_complete=holds_list({quoted(*rows.path)}),
 {paging})'''
+
+    def marker(self) -> tuple[str, ...] | None:
+        """Return the path of what the list says about its next page: a text or number that a request can repeat."""
+        for path, found in objects(self.scaffold.listed.document):
+            for key in likely(MARKERS, [*found]):
+                if found[key] is None or (type(found[key]) in (str, int) and "://" not in str(found[key])):
+                    return *path, key
+        return None
 
     def object_call(self) -> str:
         if self.single is None:
@@ -509,21 +622,36 @@ GET_MODEL = Call(
 )
 '''
 
-    def check(self) -> str:
-        return f'''
-CODES: Mapping[str, type[errors.RegistryError]] = {{}}
-"""The errors by code. The HTTP status decides about other codes."""
-# {TO_FILL_IN}: what the registry's codes mean: an entry of CODES for each, or delete CODES if it has none
+    @property
+    def error_case(self) -> tuple[str, str]:
+        """The name of the sample of the recorded error, and the error that its code means."""
+        return ("error_not_found", "NotFound") if self.single else ("error_unauthorized", "RegistryUnauthenticated")
 
+    def check(self) -> str:
+        error = self.scaffold.error
+        codes, mark, place, request_id = "{}", "", "", error.request_id_header if error else "x-request-id"
+        if error is None or error.code is None:
+            path: tuple[str | int, ...] = ("error", "code")
+            mark = (
+                f"# {TO_FILL_IN}: what the registry's codes mean: an entry of CODES for each, "
+                "or delete CODES if it has none\n"
+            )
+            place = f"    # {TO_FILL_IN}: where the code is in the body of an error\n"
+        else:
+            path, code = error.code
+            codes = f"{{{quoted(code)}: errors.{self.error_case[1]}}}"
+        return f'''
+CODES: Mapping[str, type[errors.RegistryError]] = {codes}
+"""The errors by code. The HTTP status decides about other codes."""
+{mark}
 
 def check(registry: str, response: Response) -> errors.RegistryError | None:
     """Return the error that a response reports, by its code or else its HTTP status. None if it is successful."""
     if response.status < 400:
         return None
-    # {TO_FILL_IN}: where the code is in the body of an error
-    code = as_text(at(response.document, ("error", "code")))
+{place}    code = as_text(at(response.document, {tuple_of(path)}))
     error = CODES.get(code or "") or errors.by_status(response.status)
-    return error(registry, vendor_code=code, request_id=response.headers.get("x-request-id"))
+    return error(registry, vendor_code=code, request_id=response.headers.get({quoted(request_id)}))
 '''
 
     def kind(self) -> str:
@@ -534,7 +662,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         if self.single:
             supplied |= set(self.single.fields)
             if self.single.versions:
-                supplied.add("versions")
+                supplied |= {"versions", "latest_version"} if self.has_newest else {"versions"}
                 versions = "VERSION_ABSENT"
                 parts.append(absent("VERSION_ABSENT", "ModelVersion", set(self.single.version_fields)))
                 if self.single.version_fields["name"] == f"text({quoted(self.single.versions.key)})":
@@ -606,12 +734,26 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
             request = request_of(kind, row)
             target = request.path + (f"?{query_string(request.query)}" if request.query else "")
             row["sends"] = f"{request.method} {target}"
+        failures = []
+        if self.scaffold.error is not None:
+            case, recorded = self.error_case[0], self.scaffold.error.sample
+            bodies[case] = recorded
+            error = kind.check(self.scaffold.name, as_response(recorded))
+            assert error is not None
+            failures.append(
+                {
+                    "sample": case,
+                    "error": type(error).__name__,
+                    "vendor_code": error.vendor_code,
+                    "request_id": error.request_id,
+                }
+            )
         good = {"Model": [keys], "ModelVersion": [version_keys], "Algorithm": [["unused"]]}
         tables = {
             "records": records,
             "requests": requests,
             "filters": [],
-            "errors": {"samples": [], "codes": []},
+            "errors": {"samples": failures, "codes": []},
             "words": {},
             "keys": {
                 "settings": {"endpoint": f"https://{self.host}", "token": "test-token"},

@@ -3,11 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.registries.fields import ABSENT, EntityLayout, Field, as_text, text
+from gateway.registries.kind import Call, Paging, object_at
 from tests.registries import completeness, samples
 from tests.registries.completeness import missing
 from tests.registries.samples import TABLES
@@ -163,6 +166,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: edit(folder / "expected/errors.json", lambda errors: errors.update(samples=[])),
         "mlflow/expected/errors.json: no sample becomes NotFound; record the answer for an object that does not exist",
     ),
+    "a missing object that is another error": (
+        lambda folder: (
+            (folder / "error_not_found.json").write_text('{"status": 404, "text": ""}'),
+            edit(
+                folder / "expected/errors.json",
+                lambda errors: errors.update(
+                    samples=[
+                        {
+                            "sample": "error_not_found",
+                            "error": "RegistryBadAnswer",
+                            "vendor_code": None,
+                            "request_id": None,
+                        }
+                    ]
+                ),
+            ),
+        ),
+        "mlflow/expected/errors.json: error_not_found becomes RegistryBadAnswer; it must become NotFound, by the "
+        "registry's code for it",
+    ),
     "left to fill in": (
         lambda folder: edit(folder / "expected/keys.json", lambda keys: keys["secrets"].append("FILL IN: a secret")),
         "fill in a secret",
@@ -196,9 +219,72 @@ def test_fields_that_are_neither_supplied_nor_absent_are_named(monkeypatch: pyte
     wrong = {**kind.absent, "Model": (kind.absent["Model"] - {"task"}) | {"name", "tasks"}, "Algorithm": {"name"}}
     monkeypatch.setitem(kind.__dict__, "absent", wrong)
     assert missing("mlflow") == [
-        "gateway/registries/mlflow.py: MLFLOW.absent does not name Model.task, and no layout supplies it",
+        "gateway/registries/mlflow.py: MLFLOW.absent does not name these fields of Model, and no layout supplies them: "
+        '"task"',
         "gateway/registries/mlflow.py: MLFLOW.absent names Model.name, which a layout supplies",
         "gateway/registries/mlflow.py: MLFLOW.absent names Model.tasks, which the schema does not have",
         "gateway/registries/mlflow.py: MLFLOW.absent names fields of Algorithm, which the kind does not have: "
         "leave it empty",
     ]
+
+
+def test_a_value_object_whose_table_lacks_fields_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Field((), lambda raw: raw, table={"name": text("owned_by"), "nickname": text("nick")})
+    layout = EntityLayout("Model", lambda raw: as_text(raw.get("id")), {"owner": owner})
+    call = Call(name="GetModel", service="api", path="/m/{0}", key_positions=(0,), entities=(object_at(layout),))
+    monkeypatch.setitem(TABLES, "mlflow", replace(TABLES["mlflow"], calls=(call,), streams=(), probe=call))  # type: ignore[index]
+    table = "gateway/registries/mlflow.py: the table of Model.owner"
+    words = [
+        f"{table} lacks account_id, native_id, tenant_id: name each one, as ABSENT if the registry never has it",
+        f"{table} names nickname, which the schema does not have",
+    ]
+    assert [problem for problem in missing("mlflow") if problem.startswith(table)] == words
+    complete = dict.fromkeys(samples.schema_fields("Owner"), ABSENT)
+    other = EntityLayout("Model", layout.key, {"owner": replace(owner, table=complete)})
+    both = replace(call, entities=(object_at(layout), object_at(other)))
+    monkeypatch.setitem(TABLES, "mlflow", replace(TABLES["mlflow"], calls=(both,)))  # type: ignore[index]
+    assert [problem for problem in missing("mlflow") if problem.startswith(table)] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"query": {"n": "50"}, "paging": Paging("last", "n")},
+            "has n in its paging and elsewhere: leave it to paging",
+        ),
+        (
+            {"parameters": lambda keys: {"last": "x"}, "paging": Paging("last", "n")},
+            "has last in its paging and elsewhere: leave it to paging",
+        ),
+        ({"path": "/v1/{0}"}, "has {0} in its path; key_positions must select a key for it"),
+        ({"path": "/v1/{0}/{1}", "key_positions": (1,)}, "has {1} in its path; key_positions must select a key for it"),
+    ],
+)
+def test_a_call_that_contradicts_itself_is_named(monkeypatch: pytest.MonkeyPatch, options: Any, words: str) -> None:
+    call = Call(**{"name": "Odd", "service": "api", "path": "/v1", **options})
+    monkeypatch.setitem(TABLES, "mlflow", replace(TABLES["mlflow"], probe=call))  # type: ignore[index]
+    problems = [problem for problem in missing("mlflow") if problem.startswith("gateway/") and "Odd" in problem]
+    assert problems == [f"gateway/registries/mlflow.py: the call Odd {words}"]
+
+
+@pytest.mark.parametrize(
+    ("read", "expected", "words"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        (None, {"a": 1}, ['record is {"a": 1}; the tables read null']),
+        ({"total": None}, {"total": 3}, ["record.total is 3; the tables read null"]),
+        ({"a": True}, {"a": 1}, ["record.a is 1; the tables read true"]),
+        (
+            {"rows": [{"owner": {"name": "é"}, "extra": {}}]},
+            {"rows": [{"extra": {"by": "é"}}]},
+            [
+                'record.rows[0].extra.by is "é"; the tables read nothing there',
+                'record.rows[0].owner is missing; the tables read {"name": "é"}',
+            ],
+        ),
+        ({"rows": [1]}, {"rows": [1, 2]}, ["record.rows is [1, 2]; the tables read [1]"]),
+    ],
+)
+def test_what_a_record_has_in_another_way_is_said_in_words(read: Any, expected: Any, words: list[str]) -> None:
+    assert [*samples.differences(read, expected)] == words

@@ -12,13 +12,20 @@ from typing import Any
 import pytest
 
 from tests.registries.completeness import ROOT
-from tests.registries.scaffold import Answer, Listed, Scaffold, ScaffoldError, Source, registered
+from tests.registries.scaffold import Answer, ErrorAnswer, Listed, Scaffold, ScaffoldError, Source, registered
 
 pytestmark = pytest.mark.timeout(600)  # type checks and the contract tests run in the copy
 
 URL = "https://hub.example.com/v1/models"
 MODELS = {"data": [{"id": "a/1", "created": 1764480000, "title": "A"}, {"id": "b", "created": None}], "total": 2}
-MODEL = {"result": {"id": "b", "summary": "Small.", "releases": [{"tag": "1.1"}, {"tag": "1.0"}]}}
+MISSING = (
+    "HTTP/1.1 200 Connection established\r\n\r\nHTTP/2 404 \r\nContent-Type: application/json\r\n"
+    "Set-Cookie: session=1\r\nX-Hub-Request-ID: r-1\r\n\r\n"
+    '{"error": {"code": 404, "type": "no_such_model", "message": "There is no model x."}}\n'
+)
+MODEL = {
+    "result": {"id": "b", "summary": "Small.", "releases": [{"tag": "1.1", "published": "2026-03-01"}, {"tag": "1.0"}]}
+}
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", "build", "bench", "playground", "fetched")
 
 
@@ -47,13 +54,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models, model = saved(folder, "models.json", MODELS), saved(folder, "model.json", MODEL)
     catalog = saved(folder, "catalog.json", {"repositories": ["alpine", "bert"]})
     tags = saved(folder, "tags.json", {"name": "alpine", "tags": ["3.20", "latest"]})
+    missing = saved(folder, "missing.txt", MISSING)
     pages, tag_url = f"{URL}?page=1&per_page=2&kind=llm", "https://hub.example.com/v2/alpine/tags/list"
     for arguments in (
         ("plain", "--list", URL, models),
-        ("paged", "--list", pages, models, "--object", f"{URL}?id=b&full=1", model, "--versions", "releases"),
+        ("paged", "--list", pages, models, "--object", f"{URL}?id=b&full=1", model, "--versions", "releases",
+         "--error", missing),
         ("bare", "--list", URL, saved(folder, "bare.json", MODELS["data"])),
         ("names", "--list", URL, catalog, "--object", tag_url, tags, "--versions", "tags"),
-    ):
+    ):  # fmt: skip
         done = run(folder, "gateway", "scaffold", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"gateway/registries/{arguments[0]}.py\n" in done.stdout
@@ -76,8 +85,10 @@ def test_the_tests_name_what_is_left_to_fill_in_and_nothing_else_fails(checkout:
     for kind in ("plain", "paged", "names"):
         module = f"gateway/registries/{kind}.py"
         assert f"{module}: fill in the page that documents the API." in lines
-        assert f"{module}: fill in where the code is in the body of an error" in lines
-        assert any(line.startswith(f"tests/fixtures/{kind}/expected/errors.json: no sample ") for line in lines)
+        is_open = kind != "paged"
+        assert (f"{module}: fill in where the code is in the body of an error" in lines) is is_open
+        errors = f"tests/fixtures/{kind}/expected/errors.json: no sample "
+        assert any(line.startswith(errors) for line in lines) is is_open
     assert not any("paged.py: fill in paging" in line for line in lines)
 
 
@@ -94,6 +105,14 @@ def test_the_expected_requests_and_records_are_those_of_the_answers(checkout: Pa
     assert (model["record"]["description"], model["record"]["versions"]["total"]) == ("Small.", 2)
     assert (version["keys"], version["record"]["name"]) == (["b", "1.1"], "1.1")
     assert json.loads((expected.parent / "ListModels.json").read_text()) == MODELS
+    assert json.loads((expected.parent / "error_not_found.json").read_text()) == {
+        "status": 404,
+        "headers": {"content-type": "application/json", "x-hub-request-id": "r-1"},
+        "body": {"error": {"code": 404, "type": "no_such_model", "message": "There is no model x."}},
+    }
+    assert json.loads((expected / "errors.json").read_text())["samples"] == [
+        {"sample": "error_not_found", "error": "NotFound", "vendor_code": "no_such_model", "request_id": "r-1"}
+    ]
 
 
 def test_a_kind_that_exists_is_not_replaced(checkout: Path) -> None:
@@ -211,6 +230,17 @@ def test_the_answers_of_the_tutorial_become_its_models_and_releases(tmp_path: Pa
     assert [(row["key"], row["name"]) for row in rows["rows"]] == [("m-2", "bert-base"), ("m-1", "llama-mini")]
     assert [row["name"] for row in record["record"]["versions"]["rows"]] == ["1.1", "1.0"]
     assert version["record"]["created_at"] == "2026-03-01T00:00:00Z"
+    assert record["record"]["latest_version"] == record["record"]["versions"]
+
+
+def test_a_latest_version_is_supplied_if_the_versions_have_times(tmp_path: Path) -> None:
+    listed = Answer.of(URL, saved(tmp_path, "models.json", MODELS))
+    for key, time, supplied in (("published", "2026-01-01", True), ("created", 1764480000, True), ("note", "x", False)):
+        document = {"id": "b", "releases": [{"tag": "1", key: time}]}
+        one = Answer.of(f"{URL}/b", saved(tmp_path, "model.json", document))
+        text = Source(Scaffold("unheard_of", listed, one, "releases")).module_text
+        assert ('"latest_version": Field((), versions, layout=VERSION, fallback=Rows)' in text) is supplied
+        assert ('"latest_version"' in text.partition("MODEL_ABSENT")[2]) is not supplied
 
 
 def test_the_table_of_kinds_keeps_its_order() -> None:
@@ -220,3 +250,97 @@ def test_the_table_of_kinds_keeps_its_order() -> None:
     assert '= {\n    "aardvark": AARDVARK,\n    "mlflow": MLFLOW,\n' in more
     with pytest.raises(ScaffoldError, match="one entry on each line"):
         registered("KINDS = {}", "aardvark")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (
+            '{"error": {"message": "No model x.", "type": "invalid_request", "code": "model_not_found"}}',
+            "model_not_found",
+        ),
+        ('{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "x"}', "RESOURCE_DOES_NOT_EXIST"),
+        ('{"error": {"code": 404, "status": "NOT_FOUND"}}', "NOT_FOUND"),
+        ('{"code": 40401, "success": false}', "40401"),
+        ('{"status": "error", "error": {"errorCode": "E-7"}}', "E-7"),
+        ('{"errors": [{"code": "NAME_UNKNOWN", "message": "x"}, {"code": "OTHER"}]}', "NAME_UNKNOWN"),
+        ('[{"code": "E-8"}]', "E-8"),
+        ('{"errors": []}', None),
+        ('{"status": 404, "error": "Not Found"}', None),
+        ('{"detail": "Not Found"}', None),
+        ('{"code": true, "error": null, "type": {}, "reason": ""}', None),
+        ("[1]", None),
+        ("<html>no such page</html>", None),
+        ("", None),
+    ],
+)
+def test_the_code_of_a_recorded_error_is_found(tmp_path: Path, body: str, code: str | None) -> None:
+    file = saved(tmp_path, "missing.txt", f"HTTP/1.1 404 Not Found\r\n\r\n{body}")
+    error = ErrorAnswer.of(file)
+    assert (error.code and error.code[1]) == code
+    one = Answer.of(f"{URL}/b", saved(tmp_path, "model.json", MODEL))
+    listed = Answer.of(URL, saved(tmp_path, "models.json", MODELS))
+    written = Source(Scaffold("unheard_of", listed, one, None, error))
+    tables = json.loads(written.fixtures()["tests/fixtures/unheard_of/expected/errors.json"])
+    [row] = tables["samples"]
+    assert row["error"] == ("NotFound" if code else "RegistryBadAnswer")
+    assert row["vendor_code"] == code
+    assert ("FILL IN: where the code is" in written.module_text) is (code is None)
+
+
+def test_without_a_call_for_one_model_the_error_is_that_of_a_wrong_token(tmp_path: Path) -> None:
+    file = saved(tmp_path, "error.txt", 'HTTP/1.1 401 Unauthorized\n\n{"code": "bad_token"}')
+    listed = Answer.of(URL, saved(tmp_path, "models.json", MODELS))
+    files = Source(Scaffold("unheard_of", listed, error=ErrorAnswer.of(file))).fixtures()
+    assert json.loads(files["tests/fixtures/unheard_of/error_unauthorized.json"])["status"] == 401
+    [row] = json.loads(files["tests/fixtures/unheard_of/expected/errors.json"])["samples"]
+    assert (row["error"], row["vendor_code"]) == ("RegistryUnauthenticated", "bad_token")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"error": "x"}', "does not begin with the status and headers of a response; record an error with `curl -si"),
+        ("", "does not begin with the status"),
+        ("HTTP/1.1 200 OK\r\n\r\n{}", "its status is 200, which is no error; leave --error out"),
+        ("HTTP/1.1 401 Unauthorized\r\n\r\n{}", "its status is 401; record the answer for a model that does not exist"),
+    ],
+)
+def test_a_file_that_is_no_recorded_error_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+    one = Answer.of(f"{URL}/b", saved(tmp_path, "model.json", MODEL))
+    listed = Answer.of(URL, saved(tmp_path, "models.json", MODELS))
+    with pytest.raises(ScaffoldError, match=words):
+        Scaffold("unheard_of", listed, one, None, ErrorAnswer.of(saved(tmp_path, "missing.txt", text)))
+
+
+def test_a_recorded_error_that_is_missing_or_binary_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ScaffoldError, match="No such file or directory; record an error with `curl -si"):
+        ErrorAnswer.of(str(tmp_path / "none.txt"))
+    (tmp_path / "missing.txt").write_bytes(b"\xff")
+    with pytest.raises(ScaffoldError, match="this is no text"):
+        ErrorAnswer.of(str(tmp_path / "missing.txt"))
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"models": [{"id": "a"}], "next_page_token": "t2"}, ("next_page_token",)),
+        ({"models": [{"id": "a"}], "nextCursor": None}, ("nextCursor",)),
+        ({"models": [{"id": "a"}], "meta": {"next_page": 2}}, ("meta", "next_page")),
+        ({"models": [{"id": "a"}], "next_page": "https://hub.example.com/v1/models?page=2"}, None),
+        ({"models": [{"id": "a", "cursor": "x"}]}, None),
+        ([{"id": "a"}], None),
+    ],
+)
+def test_the_marker_of_the_next_page_is_found(tmp_path: Path, document: Any, path: tuple[str, ...] | None) -> None:
+    answer = Answer.of(f"{URL}?limit=2&kind=llm", saved(tmp_path, "models.json", document))
+    written = Source(Scaffold("unheard_of", answer))
+    parameter = f"FILL IN: the parameter for {path[-1]}" if path else ""
+    paging = f'paging=Paging("{parameter}", "limit", rows=50, by_marker=True)' if path else "FILL IN: paging=Paging(…)"
+    assert paging in written.module_text
+    requests, records = (
+        json.loads(written.fixtures()[f"tests/fixtures/unheard_of/expected/{name}.json"])
+        for name in ("requests", "records")
+    )
+    assert requests[0]["sends"] == f"GET /v1/models?kind=llm&limit={50 if path else 2}"
+    assert records[0]["total"] == (None if path else 1)

@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 from gateway.config.settings import Credentials, Secret
 from gateway.registries.pai import PAI
 from gateway.registries.qianfan import QIANFAN
-from gateway.registries.signatures import acs3, acs3_sign, bce_auth_v1, bce_prefix, static_authorization
+from gateway.registries.signatures import (
+    StaticAuthorization,
+    acs3,
+    acs3_sign,
+    bce_auth_v1,
+    bce_prefix,
+    static_authorization,
+)
 from gateway.upstream.messages import Request
 from gateway.upstream.url_encoding import encode, query_string
 from tests.registries.samples import FOLDER
@@ -293,3 +300,23 @@ def test_static_credentials_are_sent_as_the_examples_of_their_standards(
     headers = dict(static_authorization(Request("List", "api", "GET", "/"), "h.example", credentials, NOW, NONCE))
     assert headers.pop("Authorization", None) == authorization
     assert headers == {"host": "h.example", "accept": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("authorization", "sent"),
+    [
+        (StaticAuthorization("X-API-Key", ""), {"X-API-Key": "t-1"}),
+        (StaticAuthorization("X-Auth-Token", "Key"), {"X-Auth-Token": "Key t-1"}),
+        (StaticAuthorization(scheme="token"), {"Authorization": "token t-1"}),
+    ],
+    ids=["a header of its own", "with a scheme", "another scheme"],
+)
+def test_a_token_is_sent_in_the_header_and_with_the_scheme_of_the_kind(
+    authorization: StaticAuthorization, sent: dict[str, str]
+) -> None:
+    request = Request("List", "api", "GET", "/")
+    always = {"host": "h.example", "accept": "application/json"}
+    assert authorization(request, "h.example", Credentials("", Secret(""), Secret("t-1")), NOW, NONCE) == always | sent
+    assert authorization(request, "h.example", Credentials("", Secret("")), NOW, NONCE) == always
+    basic = authorization(request, "h.example", Credentials("Aladdin", Secret("open sesame")), NOW, NONCE)
+    assert basic == always | {"Authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="}

@@ -322,13 +322,31 @@ async def test_connections_from_other_origins_are_refused(setup: Setup) -> None:
         assert refused.value.status == 403
 
 
-@pytest.mark.parametrize("origins", ["https://a.example https://models.example.com", "*"])
-async def test_connections_from_allowed_origins_are_accepted(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+@pytest.mark.parametrize(
+    ("origins", "origin"),
+    [
+        ("https://a.example https://models.example.com", "https://models.example.com"),
+        ("*", "https://models.example.com"),
+        ("*", "null"),
+        ("https://a.example loopback", "http://localhost:3000"),
+    ],
+)
+async def test_connections_from_allowed_origins_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, origins: str, origin: str
+) -> None:
     async with (
         setup_with(monkeypatch, {}, server=ServerSettings(cors=origins)) as setup,
-        connect(setup.gateway, origin="https://models.example.com"),
+        connect(setup.gateway, origin=origin),
     ):
         pass
+
+
+async def test_loopback_origins_are_those_of_the_same_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with setup_with(monkeypatch, {}, server=ServerSettings(cors="loopback")) as setup:
+        for origin in ("http://localhost.example.com:3000", "null"):
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                async with connect(setup.gateway, origin=origin):
+                    pass
 
 
 async def test_the_operations_of_one_connection_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
