@@ -442,6 +442,11 @@ ABSENT: Final = Field((), lambda raw: None)
 """A field that the registry does not have. Its value is None."""
 
 
+def absent(*names: str) -> dict[str, Field]:
+    """The fields of a value object that the registry does not have."""
+    return dict.fromkeys(names, ABSENT)
+
+
 def extra(table: Table, *excluded: str) -> Table:
     """A table of ``raw`` and ``extra``, to add to ``table``.
 

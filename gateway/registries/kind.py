@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.config.settings import Credentials, Quota, RegistrySettings
-from gateway.errors import RegistryError
+from gateway.errors import RegistryError, by_status
 from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
 from gateway.upstream.messages import Request, Response
 from gateway.upstream.url_encoding import encode
@@ -76,6 +76,15 @@ def holds_list_if_any(name: str, *others: str) -> Callable[[Any], bool]:
 def holds_object(*path: str | int, key: str) -> Callable[[Any], bool]:
     """Return a response check: an object at ``path`` with a value under ``key``."""
     return lambda document: as_text(at(document, (*path, key))) is not None
+
+
+ErrorCodes = Sequence[tuple[str, type[RegistryError]]]
+"""Regular expressions of a vendor's codes, each with the error that they mean."""
+
+
+def error_by_code(codes: ErrorCodes, code: str, status: int) -> type[RegistryError]:
+    """Return the error of a vendor's code. The HTTP status decides about codes that match no expression."""
+    return next((error for pattern, error in codes if re.fullmatch(pattern, code)), by_status(status))
 
 
 @dataclass(frozen=True, slots=True)
