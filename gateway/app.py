@@ -45,6 +45,7 @@ from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.negotiation import REVISION
 from gateway.http.pages import files_route
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
@@ -189,7 +190,7 @@ def create_app(
     warm_up_document, warm_up_names = load_warm_up(settings.cache.warm_up)
     anonymous = ANONYMOUS_ROLES[settings.server.profile]
     access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
-    authenticator = RequestAuthenticator(access)
+    authenticator = RequestAuthenticator(access, settings.cache.anonymous_directives)
     observer = Observer(settings.telemetry)
     budget = MemoryBudget(settings.cache.megabytes * 1_000_000)
     observer.watch_memory(budget.sizes)
@@ -244,7 +245,9 @@ def create_app(
                 task.cancel()
             client.close()
 
-    graphql: ASGIApp = GraphQLEndpoint(pipeline, settings.limits, authenticator)
+    graphql: ASGIApp = GraphQLEndpoint(
+        pipeline, settings.limits, authenticator, settings.server.http_revision == REVISION
+    )
     if not access.required:
         graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, budget.cache("requests"))
     if settings.server.profile == "development":

@@ -303,6 +303,12 @@ class ServerSettings(CheckedSettings):
         default="production",
         pattern="development|production",
     )
+    http_revision: str = setting(
+        "Statuses of `/graphql`. `draft`: as clients expect them today. `2026-09-03`: those of this revision of "
+        "GraphQL over HTTP, for every client; see [statuses](clients.md#statuses).",
+        default="draft",
+        pattern="draft|2026-09-03",
+    )
     cors: str = setting(
         "Origins that browsers may send requests from (CORS), as browsers write them, separated by spaces; `*` allows "
         "every origin, `loopback` those of the same machine, such as `http://localhost:3000`.",
@@ -534,6 +540,11 @@ class CacheSettings(CheckedSettings):
     )
     answers: bool = setting(
         "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh.",
+        default=True,
+    )
+    anonymous_directives: bool = setting(
+        "Honour `Cache-Control` in requests of callers without a name, where `access.mode` is not `callers`. If false, "
+        "they cannot make the gateway call a registry for an answer that is cached.",
         default=True,
     )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)

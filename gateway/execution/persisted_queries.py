@@ -21,7 +21,7 @@ from gateway.errors import (
     PersistedQueryNotSupported,
 )
 from gateway.execution.documents import digest
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters
 from gateway.memory_budget import BoundedCache
 
 REGISTERED_BYTES: Final = 800
@@ -94,7 +94,7 @@ class PersistedQueries:
         if name is not None:
             return self._registered_text((caller, name), query)
         if not query:
-            raise InvalidRequest(400, "The request has no `query`.")
+            raise InvalidParameters("The request has no `query`.")
         return query
 
     def register(self, request: GraphQLRequest, text: str, caller: str | None = None) -> RegisteredName | None:

@@ -31,6 +31,7 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
+from gateway.errors import UnknownOperation
 from gateway.execution.documents import MAX_ERRORS, Document, Documents, digest, relocate
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
@@ -91,13 +92,15 @@ class Pipeline:
     def prepare(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
         """Read and authorize the document of a request. Returns a result if the request is refused.
 
-        Raises `InvalidRequest` for a request without a document.
+        Raises `InvalidRequest` for a request without a document, and for a mutation with a safe method.
         """
         report = OperationReport(name=request.operation_name, caller=context.caller)
         try:
             text = self.persisted_queries.text(request, context.caller)
             report.document = sha256 = digest(text)
             document = self.documents.read(text, sha256)
+            if request.is_safe and is_mutation(document, request.operation_name):
+                raise InvalidRequest(405, "Mutations use POST.", "METHOD_NOT_ALLOWED", Allow="POST")
             if document.errors:
                 raise RequestErrors(document.errors)
             node = document.operation(request.operation_name)
@@ -330,3 +333,11 @@ class Pipeline:
             relocate(variables, prepared.text)
             raise RequestErrors(variables)
         return variables
+
+
+def is_mutation(document: Document, name: str | None) -> bool:
+    """Whether the requested operation of a document is a mutation. The document may have errors."""
+    try:
+        return document.operation(name).operation is OperationType.MUTATION
+    except UnknownOperation:
+        return False

@@ -13,6 +13,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request_context import RequestContext
 from gateway.http.disconnection import ClientDisconnected, while_connected
+from gateway.http.negotiation import Accepted
 from gateway.http.responses import compressed, result_response
 from gateway.memory_budget import BoundedCache
 from gateway.upstream.cache import document_bytes
@@ -40,11 +41,11 @@ RequestKey = tuple[bytes, bytes, bytes]
 
 
 class PreparedRequest(NamedTuple):
-    """A prepared operation with its context and the media type of the response."""
+    """A prepared operation with its context and what its client accepts."""
 
     operation: PreparedOperation
     context: RequestContext
-    media_type: str
+    accepts: Accepted
 
     def size(self, key: RequestKey) -> int:
         """Return the memory of the request in bytes, without its document."""
@@ -92,14 +93,14 @@ class PreparedRequests:
         key = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
         known = self._requests.get(key)
         if known is not None and self._is_current(known.operation):
-            operation, context, media_type = known
+            operation, context, accepts = known
             execution = self.pipeline.execute(operation, context, operation.report.for_repetition())
             try:
                 result = await while_connected(receive, execution)
             except ClientDisconnected:
                 return
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
-            response = await compressed(result_response(media_type, result), accept_encoding, result)
+            response = await compressed(result_response(accepts, result), accept_encoding, result)
             await response(scope, receive, send)
             return
         await self.app(scope, partial(replay, [message], receive), send)

@@ -1,4 +1,4 @@
-"""Request ids: ``x-request-id`` and ``traceparent`` of every response, as logs and traces have them."""
+"""Headers of every response: ``x-request-id`` and ``traceparent``, as logs and traces have them, and ``nosniff``."""
 
 from collections.abc import Awaitable
 from typing import Final
@@ -10,6 +10,8 @@ from gateway.telemetry.operation_log import Exchange
 from gateway.telemetry.request_ids import CURRENT, Identity
 
 CONNECTIONS: Final = frozenset({"http", "websocket"})
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+"""Browsers must not guess another media type than that of the response. Source: Fetch standard of the WHATWG."""
 RESPONSE_STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -39,7 +41,7 @@ class RequestIds:
         def send_with_ids(message: Message) -> Awaitable[None]:
             if message["type"] in RESPONSE_STARTS:
                 exchange.status = message.get("status", 101)
-                message = {**message, "headers": [*message.get("headers", ()), *identity.headers]}
+                message = {**message, "headers": [*message.get("headers", ()), *identity.headers, NOSNIFF]}
             return send(message)
 
         token = CURRENT.set(identity)

@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest
 from gateway.http.negotiation import JSON
 from gateway.memory_budget import memo
 
@@ -26,6 +26,11 @@ PARAMETERS: Final[Mapping[str, type]] = {
 }
 
 
+SAFE_METHODS: Final = ("GET", "HEAD")
+ALLOWED: Final = "GET, HEAD, POST"
+"""The methods of the endpoint, as ``Allow`` lists them."""
+
+
 @memo(64, len)
 def parse_content_type(content_type: str) -> tuple[str, str]:
     """Return media type and charset of a ``Content-Type`` header."""
@@ -36,16 +41,16 @@ def parse_content_type(content_type: str) -> tuple[str, str]:
 
 async def read_request(request: Request, limits: LimitsSettings) -> GraphQLRequest | list[GraphQLRequest]:
     """Read one operation, or a batch of them. Raises `InvalidRequest`."""
-    if request.method == "GET":
+    if request.method in SAFE_METHODS:
         parameters: dict[str, Any] = dict(request.query_params)
         for name in ("variables", "extensions"):
             if parameters.get(name):
                 parameters[name] = parse_json(parameters[name], f"`{name}`")
             else:
                 parameters.pop(name, None)
-        return graphql_request(parameters, limits)
+        return graphql_request(parameters, limits, is_safe=True)
     if request.method != "POST":
-        raise InvalidRequest(405, "GraphQL requests use GET or POST.", "METHOD_NOT_ALLOWED", Allow="GET, POST")
+        raise InvalidRequest(405, "GraphQL requests use GET or POST.", "METHOD_NOT_ALLOWED", Allow=ALLOWED)
     media_type, charset = parse_content_type(request.headers.get("content-type", "text/plain"))
     if media_type != JSON:
         raise InvalidRequest(415, f"The body must be {JSON}.", "UNSUPPORTED_MEDIA_TYPE")
@@ -58,22 +63,22 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         return graphql_request(body, limits)
     if not 0 < len(body) <= limits.batch:
         allowed = "one operation" if limits.batch == 1 else f"a batch of 1 to {limits.batch} operations"
-        raise InvalidRequest(400, f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
+        raise InvalidParameters(f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
     return [graphql_request(item, limits) for item in body]
 
 
-def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
+def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = False) -> GraphQLRequest:
     """Check the parameters of one operation. Raises `InvalidRequest`."""
     if not isinstance(parameters, dict):
-        raise InvalidRequest(400, "The body must be one JSON object.")
+        raise InvalidParameters("The body must be one JSON object.")
     for name, expected_type in PARAMETERS.items():
         if not isinstance(parameters.get(name), (expected_type, type(None))):
-            raise InvalidRequest(400, f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
+            raise InvalidParameters(f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
     query, document_id, operation_name, variables, extensions = map(parameters.get, PARAMETERS)
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
-    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {})
+    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {}, is_safe)
 
 
 def json_size(variables: Mapping[str, Any]) -> int:
@@ -81,7 +86,7 @@ def json_size(variables: Mapping[str, Any]) -> int:
     try:
         return len(orjson.dumps(variables))
     except orjson.JSONEncodeError:
-        raise InvalidRequest(400, "`variables` nest too deeply.") from None
+        raise InvalidParameters("`variables` nest too deeply.") from None
 
 
 def parse_json(text: bytes | str, name: str) -> Any:

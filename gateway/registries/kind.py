@@ -95,11 +95,28 @@ class FilterPushdown:
     """Returns the request parameters for a filter value, None if the call cannot express the value."""
     exact: bool = True
     """Whether the call returns exactly the matching rows, so that its total count is valid."""
+    selects: str = ""
+    """The parameter that selects another list of the registry, if it is a default of a `Stream`."""
 
 
 def same_value(name: str) -> FilterPushdown:
     """Return a filter whose parameter is the unchanged value."""
     return FilterPushdown(lambda value: {name: value})
+
+
+def word(name: str, *vocabulary: str) -> FilterPushdown:
+    """Return a filter whose parameter is a word of the vendor's vocabulary, in the vendor's spelling.
+
+    The call cannot express other words: the vendor compares them letter by letter, and the gateway in any case.
+    """
+    spelling = {spelled.lower(): spelled for spelled in vocabulary}
+    return FilterPushdown(lambda value: {name: spelling[value.lower()]} if value.lower() in spelling else None)
+
+
+def list_of_word(name: str, *vocabulary: str) -> FilterPushdown:
+    """Return a filter whose parameter selects a list: a word in the vendor's spelling, or any other text unchanged."""
+    spelling = {spelled.lower(): spelled for spelled in vocabulary}
+    return FilterPushdown(lambda value: {name: spelling.get(value.lower(), value)}, selects=name)
 
 
 def native_value(name: str, values: Mapping[str, str]) -> FilterPushdown:

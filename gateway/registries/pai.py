@@ -28,9 +28,11 @@ from gateway.registries.kind import (
     error_by_code,
     holds_list,
     holds_object,
+    list_of_word,
     native_value,
     object_at,
     same_value,
+    word,
 )
 from gateway.registries.pai_tables import (
     ALGORITHM,
@@ -95,10 +97,22 @@ NATIVE_FORMATS = native_values(
 NATIVE_FRAMEWORKS = native_values(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink", "Xflow", "TensorFlow")
 NATIVE_APPROVALS = native_values(APPROVALS, "Pending", "Approved", "Rejected")
 NATIVE_SOURCES = native_values(SOURCES, "Custom", "PAIFlow", "TrainingService")
+PROVIDERS = ("pai", "huggingface")
+TYPES = ("Checkpoint", "LoRA", "Endpoint")
+ORIGINS = ("ModelScope", "HuggingFace", "Civitai")
+DOMAINS = ("aigc", "audio", "cv", "llm", "multi-modal", "nlp")
+TASKS = (
+    "auto-speech-recognition", "chat", "fill-mask", "image-classification", "image-object-detection",
+    "image-segmentation", "information-extraction", "named-entity-recognition", "question-answering",
+    "sentence-similarity", "summarization", "text-classification", "text-generation", "text-to-image-synthesis",
+    "text-to-speech", "text-to-video-synthesis", "token-classification", "translation", "visual-question-answering",
+    "zero-shot-classification",
+)  # fmt: skip
+"""The vendor's words in the vendor's spelling. Its lists compare words letter by letter."""
 ALGORITHM_FILTERS = {
     "name_contains": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
     "name_equals": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
-    "provider": same_value("AlgorithmProvider"),
+    "provider": list_of_word("AlgorithmProvider", *PROVIDERS),
     "workspace_id": same_value("WorkspaceId"),
 }
 
@@ -111,14 +125,13 @@ LIST_MODELS = Call(
     paging=BY_NUMBER,
     orders=BY_CREATION,
     filters={
-        "search": FilterPushdown(lambda value: {"Query": value}, exact=False),
         "name_contains": FilterPushdown(lambda value: {"ModelName": value}, exact=False),
         "name_equals": FilterPushdown(lambda value: {"ModelName": f'"{value}"'}, exact=False),
-        "type": same_value("ModelType"),
-        "domain": same_value("Domain"),
-        "task": same_value("Task"),
-        "origin": same_value("Origin"),
-        "provider": same_value("Provider"),
+        "type": word("ModelType", *TYPES),
+        "domain": word("Domain", *DOMAINS),
+        "task": word("Task", *TASKS),
+        "origin": word("Origin", *ORIGINS),
+        "provider": list_of_word("Provider", *PROVIDERS),
         "workspace_id": same_value("WorkspaceId"),
         "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
