@@ -168,7 +168,7 @@ class HttpClient:
             raise error
         document = request.document(response)
         if response.status >= 300 or document is None:
-            detail = f"status {response.status}, neither a JSON object nor a list"
+            detail = f"status {response.status} without the JSON document of this call"
             raise RegistryBadAnswer(destination.registry, detail=detail)
         return document
 

@@ -38,11 +38,16 @@ class Request:
     response_headers: tuple[str, ...] = ()
 
     def document(self, response: "Response") -> dict[str, Any] | None:
-        """Return the JSON document of a response as the kind's tables read it. None if the body has none."""
-        if not self.response_headers:
-            return document_of(response.document)
-        sent = combined_headers(response.headers)
-        return document_of(response.document, {name: sent[name] for name in self.response_headers if name in sent})
+        """Return the JSON document of a response as the kind's tables read it.
+
+        None if the body has none, or is a list although the request expects an object.
+        """
+        headers = None
+        if self.response_headers:
+            sent = combined_headers(response.headers)
+            headers = {name: sent[name] for name in self.response_headers if name in sent}
+        document = document_of(response.document, headers)
+        return document if not isinstance(response.document, list) or self.validator(document) else None
 
     def accepts(self, document: Any) -> bool:
         """Return whether a document, or None for "no such object", is a complete answer to the request."""
