@@ -38,7 +38,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.execution.warm_up import operation_names, warm_up
-from gateway.http import health, playground
+from gateway.http import catalog_page, health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
 from gateway.http.compression import Compression
@@ -279,7 +279,8 @@ def routes(
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
         yield Route("/", playground.page)
-        yield files_route(playground.FILES)
+        yield Route("/catalog", catalog_page.page)
+        yield files_route([*playground.FILES, *catalog_page.FILES])
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection

@@ -89,6 +89,8 @@ FIELDS: Final[Mapping[str, Mapping[str, FacetField]]] = {
         "REGISTRY": FacetField(("registries",)),
         "KIND": FacetField(("kinds",)),
         "PROVIDER": word("provider", "providers"),
+        "METHOD": FacetField((), ("method",)),
+        "SCALE": FacetField((), ("scale",)),
     },
 }
 """The fields that have facets, by the type of the rows."""

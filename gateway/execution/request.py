@@ -2,7 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
+
+
+class OnError(Enum):
+    """What an error of a field does, as a request chooses.
+
+    Source: GraphQL specification, the proposed request parameter ``onError``.
+    """
+
+    NULL = "NULL"
+    """The field is null, even if its type is not nullable."""
+    PROPAGATE = "PROPAGATE"
+    """The nearest nullable field is null."""
+    ABORT = "ABORT"
+    """There is no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +33,7 @@ class GraphQLRequest:
     variables: Mapping[str, Any] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)
     is_safe: bool = False
+    on_error: OnError = OnError.PROPAGATE
 
 
 class InvalidRequest(Exception):

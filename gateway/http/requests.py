@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
-from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest, OnError
 from gateway.http.negotiation import JSON
 from gateway.memory_budget import memo
 
@@ -23,6 +23,7 @@ PARAMETERS: Final[Mapping[str, type]] = {
     "operationName": str,
     "variables": dict,
     "extensions": dict,
+    "onError": str,
 }
 
 
@@ -74,11 +75,21 @@ def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = 
     for name, expected_type in PARAMETERS.items():
         if not isinstance(parameters.get(name), (expected_type, type(None))):
             raise InvalidParameters(f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
-    query, document_id, operation_name, variables, extensions = map(parameters.get, PARAMETERS)
+    query, document_id, operation_name, variables, extensions, on_error = map(parameters.get, PARAMETERS)
+    if on_error not in (None, *OnError.__members__):
+        raise InvalidParameters(f"`onError` must be {', '.join(OnError.__members__)}, or absent.")
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
-    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {}, is_safe)
+    return GraphQLRequest(
+        query,
+        document_id,
+        operation_name or None,
+        variables or {},
+        extensions or {},
+        is_safe,
+        OnError(on_error or OnError.PROPAGATE),
+    )
 
 
 def json_size(variables: Mapping[str, Any]) -> int:

@@ -249,6 +249,21 @@ def number_or_error(value: float | None, native: Any) -> float | RegistryBadValu
     return RegistryBadValue() if is_number else None
 
 
+NUMERIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def as_measure(value: Any) -> float | None:
+    """Convert a finite number, or text that is one, to a float. None for other values."""
+    if isinstance(value, str):
+        value = float(value) if NUMERIC.fullmatch(value.strip()) else None
+    return as_number(value)
+
+
+def as_measured_text(value: Any) -> str | None:
+    """Convert a measured value that is no finite number to text. None for numbers."""
+    return as_text(value) if as_measure(value) is None else None
+
+
 CHINA = timezone(timedelta(hours=8))
 TIME_CACHE_SIZE: Final = 5_000
 """The number of converted times to cache. The same rows are read again and again."""
@@ -367,6 +382,12 @@ def integer(key: str) -> Field:
 def number(key: str) -> Field:
     """A number."""
     return Field((key,), lambda raw: as_number(raw.get(key)), convert=as_number, is_number=True)
+
+
+def metric(name: Field, value: str) -> Table:
+    """The table of a metric, whose value is under a key: a number, also if it is sent as text, or else a text."""
+    measure = Field((value,), lambda raw: as_measure(raw.get(value)), convert=as_measure, is_number=True)
+    return {"name": name, "value": measure, "text": field(value, as_measured_text)}
 
 
 def boolean(key: str) -> Field:

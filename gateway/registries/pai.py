@@ -430,7 +430,7 @@ PAI = Kind(
                 "properties",
             }
         ),
-        "Algorithm": frozenset(),
+        "Algorithm": frozenset({"method", "scale"}),
         "AlgorithmVersion": frozenset(),
     },
     credentials=lambda settings: Credentials(

@@ -412,6 +412,8 @@ ALGORITHM = EntityLayout(
     entry_key,
     {
         "name": computed(read=lambda raw: (entry_key(raw) or "").replace(":", "/") or None),
+        "method": text("trainMode"),
+        "scale": text("parameterScale"),
         "versions": Field((), lambda raw: Rows([raw], 1), layout=ALGORITHM_VERSION),
         "latest_version": Field((), lambda raw: raw, layout=ALGORITHM_VERSION),
         "raw": Field((), lambda raw: raw),

@@ -328,7 +328,7 @@ ABSENT_FIELDS = {
     "ModelVersion": "aliases compression_spec copyright deploy_targets distillation_spec evaluation_spec evaluations "
     "format format_name input_schema io_length io_mode license license_id options output_schema parameters properties "
     "supported_operations",
-    "Algorithm": "display_name owner provider updated_at workspace_id",
+    "Algorithm": "display_name method owner provider scale updated_at workspace_id",
     "AlgorithmVersion": "owner updated_at",
 }
 """The fields of each entity that no call supplies."""

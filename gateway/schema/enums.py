@@ -153,6 +153,8 @@ class AlgorithmFacetField(Enum):
     REGISTRY = value("REGISTRY", "The configured name of the registry.")
     KIND = value("KIND", "The product that the registry belongs to, a `RegistryKind`.")
     PROVIDER = value("PROVIDER", "`Algorithm.provider`.")
+    METHOD = value("METHOD", "`Algorithm.method`.")
+    SCALE = value("SCALE", "`Algorithm.scale`.")
 
 
 @strawberry.enum(description="How the count of a total relates to the number of matching objects.")

@@ -235,8 +235,8 @@ class ModelVersion(Node):
         "The metrics in the registry's own format. May need an upstream call for each version.", CALL
     )
     evaluations: list[Evaluation] | None = field(
-        "The metrics by dataset. Null if `metrics` does not have the registry's usual structure. May need an upstream "
-        "call for each version.",
+        "The metrics by dataset, in the same form for all registries. A flat object of metrics is one evaluation "
+        "without a dataset. May need an upstream call for each version.",
         CALL,
     )
     options: JSON | None = field("Further options, in the registry's own format.")
@@ -265,6 +265,8 @@ class Algorithm(Node):
         "The name of the algorithm. In Qianfan, the base model, training mode and parameter scale, joined by `/`."
     )
     display_name: str | None = field("The name to display to users.")
+    method: str | None = field("The training method, such as `SFT` or `DPO`.")
+    scale: str | None = field("Which parameters are trained, such as `FullFineTuning` or `LoRA`.")
     description: str | None = field("A description of the algorithm.")
     provider: str | None = field("The provider of the algorithm, such as `pai`. Null for algorithms of your account.")
     workspace_id: strawberry.ID | None = field("The id of the workspace that the algorithm belongs to.")

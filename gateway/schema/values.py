@@ -67,7 +67,10 @@ class Parameter:
 @strawberry.type(description="A measured value.")
 class Metric:
     name: str = field("The name of the metric, such as `cer`.")
-    value: float | None = field("The value of the metric. Null if the registry did not send a number.")
+    value: float | None = field(
+        "The value. A number that the registry sent as text is a number. Null for other values."
+    )
+    text: str | None = field("The value as text if it is no finite number. Null for numbers.")
 
 
 @strawberry.type(description="The metrics of a model version on one dataset.")
