@@ -43,6 +43,16 @@ def generations() -> str:
     return "\n".join(["| field | supplied by | reason |", "| --- | --- | --- |", *rows]) + "\n"
 
 
+def quotas() -> str:
+    """The quotas of the kinds, as a table in Markdown."""
+    rows = [
+        f"| `{name}` | {kind.quota.requests_per_second:g} | {kind.quota.in_flight} | {kind.quota.max_wait:g} |"
+        for name, kind in KINDS.items()
+    ]
+    head = "| kind | requests per second | requests in flight | longest wait in seconds |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
 PLACES: Final = {
     None: "chooses lists",
     field_sources.NEVER: "matches nothing",
@@ -80,6 +90,7 @@ def generated() -> dict[str, str]:
         "settings": loading.table({name: kind.settings for name, kind in KINDS.items()}),
         "metrics": metrics.table(),
         "generations": generations(),
+        "quotas": quotas(),
         "filters": filters(),
     }
 

@@ -125,6 +125,16 @@ Keycloak.
 CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|[\w-]+(\.[\w-]+)+")
 """Names that are paths into other claims in several notations. A name with a namespace is a URL and no path."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many calls of one name an account makes: per second, at once, and how long one more waits, in seconds."""
+
+    requests_per_second: float = 45.0
+    in_flight: int = 32
+    max_wait: float = 2.0
+
+
 CREDENTIALS = ("credentials_file", "credentials_command")
 """Settings that load a registry's access key from outside the settings file."""
 
@@ -165,6 +175,18 @@ class RegistrySettings(CheckedSettings):
         "Command and arguments; it prints a temporary access key as JSON. Run again before the key expires.",
         default=(),
         example='["vault-key", "pai"]',
+    )
+    requests_per_second: float | None = setting(
+        "Requests per second for each call name, in place of `quota.requests_per_second`.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
+    )
+    in_flight: int | None = setting(
+        "Requests in flight for each call name, in place of `quota.in_flight`.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
     )
     proxy: Secret = setting(
         "Proxy in front of the registry, in place of the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.",
@@ -596,20 +618,32 @@ class RetrySettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaSettings:
     """Rate limits on calls to registries, per account and call name. A rate falls automatically when the registry
-    throttles."""
+    throttles. What is not set is the kind's default."""
 
-    requests_per_second: float = setting(
-        "Requests per second for each account and call name.", default=45.0, minimum=1, maximum=10_000
-    )
-    in_flight: int = setting(
-        "Requests in flight for each account and call name.",
-        default=32,
+    requests_per_second: float | None = setting(
+        "Requests per second for each account and call name. Not set: the default of the registry's kind.",
+        default=None,
         minimum=1,
         maximum=10_000,
     )
-    max_wait: float = setting(
-        "Seconds that a request may wait for the rate limit before the call fails.", default=2.0, minimum=0, maximum=60
+    in_flight: int | None = setting(
+        "Requests in flight for each account and call name. Not set: the default of the registry's kind.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
     )
+    max_wait: float | None = setting(
+        "Seconds that a request may wait for the rate limit before the call fails. Not set: the default of the "
+        "registry's kind.",
+        default=None,
+        minimum=0,
+        maximum=60,
+    )
+
+    def over(self, quota: Quota) -> Quota:
+        """Return a quota with what is set here in place of its own."""
+        given = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+        return replace(quota, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

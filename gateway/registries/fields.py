@@ -132,12 +132,19 @@ class Rows:
         return rows
 
 
-def at(raw: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at a path of nested keys, None if a key is missing."""
-    for key in path:
-        if type(raw) is not dict and not isinstance(raw, Mapping):
+Path = tuple[str | int, ...]
+"""Where a value is in JSON: the keys of nested objects, and positions in lists, from 0."""
+
+
+def at(raw: Any, path: Path) -> Any:
+    """Return the value at a path, None if there is none."""
+    for step in path:
+        if type(raw) is dict or isinstance(raw, Mapping):
+            raw = raw.get(step)
+        elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
+            raw = raw[step]
+        else:
             return None
-        raw = raw.get(key)
     return raw
 
 
@@ -454,6 +461,11 @@ def gathered(*keys: str, table: Table) -> Field:
 
 ABSENT: Final = Field((), lambda raw: None)
 """A field that the registry does not have. Its value is None."""
+
+
+def absent(*names: str) -> dict[str, Field]:
+    """The fields of a value object that the registry does not have."""
+    return dict.fromkeys(names, ABSENT)
 
 
 def extra(table: Table, *excluded: str) -> Table:

@@ -11,19 +11,21 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
 from gateway.memory_budget import memo
 from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
     KEY_TEXT,
     Call,
+    ErrorCodes,
     FilterPushdown,
     Keys,
     Kind,
     Lookup,
     Paging,
     Stream,
+    error_by_code,
     holds_list,
     holds_object,
     list_of_word,
@@ -293,7 +295,7 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
     }
 
 
-ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
+ERROR_CODES: ErrorCodes = (
     (r"Throttling(\..+)?", errors.RegistryThrottled),
     (
         r"Invalid(AccessKeyId|SecurityToken|Signature)(\..+)?|SignatureDoesNotMatch|IncompleteSignature",
@@ -307,7 +309,7 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"Invalid(Api|Action|Product|RegionId|Version)(\.NotFound)?", errors.RegistryRejected),
     (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
 )
-"""Patterns of vendor codes, from the products' error tables. The HTTP status decides about other codes."""
+"""From the products' error tables."""
 
 BUSINESS_CODE = re.compile(r"[0-9]{9}")
 """Matches the codes of AIWorkSpace's own errors."""
@@ -332,7 +334,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         return None
     request_id = as_text(document.get("RequestId") or document.get("requestId"))
     missing = response.status in ABSENCE_STATUSES and reports_absence(response.status, code or "", document)
-    return (errors.NotFound if missing else error_type(response.status, code or ""))(
+    return (errors.NotFound if missing else error_by_code(ERROR_CODES, code or "", response.status))(
         registry,
         vendor_code=code,
         request_id=request_id or xml_text(response.body, "RequestId") or response.headers.get("x-acs-request-id"),
@@ -351,14 +353,6 @@ def reports_absence(status: int, code: str, document: Raw) -> bool:
         return status == 404 or NOT_FOUND_MESSAGE.search(message) is not None
     own_form = document.get("Code") == code and isinstance(document.get("RequestId"), str)
     return status == 404 and own_form and NOT_FOUND_CODE.fullmatch(code) is not None
-
-
-def error_type(status: int, code: str) -> type[errors.RegistryError]:
-    """Return the error type for a failed response, by the vendor's code or else the HTTP status."""
-    for pattern, kind in ERROR_CODES:
-        if re.fullmatch(pattern, code):
-            return kind
-    return errors.by_status(status)
 
 
 def xml_text(body: bytes, element: str) -> str | None:
@@ -442,6 +436,7 @@ PAI = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.access_key_secret, settings.security_token
     ),
+    quota=Quota(requests_per_second=45),  # of the 50 that are documented for each region, call and account
     sign=sign,
     check=check,
 )
