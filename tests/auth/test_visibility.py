@@ -48,6 +48,8 @@ MODEL = [
 ]  # fmt: skip
 ALGORITHM = ["id", "name", "registryName", "versions(first: 1) { totalCount nodes { id } }", f"registry {{ {STATUS} }}"]
 LIST = [
+    "total { count relation }",
+    "facets(fields: [REGISTRY, KIND, PROVIDER]) { field exact values { value count } }",
     "totalCount", "nodes { %s }", "edges { cursor node { id } }",
     "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }",
     "coverage { registry { name } state totalCount rowsRead age error { code message } }",
