@@ -12,7 +12,6 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -258,7 +257,7 @@ def create_app(
         lifespan=lifespan,
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
-    app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
+    app: ASGIApp = Dispatcher({"/graphql": graphql}, others)
     if settings.server.cors:
         origins = settings.server.allowed_origins
         app = CORSMiddleware(

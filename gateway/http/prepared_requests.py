@@ -1,6 +1,5 @@
 """Prepared requests: caches prepared operations by raw request body, so that repeats skip parsing."""
 
-import asyncio
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -15,6 +14,7 @@ from gateway.execution.request_context import RequestContext
 from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.negotiation import Accepted
 from gateway.http.responses import compressed, result_response
+from gateway.http.time_limit import within
 from gateway.memory_budget import BoundedCache
 from gateway.upstream.cache import document_bytes
 
@@ -83,8 +83,7 @@ class PreparedRequests:
             await self.app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self.body_seconds):
-                message: Message | None = await receive()
+            message: Message | None = await within(self.body_seconds, receive())
         except TimeoutError:
             message = None
         if message is None or message["type"] != "http.request" or message.get("more_body"):

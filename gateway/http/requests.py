@@ -3,7 +3,6 @@
 Source: the GraphQL-over-HTTP specification, working draft. Clients send queries by POST with a JSON body or by GET.
 """
 
-import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from email.message import Message
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from gateway.config.settings import LimitsSettings
 from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest, OnError
 from gateway.http.negotiation import JSON
+from gateway.http.time_limit import within
 from gateway.memory_budget import memo
 
 PARAMETERS: Final[Mapping[str, type]] = {
@@ -110,16 +110,19 @@ def parse_json(text: bytes | str, name: str) -> Any:
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     """Read the body within the limits on its size and time. Raises `InvalidRequest`."""
-    body = bytearray()
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.body_bytes:
-                    reason = f"The body is larger than {limits.body_bytes} bytes."
-                    raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
+        return await within(limits.body_seconds, whole_body(request, limits.body_bytes))
     except TimeoutError:
         raise InvalidRequest(408, "The body did not arrive in time.", "REQUEST_TIMEOUT", Connection="close") from None
     except ClientDisconnect:
         raise InvalidRequest(400, "The body ended too early.") from None
+
+
+async def whole_body(request: Request, limit: int) -> bytes:
+    """Return the body. Raises `InvalidRequest` above the limit in bytes, and `ClientDisconnect`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise InvalidRequest(413, f"The body is larger than {limit} bytes.", "PAYLOAD_TOO_LARGE")
     return bytes(body)
