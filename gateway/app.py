@@ -12,7 +12,6 @@ from typing import TypedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -43,13 +42,14 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.request_context import RequestContext
 from gateway.execution.response_cache import ResponseCache
 from gateway.execution.warm_up import operation_names, warm_up
-from gateway.http import health, playground
+from gateway.http import catalog_page, health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
 from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
 from gateway.http.metrics import MetricsEndpoint, metrics_port
+from gateway.http.negotiation import REVISION
 from gateway.http.pages import files_route
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
@@ -232,12 +232,12 @@ def create_app(
     with gathering(problems):
         access = Authenticator(settings.access, settings.cache.admin_token, anonymous, now)
     with gathering(problems):
-        persisted_queries = PersistedQueries(settings.documents, budget.cache("queries"))
+        persisted_queries = PersistedQueries(settings.documents, budget.cache("queries"), now)
     with gathering(problems):
         observer = Observer(settings.telemetry)
     if problems:
         raise SettingsError(tuple(problems))
-    authenticator = RequestAuthenticator(access)
+    authenticator = RequestAuthenticator(access, settings.cache.anonymous_directives)
     observer.watch_memory(budget.sizes)
     stores_responses = settings.cache.enabled and settings.cache.answers
     suggestions = settings.server.profile == "development"
@@ -293,7 +293,9 @@ def create_app(
                 task.cancel()
             client.close()
 
-    graphql: ASGIApp = GraphQLEndpoint(pipeline, settings.limits, authenticator)
+    graphql: ASGIApp = GraphQLEndpoint(
+        pipeline, settings.limits, authenticator, settings.server.http_revision == REVISION
+    )
     if not access.required:
         graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, budget.cache("requests"))
     if settings.server.profile == "development":
@@ -304,8 +306,8 @@ def create_app(
         lifespan=lifespan,
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
-    app: ASGIApp = Dispatcher({"/graphql": ServerErrorMiddleware(graphql)}, others)
-    app = RequestedPaths(app, settings.server.root_path)
+    app: ASGIApp = Dispatcher({"/graphql": graphql}, others)
+    app = Dispatcher({"/graphql": graphql}, RequestedPaths(app, settings.server.root_path))
     if settings.server.cors:
         origins = settings.server.allowed_origins
         app = CORSMiddleware(
@@ -329,7 +331,8 @@ def routes(
     access, profile = authenticator.authenticator, settings.server.profile
     if profile == "development":
         yield Route("/", playground.page)
-        yield files_route(playground.FILES)
+        yield Route("/catalog", catalog_page.page)
+        yield files_route([*playground.FILES, *catalog_page.FILES])
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection

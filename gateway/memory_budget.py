@@ -92,7 +92,7 @@ class BoundedCache(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is not None and size > self.max_bytes:
             self.remove(key)
-        elif entry is not None:
+        elif entry is not None and size != entry[1]:
             self._entries[key] = entry[0], size
             self.used += size - entry[1]
             self._shrink()

@@ -7,8 +7,13 @@ import re
 from pathlib import Path
 from typing import Final
 
+from strawberry.types.base import get_object_definition
+
+from gateway.catalog.filters import REGISTRY_FILTERS
+from gateway.catalog.selection import to_camel_case
 from gateway.config import loading
 from gateway.registries import KINDS
+from gateway.schema import field_sources
 from gateway.telemetry import metrics
 from tests.test_generations import DIFFERENCES
 
@@ -38,12 +43,55 @@ def generations() -> str:
     return "\n".join(["| field | supplied by | reason |", "| --- | --- | --- |", *rows]) + "\n"
 
 
+def quotas() -> str:
+    """The quotas of the kinds, as a table in Markdown."""
+    rows = [
+        f"| `{name}` | {kind.quota.requests_per_second:g} | {kind.quota.in_flight} | {kind.quota.max_wait:g} |"
+        for name, kind in KINDS.items()
+    ]
+    head = "| kind | requests per second | requests in flight | longest wait in seconds |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+PLACES: Final = {
+    None: "chooses lists",
+    field_sources.NEVER: "matches nothing",
+    field_sources.UPSTREAM: "registry",
+    field_sources.UPSTREAM_LOOSELY: "registry and gateway",
+    field_sources.ONE_UPSTREAM: "registry, if it is one value",
+    field_sources.READ: "gateway",
+    field_sources.CALLS: "gateway, **1 call for a row**",
+}
+"""The cells of the table of filters."""
+
+
+def filters() -> str:
+    """Where each filter is applied, as a table in Markdown."""
+    kinds = list(KINDS.values())
+    rows = []
+    for entity, inputs in field_sources.FILTERS.items():
+        for field in get_object_definition(inputs, strict=True).fields:
+            name = field.python_name
+            if name not in REGISTRY_FILTERS:
+                places = [
+                    PLACES[field_sources.filter_note(kind, entity, name)]
+                    if field_sources.supplied_fields(kind, entity)
+                    else "–"
+                    for kind in kinds
+                ]
+                rows.append(f"| {inputs.__name__} | `{to_camel_case(name)}` | {' | '.join(places)} |")
+    head = f"| | filter | {' | '.join(kind.title for kind in kinds)} |"
+    return "\n".join([head, "|" + " --- |" * (len(kinds) + 2), *rows]) + "\n"
+
+
 def generated() -> dict[str, str]:
     """The generated tables by name."""
     return {
         "settings": loading.table({name: kind.settings for name, kind in KINDS.items()}),
         "metrics": metrics.table(),
         "generations": generations(),
+        "quotas": quotas(),
+        "filters": filters(),
     }
 
 

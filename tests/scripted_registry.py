@@ -1,4 +1,4 @@
-"""A registry on a loopback socket whose lists a test scripts, in the formats of PAI and of both Qianfan generations."""
+"""A registry on a loopback socket whose lists a test scripts, in the format of each kind of registry."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,6 +24,7 @@ NOTHING: Mapping[str, Any] = {
     "DescribeCustomModelSets": {"result": {"customModelSetList": [], "pageInfo": {"isTruncated": False}}},
     "DescribeSystemModelSets": {"result": {"systemModelSetList": [], "pageInfo": {"isTruncated": False}}},
     "DescribeFineTuningSupportModels": {"result": []},
+    "ListAlgorithms": {"AlgorithmSummaryList": []},
 }
 """The answers of lists that a test does not script: they have no rows."""
 
@@ -47,7 +48,11 @@ class ScriptedRegistry:
 
 def call_name(request: web.BaseRequest, parameters: Parameters) -> str:
     """Return the name under which a test scripts a call."""
+    if "X-Amz-Target" in request.headers:
+        return request.headers["X-Amz-Target"].removeprefix("SageMaker.")
     segments = request.path.strip("/").split("/")
+    if "mlflow" in segments:
+        return {"registered-models": "SearchRegisteredModels", "model-versions": "SearchModelVersions"}[segments[-2]]
     if request.method == "POST":
         last = {"user": "userList", "preset": "presetList"}.get(segments[-2], segments[-1])
         return request.query.get("Action", last)
@@ -99,6 +104,14 @@ def model_set(number: int, **more: Any) -> Row:
     return {"modelSetId": f"am-{number}", "modelSetName": f"n{number}", "modelIds": [], "modelNames": [], **more}
 
 
+def registered_model(number: int) -> Row:
+    return {"name": f"n{number}", "creation_timestamp": 1_000_000 - number}
+
+
+def model_package_group(number: int) -> Row:
+    return {"ModelPackageGroupName": f"n{number}", "CreationTime": 1_000_000 - number}
+
+
 # Pages
 
 
@@ -136,6 +149,19 @@ def marked_pages(name: str, pages: Mapping[str, tuple[Sequence[Row | None], str 
         rows, following = pages[parameters.get("marker", "")]
         more = {} if following is None else {"nextMarker": following}
         return {"result": {name: rows, "pageInfo": {"isTruncated": following is not None, **more}}}
+
+    return answer
+
+
+def token_pages(
+    name: str, sent: str, received: str, pages: Mapping[str, tuple[Sequence[Row | None], str | None]]
+) -> Script:
+    """A list with page tokens, of which the requests have the parameter ``sent``, and the answers the key
+    ``received``."""
+
+    def answer(parameters: Parameters) -> Any:
+        rows, following = pages[parameters.get(sent, "")]
+        return {name: rows, **({} if following is None else {received: following})}
 
     return answer
 

@@ -208,5 +208,6 @@ async def test_the_command_check_names_a_response_that_is_no_json() -> None:
     async with registry_answering(lambda target: response(FOREIGN["HTML"])) as url:
         [result] = await probe(settings(pai(url)))
     assert result.problem == (
-        'Registry "pai" sent a response that the gateway cannot read. (status 200, not a JSON object)'
+        'Registry "pai" sent a response that the gateway cannot read. '
+        "(status 200 without the JSON document of this call)"
     )

@@ -9,7 +9,9 @@ import pytest
 
 from gateway.app import create_app
 from gateway.config.settings import DocumentsSettings, LimitsSettings, ServerSettings, SettingsError
+from gateway.config.watched_files import CHECK_INTERVAL
 from gateway.execution.documents import Document, Documents, digest
+from gateway.execution.persisted_queries import APOLLO
 from gateway.memory_budget import BoundedCache
 from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.conftest import Client, World, served, settings, two_clouds
@@ -263,6 +265,8 @@ async def test_only_trusted_documents_are_executed_if_configured(documents: str)
         ("{", "JSON"),
         (None, "No such file"),
         (json.dumps({f"sha256:{HASH}": "{ __typename }"}), "is not the hash of its document"),
+        (json.dumps({"format": APOLLO, "version": 2, "operations": []}), "must have version 1"),
+        (json.dumps({"format": APOLLO, "version": 1, "operations": [{"id": "a"}]}), "must have an id and a body"),
     ],
 )
 def test_an_invalid_file_of_documents_stops_the_start(tmp_path: Path, content: str | None, reason: str) -> None:
@@ -271,6 +275,39 @@ def test_an_invalid_file_of_documents_stops_the_start(tmp_path: Path, content: s
         path.write_text(content)
     with pytest.raises(SettingsError, match=reason):
         create_app(settings(documents=DocumentsSettings(trusted=str(path))))
+
+
+async def test_the_documents_of_apollos_manifest_are_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    operation = {"id": HASH, "name": "Names", "type": "query", "body": QUERY}
+    path.write_text(json.dumps({"format": APOLLO, "version": 1, "operations": [operation]}))
+    async with served(settings(documents=DocumentsSettings(trusted=str(path), only_trusted=True))) as gateway:
+        for body in (named(), named(f"sha256:{HASH}"), {"documentId": HASH}, {"query": QUERY}):
+            assert (await gateway.request("POST", json=body)).data == {"registries": []}
+
+
+def replace_file(path: str, content: str) -> None:
+    Path(path).write_text(content)
+
+
+async def test_trusted_documents_are_read_again_when_their_file_changes(documents: str) -> None:
+    clock = [1_000_000_000.0]
+    sections = {"documents": DocumentsSettings(trusted=documents, only_trusted=True)}
+    async with served(settings(**sections), lambda: clock[0]) as gateway:
+
+        async def codes(name: str) -> list[str]:
+            return (await gateway.request("POST", json={"documentId": name})).codes
+
+        for _ in range(2):  # the second one is a prepared request
+            assert await codes("registry-names") == []
+        assert await codes("type") == ["DOCUMENT_NOT_TRUSTED"]
+        replace_file(documents, json.dumps({"type": "{ __typename }"}))
+        clock[0] += CHECK_INTERVAL
+        assert await codes("registry-names") == ["DOCUMENT_NOT_TRUSTED"]
+        assert await codes("type") == []
+        replace_file(documents, "{")
+        clock[0] += CHECK_INTERVAL
+        assert await codes("type") == [], "the previous documents stay in use"
 
 
 # Batches

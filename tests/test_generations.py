@@ -20,7 +20,7 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
-from gateway.config.settings import LimitsSettings, QuotaSettings
+from gateway.config.settings import LimitsSettings, Quota
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.schema.schema import SCHEMA
 from gateway.twins import Twins
@@ -30,7 +30,7 @@ from tests.conftest import Client, qianfan, served, settings
 
 Json = dict[str, Any]
 
-IN_FLIGHT = QuotaSettings().in_flight
+IN_FLIGHT = Quota().in_flight
 V1, V2, BOTH = "v1 only", "v2 only", "both"
 NO_NUMBERS = "v1 has only a number for some models; v2 has text ids only"
 

@@ -15,6 +15,7 @@ from gateway.config.loading import _SettingsReader, describe, load, table
 from gateway.config.redis_urls import SCHEMES, SECONDS, SWITCH, TEXT, WHOLE
 from gateway.config.settings import (
     CacheSettings,
+    Quota,
     RegistrySettings,
     Secret,
     ServerSettings,
@@ -685,3 +686,18 @@ def test_the_variables_of_aws_configure_no_registry() -> None:
     message = r"no registry is configured: [^,]+, or set QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY"
     with pytest.raises(SettingsError, match=f"^{message}$"):
         load(None, environ, kinds)
+
+
+def test_quotas_are_set_for_all_registries_or_for_one_and_are_otherwise_those_of_the_kind(file: Path) -> None:
+    text = PUBLISHED + "requests_per_second = 12.5\n[quota]\nin_flight = 4\n"
+    settings = read(file, text, PAI | QIANFAN | {"GATEWAY_QUOTA_MAX_WAIT": "0"})
+    first, *_, last = settings.registries
+    assert (last.requests_per_second, last.in_flight) == (12.5, None)
+    assert (first.requests_per_second, first.in_flight) == (None, None)
+    assert settings.quota.over(Quota()) == Quota(requests_per_second=45.0, in_flight=4, max_wait=0.0)
+
+
+@pytest.mark.parametrize("value", ["0", "true", '"many"', "10_001"])
+def test_a_quota_has_bounds(file: Path, value: str) -> None:
+    (problem,) = problems(file, PUBLISHED + f"in_flight = {value}\n")
+    assert "in_flight: " in problem

@@ -7,8 +7,8 @@ from typing import Final
 from gateway.auth import api_keys
 from gateway.auth.principals import PATTERN, ROLES, ROUTER, Principal
 from gateway.auth.tokens import TokenVerifier, split_words
-from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import AccessSettings, Secret, SettingsError
+from gateway.config.watched_files import WatchedFile
 from gateway.errors import Forbidden, Unauthenticated
 
 audit = logging.getLogger("gateway.audit")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from jwt import PyJWK
 
-from gateway.auth.watched_files import WatchedFile
 from gateway.config.settings import SettingsError
 from gateway.config.urls import has_valid_host
+from gateway.config.watched_files import WatchedFile
 from gateway.errors import IssuerUnavailable
 from gateway.upstream.http_session import BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 from gateway.upstream.json_documents import read_json

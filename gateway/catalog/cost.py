@@ -17,9 +17,11 @@ from typing import Any, Final, NamedTuple
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls
 from gateway.catalog.cursors import FIRST_PAGE
-from gateway.catalog.filters import ListFilter, plan_filter
+from gateway.catalog.facets import facet_groups, pages_of_facets
+from gateway.catalog.filters import Filter, ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.lists import (
+    FACETS,
     ListArguments,
     PlannedList,
     ReadStrategy,
@@ -166,9 +168,12 @@ class CostEstimate:
         The calls for its rows are computed once for each size and filter, and put into ``cached``, which belongs to
         the field.
         """
+        arguments, pages = planned.arguments, []
+        for request in selection:
+            if request.field == FACETS:
+                self._add_facets(f"{path}.{FACETS}", entity, self._bound(request), arguments.filter)
         if not needs_rows(selection):
             return
-        arguments, pages = planned.arguments, []
         for registry, stream, _, applied, strategy, first in planned.streams:
             name, call = f"{registry.name}/{stream.name}", stream.call
             start, count = pages_read(name, call, strategy, applied, arguments)
@@ -185,6 +190,12 @@ class CostEstimate:
         for bound, line in rows.once.items():
             self._add_line(self._once, bound, line)
         self._layouts.append(rows.layouts)
+
+    def _add_facets(self, path: str, entity: str, request: FieldRequest, wanted: Filter) -> None:
+        """Add the pages that facets read. A list that several of them read is read once."""
+        for group in facet_groups(entity, request, wanted, self.registries, self.bounds):
+            for listed in group.lists:
+                self._count(path, listed.first, f"facets of list {listed.stream.name}", pages_of_facets(listed))
 
     def _rows_of_list(
         self, path: str, entity: str, planned: PlannedList, selection: Selection, rows_read: Sequence[int]

@@ -1,11 +1,11 @@
 """Filters of lists: each is a predicate over unified fields, and a list may push it down to its registry.
 
 A registry's list may apply a filter itself (`Call.filters`). The gateway tests every row again, since vendors match
-loosely.
+loosely. So what is pushed down must select at least the rows that pass.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache, reduce
 from math import inf
@@ -14,10 +14,11 @@ from unicodedata import normalize
 
 from gateway.catalog.ids import quoted
 from gateway.catalog.orders import microseconds
+from gateway.catalog.search import contains_all, words_of
 from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection, to_camel_case
 from gateway.errors import BadInput
 from gateway.registries.fields import TIME_CACHE_SIZE
-from gateway.registries.kind import Call, Kind
+from gateway.registries.kind import Call, FilterPushdown, Kind, Stream
 
 Filter = Mapping[str, Any]
 """The filters that a client set, by name: text, enum values, and nested filters for labels and ranges."""
@@ -29,10 +30,14 @@ Passes = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilterTest:
-    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate."""
+    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate.
+
+    ``monotone`` is true if a row that passes without some of the values passes with them, too.
+    """
 
     paths: tuple[Path, ...]
     predicate: Callable[[Any], Passes]
+    monotone: bool = False
 
 
 def equals(*path: str) -> FilterTest:
@@ -43,7 +48,32 @@ def equals(*path: str) -> FilterTest:
     return FilterTest((path,), lambda wanted: lambda record: is_same(record_value(record, path), wanted))
 
 
-def within(name: str) -> FilterTest:
+def is_word(*path: str) -> FilterTest:
+    """The field is the wanted word of a vocabulary, in any case."""
+
+    def predicate(wanted: str) -> Passes:
+        word = folded(wanted)
+
+        def passes(record: Any) -> bool:
+            value = record_value(record, path)
+            return value is not None and (value == wanted or folded(value) == word)
+
+        return passes
+
+    return FilterTest((path,), predicate)
+
+
+def any_of(one: FilterTest) -> FilterTest:
+    """The test holds for one of the wanted values."""
+
+    def predicate(wanted: Sequence[Any]) -> Passes:
+        tests = [one.predicate(value) for value in wanted]
+        return lambda record: any(passes(record) for passes in tests)
+
+    return FilterTest(one.paths, predicate)
+
+
+def within(*path: str) -> FilterTest:
     """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
 
     def predicate(wanted: Filter) -> Passes:
@@ -52,12 +82,12 @@ def within(name: str) -> FilterTest:
         last = inf if end is None else microseconds(end.isoformat())
 
         def passes(record: Any) -> bool:
-            time = record[name]
+            time = record_value(record, path)
             return time is not None and first <= microseconds(time) < last
 
         return passes
 
-    return FilterTest(((name,),), predicate)
+    return FilterTest((path,), predicate)
 
 
 def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
@@ -116,23 +146,32 @@ def contains(text: str | None, part: str) -> bool:
     return text is not None and part in folded(text)
 
 
-def full_text(wanted: str) -> Passes:
-    """Full-text search as PAI defines it: in name, domain, task, and keys and values of labels."""
-    part = folded(wanted)
-
-    def passes(record: Any) -> bool:
-        labels = [text for label in record["labels"] or () for text in (label["key"], label["value"])]
-        return any(contains(text, part) for text in (record["name"], record["domain"], record["task"], *labels))
-
-    return passes
-
-
 def has_label(wanted: Filter) -> Passes:
     key, value = wanted["key"], wanted.get("value")
     return lambda record: any(
         is_same(label["key"], key) and (value is None or is_same(label["value"], value))
         for label in record["labels"] or ()
     )
+
+
+def has_labels(wanted: Filter) -> Passes:
+    """Return the test for all of some labels and any of others."""
+    needed, allowed = ([has_label(one) for one in wanted.get(name, ())] for name in ("all_of", "any_of"))
+    return lambda record: (
+        all(passes(record) for passes in needed) and (not allowed or any(passes(record) for passes in allowed))
+    )
+
+
+def texts_of_model(record: Any) -> Iterator[str | None]:
+    """Yield the texts in which a search for models looks."""
+    yield from (record["name"], record["description"], record["id"])
+    for label in record["labels"] or ():
+        yield from (label["key"], label["value"])
+
+
+def texts_of_algorithm(record: Any) -> Iterator[str | None]:
+    """Yield the texts in which a search for algorithms looks."""
+    yield from (record["name"], record["display_name"], record["description"], record["id"])
 
 
 def has_name_part(wanted: str) -> Passes:
@@ -146,19 +185,24 @@ NAME_CONTAINS = FilterTest((("name",),), has_name_part)
 TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
         "ownership": equals("ownership"),
-        "search": FilterTest((("name",), ("domain",), ("task",), *LABELS), full_text),
+        "search": FilterTest(
+            (("name",), ("description",), ("id",), *LABELS),
+            lambda wanted: contains_all(wanted, texts_of_model),
+            monotone=True,
+        ),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
-        "type": equals("type"),
-        "domain": equals("domain"),
-        "task": equals("task"),
-        "origin": equals("origin"),
-        "provider": equals("provider"),
+        "type": is_word("type"),
+        "domain": is_word("domain"),
+        "task": is_word("task"),
+        "origin": is_word("origin"),
+        "provider": is_word("provider"),
         "workspace_id": equals("workspace_id"),
         "label": FilterTest(LABELS, has_label),
         "owner": equals("owner", "native_id"),
         "created_at": within("created_at"),
         "updated_at": within("updated_at"),
+        "latest_version_created_at": within("latest_version", "created_at"),
         "framework": equals("latest_version", "framework"),
         "format": equals("latest_version", "format"),
         "readiness": equals("latest_version", "readiness"),
@@ -173,61 +217,123 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
         "label": FilterTest(LABELS, has_label),
     },
     "Algorithm": {
+        "search": FilterTest(
+            (("name",), ("display_name",), ("description",), ("id",)),
+            lambda wanted: contains_all(wanted, texts_of_algorithm),
+            monotone=True,
+        ),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
-        "provider": equals("provider"),
+        "provider": is_word("provider"),
         "workspace_id": equals("workspace_id"),
     },
     "AlgorithmVersion": {},
 }
 """The filters of each list, except `REGISTRY_FILTERS`, which select registries."""
 
+SINGLE: Mapping[str, str] = {
+    "types": "type",
+    "domains": "domain",
+    "tasks": "task",
+    "origins": "origin",
+    "providers": "provider",
+    "frameworks": "framework",
+    "formats": "format",
+    "readinesses": "readiness",
+    "approvals": "approval",
+    "source_types": "source_type",
+}
+"""The filters for any of several values, with those for one of them."""
+
+TESTS = {
+    entity: {
+        **tests,
+        **{several: any_of(tests[one]) for several, one in SINGLE.items() if one in tests},
+        **({"labels": FilterTest(LABELS, has_labels)} if "label" in tests else {}),
+    }
+    for entity, tests in TESTS.items()
+}
+
 MAX_TEXT_LENGTH = 256
 """The maximum length of a text filter in characters, since it becomes part of an upstream URL."""
 
+MAX_VALUES = 100
+"""The maximum number of values in a filter for any of several."""
+
 REGISTRY_FILTERS = ("registries", "kinds")
-STRUCTURED = ("label", "created_at", "updated_at")
+RANGES = ("created_at", "updated_at", "latest_version_created_at")
+STRUCTURED = ("label", *RANGES)
 
 
 def parse_filter(arguments: Iterable[tuple[str, Any]], registries: Container[str]) -> Filter:
-    """Return the filter of an argument. Raises `BadInput` for a value that is empty, too long or contradictory."""
-    wanted = {name: dict(value) if name in STRUCTURED else value for name, value in arguments}
+    """Return the filter of an argument. A search without a word is no condition.
+
+    Raises `BadInput` for a value that is empty, too long or contradictory.
+    """
+    wanted = {name: structured(name, value) for name, value in arguments}
+    if "search" in wanted and not words_of(wanted["search"]):
+        del wanted["search"]
     for name, value in wanted.items():
-        if value in ("", (), {}):
+        several = value.values() if name == "labels" else [value]
+        if value in ("", (), {}) or () in several or (isinstance(value, tuple) and "" in value):
             raise BadInput(f"`filter.{to_camel_case(name)}` is empty; leave it out to not filter by it.")
-        texts = value.values() if isinstance(value, dict) else [value]
-        if any(isinstance(text, str) and len(text) > MAX_TEXT_LENGTH for text in texts):
+        if any(len(text) > MAX_TEXT_LENGTH for text in texts_in(value)):
             raise BadInput(f"`filter.{to_camel_case(name)}` is longer than {MAX_TEXT_LENGTH} characters.")
+        if any(isinstance(values, tuple) and len(values) > MAX_VALUES for values in several):
+            raise BadInput(f"`filter.{to_camel_case(name)}` has more than {MAX_VALUES} values.")
     for name in wanted.get("registries", ()):
         if name not in registries:
             raise BadInput(f"`filter.registries`: there is no registry {quoted(name)}.")
-    for name in ("created_at", "updated_at"):
+    for name in RANGES:
         start, end = time_range(wanted.get(name, {}))
         if start is not None and end is not None and start >= end:
             raise BadInput(f"`filter.{to_camel_case(name)}`: `from` must be before `to`.")
     return wanted
 
 
+def structured(name: str, value: Any) -> Any:
+    """Return a frozen value with its objects as dictionaries."""
+    if name == "labels":
+        return {part: tuple(map(dict, labels)) for part, labels in value}
+    return dict(value) if name in STRUCTURED else value
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
+
+
 @dataclass(frozen=True)
 class ListFilter:
     """A filter for one list: the ``parameters`` that push it down, and the ``tests`` that the gateway runs.
 
-    ``exact`` is true if the registry counts only matching rows, ``impossible`` if no row can match.
+    ``exact`` is true if the registry counts only matching rows, ``impossible`` if no row can match. ``reads`` are
+    further fields that the gateway reads from every row, to sort them.
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
     tests: tuple[tuple[FilterTest, Any], ...] = ()
     exact: bool = True
     impossible: bool = False
+    reads: tuple[Path, ...] = ()
 
     @cached_property
     def needs(self) -> Selection:
-        """The fields of a row that the tests read."""
-        return needed_fields(tuple([test for test, _ in self.tests])) if self.tests else NO_FIELDS
+        """The fields that are read from a row: by the tests, and to sort it."""
+        return needed_fields(tuple([test for test, _ in self.tests]), self.reads)
+
+    def sorted_by(self, path: Path | None) -> "ListFilter":
+        """Return the same filter for rows that are sorted by the value at a path, None for one that lists sort by."""
+        return self if path is None else replace(self, reads=(path,))
 
     def predicate(self) -> Passes:
         """Return a function that reports whether a record passes all tests."""
-        return reduce(both, [test.predicate(wanted) for test, wanted in self.tests])
+        tests = [test.predicate(wanted) for test, wanted in self.tests]
+        return reduce(both, tests) if tests else lambda record: True
 
 
 def both(first: Passes, second: Passes) -> Passes:
@@ -238,14 +344,13 @@ IMPOSSIBLE: Final = ListFilter(impossible=True)
 
 
 @lru_cache
-def needed_fields(tests: tuple[FilterTest, ...]) -> Selection:
-    """Return the fields that tests read."""
+def needed_fields(tests: tuple[FilterTest, ...], paths: tuple[Path, ...] = ()) -> Selection:
+    """Return the fields that tests read, and those at further paths."""
     needs: dict[FieldRequest, dict[FieldRequest, Any]] = {}
-    for test in tests:
-        for first, *rest in test.paths:
-            below = needs.setdefault(FieldRequest(first), {})
-            below |= {FieldRequest(name): {} for name in rest}
-    return Selection.of(needs)
+    for first, *rest in [*(path for test in tests for path in test.paths), *paths]:
+        below = needs.setdefault(FieldRequest(first), {})
+        below |= {FieldRequest(name): {} for name in rest}
+    return Selection.of(needs) if needs else NO_FIELDS
 
 
 def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[str, Any], wanted: Filter) -> ListFilter:
@@ -254,22 +359,63 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
     parameters: dict[str, Any] = {}
     tests: list[tuple[FilterTest, Any]] = []
     exact = True
-    if any(name in wanted and not is_same(value, wanted[name]) for name, value in constants.items()):
-        return IMPOSSIBLE
     for name, value in wanted.items():
-        if name not in REGISTRY_FILTERS and name not in constants:
-            test = TESTS[entity][name]
-            if is_never_supplied(kind, entity, test):
+        if name in REGISTRY_FILTERS:
+            continue
+        test = TESTS[entity][name]
+        if all(path[0] in constants for path in test.paths):
+            if not test.predicate(value)(constants):
                 return IMPOSSIBLE
-            pushdown = pushdowns.get(name) if is_pushable(value) else None
-            pushed = None if pushdown is None else pushdown.parameters(value)
+            continue
+        if is_never_supplied(kind, entity, test):
+            return IMPOSSIBLE
+        conditions, is_whole = [(name, value)], True
+        if name not in pushdowns:
+            conditions, is_whole = single_conditions(name, value)
+        exact = exact and is_whole
+        for one, part in conditions:
+            pushdown = pushdowns.get(one) if is_pushable(part) else None
+            pushed = None if pushdown is None else pushdown.parameters(part)
             if call is None or pushdown is None or pushed is None or not fits(call, pushed, parameters):
                 exact = False
             else:
                 parameters = call.combined(parameters, pushed)
                 exact = exact and pushdown.exact
-            tests.append((test, value))
+        tests.append((test, value))
     return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact)
+
+
+def single_conditions(name: str, value: Any) -> tuple[list[tuple[str, Any]], bool]:
+    """Return the filters for single values that every row must pass, and whether they are the whole filter."""
+    if name == "labels":
+        allowed = value.get("any_of", ())
+        needed = [*value.get("all_of", ()), *(allowed if len(allowed) == 1 else ())]
+        return [("label", label) for label in needed], len(allowed) < 2
+    if name in SINGLE:
+        return ([(SINGLE[name], value[0])], True) if len(value) == 1 else ([], False)
+    return [(name, value)], True
+
+
+def selected_lists(stream: Stream, wanted: Filter) -> list[tuple[Stream, Filter]]:
+    """Return the lists that a filter selects in place of a stream, each with the filter for its rows.
+
+    If a parameter of the filter replaces one that selects the stream, such as the provider of public models, each value
+    selects another list of the registry.
+    """
+    for name, values in wanted.items() if stream.defaults else ():
+        pushdown = selecting_pushdown(stream, SINGLE.get(name, ""))
+        if pushdown is not None and len(values) > 1:
+            lists = {repr(pushdown.parameters(value)): value for value in values}
+            return [
+                (replace(stream, name=f"{stream.name} {value}"), {**wanted, name: (value,)}) for value in lists.values()
+            ]
+    return [(stream, wanted)]
+
+
+def selecting_pushdown(stream: Stream, name: str) -> FilterPushdown | None:
+    """Return the pushdown of a filter that replaces a parameter that selects the stream, None for other filters."""
+    pushdown = stream.call.filters.get(name)
+    return pushdown if pushdown is not None and pushdown.selects in dict(stream.defaults) else None
 
 
 def fits(call: Call, pushed: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
@@ -279,8 +425,7 @@ def fits(call: Call, pushed: Mapping[str, Any], parameters: Mapping[str, Any]) -
 
 def is_pushable(value: Any) -> bool:
     """Whether a registry compares all texts in a filter's value as the gateway does."""
-    texts = value.values() if isinstance(value, dict) else [value]
-    return all(has_one_spelling(text) for text in texts if isinstance(text, str))
+    return all(map(has_one_spelling, texts_in(value)))
 
 
 @lru_cache(1000)

@@ -12,7 +12,15 @@ from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
 from gateway.catalog.cursors import Cursor, CursorScope
 from gateway.catalog.entity_state import EntityState
-from gateway.catalog.filters import Filter, ListFilter, parse_filter, plan_filter, time_range
+from gateway.catalog.filters import (
+    Filter,
+    ListFilter,
+    parse_filter,
+    plan_filter,
+    record_value,
+    selected_lists,
+    time_range,
+)
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
@@ -32,9 +40,14 @@ from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import Answer
 
-FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "coverage")
+FIELDS_OF_ROWS: Final = ("nodes", "edges", "total_count", "total", "coverage")
 """The fields of a connection that need its rows. All other fields, such as ``page_info``, need them only if more than
 ``__typename`` is selected below."""
+
+TOTAL_COUNT, TOTAL = FieldRequest("total_count"), FieldRequest("total")
+
+FACETS: Final = "facets"
+"""The field of a connection that `gateway.catalog.facets` resolves."""
 
 DEFAULT_SIZE: Final = 20
 MAX_SIZE: Final = 100
@@ -98,8 +111,15 @@ def parse_arguments(
 
 
 def needs_rows(selection: Selection) -> bool:
-    """Whether the selection of a connection needs rows. It does not if it consists of ``__typename`` only."""
-    return any(below or request.field in FIELDS_OF_ROWS for request, below in selection.items())
+    """Whether the selection of a connection needs rows. Facets and ``__typename`` do not."""
+    return any(
+        request.field in FIELDS_OF_ROWS or (below and request.field != FACETS) for request, below in selection.items()
+    )
+
+
+def needs_count(selection: Selection) -> bool:
+    """Whether the selection of a connection needs the number of its rows."""
+    return TOTAL_COUNT in selection or TOTAL in selection or TOTAL_COUNT in sub_selection(selection, "coverage")
 
 
 def empty(selection: Selection) -> Record:
@@ -223,10 +243,11 @@ class PlannedStream(NamedTuple):
 class PlannedList:
     """A merged list with the values of its arguments: which streams are read for a page, and how.
 
-    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
-    those of their lists of which a row can match the filter.
+    ``entity`` is the type of its rows. ``registries`` are the names of the registries that the filter includes and that
+    have such lists. ``streams`` are those of their lists of which a row can match the filter.
     """
 
+    entity: str
     arguments: ListArguments
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
@@ -245,12 +266,13 @@ class PlannedList:
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
                 names[name] = None
-                applied = plan_filter(kind, entity, call, stream.constants, arguments.filter)
-                if not applied.impossible:
-                    strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
-                    first = first_call(name, stream, applied, order)
-                    streams.append(PlannedStream(registry, stream, rows.layout, applied, strategy, first))
-        return cls(arguments, [*names], streams)
+                for selected, wanted in selected_lists(stream, arguments.filter):
+                    applied = plan_filter(kind, entity, call, stream.constants, wanted).sorted_by(order.path)
+                    if not applied.impossible:
+                        strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
+                        first = first_call(name, selected, applied, order)
+                        streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
+        return cls(entity, arguments, [*names], streams)
 
 
 # Pages of one list
@@ -494,18 +516,23 @@ class MergedList:
         strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, needs = self.arguments, applied.needs
+        arguments, needs, order = self.arguments, applied.needs, self.arguments.scope.order
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
             await self.calls.count_rows(len(page.rows))
             self._pages.update(dict.fromkeys(page.raws, page))
-            keyed = page.rows
+            keyed: Sequence[Row] = page.rows
             passing: Sequence[Row] = keyed
-            if needs:
+            if applied.tests or strategy.costly:
                 records = await self._records([ref for _, ref in keyed], needs)
                 for record in records if strategy.costly else ():
                     raise_failure(record)
+                if strategy.costly and order.path is not None:
+                    values = [record_value(record, order.path) for record in records]
+                    keyed = [
+                        (order.key_of(value, str(ref)), ref) for value, (_, ref) in zip(values, keyed, strict=True)
+                    ]
                 passes = applied.predicate()
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
@@ -517,9 +544,10 @@ class MergedList:
             sorted=strategy.native,
             max_rows=strategy.rows,
             max_pages=strategy.pages,
-            keyless=arguments.scope.order.field not in layout.fields,
+            keyless=order.path is None and order.field not in layout.fields,
             lazy=strategy.costly,
             exact=applied.exact,
+            counts=not strategy.native or (bool(applied.tests) and arguments.start is None),
         )
 
     async def record(self) -> Record:
@@ -530,6 +558,8 @@ class MergedList:
             for reader in readers:
                 reader.start(arguments.start)
         rows, more, end = await merge(readers, arguments.size, row_cursors(selection))
+        if needs_count(selection):
+            await asyncio.gather(*[reader.count() for reader in readers])
         self.calls.partial |= any(reader.failure is not None for reader in readers)
         refs = [ref for (_, ref), _ in rows]
         encode = arguments.scope.encode
@@ -543,6 +573,8 @@ class MergedList:
             },
             "total_count": total_count(readers),
         }
+        if TOTAL in selection:
+            record["total"] = total(readers)
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
             record["nodes"] = await self._nodes(refs, each, first, self.encode)
@@ -649,6 +681,15 @@ def total_count(readers: Sequence[StreamReader]) -> int | None:
     """Return the number of rows in all streams, None unless every stream has an exact count."""
     counts = [reader.total for reader in readers]
     return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def total(readers: Sequence[StreamReader]) -> Record | None:
+    """Return the number of rows in all streams, or at least. None if a list was not read from its start."""
+    counts = [reader.least for reader in readers]
+    if None in counts:
+        return None
+    relation = "AT_LEAST" if total_count(readers) is None else "EXACT"
+    return {"count": sum(count for count in counts if count is not None), "relation": relation}
 
 
 def failures(readers: Sequence[StreamReader]) -> list[RegistryError]:

@@ -206,6 +206,9 @@ class StreamReader:
     """Whether a keyless list postpones its first page, too."""
     exact: bool = True
     """Whether the registry counts only rows that match the filter."""
+    counts: bool = True
+    """Whether `count` reads on to the end of the list. If not, a list that its registry does not count has a total only
+    if it ends with its first page: that of a longer list would depend on how far the merge reads it."""
     after: SortKey | None = None
     """The key in the request's cursor: rows up to it were delivered by earlier requests."""
     page: PagePosition | None = FIRST_PAGE
@@ -224,6 +227,8 @@ class StreamReader:
     """The number of pages fetched."""
     _passed: int = 0
     """The number of rows read that match the filter."""
+    _first_passed: int = 0
+    """The number of rows on the first page read that match the filter."""
     _position: SortKey | None = None
     """The key of the last row that the merge has taken, or before which the reader was cut."""
     _held_back: list[Marked] = field(default_factory=list)
@@ -265,10 +270,22 @@ class StreamReader:
         """The number of rows that match the filter, None if unknown."""
         if self.exact and self._rows.counted is not None:
             return self._rows.counted
-        is_whole = self._rows.ended and self._rows.start == FIRST_PAGE and self._rows.different == self.read
-        if is_whole and self.failure is None and (self.after is None or not self.sorted):
+        is_whole = self._rows.ended and self._is_from_start and self._rows.different == self.read
+        if is_whole and self.failure is None and (self.counts or self._fetched == 1):
             return self._passed
         return None
+
+    @property
+    def least(self) -> int | None:
+        """A number of rows that match the filter, possibly of more. None if the list was not read from its start."""
+        if self.total is not None or not self._is_from_start:
+            return self.total
+        repeated = self.read - self._rows.left_out - self._rows.different
+        return max(0, self._passed - repeated) if self.counts else self._first_passed
+
+    @property
+    def _is_from_start(self) -> bool:
+        return self._rows.start == FIRST_PAGE and (self.after is None or not self.sorted)
 
     @property
     def failure(self) -> RegistryError | None:
@@ -318,11 +335,25 @@ class StreamReader:
         except RegistryError as error:
             self.error, self._ended, self._held_back = error, True, []
 
+    async def count(self) -> None:
+        """Read on to the end of the list or a limit, to count the rows that match. Not before the merge has ended."""
+        try:
+            while self.counts and self._is_from_start and self.total is None and self._has_next_page:
+                await self._read_next()
+        except RegistryError as error:
+            self.error = error
+
+    @property
+    def _has_next_page(self) -> bool:
+        return self.error is None and self.page is not None and not self._is_at_limit
+
     async def _fetch(self, at: PagePosition) -> Page:
         self._fetched += 1
         page = await self.fetch_page(at.page)
         self.read += page.read
         self._passed += len(page.rows)
+        if self._fetched == 1:
+            self._first_passed = self._passed
         return page
 
     async def _read_next(self) -> Page:

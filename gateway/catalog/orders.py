@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, total_ordering
-from typing import Any
+from typing import Any, Final
 
 from gateway.registries.fields import TIME_CACHE_SIZE, EntityLayout, MemoizedConversion, Raw
 
 SortKey = tuple[int, Any, str]
 """Sort key of a row: 0 with a value and 1 without; the value; the global id. Keys of one order compare."""
+
+PATHS: Final = {"latest_version_created_at": ("latest_version", "created_at")}
+"""The fields of orders that belong to an entity inside the row."""
 
 LOWEST_WITHOUT_VALUE: SortKey = (1, 0, "")
 
@@ -41,9 +44,16 @@ class Order:
     field: str = "created_at"
     descending: bool = True
 
+    @property
+    def path(self) -> tuple[str, str] | None:
+        """The path of the field if it belongs to an entity inside the row, such as the newest version."""
+        return PATHS.get(self.field)
+
     def keys(self, layout: EntityLayout) -> Callable[[Raw, str], SortKey]:
         """Return a function from a raw row and its global id to its sort key."""
         field = layout.fields.get(self.field)
+        if self.path is not None:
+            return self._keys_of_child(layout)
         if field is None:
             return lambda raw, id: (1, 0, id)
         if not isinstance(field.convert, MemoizedConversion) or self.field == "name":
@@ -58,6 +68,20 @@ class Order:
             return (1, 0, id) if time is None else (0, sign * microseconds(time), id)
 
         return by_time
+
+    def _keys_of_child(self, layout: EntityLayout) -> Callable[[Raw, str], SortKey]:
+        assert self.path is not None
+        entity, name = self.path
+        child = layout.fields.get(entity)
+        inner = None if child is None or child.layout is None else child.layout.fields.get(name)
+        if child is None or inner is None or child.fallback is not None:
+            return lambda raw, id: (1, 0, id)
+
+        def key(raw: Raw, id: str) -> SortKey:
+            found = child.read(raw)
+            return self.key_of(None if found is None else inner.read(found), id)
+
+        return key
 
     def key_of(self, value: str | None, id: str) -> SortKey:
         """Return the sort key of a value: microseconds since 1970 for a time, code points for a name."""

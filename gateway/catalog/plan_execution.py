@@ -13,8 +13,10 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.entity_state import EntityState
+from gateway.catalog.facets import facets_of
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import (
+    FACETS,
     INCOMPLETE,
     FirstPage,
     ListPage,
@@ -120,7 +122,15 @@ class PlanExecution(Calls):
 
         The ``nodes`` that need no further call are encoded with ``encode``.
         """
-        return await merged_page(self, self.resolve, planned, selection, encode)
+        requests = {request: self._bound(request) for request in selection if request.field == FACETS}
+        if not requests:
+            return await merged_page(self, self.resolve, planned, selection, encode)
+        reading, facets = await facets_of(self, planned, requests)
+        record, failures = await merged_page(self, self.resolve, planned, selection, encode)
+        reading.add_to_coverage(record.get("coverage") or ())
+        reported = {failure.registry for failure in failures}
+        failures += [failure for name, failure in reading.failures().items() if name not in reported]
+        return record | facets, failures
 
     # Plans
 

@@ -26,7 +26,7 @@ from itertools import count
 from typing import Any, Final, NamedTuple, TypeVar
 
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
-from gateway.catalog.record_readers import RecordReader
+from gateway.catalog.record_readers import FROM_REFERENCE, RecordReader
 from gateway.catalog.selection import DEFERRED, EXISTS, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection
 from gateway.registries.fields import ABSENT, NOT_PROVIDED, EntityLayout, Field, Raw, Rows, Table
 from gateway.registries.kind import Call, EntityInAnswer, Keys, Kind, Lookup
@@ -101,6 +101,8 @@ def row_supplies(kind: Kind, layout: EntityLayout, request: FieldRequest, select
     """Whether every list row in a layout supplies a field, without a further call."""
     if request.field in (DEFERRED.field, STREAMED_ROWS) or request.field in kind.absent[layout.entity]:
         return True
+    if request.field in FROM_REFERENCE:
+        return layout.is_entity
     field = layout.fields.get(request.field)
     if field is None or field.layout is None:
         return supplies(layout.fields, request, selection)

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from gateway.catalog.ids import Ref, quoted
 from gateway.catalog.query_plan import BoundCall
-from gateway.config.settings import CREDENTIALS, RegistrySettings, Secret
+from gateway.config.settings import CREDENTIALS, QuotaSettings, RegistrySettings, Secret
 from gateway.config.tls import registry_tls
 from gateway.errors import InvalidId, RegistryError
 from gateway.memory_budget import MEMO_CHARACTERS
@@ -67,6 +67,8 @@ class Registry:
             credential_provider(settings, kind.credentials(settings), self.now),
             registry_tls(settings),
             kind.headers(settings),
+            kind.quota,
+            QuotaSettings(requests_per_second=settings.requests_per_second, in_flight=settings.in_flight),
         )
 
     @property

@@ -12,8 +12,8 @@ from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from types import MappingProxyType, UnionType
+from typing import Any, NamedTuple, cast, get_args
 
 from gateway.config.files import read_file
 from gateway.config.settings import (
@@ -93,7 +93,7 @@ def describe(kinds: Kinds) -> list[SettingRow]:
                 " Leave it out with `credentials_file` or `credentials_command`." if f.metadata["key"] else ""
             )
             help += f" Example: {f.metadata['example']}" if f.metadata["example"] else ""
-            type_name = "secret" if f.type is Secret else _TYPE_NAMES[f.type].removeprefix("a ")
+            type_name = "secret" if f.type is Secret else _TYPE_NAMES[_value_type(f)].removeprefix("a ")
             rows.append(SettingRow(key % f.name, type_name, default, " ".join(variables.get(f.name, ())), help))
     return rows
 
@@ -271,6 +271,11 @@ class _SettingsReader:
             self.problems.append(f"no registry is configured: {', or '.join(remedies)}")
 
 
+def _value_type(item: Field[Any]) -> Any:
+    """Return the type of a setting's value, which may be None if it is not set."""
+    return get_args(item.type)[0] if isinstance(item.type, UnionType) else item.type
+
+
 def _required(item: Field[Any], table: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Whether a setting must be set. The parts of an access key need not be if the table loads it from elsewhere."""
     loads_key = any(table.get(name) for name in CREDENTIALS)
@@ -283,7 +288,7 @@ def _convert(item: Field[Any], value: Any, quoted: str, parse: bool) -> Any:
     ``quoted`` is the text of the file for error messages, which never show the value of a variable. ``parse`` reads
     numbers, switches and lists from text.
     """
-    value_type, rules = cast(type, item.type), item.metadata
+    value_type, rules = cast(type, _value_type(item)), item.metadata
     if isinstance(value, str):
         if not value:
             raise _InvalidValueError("is empty")
@@ -311,7 +316,7 @@ def _default_text(value: object) -> str:
     """Return a default as it is written in the documentation."""
     if isinstance(value, tuple):
         return json.dumps(value) if value else ""
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def _url(url: str, with_path: bool) -> str:

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from gateway.config.origins import EVERY, AllowedOrigins, origin_problem
@@ -139,6 +139,16 @@ CLAIMS_OF_CLAIMS = ("act", "cnf", "may_act", "realm_access", "resource_access")
 CLAIM_PATH = re.compile(r"[$/].*|.*\[.*|\..*|.*\.|.*\.\..*")
 """Paths into other claims in notations that are not read: JSONPath, JSON Pointer, and names without a part."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many calls of one name an account makes: per second, at once, and how long one more waits, in seconds."""
+
+    requests_per_second: float = 45.0
+    in_flight: int = 32
+    max_wait: float = 2.0
+
+
 CREDENTIALS = ("credentials_file", "credentials_command")
 """Settings that load a registry's access key from outside the settings file."""
 
@@ -179,6 +189,18 @@ class RegistrySettings(CheckedSettings):
         "Command and arguments; it prints a temporary access key as JSON. Run again before the key expires.",
         default=(),
         example='["vault-key", "pai"]',
+    )
+    requests_per_second: float | None = setting(
+        "Requests per second for each call name, in place of `quota.requests_per_second`.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
+    )
+    in_flight: int | None = setting(
+        "Requests in flight for each call name, in place of `quota.in_flight`.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
     )
     proxy: Secret = setting(
         "Proxy in front of the registry, in place of the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.",
@@ -332,6 +354,12 @@ class ServerSettings(CheckedSettings):
         default="production",
         pattern="development|production",
     )
+    http_revision: str = setting(
+        "Statuses of `/graphql`. `draft`: as clients expect them today. `2026-09-03`: those of this revision of "
+        "GraphQL over HTTP, for every client; see [statuses](clients.md#statuses).",
+        default="draft",
+        pattern="draft|2026-09-03",
+    )
     cors: str = setting(
         "Origins that browsers may send requests from (CORS), as browsers write them, separated by spaces; `*` allows "
         "every origin, `loopback` those of the same machine, such as `http://localhost:3000`.",
@@ -440,7 +468,10 @@ class DocumentsSettings(CheckedSettings):
         default=True,
     )
     trusted: str = setting(
-        "File of trusted documents: a JSON object that maps ids to documents.", default="", example="documents.json"
+        "File of trusted documents: a JSON object that maps ids to documents, as Relay and graphql-codegen write it, "
+        "or Apollo's manifest. It is read again when it changes.",
+        default="",
+        example="documents.json",
     )
     only_trusted: bool = setting("Refuse every document that is not trusted.", default=False)
 
@@ -579,6 +610,11 @@ class CacheSettings(CheckedSettings):
         "Cache whole GraphQL responses too, while the upstream responses they were built from are fresh.",
         default=True,
     )
+    anonymous_directives: bool = setting(
+        "Honour `Cache-Control` in requests of callers without a name, where `access.mode` is not `callers`. If false, "
+        "they cannot make the gateway call a registry for an answer that is cached.",
+        default=True,
+    )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting(
         "Memory of all caches together, in millions of bytes: upstream responses and what is derived from them, "
@@ -647,20 +683,32 @@ class RetrySettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaSettings:
     """Rate limits on calls to registries, per account and call name. A rate falls automatically when the registry
-    throttles."""
+    throttles. What is not set is the kind's default."""
 
-    requests_per_second: float = setting(
-        "Requests per second for each account and call name.", default=45.0, minimum=1, maximum=10_000
-    )
-    in_flight: int = setting(
-        "Requests in flight for each account and call name.",
-        default=32,
+    requests_per_second: float | None = setting(
+        "Requests per second for each account and call name. Not set: the default of the registry's kind.",
+        default=None,
         minimum=1,
         maximum=10_000,
     )
-    max_wait: float = setting(
-        "Seconds that a request may wait for the rate limit before the call fails.", default=2.0, minimum=0, maximum=60
+    in_flight: int | None = setting(
+        "Requests in flight for each account and call name. Not set: the default of the registry's kind.",
+        default=None,
+        minimum=1,
+        maximum=10_000,
     )
+    max_wait: float | None = setting(
+        "Seconds that a request may wait for the rate limit before the call fails. Not set: the default of the "
+        "registry's kind.",
+        default=None,
+        minimum=0,
+        maximum=60,
+    )
+
+    def over(self, quota: Quota) -> Quota:
+        """Return a quota with what is set here in place of its own."""
+        given = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+        return replace(quota, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,16 +24,26 @@ from gateway.catalog.lists import INCOMPLETE
 from gateway.errors import GatewayError, RegistryBadValue, ResponseTooLarge
 from gateway.execution.field_collection import TYPE_NAME, CollectedField
 from gateway.execution.projection import EncodedRow, ObjectProjectors, encoded
+from gateway.execution.request import OnError
 from gateway.execution.response_size import ObjectCount, single_objects
 
 Keys = tuple[str | int, ...]
 
 
 class Completion:
-    """Completes the value of a root field, collects its errors in the order of their fields, and counts its objects."""
+    """Completes the value of a root field, collects its errors in the order of their fields, and counts its objects.
 
-    def __init__(self, errors: list[GraphQLError], count: ObjectCount, projectors: ObjectProjectors) -> None:
-        self.errors, self.count, self.projectors = errors, count, projectors
+    ``on_error`` is what the request chose. With `OnError.ABORT` the first error is raised.
+    """
+
+    def __init__(
+        self,
+        errors: list[GraphQLError],
+        count: ObjectCount,
+        projectors: ObjectProjectors,
+        on_error: OnError = OnError.PROPAGATE,
+    ) -> None:
+        self.errors, self.count, self.projectors, self.on_error = errors, count, projectors, on_error
 
     def object(self, field: CollectedField, runtime: GraphQLObjectType, record: Any, path: Keys) -> dict[str, Any]:
         """Complete the fields of an object that is the value of ``field``, or an item of it."""
@@ -60,7 +70,7 @@ class Completion:
             return self.failed(error, field.definition.type, field, path)
 
     def failed(self, error: Exception, expected: GraphQLOutputType, field: CollectedField, path: Keys) -> None:
-        """Collect an error if the field is nullable, else raise it. A response that is too large fails as a whole."""
+        """Collect an error if the field may be null, else raise it. A response that is too large fails as a whole."""
         if isinstance(error, ResponseTooLarge) and len(path) > 1:
             raise error
         if isinstance(error, GatewayError):  # its frames would keep the request until a garbage collection
@@ -70,7 +80,8 @@ class Completion:
             place = field.place
             located.nodes, located.source, located.positions = place.nodes, place.source, place.positions
             located.locations = place.locations
-        if is_non_null_type(expected):
+        may_be_null = self.on_error is OnError.NULL or not is_non_null_type(expected)
+        if self.on_error is OnError.ABORT or not may_be_null:
             raise located
         self.errors.append(located)
 
@@ -101,7 +112,10 @@ class Completion:
         runtime = expected if is_object_type(expected) else field.collector.schema.type_map[value[TYPE_NAME]]
         assert is_object_type(runtime)
         if INCOMPLETE in value:
-            self.errors.append(located_error(value[INCOMPLETE], field.nodes, path))
+            incomplete = located_error(value[INCOMPLETE], field.nodes, path)
+            if self.on_error is OnError.ABORT:
+                raise incomplete
+            self.errors.append(incomplete)
         if runtime.is_type_of is not None and not runtime.is_type_of(value, None):  # type: ignore[arg-type]
             raise GraphQLError(f"Expected value of type '{runtime}' but got: {inspect(value)}.", field.nodes)
         return self.object(field, runtime, value, path)

@@ -56,6 +56,7 @@ from gateway.execution.field_metadata import VOLATILE, is_in_record
 from gateway.execution.field_requests import PLANNED_ARGUMENTS, Variables, declaration, freeze, names_variable
 from gateway.execution.incremental_directives import NAMES, IncrementalNode, check_directives
 from gateway.execution.projection import ObjectProjectors, Projection, RowEncoder
+from gateway.execution.request import OnError
 from gateway.execution.response_size import PAGE_SIZE, FieldSize, ObjectCount
 from gateway.execution.root_fields import LISTS, OBJECTS, ROOT_FIELDS, RootFieldContext
 from gateway.execution.strawberry_context import OperationContext
@@ -237,7 +238,7 @@ class BoundOperation:
                     root.add_cost(estimate)
         return estimate.cost
 
-    async def execute(self, context: OperationContext) -> ExecutionResult:
+    async def execute(self, context: OperationContext, on_error: OnError = OnError.PROPAGATE) -> ExecutionResult:
         """Execute the operation with the compiled projection. Errors in the result have their codes."""
         errors: list[GraphQLError] = []
         count = ObjectCount(context.execution.bounds.objects)
@@ -245,12 +246,17 @@ class BoundOperation:
         try:
             if len(self.roots) == 1:
                 [only] = self.roots
-                data = {only.field.key: await only.execute(errors, count, context)}
+                data = {only.field.key: await only.execute(errors, count, context, on_error)}
             else:
-                values = await gather_with_cancel(*(root.execute(errors, count, context) for root in self.roots))
+                values = await gather_with_cancel(
+                    *(root.execute(errors, count, context, on_error) for root in self.roots)
+                )
                 data = {root.field.key: value for root, value in zip(self.roots, values, strict=True)}
         except GraphQLError as error:
             errors.append(error.with_traceback(None))
+        if on_error is OnError.ABORT and (errors or context.failures):
+            errors, data = errors[:1], None
+            context.failures = [] if errors else context.failures[:1]
         for failure in errors:
             assign_error_code(failure)
         return ExecutionResult(data, errors or None)
@@ -313,10 +319,12 @@ class BoundField:
         context.execution.bindings |= self.bindings
         return await ROOT_FIELDS[self.field.name](RootFieldContext(context, self.root.path, self, encode))
 
-    async def execute(self, errors: list[GraphQLError], count: ObjectCount, context: OperationContext) -> Any:
+    async def execute(
+        self, errors: list[GraphQLError], count: ObjectCount, context: OperationContext, on_error: OnError
+    ) -> Any:
         """Return the field's part of the response, append its errors and count its objects.
 
-        Raises a located `GraphQLError` if the field is null but must not be.
+        Raises a located `GraphQLError` if the field is null but must not be, and for each error with `OnError.ABORT`.
         """
         if self.field.name == TYPE_NAME:
             return self.field.parent.name
@@ -336,7 +344,7 @@ class BoundField:
             value = error
         except Exception:  # completion below reports the error
             count.total = counted
-        completion = Completion(errors, count, projectors)
+        completion = Completion(errors, count, projectors, on_error)
         return completion.item(self.field.definition.type, self.field, value, (self.field.key,))
 
     def add_cost(self, estimate: CostEstimate) -> None:

@@ -6,13 +6,15 @@ draft on persisted documents.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from sys import getsizeof
-from typing import Final
+from time import time
+from typing import Any, Final
 
 import orjson
 
-from gateway.config.files import read_file
 from gateway.config.settings import DocumentsSettings, SettingsError
+from gateway.config.watched_files import WatchedFile
 from gateway.errors import (
     BadInput,
     DocumentNotTrusted,
@@ -21,7 +23,7 @@ from gateway.errors import (
     PersistedQueryNotSupported,
 )
 from gateway.execution.documents import digest
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters
 from gateway.memory_budget import BoundedCache
 
 REGISTERED_BYTES: Final = 800
@@ -36,23 +38,42 @@ RegisteredName = tuple[str | None, str]
 """A caller and the hash of a document that the caller registered."""
 
 
-def load_trusted(path: str) -> dict[str, str]:
-    """Load the documents of a file, by id and by hash. Raises `SettingsError`."""
-    if not path:
-        return {}
+NO_DOCUMENTS: Final[Mapping[str, str]] = {}
+
+APOLLO: Final = "apollo-persisted-query-manifest"
+"""The format of the manifest that Apollo's tools write."""
+
+
+def parse_trusted(content: bytes) -> Mapping[str, str]:
+    """Return the documents of a file, by id and by hash.
+
+    The file is an object of documents by their id, as Relay and graphql-codegen write it, or Apollo's manifest. Raises
+    ValueError for another one.
+    """
     try:
-        documents = orjson.loads(read_file(path))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        reason = "not valid JSON" if isinstance(error, orjson.JSONDecodeError) else reason
-        raise SettingsError((f"documents.trusted: {path}: {reason}",)) from None
+        documents = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise ValueError("not valid JSON") from None
+    if isinstance(documents, dict) and documents.get("format") == APOLLO:
+        documents = of_apollo(documents)
     if not isinstance(documents, dict) or not all(isinstance(text, str) for text in documents.values()):
-        raise SettingsError((f"documents.trusted: {path}: must be an object of documents by their id",))
+        raise ValueError("must be an object of documents by their id, or Apollo's manifest")
     for id, text in documents.items():
         if id.startswith(PREFIX) and stored_name(id) != digest(text):
-            raise SettingsError((f"documents.trusted: {path}: {id} is not the hash of its document",))
+            raise ValueError(f"{id} is not the hash of its document")
     by_hash = {digest(text): text for text in documents.values()}
     return {**by_hash, **{stored_name(id): text for id, text in documents.items()}}
+
+
+def of_apollo(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the documents of Apollo's manifest by their id. Raises ValueError for another version or form."""
+    operations = manifest.get("operations")
+    if manifest.get("version") != 1 or not isinstance(operations, list):
+        raise ValueError("Apollo's manifest must have version 1 and a list of operations")
+    for operation in operations:
+        if not isinstance(operation, dict) or not all(isinstance(operation.get(key), str) for key in ("id", "body")):
+            raise ValueError("each operation of Apollo's manifest must have an id and a body")
+    return {operation["id"]: operation["body"] for operation in operations}
 
 
 def stored_name(id: str) -> str:
@@ -62,12 +83,28 @@ def stored_name(id: str) -> str:
 
 
 class PersistedQueries:
-    """Documents that requests can name. Only the caller that registered a document can name it."""
+    """Documents that requests can name. Only the caller that registered a document can name it.
 
-    def __init__(self, settings: DocumentsSettings, cache: BoundedCache[RegisteredName, str]) -> None:
+    ``now`` returns seconds. Raises `SettingsError` for a file of trusted documents that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: DocumentsSettings,
+        cache: BoundedCache[RegisteredName, str],
+        now: Callable[[], float] = time,
+    ) -> None:
         self.settings = settings
-        self.trusted = load_trusted(settings.trusted)
+        try:
+            self._file = WatchedFile(settings.trusted, parse_trusted, now) if settings.trusted else None
+        except SettingsError as error:
+            raise SettingsError(tuple(f"documents.trusted: {problem}" for problem in error.problems)) from None
         self._registered = cache
+
+    @property
+    def trusted(self) -> Mapping[str, str]:
+        """The trusted documents by id and by hash: the same object until the file changes."""
+        return NO_DOCUMENTS if self._file is None else self._file.content
 
     def text(self, request: GraphQLRequest, caller: str | None = None) -> str:
         """Return the text of the requested document.
@@ -94,7 +131,7 @@ class PersistedQueries:
         if name is not None:
             return self._registered_text((caller, name), query)
         if not query:
-            raise InvalidRequest(400, "The request has no `query`.")
+            raise InvalidParameters("The request has no `query`.")
         return query
 
     def register(self, request: GraphQLRequest, text: str, caller: str | None = None) -> RegisteredName | None:
@@ -131,7 +168,7 @@ class PersistedQueries:
         name = extension.get("sha256Hash") if valid else None
         if not isinstance(name, str):
             raise BadInput("`persistedQuery` must have version 1 and a `sha256Hash`.")
-        return name.lower()
+        return stored_name(name).lower()
 
     def _registered_text(self, name: RegisteredName, text: str | None) -> str:
         if not text:

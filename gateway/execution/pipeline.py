@@ -31,12 +31,13 @@ from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.polling import VersionPollers
+from gateway.errors import BadInput, UnknownOperation
 from gateway.execution.documents import MAX_ERRORS, Document, Documents, digest, relocate
 from gateway.execution.incremental import IncrementalPayloads
 from gateway.execution.operation_plan import BoundOperation, PlannedOperation
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.prepared_operation import PreparedOperation
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidRequest, OnError
 from gateway.execution.request_context import RequestContext, authorize
 from gateway.execution.response_cache import CachedResponse, ResponseCache, cache_key
 from gateway.execution.results import (
@@ -91,13 +92,15 @@ class Pipeline:
     def prepare(self, request: GraphQLRequest, context: RequestContext) -> PreparedOperation | OperationResult:
         """Read and authorize the document of a request. Returns a result if the request is refused.
 
-        Raises `InvalidRequest` for a request without a document.
+        Raises `InvalidRequest` for a request without a document, and for a mutation with a safe method.
         """
         report = OperationReport(name=request.operation_name, caller=context.caller)
         try:
             text = self.persisted_queries.text(request, context.caller)
             report.document = sha256 = digest(text)
             document = self.documents.read(text, sha256)
+            if request.is_safe and is_mutation(document, request.operation_name):
+                raise InvalidRequest(405, "Mutations use POST.", "METHOD_NOT_ALLOWED", Allow="POST")
             if document.errors:
                 raise RequestErrors(document.errors)
             node = document.operation(request.operation_name)
@@ -110,7 +113,8 @@ class Pipeline:
         except Exception as error:
             with self.observer.operation(report):
                 return add_to_report(report, refused(error))
-        return PreparedOperation(request, document, node, planned, text, sha256, key, report)
+        trusted = self.persisted_queries.trusted
+        return PreparedOperation(request, document, node, planned, text, sha256, key, report, trusted)
 
     async def execute(
         self, prepared: PreparedOperation, context: RequestContext, report: OperationReport | None = None
@@ -141,7 +145,8 @@ class Pipeline:
         if key is None or context.freshness is not ANY:
             return await self._resolve(prepared, bound, context)
         resolve = partial(self._resolve, prepared, bound, context, store=True)
-        flight = key, prepared.digest  # errors have the locations in the text
+        # errors have the locations in the text
+        flight = key, prepared.digest, prepared.request.on_error
         result, shared = await self.executions.run(flight, resolve)
         if shared:
             for call in result.calls:
@@ -186,7 +191,7 @@ class Pipeline:
         operation_context = OperationContext(prepared.document.node, execution, bound=bound, text=prepared.text)
         try:
             if prepared.planned.projected:
-                answer: Any = await bound.execute(operation_context)
+                answer: Any = await bound.execute(operation_context, prepared.request.on_error)
             else:
                 answer = await self.schema.execute(
                     None, prepared.variables, operation_context, operation_name=prepared.name
@@ -234,6 +239,7 @@ class Pipeline:
             return current.execution(answers)
 
         try:
+            check_on_error(prepared)
             with self.rate_limiter.operation(context.caller):  # counts the start; subscriptions have their own limits
                 bound = self.bind(prepared, context)
                 self._accept(prepared, context)
@@ -273,6 +279,7 @@ class Pipeline:
         assert prepared.document.incremental is not None
         execution = context.execution()
         try:
+            check_on_error(prepared)
             with self.rate_limiter.operation(context.caller):
                 variables = self.bind(prepared, context).variables
                 self._accept(prepared, context)
@@ -330,3 +337,17 @@ class Pipeline:
             relocate(variables, prepared.text)
             raise RequestErrors(variables)
         return variables
+
+
+def check_on_error(prepared: PreparedOperation) -> None:
+    """Raise `BadInput` for a choice of ``onError`` that streams of results do not support."""
+    if prepared.request.on_error is not OnError.PROPAGATE:
+        raise BadInput("Subscriptions and incremental delivery support `onError: PROPAGATE` only.")
+
+
+def is_mutation(document: Document, name: str | None) -> bool:
+    """Whether the requested operation of a document is a mutation. The document may have errors."""
+    try:
+        return document.operation(name).operation is OperationType.MUTATION
+    except UnknownOperation:
+        return False

@@ -1,5 +1,6 @@
 """Prepared operations: valid and authorized, ready to be executed any number of times."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from gateway.telemetry.operation_log import OperationReport
 class PreparedOperation:
     """An operation of a valid document that the caller may execute.
 
+    ``trusted`` are the trusted documents at the time.
+
     ``text`` is the text of the document as it was sent, ``digest`` its SHA-256. ``cache_key`` is None for a response
     that must not be cached. ``registered`` is the name of a document that a client registered. ``report`` belongs to
     the first execution. `Pipeline.bind` sets ``bound``, the operation with its variables, and its ``cost``.
@@ -30,6 +33,7 @@ class PreparedOperation:
     digest: str
     cache_key: bytes | None
     report: OperationReport
+    trusted: Mapping[str, str]
     registered: RegisteredName | None = None
     bound: BoundOperation | None = None
     cost: Cost = Cost()

@@ -17,6 +17,7 @@ from gateway.execution.request_context import RequestContext
 from gateway.http.caching_headers import requested_freshness
 from gateway.http.negotiation import header
 from gateway.http.responses import STATUSES
+from gateway.upstream.caching_client import ANY
 
 CACHED_CALLERS: Final = 1_000
 """The number of different patterns of registries whose registries are cached."""
@@ -25,10 +26,13 @@ Registries = Mapping[str, Registry]
 
 
 class RequestAuthenticator:
-    """Authenticates requests, and writes refusals to the audit log."""
+    """Authenticates requests, and writes refusals to the audit log.
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        self.authenticator = authenticator
+    Without ``anonymous_directives``, the ``Cache-Control`` of callers without a name is ignored.
+    """
+
+    def __init__(self, authenticator: Authenticator, anonymous_directives: bool = True) -> None:
+        self.authenticator, self.anonymous_directives = authenticator, anonymous_directives
         self._visible: LRUCache[Hashable, tuple[Registries, Registries]] = LRUCache(CACHED_CALLERS)
 
     def visible(self, registries: Registries, caller: Principal) -> Registries:
@@ -64,10 +68,11 @@ class RequestAuthenticator:
         """
         principal = await self.principal(connection, "read", headers)
         state, remote = connection.state, address(connection)
+        honoured = self.authenticator.required or self.anonymous_directives
         return RequestContext(
             self.visible(state.registries, principal),
             state.bounds,
-            requested_freshness(header(connection.headers, "cache-control")),
+            requested_freshness(header(connection.headers, "cache-control")) if honoured else ANY,
             principal.roles,
             principal.name if self.authenticator.required else None,
             lambda refusal: log_denial(refusal, principal.name, *remote),

@@ -26,9 +26,10 @@ def requested_freshness(cache_control: str | None) -> Freshness:
         directives[name] = value.strip('"')
     age = directives.get("max-age", "")
     requested = Freshness(
-        revalidate="no-cache" in directives or "no-store" in directives,
+        revalidate="no-cache" in directives,
         max_age=float(age) if re.fullmatch(r"\d{1,9}", age) else None,
         only_if_cached="only-if-cached" in directives,
+        store="no-store" not in directives,
     )
     return ANY if requested == ANY else requested
 

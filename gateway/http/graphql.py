@@ -1,6 +1,6 @@
 """The GraphQL endpoint over HTTP: POST, GET, batches, server-sent events and incremental delivery.
 
-Source: the GraphQL-over-HTTP specification, working draft.
+Source: the GraphQL-over-HTTP specification.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.config.settings import LimitsSettings
 from gateway.errors import Forbidden, QueryTooExpensive, Unauthenticated
 from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest
 from gateway.execution.request_context import RequestContext
 from gateway.execution.results import OperationResult
 from gateway.http import multipart, sse
@@ -26,17 +26,30 @@ from gateway.http.caching_headers import etag, is_current
 from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.negotiation import ANYTHING, JSON, MIN_COMPRESSED, Accepted, accepted, header
 from gateway.http.prepared_requests import PreparedRequest
-from gateway.http.requests import read_request
-from gateway.http.responses import STATUSES, HttpResponse, compressed, error_body, response, result_response
+from gateway.http.requests import SAFE_METHODS, read_request
+from gateway.http.responses import (
+    STATUSES,
+    HttpResponse,
+    compressed,
+    error_body,
+    refusal_response,
+    response,
+    result_response,
+)
 
 HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary"})
 
 
 class GraphQLEndpoint:
-    """The endpoint for GraphQL over HTTP, an ASGI application. No request body leads to status 500."""
+    """The endpoint for GraphQL over HTTP, an ASGI application. No request body leads to status 500.
 
-    def __init__(self, pipeline: Pipeline, limits: LimitsSettings, authenticator: RequestAuthenticator) -> None:
-        self.pipeline, self.limits, self.authenticator = pipeline, limits, authenticator
+    ``revised`` selects the statuses of the revision of September 2026 for all clients.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, limits: LimitsSettings, authenticator: RequestAuthenticator, revised: bool = False
+    ) -> None:
+        self.pipeline, self.limits, self.authenticator, self.revised = pipeline, limits, authenticator, revised
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.response_to(Request(scope, receive))
@@ -48,6 +61,8 @@ class GraphQLEndpoint:
         accepts = ANYTHING
         try:
             accepts = accepted(header(request.headers, "accept", "*/*"))
+            if self.revised:
+                accepts = accepts._replace(revised=True)
             if accepts.events:
                 return await self.stream(request)
             context = await self.authenticator.context(request)
@@ -56,10 +71,10 @@ class GraphQLEndpoint:
                 return await self.batch(request, received, context, accepts)
             return await self.single(request, received, context, accepts)
         except (Unauthenticated, Forbidden) as refusal:
-            headers = denial_headers(refusal).items()
-            return response(STATUSES[refusal.code], accepts.media_type, error_body(refusal), headers)
+            return refusal_response(accepts, STATUSES[refusal.code], error_body(refusal), denial_headers(refusal))
         except InvalidRequest as error:
-            return response(error.status, accepts.media_type, error_body(error), error.headers.items())
+            status = 422 if accepts.revised and isinstance(error, InvalidParameters) else error.status
+            return refusal_response(accepts, status, error_body(error), error.headers)
         except ClientDisconnected:
             return None
 
@@ -70,7 +85,6 @@ class GraphQLEndpoint:
         prepared = self.pipeline.prepare(received, context)
         if isinstance(prepared, OperationResult):
             return await self.respond(request, prepared, context, accepts)
-        check_method(request.method, prepared)
         check_type(prepared)
         incremental = prepared.document.incremental is not None and context.plan_mode is None
         if incremental and accepts.multipart:
@@ -81,7 +95,7 @@ class GraphQLEndpoint:
         else:
             result = await while_connected(request.receive, self.pipeline.execute(prepared, context))
             if result.executed and accepts.single:
-                request.state.prepared_request = PreparedRequest(prepared, context, accepts.media_type)
+                request.state.prepared_request = PreparedRequest(prepared, context, accepts)
         return await self.respond(request, result, context, accepts)
 
     async def batch(
@@ -101,7 +115,7 @@ class GraphQLEndpoint:
             try:
                 check_cost(cost, context.bounds)
             except QueryTooExpensive as error:
-                raise InvalidRequest(400, str(error), error.code) from None
+                raise InvalidParameters(str(error), error.code) from None
 
         async def result_of(item: PreparedOperation | OperationResult) -> OperationResult:
             return item if isinstance(item, OperationResult) else await self.pipeline.execute(item, context)
@@ -133,12 +147,11 @@ class GraphQLEndpoint:
         context = await authenticate()
         received = await read_request(request, self.limits)
         if isinstance(received, list):
-            raise InvalidRequest(400, "An event stream carries one operation, not a batch.")
+            raise InvalidParameters("An event stream carries one operation, not a batch.")
         prepared = self.pipeline.prepare(received, context)
         if isinstance(prepared, OperationResult):
             results = sse.single(prepared)
         else:
-            check_method(request.method, prepared)
             results = self.pipeline.stream(prepared, context, authenticate)
         return sse.EventStream(results, request.state.stopping)
 
@@ -148,8 +161,10 @@ class GraphQLEndpoint:
         """Return the response for one result. GET supports conditional requests."""
         if result.executed and not accepts.single:
             return multipart.multipart_response(result)
-        made = result_response(accepts.media_type, result, personal=context.caller is not None)
-        if request.method == "GET" and result.executed and not result.codes:
+        if not context.freshness.store:
+            result = result._replace(lifetime=None)
+        made = result_response(accepts, result, personal=context.caller is not None)
+        if request.method in SAFE_METHODS and result.executed and not result.codes:
             tag = etag(result.body)
             made = made._replace(headers=(*made.headers, ("etag", tag)))
             if is_current(tag, header(request.headers, "if-none-match")):
@@ -163,12 +178,6 @@ def not_modified(full: HttpResponse) -> Response:
     headers = full._replace(varies=len(full.body) >= MIN_COMPRESSED).raw_headers()
     response.raw_headers = [(name, value) for name, value in headers if name in HEADERS_OF_304]
     return response
-
-
-def check_method(method: str, prepared: PreparedOperation) -> None:
-    """Raise `InvalidRequest` for a mutation by GET."""
-    if method == "GET" and prepared.type is OperationType.MUTATION:
-        raise InvalidRequest(405, "Mutations use POST.", Allow="POST")
 
 
 def check_type(prepared: PreparedOperation) -> None:

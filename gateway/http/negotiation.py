@@ -1,7 +1,7 @@
 """Content negotiation: the media types and codings that a client accepts, by the weights in its request's headers.
 
 Source: RFC 9110, sections 5.6 (lists and quoted text), 12.4.2 (weights), 12.5.1 (``Accept``) and 12.5.3
-(``Accept-Encoding``); the GraphQL-over-HTTP specification, working draft.
+(``Accept-Encoding``); the GraphQL-over-HTTP specification.
 """
 
 import re
@@ -19,6 +19,9 @@ GRAPHQL: Final = "application/graphql-response+json"
 MULTIPART: Final = "multipart/mixed"
 EVENT_STREAM: Final = "text/event-stream"
 
+REVISION: Final = "2026-09-03"
+"""The revision of the specification whose statuses a client or an operator can request."""
+
 MAX_MEMBERS: Final = 50
 """The number of members of a header that are read."""
 
@@ -28,6 +31,7 @@ MIN_COMPRESSED: Final = 500
 QUOTED: Final = r'"(?:[^"\\]|\\.)*"?'
 MEMBER: Final = re.compile(rf'(?:[^,"]|{QUOTED})+')
 PARAMETER: Final = re.compile(rf';([^;="]*)(=?)((?:[^;"]|{QUOTED})*)')
+PROFILE: Final = re.compile(rf'{re.escape(GRAPHQL)}\s*;(?:.*;)?\s*profile\s*=\s*"?{REVISION}\b', re.IGNORECASE)
 WEIGHT: Final = re.compile(r"0?\.\d+|0\.?|1(?:\.0*)?", re.ASCII)
 
 
@@ -58,12 +62,14 @@ class Accepted(NamedTuple):
 
     ``media_type`` is that of a single response. ``single`` is false for a client that accepts no single response but
     only ``multipart``, incremental delivery. ``events`` is true for a client that prefers server-sent events.
+    ``revised`` is true for one that gets the statuses of the revision of September 2026.
     """
 
     media_type: str = JSON
     single: bool = True
     multipart: bool = False
     events: bool = False
+    revised: bool = False
 
 
 ANYTHING: Final = Accepted()
@@ -74,7 +80,7 @@ def accepted(accept: str) -> Accepted:
     """Return what a client accepts by its ``Accept`` header. Raises `InvalidRequest` (406) if that is nothing.
 
     A client must name events, multipart and `GRAPHQL` to get them; wildcards stand for `JSON`, which older clients
-    expect, unless they exclude it.
+    expect, unless they exclude it. `GRAPHQL` with the parameter ``profile`` requests the statuses of a `REVISION`.
     """
     ranges = weights(accept)
     json, graphql = weight_of(JSON, ranges), weight_of(GRAPHQL, ranges)
@@ -83,7 +89,8 @@ def accepted(accept: str) -> Accepted:
     if not (json or graphql or multipart or events):
         raise InvalidRequest(406, f"The response can be {GRAPHQL} or {JSON}.", "NOT_ACCEPTABLE")
     prefers_graphql = not json or (GRAPHQL in ranges and graphql >= json)
-    return Accepted(GRAPHQL if prefers_graphql else JSON, bool(json or graphql), multipart, events)
+    revised = prefers_graphql and any(PROFILE.search(member) for member in MEMBER.findall(accept))
+    return Accepted(GRAPHQL if prefers_graphql else JSON, bool(json or graphql), multipart, events, revised)
 
 
 def weight_of(media_type: str, ranges: Mapping[str, float]) -> float:

@@ -53,11 +53,7 @@ def tags(files: Iterable[PageFile]) -> str:
 
 def headers(policy: str = POLICY) -> Mapping[str, str]:
     """Return the security headers of a page."""
-    return {
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
 
 
 def page(text: str, policy: str = POLICY) -> HTMLResponse:

@@ -1,6 +1,5 @@
 """Prepared requests: caches prepared operations by raw request body, so that repeats skip parsing."""
 
-import asyncio
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -13,7 +12,9 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request_context import RequestContext
 from gateway.http.disconnection import ClientDisconnected, while_connected
+from gateway.http.negotiation import Accepted
 from gateway.http.responses import compressed, result_response
+from gateway.http.time_limit import within
 from gateway.memory_budget import BoundedCache
 from gateway.upstream.cache import document_bytes
 
@@ -40,11 +41,11 @@ RequestKey = tuple[bytes, bytes, bytes]
 
 
 class PreparedRequest(NamedTuple):
-    """A prepared operation with its context and the media type of the response."""
+    """A prepared operation with its context and what its client accepts."""
 
     operation: PreparedOperation
     context: RequestContext
-    media_type: str
+    accepts: Accepted
 
     def size(self, key: RequestKey) -> int:
         """Return the memory of the request in bytes, without its document."""
@@ -82,8 +83,7 @@ class PreparedRequests:
             await self.app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self.body_seconds):
-                message: Message | None = await receive()
+            message: Message | None = await within(self.body_seconds, receive())
         except TimeoutError:
             message = None
         if message is None or message["type"] != "http.request" or message.get("more_body"):
@@ -92,14 +92,14 @@ class PreparedRequests:
         key = message.get("body", b""), headers.get(b"accept", b"*/*"), headers.get(b"content-type", b"")
         known = self._requests.get(key)
         if known is not None and self._is_current(known.operation):
-            operation, context, media_type = known
+            operation, context, accepts = known
             execution = self.pipeline.execute(operation, context, operation.report.for_repetition())
             try:
                 result = await while_connected(receive, execution)
             except ClientDisconnected:
                 return
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
-            response = await compressed(result_response(media_type, result), accept_encoding, result)
+            response = await compressed(result_response(accepts, result), accept_encoding, result)
             await response(scope, receive, send)
             return
         await self.app(scope, partial(replay, [message], receive), send)
@@ -108,8 +108,10 @@ class PreparedRequests:
             self._store(key, prepared)
 
     def _is_current(self, operation: PreparedOperation) -> bool:
-        """Return False if a client registered the document and it has been removed since."""
-        return operation.registered is None or self.pipeline.persisted_queries.touch(operation.registered)
+        """Return False if the document was registered and has been removed, or if the trusted documents changed."""
+        persisted = self.pipeline.persisted_queries
+        is_registered = operation.registered is None or persisted.touch(operation.registered)
+        return is_registered and operation.trusted is persisted.trusted
 
     def _store(self, key: RequestKey, prepared: PreparedRequest) -> None:
         """Cache a request whose document is cached, unless it has variables that its operation does not declare.

@@ -3,7 +3,6 @@
 Source: the GraphQL-over-HTTP specification, working draft. Clients send queries by POST with a JSON body or by GET.
 """
 
-import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from email.message import Message
@@ -13,8 +12,9 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.settings import LimitsSettings
-from gateway.execution.request import GraphQLRequest, InvalidRequest
+from gateway.execution.request import GraphQLRequest, InvalidParameters, InvalidRequest, OnError
 from gateway.http.negotiation import JSON
+from gateway.http.time_limit import within
 from gateway.memory_budget import memo
 
 PARAMETERS: Final[Mapping[str, type]] = {
@@ -23,7 +23,13 @@ PARAMETERS: Final[Mapping[str, type]] = {
     "operationName": str,
     "variables": dict,
     "extensions": dict,
+    "onError": str,
 }
+
+
+SAFE_METHODS: Final = ("GET", "HEAD")
+ALLOWED: Final = "GET, HEAD, POST"
+"""The methods of the endpoint, as ``Allow`` lists them."""
 
 
 @memo(64, len)
@@ -36,16 +42,16 @@ def parse_content_type(content_type: str) -> tuple[str, str]:
 
 async def read_request(request: Request, limits: LimitsSettings) -> GraphQLRequest | list[GraphQLRequest]:
     """Read one operation, or a batch of them. Raises `InvalidRequest`."""
-    if request.method == "GET":
+    if request.method in SAFE_METHODS:
         parameters: dict[str, Any] = dict(request.query_params)
         for name in ("variables", "extensions"):
             if parameters.get(name):
                 parameters[name] = parse_json(parameters[name], f"`{name}`")
             else:
                 parameters.pop(name, None)
-        return graphql_request(parameters, limits)
+        return graphql_request(parameters, limits, is_safe=True)
     if request.method != "POST":
-        raise InvalidRequest(405, "GraphQL requests use GET or POST.", "METHOD_NOT_ALLOWED", Allow="GET, POST")
+        raise InvalidRequest(405, "GraphQL requests use GET or POST.", "METHOD_NOT_ALLOWED", Allow=ALLOWED)
     media_type, charset = parse_content_type(request.headers.get("content-type", "text/plain"))
     if media_type != JSON:
         raise InvalidRequest(415, f"The body must be {JSON}.", "UNSUPPORTED_MEDIA_TYPE")
@@ -58,22 +64,32 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         return graphql_request(body, limits)
     if not 0 < len(body) <= limits.batch:
         allowed = "one operation" if limits.batch == 1 else f"a batch of 1 to {limits.batch} operations"
-        raise InvalidRequest(400, f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
+        raise InvalidParameters(f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
     return [graphql_request(item, limits) for item in body]
 
 
-def graphql_request(parameters: Any, limits: LimitsSettings) -> GraphQLRequest:
+def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = False) -> GraphQLRequest:
     """Check the parameters of one operation. Raises `InvalidRequest`."""
     if not isinstance(parameters, dict):
-        raise InvalidRequest(400, "The body must be one JSON object.")
+        raise InvalidParameters("The body must be one JSON object.")
     for name, expected_type in PARAMETERS.items():
         if not isinstance(parameters.get(name), (expected_type, type(None))):
-            raise InvalidRequest(400, f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
-    query, document_id, operation_name, variables, extensions = map(parameters.get, PARAMETERS)
+            raise InvalidParameters(f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
+    query, document_id, operation_name, variables, extensions, on_error = map(parameters.get, PARAMETERS)
+    if on_error not in (None, *OnError.__members__):
+        raise InvalidParameters(f"`onError` must be {', '.join(OnError.__members__)}, or absent.")
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
         raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
-    return GraphQLRequest(query, document_id, operation_name or None, variables or {}, extensions or {})
+    return GraphQLRequest(
+        query,
+        document_id,
+        operation_name or None,
+        variables or {},
+        extensions or {},
+        is_safe,
+        OnError(on_error or OnError.PROPAGATE),
+    )
 
 
 def json_size(variables: Mapping[str, Any]) -> int:
@@ -81,7 +97,7 @@ def json_size(variables: Mapping[str, Any]) -> int:
     try:
         return len(orjson.dumps(variables))
     except orjson.JSONEncodeError:
-        raise InvalidRequest(400, "`variables` nest too deeply.") from None
+        raise InvalidParameters("`variables` nest too deeply.") from None
 
 
 def parse_json(text: bytes | str, name: str) -> Any:
@@ -94,16 +110,19 @@ def parse_json(text: bytes | str, name: str) -> Any:
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     """Read the body within the limits on its size and time. Raises `InvalidRequest`."""
-    body = bytearray()
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.body_bytes:
-                    reason = f"The body is larger than {limits.body_bytes} bytes."
-                    raise InvalidRequest(413, reason, "PAYLOAD_TOO_LARGE")
+        return await within(limits.body_seconds, whole_body(request, limits.body_bytes))
     except TimeoutError:
         raise InvalidRequest(408, "The body did not arrive in time.", "REQUEST_TIMEOUT", Connection="close") from None
     except ClientDisconnect:
         raise InvalidRequest(400, "The body ended too early.") from None
+
+
+async def whole_body(request: Request, limit: int) -> bytes:
+    """Return the body. Raises `InvalidRequest` above the limit in bytes, and `ClientDisconnect`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise InvalidRequest(413, f"The body is larger than {limit} bytes.", "PAYLOAD_TOO_LARGE")
     return bytes(body)

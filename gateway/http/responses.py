@@ -1,12 +1,13 @@
 """GraphQL responses over HTTP: status, headers and content encoding of a result.
 
-Source: the GraphQL-over-HTTP specification, working draft; RFC 9110, sections 8.4 (encodings) and 12.5.5 (``Vary``).
+Source: the GraphQL-over-HTTP specification, its draft and the revision of September 2026; RFC 9110, sections 8.4
+(encodings) and 12.5.5 (``Vary``).
 """
 
 import asyncio
 import gzip
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +18,7 @@ from gateway.errors import Forbidden, GatewayError, IssuerUnavailable, TooManyRe
 from gateway.execution.request import InvalidRequest
 from gateway.execution.results import OperationResult
 from gateway.http.caching_headers import lifetime_headers
-from gateway.http.negotiation import GRAPHQL, MIN_COMPRESSED, min_compressed
+from gateway.http.negotiation import GRAPHQL, MIN_COMPRESSED, Accepted, min_compressed
 
 STATUSES: Final = {
     Unauthenticated.code: 401,
@@ -27,6 +28,9 @@ STATUSES: Final = {
     "INTERNAL_SERVER_ERROR": 500,
 }
 """Statuses of refused requests in both media types; the others depend on the media type."""
+
+PARTIAL_SUCCESS: Final = 294
+"""The status of a response with data and errors, in the revision of September 2026."""
 
 VARY: Final = "Accept, X-Gateway-Plan"
 
@@ -72,21 +76,41 @@ def response(status: int, media_type: str, body: bytes, headers: Iterable[tuple[
     return HttpResponse(status, (*base, *headers), body)
 
 
-def result_response(media_type: str, result: OperationResult, personal: bool = False) -> HttpResponse:
+def refusal_response(accepts: Accepted, status: int, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
+    """Return the response to a request that was not executed.
+
+    In the revision, only a response with a status 2xx has the media type `JSON`.
+    """
+    media_type = GRAPHQL if accepts.revised and status >= 300 else accepts.media_type
+    return response(status, media_type, body, headers.items())
+
+
+def result_response(accepts: Accepted, result: OperationResult, personal: bool = False) -> HttpResponse:
     """Return the response to one operation. A ``personal`` response depends on the caller."""
+    media_type = accepts.media_type
     if not result.executed:
         after = result.retry_after
-        retry = [] if after is None else [("retry-after", str(math.ceil(after)))]
-        return response(refusal_status(media_type, result.codes), media_type, result.body, retry)
+        retry = {} if after is None else {"retry-after": str(math.ceil(after))}
+        return refusal_response(accepts, refusal_status(accepts, result.codes), result.body, retry)
     headers = lifetime_headers(result.lifetime)
     if personal:  # a browser must not reuse it for the next user
         headers = (*headers, ("vary", f"{VARY}, Authorization, X-API-Key"))
-    return response(200, media_type, result.body, headers)
+    partial = accepts.revised and media_type == GRAPHQL and result.codes
+    return response(PARTIAL_SUCCESS if partial else 200, media_type, result.body, headers)
 
 
-def refusal_status(media_type: str, codes: Iterable[str]) -> int:
-    """Return the status of a refused request. Well-formed ones have 200 in `application/json`, for older clients."""
-    return next((STATUSES[code] for code in codes if code in STATUSES), 400 if media_type == GRAPHQL else 200)
+def refusal_status(accepts: Accepted, codes: Sequence[str]) -> int:
+    """Return the status of a refused request.
+
+    Well-formed ones have 200 in `JSON`, for older clients. In the revision, they have 422, and a document that cannot
+    be parsed has 400.
+    """
+    status = next((STATUSES[code] for code in codes if code in STATUSES), None)
+    if status is not None:
+        return status
+    if accepts.revised:
+        return 400 if "GRAPHQL_PARSE_FAILED" in codes else 422
+    return 400 if accepts.media_type == GRAPHQL else 200
 
 
 def error_body(error: InvalidRequest | GatewayError) -> bytes:

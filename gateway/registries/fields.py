@@ -132,12 +132,19 @@ class Rows:
         return rows
 
 
-def at(raw: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at a path of nested keys, None if a key is missing."""
-    for key in path:
-        if type(raw) is not dict and not isinstance(raw, Mapping):
+Path = tuple[str | int, ...]
+"""Where a value is in JSON: the keys of nested objects, and positions in lists, from 0."""
+
+
+def at(raw: Any, path: Path) -> Any:
+    """Return the value at a path, None if there is none."""
+    for step in path:
+        if type(raw) is dict or isinstance(raw, Mapping):
+            raw = raw.get(step)
+        elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
+            raw = raw[step]
+        else:
             return None
-        raw = raw.get(key)
     return raw
 
 
@@ -240,6 +247,21 @@ def number_or_error(value: float | None, native: Any) -> float | RegistryBadValu
     else:
         is_number = isinstance(native, (int, float)) and not isinstance(native, bool)
     return RegistryBadValue() if is_number else None
+
+
+NUMERIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def as_measure(value: Any) -> float | None:
+    """Convert a finite number, or text that is one, to a float. None for other values."""
+    if isinstance(value, str):
+        value = float(value) if NUMERIC.fullmatch(value.strip()) else None
+    return as_number(value)
+
+
+def as_measured_text(value: Any) -> str | None:
+    """Convert a measured value that is no finite number to text. None for numbers."""
+    return as_text(value) if as_measure(value) is None else None
 
 
 CHINA = timezone(timedelta(hours=8))
@@ -362,6 +384,12 @@ def number(key: str) -> Field:
     return Field((key,), lambda raw: as_number(raw.get(key)), convert=as_number, is_number=True)
 
 
+def metric(name: Field, value: str) -> Table:
+    """The table of a metric, whose value is under a key: a number, also if it is sent as text, or else a text."""
+    measure = Field((value,), lambda raw: as_measure(raw.get(value)), convert=as_measure, is_number=True)
+    return {"name": name, "value": measure, "text": field(value, as_measured_text)}
+
+
 def boolean(key: str) -> Field:
     """A boolean."""
     return field(key, as_boolean)
@@ -433,6 +461,11 @@ def gathered(*keys: str, table: Table) -> Field:
 
 ABSENT: Final = Field((), lambda raw: None)
 """A field that the registry does not have. Its value is None."""
+
+
+def absent(*names: str) -> dict[str, Field]:
+    """The fields of a value object that the registry does not have."""
+    return dict.fromkeys(names, ABSENT)
 
 
 def extra(table: Table, *excluded: str) -> Table:

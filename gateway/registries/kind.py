@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from gateway.config.settings import Credentials, RegistrySettings
-from gateway.errors import RegistryError
+from gateway.config.settings import Credentials, Quota, RegistrySettings
+from gateway.errors import RegistryError, by_status
 from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
 from gateway.upstream.messages import Request, Response
 from gateway.upstream.url_encoding import encode
@@ -44,7 +44,7 @@ class EntityInAnswer:
     """Whether every valid response contains the entity, whatever its keys."""
 
 
-def object_at(layout: EntityLayout, *path: str) -> EntityInAnswer:
+def object_at(layout: EntityLayout, *path: str | int) -> EntityInAnswer:
     """The entity is the object at a path of the response."""
 
     def locate(document: Any, keys: Keys) -> Raw | None:
@@ -54,7 +54,7 @@ def object_at(layout: EntityLayout, *path: str) -> EntityInAnswer:
     return EntityInAnswer(layout, locate, always_present=True)
 
 
-def holds_list(*path: str, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
+def holds_list(*path: str | int, total: tuple[str, ...] = ()) -> Callable[[Any], bool]:
     """Return a response check: a list at ``path``, which may be missing if the number at ``total`` is 0."""
     return lambda document: isinstance(at(document, path), list) or (bool(total) and at(document, total) == 0)
 
@@ -73,9 +73,18 @@ def holds_list_if_any(name: str, *others: str) -> Callable[[Any], bool]:
     return is_complete
 
 
-def holds_object(*path: str, key: str) -> Callable[[Any], bool]:
+def holds_object(*path: str | int, key: str) -> Callable[[Any], bool]:
     """Return a response check: an object at ``path`` with a value under ``key``."""
     return lambda document: as_text(at(document, (*path, key))) is not None
+
+
+ErrorCodes = Sequence[tuple[str, type[RegistryError]]]
+"""Regular expressions of a vendor's codes, each with the error that they mean."""
+
+
+def error_by_code(codes: ErrorCodes, code: str, status: int) -> type[RegistryError]:
+    """Return the error of a vendor's code. The HTTP status decides about codes that match no expression."""
+    return next((error for pattern, error in codes if re.fullmatch(pattern, code)), by_status(status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +95,28 @@ class FilterPushdown:
     """Returns the request parameters for a filter value, None if the call cannot express the value."""
     exact: bool = True
     """Whether the call returns exactly the matching rows, so that its total count is valid."""
+    selects: str = ""
+    """The parameter that selects another list of the registry, if it is a default of a `Stream`."""
 
 
 def same_value(name: str) -> FilterPushdown:
     """Return a filter whose parameter is the unchanged value."""
     return FilterPushdown(lambda value: {name: value})
+
+
+def word(name: str, *vocabulary: str) -> FilterPushdown:
+    """Return a filter whose parameter is a word of the vendor's vocabulary, in the vendor's spelling.
+
+    The call cannot express other words: the vendor compares them letter by letter, and the gateway in any case.
+    """
+    spelling = {spelled.lower(): spelled for spelled in vocabulary}
+    return FilterPushdown(lambda value: {name: spelling[value.lower()]} if value.lower() in spelling else None)
+
+
+def list_of_word(name: str, *vocabulary: str) -> FilterPushdown:
+    """Return a filter whose parameter selects a list: a word in the vendor's spelling, or any other text unchanged."""
+    spelling = {spelled.lower(): spelled for spelled in vocabulary}
+    return FilterPushdown(lambda value: {name: spelling.get(value.lower(), value)}, selects=name)
 
 
 def native_value(name: str, values: Mapping[str, str]) -> FilterPushdown:
@@ -126,6 +152,8 @@ class Call:
     """The service that the call goes to, a key of `Kind.services`."""
     path: str
     """The path. ``{0}``, ``{1}`` are placeholders for the keys that ``key_positions`` selects."""
+    keeps_slashes: bool = False
+    """Whether ``/`` in keys stays as it is in the path, as in ``library/alpine``. All else is percent-encoded."""
     method: str = "GET"
     """GET sends ``parameters`` in the query, POST in a JSON body."""
     key_positions: tuple[int, ...] = ()
@@ -145,6 +173,9 @@ class Call:
     """The entities that the response lists. `Field.read` gets the decoded response and returns `Rows`."""
     paging: Paging | None = None
     """How the list is paged. None for a list in one response."""
+    response_headers: tuple[str, ...] = ()
+    """The headers of the response that ``rows`` or ``entities`` read, in lower case. The document that they get is then
+    an object of ``headers`` and ``body``. A body that is a list is always under ``body``."""
     is_complete: Callable[[Any], bool] = lambda document: True
     """Returns whether a decoded response has the documented structure. Other responses are `RegistryBadAnswer`."""
     cache_family: str = ""
@@ -178,7 +209,10 @@ class Call:
             marker = {} if self.paging.by_marker and page == 1 else {self.paging.number: page}
             paging = {self.paging.size: self.paging.rows, **marker}
         parameters = self.combined(self.parameters(keys), dict(fixed), paging)
-        path = self.path.format(*map(encode, keys))
+        encoded = [encode(key) for key in keys]
+        if self.keeps_slashes:
+            encoded = [key.replace("%2F", "/") for key in encoded]
+        path = self.path.format(*encoded)
         query, body = tuple(self.query.items()), b""
         if self.method == "GET":
             texts = {name: str(value) for name, value in parameters.items()}
@@ -186,7 +220,17 @@ class Call:
         else:
             body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
         only_lists = self.rows is not None and not self.entities
-        return Request(self.name, self.service, self.method, path, query, body, self.is_complete, only_lists)
+        return Request(
+            self.name,
+            self.service,
+            self.method,
+            path,
+            query,
+            body,
+            self.is_complete,
+            only_lists,
+            response_headers=self.response_headers,
+        )
 
     def combined(self, *parts: Mapping[str, Any]) -> dict[str, Any]:
         """Combine parameters. One that several parts contain is joined, so that all of its conditions hold.
@@ -280,6 +324,9 @@ class Kind:
     """The patterns of canonical keys, for entities that can have several keys."""
     keyed_by_name: frozenset[str] = frozenset()
     """The entities whose own key is their name."""
+    quota: Quota = Quota()
+    """How many calls of one name an account makes, unless the settings replace it: somewhat less than the product's
+    documented quota."""
     response_keys: frozenset[str] = frozenset()
     """The keys of a raw object that belong to the response, such as a request id, and change with every response."""
     generation: Callable[[Any], "Kind"] | None = None

@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 from gateway import errors
 from gateway.config.settings import (
+    Quota,
     Secret,
     StaticCredentialsSettings,
     password_setting,
@@ -281,6 +282,8 @@ MLFLOW = Kind(
     },
     credentials=lambda settings: settings.credentials,
     sign=static_authorization,
+    # MLflow has no quota. Databricks allows 40 calls of the registry per second and workspace.
+    quota=Quota(requests_per_second=36),
     headers=lambda settings: {"X-MLFLOW-WORKSPACE": settings.workspace} if settings.workspace else {},
     check=check,
 )

@@ -13,9 +13,10 @@ from gateway.registries.fields import (
     Field,
     Raw,
     Rows,
+    absent,
     as_integer,
     as_list,
-    as_number,
+    as_measure,
     as_objects,
     as_text,
     as_texts,
@@ -26,6 +27,7 @@ from gateway.registries.fields import (
     field,
     fixed,
     gathered,
+    metric,
     milliseconds,
     nested,
     nested_list,
@@ -91,13 +93,7 @@ VERSION_FIELDS = {
         lambda raw: None if run(raw) is None else raw,
         {
             "type": fixed("TRAINING"),
-            "type_name": ABSENT,
-            "native_id": ABSENT,
-            "region": ABSENT,
-            "workspace_id": ABSENT,
-            "kind": ABSENT,
-            "task_id": ABSENT,
-            "task_name": ABSENT,
+            **absent("type_name", "native_id", "region", "workspace_id", "kind", "task_id", "task_name"),
             "run_id": text("run_id"),
             "iteration": ABSENT,
             "details": Field((), lambda raw: {key: raw[key] for key in ("run_id", "run_link") if raw.get(key)}),
@@ -149,22 +145,22 @@ RUN = EntityLayout(
 def evaluations(raw: Raw) -> list[Raw]:
     """Return the metrics of a logged model by dataset: of each metric the last value, by step and time."""
     latest: dict[tuple[str | None, str | None, str], Raw] = {}
-    for metric in as_objects(at(raw, ("data", "metrics"))) or []:
-        name = as_text(metric.get("key"))
+    for measured in as_objects(at(raw, ("data", "metrics"))) or []:
+        name = as_text(measured.get("key"))
         if name is not None:
-            key = as_text(metric.get("dataset_name")), as_text(metric.get("dataset_digest")), name
-            latest[key] = max(latest.get(key, metric), metric, key=moment)
+            key = as_text(measured.get("dataset_name")), as_text(measured.get("dataset_digest")), name
+            latest[key] = max(latest.get(key, measured), measured, key=moment)
     datasets: dict[tuple[str | None, str | None], list[Raw]] = {}
-    for (dataset, digest, name), metric in latest.items():
-        datasets.setdefault((dataset, digest), []).append({"key": name, "value": metric.get("value")})
+    for (dataset, digest, name), measured in latest.items():
+        datasets.setdefault((dataset, digest), []).append({"key": name, "value": measured.get("value")})
     return [
         {"dataset": {"name": name, "digest": digest} if name or digest else None, "metrics": metrics}
         for (name, digest), metrics in datasets.items()
     ]
 
 
-def moment(metric: Raw) -> tuple[int, int]:
-    return as_integer(metric.get("step")) or 0, as_integer(metric.get("timestamp")) or 0
+def moment(measured: Raw) -> tuple[int, int]:
+    return as_integer(measured.get("step")) or 0, as_integer(measured.get("timestamp")) or 0
 
 
 LOGGED_MODEL = EntityLayout(
@@ -179,7 +175,9 @@ LOGGED_MODEL = EntityLayout(
                     "dataset",
                     {"native_id": ABSENT, "uri": ABSENT, "name": text("name"), "digest": text("digest")},
                 ),
-                "metrics": nested_list("metrics", {"name": text("key"), "value": field("value", as_number)}),
+                "metrics": nested_list(
+                    "metrics", {**metric(text("key"), "value"), "value": field("value", as_measure)}
+                ),
             },
         ),
     },

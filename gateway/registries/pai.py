@@ -11,24 +11,28 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
 from gateway.memory_budget import memo
 from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
     KEY_TEXT,
     Call,
+    ErrorCodes,
     FilterPushdown,
     Keys,
     Kind,
     Lookup,
     Paging,
     Stream,
+    error_by_code,
     holds_list,
     holds_object,
+    list_of_word,
     native_value,
     object_at,
     same_value,
+    word,
 )
 from gateway.registries.pai_tables import (
     ALGORITHM,
@@ -93,10 +97,22 @@ NATIVE_FORMATS = native_values(
 NATIVE_FRAMEWORKS = native_values(FRAMEWORKS, "XGBoost", "Keras", "Caffe", "Alink", "Xflow", "TensorFlow")
 NATIVE_APPROVALS = native_values(APPROVALS, "Pending", "Approved", "Rejected")
 NATIVE_SOURCES = native_values(SOURCES, "Custom", "PAIFlow", "TrainingService")
+PROVIDERS = ("pai", "huggingface")
+TYPES = ("Checkpoint", "LoRA", "Endpoint")
+ORIGINS = ("ModelScope", "HuggingFace", "Civitai")
+DOMAINS = ("aigc", "audio", "cv", "llm", "multi-modal", "nlp")
+TASKS = (
+    "auto-speech-recognition", "chat", "fill-mask", "image-classification", "image-object-detection",
+    "image-segmentation", "information-extraction", "named-entity-recognition", "question-answering",
+    "sentence-similarity", "summarization", "text-classification", "text-generation", "text-to-image-synthesis",
+    "text-to-speech", "text-to-video-synthesis", "token-classification", "translation", "visual-question-answering",
+    "zero-shot-classification",
+)  # fmt: skip
+"""The vendor's words in the vendor's spelling. Its lists compare words letter by letter."""
 ALGORITHM_FILTERS = {
     "name_contains": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
     "name_equals": FilterPushdown(lambda value: {"AlgorithmName": value}, exact=False),
-    "provider": same_value("AlgorithmProvider"),
+    "provider": list_of_word("AlgorithmProvider", *PROVIDERS),
     "workspace_id": same_value("WorkspaceId"),
 }
 
@@ -109,14 +125,13 @@ LIST_MODELS = Call(
     paging=BY_NUMBER,
     orders=BY_CREATION,
     filters={
-        "search": FilterPushdown(lambda value: {"Query": value}, exact=False),
         "name_contains": FilterPushdown(lambda value: {"ModelName": value}, exact=False),
         "name_equals": FilterPushdown(lambda value: {"ModelName": f'"{value}"'}, exact=False),
-        "type": same_value("ModelType"),
-        "domain": same_value("Domain"),
-        "task": same_value("Task"),
-        "origin": same_value("Origin"),
-        "provider": same_value("Provider"),
+        "type": word("ModelType", *TYPES),
+        "domain": word("Domain", *DOMAINS),
+        "task": word("Task", *TASKS),
+        "origin": word("Origin", *ORIGINS),
+        "provider": list_of_word("Provider", *PROVIDERS),
         "workspace_id": same_value("WorkspaceId"),
         "label": FilterPushdown(lambda value: {"Label": value["key"]}, exact=False),
     },
@@ -280,7 +295,7 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
     }
 
 
-ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
+ERROR_CODES: ErrorCodes = (
     (r"Throttling(\..+)?", errors.RegistryThrottled),
     (
         r"Invalid(AccessKeyId|SecurityToken|Signature)(\..+)?|SignatureDoesNotMatch|IncompleteSignature",
@@ -294,7 +309,7 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"Invalid(Api|Action|Product|RegionId|Version)(\.NotFound)?", errors.RegistryRejected),
     (r"InternalError|ServiceUnavailable", errors.RegistryUnavailable),
 )
-"""Patterns of vendor codes, from the products' error tables. The HTTP status decides about other codes."""
+"""From the products' error tables."""
 
 BUSINESS_CODE = re.compile(r"[0-9]{9}")
 """Matches the codes of AIWorkSpace's own errors."""
@@ -319,7 +334,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         return None
     request_id = as_text(document.get("RequestId") or document.get("requestId"))
     missing = response.status in ABSENCE_STATUSES and reports_absence(response.status, code or "", document)
-    return (errors.NotFound if missing else error_type(response.status, code or ""))(
+    return (errors.NotFound if missing else error_by_code(ERROR_CODES, code or "", response.status))(
         registry,
         vendor_code=code,
         request_id=request_id or xml_text(response.body, "RequestId") or response.headers.get("x-acs-request-id"),
@@ -338,14 +353,6 @@ def reports_absence(status: int, code: str, document: Raw) -> bool:
         return status == 404 or NOT_FOUND_MESSAGE.search(message) is not None
     own_form = document.get("Code") == code and isinstance(document.get("RequestId"), str)
     return status == 404 and own_form and NOT_FOUND_CODE.fullmatch(code) is not None
-
-
-def error_type(status: int, code: str) -> type[errors.RegistryError]:
-    """Return the error type for a failed response, by the vendor's code or else the HTTP status."""
-    for pattern, kind in ERROR_CODES:
-        if re.fullmatch(pattern, code):
-            return kind
-    return errors.by_status(status)
 
 
 def xml_text(body: bytes, element: str) -> str | None:
@@ -423,12 +430,13 @@ PAI = Kind(
                 "properties",
             }
         ),
-        "Algorithm": frozenset(),
+        "Algorithm": frozenset({"method", "scale"}),
         "AlgorithmVersion": frozenset(),
     },
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.access_key_secret, settings.security_token
     ),
+    quota=Quota(requests_per_second=45),  # of the 50 that are documented for each region, call and account
     sign=sign,
     check=check,
 )

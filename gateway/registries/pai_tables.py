@@ -12,6 +12,7 @@ from gateway.registries.fields import (
     Field,
     Raw,
     Rows,
+    absent,
     as_integer,
     as_json,
     as_moment,
@@ -19,7 +20,6 @@ from gateway.registries.fields import (
     as_objects,
     as_text,
     as_texts,
-    at,
     boolean,
     computed,
     enum,
@@ -28,9 +28,9 @@ from gateway.registries.fields import (
     gathered,
     integer,
     json_value,
+    metric,
     nested,
     nested_list,
-    number,
     text,
     texts,
     time,
@@ -103,8 +103,16 @@ def source(raw: Raw) -> Raw | None:
 
 
 def evaluations(raw: Raw) -> list[Raw] | None:
-    """Return the evaluations in Metrics, None if Metrics has another structure than PAI's usual one."""
-    return as_objects(at(as_object(raw.get("Metrics")), ("Results",)))
+    """Return the evaluations in Metrics, None if it is not a filled object.
+
+    Metrics has a list of evaluations under Results, or is a flat object of metrics: one evaluation without a dataset.
+    """
+    metrics = as_object(raw.get("Metrics"))
+    if not metrics:
+        return None
+    results = as_objects(metrics.get("Results"))
+    flat = {name: value for name, value in metrics.items() if results is None or name != "Results"}
+    return [*(results or ()), *([{"Metrics": flat}] if flat.keys() - {REPLACED} else ())]
 
 
 def metric_values(raw: Raw) -> list[Raw] | None:
@@ -243,11 +251,7 @@ VERSION_FIELDS = {
             "region": text("region"),
             "workspace_id": text("workspaceId"),
             "kind": text("kind"),
-            "task_id": ABSENT,
-            "task_name": ABSENT,
-            "run_id": ABSENT,
-            "iteration": ABSENT,
-            "details": ABSENT,
+            **absent("task_id", "task_name", "run_id", "iteration", "details"),
         },
     ),
     "trained_with": Field(
@@ -274,7 +278,7 @@ VERSION_FIELDS = {
             "metrics": Field(
                 (),
                 metric_values,
-                {"name": field("name", str), "value": number("value")},
+                metric(field("name", str), "value"),
             ),
         },
     ),

@@ -5,7 +5,7 @@ of v2 are in `gateway.registries.qianfan_v2`. Sources: the API pages, the error 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -101,16 +101,18 @@ def find_version_detail(document: Any, keys: Keys) -> Raw | None:
 
 def list_filters(types: Mapping[int, str]) -> Mapping[str, FilterPushdown]:
     """Return the filters of a list: part of the name, and type. A type can have several numbers."""
+
+    def numbers(wanted: Sequence[str]) -> Mapping[str, Any] | None:
+        """Return the numbers of types. None if a type may be a number without a name, or if no type has a number."""
+        names = {one.lower() for one in wanted}
+        found = tuple(number for number, name in types.items() if name.lower() in names)
+        return {"modelType": found} if found and not any(map(str.isdigit, wanted)) else None
+
     return {
         "name_contains": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
         "name_equals": FilterPushdown(lambda value: {"nameFilter": value}, exact=False),
-        "type": FilterPushdown(
-            lambda value: (
-                {"modelType": numbers}
-                if (numbers := tuple(number for number, name in types.items() if name == value))
-                else None
-            )
-        ),
+        "type": FilterPushdown(lambda value: numbers([value])),
+        "types": FilterPushdown(numbers),
     }
 
 

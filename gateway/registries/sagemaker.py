@@ -13,18 +13,20 @@ from datetime import datetime
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_text
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
     Call,
     EntityInAnswer,
+    ErrorCodes,
     FilterPushdown,
     Keys,
     Kind,
     Lookup,
     Paging,
     Stream,
+    error_by_code,
     holds_list,
     holds_object,
     native_value,
@@ -277,8 +279,8 @@ def sign(request: Request, host: str, credentials: Credentials, now: datetime, n
     return {**headers, "Authorization": authorization}
 
 
-ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
-    (r"Throttling|ThrottledException|TooManyRequests|RequestLimitExceeded|SlowDown", errors.RegistryThrottled),
+ERROR_CODES: ErrorCodes = (
+    (r"Throttling|Throttled|TooManyRequests|RequestLimitExceeded|SlowDown", errors.RegistryThrottled),
     (
         r"UnrecognizedClient|InvalidClientTokenId|InvalidAccessKeyId|InvalidSignature|SignatureDoesNotMatch"
         r"|IncompleteSignature|MissingAuthenticationToken|ExpiredToken|RequestExpired|RequestInTheFuture",
@@ -288,7 +290,7 @@ ERROR_CODES: tuple[tuple[str, type[errors.RegistryError]], ...] = (
     (r"InternalFailure|InternalError|InternalServerError|ServiceUnavailable", errors.RegistryUnavailable),
     (r"Validation(Error)?|InvalidAction|UnknownOperation|Serialization|InvalidToken", errors.RegistryRejected),
 )
-"""Patterns of vendor codes, which may end in ``Exception``. The HTTP status decides about other codes."""
+"""The codes, without ``Exception`` at their end."""
 
 NOT_FOUND_MESSAGE = re.compile(r"(does not exist|not found)\W*\Z", re.IGNORECASE)
 """Matches the end of the message of a validation error that reports a missing object."""
@@ -305,21 +307,11 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         return None
     code = None if sent is None else sent.rpartition("#")[2].partition(":")[0]
     message = as_text(document.get("message") or document.get("Message")) or ""
-    return error_type(response.status, code or "", message)(
-        registry, vendor_code=code, request_id=response.headers.get("x-amzn-requestid")
-    )
-
-
-def error_type(status: int, code: str, message: str) -> type[errors.RegistryError]:
-    """Return the error type for a failed response."""
     is_validation = code in ("ValidationException", "ValidationError")
     missing = code == "ResourceNotFound" or (is_validation and NOT_FOUND_MESSAGE.search(message) is not None)
-    if missing and status in ABSENCE_STATUSES:
-        return errors.NotFound
-    for pattern, kind in ERROR_CODES:
-        if re.fullmatch(rf"({pattern})(Exception)?", code):
-            return kind
-    return errors.by_status(status)
+    found = error_by_code(ERROR_CODES, (code or "").removesuffix("Exception"), response.status)
+    error = errors.NotFound if missing and response.status in ABSENCE_STATUSES else found
+    return error(registry, vendor_code=code, request_id=response.headers.get("x-amzn-requestid"))
 
 
 SAGEMAKER = Kind(
@@ -358,6 +350,8 @@ SAGEMAKER = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.secret_access_key, settings.session_token
     ),
+    # Amazon publishes no figure. The calls for a page of 100 rows take a few seconds.
+    quota=Quota(requests_per_second=20, in_flight=16, max_wait=6),
     sign=sign,
     with_settings=with_settings,
     check=check,

@@ -15,6 +15,7 @@ from gateway.registries.fields import (
     Raw,
     Rows,
     Table,
+    absent,
     as_enum,
     as_object,
     as_objects,
@@ -57,11 +58,6 @@ def arn_parts(value: Any) -> dict[str, str]:
     """Return the parts of a resource name: region, account, kind and name. Empty for other values."""
     match = ARN.fullmatch(value) if isinstance(value, str) else None
     return {} if match is None else match.groupdict()
-
-
-def absent(*names: str) -> dict[str, Field]:
-    """Return fields of a value object that the registry does not have."""
-    return dict.fromkeys(names, ABSENT)
 
 
 # Users
@@ -332,7 +328,7 @@ ABSENT_FIELDS = {
     "ModelVersion": "aliases compression_spec copyright deploy_targets distillation_spec evaluation_spec evaluations "
     "format format_name input_schema io_length io_mode license license_id options output_schema parameters properties "
     "supported_operations",
-    "Algorithm": "display_name owner provider updated_at workspace_id",
+    "Algorithm": "display_name method owner provider scale updated_at workspace_id",
     "AlgorithmVersion": "owner updated_at",
 }
 """The fields of each entity that no call supplies."""

@@ -129,6 +129,40 @@ class CircuitState(Enum):
     HALF_OPEN = value("HALF_OPEN", "The pause is over. The gateway sends one call at a time to test the registry.")
 
 
+@strawberry.enum(description="A field of models that has facets.")
+class ModelFacetField(Enum):
+    REGISTRY = value("REGISTRY", "The configured name of the registry.")
+    KIND = value("KIND", "The product that the registry belongs to, a `RegistryKind`.")
+    OWNERSHIP = value("OWNERSHIP", "`Model.ownership`.")
+    TYPE = value("TYPE", "`Model.type`.")
+    DOMAIN = value("DOMAIN", "`Model.domain`.")
+    TASK = value("TASK", "`Model.task`.")
+    FRAMEWORK = value("FRAMEWORK", "The framework of the newest version.")
+    FORMAT = value("FORMAT", "The format of the newest version.")
+    PROVIDER = value(
+        "PROVIDER", "`Model.provider`. PAI lists the models of `pai` only, unless the filter names another."
+    )
+    ORIGIN = value("ORIGIN", "`Model.origin`.")
+    LABEL_KEY = value("LABEL_KEY", "The keys of the labels. A model counts for each of its keys.")
+    APPROVAL = value("APPROVAL", "The approval of the newest version.")
+    READINESS = value("READINESS", "The readiness of the newest version.")
+
+
+@strawberry.enum(description="A field of algorithms that has facets.")
+class AlgorithmFacetField(Enum):
+    REGISTRY = value("REGISTRY", "The configured name of the registry.")
+    KIND = value("KIND", "The product that the registry belongs to, a `RegistryKind`.")
+    PROVIDER = value("PROVIDER", "`Algorithm.provider`.")
+    METHOD = value("METHOD", "`Algorithm.method`.")
+    SCALE = value("SCALE", "`Algorithm.scale`.")
+
+
+@strawberry.enum(description="How the count of a total relates to the number of matching objects.")
+class TotalRelation(Enum):
+    EXACT = value("EXACT", "There are exactly as many.")
+    AT_LEAST = value("AT_LEAST", "There are as many or more.")
+
+
 @strawberry.enum(description="How much of a registry a list covers.")
 class CoverageState(Enum):
     COMPLETE = value("COMPLETE", "The whole list, from fresh responses.")

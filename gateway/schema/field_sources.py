@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from strawberry.types.base import get_object_definition
 
-from gateway.catalog.filters import REGISTRY_FILTERS, TESTS, is_never_supplied, needed_fields
+from gateway.catalog.filters import REGISTRY_FILTERS, SINGLE, TESTS, is_never_supplied, needed_fields
+from gateway.catalog.ids import VERSIONS
 from gateway.catalog.query_plan import row_supplies
 from gateway.registries import KINDS
 from gateway.registries.fields import ABSENT, EntityLayout
@@ -46,6 +47,8 @@ def list_calls(kind: Kind, entity: str) -> Iterator[tuple[Call, EntityLayout, It
 
 NEVER = "Never matches {}, for lack of this information."
 UPSTREAM = "Applied by {}."
+UPSTREAM_LOOSELY = "Applied by {}, and again by the gateway."
+ONE_UPSTREAM = "A single value is applied by {}."
 READ = "For {}, the gateway filters the rows that it reads."
 CALLS = "For {}, the gateway filters the rows that it reads and needs another upstream call for some."
 
@@ -63,8 +66,11 @@ def filter_note(kind: Kind, entity: str, name: str) -> str | None:
     calls = [(call, layout) for call, layout, shared in list_calls(kind, entity) if name not in shared]
     if not calls:
         return None
-    if all(name in call.filters for call, _ in calls):
-        return UPSTREAM
+    pushdowns = [call.filters.get(name) for call, _ in calls]
+    if None not in pushdowns:
+        return UPSTREAM if all(pushdown and pushdown.exact for pushdown in pushdowns) else UPSTREAM_LOOSELY
+    if entity in VERSIONS and all(SINGLE.get(name, "") in call.filters for call, _ in calls):
+        return ONE_UPSTREAM
     needs = needed_fields((test,))
     if all(row_supplies(kind, layout, request, below) for _, layout in calls for request, below in needs.items()):
         return READ

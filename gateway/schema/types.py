@@ -12,19 +12,32 @@ from gateway.catalog.lists import DEFAULT_SIZE
 from gateway.execution.entity_references import ENTITY_KEYS
 from gateway.execution.projection import is_of_named_type
 from gateway.schema.directives import CALL, LIST, OBJECT, PAGE, VENDOR
-from gateway.schema.enums import Approval, ModelFormat, ModelFramework, ModelStage, Ownership, Readiness, Visibility
+from gateway.schema.enums import (
+    AlgorithmFacetField,
+    Approval,
+    ModelFacetField,
+    ModelFormat,
+    ModelFramework,
+    ModelStage,
+    Ownership,
+    Readiness,
+    Visibility,
+)
 from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field
 from gateway.schema.inputs import ModelVersionFilter
 from gateway.schema.scalars import JSON, DateTime, Long
 from gateway.schema.values import (
+    AlgorithmFacet,
     AlgorithmSpec,
     Coverage,
     Evaluation,
+    Facet,
     Label,
     Owner,
     PageInfo,
     Parameter,
     Registry,
+    Total,
     VersionSource,
 )
 
@@ -59,7 +72,21 @@ CURSOR = "The cursor of this edge. Pass it as `after` to continue behind the obj
 EDGES = "The objects of this page with their cursors."
 NODES = "The objects of this page."
 PAGE_INFO = "Whether further pages exist, and the cursors to reach them."
-TOTAL_COUNT = "The number of objects on all pages. Null unless every registry in the list supplies an exact count."
+TOTAL_COUNT = (
+    "The number of objects on all pages. Null unless every registry counts them exactly, or the gateway can read them "
+    "all within its limits. The same for every page size."
+)
+TOTAL = (
+    "The number of objects on all pages, exactly or at least. Null after a cursor if the registries do not count the "
+    "objects."
+)
+FACETS = (
+    "The values of fields with their counts, over the filter without its conditions on the field itself. Reads the "
+    "lists of the registries up to a limit, and makes no call for a row."
+)
+FIRST_VALUES = Annotated[
+    int | None, strawberry.argument(description="The number of values to return for each field. Null for all of them.")
+]
 COVERAGE = "How complete and how fresh the list is, for each registry."
 
 ID = Annotated[strawberry.ID, strawberry.argument(description="A global id from this graph.")]
@@ -208,8 +235,8 @@ class ModelVersion(Node):
         "The metrics in the registry's own format. May need an upstream call for each version.", CALL
     )
     evaluations: list[Evaluation] | None = field(
-        "The metrics by dataset. Null if `metrics` does not have the registry's usual structure. May need an upstream "
-        "call for each version.",
+        "The metrics by dataset, in the same form for all registries. A flat object of metrics is one evaluation "
+        "without a dataset. May need an upstream call for each version.",
         CALL,
     )
     options: JSON | None = field("Further options, in the registry's own format.")
@@ -238,6 +265,8 @@ class Algorithm(Node):
         "The name of the algorithm. In Qianfan, the base model, training mode and parameter scale, joined by `/`."
     )
     display_name: str | None = field("The name to display to users.")
+    method: str | None = field("The training method, such as `SFT` or `DPO`.")
+    scale: str | None = field("Which parameters are trained, such as `FullFineTuning` or `LoRA`.")
     description: str | None = field("A description of the algorithm.")
     provider: str | None = field("The provider of the algorithm, such as `pai`. Null for algorithms of your account.")
     workspace_id: strawberry.ID | None = field("The id of the workspace that the algorithm belongs to.")
@@ -286,7 +315,17 @@ class ModelConnection:
     nodes: list[Model] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
+
+    @field_with_arguments(FACETS, CALL)
+    def facets(
+        self,
+        info: Info,
+        fields: Annotated[list[ModelFacetField], strawberry.argument(description="The fields.")],
+        first: FIRST_VALUES = None,
+    ) -> list[Facet] | None:
+        return resolve_from_record(self, info)
 
 
 @strawberry.type(description="A model version in a list, with its cursor.")
@@ -301,6 +340,7 @@ class ModelVersionConnection:
     nodes: list[ModelVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 
@@ -316,7 +356,17 @@ class AlgorithmConnection:
     nodes: list[Algorithm] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
+
+    @field_with_arguments(FACETS, CALL)
+    def facets(
+        self,
+        info: Info,
+        fields: Annotated[list[AlgorithmFacetField], strawberry.argument(description="The fields.")],
+        first: FIRST_VALUES = None,
+    ) -> list[AlgorithmFacet] | None:
+        return resolve_from_record(self, info)
 
 
 @strawberry.type(description="An algorithm version in a list, with its cursor.")
@@ -331,6 +381,7 @@ class AlgorithmVersionConnection:
     nodes: list[AlgorithmVersion] = rows_field(NODES)
     page_info: PageInfo = field(PAGE_INFO)
     total_count: int | None = field(TOTAL_COUNT)
+    total: Total | None = field(TOTAL)
     coverage: list[Coverage] = field(COVERAGE)
 
 

@@ -3,8 +3,19 @@
 import strawberry
 
 from gateway.schema.directives import NOW, VENDOR
-from gateway.schema.enums import Capability, CircuitState, CoverageState, RegistryKind, RegistryState, SourceType
+from gateway.schema.enums import (
+    AlgorithmFacetField,
+    Capability,
+    CircuitState,
+    CoverageState,
+    ModelFacetField,
+    RegistryKind,
+    RegistryState,
+    SourceType,
+    TotalRelation,
+)
 from gateway.schema.fields import field, volatile_field
+from gateway.schema.fields import field as described
 from gateway.schema.scalars import JSON, DateTime, Long
 
 
@@ -56,7 +67,10 @@ class Parameter:
 @strawberry.type(description="A measured value.")
 class Metric:
     name: str = field("The name of the metric, such as `cer`.")
-    value: float | None = field("The value of the metric. Null if the registry did not send a number.")
+    value: float | None = field(
+        "The value. A number that the registry sent as text is a number. Null for other values."
+    )
+    text: str | None = field("The value as text if it is no finite number. Null for numbers.")
 
 
 @strawberry.type(description="The metrics of a model version on one dataset.")
@@ -187,6 +201,43 @@ class Registry:
     region: str | None = field("The region. Null for products without regional endpoints.")
     status: RegistryStatus = volatile_field("The health of the registry. Reading it needs no upstream call.")
     capabilities: list[Capability] = field("The types of object that the registry can list.")
+
+
+@strawberry.type(description="The number of objects on all pages of a list. The same for every page size.")
+class Total:
+    count: int = field("The number of objects.")
+    relation: TotalRelation = field("Whether there are exactly as many objects, or possibly more.")
+
+
+@strawberry.type(description="A value of a field, with its number of objects.")
+class FacetValue:
+    value: str = field("The value, in the spelling that most objects have.")
+    count: int = field("The number of objects with this value that match the other conditions of the filter.")
+
+
+EXACT = (
+    "Whether the counts are exact: every list that contributes was read to its end, and its rows contain all values "
+    "that the field and the filter need."
+)
+FACET_VALUES = "The values, the most frequent ones first. Objects without a value are not counted."
+
+
+@strawberry.type(
+    description="The values of a field of models, counted over the filter without its conditions on the field."
+)
+class Facet:
+    field: ModelFacetField = described("The field.")
+    exact: bool = described(EXACT)
+    values: list[FacetValue] = described(FACET_VALUES)
+
+
+@strawberry.type(
+    description="The values of a field of algorithms, counted over the filter without its conditions on the field."
+)
+class AlgorithmFacet:
+    field: AlgorithmFacetField = described("The field.")
+    exact: bool = described(EXACT)
+    values: list[FacetValue] = described(FACET_VALUES)
 
 
 @strawberry.type(description="How complete and how fresh a list is for one registry.")

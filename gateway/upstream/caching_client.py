@@ -47,13 +47,15 @@ class Freshness:
     """How fresh an answer must be.
 
     ``revalidate`` always fetches; ``max_age`` is the largest accepted age in seconds; ``only_if_cached`` never fetches;
-    ``background`` gives other requests priority, since no client waits for the answer.
+    ``background`` gives other requests priority, since no client waits for the answer. Without ``store``, the response
+    to the client is not stored; the answers of registries are, since they belong to the gateway.
     """
 
     revalidate: bool = False
     max_age: float | None = None
     only_if_cached: bool = False
     background: bool = False
+    store: bool = True
 
     def accepts(self, age: float) -> bool:
         return not self.revalidate and (self.max_age is None or age <= self.max_age)

@@ -40,7 +40,14 @@ from gateway.upstream.http_session import (
     read_body,
 )
 from gateway.upstream.json_documents import clean_text, read_json
-from gateway.upstream.messages import Destination, Request, Response, StaticCredentials, header_number
+from gateway.upstream.messages import (
+    Destination,
+    Request,
+    Response,
+    StaticCredentials,
+    combined_headers,
+    header_number,
+)
 from gateway.upstream.url_encoding import length, query_string
 
 logger = logging.getLogger("gateway.upstream")
@@ -125,7 +132,7 @@ class HttpClient:
         await self._fresh.close()
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
-        """Send a request and return the JSON object of the response. Raises `RegistryError`."""
+        """Send a request and return the document of the response. Raises `RegistryError`."""
         registry = destination.registry
         with self.events.attempt(registry, request.call, request.method) as attempt:
             try:
@@ -159,9 +166,11 @@ class HttpClient:
         attempt.status = response.status
         if error is not None:
             raise error
-        if response.status >= 300 or not isinstance(response.document, dict):
-            raise RegistryBadAnswer(destination.registry, detail=f"status {response.status}, not a JSON object")
-        return response.document
+        document = request.document(response)
+        if response.status >= 300 or document is None:
+            detail = f"status {response.status} without the JSON document of this call"
+            raise RegistryBadAnswer(destination.registry, detail=detail)
+        return document
 
     def _check(self, destination: Destination, response: Response) -> RegistryError | None:
         """Return the error that a response reports, with the longest time that it asks to wait for."""
@@ -269,7 +278,7 @@ def clean_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Replace what is not UTF-8 in the values of headers, which aiohttp passes on as halves of surrogate pairs."""
     if all(map(str.isascii, headers.values())):
         return headers
-    return {name.lower(): clean_text(value) for name, value in headers.items()}
+    return {name: clean_text(value) for name, value in combined_headers(headers).items()}
 
 
 def retry_after(value: str, now: datetime) -> float | None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway.config.settings import Credentials
+from gateway.config.settings import Credentials, Quota, QuotaSettings
 from gateway.errors import RegistryError
 
 
@@ -23,7 +23,7 @@ class Request:
     ``service`` names the endpoint of the registry. ``path`` is percent-encoded, ``query`` is not. ``validator`` returns
     whether a JSON document is a complete answer to the request; some registries send errors that look like success.
     ``always_exists`` is true for calls that only list: "no such object" is no answer to them. ``region`` is that of the
-    signature, for signatures that are valid in one region.
+    signature, for signatures that are valid in one region. The document has the ``response_headers``, in lower case.
     """
 
     call: str
@@ -35,6 +35,19 @@ class Request:
     validator: Callable[[Any], bool] = field(default=lambda document: True, compare=False, repr=False)
     always_exists: bool = field(default=False, compare=False, repr=False)
     region: str = ""
+    response_headers: tuple[str, ...] = ()
+
+    def document(self, response: "Response") -> dict[str, Any] | None:
+        """Return the JSON document of a response as the kind's tables read it.
+
+        None if the body has none, or is a list although the request expects an object.
+        """
+        headers = None
+        if self.response_headers:
+            sent = combined_headers(response.headers)
+            headers = {name: sent[name] for name in self.response_headers if name in sent}
+        document = document_of(response.document, headers)
+        return document if not isinstance(response.document, list) or self.validator(document) else None
 
     def accepts(self, document: Any) -> bool:
         """Return whether a document, or None for "no such object", is a complete answer to the request."""
@@ -43,8 +56,30 @@ class Request:
     @cached_property
     def digest(self) -> str:
         """Hash that differs for any two requests of one call."""
-        content = orjson.dumps([self.service, self.method, self.path, self.query, self.body.decode()])
+        parts = [self.service, self.method, self.path, self.query, self.body.decode()]
+        content = orjson.dumps([*parts, self.response_headers] if self.response_headers else parts)
         return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def combined_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers by their names in lower case. The values of a repeated one are joined (RFC 9110, 5.3)."""
+    combined: dict[str, str] = {}
+    for name, value in headers.items():
+        name = name.lower()
+        combined[name] = f"{combined[name]}, {value}" if name in combined else value
+    return combined
+
+
+def document_of(body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+    """Return the document of a JSON body: an object as it is, a list as the ``body`` of an object.
+
+    With ``headers``, the document is an object of both. None for other bodies.
+    """
+    if headers is None and isinstance(body, dict):
+        return body
+    if not isinstance(body, dict | list):
+        return None
+    return {"body": body} if headers is None else {"headers": dict(headers), "body": body}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +169,7 @@ class Destination:
     ``timeout`` is in seconds for one request, ``limit`` in bytes for one decoded body. ``sign`` returns the headers for
     (request, host, credentials, time, nonce), where the request's path starts with the endpoint's. ``check`` returns
     the error that a response reports. ``tls`` replaces the default TLS settings. Every request has
-    ``headers``.
+    ``headers``. ``quota`` is that of the registry's kind, and ``quota_settings`` replaces parts of it.
     """
 
     registry: str
@@ -147,6 +182,8 @@ class Destination:
     credentials: CredentialProvider
     tls: SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    quota: Quota = Quota()
+    quota_settings: QuotaSettings = QuotaSettings()
 
 
 _NUMBER = re.compile(r"\s*\+?([0-9]+(?:\.[0-9]*)?)\s*(?:,.*)?")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from gateway.config.settings import QuotaSettings
+from gateway.config.settings import Quota
 from gateway.errors import RegistryBusy, RegistryThrottled
 
 logger = logging.getLogger("gateway.upstream")
@@ -61,14 +61,14 @@ class Clock:
 class RateLimiter:
     """Rate limiter of one account's calls of one name; ``rate`` is the current limit in calls per second."""
 
-    def __init__(self, settings: QuotaSettings, clock: Clock) -> None:
-        self.settings, self.clock = settings, clock
+    def __init__(self, quota: Quota, clock: Clock) -> None:
+        self.quota, self.clock = quota, clock
         self.in_flight = 0
-        self._throttled_rate = settings.requests_per_second
+        self._throttled_rate = quota.requests_per_second
         self._set_rate(self._throttled_rate)
         self._lowered_at, self._progress = float("-inf"), RECOVERED
         self._tokens, self._refilled_at = float("inf"), clock.now()
-        self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(settings.requests_per_second)))
+        self._sent: deque[float] = deque([float("-inf")], maxlen=max(1, int(quota.requests_per_second)))
         self._borrows = False
         self._queues: tuple[dict[asyncio.Future[bool], None], ...] = ({}, {})
         self._timer: asyncio.TimerHandle | None = None
@@ -86,7 +86,7 @@ class RateLimiter:
     def try_acquire(self, now: float, *, refresh: bool) -> bool:
         """Let a call start if none is queued before it and the limits allow it. End it with `release`."""
         interactive, refreshes = self._queues
-        if interactive or (refresh and refreshes) or self.in_flight >= self.settings.in_flight:
+        if interactive or (refresh and refreshes) or self.in_flight >= self.quota.in_flight:
             return False
         self._refill(now)
         return self._take(refresh)
@@ -104,7 +104,7 @@ class RateLimiter:
         self._refill(self.clock.now())
         self._progress += 1 / self.rate
         self._set_rate(self._curve())
-        if self.rate == self.settings.requests_per_second:
+        if self.rate == self.quota.requests_per_second:
             self._progress = RECOVERED
 
     def _lower_rate(self) -> None:
@@ -119,7 +119,7 @@ class RateLimiter:
         """Return the rate after ``_progress`` seconds of full use since it was lowered."""
         distance = (self._progress / RECOVERY_SECONDS - 1) ** CURVE_EXPONENT  # -1 at first, 0 after the recovery
         wanted = self._throttled_rate * (1 + (1 - THROTTLED_FACTOR) * distance)
-        return min(self.settings.requests_per_second, max(MIN_RATE, wanted))
+        return min(self.quota.requests_per_second, max(MIN_RATE, wanted))
 
     def _set_rate(self, rate: float) -> None:
         self.rate, self._capacity = rate, max(1.0, BURST_SECONDS * rate)
@@ -127,7 +127,7 @@ class RateLimiter:
     async def acquire(self, registry: str, *, refresh: bool, max_wait: float) -> None:
         """Wait until a call may start, in order of arrival. Refreshes start only when no other call is queued.
 
-        ``max_wait`` is in seconds; the setting of that name applies too. Raises `RegistryBusy`.
+        ``max_wait`` is in seconds; that of the quota applies, too. Raises `RegistryBusy`.
         """
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         queue = self._queues[refresh]
@@ -135,7 +135,7 @@ class RateLimiter:
         self._start_queued()
         if turn.done():
             return
-        timer = self.clock.later(min(max_wait, self.settings.max_wait), partial(self._time_out, turn))
+        timer = self.clock.later(min(max_wait, self.quota.max_wait), partial(self._time_out, turn))
         try:
             started = await turn
         except asyncio.CancelledError:
@@ -168,7 +168,7 @@ class RateLimiter:
         """Start the queued calls that the limits allow; if tokens are lacking, continue when the next one is due."""
         self._refill(self.clock.now())
         for refreshes, queue in enumerate(self._queues):
-            while queue and self.in_flight < self.settings.in_flight:
+            while queue and self.in_flight < self.quota.in_flight:
                 turn = next(iter(queue))
                 if not turn.done():
                     if not self._take(bool(refreshes)):

@@ -231,7 +231,8 @@ class ResilientClient:
         key = destination.scope.digest, request.call
         rate_limiter = self._rate_limiters.get(key)
         if rate_limiter is None:
-            rate_limiter = self._rate_limiters[key] = RateLimiter(self.quota, self.clock)
+            quota = destination.quota_settings.over(self.quota.over(destination.quota))
+            rate_limiter = self._rate_limiters[key] = RateLimiter(quota, self.clock)
         return rate_limiter
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from gateway.__main__ import main
 from gateway.app import create_app
-from gateway.auth import watched_files
 from gateway.auth.api_keys import format_entry, new_key, parse
+from gateway.config import watched_files
 from gateway.config.settings import AccessSettings, CacheSettings, Secret, SettingsError, TelemetrySettings
 from tests.auth.gateways import (
     NAMES,

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.app import create_app
-from gateway.auth import jwks, watched_files
+from gateway.auth import jwks
+from gateway.config import watched_files
 from gateway.config.settings import AccessSettings, SettingsError
 from tests.auth.gateways import (
     EC,

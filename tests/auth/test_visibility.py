@@ -24,10 +24,15 @@ from gateway import twins
 from gateway.catalog.ids import parse
 from gateway.config.settings import AccessSettings, CacheSettings, LimitsSettings
 from tests.auth.gateways import NAMES, Clock, KeyFile
-from tests.conftest import Answer, Client, pai, qianfan, served
+from tests.conftest import Answer, Client, mlflow, pai, qianfan, served
 from tests.conftest import settings as plain
+from tests.sagemaker.conftest import sagemaker
+from tests.sagemaker.fixture_registry import fixture_registry
 
-TENANTS = {"alice": ("pai", "qianfan"), "bob": ("pai-two", "qianfan-two")}
+TENANTS = {
+    "alice": ("pai", "qianfan", "mlflow", "aws"),
+    "bob": ("pai-two", "qianfan-two", "mlflow-two", "aws-two"),
+}
 NOWHERE = "pai-three"
 """A registry that no gateway has. An id of the other caller's registry must get the same answer as one of these."""
 
@@ -43,12 +48,15 @@ MODEL = [
 ]  # fmt: skip
 ALGORITHM = ["id", "name", "registryName", "versions(first: 1) { totalCount nodes { id } }", f"registry {{ {STATUS} }}"]
 LIST = [
+    "total { count relation }",
+    "facets(fields: [REGISTRY, KIND, PROVIDER]) { field exact values { value count } }",
     "totalCount", "nodes { %s }", "edges { cursor node { id } }",
     "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }",
     "coverage { registry { name } state totalCount rowsRead age error { code message } }",
 ]  # fmt: skip
 FILTERS = [
     "{}", "{ownership: OWN}", "{ownership: PLATFORM}", '{nameContains: "a"}', "{kinds: [PAI]}", "{kinds: [QIANFAN]}",
+    "{kinds: [MLFLOW]}", "{kinds: [SAGEMAKER]}", '{label: {key: "team", value: "nlp"}}',
     "{framework: PYTORCH}", *(f'{{registries: ["{name}"]}}' for names in TENANTS.values() for name in names),
     f'{{registries: ["{NOWHERE}"]}}', '{registries: ["pai", "pai-two"]}',
 ]  # fmt: skip
@@ -90,10 +98,18 @@ def comparable(answer: Answer) -> tuple[int, str, dict[str, str]]:
 @asynccontextmanager
 async def world(folder: Path, cache: CacheSettings) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        one, two = [await stack.enter_async_context(twins.serving(models=models)) for models in (16, 23)]
+        corpora = twins.Corpus(16, mlflow_models=7), twins.Corpus(23, mlflow_models=9)
+        one, two = [await stack.enter_async_context(twins.serving(corpus=corpus)) for corpus in corpora]
+        first, second = [await stack.enter_async_context(fixture_registry(groups=groups)) for groups in (4, 6)]
+        key = ("AKIATESTKEY", "secret", "")
         registries_of = {
-            "alice": (pai(one.url), qianfan(one.url)),
-            "bob": (pai(two.url, "pai-two"), qianfan(two.url, "qianfan-two")),
+            "alice": (pai(one.url), qianfan(one.url), mlflow(one.url), sagemaker(first.url, key)),
+            "bob": (
+                pai(two.url, "pai-two"),
+                qianfan(two.url, "qianfan-two"),
+                mlflow(two.url, "mlflow-two"),
+                sagemaker(second.url, key, name="aws-two"),
+            ),
         }
         key_file = KeyFile(folder / "keys.toml")
         keys = {caller: key_file.add(caller, names, ("read", "raw", "explain")) for caller, names in TENANTS.items()}
@@ -101,7 +117,7 @@ async def world(folder: Path, cache: CacheSettings) -> AsyncIterator[World]:
         limits = LimitsSettings(requests_per_second=1_000_000)
         common: dict[str, Any] = {"cache": cache, "limits": limits}
         access = AccessSettings(mode="callers", keys=str(key_file.path))
-        mixed = (registries_of["bob"][0], *registries_of["alice"], registries_of["bob"][1])
+        mixed = (registries_of["bob"][0], *registries_of["alice"], *registries_of["bob"][1:])
         shared = await stack.enter_async_context(served(plain(*mixed, access=access, **common), clocks[0]))
         alone = {
             caller: await stack.enter_async_context(served(plain(*registries, access=access, **common), clock))

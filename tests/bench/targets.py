@@ -21,6 +21,9 @@ lists = 86400
 objects = 86400
 entries = 1000000
 megabytes = 4096
+[catalog]
+scan_rows = 20000
+deadline = 60
 [limits]
 calls = 10000
 [quota]

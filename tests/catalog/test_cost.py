@@ -79,8 +79,19 @@ FILTERS = [
     'nameContains: "a"',
     'kinds: [QIANFAN]',
     'createdAt: {from: "2024-05-15T00:00:00Z"}',
+    'search: "name am"',
+    'types: ["text2text", "LoRA"]',
+    'providers: ["pai", "huggingface"]',
+    "frameworks: [PYTORCH, PADDLE]",
+    'labels: {anyOf: [{key: "stage"}, {key: "none"}]}',
+    'latestVersionCreatedAt: {from: "2024-05-11T00:00:00Z"}',
 ]  # fmt: skip
-ORDERS = ["", ", orderBy: {field: NAME, direction: ASC}", ", orderBy: {field: UPDATED_AT, direction: DESC}"]
+ORDERS = [
+    "",
+    ", orderBy: {field: NAME, direction: ASC}",
+    ", orderBy: {field: UPDATED_AT, direction: DESC}",
+    ", orderBy: {field: LATEST_VERSION_CREATED_AT, direction: DESC}",
+]
 
 
 @settings(slow, phases=[Phase.generate], max_examples=100)
@@ -177,7 +188,7 @@ def test_the_documented_estimates_of_objects_are_correct(query: str, objects: st
 
 
 def test_the_documentation_shows_the_refusal_of_an_expensive_query() -> None:
-    assert (len(CALLS), len(OBJECTS)) == (5, 3)
+    assert (len(CALLS), len(OBJECTS)) == (6, 3)
     assert str(QueryTooExpensive(int(CALLS[-1][1]), DEFAULT_BOUNDS.calls)) in PAGE
 
 

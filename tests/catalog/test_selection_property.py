@@ -79,6 +79,9 @@ def field_trees(draw: st.DrawFn, type_name: str, depth: int = 3, without: tuple[
         arguments = ""
         if "name" in fields[name].args:
             arguments = f'(name: "{draw(st.sampled_from(NAMES))}")'
+        elif "fields" in fields[name].args:
+            facets = get_named_type(fields[name].args["fields"].type)
+            arguments = f"(fields: [{draw(st.sampled_from(sorted(facets.values)))}])"
         elif "first" in fields[name].args and "first" not in without:
             arguments = draw(st.sampled_from(["", "(first: 1)", "(first: 2)"]))
         below = {} if value_type is None else draw(field_trees(value_type.name, max(0, depth - 1), without))

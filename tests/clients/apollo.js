@@ -26,6 +26,12 @@ const MODELS = gql`
             nativeId
             name
           }
+          aliases {
+            name
+            version {
+              name
+            }
+          }
           registry {
             name
             kind
@@ -57,8 +63,11 @@ assert.equal(new Set(models.map(({ id }) => id)).size, 30);
 assert.ok(models.every(({ id }) => kept[`Model:${id}`]));
 assert.deepEqual(
   Object.keys(kept).filter((key) => key.startsWith("Registry:")).sort(),
-  ['Registry:{"name":"pai"}', 'Registry:{"name":"qianfan"}'],
+  ['Registry:{"name":"mlflow"}', 'Registry:{"name":"pai"}', 'Registry:{"name":"qianfan"}'],
 );
+const aliased = models.filter(({ aliases }) => aliases?.length);
+assert.ok(aliased.length);
+assert.ok(aliased.every(({ registry, aliases }) => registry.kind === "MLFLOW" && aliases[0].version.name));
 
 // What a single query learns of a model, the list shows too: it is the same object of the cache.
 const ONE = gql`
@@ -116,6 +125,6 @@ const HASHED = gql`
 `;
 for (const expected of [[["GET", false], ["POST", true]], [["GET", false]]]) {
   const hashing = new ApolloClient({ cache: new InMemoryCache(), link: persisted.concat(http) });
-  assert.equal((await hashing.query({ query: HASHED })).data.registries.length, 2);
+  assert.equal((await hashing.query({ query: HASHED })).data.registries.length, 3);
   assert.deepEqual(sent.splice(0), expected);
 }

@@ -122,7 +122,7 @@ function Name({ id, done, failed }) {
 
 const catalog = await drawn(Catalog, { size: 10, enough: 30 });
 assert.equal(new Set(catalog.nodes.map(({ id }) => id)).size, 30);
-assert.deepEqual(new Set(catalog.nodes.map(({ registryName }) => registryName)), new Set(["pai", "qianfan"]));
+assert.deepEqual(new Set(catalog.nodes.map(({ registryName }) => registryName)), new Set(["pai", "qianfan", "mlflow"]));
 assert.ok(catalog.hasNext);
 
 const text = "{ models(first: 30) { nodes { id registryName owner { nativeId name } } } }";

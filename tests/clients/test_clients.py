@@ -1,16 +1,17 @@
-"""Common GraphQL clients against a gateway over both clouds. Each client is a script with its own assertions.
+"""Common GraphQL clients against a gateway over PAI, Qianfan and MLflow. Each client is a script that asserts.
 
 The official audit of GraphQL over HTTP is among them. The packages of the scripts are installed once, in folders that
 git ignores.
 """
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from gateway.config.settings import BreakerSettings, RetrySettings
 from tests import environments, npm
-from tests.conftest import World, two_clouds
+from tests.conftest import Client, demo, two_clouds
 from tests.contract.api import PRINTED, api
 from tests.subscriptions.conftest import ID, short_interval_gateway
 
@@ -32,19 +33,25 @@ def packages() -> Path:
     return npm.installed(HERE)
 
 
+@pytest.fixture
+async def gateway() -> AsyncIterator[Client]:
+    async with demo() as running:
+        yield running
+
+
 def interpreter(client: str) -> Path:
     """Return a Python with the locked packages of one client, which differ from those of the gateway."""
     return environments.interpreter(HERE / f"{client}.requirements.txt", BUILD / f"{client}-venv")
 
 
 @pytest.mark.parametrize("client", ["relay", "apollo", "urql", "codegen"])
-async def test_a_javascript_client_works(packages: Path, world: World, client: str) -> None:
-    await npm.node(packages, f"{client}.js", f"{world.gateway.url}/graphql")
+async def test_a_javascript_client_works(packages: Path, gateway: Client, client: str) -> None:
+    await npm.node(packages, f"{client}.js", f"{gateway.url}/graphql")
 
 
 @pytest.mark.parametrize("client", ["gql_app", "ariadne_app"])
-async def test_a_python_client_works(world: World, client: str) -> None:
-    await npm.run(HERE, str(interpreter(client)), f"{client}.py", f"{world.gateway.url}/graphql")
+async def test_a_python_client_works(gateway: Client, client: str) -> None:
+    await npm.run(HERE, str(interpreter(client)), f"{client}.py", f"{gateway.url}/graphql")
 
 
 @pytest.mark.parametrize("client", ["apollo", "urql"])
@@ -67,5 +74,5 @@ async def test_a_python_client_can_subscribe_to_a_version() -> None:
         await npm.run(HERE, python, "gql_watching.py", f"{gateway.url}/graphql", f"{cloud.url}/_twin/faults", ID)
 
 
-async def test_the_official_audit_of_graphql_over_http_passes(packages: Path, world: World) -> None:
-    assert "61 of 61 audits" in await npm.node(packages, "audit.js", f"{world.gateway.url}/graphql")
+async def test_the_official_audit_of_graphql_over_http_passes(packages: Path, gateway: Client) -> None:
+    assert "61 of 61 audits" in await npm.node(packages, "audit.js", f"{gateway.url}/graphql")

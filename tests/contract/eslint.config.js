@@ -4,7 +4,8 @@ import graphql from "@graphql-eslint/eslint-plugin";
 // Types without a global id. Client caches store them as a part of their parent object.
 const VALUES = [
   ...["Coverage", "PageInfo", "Registry", "RegistryFailure", "RegistryStatus"],
-  ...["Dataset", "Evaluation", "Label", "Metric", "ModelAlias", "Owner", "Parameter", "Training", "VersionSource"],
+  ...["AlgorithmFacet", "Dataset", "Evaluation", "Facet", "FacetValue", "Label", "Metric", "ModelAlias", "Owner", "Parameter"],
+  ...["Total", "Training", "VersionSource"],
   ...["AlgorithmSpec", "Channel", "CodeDir", "ComputeResource", "HyperParameter", "HyperParameterRange"],
   ...["MetricDefinition", "ProgressDefinition", "ProgressDefinitions", "ResourcePolicy", "ResourceRequirement"],
 ];

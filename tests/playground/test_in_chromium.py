@@ -95,6 +95,7 @@ async def test_each_example_has_a_tab(world: World) -> None:
         fields = {
             "FilterAndSearch": "models",
             "Pages": "models",
+            "Facets": "facets",
             "Model": "model",
             "ModelVersion": "modelVersion",
             "Algorithms": "algorithms",

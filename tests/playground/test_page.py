@@ -111,6 +111,7 @@ def test_every_entity_and_every_kind_of_request_has_an_example() -> None:
         "Models",
         "FilterAndSearch",
         "Pages",
+        "Facets",
         "Model",
         "ModelVersion",
         "Algorithms",

@@ -68,7 +68,7 @@ def unreadable_files(kind: str) -> Iterator[str]:
         if problem := unreadable(kind, case):
             yield problem
             continue
-        document = samples.sample(kind, case)
+        document = samples.expected(kind, table)
         if not isinstance(document, shape):
             yield f"{file(kind, case)}: this must be {'a list' if shape is list else 'an object'}"
             continue

@@ -35,7 +35,7 @@ from gateway.registries.kind import Call, Kind, Stream
 from gateway.registries.qianfan import QIANFAN_V2
 from gateway.schema.schema import SCHEMA
 from gateway.upstream.caching_client import UncachedClient
-from gateway.upstream.messages import Request, Response
+from gateway.upstream.messages import Request, Response, document_of
 
 FOLDER = Path(__file__).parent.parent / "fixtures"
 ENTITIES = ("Model", "ModelVersion", "Algorithm", "AlgorithmVersion")
@@ -86,8 +86,9 @@ def read_sample(kind: str, case: str) -> str:
 
 
 def sample(kind: str, case: str) -> Any:
-    """Return a sample. Each call decodes it anew, so that tests can change it."""
-    return json.loads(read_sample(kind, case))
+    """Return the document of a sample. Each call decodes it anew, so that tests can change it."""
+    body = json.loads(read_sample(kind, case))
+    return document_of(body) or body
 
 
 def cases(kind: str) -> list[str]:
@@ -97,7 +98,7 @@ def cases(kind: str) -> list[str]:
 
 def expected(kind: str, table: str) -> Any:
     """Return a table of expected results."""
-    return sample(kind, f"expected/{table}")
+    return json.loads(read_sample(kind, f"expected/{table}"))
 
 
 ID_KEYS = ("sample", "call", "stream", "lookup", "entity", "filter", "value")

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from gateway.registries import KINDS
 from gateway.registries.fields import as_objects, as_text, as_time, at
 from gateway.registries.kind import ABSENCE_STATUSES, KEY_TEXT, Kind
+from gateway.upstream.messages import document_of
 from gateway.upstream.url_encoding import query_string
 from tests.registries.completeness import ROOT, TO_FILL_IN
 from tests.registries.samples import (
@@ -78,11 +79,16 @@ class ScaffoldError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A recorded answer: the URL that it came from, its file and its document."""
+    """A recorded answer: the URL that it came from, its file and its body."""
 
     url: str
     file: Path
-    document: Any
+    body: Any
+
+    @property
+    def document(self) -> Any:
+        """The body as the tables of a kind read it: a list becomes the ``body`` of an object."""
+        return document_of(self.body) or self.body
 
     @classmethod
     def of(cls, url: str, file: str) -> "Answer":
@@ -91,12 +97,12 @@ class Answer:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ScaffoldError(f"{url}: give the URL that was called, such as https://hub.example.com/v1/models")
         try:
-            document = json.loads(Path(file).read_text(encoding="utf-8"))
+            body = json.loads(Path(file).read_text(encoding="utf-8"))
         except OSError as error:
             raise ScaffoldError(f"{file}: cannot be read: {error.strerror}; save the answer of {url} there") from None
         except ValueError as error:
             raise ScaffoldError(f"{file}: this is no JSON: {error}") from None
-        return cls(url, Path(file), document)
+        return cls(url, Path(file), body)
 
     @property
     def path(self) -> str:
@@ -157,9 +163,9 @@ class ErrorAnswer:
             return {"status": self.status, "headers": headers, "text": self.text}
 
     @cached_property
-    def code(self) -> tuple[tuple[str, ...], str] | None:
+    def code(self) -> tuple[tuple[str | int, ...], str] | None:
         """The path of the code in the body, and the code. A code that repeats the HTTP status says nothing more."""
-        found = [*objects(self.sample.get("body"))]
+        found = [*objects(self.sample.get("body"), in_lists=True)]
         for name in CODES:
             for path, inner in found:
                 for key in likely((name,), [*inner]):
@@ -180,12 +186,16 @@ def likely(names: Sequence[str], present: Sequence[str]) -> Iterator[str]:
         yield from (key for key in present if plain(key) == name)
 
 
-def objects(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Yield the objects of a document that are in no list, each with its path, outer ones first."""
+def objects(
+    document: Any, path: tuple[Any, ...] = (), in_lists: bool = False
+) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+    """Yield the objects of a document, each with its path, outer ones first. Of a list at most the first one."""
     if isinstance(document, dict) and len(path) < 4:
         yield path, document
         for key, value in document.items():
-            yield from objects(value, (*path, key))
+            yield from objects(value, (*path, key), in_lists)
+    elif in_lists and isinstance(document, list) and document:
+        yield from objects(document[0], (*path, 0), in_lists)
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,8 @@ class Listed:
     @classmethod
     def at(cls, answer: Answer, path: tuple[str, ...]) -> "Listed":
         """Return the rows at a path. Raises ScaffoldError if they are not rows, or if no key identifies them."""
-        values, place = at(answer.document, path), f"{answer.file}: the list {'.'.join(path) or 'of the answer'}"
+        values, name = at(answer.document, path), "of the answer" if isinstance(answer.body, list) else ".".join(path)
+        place = f"{answer.file}: the list {name}"
         if not isinstance(values, list) or not values:
             raise ScaffoldError(f"{place} is empty or missing; record an answer with at least one entry")
         if all(isinstance(value, str) for value in values):
@@ -217,8 +228,6 @@ class Listed:
     @classmethod
     def of(cls, answer: Answer) -> "Listed":
         """Return the rows of an answer: its outermost list, of several the longest one."""
-        if isinstance(answer.document, list):
-            return cls.at(answer, ())
         lists = [
             (*path, key)
             for path, found in objects(answer.document)
@@ -249,11 +258,11 @@ def field_table(rows: Sequence[Mapping[str, Any]], own_key: str, entity: str) ->
     return {"name": table.pop("name"), **table}
 
 
-def quoted(*texts: str) -> str:
+def quoted(*texts: str | int) -> str:
     return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
-def tuple_of(path: Sequence[str]) -> str:
+def tuple_of(path: Sequence[str | int]) -> str:
     return f"({quoted(*path)}{',' if len(path) == 1 else ''})"
 
 
@@ -273,7 +282,7 @@ def absent(name: str, entity: str, supplied: set[str]) -> str:
 
 def read_list(path: Sequence[str], are_texts: bool) -> str:
     """Return the source text that reads a list at a path of ``raw``."""
-    value = "raw" if not path else f"raw.get({quoted(*path)})" if len(path) == 1 else f"at(raw, {tuple_of(path)})"
+    value = f"raw.get({quoted(*path)})" if len(path) == 1 else f"at(raw, {tuple_of(path)})"
     return f"named({value})" if are_texts else value
 
 
@@ -622,7 +631,7 @@ GET_MODEL = Call(
         error = self.scaffold.error
         codes, mark, place, request_id = "{}", "", "", error.request_id_header if error else "x-request-id"
         if error is None or error.code is None:
-            path: tuple[str, ...] = ("error", "code")
+            path: tuple[str | int, ...] = ("error", "code")
             mark = (
                 f"# {TO_FILL_IN}: what the registry's codes mean: an entry of CODES for each, "
                 "or delete CODES if it has none\n"
@@ -707,10 +716,10 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         page = project_children(listed.rows.layout, listed.rows.read(self.scaffold.listed.document))
         keys, version_keys = [page["rows"][0]["key"]], [page["rows"][0]["key"], "unused"]
         sample, document = "ListModels", self.scaffold.listed.document
-        documents = {sample: document}
+        bodies = {sample: self.scaffold.listed.body}
         if self.single:
             sample, document = "GetModel", self.single.document
-            documents[sample], keys = document, [self.single.value]
+            bodies[sample], keys = document, [self.single.value]
         records: list[Any] = [{"sample": "ListModels", "stream": "Model own", **page}]
         for part in kind.calls[0].entities:
             own = keys
@@ -728,7 +737,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
         failures = []
         if self.scaffold.error is not None:
             case, recorded = self.error_case[0], self.scaffold.error.sample
-            documents[case] = recorded
+            bodies[case] = recorded
             error = kind.check(self.scaffold.name, as_response(recorded))
             assert error is not None
             failures.append(
@@ -752,7 +761,7 @@ def check(registry: str, response: Response) -> errors.RegistryError | None:
                 "good": {**good, "AlgorithmVersion": [["unused", "unused"]]},
             },
         }
-        contents = {**documents, **{f"expected/{name}": table for name, table in tables.items()}}
+        contents = {**bodies, **{f"expected/{name}": table for name, table in tables.items()}}
         return {
             sample_file(self.scaffold.name, case): json.dumps(value, ensure_ascii=False, indent=2) + "\n"
             for case, value in contents.items()

@@ -327,16 +327,40 @@ def test_the_parameter_size_is_in_millions() -> None:
     ]
 
 
-def test_metrics_with_another_structure_have_no_evaluations() -> None:
+def test_metrics_that_are_no_filled_object_have_no_evaluations() -> None:
     read = pai.VERSION_FIELDS["evaluations"]
-    assert [project_field(read, {"Metrics": value}) for value in ({}, {"cer": 1}, "text", None)] == [None] * 4
+    assert [project_field(read, {"Metrics": value}) for value in ({}, "", "{}", "text", [1], None)] == [None] * 6
+
+
+def test_flat_metrics_are_one_evaluation_without_a_dataset() -> None:
+    read = pai.VERSION_FIELDS["evaluations"]
+    flat = {"dataset": None, "metrics": [{"name": "cer", "value": 1.0, "text": None}]}
+    assert project_field(read, {"Metrics": {"cer": 1}}) == [flat]
+    assert project_field(read, {"Metrics": '{"cer": "1"}'}) == [flat]
+    assert project_field(read, {"Metrics": {"Results": [], "cer": 1}}) == [flat]
+    assert project_field(read, {"Metrics": {"Results": []}}) == []
+    assert project_field(read, {"Metrics": {"Results": 2}}) == [
+        {"dataset": None, "metrics": [{"name": "Results", "value": 2.0, "text": None}]}
+    ]
+
+
+def test_numbers_in_text_are_numbers_and_other_values_are_text() -> None:
+    read = pai.VERSION_FIELDS["evaluations"]
     one = {"Results": [{"Dataset": {"Train": "oss://x"}, "Metrics": {"loss": "0.1", "cer": 1}}, "nonsense"]}
     assert project_field(read, {"Metrics": one}) == [
         {
             "dataset": {"native_id": None, "uri": None},
-            "metrics": [{"name": "loss", "value": None}, {"name": "cer", "value": 1.0}],
+            "metrics": [{"name": "loss", "value": 0.1, "text": None}, {"name": "cer", "value": 1.0, "text": None}],
         }
     ]
+    values = {"-1.5e-3": -0.0015, " .5 ": 0.5, "7.": 7.0, "+2": 2.0, "95%": None, "1,5": None, "0x1": None, "١": None,
+              "good": None, "": None, True: None, None: None}  # fmt: skip
+    metrics = project_field(read, {"Metrics": {str(at): value for at, value in enumerate(values)}})[0]["metrics"]
+    assert [metric["value"] for metric in metrics] == [*values.values()]
+    texts = [metric["text"] for metric in metrics]
+    assert texts == [None] * 4 + ["95%", "1,5", "0x1", "١", "good", None, "true", None]
+    nested = project_field(read, {"Metrics": {"per class": {"a": 1}}})
+    assert nested == [{"dataset": None, "metrics": [{"name": "per class", "value": None, "text": '{"a":1}'}]}]
 
 
 def test_the_newest_algorithm_version_is_provided_if_the_list_is_complete_else_all_rows() -> None:

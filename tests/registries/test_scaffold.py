@@ -60,6 +60,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plain", "--list", URL, models),
         ("paged", "--list", pages, models, "--object", f"{URL}?id=b&full=1", model, "--versions", "releases",
          "--error", missing),
+        ("bare", "--list", URL, saved(folder, "bare.json", MODELS["data"])),
         ("names", "--list", URL, catalog, "--object", tag_url, tags, "--versions", "tags"),
     ):  # fmt: skip
         done = run(folder, "gateway", "scaffold", *arguments)
@@ -262,6 +263,9 @@ def test_the_table_of_kinds_keeps_its_order() -> None:
         ('{"error": {"code": 404, "status": "NOT_FOUND"}}', "NOT_FOUND"),
         ('{"code": 40401, "success": false}', "40401"),
         ('{"status": "error", "error": {"errorCode": "E-7"}}', "E-7"),
+        ('{"errors": [{"code": "NAME_UNKNOWN", "message": "x"}, {"code": "OTHER"}]}', "NAME_UNKNOWN"),
+        ('[{"code": "E-8"}]', "E-8"),
+        ('{"errors": []}', None),
         ('{"status": 404, "error": "Not Found"}', None),
         ('{"detail": "Not Found"}', None),
         ('{"code": true, "error": null, "type": {}, "reason": ""}', None),

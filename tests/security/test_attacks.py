@@ -142,6 +142,9 @@ async def test_a_hostile_operation_is_refused_on_every_transport(session: Sessio
     if transport == "get" and answer.status == 431:
         assert len(json.dumps(parameters(attack))) > 20_000, "the query fits into the request line"
         return
+    if transport == "get" and name == "a mutation":
+        assert (answer.status, answer.codes) == (405, {"METHOD_NOT_ALLOWED"})
+        return
     assert answer.status == expected(transport, attack)
     if answer.status < 1000:
         assert answer.codes == {attack.code}

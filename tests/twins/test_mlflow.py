@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.config.settings import Secret
+from gateway.config.settings import CatalogSettings, Secret
 from gateway.twins import MLFLOW_PASSWORD, MLFLOW_USERNAME, Corpus, Twins, serving
 from tests.conftest import Client, mlflow, pai, qianfan, served, settings
 
@@ -412,3 +412,29 @@ async def test_wrong_credentials_are_an_error_of_mlflow_alone(twins: Twins) -> N
     async with served(settings(pai(twins.url), wrong)) as gateway:
         models = (await gateway.query(COVERAGE)).data["models"]
     assert [one["error"] for one in models["coverage"]] == [None, {"code": "REGISTRY_UNAUTHENTICATED"}]
+
+
+@pytest.mark.parametrize(("rows", "calls"), [(1000, 1), (3000, 3), (3100, 4), (10_000, 4)])
+async def test_a_list_of_which_the_gateway_reads_only_a_part_is_partial(rows: int, calls: int) -> None:
+    """MLflow cannot sort by creation, so the gateway reads the list up to its bound. A sorted list needs one page."""
+    query = """query ($field: ModelOrderField!) { models(first: 9, orderBy: {field: $field, direction: DESC}) {
+        totalCount nodes { id } pageInfo { hasNextPage } coverage { state rowsRead totalCount error { code } } } }"""
+    corpus, catalog = Corpus(0, references=False, mlflow_models=3100), CatalogSettings(scan_rows=rows)
+    async with serving(corpus=corpus) as twins, served(settings(mlflow(twins.url), catalog=catalog)) as gateway:
+        models = (await gateway.query(query, field="CREATED_AT")).data["models"]
+        assert twins.calls == {"SearchRegisteredModels": calls}
+        complete = rows >= 3100
+        total = 3100 if complete else None
+        [part] = models["coverage"]
+        assert part == {
+            "state": "COMPLETE" if complete else "PARTIAL",
+            "rowsRead": min(rows, 3100),
+            "totalCount": total,
+            "error": None if complete else {"code": "LIST_INCOMPLETE"},
+        }
+        assert (models["totalCount"], len(models["nodes"]), models["pageInfo"]["hasNextPage"]) == (total, 9, True)
+        beside = await gateway.query("{ models(first: 9) { nodes { id } } }")
+        assert beside.codes == ([] if complete else ["LIST_INCOMPLETE"])
+        assert beside.body["data"]["models"]["nodes"] == models["nodes"]
+        [part] = (await gateway.query(query, field="UPDATED_AT")).data["models"]["coverage"]
+        assert part == {"state": "COMPLETE", "rowsRead": 1000, "totalCount": None, "error": None}

@@ -116,7 +116,7 @@ BAD: dict[str, tuple[list[bytes], type[RegistryError]]] = {
     "an empty body": ([response(b"")], RegistryBadAnswer),
     "an empty body that claims to be gzip": ([response(b"", "Content-Encoding: gzip")], RegistryBadAnswer),
     "no content": ([b"HTTP/1.1 204 No Content\r\n\r\n"], RegistryBadAnswer),
-    "no object": ([response(b"[1]")], RegistryBadAnswer),
+    "neither an object nor a list": ([response(b"1")], RegistryBadAnswer),
     "a redirect": ([response(BODY, "Location: /elsewhere", status="302 Found")], RegistryBadAnswer),
     "too large": ([response(TOO_LARGE)], RegistryAnswerTooLarge),
     "too large once decompressed": (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.settings import QuotaSettings, RetrySettings
+from gateway.config.settings import Quota, QuotaSettings, RetrySettings
 from gateway.errors import RegistryBusy, RegistryError, RegistryThrottled, RegistryUnavailable
 from gateway.upstream.rate_limiter import ATTRIBUTION_SECONDS, THROTTLED_FACTOR, Clock, RateLimiter
 from tests.upstream.simulated import Scripted, destination, now, request, resilient_client, simulate
@@ -20,7 +20,7 @@ Limit = Callable[[], bool]
 
 
 def rate_limiter(rate: float = 10, in_flight: int = 1000, max_wait: float = 60) -> RateLimiter:
-    return RateLimiter(QuotaSettings(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
+    return RateLimiter(Quota(requests_per_second=rate, in_flight=in_flight, max_wait=max_wait), Clock())
 
 
 @asynccontextmanager

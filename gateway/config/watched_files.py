@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 from gateway.config.files import read_file
 from gateway.config.settings import SettingsError
 
-logger = logging.getLogger("gateway.auth")
+logger = logging.getLogger("gateway.config")
 
 CHECK_INTERVAL: Final = 2.0
 """Seconds between checks for changes."""

@@ -1,0 +1,306 @@
+"""Facets of lists: counts over the filter without the field's own conditions, in one pass over the cached pages."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from graphql import parse, validate
+from hypothesis import Phase, assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gateway import twins
+from gateway.config.settings import CacheSettings, CatalogSettings, LimitsSettings
+from gateway.twins import Corpus, Twins
+from tests.catalog.clouds import FakeClouds
+from tests.catalog.test_cost import FILTERS, calls_made, estimated
+from tests.catalog.test_selection_property import GRAPH, slow
+from tests.conftest import Client, mlflow, pai, qianfan, served, settings
+from tests.test_pages import Row, clouds_of
+
+MODEL_FIELDS = ("REGISTRY", "KIND", "OWNERSHIP", "TYPE", "DOMAIN", "TASK", "FRAMEWORK", "FORMAT", "PROVIDER", "ORIGIN",
+                "LABEL_KEY", "APPROVAL", "READINESS")  # fmt: skip
+
+FACETS = """query ($fields: [ModelFacetField!]!, $first: Int, $filter: ModelFilter) {
+  models(first: 5, filter: $filter) {
+    facets(fields: $fields, first: $first) { field exact values { value count } } } }"""
+ROWS = """query ($after: String, $filter: ModelFilter) { models(first: 100, after: $after, filter: $filter) {
+  nodes { id registry { name kind } ownership type domain task provider origin labels { key }
+    latestVersion { framework format approval readiness } } pageInfo { hasNextPage endCursor } } }"""
+
+
+def values_of(row: Row, field: str) -> list[str]:
+    """Return the values of a row in a facet."""
+    if field in ("REGISTRY", "KIND"):
+        return [row["registry"]["name" if field == "REGISTRY" else "kind"]]
+    if field == "LABEL_KEY":
+        return sorted({label["key"] for label in row["labels"] or ()})
+    of_version = field in ("FRAMEWORK", "FORMAT", "APPROVAL", "READINESS")
+    value = (row["latestVersion"] or {}).get(field.lower()) if of_version else row[field.lower()]
+    return [] if value is None else [value]
+
+
+OWN: dict[str, tuple[str, ...]] = {
+    "REGISTRY": ("registries",),
+    "KIND": ("kinds",),
+    "OWNERSHIP": ("ownership",),
+    "TYPE": ("type", "types"),
+    "DOMAIN": ("domain", "domains"),
+    "TASK": ("task", "tasks"),
+    "FRAMEWORK": ("framework", "frameworks"),
+    "FORMAT": ("format", "formats"),
+    "PROVIDER": ("provider", "providers"),
+    "ORIGIN": ("origin", "origins"),
+    "LABEL_KEY": ("label", "labels"),
+    "APPROVAL": ("approval", "approvals"),
+    "READINESS": ("readiness", "readinesses"),
+}
+
+
+async def rows_of(gateway: Client, wanted: Row) -> list[Row]:
+    rows: list[Row] = []
+    after = None
+    while True:
+        page = (await gateway.query(ROWS, after=after, filter=wanted)).data["models"]
+        rows += page["nodes"]
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return rows
+
+
+async def counted(gateway: Client, field: str, wanted: Row) -> dict[str, int]:
+    """Count the values of a field in all rows that match a filter without the conditions on the field."""
+    rest = {name: value for name, value in wanted.items() if name not in OWN[field]}
+    return dict(Counter(value for row in await rows_of(gateway, rest) for value in values_of(row, field)))
+
+
+async def facets(gateway: Client, *fields: str, first: int | None = None, **wanted: Any) -> dict[str, Row]:
+    answer = await gateway.query(FACETS, fields=fields, first=first, filter=wanted)
+    assert answer.codes == [], answer.body
+    return {facet["field"]: facet for facet in answer.data["models"]["facets"]}
+
+
+def counts(facet: Row) -> dict[str, int]:
+    return {value["value"]: value["count"] for value in facet["values"]}
+
+
+@asynccontextmanager
+async def three_kinds(models: int = 80, **sections: Any) -> AsyncIterator[tuple[Twins, Client]]:
+    """Serve a gateway over twins of PAI, Qianfan and MLflow in one process."""
+    async with AsyncExitStack() as stack:
+        twin = await stack.enter_async_context(twins.serving(corpus=Corpus(models, mlflow_models=40)))
+        registries = pai(twin.url), qianfan(twin.url), mlflow(twin.url)
+        sections = {"limits": LimitsSettings(calls=10_000), "cache": CacheSettings(), **sections}
+        yield twin, await stack.enter_async_context(served(settings(*registries, **sections)))
+
+
+WANTED: list[Row] = [
+    {},
+    {"types": ["LoRA", "text2text"]},
+    {"type": "Checkpoint", "domains": ["nlp", "llm"]},
+    {"ownership": "PLATFORM"},
+    {"ownership": "OWN", "origin": "modelscope"},
+    {"kinds": ["PAI"], "frameworks": ["PYTORCH", "TENSORFLOW"]},
+    {"registries": ["pai"], "approval": "APPROVED", "provider": "pai"},
+    {"registries": ["pai"], "providers": ["pai", "huggingface"]},
+    {"registries": ["pai", "mlflow"], "search": "team"},
+    {"registries": ["pai", "mlflow"], "labels": {"anyOf": [{"key": "team"}, {"key": "env"}]}},
+    {"nameContains": "qwen"},
+    {"search": "qwen"},
+    {"createdAt": {"from": "2024-02-01T00:00:00Z"}, "kinds": ["PAI", "MLFLOW"]},
+    {"workspaceId": "23456", "types": ["LoRA"]},
+]
+
+
+async def test_exact_facets_are_equal_to_counting_all_rows() -> None:
+    exact = Counter[str]()
+    async with three_kinds() as (_, gateway):
+        for wanted in WANTED:
+            found = await facets(gateway, *MODEL_FIELDS, **wanted)
+            assert list(found) == list(MODEL_FIELDS)
+            for field, facet in found.items():
+                expected = await counted(gateway, field, wanted)
+                listed = [(-value["count"], value["value"]) for value in facet["values"]]
+                assert listed == sorted(listed)
+                if facet["exact"]:
+                    assert counts(facet) == expected, (wanted, field)
+                    exact[field] += 1
+                else:
+                    assert all(count <= expected[value] for value, count in counts(facet).items()), (wanted, field)
+    assert min(exact[field] for field in MODEL_FIELDS) >= 4, exact
+
+
+async def test_a_facet_is_exact_only_if_all_rows_have_the_value_or_never_do() -> None:
+    async with three_kinds() as (_, gateway):
+        found = await facets(gateway, "FRAMEWORK", "TYPE", "LABEL_KEY")
+        assert [facet["exact"] for facet in found.values()] == [False, True, False]  # Qianfan lists neither
+        found = await facets(gateway, "FRAMEWORK", "LABEL_KEY", kinds=["PAI", "MLFLOW"])
+        assert all(facet["exact"] for facet in found.values())
+        found = await facets(gateway, "TYPE", "FRAMEWORK", framework="PYTORCH", kinds=["QIANFAN"])
+        assert not found["TYPE"]["exact"]
+
+
+async def test_facets_of_20_000_models_cost_the_pages_once_and_then_nothing() -> None:
+    corpus = Corpus(0, references=False, mlflow_models=20_000)
+    async with AsyncExitStack() as stack:
+        twin = await stack.enter_async_context(twins.serving(corpus=corpus))
+        catalog = CatalogSettings(scan_rows=100_000, deadline=600)
+        cache = CacheSettings(megabytes=1_000, lists=3600)
+        gateway_settings = settings(mlflow(twin.url, timeout=100.0), catalog=catalog, cache=cache)
+        gateway = await stack.enter_async_context(served(gateway_settings))
+        found = await facets(gateway, "READINESS", "LABEL_KEY", "REGISTRY")
+        assert counts(found["REGISTRY"]) == {"mlflow": 20_000}
+        assert all(facet["exact"] for facet in found.values())
+        pages = sum(twin.calls.values())
+        assert pages == 20
+        for wanted in ({}, {"readiness": "READY"}, {"search": "team"}, {"nameContains": "a", "label": {"key": "team"}}):
+            await facets(gateway, "READINESS", "LABEL_KEY", **wanted)
+        assert sum(twin.calls.values()) == pages
+
+
+async def test_facets_of_a_list_that_is_longer_than_a_scan_are_not_exact() -> None:
+    async with clouds_of(Corpus(1_000), CatalogSettings(scan_rows=200)) as world:
+        found = await facets(world.gateway, "TYPE", "REGISTRY", kinds=["PAI"])
+        assert [facet["exact"] for facet in found.values()] == [False, False]
+        public = await rows_of(world.gateway, {"registries": ["pai"], "ownership": "PLATFORM"})
+        assert counts(found["REGISTRY"]) == {"pai": 200 + len(public)}
+        found = await facets(world.gateway, "TYPE", "OWNERSHIP", kinds=["PAI"], ownership="PLATFORM")
+        assert [facet["exact"] for facet in found.values()] == [True, False]
+
+
+async def test_a_failed_registry_is_reported_and_facets_are_not_exact() -> None:
+    query = """{ models(first: 3%s) { facets(fields: [REGISTRY, TYPE]) { field exact values { value count } } %s } }"""
+    async with clouds_of(Corpus(60)) as world:
+        world.qianfan.faults.replace({"*": {"status": 503}})
+        answer = await world.gateway.query(query % ("", ""))
+        assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+        registry, kind = answer.body["data"]["models"]["facets"]
+        assert counts(registry).keys() == {"pai"}
+        assert (registry["exact"], kind["exact"]) == (False, False)
+        answer = await world.gateway.query(query % ("", "coverage { registry { name } state rowsRead error { code } }"))
+        assert answer.codes == []
+        assert [(one["registry"]["name"], one["state"]) for one in answer.data["models"]["coverage"]] == [
+            ("pai", "COMPLETE"),
+            ("qianfan", "UNAVAILABLE"),
+        ]
+        answer = await world.gateway.query(query % (', filter: {registries: ["pai"]}', ""))
+        assert [facet["exact"] for facet in answer.body["data"]["models"]["facets"]] == [False, True]
+        world.pai.faults.replace({"*": {"status": 503}})
+        answer = await world.gateway.query(query % ("", ""))
+        assert answer.body["data"] == {"models": None}
+        assert answer.codes == ["NO_REGISTRY_ANSWERED"]
+
+
+async def test_coverage_counts_the_rows_that_facets_read() -> None:
+    query = "{ models(first: 1) { facets(fields: [TYPE]) { exact } coverage { rowsRead totalCount } } }"
+    async with clouds_of(Corpus(200)) as world:
+        for entry in (await world.gateway.query(query)).data["models"]["coverage"]:
+            assert entry["rowsRead"] == entry["totalCount"] > 100
+
+
+async def test_facets_have_the_most_frequent_values_first_and_a_limit() -> None:
+    async with clouds_of(Corpus(100)) as world:
+        everything = (await facets(world.gateway, "TASK"))["TASK"]
+        assert (await facets(world.gateway, "TASK", first=2))["TASK"]["values"] == everything["values"][:2]
+        for first in (0, -1):
+            answer = await world.gateway.query(FACETS, fields=["TASK"], first=first)
+            assert answer.codes == ["BAD_USER_INPUT"]
+            assert answer.body["data"]["models"] == {"facets": None}
+        assert (await world.gateway.query(FACETS, fields=[])).data["models"] == {"facets": []}
+
+
+async def test_values_that_differ_in_case_are_one_value() -> None:
+    corpus = Corpus(0, references=False)
+    for number, spelled in enumerate(("LoRA", "lora", "LoRA", "LORA", "Checkpoint")):
+        corpus.pai_models.insert(
+            {"ModelId": f"model-{number}", "ModelType": spelled, "GmtCreateTime": f"2024-01-0{number + 1}T00:00:00Z"}
+        )
+    async with clouds_of(corpus) as world:
+        assert counts((await facets(world.gateway, "TYPE", kinds=["PAI"]))["TYPE"]) == {"LoRA": 4, "Checkpoint": 1}
+
+
+async def test_a_page_and_its_facets_share_their_calls() -> None:
+    async with clouds_of(Corpus(200)) as world:
+        await world.gateway.query("{ models { nodes { id } facets(fields: [TYPE, DOMAIN, REGISTRY]) { exact } } }")
+        pages = {"ListModels": 3, "userList": 2, "presetList": 1}
+        assert world.calls() == pages
+        aliases = "a: facets(fields: [TYPE]) { exact } b: facets(fields: [DOMAIN]) { exact }"
+        await world.gateway.query(f"{{ models {{ {aliases} }} }}")
+        assert world.calls() == pages
+
+
+async def test_algorithms_have_facets() -> None:
+    query = """query ($filter: AlgorithmFilter) { algorithms(first: 100, filter: $filter) {
+      nodes { provider registryName }
+      facets(fields: [REGISTRY, KIND, PROVIDER]) { field exact values { value count } } } }"""
+    async with clouds_of(Corpus(60)) as world:
+        page = (await world.gateway.query(query)).data["algorithms"]
+        registry, kind, provider = page["facets"]
+        assert all(facet["exact"] for facet in page["facets"])
+        assert counts(kind) == {name.upper(): count for name, count in counts(registry).items()}
+        assert counts(registry) == Counter(row["registryName"] for row in page["nodes"])
+        assert counts(provider) == Counter(row["provider"] for row in page["nodes"] if row["provider"])
+        page = (await world.gateway.query(query, filter={"provider": "PAI"})).data["algorithms"]
+        assert page["facets"][2] == provider
+        assert counts(page["facets"][0]) == {"pai": len(page["nodes"])}
+
+
+MORE_FILTERS = ['registries: ["pai"]', 'provider: "PAI"', "format: SAVED_MODEL", 'type: "text2text"', 'search: "am-"']
+SELECTION = ROWS.partition("nodes")[2].partition("pageInfo")[0]
+
+
+@hypothesis_settings(slow, max_examples=60)
+@given(
+    st.lists(st.sampled_from(MODEL_FIELDS), min_size=1, max_size=5, unique=True),
+    st.lists(st.sampled_from([*FILTERS, *MORE_FILTERS]), unique_by=lambda text: text.partition(":")[0], max_size=3),
+)
+def test_facets_are_equal_to_counting_all_rows_with_any_filter(fields: list[str], filters: list[str]) -> None:
+    async def check() -> None:
+        clouds = FakeClouds()
+        wanted = f"facets(fields: [{', '.join(fields)}]) {{ field exact values {{ value count }} }}"
+        found = await clouds.query(f"{{ models(filter: {{ {', '.join(filters)} }}) {{ {wanted} }} }}")
+        assert [facet["field"] for facet in found["models"]["facets"]] == fields
+        for facet in found["models"]["facets"]:
+            rest = ", ".join(text for text in filters if text.partition(":")[0] not in OWN[facet["field"]])
+            listed = await clouds.query(f"{{ models(filter: {{ {rest} }}, first: 100) {{ nodes {SELECTION} }} }}")
+            rows = listed["models"]["nodes"]
+            expected = Counter(value for row in rows for value in values_of(row, facet["field"]))
+            if facet["exact"]:
+                assert counts(facet) == expected
+            assert all(count <= expected[value] for value, count in counts(facet).items())
+
+    asyncio.run(check())
+
+
+# Cost
+
+
+@hypothesis_settings(slow, phases=[Phase.generate], max_examples=60)
+@given(
+    st.lists(st.sampled_from(MODEL_FIELDS), min_size=1, max_size=4),
+    st.lists(st.sampled_from(FILTERS), unique_by=lambda text: text.split(":")[0], max_size=3),
+    st.sampled_from(["", "nodes { id }", "totalCount", "nodes { versions { nodes { name } } } coverage { state }"]),
+)
+def test_facets_cost_no_more_than_estimated(fields: list[str], filters: list[str], more: str) -> None:
+    wanted = f"facets(fields: [{', '.join(fields)}]) {{ exact }}"
+    document = f"{{ models(filter: {{ {', '.join(filters)} }}) {{ {wanted} {more} }} }}"
+    assume(validate(GRAPH, parse(document)) == [])
+    assert calls_made(document) <= estimated(document).calls
+
+
+def test_the_forecast_of_facets_is_the_lists_up_to_the_limit_of_a_scan() -> None:
+    all_lists = 4 * 20
+    for query, calls in (
+        ("{ models { facets(fields: [TYPE]) { exact } } }", all_lists),
+        ("{ models { facets(fields: [TYPE, FRAMEWORK, REGISTRY]) { exact } } }", all_lists),
+        ("{ models { a: facets(fields: [TYPE]) { exact } b: facets(fields: [KIND]) { exact } } }", all_lists),
+        ("{ models { nodes { id } facets(fields: [TYPE]) { exact } } }", all_lists),
+        ('{ models(filter: {registries: ["pai"]}) { facets(fields: [TYPE]) { exact } } }', 2 * 20),
+        ('{ models(filter: {registries: ["pai"]}) { facets(fields: [REGISTRY]) { exact } } }', all_lists),
+        ("{ models(filter: {framework: PYTORCH}) { facets(fields: [FRAMEWORK]) { exact } } }", all_lists),
+        ("{ algorithms { facets(fields: [PROVIDER]) { exact } } }", 2 * 20 + 1),
+        ("{ models { facets(fields: []) { exact } } }", 0),
+    ):
+        assert estimated(query).calls == calls, query
