@@ -351,12 +351,13 @@ def routes(
 class Probe:
     """Outcome of a test of something that the gateway depends on: a registry, by its name, or a setting.
 
-    ``problem`` is None if it can be used, else what is wrong and what to do.
+    ``problem`` is None if it can be used, else what is wrong. ``hint`` is what to do, empty if that is not known.
     """
 
     name: str
     seconds: float
     problem: str | None
+    hint: str = ""
 
 
 async def probe(settings: Settings) -> list[Probe]:
@@ -367,14 +368,15 @@ async def probe(settings: Settings) -> list[Probe]:
     """
     async with HttpClient() as http_client:
         opened = registries(settings, UncachedClient(http_client))
-        tests = {name: partial(registry_problem, registry) for name, registry in opened.items()}
+        tests: dict[str, Callable[[], Awaitable[str | None]]] = {}
         if settings.cache.enabled and settings.cache.redis:
             tests["cache.redis"] = partial(redis_problem, settings.cache)
         if settings.access.jwks:
             tests["access.jwks"] = partial(issuer_problem, settings.access)
         if settings.telemetry.traces:
             tests["telemetry.traces"] = partial(asyncio.to_thread, collector_problem, settings.telemetry)
-        return await asyncio.gather(*(timed(name, test) for name, test in tests.items()))
+        probes = [*map(probe_registry, opened.values()), *(timed(name, test) for name, test in tests.items())]
+        return await asyncio.gather(*probes)
 
 
 async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
@@ -383,13 +385,13 @@ async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
     return Probe(name, perf_counter() - started, problem)
 
 
-async def registry_problem(registry: Registry) -> str | None:
+async def probe_registry(registry: Registry) -> Probe:
+    started, problem, advice = perf_counter(), None, ""
     try:
         await registry.fetch(BoundCall(registry.name, registry.kind.probe))
     except RegistryError as error:
-        known = f"{error} ({error.reason})" if error.reason else str(error)
-        return f"{known} {hint(error)}".rstrip()
-    return None
+        problem, advice = f"{error} ({error.reason})" if error.reason else str(error), hint(error)
+    return Probe(registry.name, perf_counter() - started, problem, advice)
 
 
 async def redis_problem(settings: CacheSettings) -> str | None:

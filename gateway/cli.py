@@ -236,7 +236,8 @@ async def check(options: argparse.Namespace) -> int:
     probes += [port for port in ports if port.problem]
     width = max(len(result.name) for result in probes)
     for result in probes:
-        print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {result.problem or 'ok'}")
+        outcome = f"{result.problem} {result.hint}".rstrip() if result.problem else "ok"
+        print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {outcome}")
     return 1 if any(result.problem for result in probes) else 0
 
 
