@@ -34,8 +34,13 @@ def validated_ref(registries: Mapping[str, Registry], text: str, entity: str | N
         raise InvalidId(f"{quoted(text)} names a registry that this graph does not have.")
     registry.validate(ref)
     if entity not in (None, ref.entity):
-        raise InvalidId(f"{quoted(text)} is the id of a {ref.entity}, not of a {entity}.")
+        raise InvalidId(f"{quoted(text)} is the id of {with_article(ref.entity)}, not of {with_article(entity)}.")
     return ref
+
+
+def with_article(entity: str | None) -> str:
+    """Return the name of a type with its article."""
+    return f"an {entity}" if str(entity)[0] in "AEIOU" else f"a {entity}"
 
 
 def ref_or_error(registries: Mapping[str, Registry], text: str) -> Ref | GatewayError:

@@ -228,6 +228,76 @@ async def test_a_stale_list_says_its_age() -> None:
             await take_screenshot(page, "catalog-stale")
 
 
+async def test_a_page_that_fails_is_tried_again_by_a_click_only(gateway: Client) -> None:
+    async with catalog(gateway, "/catalog?registries=mlflow") as page:
+        await total(page)
+        requests = []
+
+        async def fail(route: Any) -> None:
+            requests.append(route.request)
+            await route.fulfill(json={"data": {"models": None}, "errors": [{"message": "It failed."}]})
+
+        await page.route("**/graphql", fail)
+        await page.mouse.wheel(0, 10_000)
+        await expect(page.get_by_role("alert")).to_contain_text("It failed.")
+        retry = page.get_by_role("button", name="Try again")
+        await retry.scroll_into_view_if_needed()
+        await expect(retry).to_be_in_viewport()
+        await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert len(requests) == 1
+        shown = await models(page).count()
+        await page.unroute("**/graphql")
+        await retry.click()
+        await expect(models(page).nth(shown)).to_be_attached()
+
+
+async def test_a_link_with_an_unknown_value_offers_the_whole_list(gateway: Client) -> None:
+    async with catalog(gateway, "/catalog?registries=nope") as page:
+        await expect(page.locator("#total")).to_have_text("No models could be loaded")
+        await expect(models(page)).to_have_count(0)
+        await page.get_by_role("link", name="Show all models").click()
+        assert await total(page) == 307
+
+
+async def test_a_failing_search_leaves_no_rows_of_the_one_before(gateway: Client) -> None:
+    async with catalog(gateway, "/catalog?registries=pai") as page:
+        await total(page)
+        await page.get_by_role("searchbox").fill("z" * 300)
+        await expect(page.locator("#total")).to_have_text("No models could be loaded")
+        await expect(models(page)).to_have_count(0)
+        await expect(coverage(page).locator("li")).to_have_count(0)
+        await page.get_by_role("searchbox").fill("")
+        await expect(models(page).first).to_be_visible()
+
+
+async def test_a_selected_word_in_another_case_is_the_value_of_the_facet(gateway: Client) -> None:
+    async with catalog(gateway, "/catalog?types=lora&providers=huggingface") as page:
+        choice = page.get_by_role("checkbox", name=re.compile("lora", re.IGNORECASE))
+        await expect(choice).to_have_count(1)
+        await expect(choice).to_be_checked()
+        selected = page.locator("label", has=page.get_by_role("checkbox", name="huggingface"))
+        await expect(selected.locator("output")).not_to_have_text(re.compile(r"^0"))
+        await choice.uncheck()
+        await expect(page).to_have_url(re.compile(r"catalog\?providers=huggingface$"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"status": 400, "error": "InvalidParameter"}, "The versions could not be loaded."),
+        ({"body": '{"RequestId": "1", "TotalCount": 9, "Versions": []}'}, "The list is incomplete."),
+    ],
+)
+async def test_versions_that_are_missing_are_not_said_to_be_none(fault: dict[str, Any], said: str) -> None:
+    async with twins.serving(models=30) as twin:
+        twin.faults.replace({"ListModelVersions": fault})
+        async with served(settings(pai(twin.url))) as gateway:
+            model = (await gateway.query("{ models(first: 1) { nodes { id } } }")).data["models"]["nodes"][0]["id"]
+            async with catalog(gateway, f"/catalog?model={quote(model)}") as page:
+                await expect(page.locator("#detail")).to_contain_text(said)
+                await expect(page.get_by_text("There are none.")).to_have_count(0)
+
+
 @pytest.mark.parametrize("screen", SCREENS)
 async def test_both_views_fit_the_screen_and_are_accessible(gateway: Client, screen: str) -> None:
     axe = (installed(Path(__file__).parent) / "node_modules" / "axe-core" / "axe.min.js").read_text()

@@ -89,6 +89,7 @@ function go(next, {replace = false} = {}) {
 let listing = new AbortController();
 let shown = null; // the filter of the list on the page
 let cursor = null;
+let failed = false; // whether the last page could not be loaded: only a click tries again
 
 async function loadPage(filter, after) {
   const {signal} = listing;
@@ -102,16 +103,29 @@ async function loadPage(filter, after) {
     showCoverage(coverage);
     if (total) showTotal(total);
     if (facets) showFacets(facets, filter);
-    at('problem').textContent = after || facets ? '' : errors.map((error) => error.message).join(' ');
+    at('problem').textContent = errors.map((error) => error.message).join(' ');
     cursor = pageInfo.endCursor;
+    failed = false;
+    at('more').textContent = 'Load more';
     at('more').hidden = !pageInfo.hasNextPage;
     markCurrent();
   } catch (error) {
     if (error.name === 'AbortError') return;
-    if (!after) at('total').textContent = 'No models could be loaded';
-    at('problem').textContent = error.message;
-    at('more').hidden = !after;
+    failed = true;
+    if (!after) showNothing();
+    at('problem').replaceChildren(`${error.message} `, element('a', {href: 'catalog'}, 'Show all models'));
+    at('more').textContent = 'Try again';
+    at('more').hidden = false;
   }
+}
+
+// Removes what belongs to another filter. The choices stay, so that they can be changed, but without counts.
+function showNothing() {
+  cursor = null;
+  at('total').textContent = 'No models could be loaded';
+  at('models').replaceChildren();
+  at('coverage').replaceChildren();
+  at('facets').querySelectorAll('output').forEach((count) => count.replaceChildren());
 }
 
 function row(model) {
@@ -140,13 +154,14 @@ function showFacets(facets, filter) {
   at('facets').replaceChildren(...facets.filter(({values}) => values.length).map(({field, exact, values}) => {
     const [title, condition] = FACETS[field];
     const chosen = [filter[condition] ?? []].flat();
-    const missing = chosen.filter((value) => !values.some((each) => each.value === value));
-    const all = [...values, ...missing.map((value) => ({value, count: 0}))];
+    const same = (one, other) => one.toLowerCase() === other.toLowerCase();
+    const missing = chosen.filter((value) => !values.some((each) => same(each.value, value)));
+    const all = [...values, ...missing.map((value) => ({value, count: null}))];
     return element('fieldset', {'data-condition': condition}, element('legend', {}, title),
       ...all.map(({value, count}) => element('label', {},
-        element('input', {type: 'checkbox', id: `${condition} ${value}`, value, checked: chosen.includes(value)}),
+        element('input', {type: 'checkbox', id: `${condition} ${value}`, value, checked: chosen.some((each) => same(each, value))}),
         element('span', {}, condition === 'ownership' ? words(value) : value),
-        element('output', {}, exact ? `${count}` : `${count}+`))));
+        element('output', {}, count === null ? '' : exact ? `${count}` : `${count}+`))));
   }));
   at(focused)?.focus();
 }
@@ -207,12 +222,14 @@ function details(model) {
     Labels: model.labels?.map(({key, value}) => (value ? `${key}: ${value}` : key)).join(', '),
   };
   const versions = model.versions?.nodes ?? [];
+  const incomplete = model.versions?.coverage?.find(({state}) => ['PARTIAL', 'UNAVAILABLE'].includes(state));
   return [
     model.description && element('p', {}, model.description),
     element('dl', {}, ...Object.entries(facts).filter(([, value]) => value)
       .flatMap(([term, value]) => [element('dt', {}, term), element('dd', {}, value)])),
     model.documentationUrl && element('p', {}, element('a', {href: safe(model.documentationUrl)}, 'Documentation')),
-    versionTable(versions),
+    versionTable(versions, model.versions ? incomplete && `The list is incomplete. ${incomplete.error?.message ?? ''}`
+      : 'The versions could not be loaded.'),
     metrics(versions),
     hyperParameters(versions),
   ].filter(Boolean);
@@ -226,9 +243,10 @@ function table(caption, heads, rows) {
     element('tbody', {}, ...rows.map((cells) => element('tr', {}, ...cells.map((cell) => element('td', {}, cell ?? '')))))));
 }
 
-function versionTable(versions) {
+function versionTable(versions, problem) {
   const marked = (word) => word && element('span', {className: word}, words(word));
-  return element('div', {}, element('h3', {}, 'Versions'), versions.length === 0 ? element('p', {}, 'There are none.') :
+  if (!versions.length) return element('div', {}, element('h3', {}, 'Versions'), element('p', {}, problem ?? 'There are none.'));
+  return element('div', {}, element('h3', {}, 'Versions'), problem && element('p', {role: 'alert'}, problem),
     table('Versions', ['version', 'created', 'approval', 'readiness', 'framework'], versions.map((version) => [
       version.name, day(version.createdAt), marked(version.approval), marked(version.readiness), version.framework])));
 }
@@ -240,7 +258,8 @@ function series(versions) {
     for (const {dataset, metrics: measured} of version.evaluations ?? []) {
       for (const {name, value} of measured ?? []) {
         if (value === null) continue;
-        const title = dataset?.name ? `${name} (${dataset.name})` : name;
+        const of = dataset?.name ?? dataset?.nativeId ?? dataset?.uri;
+        const title = of ? `${name} (${of})` : name;
         if (!found.has(title)) found.set(title, []);
         found.get(title).push({version: version.name, value});
       }
@@ -308,7 +327,8 @@ at('search').addEventListener('input', () => {
 at('facets').addEventListener('change', ({target}) => {
   const {filter, model} = state();
   const {condition} = target.closest('fieldset').dataset;
-  const others = SINGLE.includes(condition) ? [] : [filter[condition] ?? []].flat().filter((value) => value !== target.value);
+  const kept = (value) => value.toLowerCase() !== target.value.toLowerCase();
+  const others = SINGLE.includes(condition) ? [] : [filter[condition] ?? []].flat().filter(kept);
   const values = target.checked ? [...others, target.value] : others;
   const {[condition]: _, ...rest} = filter;
   const chosen = SINGLE.includes(condition) ? values[0] : values;
@@ -337,7 +357,7 @@ addEventListener('keydown', (event) => {
 });
 at('more').addEventListener('click', () => loadPage(state().filter, cursor));
 new IntersectionObserver(([{isIntersecting}]) => {
-  if (isIntersecting && !at('more').hidden) loadPage(state().filter, cursor);
+  if (isIntersecting && !at('more').hidden && !failed) loadPage(state().filter, cursor);
 }, {rootMargin: '400px'}).observe(at('more'));
 addEventListener('popstate', show);
 at('filters').open = !matchMedia('(max-width: 45rem)').matches;
