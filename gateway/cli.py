@@ -123,18 +123,28 @@ def serve(options: argparse.Namespace) -> int:
                 metrics.begin(number)
             initial = _reloaded(options.config, settings) if replaced else settings
             return run_command(
-                lambda: _serve(initial, lambda: _load(options.config), listener, announce, workers=metrics)
+                lambda: _serve(
+                    initial,
+                    lambda: _load(options.config),
+                    listener,
+                    announce,
+                    workers=metrics,
+                    all_stop=stopping.is_set,
+                )
             )
 
+        from gateway.server.workers import SharedFlag, Workers
+
+        stopping = SharedFlag()
         if workers == 1:
             metrics = None
+            stopping.set()
             return run_worker()
-        from gateway.server.workers import Workers
         from gateway.telemetry.worker_metrics import WorkerMetrics
 
         import_module("gateway.app")  # before the fork, so that the workers share its memory
         metrics = WorkerMetrics(workers)
-        return Workers(workers, run_worker, metrics.end, listener).run()
+        return Workers(workers, run_worker, metrics.end, listener, stopping).run()
 
 
 def schema(options: argparse.Namespace) -> int:
@@ -516,11 +526,12 @@ async def _serve(
     announce: Callable[[str], None],
     remedy: str = REMEDY,
     workers: "WorkerMetrics | None" = None,
+    all_stop: Callable[[], bool] = lambda: True,
 ) -> int:
     """Serve until stopped, with the ``initial`` settings. ``load`` loads them at each reload.
 
     ``remedy`` completes the error message for an address that other machines can reach, if authentication is not
-    configured. ``workers`` adds up the metrics of several workers.
+    configured. ``workers`` adds up the metrics of several workers. ``all_stop`` returns whether all of them stop.
     """
     from gateway.app import CacheMemory, create_app
     from gateway.config.settings import SettingsError, gathering
@@ -553,7 +564,7 @@ async def _serve(
         gc.freeze()  # the objects created so far live as long as the process; exclude them from collections
         gc.set_threshold(GC_THRESHOLD)
         url = _url(initial, *address[:2]) if not isinstance(address, str) else f"unix:{address}:"
-        server = Server(app, lambda: announce(url), initial, tls)
+        server = Server(app, lambda: announce(url), initial, tls, all_stop)
         async with _stop_signal():  # uvicorn stops at the signal and then raises it again, which these handlers absorb
             return await server.run_on(listener)
     except SettingsError as error:

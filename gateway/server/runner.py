@@ -18,6 +18,7 @@ from gateway.config.settings import LimitsSettings, Settings, SettingsError
 from gateway.config.tls import ServerTls
 from gateway.http.websocket import MAX_MESSAGE_BYTES
 from gateway.server.connection_limits import LimitedHttpProtocol
+from gateway.server.syn_filter import ignore_new_connections
 from gateway.server.websocket_limits import LimitedWebSocketProtocol
 
 logger = logging.getLogger("gateway.server")
@@ -162,11 +163,17 @@ class Server(uvicorn.Server):
     """uvicorn over one listening socket.
 
     The first signal to stop turns readiness off and has responses close their connections. After ``server.drain``
-    seconds no connection is accepted, and requests under way have ``server.grace`` seconds to end.
+    seconds no connection is accepted, and requests under way have ``server.grace`` seconds to end. ``all_stop`` returns
+    whether all processes that accept from the socket stop, not this one alone.
     """
 
     def __init__(
-        self, app: ReloadableApp, announce: Callable[[], None], settings: Settings, tls: ServerTls | None = None
+        self,
+        app: ReloadableApp,
+        announce: Callable[[], None],
+        settings: Settings,
+        tls: ServerTls | None = None,
+        all_stop: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -182,7 +189,7 @@ class Server(uvicorn.Server):
             )
         )
         self.tls = tls.context if tls else None
-        self.app, self.announce = app, announce
+        self.app, self.announce, self.all_stop = app, announce, all_stop
         self.limits, self.drain = settings.limits, settings.server.drain
 
     async def run_on(self, listener: socket.socket) -> int:
@@ -214,6 +221,9 @@ class Server(uvicorn.Server):
     def _stop_listening(self, listeners: list[socket.socket]) -> list[socket.socket]:
         """Close the listening sockets. Return the connections that the system has established but nobody has accepted:
         it would reset them."""
+        if self.all_stop():
+            for listener in listeners:
+                ignore_new_connections(listener)
         waiting = []
         last = [listener.dup() for listener in listeners]  # closed right after its last connection is accepted
         for server in self.servers:

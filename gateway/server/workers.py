@@ -1,5 +1,6 @@
 """Supervisor of worker processes that share one listening socket: start, restart, reload and shutdown."""
 
+import mmap
 import os
 import signal
 import socket
@@ -11,6 +12,19 @@ from typing import Final, NoReturn
 SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
 
 
+class SharedFlag:
+    """A flag that a process shares with those that it forks."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        self._memory[0] = 1
+
+    def is_set(self) -> bool:
+        return self._memory[0] == 1
+
+
 class Workers:
     """Forks worker processes and supervises them.
 
@@ -18,7 +32,7 @@ class Workers:
     replaces another one. It returns the exit status. ``ended`` takes the number of each worker that ended.
 
     ``listener`` is the socket that the workers share. Once they stop, only they have it open, so that the system
-    refuses connections when the last of them accepts no more.
+    refuses connections when the last of them accepts no more. ``stopping`` is set when all of them are to stop.
     """
 
     def __init__(
@@ -27,8 +41,10 @@ class Workers:
         run_worker: Callable[[int, bool], int],
         ended: Callable[[int], None],
         listener: socket.socket,
+        stopping: SharedFlag,
     ) -> None:
-        self.count, self.run_worker, self.ended, self.listener = count, run_worker, ended, listener
+        self.count, self.run_worker, self.ended = count, run_worker, ended
+        self.listener, self.stopping = listener, stopping
         self._numbers: dict[int, int] = {}  # by process id
 
     def run(self) -> int:
@@ -61,6 +77,7 @@ class Workers:
         return status
 
     def _stop(self) -> None:
+        self.stopping.set()
         self.listener.close()
         self._signal(signal.SIGTERM)
 
