@@ -73,7 +73,11 @@ async def rows_of(gateway: Client, wanted: Row) -> list[Row]:
 async def counted(gateway: Client, field: str, wanted: Row) -> dict[str, int]:
     """Count the values of a field in all rows that match a filter without the conditions on the field."""
     rest = {name: value for name, value in wanted.items() if name not in OWN[field]}
-    return dict(Counter(value for row in await rows_of(gateway, rest) for value in values_of(row, field)))
+    filters = [rest]
+    if field == "PROVIDER":  # PAI lists the models of other providers only where a filter selects them
+        filters += [{**rest, name: value} for name, value in wanted.items() if name in OWN[field]]
+    rows = {row["id"]: row for one in filters for row in await rows_of(gateway, one)}
+    return dict(Counter(value for row in rows.values() for value in values_of(row, field)))
 
 
 async def facets(gateway: Client, *fields: str, first: int | None = None, **wanted: Any) -> dict[str, Row]:
@@ -111,6 +115,10 @@ WANTED: list[Row] = [
     {"search": "qwen"},
     {"createdAt": {"from": "2024-02-01T00:00:00Z"}, "kinds": ["PAI", "MLFLOW"]},
     {"workspaceId": "23456", "types": ["LoRA"]},
+    {"ownership": "OWN"},
+    {"kinds": ["QIANFAN"]},
+    {"kinds": ["MLFLOW"], "nameContains": "e"},
+    {"registries": ["qianfan", "mlflow"], "search": "qwen"},
 ]
 
 
@@ -140,6 +148,31 @@ async def test_a_facet_is_exact_only_if_all_rows_have_the_value_or_never_do() ->
         assert all(facet["exact"] for facet in found.values())
         found = await facets(gateway, "TYPE", "FRAMEWORK", framework="PYTORCH", kinds=["QIANFAN"])
         assert not found["TYPE"]["exact"]
+
+
+async def test_the_providers_of_a_filter_are_among_the_values_of_their_facet() -> None:
+    """PAI lists the public models of one provider only, so nobody knows all providers."""
+    async with clouds_of(Corpus(300)) as world:
+        rows = {
+            provider: len(await rows_of(world.gateway, {"provider": provider, "ownership": "PLATFORM"}))
+            for provider in ("pai", "huggingface", "modelscope")
+        }
+        assert rows["pai"]
+        assert rows["huggingface"]
+        for wanted, providers in (
+            ({}, ["pai"]),
+            ({"provider": "PAI"}, ["pai"]),
+            ({"provider": "huggingface"}, ["pai", "huggingface"]),
+            ({"providers": ["huggingface", "modelscope"]}, ["pai", "huggingface", "modelscope"]),
+            ({"provider": "huggingface", "providers": ["huggingface", "pai"]}, ["pai", "huggingface"]),
+        ):
+            facet = (await facets(world.gateway, "PROVIDER", registries=["pai"], **wanted))["PROVIDER"]
+            assert counts(facet) == {name: rows[name] for name in providers if rows[name]}, wanted
+            assert not facet["exact"], wanted
+        found = await facets(world.gateway, "PROVIDER", registries=["pai"], ownership="OWN")
+        assert found["PROVIDER"]["exact"]
+        found = await facets(world.gateway, "TYPE", registries=["pai"], provider="huggingface")
+        assert found["TYPE"]["exact"]
 
 
 async def test_facets_of_20_000_models_cost_the_pages_once_and_then_nothing() -> None:
@@ -238,7 +271,7 @@ async def test_algorithms_have_facets() -> None:
     async with clouds_of(Corpus(60)) as world:
         page = (await world.gateway.query(query)).data["algorithms"]
         registry, kind, provider = page["facets"]
-        assert all(facet["exact"] for facet in page["facets"])
+        assert [facet["exact"] for facet in page["facets"]] == [True, True, False]  # PAI lists one provider's only
         assert counts(kind) == {name.upper(): count for name, count in counts(registry).items()}
         assert counts(registry) == Counter(row["registryName"] for row in page["nodes"])
         assert counts(provider) == Counter(row["provider"] for row in page["nodes"] if row["provider"])

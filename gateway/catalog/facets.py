@@ -7,7 +7,7 @@ rows are read up to the limit of a scan. A value that a list row lacks is not fe
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -132,20 +132,28 @@ def facet_groups(
         own = FIELDS[entity][name].filters
         groups.setdefault(tuple(condition for condition in wanted if condition not in own), []).append(name)
     return [
-        FacetGroup(tuple(names), tuple(facet_lists(entity, {key: wanted[key] for key in left}, registries, bounds)))
+        FacetGroup(tuple(names), tuple(facet_lists(entity, wanted, left, registries, bounds)))
         for left, names in groups.items()
     ]
 
 
-def facet_lists(entity: str, wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds) -> Iterator[FacetList]:
-    """Yield the lists of which a row can match a filter, without the filters that registries would apply."""
+def facet_lists(
+    entity: str, wanted: Filter, left: Collection[str], registries: Mapping[str, Registry], bounds: Bounds
+) -> Iterator[FacetList]:
+    """Yield the lists of which a row can match the conditions ``left`` of a filter. No registry applies them.
+
+    Among them are the lists that the other conditions of the filter select, such as those of its providers.
+    """
+    kept = {name: wanted[name] for name in left}
+    others = [{**kept, name: value} for name, value in wanted.items() if name not in kept]
     for name, registry in registries.items():
         kind = registry.kind
-        for stream in kind.streams if is_included(registry, wanted) else ():
+        for stream in kind.streams if is_included(registry, kept) else ():
             call, rows = stream.call, stream.call.rows
             if stream.entity != entity or rows is None or rows.layout is None:
                 continue
-            for selected, part in selected_lists(stream, wanted):
+            filters = [kept, *(other for other in others if selects_lists(stream, other.keys() - kept.keys()))]
+            for selected, part in [listed for one in filters for listed in selected_lists(stream, one)]:
                 planned = plan_filter(kind, entity, call, stream.constants, part)
                 applied = replace(planned, parameters=selecting_parameters(stream, part))
                 strategy = read_strategy(bounds, kind, rows.layout, call, ListFilter(), DEFAULT_ORDER)
@@ -153,6 +161,11 @@ def facet_lists(entity: str, wanted: Filter, registries: Mapping[str, Registry],
                 if not applied.impossible:
                     first = first_call(name, selected, applied, DEFAULT_ORDER)
                     yield FacetList(registry, selected, rows.layout, applied, strategy, first)
+
+
+def selects_lists(stream: Stream, filters: Iterable[str]) -> bool:
+    """Whether one of the filters selects another list in place of a stream, which then is only a part of the rows."""
+    return any(selecting_pushdown(stream, SINGLE.get(name, name)) is not None for name in filters)
 
 
 def selecting_parameters(stream: Stream, wanted: Filter) -> tuple[tuple[str, Any], ...]:
@@ -405,7 +418,7 @@ class FacetReading:
                 for count in found.values():
                     count.add(listed.registry, page, rows)
             for count in found.values():
-                count.exact = count.exact and certain
+                count.exact = count.exact and certain and not selects_lists(listed.stream, count.facet.filters)
         return found
 
     def failures(self) -> dict[str, RegistryError]:
