@@ -226,6 +226,37 @@ async def test_a_failed_registry_is_reported_and_facets_are_not_exact() -> None:
         assert answer.codes == ["NO_REGISTRY_ANSWERED"]
 
 
+async def test_a_failed_registry_that_only_facets_read_is_reported() -> None:
+    query = """{ models(first: 3, filter: {registries: ["pai"]}) {
+      facets(fields: [REGISTRY]) { exact values { value count } } nodes { registryName } %s } }"""
+    shown = "coverage { registry { name } state totalCount rowsRead error { code } }"
+    async with clouds_of(Corpus(60)) as world:
+        answer = await world.gateway.query(query % shown)
+        own, other = answer.data["models"]["coverage"]
+        assert own["registry"] == {"name": "pai"}
+        [facet] = answer.data["models"]["facets"]
+        assert other == {
+            "registry": {"name": "qianfan"},
+            "state": "COMPLETE",
+            "totalCount": 0,
+            "rowsRead": counts(facet)["qianfan"],
+            "error": None,
+        }
+        for call, state in (("presetList", "PARTIAL"), ("*", "UNAVAILABLE")):
+            world.qianfan.faults.replace({call: {"status": 503}})
+            answer = await world.gateway.query(query % "")
+            assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+            page = answer.body["data"]["models"]
+            assert len(page["nodes"]) == 3
+            assert not page["facets"][0]["exact"]
+            answer = await world.gateway.query(query % shown)
+            assert answer.codes == []
+            own, other = answer.data["models"]["coverage"]
+            assert (own["state"], own["error"]) == ("COMPLETE", None)
+            assert (other["registry"]["name"], other["state"]) == ("qianfan", state)
+            assert other["error"] == {"code": "REGISTRY_UNAVAILABLE"}
+
+
 async def test_coverage_counts_the_rows_that_facets_read() -> None:
     query = "{ models(first: 1) { facets(fields: [TYPE]) { exact } coverage { rowsRead totalCount } } }"
     async with clouds_of(Corpus(200)) as world:

@@ -32,6 +32,7 @@ from gateway.catalog.lists import (
     ListPage,
     PlannedList,
     ReadStrategy,
+    coverage,
     first_call,
     is_included,
     is_native,
@@ -432,17 +433,27 @@ class FacetReading:
             raise NoRegistryAnswered(failed)
         return failed
 
-    def add_to_coverage(self, coverage: Sequence[Record]) -> None:
-        """Add the rows that were read and the failures to the coverage of a page."""
-        failed = self.failures()
-        for entry in coverage:
+    def add_to_coverage(self, entries: list[Record]) -> None:
+        """Add the rows that were read and the failures to the coverage of a page.
+
+        A registry that the page does not include, and that facets read, has no row on the page and gets an entry.
+        """
+        failed, listed = self.failures(), {entry["registry"]["name"] for entry in entries}
+        readers: dict[str, list[StreamReader]] = {}
+        for reading in self.readings.values():
+            readers.setdefault(reading.reader.registry, []).append(reading.reader)
+        unlisted = [self.calls.registries[name] for name in readers if name not in listed]
+        entries += [{"registry": registry.record(), **coverage((), ())} for registry in unlisted]
+        for entry in entries:
             name = entry["registry"]["name"]
-            read = sum(
-                reading.reader.read for reading in self.readings.values() if reading.listed.registry.name == name
-            )
-            entry["rows_read"] = max(entry["rows_read"], read)
+            own, received = readers.get(name, []), coverage((), self.calls.received(name))
+            entry["rows_read"] = max(entry["rows_read"], sum(reader.read for reader in own))
+            entry["age"] = received["age"]
             if name in failed and entry["error"] is None:
-                entry |= {"state": "PARTIAL", "error": error_record(failed[name])}
+                is_partial = name in listed or any(reader.error is None for reader in own)
+                entry |= {"state": "PARTIAL" if is_partial else "UNAVAILABLE", "error": error_record(failed[name])}
+            elif entry["state"] == "COMPLETE":
+                entry["state"] = received["state"]
 
 
 async def facets_of(

@@ -127,7 +127,8 @@ class PlanExecution(Calls):
             return await merged_page(self, self.resolve, planned, selection, encode)
         reading, facets = await facets_of(self, planned, requests)
         record, failures = await merged_page(self, self.resolve, planned, selection, encode)
-        reading.add_to_coverage(record.get("coverage") or ())
+        if "coverage" in record:
+            reading.add_to_coverage(record["coverage"])
         reported = {failure.registry for failure in failures}
         failures += [failure for name, failure in reading.failures().items() if name not in reported]
         return record | facets, failures
