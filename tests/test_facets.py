@@ -257,6 +257,31 @@ async def test_a_failed_registry_that_only_facets_read_is_reported() -> None:
             assert other["error"] == {"code": "REGISTRY_UNAVAILABLE"}
 
 
+async def test_rows_come_although_all_lists_that_facets_read_fail() -> None:
+    """The registry applies the filter to the list, which is cached, but not to those of facets."""
+    query = """query ($filter: ModelFilter) { models(first: 3, filter: $filter) {
+      facets(fields: [TYPE, OWNERSHIP]) { exact values { count } } %s } }"""
+    wanted = {"registries": ["pai"], "type": "LoRA", "ownership": "OWN"}
+    shown = "nodes { id } coverage { registry { name } state error { code } }"
+    async with three_kinds() as (twin, gateway):
+        listed = (await gateway.query(query.replace("TYPE, OWNERSHIP", "") % shown, filter=wanted)).data["models"]
+        assert len(listed["nodes"]) == 3
+        twin.faults.replace({"*": {"status": 503}})
+        answer = await gateway.query(query % "nodes { id }", filter=wanted)
+        assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+        page = answer.body["data"]["models"]
+        assert page["nodes"] == listed["nodes"]
+        assert page["facets"] == [{"exact": False, "values": []}] * 2
+        answer = await gateway.query(query % shown, filter=wanted)
+        assert answer.codes == []
+        assert answer.data["models"] == {
+            "nodes": listed["nodes"],
+            "facets": page["facets"],
+            "coverage": [{"registry": {"name": "pai"}, "state": "PARTIAL", "error": {"code": "REGISTRY_UNAVAILABLE"}}],
+        }
+        assert (await gateway.query(query % "", filter=wanted)).codes == ["NO_REGISTRY_ANSWERED"]
+
+
 async def test_coverage_counts_the_rows_that_facets_read() -> None:
     query = "{ models(first: 1) { facets(fields: [TYPE]) { exact } coverage { rowsRead totalCount } } }"
     async with clouds_of(Corpus(200)) as world:

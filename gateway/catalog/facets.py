@@ -423,15 +423,18 @@ class FacetReading:
         return found
 
     def failures(self) -> dict[str, RegistryError]:
-        """Return the first failed call of each registry. Raises `NoRegistryAnswered` if all lists failed."""
-        readers = [reading.reader for reading in self.readings.values()]
+        """Return the first failed call of each registry."""
         failed: dict[str, RegistryError] = {}
-        for reader in readers:
-            if reader.error is not None:
-                failed.setdefault(reader.registry, reader.error)
-        if readers and all(reader.error is not None for reader in readers):
-            raise NoRegistryAnswered(failed)
+        for reading in self.readings.values():
+            if reading.reader.error is not None:
+                failed.setdefault(reading.reader.registry, reading.reader.error)
         return failed
+
+    def require_answer(self) -> None:
+        """Raise `NoRegistryAnswered` if all lists failed."""
+        readers = [reading.reader for reading in self.readings.values()]
+        if readers and all(reader.error is not None for reader in readers):
+            raise NoRegistryAnswered(self.failures())
 
     def add_to_coverage(self, entries: list[Record]) -> None:
         """Add the rows that were read and the failures to the coverage of a page.
