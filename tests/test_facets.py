@@ -282,6 +282,26 @@ async def test_rows_come_although_all_lists_that_facets_read_fail() -> None:
         assert (await gateway.query(query % "", filter=wanted)).codes == ["NO_REGISTRY_ANSWERED"]
 
 
+async def test_a_response_with_incomplete_facets_is_not_stored() -> None:
+    rows = "nodes { id } coverage { state }"
+    query = """query ($filter: ModelFilter) { models(first: 3, filter: $filter) {
+      facets(fields: [TYPE]) { exact values { value count } } %s } }"""
+    wanted = {"registries": ["pai"], "type": "LoRA", "ownership": "OWN"}
+    async with three_kinds() as (twin, gateway):
+        await gateway.query(query.replace("TYPE", "") % rows, filter=wanted)
+        twin.faults.replace({"*": {"status": 503}})
+        failed = await gateway.query(query % rows, filter=wanted)
+        assert (failed.codes, failed.headers["cache-control"]) == ([], "no-store")
+        twin.faults.clear()
+        whole = await gateway.query(query % rows, filter=wanted)
+        assert whole.data["models"]["facets"][0]["exact"]
+        assert whole.headers["cache-control"] != "no-store"
+    async with three_kinds(400, catalog=CatalogSettings(scan_rows=100)) as (_, gateway):
+        cut = await gateway.query(query % rows, filter=wanted)
+        assert not cut.data["models"]["facets"][0]["exact"]
+        assert cut.headers["cache-control"] == "no-store"
+
+
 async def test_coverage_counts_the_rows_that_facets_read() -> None:
     query = "{ models(first: 1) { facets(fields: [TYPE]) { exact } coverage { rowsRead totalCount } } }"
     async with clouds_of(Corpus(200)) as world:

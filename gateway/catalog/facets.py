@@ -5,14 +5,13 @@ without filters that registries would apply: one pass over their pages, which ar
 rows are read up to the limit of a scan. A value that a list row lacks is not fetched; the facet is not exact then.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.calls import Calls
+from gateway.catalog.calls import Calls, gather
 from gateway.catalog.filters import (
     SINGLE,
     Filter,
@@ -397,7 +396,8 @@ class FacetReading:
         fresh = {listed.first: listed for listed in lists if listed.first not in self.readings}
         readings = {first: ListReading.of(self.calls, listed) for first, listed in fresh.items()}
         self.readings |= readings
-        await asyncio.gather(*[reading.reader.advance() for reading in readings.values()])
+        await gather([reading.reader.advance() for reading in readings.values()])
+        self.calls.partial |= not all(reading.is_whole for reading in readings.values())
 
     async def _count(self, entity: str, group: FacetGroup) -> dict[str, FacetCount]:
         found = {name: FacetCount(FIELDS[entity][name]) for name in group.fields}
