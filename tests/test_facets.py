@@ -17,7 +17,8 @@ from gateway.twins import Corpus, Twins
 from tests.catalog.clouds import FakeClouds
 from tests.catalog.test_cost import FILTERS, calls_made, estimated
 from tests.catalog.test_selection_property import GRAPH, slow
-from tests.conftest import Client, mlflow, pai, qianfan, served, settings
+from tests.conftest import Client, mlflow, pai, qianfan, served, settings, two_clouds
+from tests.subscriptions.conftest import eventually
 from tests.test_pages import Row, clouds_of
 
 MODEL_FIELDS = ("REGISTRY", "KIND", "OWNERSHIP", "TYPE", "DOMAIN", "TASK", "FRAMEWORK", "FORMAT", "PROVIDER", "ORIGIN",
@@ -338,6 +339,29 @@ async def test_a_page_and_its_facets_share_their_calls() -> None:
         aliases = "a: facets(fields: [TYPE]) { exact } b: facets(fields: [DOMAIN]) { exact }"
         await world.gateway.query(f"{{ models {{ {aliases} }} }}")
         assert world.calls() == pages
+
+
+async def test_a_page_and_its_facets_are_read_at_the_same_time() -> None:
+    query = """{ models(first: 3, filter: {registries: ["pai"], type: "LoRA", ownership: OWN}) {
+      nodes { id } facets(fields: [TYPE]) { exact } } }"""
+    async with two_clouds(60, {"catalog": CatalogSettings(deadline=5)}, timeout=100.0) as world:
+        world.pai.faults.replace({"ListModels": {"hang": True}})
+        answer = asyncio.create_task(world.gateway.query(query))
+        await eventually(lambda: world.pai.calls["ListModels"] == 2 or answer.done())
+        assert world.calls() == {"ListModels": 2}
+        answer.cancel()
+        await asyncio.wait([answer])
+
+
+async def test_a_page_that_fails_ends_the_calls_of_its_facets() -> None:
+    query = """{ models(first: 3, filter: {registries: ["qianfan"], ownership: OWN}) {
+      nodes { id } facets(fields: [REGISTRY]) { exact } } }"""
+    async with two_clouds(60, {"catalog": CatalogSettings(deadline=5)}, timeout=100.0) as world:
+        world.pai.faults.replace({"ListModels": {"hang": True}})
+        world.qianfan.faults.replace({"*": {"status": 503}})
+        [error] = (await world.gateway.query(query)).body["errors"]
+        assert error["extensions"]["code"] == "NO_REGISTRY_ANSWERED"
+        assert [failed["code"] for failed in error["extensions"]["registries"]] == ["REGISTRY_UNAVAILABLE"]
 
 
 async def test_algorithms_have_facets() -> None:

@@ -460,11 +460,10 @@ class FacetReading:
 
 
 async def facets_of(
-    calls: Calls, planned: PlannedList, requests: Mapping[FieldRequest, FieldRequest]
-) -> tuple[FacetReading, Record]:
+    reading: FacetReading, planned: PlannedList, requests: Mapping[FieldRequest, FieldRequest]
+) -> Record:
     """Return the facets of a merged list by the keys of their requests, which are mapped to bound ones."""
-    reading = FacetReading(calls)
-    record: Record = {}
-    for request, bound in requests.items():
-        record[request.key] = await reading.facets(planned.entity, bound, planned.arguments.filter)
-    return reading, record
+    return {
+        request.key: await reading.facets(planned.entity, bound, planned.arguments.filter)
+        for request, bound in requests.items()
+    }
