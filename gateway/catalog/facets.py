@@ -29,7 +29,6 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.lists import (
     DEFAULT_ORDER,
     ListPage,
-    PlannedList,
     ReadStrategy,
     coverage,
     first_call,
@@ -124,11 +123,11 @@ class FacetGroup(NamedTuple):
 
 
 def facet_groups(
-    entity: str, request: FieldRequest, wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds
+    entity: str, fields: Iterable[str], wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds
 ) -> list[FacetGroup]:
-    """Return the facets of a request, grouped by the conditions that are left of the filter."""
+    """Return the facets of different fields, grouped by the conditions that are left of the filter."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name in dict.fromkeys(request.argument("fields")):
+    for name in dict.fromkeys(fields):
         own = FIELDS[entity][name].filters
         groups.setdefault(tuple(condition for condition in wanted if condition not in own), []).append(name)
     return [
@@ -376,28 +375,27 @@ class FacetReading:
     calls: Calls
     readings: dict[BoundCall, ListReading] = field(default_factory=dict)
 
-    async def facets(self, entity: str, request: FieldRequest, wanted: Filter) -> list[Record] | BadInput:
-        """Return the facets of the different fields of a request, or the error of an invalid argument."""
-        first = request.argument("first")
-        if first is not None and first < 1:
-            return BadInput(f"`first` must be at least 1, not {first}.")
-        groups = facet_groups(entity, request, wanted, self.calls.registries, self.calls.bounds)
+    async def facets(self, entity: str, requests: Mapping[FieldRequest, FieldRequest], wanted: Filter) -> Record:
+        """Return the facets of requests, which are mapped to bound ones, by their keys.
+
+        Instead of the facets of a request with an invalid argument, returns its `BadInput`. The lists are read, and
+        their rows tested, once for all requests.
+        """
+        valid = [bound for bound in requests.values() if invalid_argument(bound) is None]
+        fields = [name for bound in valid for name in bound.argument("fields")]
+        groups = facet_groups(entity, fields, wanted, self.calls.registries, self.calls.bounds)
         await self._read([listed for group in groups for listed in group.lists])
         found: dict[str, FacetCount] = {}
         for group in groups:
             found |= await self._count(entity, group)
-        return [
-            {"field": name, "exact": found[name].exact, "values": found[name].values(first)}
-            for name in dict.fromkeys(request.argument("fields"))
-        ]
+        return {request.key: invalid_argument(bound) or shown(bound, found) for request, bound in requests.items()}
 
     async def _read(self, lists: Iterable[FacetList]) -> None:
-        """Read lists that are not read yet."""
-        fresh = {listed.first: listed for listed in lists if listed.first not in self.readings}
-        readings = {first: ListReading.of(self.calls, listed) for first, listed in fresh.items()}
-        self.readings |= readings
-        await gather([reading.reader.advance() for reading in readings.values()])
-        self.calls.partial |= not all(reading.is_whole for reading in readings.values())
+        """Read different lists."""
+        different = {listed.first: listed for listed in lists}
+        self.readings = {first: ListReading.of(self.calls, listed) for first, listed in different.items()}
+        await gather([reading.reader.advance() for reading in self.readings.values()])
+        self.calls.partial |= not all(reading.is_whole for reading in self.readings.values())
 
     async def _count(self, entity: str, group: FacetGroup) -> dict[str, FacetCount]:
         found = {name: FacetCount(FIELDS[entity][name]) for name in group.fields}
@@ -459,11 +457,15 @@ class FacetReading:
                 entry["state"] = received["state"]
 
 
-async def facets_of(
-    reading: FacetReading, planned: PlannedList, requests: Mapping[FieldRequest, FieldRequest]
-) -> Record:
-    """Return the facets of a merged list by the keys of their requests, which are mapped to bound ones."""
-    return {
-        request.key: await reading.facets(planned.entity, bound, planned.arguments.filter)
-        for request, bound in requests.items()
-    }
+def invalid_argument(request: FieldRequest) -> BadInput | None:
+    """Return the error of an invalid argument of a request for facets, None if all are valid."""
+    first = request.argument("first")
+    return None if first is None or first >= 1 else BadInput(f"`first` must be at least 1, not {first}.")
+
+
+def shown(request: FieldRequest, found: Mapping[str, FacetCount]) -> list[Record]:
+    """Return the records of the different fields of a request."""
+    return [
+        {"field": name, "exact": found[name].exact, "values": found[name].values(request.argument("first"))}
+        for name in dict.fromkeys(request.argument("fields"))
+    ]

@@ -13,7 +13,7 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.entity_state import EntityState
-from gateway.catalog.facets import FacetReading, facets_of
+from gateway.catalog.facets import FacetReading
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import (
     FACETS,
@@ -127,7 +127,7 @@ class PlanExecution(Calls):
         if not requests:
             return await merged_page(self, self.resolve, planned, selection, encode)
         reading = FacetReading(self)
-        facets = asyncio.create_task(facets_of(reading, planned, requests))
+        facets = asyncio.create_task(reading.facets(planned.entity, requests, planned.arguments.filter))
         page = asyncio.create_task(merged_page(self, self.resolve, planned, selection, encode))
         await gather([facets, page])
         record, failures = page.result()
