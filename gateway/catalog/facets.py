@@ -49,8 +49,8 @@ from gateway.upstream.cache import DerivedValues
 VALUE_BYTES: Final = 30
 """The memory of a value in a cached column."""
 
-ID: Final = ("id",)
-"""The path of the global id, which is no part of a raw row."""
+NATIVE_ID: Final = ("native_id",)
+"""The path of the id in the registry, which is that of a row's reference."""
 
 UNKNOWN: Final = object()
 """The value of a field that a row lacks, and that only a further call could supply."""
@@ -229,14 +229,14 @@ class RowTest:
 
     @classmethod
     def of(cls, kind: Kind, layout: EntityLayout, test: FilterTest, wanted: Any) -> "RowTest":
-        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != ID}
+        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != NATIVE_ID}
         return cls(test.paths, needed_fields((test,)), readers, test.predicate(wanted), test.monotone)
 
     def result(self, raw: Raw, ref: Ref) -> bool | None:
         """Return whether a row passes, None if the row lacks a value that decides it."""
         values: dict[Path, Any] = {path: read(raw) for path, read in self.readers.items()}
-        if ID in self.paths:
-            values[ID] = str(ref)
+        if NATIVE_ID in self.paths:
+            values[NATIVE_ID] = ref.keys[-1]
         unknown = [path for path, value in values.items() if value is UNKNOWN]
         if unknown and not self.monotone:
             return None
