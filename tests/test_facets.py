@@ -17,7 +17,8 @@ from gateway.twins import Corpus, Twins
 from tests.catalog.clouds import FakeClouds
 from tests.catalog.test_cost import FILTERS, calls_made, estimated
 from tests.catalog.test_selection_property import GRAPH, slow
-from tests.conftest import Client, mlflow, pai, qianfan, served, settings
+from tests.conftest import Client, mlflow, pai, qianfan, served, settings, two_clouds
+from tests.subscriptions.conftest import eventually
 from tests.test_pages import Row, clouds_of
 
 MODEL_FIELDS = ("REGISTRY", "KIND", "OWNERSHIP", "TYPE", "DOMAIN", "TASK", "FRAMEWORK", "FORMAT", "PROVIDER", "ORIGIN",
@@ -73,7 +74,11 @@ async def rows_of(gateway: Client, wanted: Row) -> list[Row]:
 async def counted(gateway: Client, field: str, wanted: Row) -> dict[str, int]:
     """Count the values of a field in all rows that match a filter without the conditions on the field."""
     rest = {name: value for name, value in wanted.items() if name not in OWN[field]}
-    return dict(Counter(value for row in await rows_of(gateway, rest) for value in values_of(row, field)))
+    filters = [rest]
+    if field == "PROVIDER":  # PAI lists the models of other providers only where a filter selects them
+        filters += [{**rest, name: value} for name, value in wanted.items() if name in OWN[field]]
+    rows = {row["id"]: row for one in filters for row in await rows_of(gateway, one)}
+    return dict(Counter(value for row in rows.values() for value in values_of(row, field)))
 
 
 async def facets(gateway: Client, *fields: str, first: int | None = None, **wanted: Any) -> dict[str, Row]:
@@ -111,6 +116,10 @@ WANTED: list[Row] = [
     {"search": "qwen"},
     {"createdAt": {"from": "2024-02-01T00:00:00Z"}, "kinds": ["PAI", "MLFLOW"]},
     {"workspaceId": "23456", "types": ["LoRA"]},
+    {"ownership": "OWN"},
+    {"kinds": ["QIANFAN"]},
+    {"kinds": ["MLFLOW"], "nameContains": "e"},
+    {"registries": ["qianfan", "mlflow"], "search": "qwen"},
 ]
 
 
@@ -140,6 +149,31 @@ async def test_a_facet_is_exact_only_if_all_rows_have_the_value_or_never_do() ->
         assert all(facet["exact"] for facet in found.values())
         found = await facets(gateway, "TYPE", "FRAMEWORK", framework="PYTORCH", kinds=["QIANFAN"])
         assert not found["TYPE"]["exact"]
+
+
+async def test_the_providers_of_a_filter_are_among_the_values_of_their_facet() -> None:
+    """PAI lists the public models of one provider only, so nobody knows all providers."""
+    async with clouds_of(Corpus(300)) as world:
+        rows = {
+            provider: len(await rows_of(world.gateway, {"provider": provider, "ownership": "PLATFORM"}))
+            for provider in ("pai", "huggingface", "modelscope")
+        }
+        assert rows["pai"]
+        assert rows["huggingface"]
+        for wanted, providers in (
+            ({}, ["pai"]),
+            ({"provider": "PAI"}, ["pai"]),
+            ({"provider": "huggingface"}, ["pai", "huggingface"]),
+            ({"providers": ["huggingface", "modelscope"]}, ["pai", "huggingface", "modelscope"]),
+            ({"provider": "huggingface", "providers": ["huggingface", "pai"]}, ["pai", "huggingface"]),
+        ):
+            facet = (await facets(world.gateway, "PROVIDER", registries=["pai"], **wanted))["PROVIDER"]
+            assert counts(facet) == {name: rows[name] for name in providers if rows[name]}, wanted
+            assert not facet["exact"], wanted
+        found = await facets(world.gateway, "PROVIDER", registries=["pai"], ownership="OWN")
+        assert found["PROVIDER"]["exact"]
+        found = await facets(world.gateway, "TYPE", registries=["pai"], provider="huggingface")
+        assert found["TYPE"]["exact"]
 
 
 async def test_facets_of_20_000_models_cost_the_pages_once_and_then_nothing() -> None:
@@ -193,6 +227,82 @@ async def test_a_failed_registry_is_reported_and_facets_are_not_exact() -> None:
         assert answer.codes == ["NO_REGISTRY_ANSWERED"]
 
 
+async def test_a_failed_registry_that_only_facets_read_is_reported() -> None:
+    query = """{ models(first: 3, filter: {registries: ["pai"]}) {
+      facets(fields: [REGISTRY]) { exact values { value count } } nodes { registryName } %s } }"""
+    shown = "coverage { registry { name } state totalCount rowsRead error { code } }"
+    async with clouds_of(Corpus(60)) as world:
+        answer = await world.gateway.query(query % shown)
+        own, other = answer.data["models"]["coverage"]
+        assert own["registry"] == {"name": "pai"}
+        [facet] = answer.data["models"]["facets"]
+        assert other == {
+            "registry": {"name": "qianfan"},
+            "state": "COMPLETE",
+            "totalCount": 0,
+            "rowsRead": counts(facet)["qianfan"],
+            "error": None,
+        }
+        for call, state in (("presetList", "PARTIAL"), ("*", "UNAVAILABLE")):
+            world.qianfan.faults.replace({call: {"status": 503}})
+            answer = await world.gateway.query(query % "")
+            assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+            page = answer.body["data"]["models"]
+            assert len(page["nodes"]) == 3
+            assert not page["facets"][0]["exact"]
+            answer = await world.gateway.query(query % shown)
+            assert answer.codes == []
+            own, other = answer.data["models"]["coverage"]
+            assert (own["state"], own["error"]) == ("COMPLETE", None)
+            assert (other["registry"]["name"], other["state"]) == ("qianfan", state)
+            assert other["error"] == {"code": "REGISTRY_UNAVAILABLE"}
+
+
+async def test_rows_come_although_all_lists_that_facets_read_fail() -> None:
+    """The registry applies the filter to the list, which is cached, but not to those of facets."""
+    query = """query ($filter: ModelFilter) { models(first: 3, filter: $filter) {
+      facets(fields: [TYPE, OWNERSHIP]) { exact values { count } } %s } }"""
+    wanted = {"registries": ["pai"], "type": "LoRA", "ownership": "OWN"}
+    shown = "nodes { id } coverage { registry { name } state error { code } }"
+    async with three_kinds() as (twin, gateway):
+        listed = (await gateway.query(query.replace("TYPE, OWNERSHIP", "") % shown, filter=wanted)).data["models"]
+        assert len(listed["nodes"]) == 3
+        twin.faults.replace({"*": {"status": 503}})
+        answer = await gateway.query(query % "nodes { id }", filter=wanted)
+        assert answer.codes == ["REGISTRY_UNAVAILABLE"]
+        page = answer.body["data"]["models"]
+        assert page["nodes"] == listed["nodes"]
+        assert page["facets"] == [{"exact": False, "values": []}] * 2
+        answer = await gateway.query(query % shown, filter=wanted)
+        assert answer.codes == []
+        assert answer.data["models"] == {
+            "nodes": listed["nodes"],
+            "facets": page["facets"],
+            "coverage": [{"registry": {"name": "pai"}, "state": "PARTIAL", "error": {"code": "REGISTRY_UNAVAILABLE"}}],
+        }
+        assert (await gateway.query(query % "", filter=wanted)).codes == ["NO_REGISTRY_ANSWERED"]
+
+
+async def test_a_response_with_incomplete_facets_is_not_stored() -> None:
+    rows = "nodes { id } coverage { state }"
+    query = """query ($filter: ModelFilter) { models(first: 3, filter: $filter) {
+      facets(fields: [TYPE]) { exact values { value count } } %s } }"""
+    wanted = {"registries": ["pai"], "type": "LoRA", "ownership": "OWN"}
+    async with three_kinds() as (twin, gateway):
+        await gateway.query(query.replace("TYPE", "") % rows, filter=wanted)
+        twin.faults.replace({"*": {"status": 503}})
+        failed = await gateway.query(query % rows, filter=wanted)
+        assert (failed.codes, failed.headers["cache-control"]) == ([], "no-store")
+        twin.faults.clear()
+        whole = await gateway.query(query % rows, filter=wanted)
+        assert whole.data["models"]["facets"][0]["exact"]
+        assert whole.headers["cache-control"] != "no-store"
+    async with three_kinds(400, catalog=CatalogSettings(scan_rows=100)) as (_, gateway):
+        cut = await gateway.query(query % rows, filter=wanted)
+        assert not cut.data["models"]["facets"][0]["exact"]
+        assert cut.headers["cache-control"] == "no-store"
+
+
 async def test_coverage_counts_the_rows_that_facets_read() -> None:
     query = "{ models(first: 1) { facets(fields: [TYPE]) { exact } coverage { rowsRead totalCount } } }"
     async with clouds_of(Corpus(200)) as world:
@@ -231,6 +341,59 @@ async def test_a_page_and_its_facets_share_their_calls() -> None:
         assert world.calls() == pages
 
 
+async def test_a_page_and_its_facets_are_read_at_the_same_time() -> None:
+    query = """{ models(first: 3, filter: {registries: ["pai"], type: "LoRA", ownership: OWN}) {
+      nodes { id } facets(fields: [TYPE]) { exact } } }"""
+    async with two_clouds(60, {"catalog": CatalogSettings(deadline=5)}, timeout=100.0) as world:
+        world.pai.faults.replace({"ListModels": {"hang": True}})
+        answer = asyncio.create_task(world.gateway.query(query))
+        await eventually(lambda: world.pai.calls["ListModels"] == 2 or answer.done())
+        assert world.calls() == {"ListModels": 2}
+        answer.cancel()
+        await asyncio.wait([answer])
+
+
+async def test_a_page_that_fails_ends_the_calls_of_its_facets() -> None:
+    query = """{ models(first: 3, filter: {registries: ["qianfan"], ownership: OWN}) {
+      nodes { id } facets(fields: [REGISTRY]) { exact } } }"""
+    async with two_clouds(60, {"catalog": CatalogSettings(deadline=600)}, timeout=120.0) as world:
+        world.pai.faults.replace({"ListModels": {"hang": True}})
+        world.qianfan.faults.replace({"*": {"status": 503}})
+        assert (await world.gateway.query(query)).codes == ["NO_REGISTRY_ANSWERED"]
+
+
+async def test_all_facets_of_a_page_are_read_at_the_same_time() -> None:
+    query = """{ models(filter: {registries: ["pai"], ownership: OWN}) {
+      a: facets(fields: [REGISTRY]) { exact } b: facets(fields: [OWNERSHIP]) { exact } } }"""
+    async with two_clouds(60, {"catalog": CatalogSettings(deadline=5)}, timeout=100.0) as world:
+        for cloud in (world.pai, world.qianfan):
+            cloud.faults.replace({"*": {"hang": True}})
+        answer = asyncio.create_task(world.gateway.query(query))
+        await eventually(lambda: (world.pai.calls + world.qianfan.calls).total() == 3 or answer.done())
+        assert world.calls() == {"ListModels": 2, "userList": 1}
+        answer.cancel()
+        await asyncio.wait([answer])
+
+
+async def test_each_of_several_facets_has_its_own_fields_and_limit() -> None:
+    query = """{ models(filter: {types: ["LoRA", "Checkpoint"]}) {
+      all: facets(fields: [TASK, TYPE]) { field exact values { value count } }
+      task: facets(fields: [TASK, TASK], first: 2) { field exact values { value count } }
+      none: facets(fields: []) { field }
+      wrong: facets(fields: [DOMAIN], first: 0) { field } } }"""
+    async with clouds_of(Corpus(100)) as world:
+        alone = [(await facets(world.gateway, name, types=["LoRA", "Checkpoint"]))[name] for name in ("TASK", "TYPE")]
+        answer = await world.gateway.query(query)
+        assert answer.codes == ["BAD_USER_INPUT"]
+        first = [{**alone[0], "values": alone[0]["values"][:2]}]
+        assert answer.body["data"]["models"] == {
+            "all": alone,
+            "task": first,
+            "none": [],
+            "wrong": None,
+        }
+
+
 async def test_algorithms_have_facets() -> None:
     query = """query ($filter: AlgorithmFilter) { algorithms(first: 100, filter: $filter) {
       nodes { provider registryName }
@@ -238,7 +401,7 @@ async def test_algorithms_have_facets() -> None:
     async with clouds_of(Corpus(60)) as world:
         page = (await world.gateway.query(query)).data["algorithms"]
         registry, kind, provider = page["facets"]
-        assert all(facet["exact"] for facet in page["facets"])
+        assert [facet["exact"] for facet in page["facets"]] == [True, True, False]  # PAI lists one provider's only
         assert counts(kind) == {name.upper(): count for name, count in counts(registry).items()}
         assert counts(registry) == Counter(row["registryName"] for row in page["nodes"])
         assert counts(provider) == Counter(row["provider"] for row in page["nodes"] if row["provider"])

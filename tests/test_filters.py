@@ -12,7 +12,7 @@ from gateway.twins import Corpus
 from tests.conftest import World, mlflow, served, settings
 from tests.test_pages import PAGE, Row, clouds_of, names_of, walk
 
-FIELDS = """id registryName name description ownership type domain task origin provider labels { key value }
+FIELDS = """id nativeId registryName name description ownership type domain task origin provider labels { key value }
   latestVersion { framework format readiness approval createdAt }"""
 
 
@@ -26,7 +26,7 @@ def has(row: Row, key: str, value: str | None = None) -> bool:
 
 def is_found(row: Row, *words: str) -> bool:
     labels = [text for label in row["labels"] or () for text in label.values()]
-    texts = [text.casefold() for text in (row["name"], row["description"], row["id"], *labels) if text]
+    texts = [text.casefold() for text in (row["name"], row["description"], row["nativeId"], *labels) if text]
     return all(any(word in text for text in texts) for word in words)
 
 
@@ -66,7 +66,9 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
     ({"search": "客服"}, lambda row: is_found(row, "客服")),
     ({"search": "team prod bert"}, lambda row: is_found(row, "team", "prod", "bert")),
     ({"search": "am-s2h14pyqa96d"}, lambda row: is_found(row, "am-s2h14pyqa96d")),
-    ({"search": "qianfan:model/ erni"}, lambda row: is_found(row, "qianfan:model/", "erni")),
+    ({"search": "qianfan:model/ erni"}, lambda row: False),
+    ({"search": "model"}, lambda row: is_found(row, "model")),
+    ({"search": "qianfan"}, lambda row: is_found(row, "qianfan")),
     ({"search": ""}, lambda row: True),
     ({"search": " \t\u3000"}, lambda row: True),
 ]  # fmt: skip
@@ -153,16 +155,51 @@ async def test_a_search_finds_a_word_in_all_of_its_forms(name: str) -> None:
             assert found == sorted(f"{form}$" for form in FORMS if alike(form, name)), wanted
 
 
+async def test_a_search_looks_for_the_id_in_the_registry_and_not_for_the_form_of_global_ids() -> None:
+    names = ("春 tea 50%", "churn v20", "plain")
+    corpus = Corpus(0, references=False)
+    for name in names:
+        corpus.mlflow_models.insert({"name": name, "creation_timestamp": 1})
+    async with twins.serving(corpus=corpus) as twin, served(settings(mlflow(twin.url))) as gateway:
+        query = """query ($search: String) { models(filter: {search: $search}) {
+          nodes { nativeId } facets(fields: [REGISTRY]) { exact values { count } } } }"""
+        for words, found in (
+            ("model", []),
+            ("mlflow", []),
+            (":", []),
+            ("%20", []),
+            ("%", names[:1]),
+            ("50% 春", names[:1]),
+            ("churn v", names[1:2]),
+            ("2", names[1:2]),
+            ("plain", names[2:]),
+        ):
+            page = (await gateway.query(query, search=words)).data["models"]
+            assert [row["nativeId"] for row in page["nodes"]] == [*found], words
+            assert page["facets"] == [{"exact": True, "values": [{"count": 1}] if found else []}], words
+
+
+async def test_a_search_for_the_name_of_the_registry_finds_no_object_of_it() -> None:
+    corpus = Corpus(0, references=False)
+    corpus.pai_models.insert({"ModelId": "model-q1", "ModelName": "x", "GmtCreateTime": "2024-01-01T00:00:00Z"})
+    corpus.pai_models.insert({"ModelId": "llm-2", "ModelName": "y", "GmtCreateTime": "2024-01-02T00:00:00Z"})
+    async with clouds_of(corpus) as world:
+        for words, found in (("pai", []), ("model", ["x"]), ("LLM-2", ["y"]), ("-", ["y", "x"])):
+            rows = await walk(world.gateway, "name", filter={"search": words, "registries": ["pai"]})
+            assert [row["name"] for row in rows] == found, words
+
+
 async def test_algorithms_are_found_by_words_and_providers(world: World) -> None:
     text = """query ($filter: AlgorithmFilter) { algorithms(first: 100, filter: $filter) {
-      nodes { id name displayName description provider } } }"""
+      nodes { id nativeId name displayName description provider } } }"""
     rows = (await world.gateway.query(text)).data["algorithms"]["nodes"]
 
     def texts(row: Row) -> str:
-        return "\n".join(row[name] or "" for name in ("id", "name", "displayName", "description")).lower()
+        return "\n".join(row[name] or "" for name in ("nativeId", "name", "displayName", "description")).lower()
 
     for wanted, passes in (
         ({"search": "LoRA ernie"}, lambda row: "lora" in texts(row) and "ernie" in texts(row)),
+        ({"search": rows[0]["nativeId"].upper()}, lambda row: rows[0]["nativeId"].lower() in texts(row)),
         ({"search": ""}, lambda row: True),
         ({"provider": "PAI"}, lambda row: row["provider"] == "pai"),
         ({"providers": ["pai"]}, lambda row: row["provider"] == "pai"),

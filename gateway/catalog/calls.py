@@ -165,7 +165,7 @@ def outcome(task: "asyncio.Future[Answer]") -> Outcome:
     raise error
 
 
-async def gather(waits: Sequence[Awaitable[None]]) -> None:
+async def gather(waits: Sequence[Awaitable[object]]) -> None:
     """Await all. Raises the first failure immediately and cancels the rest."""
     if len(waits) == 1:
         await waits[0]

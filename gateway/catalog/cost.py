@@ -193,7 +193,7 @@ class CostEstimate:
 
     def _add_facets(self, path: str, entity: str, request: FieldRequest, wanted: Filter) -> None:
         """Add the pages that facets read. A list that several of them read is read once."""
-        for group in facet_groups(entity, request, wanted, self.registries, self.bounds):
+        for group in facet_groups(entity, request.argument("fields"), wanted, self.registries, self.bounds):
             for listed in group.lists:
                 self._count(path, listed.first, f"facets of list {listed.stream.name}", pages_of_facets(listed))
 

@@ -5,14 +5,13 @@ without filters that registries would apply: one pass over their pages, which ar
 rows are read up to the limit of a scan. A value that a list row lacks is not fetched; the facet is not exact then.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.calls import Calls
+from gateway.catalog.calls import Calls, gather
 from gateway.catalog.filters import (
     SINGLE,
     Filter,
@@ -30,8 +29,8 @@ from gateway.catalog.ids import Ref
 from gateway.catalog.lists import (
     DEFAULT_ORDER,
     ListPage,
-    PlannedList,
     ReadStrategy,
+    coverage,
     first_call,
     is_included,
     is_native,
@@ -50,8 +49,8 @@ from gateway.upstream.cache import DerivedValues
 VALUE_BYTES: Final = 30
 """The memory of a value in a cached column."""
 
-ID: Final = ("id",)
-"""The path of the global id, which is no part of a raw row."""
+NATIVE_ID: Final = ("native_id",)
+"""The path of the id in the registry, which is that of a row's reference."""
 
 UNKNOWN: Final = object()
 """The value of a field that a row lacks, and that only a further call could supply."""
@@ -124,28 +123,36 @@ class FacetGroup(NamedTuple):
 
 
 def facet_groups(
-    entity: str, request: FieldRequest, wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds
+    entity: str, fields: Iterable[str], wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds
 ) -> list[FacetGroup]:
-    """Return the facets of a request, grouped by the conditions that are left of the filter."""
+    """Return the facets of different fields, grouped by the conditions that are left of the filter."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name in dict.fromkeys(request.argument("fields")):
+    for name in dict.fromkeys(fields):
         own = FIELDS[entity][name].filters
         groups.setdefault(tuple(condition for condition in wanted if condition not in own), []).append(name)
     return [
-        FacetGroup(tuple(names), tuple(facet_lists(entity, {key: wanted[key] for key in left}, registries, bounds)))
+        FacetGroup(tuple(names), tuple(facet_lists(entity, wanted, left, registries, bounds)))
         for left, names in groups.items()
     ]
 
 
-def facet_lists(entity: str, wanted: Filter, registries: Mapping[str, Registry], bounds: Bounds) -> Iterator[FacetList]:
-    """Yield the lists of which a row can match a filter, without the filters that registries would apply."""
+def facet_lists(
+    entity: str, wanted: Filter, left: Collection[str], registries: Mapping[str, Registry], bounds: Bounds
+) -> Iterator[FacetList]:
+    """Yield the lists of which a row can match the conditions ``left`` of a filter. No registry applies them.
+
+    Among them are the lists that the other conditions of the filter select, such as those of its providers.
+    """
+    kept = {name: wanted[name] for name in left}
+    others = [{**kept, name: value} for name, value in wanted.items() if name not in kept]
     for name, registry in registries.items():
         kind = registry.kind
-        for stream in kind.streams if is_included(registry, wanted) else ():
+        for stream in kind.streams if is_included(registry, kept) else ():
             call, rows = stream.call, stream.call.rows
             if stream.entity != entity or rows is None or rows.layout is None:
                 continue
-            for selected, part in selected_lists(stream, wanted):
+            filters = [kept, *(other for other in others if selects_lists(stream, other.keys() - kept.keys()))]
+            for selected, part in [listed for one in filters for listed in selected_lists(stream, one)]:
                 planned = plan_filter(kind, entity, call, stream.constants, part)
                 applied = replace(planned, parameters=selecting_parameters(stream, part))
                 strategy = read_strategy(bounds, kind, rows.layout, call, ListFilter(), DEFAULT_ORDER)
@@ -153,6 +160,11 @@ def facet_lists(entity: str, wanted: Filter, registries: Mapping[str, Registry],
                 if not applied.impossible:
                     first = first_call(name, selected, applied, DEFAULT_ORDER)
                     yield FacetList(registry, selected, rows.layout, applied, strategy, first)
+
+
+def selects_lists(stream: Stream, filters: Iterable[str]) -> bool:
+    """Whether one of the filters selects another list in place of a stream, which then is only a part of the rows."""
+    return any(selecting_pushdown(stream, SINGLE.get(name, name)) is not None for name in filters)
 
 
 def selecting_parameters(stream: Stream, wanted: Filter) -> tuple[tuple[str, Any], ...]:
@@ -217,14 +229,14 @@ class RowTest:
 
     @classmethod
     def of(cls, kind: Kind, layout: EntityLayout, test: FilterTest, wanted: Any) -> "RowTest":
-        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != ID}
+        readers = {path: value_reader(kind, layout, path) for path in test.paths if path != NATIVE_ID}
         return cls(test.paths, needed_fields((test,)), readers, test.predicate(wanted), test.monotone)
 
     def result(self, raw: Raw, ref: Ref) -> bool | None:
         """Return whether a row passes, None if the row lacks a value that decides it."""
         values: dict[Path, Any] = {path: read(raw) for path, read in self.readers.items()}
-        if ID in self.paths:
-            values[ID] = str(ref)
+        if NATIVE_ID in self.paths:
+            values[NATIVE_ID] = ref.keys[-1]
         unknown = [path for path, value in values.items() if value is UNKNOWN]
         if unknown and not self.monotone:
             return None
@@ -363,27 +375,27 @@ class FacetReading:
     calls: Calls
     readings: dict[BoundCall, ListReading] = field(default_factory=dict)
 
-    async def facets(self, entity: str, request: FieldRequest, wanted: Filter) -> list[Record] | BadInput:
-        """Return the facets of the different fields of a request, or the error of an invalid argument."""
-        first = request.argument("first")
-        if first is not None and first < 1:
-            return BadInput(f"`first` must be at least 1, not {first}.")
-        groups = facet_groups(entity, request, wanted, self.calls.registries, self.calls.bounds)
+    async def facets(self, entity: str, requests: Mapping[FieldRequest, FieldRequest], wanted: Filter) -> Record:
+        """Return the facets of requests, which are mapped to bound ones, by their keys.
+
+        Instead of the facets of a request with an invalid argument, returns its `BadInput`. The lists are read, and
+        their rows tested, once for all requests.
+        """
+        valid = [bound for bound in requests.values() if invalid_argument(bound) is None]
+        fields = [name for bound in valid for name in bound.argument("fields")]
+        groups = facet_groups(entity, fields, wanted, self.calls.registries, self.calls.bounds)
         await self._read([listed for group in groups for listed in group.lists])
         found: dict[str, FacetCount] = {}
         for group in groups:
             found |= await self._count(entity, group)
-        return [
-            {"field": name, "exact": found[name].exact, "values": found[name].values(first)}
-            for name in dict.fromkeys(request.argument("fields"))
-        ]
+        return {request.key: invalid_argument(bound) or shown(bound, found) for request, bound in requests.items()}
 
     async def _read(self, lists: Iterable[FacetList]) -> None:
-        """Read lists that are not read yet."""
-        fresh = {listed.first: listed for listed in lists if listed.first not in self.readings}
-        readings = {first: ListReading.of(self.calls, listed) for first, listed in fresh.items()}
-        self.readings |= readings
-        await asyncio.gather(*[reading.reader.advance() for reading in readings.values()])
+        """Read different lists."""
+        different = {listed.first: listed for listed in lists}
+        self.readings = {first: ListReading.of(self.calls, listed) for first, listed in different.items()}
+        await gather([reading.reader.advance() for reading in self.readings.values()])
+        self.calls.partial |= not all(reading.is_whole for reading in self.readings.values())
 
     async def _count(self, entity: str, group: FacetGroup) -> dict[str, FacetCount]:
         found = {name: FacetCount(FIELDS[entity][name]) for name in group.fields}
@@ -405,39 +417,55 @@ class FacetReading:
                 for count in found.values():
                     count.add(listed.registry, page, rows)
             for count in found.values():
-                count.exact = count.exact and certain
+                count.exact = count.exact and certain and not selects_lists(listed.stream, count.facet.filters)
         return found
 
     def failures(self) -> dict[str, RegistryError]:
-        """Return the first failed call of each registry. Raises `NoRegistryAnswered` if all lists failed."""
-        readers = [reading.reader for reading in self.readings.values()]
+        """Return the first failed call of each registry."""
         failed: dict[str, RegistryError] = {}
-        for reader in readers:
-            if reader.error is not None:
-                failed.setdefault(reader.registry, reader.error)
-        if readers and all(reader.error is not None for reader in readers):
-            raise NoRegistryAnswered(failed)
+        for reading in self.readings.values():
+            if reading.reader.error is not None:
+                failed.setdefault(reading.reader.registry, reading.reader.error)
         return failed
 
-    def add_to_coverage(self, coverage: Sequence[Record]) -> None:
-        """Add the rows that were read and the failures to the coverage of a page."""
-        failed = self.failures()
-        for entry in coverage:
+    def require_answer(self) -> None:
+        """Raise `NoRegistryAnswered` if all lists failed."""
+        readers = [reading.reader for reading in self.readings.values()]
+        if readers and all(reader.error is not None for reader in readers):
+            raise NoRegistryAnswered(self.failures())
+
+    def add_to_coverage(self, entries: list[Record]) -> None:
+        """Add the rows that were read and the failures to the coverage of a page.
+
+        A registry that the page does not include, and that facets read, has no row on the page and gets an entry.
+        """
+        failed, listed = self.failures(), {entry["registry"]["name"] for entry in entries}
+        readers: dict[str, list[StreamReader]] = {}
+        for reading in self.readings.values():
+            readers.setdefault(reading.reader.registry, []).append(reading.reader)
+        unlisted = [self.calls.registries[name] for name in readers if name not in listed]
+        entries += [{"registry": registry.record(), **coverage((), ())} for registry in unlisted]
+        for entry in entries:
             name = entry["registry"]["name"]
-            read = sum(
-                reading.reader.read for reading in self.readings.values() if reading.listed.registry.name == name
-            )
-            entry["rows_read"] = max(entry["rows_read"], read)
+            own, received = readers.get(name, []), coverage((), self.calls.received(name))
+            entry["rows_read"] = max(entry["rows_read"], sum(reader.read for reader in own))
+            entry["age"] = received["age"]
             if name in failed and entry["error"] is None:
-                entry |= {"state": "PARTIAL", "error": error_record(failed[name])}
+                is_partial = name in listed or any(reader.error is None for reader in own)
+                entry |= {"state": "PARTIAL" if is_partial else "UNAVAILABLE", "error": error_record(failed[name])}
+            elif entry["state"] == "COMPLETE":
+                entry["state"] = received["state"]
 
 
-async def facets_of(
-    calls: Calls, planned: PlannedList, requests: Mapping[FieldRequest, FieldRequest]
-) -> tuple[FacetReading, Record]:
-    """Return the facets of a merged list by the keys of their requests, which are mapped to bound ones."""
-    reading = FacetReading(calls)
-    record: Record = {}
-    for request, bound in requests.items():
-        record[request.key] = await reading.facets(planned.entity, bound, planned.arguments.filter)
-    return reading, record
+def invalid_argument(request: FieldRequest) -> BadInput | None:
+    """Return the error of an invalid argument of a request for facets, None if all are valid."""
+    first = request.argument("first")
+    return None if first is None or first >= 1 else BadInput(f"`first` must be at least 1, not {first}.")
+
+
+def shown(request: FieldRequest, found: Mapping[str, FacetCount]) -> list[Record]:
+    """Return the records of the different fields of a request."""
+    return [
+        {"field": name, "exact": found[name].exact, "values": found[name].values(request.argument("first"))}
+        for name in dict.fromkeys(request.argument("fields"))
+    ]

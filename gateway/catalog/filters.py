@@ -164,14 +164,14 @@ def has_labels(wanted: Filter) -> Passes:
 
 def texts_of_model(record: Any) -> Iterator[str | None]:
     """Yield the texts in which a search for models looks."""
-    yield from (record["name"], record["description"], record["id"])
+    yield from (record["name"], record["description"], record["native_id"])
     for label in record["labels"] or ():
         yield from (label["key"], label["value"])
 
 
 def texts_of_algorithm(record: Any) -> Iterator[str | None]:
     """Yield the texts in which a search for algorithms looks."""
-    yield from (record["name"], record["display_name"], record["description"], record["id"])
+    yield from (record["name"], record["display_name"], record["description"], record["native_id"])
 
 
 def has_name_part(wanted: str) -> Passes:
@@ -186,7 +186,7 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
         "ownership": equals("ownership"),
         "search": FilterTest(
-            (("name",), ("description",), ("id",), *LABELS),
+            (("name",), ("description",), ("native_id",), *LABELS),
             lambda wanted: contains_all(wanted, texts_of_model),
             monotone=True,
         ),
@@ -218,7 +218,7 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     },
     "Algorithm": {
         "search": FilterTest(
-            (("name",), ("display_name",), ("description",), ("id",)),
+            (("name",), ("display_name",), ("description",), ("native_id",)),
             lambda wanted: contains_all(wanted, texts_of_algorithm),
             monotone=True,
         ),

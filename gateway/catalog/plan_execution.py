@@ -13,7 +13,7 @@ from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.entity_state import EntityState
-from gateway.catalog.facets import facets_of
+from gateway.catalog.facets import FacetReading
 from gateway.catalog.ids import Ref, is_owner
 from gateway.catalog.lists import (
     FACETS,
@@ -25,6 +25,7 @@ from gateway.catalog.lists import (
     VersionsPage,
     is_canonical,
     merged_page,
+    needs_rows,
     versions_page,
 )
 from gateway.catalog.merge import ReadRows
@@ -118,19 +119,25 @@ class PlanExecution(Calls):
     async def page(
         self, planned: PlannedList, selection: Selection, encode: RowEncoder | None = None
     ) -> tuple[Record, list[RegistryError]]:
-        """Return one merged page, and the failures of registries. Raises `NoRegistryAnswered` if all failed.
+        """Return one merged page, and the failures of registries. Raises `NoRegistryAnswered` if all lists failed.
 
-        The ``nodes`` that need no further call are encoded with ``encode``.
+        A page with rows does not fail with its facets. ``nodes`` that need no further call are encoded with ``encode``.
         """
         requests = {request: self._bound(request) for request in selection if request.field == FACETS}
         if not requests:
             return await merged_page(self, self.resolve, planned, selection, encode)
-        reading, facets = await facets_of(self, planned, requests)
-        record, failures = await merged_page(self, self.resolve, planned, selection, encode)
-        reading.add_to_coverage(record.get("coverage") or ())
+        reading = FacetReading(self)
+        facets = asyncio.create_task(reading.facets(planned.entity, requests, planned.arguments.filter))
+        page = asyncio.create_task(merged_page(self, self.resolve, planned, selection, encode))
+        await gather([facets, page])
+        record, failures = page.result()
+        if not needs_rows(selection):
+            reading.require_answer()
+        if "coverage" in record:
+            reading.add_to_coverage(record["coverage"])
         reported = {failure.registry for failure in failures}
         failures += [failure for name, failure in reading.failures().items() if name not in reported]
-        return record | facets, failures
+        return record | facets.result(), failures
 
     # Plans
 

@@ -52,7 +52,9 @@ class ModelFilter:
     ownership: Ownership | None = input_field(
         "The model has this ownership. The gateway reads only the lists that can contain such models."
     )
-    search: str | None = input_field(SEARCH.format("the name, the description, the id, or a key or value of a label"))
+    search: str | None = input_field(
+        SEARCH.format("the name, the description, the id in its registry, or a key or value of a label")
+    )
     name_contains: str | None = input_field(NAME_CONTAINS)
     name_equals: str | None = input_field(NAME_EQUALS)
     type: str | None = input_field("The type is this word, in any case.")
@@ -105,7 +107,9 @@ class ModelVersionFilter:
 class AlgorithmFilter:
     registries: list[str] | None = input_field(REGISTRIES)
     kinds: list[RegistryKind] | None = input_field(KINDS)
-    search: str | None = input_field(SEARCH.format("the name, the display name, the description or the id"))
+    search: str | None = input_field(
+        SEARCH.format("the name, the display name, the description or the id in its registry")
+    )
     name_contains: str | None = input_field(NAME_CONTAINS)
     name_equals: str | None = input_field(NAME_EQUALS)
     provider: str | None = input_field("The provider is this word, in any case, such as `pai`.")

@@ -216,8 +216,8 @@ class FacetValue:
 
 
 EXACT = (
-    "Whether the counts are exact: every list that contributes was read to its end, and its rows contain all values "
-    "that the field and the filter need."
+    "Whether the counts are exact: every list that contributes was read to its end, its rows contain all values that "
+    "the field and the filter need, and its registry does not list only one value of the field at a time."
 )
 FACET_VALUES = "The values, the most frequent ones first. Objects without a value are not counted."
 
