@@ -306,8 +306,9 @@ def create_app(
         lifespan=lifespan,
     )
     others.router.redirect_slashes = False  # a redirect would go to the address in the request's Host header
-    app: ASGIApp = Dispatcher({"/graphql": graphql}, others)
-    app = Dispatcher({"/graphql": graphql}, RequestedPaths(app, settings.server.root_path))
+    routed = Dispatcher({"/graphql": graphql}, others)
+    # the exact path needs no rewriting, and is the one that nearly all requests have
+    app: ASGIApp = Dispatcher({"/graphql": graphql}, RequestedPaths(routed, settings.server.root_path))
     if settings.server.cors:
         origins = settings.server.allowed_origins
         app = CORSMiddleware(
