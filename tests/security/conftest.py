@@ -32,6 +32,7 @@ endpoint = "TWINS"
 
 SETTINGS = f"""
 [server]
+keep_alive = 5
 profile = "development"
 [limits]
 batch = 20
