@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -184,6 +185,19 @@ async def demo() -> AsyncIterator[Client]:
 async def world() -> AsyncIterator[World]:
     async with two_clouds() as world:
         yield world
+
+
+@pytest.fixture
+async def twin() -> AsyncIterator[str]:
+    """The address of twins with few models."""
+    async with twins.serving(models=20) as running:
+        yield running.url
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The path of a settings file, which the test writes."""
+    return tmp_path / "gateway.toml"
 
 
 @pytest.fixture

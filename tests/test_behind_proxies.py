@@ -5,13 +5,11 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gateway import twins
 from gateway.config.loading import load
 from gateway.config.settings import ServerSettings, SettingsError
 from gateway.registries import KINDS
@@ -23,17 +21,6 @@ from tests.upstream.certificates import certificate
 
 NAMES = {"query": "{ registries { name } }"}
 SERVE = [sys.executable, "-m", "gateway", "serve", "--config"]
-
-
-@pytest.fixture
-async def twin() -> AsyncIterator[str]:
-    async with twins.serving(models=20) as running:
-        yield running.url
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.toml"
 
 
 # Paths

@@ -119,17 +119,6 @@ async def running(config: Path, twin: str, server: str, *names: str) -> AsyncIte
         await process.communicate()
 
 
-@pytest.fixture
-async def twin() -> AsyncIterator[str]:
-    async with twins.serving(models=20) as running:
-        yield running.url
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.toml"
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_on_sigterm_every_accepted_request_gets_its_response(config: Path, twin: str, workers: int) -> None:
     async with running(config, twin, f"[server]\nworkers = {workers}\ndrain = 0.5\n", "one") as gateway:

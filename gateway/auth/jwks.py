@@ -48,7 +48,7 @@ Keys = Mapping[tuple[str | None, str], tuple[PyJWK, ...]]
 
 
 class UnusableKeySet(ValueError):
-    """There are no keys in the document. The text says why, for operators."""
+    """The document has no usable keys. The message gives operators the reason."""
 
 
 class KeySet(Protocol):

@@ -4,28 +4,15 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gateway import twins
 from gateway.telemetry.worker_metrics import Slot
 from tests.telemetry.scraping import Scrape
 from tests.test_check import free_port
 from tests.test_server import Running, children, running
-
-
-@pytest.fixture
-async def twin() -> AsyncIterator[str]:
-    async with twins.serving(models=20) as running:
-        yield running.url
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.toml"
 
 
 async def scraped(url: str) -> Scrape:
