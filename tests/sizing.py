@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ query Page($after: String, $first: Int!) {
   models(first: $first, after: $after) {
     nodes { id name domain createdAt labels { key value } versions(first: 10) { nodes { id name uri createdAt } } }
     pageInfo { hasNextPage endCursor }
-    coverage { state }
+    coverage { state error { code message } }
   }
 }
 """
@@ -39,21 +40,24 @@ in_flight = 1000
 """
 
 
-def resident(target: Target) -> tuple[float, float]:
-    """Return the memory of a process now and at its highest, in millions of bytes."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{target.pid}/status").read_text().splitlines())
-    now, highest = (int(lines[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
-    return now, highest
+@dataclass(frozen=True)
+class Usage:
+    """What a process uses: memory now and at its highest in millions of bytes, and CPU time in seconds."""
 
+    memory: float
+    highest: float
+    cpu: float
 
-def cpu_seconds(target: Target) -> float:
-    """Return the CPU time of a process."""
-    user, system = Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    @classmethod
+    def of(cls, pid: int) -> "Usage":
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        memory, highest = (int(lines[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return cls(memory, highest, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
 
 
 async def read_all(target: Target) -> tuple[int, int, int]:
-    """Read all pages; return the numbers of pages, models and versions. Every page must be complete."""
+    """Read all pages; return the numbers of pages, models and versions. Every page must be whole."""
     connection, after = Connection(target), None
     await connection.open()
     pages = models = versions = 0
@@ -63,7 +67,7 @@ async def read_all(target: Target) -> tuple[int, int, int]:
         if answer.get("errors"):
             raise SystemExit(f"page {pages + 1}: {answer['errors'][0]}")
         page = answer["data"]["models"]
-        if any(share["state"] != "COMPLETE" for share in page["coverage"]):
+        if any(share["state"] not in ("COMPLETE", "STALE") for share in page["coverage"]):
             raise SystemExit(f"page {pages + 1}: {page['coverage']}")
         pages, models = pages + 1, models + len(page["nodes"])
         versions += sum(len(node["versions"]["nodes"]) for node in page["nodes"])
@@ -85,20 +89,18 @@ async def measured(folder: Path, models: int, megabytes: int) -> str:
             async with process(folder / "gateway.log", "serve", "--config", str(config), "--port", "0") as (pid, url):
                 host, _, port = url.removeprefix("http://").removesuffix("/graphql").rpartition(":")
                 target = Target(pid, host, int(port))
-                before, _ = resident(target)
-                started = cpu_seconds(target)
+                before = Usage.of(pid)
                 pages, rows, versions = await read_all(target)
-                first = cpu_seconds(target)
+                first = Usage.of(pid)
                 await read_all(target)
-                second = cpu_seconds(target)
-                _, highest = resident(target)
+                again = Usage.of(pid)
                 counted = await counted_megabytes(target)
                 async with redis.client() as client:
                     shared = (await client.info("memory"))["used_memory"] / 1e6
     finally:
         await redis.stop()
-    per_page = [f"{(ends - begins) / pages * 1e3:.1f}" for begins, ends in ((started, first), (first, second))]
-    figures = (f"{before:.0f}", f"{highest:.0f}", f"{counted:.0f}", f"{shared:.0f}", *per_page)
+    per_page = [f"{(ends.cpu - begins.cpu) / pages * 1e3:.1f}" for begins, ends in ((before, first), (first, again))]
+    figures = (f"{before.memory:.0f}", f"{again.highest:.0f}", f"{counted:.0f}", f"{shared:.0f}", *per_page)
     return f"| {rows:,} | {versions:,} | {megabytes} | {' | '.join(figures)} |"
 
 
