@@ -149,6 +149,7 @@ def test_every_manifest_is_valid_for_kubernetes(name: str, tmp_path: Path) -> No
     for kind, document in native.items():
         (tmp_path / kind).write_text(yaml.safe_dump(document), encoding="utf-8")
     command = [tool("kubernetes-validate"), "--strict", "--quiet", *(str(tmp_path / kind) for kind in native)]
+    command.append(str(CHART / "secret.example.yaml"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -292,8 +293,5 @@ def test_values_that_cannot_be_used_are_refused(values: dict[str, Any], message:
         helm("template", values)
 
 
-def test_the_example_secrets_are_valid_and_have_no_values() -> None:
-    command = [tool("kubernetes-validate"), "--strict", "--quiet", str(CHART / "secret.example.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_example_secrets_have_no_values() -> None:
     assert not any(value for name, value in secret("registry-gateway").items() if name != "REDIS_URL")
