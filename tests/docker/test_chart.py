@@ -1,5 +1,6 @@
 """The Helm chart: rendered by Helm, and validated with the schemas of Kubernetes and of the Prometheus Operator."""
 
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -89,6 +90,7 @@ LARGE: dict[str, Any] = {
 }
 """All values, and the settings that other parts of the manifests depend on."""
 VALUES = {"small": SMALL, "large": LARGE}
+OPERATIONS = CHART.parent.parent / "docs" / "operations.md"
 ALWAYS = ("ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount")
 
 
@@ -167,7 +169,7 @@ def test_the_manifest_is_valid_for_the_prometheus_operator(kind: str) -> None:
 
 def test_the_chart_has_the_version_of_the_gateway() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    assert chart["appVersion"] == __version__
+    assert chart["version"] == chart["appVersion"] == __version__
     assert pod(rendered("small"))["containers"][0]["image"] == f"registry-gateway:{__version__}"
 
 
@@ -189,6 +191,14 @@ def test_the_gateway_can_use_the_settings(tmp_path: Path) -> None:
     assert large.server.trusted_proxies == ("10.0.0.0/8",)
     assert large.registries[0].proxy.reveal() == "http://proxy.example.com:3128"
     api_keys.parse(secret("registry-gateway-callers")["keys.toml"].encode())
+
+
+def test_the_values_in_the_documentation_can_be_used() -> None:
+    found = re.search(r"```yaml\n# values.yaml\n(.*?)```", OPERATIONS.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    manifests = by_kind(yaml.safe_load(found[1]))
+    assert {"Ingress", "PodMonitor", "PrometheusRule"} <= manifests.keys()
+    assert pod(manifests)["containers"][0]["image"] == f"images.example.com/registry-gateway:{__version__}"
 
 
 def test_texts_reach_the_gateway_as_they_are() -> None:
