@@ -33,7 +33,7 @@ def bill_of_materials(python: str) -> str:
     Raises `subprocess.CalledProcessError` if the environment cannot be read, and `ValueError` for a result that is not
     valid CycloneDX 1.6.
     """
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--no-validate", "--pyproject"]
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject"]
     listed = subprocess.run([*command, ROOT / "pyproject.toml", python], check=True, stdout=subprocess.PIPE)  # noqa: S603
     bom: Bom = Bom.from_json(json.loads(listed.stdout))
     gateway = bom.metadata.component
