@@ -17,7 +17,6 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).parent.parent
@@ -30,10 +29,11 @@ from gateway.http.playground.assets import PACKAGES  # noqa: E402
 def bill_of_materials(python: str) -> str:
     """Return the bill of materials for the environment of an interpreter, in which `requirements.lock` is installed.
 
-    Raises `subprocess.CalledProcessError` if the environment cannot be read, and `ValueError` for a result that is not
-    valid CycloneDX 1.6.
+    It is not validated, which takes longer than all else; the tests do that.
+
+    Raises `subprocess.CalledProcessError` if the environment cannot be read.
     """
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject"]
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--no-validate", "--pyproject"]
     listed = subprocess.run([*command, ROOT / "pyproject.toml", python], check=True, stdout=subprocess.PIPE)  # noqa: S603
     bom: Bom = Bom.from_json(json.loads(listed.stdout))
     gateway = bom.metadata.component
@@ -43,10 +43,7 @@ def bill_of_materials(python: str) -> str:
     for component in others:
         bom.components.add(component)
     bom.register_dependency(gateway, others)
-    text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
-    if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
-        raise ValueError(f"not a valid bill of materials: {problem}")
-    return text
+    return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
 
 
 def _npm_component(package: str) -> Component:

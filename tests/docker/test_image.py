@@ -13,6 +13,8 @@ from time import perf_counter
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from gateway.http.playground.assets import ASSETS
 from tests.docker.image import Image
@@ -20,6 +22,8 @@ from tests.docker.image import Image
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
 DEMO: list[str] = COMPOSE["services"]["gateway"]["command"]
+pytestmark = pytest.mark.timeout(400)  # the first test waits until the image is built
+
 MAX_SIZE = 100_000_000
 """Of the image without its base image, in bytes. docs/operations.md states both."""
 QUERY = "{ models(first: 1) { nodes { name } coverage { registry { name } state totalCount } } }"
@@ -136,6 +140,7 @@ def test_the_bill_of_materials_lists_what_is_in_the_image(image: Image) -> None:
     installed = image.run("python", "-c", listing).stdout.split()
     done = image.run(sys.executable, str(ROOT / "docker" / "sbom.py"), "/opt/gateway/bin/python")
     assert done.returncode == 0, done.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(done.stdout) is None
     bom = json.loads(done.stdout)
     root = bom["metadata"]["component"]
     listed = {component["purl"]: component for component in bom["components"]}
