@@ -266,19 +266,23 @@ def check_metadata(message: Message, headers: Headers) -> None:
     if (VERSION in meta or served) and not (isinstance(version, str) and meta.keys() >= {VERSION, CAPABILITIES}):
         raise ProtocolError(INVALID_PARAMS, f"`params._meta` must have `{VERSION}` and `{CAPABILITIES}`.")
     expected = {"MCP-Protocol-Version": version, "Mcp-Method": message.method}
-    if message.method == "tools/call":
-        expected["Mcp-Name"] = message.params.get("name")
-    for name, value in expected.items():
-        sent = headers.getlist(name)
+    if message.method == "tools/call" and isinstance(name := message.params.get("name"), str):
+        expected["Mcp-Name"] = name
+    for header, value in expected.items():
+        sent = headers.getlist(header)
         if len(sent) != 1 or decoded(sent[0]) != value:
-            raise ProtocolError(HEADER_MISMATCH, f"The header {name} must be the same as in the body.")
+            raise ProtocolError(HEADER_MISMATCH, f"The header {header} must be the same as in the body.")
     if not served:
         data = {"supported": [REVISION], "requested": version}
         raise ProtocolError(UNSUPPORTED_VERSION, "This version of the protocol is not supported.", data=data)
 
 
 def decoded(header: str) -> str | None:
-    """Return the value of a header, which may be encoded in base64. None if it cannot be decoded ("Value Encoding")."""
+    """Return the value of a header, which may be encoded in base64. None if it cannot be decoded ("Value Encoding").
+
+    White space around it is no part of it (RFC 9110, section 5.5).
+    """
+    header = header.strip(" \t")
     encoded = ENCODED.fullmatch(header)
     try:
         return header if encoded is None else b64decode(encoded[1], validate=True).decode()
