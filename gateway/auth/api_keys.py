@@ -81,7 +81,7 @@ def _parse_entry(table: Any, where: str) -> ApiKey:
     if not _is_list_of(registries := table.get("registries"), PATTERN):
         raise ValueError(f"{where}: registries must be a list of names or patterns with *")
     if not _is_list_of(roles := table.get("roles"), re.compile(f"{ROLE.pattern}|{ROUTER}")):
-        raise ValueError(f"{where}: roles must be a list of {', '.join((*ROLES, ROUTER))} and {TOOL} with a name")
+        raise ValueError(f"{where}: roles must be a list of {', '.join((*ROLES, ROUTER, f'{TOOL}NAME'))}")
     if expires is not None and (not isinstance(expires, datetime) or expires.tzinfo is None):
         raise ValueError(f"{where}: expires must be a time with a time zone, like 2030-01-01T00:00:00Z")
     caller = Principal(name, tuple(registries), frozenset(roles))

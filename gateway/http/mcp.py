@@ -322,13 +322,15 @@ def error_entry(error: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def retry_times(content: Any) -> Iterator[float]:
     """Yield the times after which a retry can succeed, of the failures in errors and in data."""
-    if isinstance(content, dict):
-        if "code" in content and isinstance(content.get("retryAfter"), int | float):
-            yield content["retryAfter"]
-        content = list(content.values())
-    if isinstance(content, list):
-        for item in content:
-            yield from retry_times(item)
+    waiting = [content]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if "code" in part and isinstance(part.get("retryAfter"), int | float):
+                yield part["retryAfter"]
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
 
 
 class ProtectedResource:

@@ -5,7 +5,7 @@ Sources: Model Context Protocol, revision 2026-07-28, "Tools"; JSON Schema 2020-
 """
 
 import logging
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from operator import attrgetter
@@ -80,9 +80,9 @@ class Tool:
     output_schema: JsonSchema
 
     @property
-    def arguments(self) -> Container[str]:
+    def arguments(self) -> Collection[str]:
         """The names of its arguments."""
-        names: Container[str] = self.input_schema.get("properties", ())
+        names: Collection[str] = self.input_schema.get("properties", ())
         return names
 
     @property
@@ -102,12 +102,7 @@ class Tools:
 
     def __init__(self, documents: Documents, persisted_queries: PersistedQueries) -> None:
         self.documents, self.persisted_queries = documents, persisted_queries
-        text = files("gateway.mcp").joinpath("tools.graphql").read_text(encoding="utf-8")
-        self.own = [
-            tool
-            for document in separate_operations(parse(text)).values()
-            for tool in tools_of(print_ast(document), document, documents.schema, is_own=True)
-        ]
+        self.own = own_tools(documents.schema)
         self._trusted: Mapping[str, str] | None = None
         self._tools: dict[str, Tool] = {}
 
@@ -131,6 +126,13 @@ class Tools:
                 logger.warning("A trusted document is not valid, and no tool: %s", document.errors[0].message)
             else:
                 yield from tools_of(text, document.node, self.documents.schema)
+
+
+def own_tools(schema: GraphQLSchema) -> list[Tool]:
+    """Return the gateway's own tools."""
+    text = files("gateway.mcp").joinpath("tools.graphql").read_text(encoding="utf-8")
+    documents = separate_operations(parse(text)).values()
+    return [tool for document in documents for tool in tools_of(print_ast(document), document, schema, is_own=True)]
 
 
 def tools_of(text: str, document: DocumentNode, schema: GraphQLSchema, is_own: bool = False) -> Iterator[Tool]:

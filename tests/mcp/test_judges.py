@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.config.settings import ServerSettings
-from tests import environments, npm
+from tests import npm
 from tests.conftest import Client, demo
+from tests.documentation import section
+from tests.mcp import exchange
 from tests.mcp.requests import REVISION, send
 
 HERE = Path(__file__).parent
@@ -75,13 +77,16 @@ async def test_further_scenarios_of_the_suite_pass(node: str, gateway: Client, s
 
 @pytest.mark.parametrize(("mode", "revision"), [("auto", REVISION), ("legacy", "2025-11-25")])
 async def test_the_python_client_calls_tools(gateway: Client, mode: str, revision: str) -> None:
-    python = environments.interpreter(HERE / "client.requirements.txt", HERE / "build" / "client-venv")
-    printed = json.loads(await npm.run(HERE, str(python), "client.py", f"{gateway.url}/mcp", mode, json.dumps(CALLS)))
+    printed = await exchange.calls(f"{gateway.url}/mcp", mode, *CALLS)
     assert (printed["revision"], len(printed["tools"])) == (revision, 6)
     found, status, failed = printed["results"]
     assert found["structuredContent"]["data"]["models"]["total"]["count"] == 2
     assert len(status["structuredContent"]["data"]["registries"]) == 3
     assert (failed["isError"], failed["structuredContent"]["errors"][0]["code"]) == (True, "INVALID_ID")
+
+
+async def test_the_page_shows_the_real_exchange() -> None:
+    assert section("exchange") == (await exchange.recorded()).strip(), "run `python -m tests.mcp.exchange`"
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
