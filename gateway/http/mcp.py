@@ -48,6 +48,9 @@ seconds. Null is a value that the registry does not have; what could not be read
 oldest part of the answer in seconds, `retryAfter` the seconds after which what failed can be tried again, `forecast` \
 the number of upstream calls that the tool may need."""
 
+SERVED: Final = {"capabilities": {"tools": {}}, "instructions": INSTRUCTIONS}
+"""What clients learn at first, in every revision."""
+
 LIST_MILLISECONDS: Final = 60_000
 """How long clients may use a list of tools. The operator's tools can change."""
 
@@ -115,7 +118,7 @@ class McpEndpoint:
         except (Unauthenticated, Forbidden) as refusal:
             return self.denial(refusal, message)
         except InvalidRequest as error:
-            code = PARSE_ERROR if error.status == 400 else INVALID_MESSAGE
+            code = PARSE_ERROR if message is None and error.status == 400 else INVALID_MESSAGE
             return error_response(id, ProtocolError(code, str(error), error.status), error.headers)
         except ProtocolError as error:
             return error_response(id, error)
@@ -195,16 +198,11 @@ class McpEndpoint:
         headers = denial_headers(refusal)
         challenge = [] if self.resource is None else [f'resource_metadata="{self.resource.metadata_url}"']
         if isinstance(refusal, Forbidden) and message is not None:
-            scope = f"{TOOL}{message.params.get('name')}"
-            headers["WWW-Authenticate"] = ", ".join(
-                ['Bearer error="insufficient_scope"', f'scope="{scope}"', *challenge]
-            )
+            insufficient = f'Bearer error="insufficient_scope", scope="{TOOL}{message.params["name"]}"'
+            headers["WWW-Authenticate"] = ", ".join([insufficient, *challenge])
         elif "WWW-Authenticate" in headers:
             headers["WWW-Authenticate"] = ", ".join([headers["WWW-Authenticate"], *challenge])
         return JSONResponse({"error": str(refusal)}, STATUSES[refusal.code], headers)
-
-
-SERVED: Final = {"capabilities": {"tools": {}}, "instructions": INSTRUCTIONS}
 
 
 def cacheable(scope: str) -> Mapping[str, Any]:

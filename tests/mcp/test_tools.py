@@ -171,6 +171,11 @@ async def test_the_size_of_a_tool_is_limited_as_that_of_any_query() -> None:
         assert result["structuredContent"]["errors"][0]["code"] == "QUERY_TOO_COMPLEX"
 
 
+async def test_a_header_that_is_not_valid_is_refused(world: World) -> None:
+    answer = await send(world.gateway, "tools/call", {"name": "registry_status"}, X_Gateway_Plan="often")
+    assert (answer.status, answer.body["error"]["code"], answer.body["id"]) == (400, -32600, 1)
+
+
 async def test_no_header_turns_a_tool_into_a_dry_run(world: World) -> None:
     content = await content_of(world.gateway, "registry_status", X_Gateway_Plan="only")
     assert [entry["name"] for entry in content["data"]["registries"]] == ["pai", "qianfan"]
