@@ -50,6 +50,7 @@ from gateway.http.authentication import RequestAuthenticator
 from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
+from gateway.http.mcp import McpEndpoint, ProtectedResource
 from gateway.http.metrics import MetricsEndpoint, metrics_port
 from gateway.http.negotiation import REVISION
 from gateway.http.pages import files_route
@@ -59,6 +60,7 @@ from gateway.http.request_ids import RequestIds
 from gateway.http.requested_paths import RequestedPaths
 from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
+from gateway.mcp.tools import Tools
 from gateway.memory_budget import BoundedCache, MemoryBudget
 from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -346,6 +348,7 @@ def routes(
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)
+    yield from mcp_routes(settings, pipeline, authenticator)
     yield Route("/healthz", health.healthz)
     if settings.telemetry.metrics == "path":
         yield MetricsEndpoint(metrics, authenticator if access.required else None).route
@@ -353,6 +356,20 @@ def routes(
     yield Route("/readyz", endpoints.readyz)
     if access.required or "explain" in ANONYMOUS_ROLES[profile]:
         yield Route("/schema.graphql", endpoints.schema)
+
+
+def mcp_routes(settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator) -> Iterator[BaseRoute]:
+    """Yield the endpoint for the Model Context Protocol and the metadata of its tokens, if the settings enable them."""
+    development = settings.server.profile == "development"
+    if not (development if settings.mcp.enabled is None else settings.mcp.enabled):
+        return
+    tools, resource = Tools(pipeline.documents, pipeline.persisted_queries), None
+    if settings.mcp.url and settings.access.issuer:
+        resource = ProtectedResource(settings.mcp.url, settings.access.issuer, tools)
+        yield from (Route(path, resource.handle) for path in resource.paths)
+    origins = settings.server.allowed_origins
+    endpoint = McpEndpoint(pipeline, tools, settings.limits, authenticator, origins, resource)
+    yield Route("/mcp", endpoint, methods=["POST"])
 
 
 @dataclass(frozen=True, slots=True)
