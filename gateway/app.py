@@ -45,6 +45,7 @@ from gateway.execution.warm_up import operation_names, warm_up
 from gateway.http import catalog_page, health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
+from gateway.http.bill_of_materials import BillOfMaterialsEndpoint
 from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
@@ -336,6 +337,8 @@ def routes(
         yield files_route([*playground.FILES, *catalog_page.FILES])
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
+    bills = BillOfMaterialsEndpoint(pipeline, authenticator)
+    yield Route("/bom/{id:path}", bills.handle, methods=["GET"])
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)

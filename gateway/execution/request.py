@@ -24,7 +24,8 @@ class OnError(Enum):
 class GraphQLRequest:
     """The parameters of one operation, as a client sends them.
 
-    ``is_safe`` is true for a method that must not change anything (RFC 9110, section 9.2.1).
+    ``is_safe`` is true for a method that must not change anything (RFC 9110, section 9.2.1), ``is_internal`` for a
+    document of the gateway itself, which needs no place among the trusted documents.
     """
 
     query: str | None = None
@@ -34,6 +35,7 @@ class GraphQLRequest:
     extensions: Mapping[str, Any] = field(default_factory=dict)
     is_safe: bool = False
     on_error: OnError = OnError.PROPAGATE
+    is_internal: bool = False
 
 
 class InvalidRequest(Exception):

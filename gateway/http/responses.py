@@ -33,6 +33,8 @@ PARTIAL_SUCCESS: Final = 294
 """The status of a response with data and errors, in the revision of September 2026."""
 
 VARY: Final = "Accept, X-Gateway-Plan"
+CREDENTIALS: Final = "Authorization, X-API-Key"
+"""The request headers on which a personal response depends."""
 
 MIN_THREAD: Final = 131_072
 """The minimum size of a body to compress in a thread, in bytes, so that it does not block the event loop."""
@@ -94,7 +96,7 @@ def result_response(accepts: Accepted, result: OperationResult, personal: bool =
         return refusal_response(accepts, refusal_status(accepts, result.codes), result.body, retry)
     headers = lifetime_headers(result.lifetime)
     if personal:  # a browser must not reuse it for the next user
-        headers = (*headers, ("vary", f"{VARY}, Authorization, X-API-Key"))
+        headers = (*headers, ("vary", f"{VARY}, {CREDENTIALS}"))
     partial = accepts.revised and media_type == GRAPHQL and result.codes
     return response(PARTIAL_SUCCESS if partial else 200, media_type, result.body, headers)
 
