@@ -261,13 +261,15 @@ async def test_operators_can_inspect_and_purge_the_cache(clock: ManualClock) -> 
         world.calls()
 
         one = {"id": "pai:model/model-rbvg5wzljzjhc9ks92"}
-        assert (await world.gateway.request("DELETE", "/cache", params=one, headers=admin)).body == {"purged": 3}
+        purged = await world.gateway.request("DELETE", "/cache", params=one, headers=admin)
+        assert purged.body == {"purged": 3, "tags": [one["id"], "pai:any"]}
         for query in (MODEL, other, LIST):
             await world.gateway.query(query)
         assert world.calls() == {"GetModel": 1, "ListModels": 2}
 
         registry = {"registry": "qianfan"}
-        assert (await world.gateway.request("DELETE", "/cache", params=registry, headers=admin)).body == {"purged": 2}
+        purged = await world.gateway.request("DELETE", "/cache", params=registry, headers=admin)
+        assert purged.body == {"purged": 2, "tags": ["qianfan"]}
         await world.gateway.query(LIST)
         assert world.calls() == {"userList": 1, "presetList": 1}
 

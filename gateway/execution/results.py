@@ -38,7 +38,7 @@ class OperationResult(NamedTuple):
     ``body`` is the response as JSON, ``codes`` are those of its errors. ``executed`` is false for a refused request;
     ``retry_after`` is then the number of seconds after which a retry can succeed. ``lifetime`` is None for a response
     that clients must not cache. ``answered`` is true if any field of ``data`` has a value. ``cached`` is the entry of
-    the response cache that contains the body.
+    the response cache that contains the body. ``tags`` are the cache tags of a response that clients may cache.
     """
 
     body: bytes
@@ -49,6 +49,7 @@ class OperationResult(NamedTuple):
     retry_after: float | None = None
     answered: bool = False
     cached: CachedResponse | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def shared(self) -> "OperationResult":
@@ -89,7 +90,9 @@ def cached(response: CachedResponse) -> OperationResult:
     """Return the result for a cached response."""
     dependencies = response.dependencies
     lifetime = CacheLifetime(*dependencies.lifetime())
-    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, response.answered, response)
+    return OperationResult(
+        response.body, (), True, dependencies.calls, lifetime, None, response.answered, response, response.tags
+    )
 
 
 def refused(error: Exception) -> OperationResult:

@@ -18,7 +18,7 @@ from gateway.execution.pipeline import Pipeline
 from gateway.execution.request import GraphQLRequest, InvalidRequest
 from gateway.execution.results import OperationResult
 from gateway.http.authentication import RequestAuthenticator, denied
-from gateway.http.caching_headers import etag, is_current, lifetime_headers
+from gateway.http.caching_headers import etag, is_current, lifetime_headers, tag_headers
 from gateway.http.disconnection import ClientDisconnected, while_connected
 from gateway.http.negotiation import header
 from gateway.http.responses import CREDENTIALS, STATUSES
@@ -35,12 +35,12 @@ class BillOfMaterialsEndpoint:
     failed call would have supplied.
     """
 
-    def __init__(self, pipeline: Pipeline, authenticator: RequestAuthenticator) -> None:
-        self.pipeline, self.authenticator = pipeline, authenticator
+    def __init__(self, pipeline: Pipeline, authenticator: RequestAuthenticator, tag_header: str = "") -> None:
+        self.pipeline, self.authenticator, self.tag_header = pipeline, authenticator, tag_header
 
     async def handle(self, request: Request) -> Response:
         try:
-            context = replace(await self.authenticator.context(request), plan_mode=None)
+            context = replace(await self.authenticator.context(request), plan_mode=None, shows_tags=False)
             variables = {"id": request.path_params["id"]}
             operation = GraphQLRequest(QUERY, variables=variables, is_safe=True, is_internal=True)
             result = await while_connected(request.receive, self.pipeline.run(operation, context))
@@ -56,7 +56,9 @@ class BillOfMaterialsEndpoint:
         version = body["data"]["modelVersion"]
         if version is None:
             return refused(404, "There is no such model version.", "NOT_FOUND")
-        headers = dict(lifetime_headers(result.lifetime if context.freshness.store else None))
+        if not context.freshness.store:
+            result = result._replace(lifetime=None)
+        headers = dict((*lifetime_headers(result.lifetime), *tag_headers(self.tag_header, result)))
         if context.caller is not None:
             headers["vary"] = CREDENTIALS
         headers["etag"] = tag = etag(orjson.dumps(without_age(version["bom"])))
