@@ -22,6 +22,7 @@ from gateway.registries.qianfan import QIANFAN
 from gateway.upstream.caching_client import UncachedClient
 from tests.auth.gateways import Clock, KeyFile, authenticating_gateway
 from tests.conftest import World, mlflow, pai, qianfan
+from tests.docker.tools import tool
 from tests.sagemaker.conftest import sagemaker
 from tests.test_cache import LIST, MODEL, ManualClock, caching_world
 
@@ -259,7 +260,7 @@ async def varnish(gateway_url: str, folder: Path) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *("varnishd", "-F", "-j", "none", "-n", folder / "work", "-a", f"127.0.0.1:{port}"),
+        *(tool("varnishd"), "-F", "-j", "none", "-n", folder / "work", "-a", f"127.0.0.1:{port}"),
         *("-f", folder / "default.vcl", "-s", "default,10m"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

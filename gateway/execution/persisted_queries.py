@@ -114,8 +114,7 @@ class PersistedQueries:
         Raises `PersistedQueryNotFound`, `PersistedQueryNotSupported`, `PersistedQueryMismatch`, `BadInput`,
         `DocumentNotTrusted`, and `InvalidRequest` for a request without a document.
         """
-        if request.is_internal:
-            assert request.query is not None
+        if request.is_own and request.query:
             return request.query
         name, hashed = self._name(request), self._hash(request)
         text = self._find(name, request.query, caller)

@@ -90,9 +90,8 @@ def cached(response: CachedResponse) -> OperationResult:
     """Return the result for a cached response."""
     dependencies = response.dependencies
     lifetime = CacheLifetime(*dependencies.lifetime())
-    return OperationResult(
-        response.body, (), True, dependencies.calls, lifetime, None, response.answered, response, response.tags
-    )
+    answered, tags = response.answered, response.tags
+    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, answered, response, tags=tags)
 
 
 def refused(error: Exception) -> OperationResult:

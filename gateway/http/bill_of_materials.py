@@ -42,7 +42,7 @@ class BillOfMaterialsEndpoint:
         try:
             context = replace(await self.authenticator.context(request), plan_mode=None, shows_tags=False)
             variables = {"id": request.path_params["id"]}
-            operation = GraphQLRequest(QUERY, variables=variables, is_safe=True, is_internal=True)
+            operation = GraphQLRequest(QUERY, variables=variables, is_safe=True, is_own=True)
             result = await while_connected(request.receive, self.pipeline.run(operation, context))
         except (Unauthenticated, Forbidden) as refusal:
             return denied(refusal)

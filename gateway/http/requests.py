@@ -87,8 +87,8 @@ def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = 
         operation_name or None,
         variables or {},
         extensions or {},
-        is_safe,
-        OnError(on_error or OnError.PROPAGATE),
+        is_safe=is_safe,
+        on_error=OnError(on_error or OnError.PROPAGATE),
     )
 
 
