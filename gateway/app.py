@@ -353,12 +353,14 @@ class Probe:
     """Outcome of a test of something that the gateway depends on: a registry, by its name, or a setting.
 
     ``problem`` is None if it can be used, else what is wrong. ``hint`` is what to do, empty if that is not known.
+    ``note`` is what else operators want to know.
     """
 
     name: str
     seconds: float
     problem: str | None
     hint: str = ""
+    note: str = ""
 
 
 async def probe(settings: Settings) -> list[Probe]:
@@ -387,12 +389,14 @@ async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
 
 
 async def probe_registry(registry: Registry) -> Probe:
-    started, problem, advice = perf_counter(), None, ""
+    started, problem, advice, note = perf_counter(), None, "", ""
     try:
         await registry.fetch(BoundCall(registry.name, registry.kind.probe))
+        if source := (await registry.destination.credentials.current()).source:
+            note = f"access key from {source}"
     except RegistryError as error:
         problem, advice = f"{error} ({error.reason})" if error.reason else str(error), hint(error)
-    return Probe(registry.name, perf_counter() - started, problem, advice)
+    return Probe(registry.name, perf_counter() - started, problem, advice, note)
 
 
 async def redis_problem(settings: CacheSettings) -> str | None:
