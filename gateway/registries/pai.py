@@ -164,11 +164,9 @@ def cloud_key(settings: PaiSettings, context: SourceContext) -> Load | None:
 
 def assumed_role(settings: PaiSettings, context: SourceContext) -> AssumeRole | None:
     """Return how to assume the role in the settings, None if they have no role."""
-    return (
-        partial(assume_role, context, sts(settings, context), Role(settings.assume_role))
-        if settings.assume_role
-        else None
-    )
+    if not settings.assume_role:
+        return None
+    return partial(assume_role, context, sts(settings, context), Role(settings.assume_role))
 
 
 # Calls
