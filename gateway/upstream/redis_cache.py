@@ -26,6 +26,9 @@ NAMESPACE = "registry-gateway:1"
 PURGES = f"{NAMESPACE}:purges"
 CHECKS = f"{NAMESPACE}:check:"
 """The prefix of the keys with which a gateway tries the commands that it needs. No answer has such a key."""
+CONNECTIONS = 16
+"""The largest number of connections for operations. An operation waits until it has one before its time starts: a page
+with many objects runs hundreds of operations at once, and opening a connection takes longer than an operation."""
 PAUSE = 5.0
 """Seconds without operations after Redis failed."""
 
@@ -69,6 +72,7 @@ class SharedCache:
         self.answers = RedisCache(serializer=NullSerializer(encoding=None), namespace=NAMESPACE, timeout=timeout)
         self.answers.client = self.redis
         self.timeout, self.monotonic, self.events = timeout, monotonic, events
+        self.slots = asyncio.Semaphore(CONNECTIONS)
         self.name = secrets.token_hex(8)
         self.paused_until = self.logged_at = float("-inf")
 
@@ -78,11 +82,12 @@ class SharedCache:
 
     async def _try(self, operation: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Return the result of an operation, or ``otherwise`` if Redis is not available."""
-        if not self.available:
-            return otherwise
         try:
-            async with asyncio.timeout(self.timeout):
-                return await operation()
+            async with self.slots:
+                if not self.available:
+                    return otherwise
+                async with asyncio.timeout(self.timeout):
+                    return await operation()
         except Exception as error:  # redis-py lets errors of asyncio, of transports and of its parser through
             self._failed(error)
             return otherwise
