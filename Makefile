@@ -58,7 +58,7 @@ schema: .venv/run
 
 lock: .venv/dev
 	@echo "Writing requirements.lock and requirements-dev.lock"
-	@$(LOCK) --extra otel --output-file requirements.lock
+	@$(LOCK) --extra otel --extra aws --output-file requirements.lock
 	@$(LOCK) --extra dev --output-file requirements-dev.lock
 
 released: schema

@@ -275,6 +275,9 @@ def create_app(
                 with gathering(problems):
                     opened[name] = Registry(kind, registry, client, health_monitor.health[name], circuit, now)
                 observer.watch_circuit(name, tuple(BreakerState), circuit)
+                if name in opened:
+                    credentials = opened[name].destination.credentials
+                    observer.watch_credentials(name, partial(getattr, credentials, "problem"))
             if problems:
                 raise SettingsError(tuple(dict.fromkeys(problems)))
             limits = bounds(settings.catalog, settings.limits)

@@ -112,7 +112,7 @@ def test_the_image_contains_the_dependencies_but_no_build_or_test_tools(image: I
     installed = names(image.run("python", "-c", listing).stdout.split())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = names(project["dependencies"]) | names(extras["otel"])
+    needed = names(project["dependencies"]) | names(extras["otel"] + extras["aws"])
     assert {"registry-gateway", *needed} <= installed
     locked = (ROOT / "requirements.lock").read_text(encoding="utf-8").split("\n")
     assert installed - {"registry-gateway"} <= names([line for line in locked if "==" in line and line[0] != " "])

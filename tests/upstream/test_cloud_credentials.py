@@ -14,7 +14,7 @@ from gateway import twins
 from gateway.app import Probe, probe
 from gateway.catalog.registry import Registry
 from gateway.config.loading import load
-from gateway.config.settings import RegistrySettings, Secret, SettingsError
+from gateway.config.settings import RegistrySettings, Secret, SettingsError, TelemetrySettings
 from gateway.errors import RegistryCredentialsMissing
 from gateway.registries import KINDS, alibaba_credentials
 from gateway.registries.alibaba_credentials import KEY_SOURCES, Sts
@@ -423,12 +423,14 @@ async def test_a_role_is_assumed_with_any_key(
 async def test_keys_are_renewed_under_load_without_a_failed_call(
     services: KeyServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Fifty clients ask all the time, while five keys expire and the token service fails between them."""
+    """Twenty clients ask all the time, while five keys expire and the token service fails between them."""
     rrsa(monkeypatch, tmp_path)
     services.lifetime = 900.0
     answers: list[Any] = []
     answered, stopped = asyncio.Event(), False
-    async with served(settings(alibaba(services.url, "rrsa")), clock) as gateway:
+    exported = TelemetrySettings(metrics="path")
+    failed = 'gateway_credentials_renewal_failed{registry="pai"} 1.0'
+    async with served(settings(alibaba(services.url, "rrsa"), telemetry=exported), clock) as gateway:
 
         async def client(number: int) -> None:
             while not stopped:
@@ -444,7 +446,7 @@ async def test_keys_are_renewed_under_load_without_a_failed_call(
                 if seen is None and services.calls["AssumeRoleWithOIDC"] >= calls:
                     seen = len(answers)
 
-        clients = [asyncio.create_task(client(number)) for number in range(50)]
+        clients = [asyncio.create_task(client(number)) for number in range(20)]
         await until(1)
         for number in range(5):
             clock.seconds += credentials.RENEW_BEFORE  # the key before the current one expires
@@ -454,11 +456,13 @@ async def test_keys_are_renewed_under_load_without_a_failed_call(
             await until(3 * number + 2)
             clock.seconds += credentials.RENEW_INTERVAL
             await until(3 * number + 3)
+            assert failed in (await gateway.request("GET", "/metrics")).body
             services.failure = None
             clock.seconds += credentials.RENEW_INTERVAL
             await until(3 * number + 4)
         stopped = True
         await asyncio.gather(*clients)
+        assert failed.replace("1.0", "0.0") in (await gateway.request("GET", "/metrics")).body
     assert [answer.body for answer in answers if answer.body != {"data": FOUND}] == []
     assert services.calls["AssumeRoleWithOIDC"] == 16
     assert len(services.tokens) == 6
