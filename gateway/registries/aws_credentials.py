@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SESSION_NAME: Final = "registry-gateway"
 """The name of the gateway's sessions in the cloud's audit trail."""
+SECONDS: Final = 5.0
+"""Time limit for connecting to the token service, and for its response."""
 LONGEST: Final = 12 * 3600
 """Longest validity of a temporary key, in seconds."""
 
@@ -115,10 +117,14 @@ def _assume_role(role: str, region: str, key: Credentials) -> Credentials:
 
 
 def _session(profile: str, region: str) -> Any:
+    from botocore.config import Config
     from botocore.session import Session
 
     session = Session(profile=profile or None)
     session.set_config_variable("region", region)
+    session.set_config_variable("ec2_metadata_v1_disabled", True)
+    limits = {"total_max_attempts": 2}
+    session.set_default_client_config(Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries=limits))
     return session
 
 

@@ -32,13 +32,15 @@ STS_XML = (
 class KeyServices:
     """What the services of a cloud know: the keys that they issued, by their tokens, with their expiry.
 
-    ``lifetime`` is in seconds. A service with a ``failure`` answers with its status and body instead.
+    ``lifetime`` is in seconds. With a ``failure``, the services answer with its status and body instead. A metadata
+    service ``without_tokens`` has only the mode in which requests need none.
     """
 
     now: Callable[[], float]
     url: str = ""
     lifetime: float = 3600.0
     failure: tuple[int, str] | None = None
+    without_tokens: bool = False
     calls: Counter[str] = field(default_factory=Counter)
     received: list[dict[str, str]] = field(default_factory=list)
     tokens: dict[str, float] = field(default_factory=dict)
@@ -110,12 +112,14 @@ class KeyServices:
 
     async def metadata_token(self, request: web.Request) -> web.Response:
         self.calls["metadata"] += 1
+        if self.without_tokens:
+            return web.Response(status=404)
         assert any(name.lower().endswith("token-ttl-seconds") for name in request.headers)
         return web.Response(text=METADATA_TOKEN)
 
     async def metadata(self, request: web.Request) -> web.Response:
         """The hardened mode of the metadata services: every request needs the token."""
-        if METADATA_TOKEN not in request.headers.values():
+        if METADATA_TOKEN not in request.headers.values() and not self.without_tokens:
             return web.Response(status=403)
         if self.failure is not None:
             return web.Response(status=self.failure[0], text=self.failure[1])

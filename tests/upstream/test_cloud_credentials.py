@@ -190,6 +190,9 @@ async def test_an_instance_without_a_role_is_told(
     monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
     services.failure = failure
     assert await why_not(alibaba(services.url, "instance_role"), clock) == problem
+    services.failure, services.without_tokens = None, True
+    told = await why_not(alibaba(services.url, "instance_role"), clock)
+    assert told == "the metadata service, /latest/api/token: status 404"
 
 
 async def test_a_token_service_that_is_away_is_told_with_its_cause(
@@ -576,6 +579,7 @@ async def test_web_identity_exchanges_the_token_of_the_service_account(
     assert (found.problem, found.note) == (None, "access key from assume-role-with-web-identity")
     assert live.received[0]["RoleArn"] == AWS_ROLE
     web_identity(monkeypatch, tmp_path, live.url, "test-expired-oidc-token")
+    live.calls.clear()
     refused = await probed(aws(live.url, source))
     assert refused.problem == (
         f'Registry "aws" has no valid credentials at the moment. ({source}: AssumeRoleWithWebIdentity: '
@@ -593,6 +597,8 @@ async def test_the_role_of_an_instance_of_aws_comes_from_its_metadata_service(
     found = await probed(aws(live.url, source))
     assert (found.problem, found.note) == (None, "access key from iam-role")
     assert live.calls["metadata"] == 1
+    live.without_tokens = True
+    assert "IMDSv1 has been disabled" in ((await probed(aws(live.url, source))).problem or "")
 
 
 async def test_the_expiry_of_a_key_of_aws_is_known_to_the_second(
