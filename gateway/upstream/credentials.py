@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ class CredentialSource(Protocol):
 
     def changed(self) -> bool: ...
 
-    async def load(self) -> Credentials: ...
+    def load(self) -> Awaitable[Credentials]: ...
 
 
 def credential_provider(
@@ -77,7 +77,7 @@ def credential_provider(
     elif assume_role is None:
         return StaticCredentials(static)
     else:
-        source = ConfiguredCredentials(static)
+        source = LoadedCredentials(StaticCredentials(static).current)
     return RenewingCredentials(
         settings.name, source if assume_role is None else RoleCredentials(source, assume_role), now
     )
@@ -141,29 +141,13 @@ class RenewingCredentials:
 
 
 @dataclass(frozen=True)
-class ConfiguredCredentials:
-    """A key in the settings, with which a role is assumed."""
-
-    credentials: Credentials
-
-    def changed(self) -> bool:
-        return False
-
-    async def load(self) -> Credentials:
-        return self.credentials
-
-
-@dataclass(frozen=True)
 class LoadedCredentials:
-    """A key that a cloud supplies."""
+    """A key that a cloud supplies, or the one in the settings, with which a role is assumed."""
 
-    source: Load
+    load: Load
 
     def changed(self) -> bool:
         return False
-
-    async def load(self) -> Credentials:
-        return await self.source()
 
 
 @dataclass(frozen=True)
