@@ -22,15 +22,6 @@ from gateway.config.settings import (
     setting,
 )
 from gateway.memory_budget import memo
-from gateway.registries.alibaba_credentials import (
-    KEY_SOURCES,
-    ROLE_VARIABLES,
-    Role,
-    Sts,
-    assume_role,
-    loading,
-    sts_of,
-)
 from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
@@ -51,6 +42,15 @@ from gateway.registries.kind import (
     object_at,
     same_value,
     word,
+)
+from gateway.registries.pai_credentials import (
+    KEY_SOURCES,
+    ROLE_VARIABLES,
+    Role,
+    Sts,
+    assume_role,
+    loading,
+    sts_of,
 )
 from gateway.registries.pai_tables import (
     ALGORITHM,

@@ -14,7 +14,6 @@ from typing import Any
 from gateway import errors
 from gateway.config.settings import Credentials, RegistrySettings, Secret, role_setting, setting
 from gateway.registries import qianfan_v2
-from gateway.registries.baidu_credentials import assume_role
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_text, at
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
@@ -31,6 +30,7 @@ from gateway.registries.kind import (
     holds_object,
     object_at,
 )
+from gateway.registries.qianfan_credentials import assume_role
 from gateway.registries.qianfan_tables import (
     ALGORITHM,
     ALGORITHM_VERSION,

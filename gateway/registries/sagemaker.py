@@ -23,7 +23,7 @@ from gateway.config.settings import (
     role_setting,
     setting,
 )
-from gateway.registries import aws_credentials
+from gateway.registries import sagemaker_credentials
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_text
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
@@ -73,7 +73,7 @@ class SageMakerSettings(RegistrySettings):
     access_key_id: str = setting("Access key id.", default="", key=True)
     secret_access_key: Secret = setting("Secret access key.", default=Secret(""), key=True)
     session_token: Secret = setting("Session token, when the key is a temporary one.", default=Secret(""))
-    credentials_from: str = credentials_setting(*aws_credentials.PROVIDERS)
+    credentials_from: str = credentials_setting(*sagemaker_credentials.PROVIDERS)
     profile: str = setting(
         "Profile in the files of the AWS CLI and SDKs. Empty: the one that `AWS_PROFILE` names, or else `default`.",
         default="",
@@ -116,8 +116,8 @@ def cloud_key(settings: SageMakerSettings, context: SourceContext) -> Load | Non
     """
     if not settings.credentials_from:
         return None
-    aws_credentials.require_botocore("credentials_from")
-    return partial(aws_credentials.load, context, settings.credentials_from, settings.profile, settings.region)
+    sagemaker_credentials.require_botocore("credentials_from")
+    return partial(sagemaker_credentials.load, context, settings.credentials_from, settings.profile, settings.region)
 
 
 def assumed_role(settings: SageMakerSettings, context: SourceContext) -> AssumeRole | None:
@@ -127,8 +127,8 @@ def assumed_role(settings: SageMakerSettings, context: SourceContext) -> AssumeR
     """
     if not settings.assume_role:
         return None
-    aws_credentials.require_botocore("assume_role")
-    return partial(aws_credentials.assume_role, settings.assume_role, settings.region)
+    sagemaker_credentials.require_botocore("assume_role")
+    return partial(sagemaker_credentials.assume_role, settings.assume_role, settings.region)
 
 
 # Calls
@@ -394,7 +394,7 @@ SAGEMAKER = Kind(
     ),
     cloud_key=cloud_key,
     assumed_role=assumed_role,
-    role_variables=aws_credentials.ROLE_VARIABLES,
+    role_variables=sagemaker_credentials.ROLE_VARIABLES,
     # Amazon publishes no figure. The calls for a page of 100 rows take a few seconds.
     quota=Quota(requests_per_second=20, in_flight=16, max_wait=6),
     sign=sign,

@@ -16,10 +16,10 @@ from gateway.catalog.registry import Registry
 from gateway.config.loading import load
 from gateway.config.settings import RegistrySettings, Secret, SettingsError, TelemetrySettings
 from gateway.errors import RegistryCredentialsMissing
-from gateway.registries import KINDS, alibaba_credentials
-from gateway.registries.alibaba_credentials import KEY_SOURCES, Sts
-from gateway.registries.aws_credentials import PROVIDERS
+from gateway.registries import KINDS, pai_credentials
+from gateway.registries.pai_credentials import KEY_SOURCES, Sts
 from gateway.registries.sagemaker import SageMakerSettings
+from gateway.registries.sagemaker_credentials import PROVIDERS
 from gateway.upstream import credentials
 from gateway.upstream.caching_client import UncachedClient
 from gateway.upstream.credentials import RegistryContext
@@ -161,7 +161,7 @@ async def test_a_refused_token_is_told_by_its_code_and_never_by_its_text(
 async def test_the_role_of_an_instance_comes_from_the_hardened_metadata_service(
     services: KeyServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
+    monkeypatch.setattr(pai_credentials, "METADATA", services.url)
     assert await loaded(alibaba(services.url, "instance_role"), clock) == ("test-key-0", SECRET, "test-token-0")
     assert services.calls == {"metadata": 1}
     proxied = environ | {"HTTP_PROXY": services.url}  # the official package has no setting for the address
@@ -171,7 +171,7 @@ async def test_the_role_of_an_instance_comes_from_the_hardened_metadata_service(
 async def test_a_proxy_is_never_asked_for_metadata(
     services: KeyServices, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
+    monkeypatch.setattr(pai_credentials, "METADATA", services.url)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     found = await loaded(alibaba(services.url, "instance_role", proxy=Secret("http://127.0.0.1:9")), clock)
     assert found[0] == "test-key-0"
@@ -187,7 +187,7 @@ async def test_a_proxy_is_never_asked_for_metadata(
 async def test_an_instance_without_a_role_is_told(
     failure: tuple[int, str], problem: str, services: KeyServices, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
+    monkeypatch.setattr(pai_credentials, "METADATA", services.url)
     services.failure = failure
     assert await why_not(alibaba(services.url, "instance_role"), clock) == problem
     services.failure, services.without_tokens = None, True
@@ -324,7 +324,7 @@ async def test_a_profile_of_a_role_is_assumed(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
+    monkeypatch.setattr(pai_credentials, "METADATA", services.url)
     last = len(calls) - 1
     found = await loaded(alibaba(services.url, source, profile=profile), clock)
     assert found == (f"test-key-{last}", SECRET, f"test-token-{last}")
@@ -377,7 +377,7 @@ async def test_the_default_is_the_first_source_that_is_configured(
     services: KeyServices, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The order is that of the official package. A source that fails is not skipped."""
-    monkeypatch.setattr(alibaba_credentials, "METADATA", services.url)
+    monkeypatch.setattr(pai_credentials, "METADATA", services.url)
     registry = alibaba(services.url, "default")
     set_variables(monkeypatch, **KEY)
     assert (await loaded(registry, clock))[0] == "a"
@@ -733,7 +733,7 @@ def test_one_setting_selects_the_addresses_inside_a_vpc(clock: Clock, monkeypatc
     assert addresses("me-east-1", vpc=True)[0] == "aiworkspace-vpc.me-east-1.aliyuncs.com"
 
     def sts(vpc: bool) -> str:
-        return alibaba_credentials.sts_of(RegistryContext(pai(""), clock), "", "cn-hangzhou", vpc).url
+        return pai_credentials.sts_of(RegistryContext(pai(""), clock), "", "cn-hangzhou", vpc).url
 
     assert (sts(False), sts(True)) == ("https://sts.aliyuncs.com", "https://sts-vpc.cn-hangzhou.aliyuncs.com")
     set_variables(monkeypatch, ALIBABA_CLOUD_STS_REGION="cn-beijing")
