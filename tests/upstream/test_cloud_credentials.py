@@ -560,7 +560,7 @@ async def live() -> AsyncIterator[KeyServices]:
 
 
 async def probed(registry: RegistrySettings) -> Probe:
-    (found,) = await probe(settings(registry))
+    (found,) = [one for one in await probe(settings(registry)) if one.name == registry.name]
     return found
 
 
