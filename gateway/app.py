@@ -47,6 +47,7 @@ from gateway.execution.warm_up import operation_names, warm_up
 from gateway.http import catalog_page, health, playground
 from gateway.http.admin import CacheEndpoint
 from gateway.http.authentication import RequestAuthenticator
+from gateway.http.bill_of_materials import BillOfMaterialsEndpoint
 from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
@@ -256,6 +257,7 @@ def create_app(
         observer,
         VersionPollers(settings.subscriptions, bounds(settings.catalog, settings.limits)),
         ResponseCache(budget.cache("responses") if stores_responses else BoundedCache(0)),
+        tags=bool(settings.cache.tag_header),
     )
 
     @asynccontextmanager
@@ -305,11 +307,13 @@ def create_app(
                 task.cancel()
             client.close()
 
+    tag_header = settings.cache.tag_header
     graphql: ASGIApp = GraphQLEndpoint(
-        pipeline, settings.limits, authenticator, settings.server.http_revision == REVISION
+        pipeline, settings.limits, authenticator, settings.server.http_revision == REVISION, tag_header
     )
     if not access.required:
-        graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, budget.cache("requests"))
+        requests = budget.cache("requests")
+        graphql = PreparedRequests(graphql, pipeline, settings.limits.body_seconds, requests, tag_header)
     if settings.server.profile == "development":
         graphql = playground.BrowserRedirect(graphql)
     others = Starlette(
@@ -348,6 +352,8 @@ def routes(
         yield files_route([*playground.FILES, *catalog_page.FILES])
     if access.admits_admins:
         yield Route("/cache", CacheEndpoint(authenticator).handle, methods=["GET", "DELETE"])
+    bills = BillOfMaterialsEndpoint(pipeline, authenticator, settings.cache.tag_header)
+    yield Route("/bom/{id:path}", bills.handle, methods=["GET"])
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)

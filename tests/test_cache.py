@@ -261,13 +261,15 @@ async def test_operators_can_inspect_and_purge_the_cache(clock: ManualClock) -> 
         world.calls()
 
         one = {"id": "pai:model/model-rbvg5wzljzjhc9ks92"}
-        assert (await world.gateway.request("DELETE", "/cache", params=one, headers=admin)).body == {"purged": 3}
+        purged = await world.gateway.request("DELETE", "/cache", params=one, headers=admin)
+        assert purged.body == {"purged": 3, "tags": [one["id"], "pai:any"]}
         for query in (MODEL, other, LIST):
             await world.gateway.query(query)
         assert world.calls() == {"GetModel": 1, "ListModels": 2}
 
         registry = {"registry": "qianfan"}
-        assert (await world.gateway.request("DELETE", "/cache", params=registry, headers=admin)).body == {"purged": 2}
+        purged = await world.gateway.request("DELETE", "/cache", params=registry, headers=admin)
+        assert purged.body == {"purged": 2, "tags": ["qianfan"]}
         await world.gateway.query(LIST)
         assert world.calls() == {"userList": 1, "presetList": 1}
 
@@ -355,6 +357,9 @@ STATUS = """query ($since: DateTime) {
     nodes { id registry { status { state } } versions(first: 1) { nodes { name } } }
   }
 }"""
+BILLS = """query ($since: DateTime) {
+  models(first: 2, filter: {registries: ["pai"], createdAt: {from: $since}}) { nodes { latestVersion { bom } } }
+}"""
 WITH_CALLS = {"X-Gateway-Plan": "include"}
 
 
@@ -404,3 +409,16 @@ async def test_cached_rows_show_the_status_of_now(clock: ManualClock) -> None:
         world.pai.faults.replace({"*": {"status": 500}})
         assert (await world.gateway.query('{ model(id: "pai:model/model-unknown") { name } }')).codes
         assert await states(2003) == {"UNAVAILABLE"}
+
+
+async def test_cached_rows_show_the_age_of_now(clock: ManualClock) -> None:
+    async with caching_world(clock, lists=1000.0, objects=1000.0) as world:
+
+        async def ages(year: int) -> set[str]:
+            nodes = (await world.gateway.query(BILLS, since=f"{year}-01-01T00:00:00Z")).data["models"]["nodes"]
+            properties = [one for node in nodes for one in node["latestVersion"]["bom"]["metadata"]["properties"]]
+            return {one["value"] for one in properties if one["name"] == "gateway:age"}
+
+        assert [await ages(year) for year in (2001, 2002)] == [{"0"}] * 2
+        clock.seconds += 30
+        assert await ages(2003) == {"30"}

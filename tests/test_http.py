@@ -38,7 +38,7 @@ async def test_the_client_chooses_the_media_type(world: World, accept: str, expe
     answer = await world.gateway.request("POST", json=QUERY, headers={"Accept": accept})
     assert answer.status == 200
     assert answer.headers["content-type"].startswith(expected)
-    assert answer.headers["vary"] == "Accept, X-Gateway-Plan"
+    assert answer.headers["vary"] == "Accept, X-Gateway-Plan, X-Gateway-Cache-Tags"
 
 
 async def test_a_client_that_accepts_neither_media_type_gets_406(world: World) -> None:

@@ -32,6 +32,7 @@ from gateway.catalog.lists import (
 from gateway.catalog.query_plan import (
     CREATED_AT,
     AliasedVersionResolver,
+    BomResolver,
     BoundCall,
     ChildResolver,
     Choice,
@@ -277,6 +278,8 @@ class CostEstimate:
         match resolver:
             case DeferredResolver():
                 self._plan(path, ref, plan.with_selection(below))
+            case BomResolver():
+                self._plan(inner, ref, plan.with_selection(below))
             case OwnerResolver():
                 self._plan(inner, ref.owner, resolver.plan, ref)
             case NamedVersionResolver():

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.catalog.bill_of_materials import bill_of_materials, failure_in
 from gateway.catalog.bounds import DEFAULT_BOUNDS, Bounds
 from gateway.catalog.calls import Answers, Calls, Outcome, gather
 from gateway.catalog.cursors import FIRST_PAGE
@@ -33,6 +34,7 @@ from gateway.catalog.prepared_rows import RowEncoder
 from gateway.catalog.query_plan import (
     CREATED_AT,
     AliasedVersionResolver,
+    BomResolver,
     BoundCall,
     ChildResolver,
     Choice,
@@ -339,6 +341,8 @@ class PlanExecution(Calls):
                 if not exists(plan, entity):
                     return False
                 record[request.key] = True
+            case BomResolver():
+                related.append(lambda waits: self._bom(plan, resolver, entity, waits))
             case DeferredResolver():
                 record[request.key] = Deferred(self, plan, entity, resolver.below)
         return True
@@ -379,6 +383,28 @@ class PlanExecution(Calls):
             record[request.key] = error
         else:
             record[request.key] = take_existence(entity.record)
+
+    def _bom(self, plan: EntityPlan, resolver: BomResolver, entity: EntityState, waits: Waits) -> None:
+        """Fetch the fields of a bill of materials, and put the document into the record."""
+        version = EntityState(entity.ref, {}, entity.sources, entity.owner, entity.version)
+        inner = Waits()
+        self.resolve(plan.with_selection(resolver.below), [version], inner)
+
+        async def put_document() -> None:
+            await gather(inner)
+            failure = failure_in(version.record)
+            entity.record[resolver.request.key] = failure or self._document(version)
+
+        waits.append(put_document())
+
+    def _document(self, version: EntityState) -> Mapping[str, Any]:
+        """Return the bill of materials of a version, from the answers of its registry."""
+        name = version.ref.registry
+        now = self.registries[name].now()
+        received = self.received(name)
+        times = [now - answer.age if answer.origin is None else answer.origin.stored_at for answer in received]
+        oldest = min(times, default=now)
+        return bill_of_materials(version.ref, version.record, oldest, max(0.0, now - oldest))
 
     def _named_version(
         self, plan: EntityPlan, resolver: NamedVersionResolver, entity: EntityState

@@ -6,7 +6,7 @@
     ForEach PATH            the plan for each row of a page
     ForEach PATH candidate  the plan that finds the newest of the rows
     IfMissing fields        the steps for fields that the answers so far do not contain
-    Resolve PATH            the plan of a related object
+    Resolve PATH            the plan of a related object, or of the fields of a bill of materials
     Deferred                the plan of the fields that `@defer` delivers later
 
 Nodes below a `Fetch` run after it.
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from gateway.catalog.query_plan import (
     CREATED_AT,
     AliasedVersionResolver,
+    BomResolver,
     ChildResolver,
     DeferredResolver,
     EntityPlan,
@@ -103,6 +104,8 @@ def then_lines(fetch: Fetch) -> Iterator[str]:
 def resolver_lines(plan: EntityPlan, resolver: Resolver) -> Iterator[str]:
     path = to_camel_case(resolver.request.field)
     match resolver:
+        case BomResolver():
+            yield from nested(f"Resolve {path}", [*entity_lines(plan.with_selection(resolver.below))])
         case OwnerResolver() | NamedVersionResolver():
             yield from nested(f"Resolve {path}", [*entity_lines(resolver.plan)])
         case ListedVersionResolver() | AliasedVersionResolver():

@@ -25,6 +25,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any, Final, NamedTuple, TypeVar
 
+from gateway.catalog.bill_of_materials import BOM_FIELDS
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
 from gateway.catalog.record_readers import FROM_REFERENCE, RecordReader
 from gateway.catalog.selection import DEFERRED, EXISTS, NO_FIELDS, STREAMED_ROWS, FieldRequest, Selection
@@ -243,6 +244,11 @@ class AliasedVersionResolver(Resolver):
 
 
 @dataclass(frozen=True, slots=True)
+class BomResolver(Resolver):
+    """Resolves the bill of materials of a version, from the fields in `gateway.catalog.bill_of_materials`."""
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerValueResolver(Resolver):
     """Resolves a value of a version that a source of its owner supplies; ``read`` is in `EntityLayout.of_versions`."""
 
@@ -446,8 +452,8 @@ class EntityPlan:
 
     @cached_property
     def is_repeatable(self) -> bool:
-        """Whether equal answers lead to an equal record: it has no status of the registry, and nothing comes later."""
-        return not self.selection.has("registry", DEFERRED.field)
+        """Whether equal answers lead to an equal record: it has no status or age of now, and nothing comes later."""
+        return not self.selection.has("registry", "bom", DEFERRED.field)
 
     def still_missing(self, unresolved: Sequence[FieldRequest]) -> Selection:
         """Return the fields that need a call if the resolvers of ``unresolved`` found no value."""
@@ -538,6 +544,8 @@ class EntityPlan:
             return IdResolver(request, below, True) if any(layout.is_entity for layout in self.sources) else None
         if name in ("model", "algorithm"):
             return OwnerResolver(request, below, True, self._owner_plan(below))
+        if name == "bom":
+            return BomResolver(request, BOM_FIELDS, True)
         if name == "version" and request.argument("alias") is not None:
             return self._aliased_version(request, below)
         if name == "version" and VERSIONS[self.entity] in self.kind.keyed_by_name:

@@ -14,7 +14,8 @@ from gateway.config.settings import CREDENTIALS, QuotaSettings, RegistrySettings
 from gateway.config.tls import registry_tls
 from gateway.errors import InvalidId, RegistryError
 from gateway.memory_budget import MEMO_CHARACTERS
-from gateway.registries.kind import Kind
+from gateway.registries.fields import Table
+from gateway.registries.kind import Call, Kind
 from gateway.upstream.caching_client import ANY, Answer, Freshness
 from gateway.upstream.credentials import RegistryContext, credential_provider
 from gateway.upstream.health import Health
@@ -106,17 +107,19 @@ class Registry:
     def cache_prefixes(self, ref: Ref | None = None) -> Iterator[str]:
         """Yield the prefixes of the cache keys of all answers, or of all answers that may contain one object.
 
-        Every page of a list may contain the object, and every answer that a version refers to may describe it.
+        Every page of a list may contain the object, and every answer that a version refers to may describe it. So may
+        every answer about a version of a model or algorithm, if it contains fields of that.
         """
         scope = self.destination.scope
         if ref is None:
             yield f"{scope.digest}:"
             return
         for call in (*self.kind.calls, *(stream.call for stream in self.kind.streams)):
-            describes = any(part.layout.entity == ref.entity for part in call.entities)
-            if call.paging is not None or call.rows is not None or (describes and call.follows):
+            contains = may_contain(call, ref.entity)
+            is_keyed = not call.follows and all(at < len(ref.keys) for at in call.key_positions)
+            if call.paging is not None or call.rows is not None or (contains and not is_keyed):
                 yield f"{scope.digest}:{call.name}:"
-            elif describes:
+            elif contains:
                 request = call.request(tuple(ref.keys[i] for i in call.key_positions))
                 yield str(scope.key(self.kind.with_settings(self.settings, request)))
 
@@ -145,6 +148,25 @@ class Registry:
             },
             "capabilities": self.kind.capabilities,
         }
+
+
+def may_contain(call: Call, entity: str) -> bool:
+    """Whether answers of a call for single objects may contain an entity: as the object, its owner, or inside it."""
+    return any(
+        part.layout.entity == entity
+        or (part.layout.owner is not None and part.layout.owner.entity == entity)
+        or has_entity(part.layout.fields, entity)
+        for part in call.entities
+    )
+
+
+def has_entity(table: Table, entity: str) -> bool:
+    """Whether a field of a table contains an entity, such as the latest version."""
+    return any(
+        (field.layout is not None and field.layout.entity == entity)
+        or (field.table is not None and has_entity(field.table, entity))
+        for field in table.values()
+    )
 
 
 def identity(

@@ -646,6 +646,13 @@ class CacheSettings(CheckedSettings):
         "they cannot make the gateway call a registry for an answer that is cached.",
         default=True,
     )
+    tag_header: str = setting(
+        "Header with the cache tags of responses, for a CDN or proxy in front of the gateway: `Surrogate-Key` or "
+        "`Cache-Tag`; see [purging](operations.md#purging). Empty: none.",
+        default="",
+        pattern="Surrogate-Key|Cache-Tag",
+        example="Surrogate-Key",
+    )
     entries: int = setting("Cached upstream responses in memory.", default=20_000, minimum=1, maximum=10_000_000)
     megabytes: int = setting(
         "Memory of all caches together, in millions of bytes: upstream responses and what is derived from them, "

@@ -41,6 +41,7 @@ from graphql.pyutils import Path, gather_with_cancel
 from strawberry.types.field import StrawberryField
 
 from gateway.catalog.bounds import Bounds
+from gateway.catalog.cache_tags import entity_tags
 from gateway.catalog.cost import Cost, CostEstimate, ListCosts
 from gateway.catalog.ids import Ref
 from gateway.catalog.lists import PlannedList
@@ -49,7 +50,7 @@ from gateway.catalog.selection import Bindings, FieldRequest, Selection
 from gateway.errors import BadInput, GatewayError, ResponseTooLarge
 from gateway.execution.completion import Completion
 from gateway.execution.document_limits import SizeMeter
-from gateway.execution.entity_references import reference_or_error, validated_ref
+from gateway.execution.entity_references import reference, reference_or_error, validated_ref
 from gateway.execution.error_codes import assign_error_code
 from gateway.execution.field_collection import TYPE_NAME, CollectedField, FieldCollector
 from gateway.execution.field_metadata import VOLATILE, is_in_record
@@ -260,6 +261,24 @@ class BoundOperation:
         for failure in errors:
             assign_error_code(failure)
         return ExecutionResult(data, errors or None)
+
+
+def tags_of_fields(
+    bound: BoundOperation, registries: Mapping[str, Registry], tags: Sequence[str]
+) -> Mapping[str, Sequence[str] | Sequence[Sequence[str]]]:
+    """Return the ``extensions`` with the cache tags of an operation without errors, for routers.
+
+    ``apolloEntityCacheTags`` has a list for each representation of the only field ``_entities``, ``apolloCacheTags``
+    those of all other fields. Source: Apollo Router, "Response cache invalidation".
+    """
+    entities = [root for root in bound.roots if root.field.name == "_entities"]
+    if len(entities) != 1:
+        return {"apolloCacheTags": tags}
+    [root] = entities
+    refs = [reference(registries, representation) for representation in root.arguments["representations"]]
+    by_entity = [entity_tags(ref, root.selection(ref.entity), tags) for ref in refs]
+    others = {} if len(bound.roots) == 1 else {"apolloCacheTags": tags}
+    return {"apolloEntityCacheTags": by_entity, **others}
 
 
 async def resolve_root_field(info: strawberry.Info[Any, Any]) -> Any:

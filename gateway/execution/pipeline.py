@@ -27,6 +27,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from gateway.catalog.cache_dependencies import CacheDependencies
+from gateway.catalog.cache_tags import response_tags
 from gateway.catalog.calls import Answers
 from gateway.catalog.cost import Cost, check_cost, made_calls, planned_calls
 from gateway.catalog.plan_execution import PlanExecution
@@ -34,7 +35,7 @@ from gateway.catalog.polling import VersionPollers
 from gateway.errors import BadInput, UnknownOperation
 from gateway.execution.documents import MAX_ERRORS, Document, Documents, digest, relocate
 from gateway.execution.incremental import IncrementalPayloads
-from gateway.execution.operation_plan import BoundOperation, PlannedOperation
+from gateway.execution.operation_plan import BoundOperation, PlannedOperation, tags_of_fields
 from gateway.execution.persisted_queries import PersistedQueries
 from gateway.execution.prepared_operation import PreparedOperation
 from gateway.execution.request import GraphQLRequest, InvalidRequest, OnError
@@ -68,7 +69,10 @@ class RateLimiter(Protocol):
 
 
 class Pipeline:
-    """Prepares and executes operations on one schema, and reports each of them to the ``observer`` once."""
+    """Prepares and executes operations on one schema, and reports each of them to the ``observer`` once.
+
+    With ``tags`` all results have cache tags.
+    """
 
     def __init__(
         self,
@@ -79,9 +83,11 @@ class Pipeline:
         observer: Observer,
         pollers: VersionPollers,
         responses: ResponseCache,
+        tags: bool = False,
     ) -> None:
         self.schema, self.documents, self.persisted_queries = schema, documents, persisted_queries
         self.rate_limiter, self.observer, self.pollers, self.responses = rate_limiter, observer, pollers, responses
+        self.tags = tags
         self.executions: SingleFlight[Hashable, OperationResult] = SingleFlight(cancel_abandoned=True)
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> OperationResult:
@@ -107,7 +113,7 @@ class Pipeline:
             report.type, report.name = node.operation.value, node.name.value if node.name else None
             authorize(document, context)
             planned = self._planned(document, document.node, node)
-            key = cache_key(document, planned, request.variables, context.registries)
+            key = cache_key(document, planned, request.variables, context.registries, context.shows_tags)
         except InvalidRequest:
             raise
         except Exception as error:
@@ -198,12 +204,18 @@ class Pipeline:
                 )
         finally:
             execution.end()
-        extensions = None if context.plan_mode is None else made_calls(execution, prepared.cost)
-        result = executed(operation_context, answer.data, answer.errors or (), extensions)
-        if store and prepared.cache_key is not None and not result.codes and not execution.partial:
+        is_complete = not (answer.errors or operation_context.failures or execution.partial)
+        tags = response_tags(execution.answers) if is_complete and (self.tags or context.shows_tags) else ()
+        extensions = {} if context.plan_mode is None else made_calls(execution, prepared.cost)
+        if context.shows_tags and tags:
+            extensions = {**extensions, **tags_of_fields(bound, context.registries, tags)}
+        result = executed(operation_context, answer.data, answer.errors or (), extensions or None)
+        result = result._replace(tags=tags)
+        if store and prepared.cache_key is not None and is_complete:
             dependencies = CacheDependencies.of(execution)
             if dependencies is not None:
-                self.responses.store(prepared.cache_key, CachedResponse(result.body, result.answered, dependencies))
+                response = CachedResponse(result.body, result.answered, dependencies, tags)
+                self.responses.store(prepared.cache_key, response)
         return result
 
     # Streams

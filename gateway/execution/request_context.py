@@ -19,6 +19,7 @@ class RequestContext:
     ``registries`` are those that the caller may read. ``roles`` may contain ``raw`` (select raw objects of registries)
     and ``explain`` (see the schema and plans). ``caller`` is None for anonymous requests. ``audit`` is called with each
     refusal. ``plan_mode`` is None, ``only`` (return the plan, do not execute) or ``include`` (report the calls made).
+    ``shows_tags`` is true if the response is to contain its cache tags.
     """
 
     registries: Mapping[str, Registry]
@@ -28,6 +29,7 @@ class RequestContext:
     caller: str | None = None
     audit: Callable[[Forbidden], None] = lambda refusal: None
     plan_mode: str | None = None
+    shows_tags: bool = False
 
     def execution(self, answers: Answers | None = None) -> PlanExecution:
         """Create the execution of an operation. ``answers`` are calls that were made already."""

@@ -8,6 +8,7 @@ operation is not cached if it selects fields whose values change independently o
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any
 
 from gateway.catalog.cache_dependencies import CacheDependencies
@@ -24,19 +25,21 @@ RESPONSE_BYTES, DEPENDENCY_BYTES = 1_200, 500
 class CachedResponse:
     """A response without errors as JSON, and the cache entries that it depends on.
 
-    ``answered`` is true if any root field has a value. ``compressed`` is the gzip-compressed body, None until a client
-    requests it.
+    ``answered`` is true if any root field has a value. ``tags`` are its cache tags, if responses have them.
+    ``compressed`` is the gzip-compressed body, None until a client requests it.
     """
 
     body: bytes
     answered: bool
     dependencies: CacheDependencies
+    tags: tuple[str, ...] = ()
     compressed: bytes | None = None
 
     @property
     def size(self) -> int:
         """The memory of the response in bytes, with room for the compressed body, which is at most as large."""
-        return RESPONSE_BYTES + 2 * len(self.body) + DEPENDENCY_BYTES * len(self.dependencies.entries)
+        dependencies = DEPENDENCY_BYTES * len(self.dependencies.entries)
+        return RESPONSE_BYTES + 2 * len(self.body) + dependencies + sum(map(getsizeof, self.tags))
 
 
 class ResponseCache:
@@ -66,14 +69,16 @@ def cache_key(
     planned: PlannedOperation,
     variables: Mapping[str, Any],
     registries: Iterable[str],
+    shows_tags: bool,
 ) -> bytes | None:
     """Return the cache key of an operation, None if its response must not be cached.
 
-    It does not depend on variables that the operation does not declare, and it keeps nothing in memory.
+    ``shows_tags`` is true if the response contains its cache tags. The key does not depend on variables that the
+    operation does not declare, and it keeps nothing in memory.
     """
     if not planned.cacheable:
         return None
     values = [(name, variables[name]) for name in planned.variables if name in variables]
     name = planned.operation.name.value if planned.operation.name else None
-    content = repr((document.key, name, values, tuple(registries)))
+    content = repr((document.key, name, values, tuple(registries), shows_tags))
     return hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=32).digest()

@@ -39,7 +39,7 @@ class OperationResult(NamedTuple):
     ``retry_after`` is then the number of seconds after which a retry can succeed. ``lifetime`` is None for a response
     that clients must not cache. ``answered`` is true if any field of ``data`` has a value. ``cached`` is the entry of
     the response cache that contains the body. ``age`` is that of the oldest upstream answer in it, in seconds, also if
-    ``lifetime`` is None.
+    ``lifetime`` is None. ``tags`` are the cache tags of a response that clients may cache.
     """
 
     body: bytes
@@ -51,6 +51,7 @@ class OperationResult(NamedTuple):
     answered: bool = False
     cached: CachedResponse | None = None
     age: float | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def shared(self) -> "OperationResult":
@@ -93,8 +94,17 @@ def cached(response: CachedResponse) -> OperationResult:
     """Return the result for a cached response."""
     dependencies = response.dependencies
     lifetime = CacheLifetime(*dependencies.lifetime())
-    answered, age = response.answered, lifetime.age
-    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, answered, response, age)
+    return OperationResult(
+        response.body,
+        (),
+        True,
+        dependencies.calls,
+        lifetime,
+        answered=response.answered,
+        cached=response,
+        age=lifetime.age,
+        tags=response.tags,
+    )
 
 
 def refused(error: Exception) -> OperationResult:

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.catalog.cache_tags import purge_tags
 from gateway.catalog.ids import parse
 from gateway.errors import Forbidden, InvalidId, Unauthenticated
 from gateway.http.authentication import RequestAuthenticator, denied
@@ -12,7 +13,8 @@ class CacheEndpoint:
     """The endpoint for callers with the role ``admin``.
 
     ``DELETE`` takes ``registry`` (all its entries) or ``id`` (entries that can contain one object); without either it
-    purges all registries of this gateway. The response has the number of entries that this process purged.
+    purges all registries of this gateway. The response has the number of entries that this process purged, and the
+    cache tags by which caches in front of the gateway purge the same.
     """
 
     def __init__(self, authenticator: RequestAuthenticator) -> None:
@@ -37,4 +39,5 @@ class CacheEndpoint:
         if any(name not in registries for name in names):
             return JSONResponse({"error": "There is no such registry."}, 400)
         prefixes = [prefix for name in names for prefix in registries[name].cache_prefixes(ref)]
-        return JSONResponse({"purged": sum([await cache.purge(prefix) for prefix in prefixes])})
+        tags = [tag for name in names for tag in purge_tags(registries[name].name, ref)]
+        return JSONResponse({"purged": sum([await cache.purge(prefix) for prefix in prefixes]), "tags": tags})

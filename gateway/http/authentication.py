@@ -91,6 +91,7 @@ class RequestAuthenticator:
             principal.name if self.authenticator.required else None,
             lambda refusal: log_denial(refusal, principal.name, *remote),
             requested_plan(connection.headers.get("x-gateway-plan")),
+            requests_tags(connection.headers.get("x-gateway-cache-tags")),
         )
 
 
@@ -99,6 +100,13 @@ def requested_plan(header: str | None) -> str | None:
     if header not in (None, "only", "include"):
         raise InvalidRequest(400, "`x-gateway-plan` must be `only` or `include`.")
     return header
+
+
+def requests_tags(header: str | None) -> bool:
+    """Whether ``X-Gateway-Cache-Tags`` requests the cache tags in the response. Raises `InvalidRequest`."""
+    if header not in (None, "include"):
+        raise InvalidRequest(400, "`x-gateway-cache-tags` must be `include`.")
+    return header is not None
 
 
 def address(connection: HTTPConnection) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Caching headers: ``Cache-Control`` of requests and responses, ``Age`` and ``ETag``.
+"""Caching headers: ``Cache-Control`` of requests and responses, ``Age``, ``ETag`` and cache tags.
 
 Source: RFC 9111 (HTTP caching), sections 5.1 and 5.2; RFC 9110, sections 8.8.3 (entity tags) and 13.1.2
 (``If-None-Match``).
@@ -9,7 +9,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from gateway.execution.results import CacheLifetime
+from gateway.catalog.cache_tags import shortened
+from gateway.execution.results import CacheLifetime, OperationResult
 from gateway.upstream.caching_client import ANY, Freshness
 
 OPAQUE_TAG: Final = re.compile(r'"[^"]*"')
@@ -46,6 +47,20 @@ def lifetime_headers(lifetime: CacheLifetime | None) -> tuple[tuple[str, str], .
 @lru_cache(256)
 def _lifetime_headers(age: int, fresh_for: int) -> tuple[tuple[str, str], ...]:
     return ("cache-control", f"private, max-age={age + fresh_for}"), ("age", str(age))
+
+
+TAG_SEPARATORS: Final = {"Surrogate-Key": " ", "Cache-Tag": ","}
+"""The headers for cache tags, each with what separates two tags in it."""
+
+
+def tag_headers(header: str, result: OperationResult) -> tuple[tuple[str, str], ...]:
+    """Return the header with the cache tags of a response. None for one that must not be cached, or without tags.
+
+    ``header`` is one of `TAG_SEPARATORS`, or empty for no header.
+    """
+    if not header or not result.tags or result.lifetime is None:
+        return ()
+    return ((header.lower(), TAG_SEPARATORS[header].join(shortened(result.tags))),)
 
 
 def etag(body: bytes) -> str:

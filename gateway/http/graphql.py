@@ -37,19 +37,26 @@ from gateway.http.responses import (
     result_response,
 )
 
-HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary"})
+HEADERS_OF_304: Final = frozenset({b"etag", b"cache-control", b"age", b"vary", b"surrogate-key", b"cache-tag"})
 
 
 class GraphQLEndpoint:
     """The endpoint for GraphQL over HTTP, an ASGI application. No request body leads to status 500.
 
-    ``revised`` selects the statuses of the revision of September 2026 for all clients.
+    ``revised`` selects the statuses of the revision of September 2026 for all clients. ``tag_header`` is the header for
+    the cache tags of responses, empty for none.
     """
 
     def __init__(
-        self, pipeline: Pipeline, limits: LimitsSettings, authenticator: RequestAuthenticator, revised: bool = False
+        self,
+        pipeline: Pipeline,
+        limits: LimitsSettings,
+        authenticator: RequestAuthenticator,
+        revised: bool = False,
+        tag_header: str = "",
     ) -> None:
-        self.pipeline, self.limits, self.authenticator, self.revised = pipeline, limits, authenticator, revised
+        self.pipeline, self.limits, self.authenticator = pipeline, limits, authenticator
+        self.revised, self.tag_header = revised, tag_header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.response_to(Request(scope, receive))
@@ -163,7 +170,7 @@ class GraphQLEndpoint:
             return multipart.multipart_response(result)
         if not context.freshness.store:
             result = result._replace(lifetime=None)
-        made = result_response(accepts, result, personal=context.caller is not None)
+        made = result_response(accepts, result, context.caller is not None, self.tag_header)
         if request.method in SAFE_METHODS and result.executed and not result.codes:
             tag = etag(result.body)
             made = made._replace(headers=(*made.headers, ("etag", tag)))

@@ -65,7 +65,10 @@ async def metrics_port(endpoint: MetricsEndpoint, host: str, port: int) -> Async
     with listener:
         logger.info("Metrics are on port %d.", listener.getsockname()[1])
         app = Starlette(routes=[endpoint.route])
-        server = _MetricsServer(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
+        headers = [("x-content-type-options", "nosniff")]
+        server = _MetricsServer(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", headers=headers)
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield

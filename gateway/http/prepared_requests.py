@@ -70,8 +70,9 @@ class PreparedRequests:
         pipeline: Pipeline,
         body_seconds: float,
         cache: BoundedCache[RequestKey, PreparedRequest],
+        tag_header: str = "",
     ) -> None:
-        self.app, self.pipeline, self.body_seconds = app, pipeline, body_seconds
+        self.app, self.pipeline, self.body_seconds, self.tag_header = app, pipeline, body_seconds, tag_header
         self._requests = cache
         cache.removed = forget
         pipeline.documents.cache.removed = self._drop_requests
@@ -99,7 +100,9 @@ class PreparedRequests:
             except ClientDisconnected:
                 return
             accept_encoding = headers.get(b"accept-encoding", b"").decode("latin-1")
-            response = await compressed(result_response(accepts, result), accept_encoding, result)
+            response = await compressed(
+                result_response(accepts, result, tag_header=self.tag_header), accept_encoding, result
+            )
             await response(scope, receive, send)
             return
         await self.app(scope, partial(replay, [message], receive), send)

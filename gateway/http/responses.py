@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.errors import Forbidden, GatewayError, IssuerUnavailable, TooManyRequests, Unauthenticated
 from gateway.execution.request import InvalidRequest
 from gateway.execution.results import OperationResult
-from gateway.http.caching_headers import lifetime_headers
+from gateway.http.caching_headers import lifetime_headers, tag_headers
 from gateway.http.negotiation import GRAPHQL, MIN_COMPRESSED, Accepted, min_compressed
 
 STATUSES: Final = {
@@ -32,7 +32,9 @@ STATUSES: Final = {
 PARTIAL_SUCCESS: Final = 294
 """The status of a response with data and errors, in the revision of September 2026."""
 
-VARY: Final = "Accept, X-Gateway-Plan"
+VARY: Final = "Accept, X-Gateway-Plan, X-Gateway-Cache-Tags"
+CREDENTIALS: Final = "Authorization, X-API-Key"
+"""The request headers on which a personal response depends."""
 
 MIN_THREAD: Final = 131_072
 """The minimum size of a body to compress in a thread, in bytes, so that it does not block the event loop."""
@@ -85,16 +87,21 @@ def refusal_response(accepts: Accepted, status: int, body: bytes, headers: Mappi
     return response(status, media_type, body, headers.items())
 
 
-def result_response(accepts: Accepted, result: OperationResult, personal: bool = False) -> HttpResponse:
-    """Return the response to one operation. A ``personal`` response depends on the caller."""
+def result_response(
+    accepts: Accepted, result: OperationResult, personal: bool = False, tag_header: str = ""
+) -> HttpResponse:
+    """Return the response to one operation. A ``personal`` response depends on the caller.
+
+    ``tag_header`` is the header for its cache tags, empty for none.
+    """
     media_type = accepts.media_type
     if not result.executed:
         after = result.retry_after
         retry = {} if after is None else {"retry-after": str(math.ceil(after))}
         return refusal_response(accepts, refusal_status(accepts, result.codes), result.body, retry)
-    headers = lifetime_headers(result.lifetime)
+    headers = (*lifetime_headers(result.lifetime), *tag_headers(tag_header, result))
     if personal:  # a browser must not reuse it for the next user
-        headers = (*headers, ("vary", f"{VARY}, Authorization, X-API-Key"))
+        headers = (*headers, ("vary", f"{VARY}, {CREDENTIALS}"))
     partial = accepts.revised and media_type == GRAPHQL and result.codes
     return response(PARTIAL_SUCCESS if partial else 200, media_type, result.body, headers)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import orjson
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 
@@ -77,7 +78,7 @@ class WebSocketEndpoint:
     async def handle(self, socket: WebSocket) -> None:
         """Serve one connection until it ends."""
         if self.is_cross_origin(socket):
-            await socket.close()
+            await socket.send_denial_response(Response(status_code=403))
             return
         closing: CloseConnection | None = CloseConnection(4406, f"The subprotocol must be {PROTOCOL}")
         if PROTOCOL in socket.scope["subprotocols"]:

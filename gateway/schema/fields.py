@@ -25,9 +25,9 @@ def field(text: str, *directives: object) -> Any:
     return strawberry.field(description=text, directives=directives)
 
 
-def volatile_field(text: str) -> Any:
+def volatile_field(text: str, *directives: object) -> Any:
     """Declare a field as `field` does, for a value that can change while the upstream responses stay the same."""
-    return strawberry.field(description=text, metadata={VOLATILE: True})
+    return strawberry.field(description=text, directives=directives, metadata={VOLATILE: True})
 
 
 def input_field(text: str, **options: Any) -> Any:

@@ -23,7 +23,7 @@ from gateway.schema.enums import (
     Readiness,
     Visibility,
 )
-from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field
+from gateway.schema.fields import field, field_with_arguments, resolve_from_record, rows_field, volatile_field
 from gateway.schema.inputs import ModelVersionFilter
 from gateway.schema.scalars import JSON, DateTime, Long
 from gateway.schema.values import (
@@ -57,6 +57,10 @@ RAW = (
 )
 RAW_ENTRY = f"{RAW} Qianfan has no such object: the gateway combines the parts of the catalog that belong to one entry."
 EXTRA = "Properties that the registry sent and that no other field represents, under the registry's own names."
+BOM = (
+    "The bill of materials of the version (ML-BOM), as a document of CycloneDX 1.6. Its properties `gateway:notSaid` "
+    "list what the registry does not say. An error if one of its calls fails. Needs upstream calls for each version."
+)
 LATEST_VERSION = "The newest version. Null if there are no versions. May need an upstream call for each object."
 VERSION = "The version with this name. Null if there is none. May need an upstream call for each object."
 VERSION_OR_ALIAS = (
@@ -250,6 +254,7 @@ class ModelVersion(Node):
     owner: Owner | None = field("The owner of the version.")
     created_at: DateTime | None = field(CREATED_AT)
     updated_at: DateTime | None = field(UPDATED_AT)
+    bom: JSON | None = volatile_field(BOM, CALL)
     extra: JSON | None = field(EXTRA, VENDOR)
     raw: JSON | None = field(RAW, VENDOR)
 

@@ -208,6 +208,8 @@ class FakeClouds:
         self.arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.failing: set[str] = set()
         self.registries = registries(SETTINGS, UncachedClient(self))
+        for registry in self.registries.values():
+            registry.now = lambda: 0.0
 
     async def send(self, destination: Destination, request: Request, *, refresh: bool = False) -> Any:
         call = call_text(destination.registry, request)

@@ -31,6 +31,8 @@ def with_cache() -> FakeClouds:
     clouds = FakeClouds()
     cache = Cache(BoundedMemory(1000, 10**8), None, 1000, lambda: 0)
     clouds.registries = registries(SETTINGS, CachingClient(clouds, cache, lifetimes(CacheSettings()), 0))
+    for registry in clouds.registries.values():
+        registry.now = cache.now
     return clouds
 
 

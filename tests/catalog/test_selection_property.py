@@ -9,10 +9,11 @@ from graphql import GraphQLField, GraphQLObjectType, get_named_type, parse, vali
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.catalog.bill_of_materials import BOM_FIELDS
 from gateway.catalog.ids import Ref
 from gateway.catalog.ids import parse as parse_id
 from gateway.catalog.query_plan import BoundCall, supplies
-from gateway.catalog.selection import FieldRequest
+from gateway.catalog.selection import FieldRequest, Selection, to_camel_case
 from gateway.execution.field_requests import python_name
 from gateway.registries import KINDS
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
@@ -279,6 +280,8 @@ class Oracle:
             return True
         if request.field in ("model", "algorithm"):
             return self.answers(ref.owner, below)
+        if request.field == "bom":
+            return self.answers(ref, field_tree(BOM_FIELDS), entities)
         selection = as_selection(field, below)
         values = [
             (layout.fields[request.field], value)
@@ -311,6 +314,10 @@ def as_selection(field: GraphQLField, tree: FieldTree) -> Mapping[FieldRequest, 
         FieldRequest(python_name(value_type.fields[name])): as_selection(value_type.fields[name], below)
         for (name, _), below in tree.items()
     }
+
+
+def field_tree(selection: Selection) -> FieldTree:
+    return {(to_camel_case(request.field), ""): field_tree(below) for request, below in selection.items()}
 
 
 def response(bound: BoundCall) -> Any:

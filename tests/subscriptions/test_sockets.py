@@ -320,6 +320,8 @@ async def test_connections_from_other_origins_are_refused(setup: Setup) -> None:
             async with connect(setup.gateway, origin=origin):
                 pass
         assert refused.value.status == 403
+        assert refused.value.headers is not None
+        assert refused.value.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(

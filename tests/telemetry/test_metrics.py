@@ -197,7 +197,8 @@ async def test_metrics_on_a_separate_port_are_not_on_the_gateways_port(caplog: p
         (port,) = re.findall(r"Metrics are on port (\d+)", caplog.text)
         beside = Client(f"http://127.0.0.1:{port}", world.gateway.session)
         assert (await scrape(beside))("gateway_operations_total") == 1
-        assert (await beside.request("GET", "/graphql")).status == 404
+        elsewhere = await beside.request("GET", "/graphql")
+        assert (elsewhere.status, elsewhere.headers["x-content-type-options"]) == (404, "nosniff")
         assert (await world.gateway.request("GET", "/metrics")).status == 404
 
 
