@@ -286,6 +286,9 @@ def create_app(
                 with gathering(problems):
                     opened[name] = Registry(kind, registry, client, health_monitor.health[name], circuit, now)
                 observer.watch_circuit(name, tuple(BreakerState), circuit)
+                if name in opened:
+                    credentials = opened[name].destination.credentials
+                    observer.watch_credentials(name, partial(getattr, credentials, "problem"))
             if problems:
                 raise SettingsError(tuple(dict.fromkeys(problems)))
             limits = bounds(settings.catalog, settings.limits)
@@ -383,12 +386,14 @@ class Probe:
     """Outcome of a test of something that the gateway depends on: a registry, by its name, or a setting.
 
     ``problem`` is None if it can be used, else what is wrong. ``hint`` is what to do, empty if that is not known.
+    ``note`` is what else operators want to know.
     """
 
     name: str
     seconds: float
     problem: str | None
     hint: str = ""
+    note: str = ""
 
 
 async def probe(settings: Settings) -> list[Probe]:
@@ -420,12 +425,14 @@ async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
 
 
 async def probe_registry(registry: Registry) -> Probe:
-    started, problem, advice = perf_counter(), None, ""
+    started, problem, advice, note = perf_counter(), None, "", ""
     try:
         await registry.fetch(BoundCall(registry.name, registry.kind.probe))
+        if source := (await registry.destination.credentials.current()).source:
+            note = f"access key from {source}"
     except RegistryError as error:
         problem, advice = f"{error} ({error.reason})" if error.reason else str(error), hint(error)
-    return Probe(registry.name, perf_counter() - started, problem, advice)
+    return Probe(registry.name, perf_counter() - started, problem, advice, note)
 
 
 async def redis_problem(settings: CacheSettings) -> str | None:

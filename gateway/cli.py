@@ -247,7 +247,8 @@ async def check(options: argparse.Namespace) -> int:
     probes += [port for port in ports if port.problem]
     width = max(len(result.name) for result in probes)
     for result in probes:
-        outcome = f"{result.problem} {result.hint}".rstrip() if result.problem else "ok"
+        working = f"ok, {result.note}" if result.note else "ok"
+        outcome = f"{result.problem} {result.hint}".rstrip() if result.problem else working
         print(f"{result.name:<{width}}  {result.seconds * 1000:7.1f} ms  {outcome}")
     return 1 if any(result.problem for result in probes) else 0
 

@@ -28,7 +28,7 @@ GatewayError
     ├── RegistryThrottled        REGISTRY_THROTTLED         the registry limits the rate of calls
     ├── RegistryBusy             REGISTRY_BUSY              the gateway's quota of calls to the registry is in use
     ├── RegistryUnauthenticated  REGISTRY_UNAUTHENTICATED   the registry does not accept the configured credentials
-    │   └── RegistryCredentialsMissing  REGISTRY_UNAUTHENTICATED  no valid credentials from the file or command
+    │   └── RegistryCredentialsMissing  REGISTRY_UNAUTHENTICATED  no valid credentials from their source
     ├── RegistryForbidden        REGISTRY_FORBIDDEN         the configured credentials lack the permission
     ├── RegistryRejected         REGISTRY_REJECTED          the registry rejected the request as invalid
     ├── RegistryBadAnswer        REGISTRY_BAD_ANSWER        the response does not have the documented structure

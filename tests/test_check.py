@@ -65,6 +65,26 @@ jwks = "missing.jwks"
 """
 
 
+async def test_the_source_of_the_access_key_is_printed(twin: str, config: Path) -> None:
+    settings = f"""
+    {FREE}
+    [[registries]]
+    name = "one"
+    kind = "pai"
+    region = "cn-hangzhou"
+    account = "1"
+    credentials_from = "environment"
+    models_endpoint = "{twin}"
+    """
+    key = {"ALIBABA_CLOUD_ACCESS_KEY_ID": twins.PAI_KEY_ID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": twins.PAI_SECRET}
+    assert line_of("one", await check(config, settings, 0, **key)) == "ok, access key from the environment"
+    del key["ALIBABA_CLOUD_ACCESS_KEY_SECRET"]
+    assert line_of("one", await check(config, settings, 1, **key)) == (
+        'Registry "one" has no valid credentials at the moment. (the variable ALIBABA_CLOUD_ACCESS_KEY_SECRET is not '
+        "set) Check credentials_from, credentials_file or credentials_command."
+    )
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_every_file_that_cannot_be_used_is_named_at_once(command: str, config: Path) -> None:
     config.write_text(MISSING_FILES + registry("http://127.0.0.1:1"))

@@ -59,8 +59,8 @@ region = "cn-hangzhou"
 access_key_id = "${ALIBABA_CLOUD_ACCESS_KEY_ID}"
 access_key_secret = "${ALIBABA_CLOUD_ACCESS_KEY_SECRET}"
 security_token = ""                # STS, optional
-models_endpoint = ""               # default https://aiworkspace.<region>.aliyuncs.com
-algorithms_endpoint = ""           # default https://pai.<region>.aliyuncs.com
+models_endpoint = ""               # default: that of the region
+algorithms_endpoint = ""           # default: that of the region
 timeout = 8.0                      # seconds, one call
 [[registries]]
 name = "qianfan"
@@ -103,8 +103,6 @@ def test_the_published_example_is_loaded(file: Path) -> None:
                 access_key_id="pai-id",
                 access_key_secret=Secret("pai-hidden"),
                 security_token=Secret(""),
-                models_endpoint="https://aiworkspace.cn-hangzhou.aliyuncs.com",
-                algorithms_endpoint="https://pai.cn-hangzhou.aliyuncs.com",
                 timeout=8.0,
             ),
             QianfanSettings(
@@ -124,7 +122,6 @@ def test_without_a_file_registries_come_from_the_vendors_variables() -> None:
     assert isinstance(pai, PaiSettings)
     assert (pai.name, pai.kind, pai.region) == ("pai", "pai", "cn-shanghai")
     assert pai.security_token.reveal() == "sts"
-    assert pai.models_endpoint == "https://aiworkspace.cn-shanghai.aliyuncs.com"
     assert isinstance(qianfan, QianfanSettings)
     assert qianfan.secret_key == Secret("bce-hidden")
     assert settings.server == ServerSettings()
@@ -434,12 +431,6 @@ def test_a_port_in_a_variable_is_used_or_refused(number: float) -> None:
         assert problem.startswith("GATEWAY_SERVER_PORT: ")
 
 
-def test_a_default_that_refers_to_another_setting_is_filled_in_for_settings_built_in_code() -> None:
-    pai = PaiSettings(name="p", kind="pai", region="cn-x", access_key_id="{a}", access_key_secret=Secret("{b}"))
-    assert pai.algorithms_endpoint == "https://pai.cn-x.aliyuncs.com"
-    assert pai.access_key_id == "{a}"
-
-
 def test_every_setting_is_described_once() -> None:
     rows = describe(KINDS)
     assert len({row.key for row in rows}) == len(rows)
@@ -451,7 +442,7 @@ def test_every_setting_is_described_once() -> None:
     assert by_key["registries.timeout (odd)"].default == "30.0"
     assert by_key["registries.secret_key (qianfan)"][1:4] == ("secret", "required", "QIANFAN_SECRET_KEY")
     assert by_key["registries.security_token (pai)"].default == ""
-    assert by_key["registries.models_endpoint (pai)"].default == "https://aiworkspace.{region}.aliyuncs.com"
+    assert by_key["registries.sts_endpoint (qianfan)"].default == "https://sts.bj.baidubce.com"
     for kind, cls in KINDS.items():
         for item in fields(cls):
             assert f"registries.{item.name}" in by_key or f"registries.{item.name} ({kind})" in by_key

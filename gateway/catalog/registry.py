@@ -1,10 +1,11 @@
 """A configured registry: its kind, its settings, the client that calls it, and its health."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from gateway.catalog.ids import Ref, quoted
@@ -16,7 +17,7 @@ from gateway.memory_budget import MEMO_CHARACTERS
 from gateway.registries.fields import Table
 from gateway.registries.kind import Call, Kind
 from gateway.upstream.caching_client import ANY, Answer, Freshness
-from gateway.upstream.credentials import credential_provider
+from gateway.upstream.credentials import RegistryContext, credential_provider
 from gateway.upstream.health import Health
 from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import CacheKey, Destination, Endpoint, Request, Scope
@@ -54,9 +55,10 @@ class Registry:
 
     def __post_init__(self) -> None:
         kind, settings = self.kind, self.settings
+        context = RegistryContext(settings, self.now)
         self.destination = Destination(
             settings.name,
-            Scope.of(kind.name, *identity(settings)),
+            Scope.of(kind.name, *identity(settings, kind.role_variables, context.environ)),
             {
                 service: Endpoint.parse(address, proxy_for(address, settings.proxy.reveal()))
                 for service, address in kind.services(settings).items()
@@ -65,7 +67,13 @@ class Registry:
             settings.max_answer_bytes,
             kind.sign,
             partial(kind.check, settings.name),
-            credential_provider(settings, kind.credentials(settings), self.now),
+            credential_provider(
+                settings,
+                kind.credentials(settings),
+                self.now,
+                kind.cloud_key(settings, context),
+                kind.assumed_role(settings, context),
+            ),
             registry_tls(settings),
             kind.headers(settings),
             kind.quota,
@@ -161,16 +169,22 @@ def has_entity(table: Table, entity: str) -> bool:
     )
 
 
-def identity(settings: RegistrySettings) -> Iterator[str]:
+def identity(
+    settings: RegistrySettings, role_variables: Iterable[str] = (), environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """Yield the settings that determine whose data a registry returns: all except name, limits and secrets.
 
     A bearer token is the only secret among them, since nothing else identifies its account. A configured ``account``
     replaces it, the key id and the user name, so that the cache survives a rotation. The source of the credentials is
-    included, too, so that different accounts with the same name share no answers. Only a hash leaves the process.
+    included, too, so that different accounts with the same name share no answers. Where a cloud supplies the key, so
+    are the environment variables that name its role or profile: keys of one role share answers, and different roles do
+    not. Only a hash leaves the process.
     """
     common = {declared.name for declared in fields(RegistrySettings)}
     if settings.account:
-        yield from (f"{name}={getattr(settings, name)}" for name in ("account", *CREDENTIALS))
+        yield from (f"{name}={getattr(settings, name, '')}" for name in ("account", *CREDENTIALS))
+    if getattr(settings, "credentials_from", ""):
+        yield from (f"{name}={environ.get(name, '')}" for name in role_variables)
     for declared in fields(settings):
         value, rules = getattr(settings, declared.name), declared.metadata
         replaced = settings.account and (rules["key"] or rules["identifies"])

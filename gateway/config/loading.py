@@ -90,7 +90,9 @@ def describe(kinds: Kinds) -> list[SettingRow]:
             if _required(f):
                 default = "required"
             help = f.metadata["help"] + (
-                " Leave it out with `credentials_file` or `credentials_command`." if f.metadata["key"] else ""
+                " Leave it out with `credentials_from`, `credentials_file` or `credentials_command`."
+                if f.metadata["key"]
+                else ""
             )
             help += f" Example: {f.metadata['example']}" if f.metadata["example"] else ""
             type_name = "secret" if f.type is Secret else _TYPE_NAMES[_value_type(f)].removeprefix("a ")

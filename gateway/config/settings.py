@@ -43,13 +43,14 @@ class Credentials:
 
     A temporary key (STS) also has a ``token``. It expires at ``expires``, in seconds since 1970; None if unknown. A
     user name is the ``key``, its password the ``secret``. A bearer token has neither; without any, requests are
-    anonymous.
+    anonymous. ``source`` tells operators where the key comes from.
     """
 
     key: str
     secret: Secret
     token: Secret = Secret("")
     expires: float | None = None
+    source: str = field(default="", compare=False)
 
 
 class SettingsError(ValueError):
@@ -91,9 +92,9 @@ def setting(
     ``help`` is the description in the generated documentation. ``variables`` are environment variables that supply
     the value, first match first. ``pattern`` must match the whole text, ``url`` requires an http(s) origin, which may
     have a path with ``path``, and ``minimum`` and ``maximum`` bound a number. A setting without a default is required.
-    So is one with ``key``, which is part of the registry's access key, unless `credentials_file` or
-    `credentials_command` supplies the key. One with ``identifies`` is part of credentials that a registry may not need;
-    it stands for the account whose data are read, unless `account` names it.
+    So is one with ``key``, which is part of the registry's access key, unless one of `CREDENTIALS` supplies the key.
+    One with ``identifies`` is part of credentials that a registry may not need; it stands for the account whose data
+    are read, unless `account` names it.
     """
     rules = {
         "pattern": pattern,
@@ -149,16 +150,13 @@ class Quota:
     max_wait: float = 2.0
 
 
-CREDENTIALS = ("credentials_file", "credentials_command")
-"""Settings that load a registry's access key from outside the settings file."""
+CREDENTIALS = ("credentials_from", "credentials_file", "credentials_command")
+"""Settings that load a registry's access key from outside the settings file. Not every kind has the first one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings(CheckedSettings):
-    """Settings that every registry has; each kind adds its own.
-
-    A default may refer to another setting of the same registry, as in ``https://pai.{region}.aliyuncs.com``.
-    """
+    """Settings that every registry has; each kind adds its own."""
 
     name: str = setting(
         "Name of the registry. It is part of every global id, so a change breaks stored ids.",
@@ -218,26 +216,42 @@ class RegistrySettings(CheckedSettings):
         "File of the key of `client_certificate` (PEM, not encrypted), unless the same file holds it.", default=""
     )
 
-    def __post_init__(self) -> None:
-        texts = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), str)}
-        for item in fields(self):
-            if item.name in texts and texts[item.name] == item.default:
-                object.__setattr__(self, item.name, texts[item.name].format_map(texts))
-
     def problems(self) -> Iterator[str]:
         """Yield conflicts between settings: more than one source of the access key, or a rotating key without an
         account."""
-        sources = [name for name in CREDENTIALS if getattr(self, name)]
+        sources = [name for name in CREDENTIALS if getattr(self, name, "")]
         given = [item for item in fields(self) if item.metadata["key"] or item.metadata["identifies"]]
         sources += [item.name for item in given if getattr(self, item.name)][:1]
         if len(sources) > 1:
             yield f"{sources[0]}: {sources[1]} is set too; use only one source of the access key"
-        if sources and sources[0] in CREDENTIALS and not self.account:
-            yield f"{sources[0]} needs account, because the access key changes and cannot identify cached data"
+        changing = [name for name in (*CREDENTIALS, "assume_role") if getattr(self, name, "")]
+        if changing and not self.account:
+            yield f"{changing[0]} needs account, because the access key changes and cannot identify cached data"
         if self.client_key and not self.client_certificate:
             yield "client_key needs client_certificate"
         if self.proxy and not has_valid_host(self.proxy.reveal()):
             yield "proxy: its host or port is not valid"
+
+
+def credentials_setting(*sources: str) -> Any:
+    """Declare the setting that names the source of the access key, and the sources that a cloud has."""
+    return setting(
+        "Where the access key comes from, instead of a key in the settings: one of "
+        f"{', '.join(f'`{source}`' for source in sources)}; see "
+        "[sources of the access key](#sources-of-the-access-key).",
+        default="",
+        pattern="|".join(sources),
+    )
+
+
+def role_setting(pattern: str, example: str) -> Any:
+    """Declare the setting of a role that is assumed with the access key."""
+    return setting(
+        "Role to assume with the access key, wherever that comes from. Calls are signed with the role's temporary key.",
+        default="",
+        pattern=pattern,
+        example=example,
+    )
 
 
 def username_setting(*variables: str) -> Any:

@@ -17,6 +17,7 @@ import orjson
 from gateway.config.settings import Credentials, Quota, RegistrySettings
 from gateway.errors import RegistryError, by_status
 from gateway.registries.fields import EntityLayout, Field, Raw, as_text, at
+from gateway.upstream.credential_sources import AssumeRole, Load, SourceContext
 from gateway.upstream.messages import Request, Response
 from gateway.upstream.url_encoding import encode
 
@@ -310,6 +311,12 @@ class Kind:
     """The fields of each entity that no call supplies. They are null. Empty for an entity that the product lacks."""
     credentials: Callable[[Any], Credentials]
     """Returns the static credentials in a registry's settings."""
+    cloud_key: Callable[[Any, SourceContext], Load | None] = lambda settings, context: None
+    """Returns how to load the access key that the cloud supplies, None if a registry's settings name no such source."""
+    assumed_role: Callable[[Any, SourceContext], AssumeRole | None] = lambda settings, context: None
+    """Returns how to assume the role in a registry's settings, None if they have no role."""
+    role_variables: tuple[str, ...] = ()
+    """The environment variables that tell whose key `cloud_key` loads."""
     sign: Callable[[Request, str, Credentials, datetime, str], Mapping[str, str]]
     """Returns the headers to send for (request, host, credentials, current time, nonce)."""
     headers: Callable[[Any], Mapping[str, str]] = lambda settings: {}

@@ -8,10 +8,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
+from gateway.config.settings import (
+    Credentials,
+    Quota,
+    RegistrySettings,
+    Secret,
+    credentials_setting,
+    role_setting,
+    setting,
+)
 from gateway.memory_budget import memo
 from gateway.registries.fields import Field, Raw, Rows, as_objects, as_text, at
 from gateway.registries.kind import (
@@ -34,6 +43,15 @@ from gateway.registries.kind import (
     same_value,
     word,
 )
+from gateway.registries.pai_credentials import (
+    KEY_SOURCES,
+    ROLE_VARIABLES,
+    Role,
+    Sts,
+    assume_role,
+    loading,
+    sts_of,
+)
 from gateway.registries.pai_tables import (
     ALGORITHM,
     ALGORITHM_VERSION,
@@ -51,6 +69,7 @@ from gateway.registries.pai_tables import (
     version_list,
 )
 from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
+from gateway.upstream.credential_sources import AssumeRole, Load, SourceContext
 from gateway.upstream.messages import Request, Response, header_number
 from gateway.upstream.url_encoding import CACHE_SIZE, length
 
@@ -74,12 +93,80 @@ class PaiSettings(RegistrySettings):
         default=Secret(""),
         variables=("ALIBABA_CLOUD_SECURITY_TOKEN",),
     )
+    credentials_from: str = credentials_setting("default", *KEY_SOURCES)
+    profile: str = setting(
+        "Profile in the file of the CLI or the SDKs. Empty: the one that `ALIBABA_CLOUD_PROFILE` names, or else the "
+        "current one of the CLI, or `default` of the SDKs.",
+        default="",
+        example="production",
+    )
+    assume_role: str = role_setting(r"acs:ram::[0-9]+:role/[\w.@-]+", "acs:ram::1234567890:role/model-reader")
+    vpc: bool = setting("Whether to use the addresses inside a VPC, also for the token service.", default=False)
     models_endpoint: str = setting(
-        "AIWorkSpace address.", default="https://aiworkspace.{region}.aliyuncs.com", url=True, path=True
+        "AIWorkSpace address. Empty: that of the region.",
+        default="",
+        url=True,
+        path=True,
+        example="https://aiworkspace.cn-hangzhou.aliyuncs.com",
     )
     algorithms_endpoint: str = setting(
-        "PaiStudio address.", default="https://pai.{region}.aliyuncs.com", url=True, path=True
+        "PaiStudio address. Empty: that of the region.",
+        default="",
+        url=True,
+        path=True,
+        example="https://pai.cn-hangzhou.aliyuncs.com",
     )
+    sts_endpoint: str = setting(
+        "Address of the token service, for `assume_role`, `rrsa` and profiles. Empty: `https://sts.aliyuncs.com`, or "
+        "that of the region with `vpc`.",
+        default="",
+        url=True,
+        example="https://sts.cn-hangzhou.aliyuncs.com",
+    )
+
+
+CENTRAL_REGIONS = frozenset(
+    {"ap-northeast-2-pop", "ap-southeast-2", "cn-beijing-finance-1", "cn-beijing-finance-pop", "cn-beijing-gov-1",
+     "cn-edge-1", "cn-fujian", "cn-hangzhou-finance", "cn-hongkong-finance-pop", "cn-huhehaote", "cn-qingdao",
+     "cn-shanghai-inner", "cn-shenzhen-finance-1", "cn-shenzhen-inner", "cn-wuhan", "cn-yushanfang", "cn-zhangbei",
+     "eu-west-1", "eu-west-1-oxs", "me-east-1", "rus-west-1-pop"}
+)  # fmt: skip
+"""The regions that AIWorkSpace serves at its central address.
+
+Source: the table of endpoints of alibabacloud-aiworkspace20210204, without Alibaba's own test regions. The table also
+sends ap-southeast-5 to an address inside a VPC, and PaiStudio's sends cn-hangzhou to another domain; the published API
+metadata have regional addresses for both, as for all other regions.
+"""
+
+
+def services(settings: PaiSettings) -> Mapping[str, str]:
+    """Return the addresses of AIWorkSpace and PaiStudio: those in the settings, or else those of the region."""
+    region, network = settings.region, "-vpc" if settings.vpc else ""
+    central = region in CENTRAL_REGIONS and not settings.vpc
+    models = "aiworkspace.aliyuncs.com" if central else f"aiworkspace{network}.{region}.aliyuncs.com"
+    return {
+        "models": settings.models_endpoint or f"https://{models}",
+        "algorithms": settings.algorithms_endpoint or f"https://pai{network}.{region}.aliyuncs.com",
+    }
+
+
+def sts(settings: PaiSettings, context: SourceContext) -> Sts:
+    """Return the token service of a registry."""
+    return sts_of(context, settings.sts_endpoint, settings.region, settings.vpc)
+
+
+def cloud_key(settings: PaiSettings, context: SourceContext) -> Load | None:
+    """Return how to load the access key that Alibaba Cloud supplies, None if the settings name no such source."""
+    if not settings.credentials_from:
+        return None
+    return loading(context, settings.credentials_from, sts(settings, context), settings.profile)
+
+
+def assumed_role(settings: PaiSettings, context: SourceContext) -> AssumeRole | None:
+    """Return how to assume the role in the settings, None if they have no role."""
+    if not settings.assume_role:
+        return None
+    return partial(assume_role, context, sts(settings, context), Role(settings.assume_role))
 
 
 # Calls
@@ -376,10 +463,7 @@ PAI = Kind(
     title="Alibaba PAI",
     description="Alibaba Cloud PAI: models from AIWorkSpace, algorithms from PaiStudio.",
     settings=PaiSettings,
-    services=lambda settings: {
-        "models": settings.models_endpoint,
-        "algorithms": settings.algorithms_endpoint,
-    },
+    services=services,
     keys={
         "Model": (KEY,),
         "ModelVersion": (KEY, KEY_TEXT),
@@ -436,6 +520,9 @@ PAI = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.access_key_secret, settings.security_token
     ),
+    cloud_key=cloud_key,
+    assumed_role=assumed_role,
+    role_variables=ROLE_VARIABLES,
     quota=Quota(requests_per_second=45),  # of the 50 that are documented for each region, call and account
     sign=sign,
     check=check,

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, RegistrySettings, Secret, setting
+from gateway.config.settings import Credentials, RegistrySettings, Secret, role_setting, setting
 from gateway.registries import qianfan_v2
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_integer, as_object, as_text, at
 from gateway.registries.kind import (
@@ -29,6 +30,7 @@ from gateway.registries.kind import (
     holds_object,
     object_at,
 )
+from gateway.registries.qianfan_credentials import assume_role
 from gateway.registries.qianfan_tables import (
     ALGORITHM,
     ALGORITHM_VERSION,
@@ -46,6 +48,7 @@ from gateway.registries.qianfan_tables import (
     versions,
 )
 from gateway.registries.signatures import bce_auth_v1, bce_prefix, timestamp
+from gateway.upstream.credential_sources import AssumeRole, SourceContext
 from gateway.upstream.messages import Request, Response
 
 
@@ -56,8 +59,17 @@ class QianfanSettings(RegistrySettings):
     access_key: str = setting("IAM access key.", default="", key=True, variables=("QIANFAN_ACCESS_KEY",))
     secret_key: Secret = setting("IAM secret key.", default=Secret(""), key=True, variables=("QIANFAN_SECRET_KEY",))
     security_token: Secret = setting("STS token, when the key is a temporary one.", default=Secret(""))
+    assume_role: str = role_setting(r"[\w-]+", "model-reader")
+    sts_endpoint: str = setting("Address of the token service.", default="https://sts.bj.baidubce.com", url=True)
     endpoint: str = setting("Qianfan address.", default="https://qianfan.baidubce.com", url=True, path=True)
     api: str = setting("Generation of the model repository's API: v1 or v2.", default="v1", pattern="v1|v2")
+
+
+def assumed_role(settings: QianfanSettings, context: SourceContext) -> AssumeRole | None:
+    """Return how to assume the role in the settings, which belongs to the account in the settings."""
+    if not settings.assume_role:
+        return None
+    return partial(assume_role, context, settings.sts_endpoint, settings.account, settings.assume_role)
 
 
 # Calls
@@ -367,6 +379,7 @@ QIANFAN: Kind = Kind(
         "AlgorithmVersion": frozenset({"owner", "created_at", "updated_at"}),
     },
     credentials=lambda settings: Credentials(settings.access_key, settings.secret_key, settings.security_token),
+    assumed_role=assumed_role,
     sign=sign,
     check=check,
     generation=lambda settings: QIANFAN_V2 if settings.api == "v2" else QIANFAN,

@@ -10,10 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gateway import errors
-from gateway.config.settings import Credentials, Quota, RegistrySettings, Secret, setting
+from gateway.config.settings import (
+    Credentials,
+    Quota,
+    RegistrySettings,
+    Secret,
+    credentials_setting,
+    role_setting,
+    setting,
+)
+from gateway.registries import sagemaker_credentials
 from gateway.registries.fields import EntityLayout, Field, Raw, Rows, as_list, as_text
 from gateway.registries.kind import (
     ABSENCE_STATUSES,
@@ -44,6 +54,7 @@ from gateway.registries.sagemaker_tables import (
     VERSION,
 )
 from gateway.registries.signatures import sigv4, sigv4_timestamp
+from gateway.upstream.credential_sources import AssumeRole, Load, SourceContext
 from gateway.upstream.messages import Request, Response
 
 
@@ -62,6 +73,15 @@ class SageMakerSettings(RegistrySettings):
     access_key_id: str = setting("Access key id.", default="", key=True)
     secret_access_key: Secret = setting("Secret access key.", default=Secret(""), key=True)
     session_token: Secret = setting("Session token, when the key is a temporary one.", default=Secret(""))
+    credentials_from: str = credentials_setting(*sagemaker_credentials.PROVIDERS)
+    profile: str = setting(
+        "Profile in the files of the AWS CLI and SDKs. Empty: the one that `AWS_PROFILE` names, or else `default`.",
+        default="",
+        example="production",
+    )
+    assume_role: str = role_setting(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", "arn:aws:iam::123456789012:role/model-reader"
+    )
     endpoint: str = setting(
         "SageMaker address. Empty: that of the region.",
         default="",
@@ -87,6 +107,28 @@ PARTITIONS = (
 def partition(region: str) -> tuple[str, str]:
     """Return the name and the domain of a region's partition."""
     return next((name, domain) for start, name, domain in PARTITIONS if region.startswith(start))
+
+
+def cloud_key(settings: SageMakerSettings, context: SourceContext) -> Load | None:
+    """Return how to load the access key that the cloud supplies, None if the settings name no such source.
+
+    Raises `SettingsError` if botocore is not installed.
+    """
+    if not settings.credentials_from:
+        return None
+    sagemaker_credentials.require_botocore("credentials_from")
+    return partial(sagemaker_credentials.load, context, settings.credentials_from, settings.profile, settings.region)
+
+
+def assumed_role(settings: SageMakerSettings, context: SourceContext) -> AssumeRole | None:
+    """Return how to assume the role in the settings, None if they have no role.
+
+    Raises `SettingsError` if botocore is not installed.
+    """
+    if not settings.assume_role:
+        return None
+    sagemaker_credentials.require_botocore("assume_role")
+    return partial(sagemaker_credentials.assume_role, settings.assume_role, settings.region)
 
 
 # Calls
@@ -350,6 +392,9 @@ SAGEMAKER = Kind(
     credentials=lambda settings: Credentials(
         settings.access_key_id, settings.secret_access_key, settings.session_token
     ),
+    cloud_key=cloud_key,
+    assumed_role=assumed_role,
+    role_variables=sagemaker_credentials.ROLE_VARIABLES,
     # Amazon publishes no figure. The calls for a page of 100 rows take a few seconds.
     quota=Quota(requests_per_second=20, in_flight=16, max_wait=6),
     sign=sign,

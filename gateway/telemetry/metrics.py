@@ -81,6 +81,11 @@ class Metrics(Events):
             "registry",
             "state",
         )
+        self.unrenewed = self._gauge(
+            "credentials_renewal_failed",
+            "1 while a registry's access key cannot be renewed, since its last renewal failed; else 0.",
+            "registry",
+        )
         self.openings = self._counter("circuit_openings", "Times that a circuit breaker opened.", "registry")
 
         self.answers = self._counter(
@@ -122,6 +127,10 @@ class Metrics(Events):
         """Export the state of a registry's circuit breaker. It is read at each scrape, as it changes with time."""
         for candidate in states:
             self.circuits.labels(registry, candidate).set_function(partial(is_in, state, candidate))
+
+    def watch_credentials(self, registry: str, problem: Callable[[], str | None]) -> None:
+        """Export whether the last renewal of a registry's access key failed."""
+        self.unrenewed.labels(registry).set_function(lambda: problem() is not None)
 
     def watch_cache(self, entries: Callable[[], int], size: Callable[[], int]) -> None:
         """Export the number of entries and the size of the cache."""

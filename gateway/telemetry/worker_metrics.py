@@ -35,7 +35,13 @@ HEADER: Final = struct.Struct("<QII")
 
 SUMMED: Final = ("counter", "histogram")
 """The types of which a worker that ended still counts."""
-LARGEST: Final = {"gateway_info", "gateway_circuit_state", "process_start_time_seconds", "process_max_fds"}
+LARGEST: Final = {
+    "gateway_info",
+    "gateway_circuit_state",
+    "gateway_credentials_renewal_failed",
+    "process_start_time_seconds",
+    "process_max_fds",
+}
 """Gauges of which the largest value counts. All others are added up."""
 
 Samples = dict[tuple[str, str, str], dict[tuple[str, tuple[tuple[str, str], ...]], float]]

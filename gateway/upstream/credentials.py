@@ -1,27 +1,33 @@
-"""Credentials that change while the gateway runs: from a file or from a command.
+"""Credentials that change while the gateway runs: from a file, a command or a cloud, and those of a role.
 
-Both supply a JSON object with ``access_key_id`` and ``access_key_secret``, and for a temporary key ``security_token``
-and ``expiration`` (ISO 8601 with a time zone), or the names that the vendors' tools use for them. The gateway does not
-use the vendors' default chains: it does not look for credentials in environment variables, profiles or metadata
-services.
+A file and a command supply a JSON object with ``access_key_id`` and ``access_key_secret``, and for a temporary key
+``security_token`` and ``expiration`` (ISO 8601 with a time zone), or the names that the vendors' tools use for them.
+What a cloud supplies is described beside its kind of registry, as a `Load`.
 """
 
 import asyncio
-import json
 import logging
 import os
-import re
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
-from gateway.config.files import content_of, read_file
-from gateway.config.settings import Credentials, RegistrySettings, Secret
+import aiohttp
+import orjson
+from yarl import URL
+
+from gateway.config.files import read_file
+from gateway.config.settings import Credentials, RegistrySettings
+from gateway.config.tls import registry_tls
 from gateway.errors import RegistryCredentialsMissing
+from gateway.upstream.access_keys import parse
+from gateway.upstream.credential_sources import AssumeRole, Load, TokenRequest, TokenResponse
+from gateway.upstream.http_session import BadCoding, BodyTooLarge, failure_cause, new_session, proxy_for, read_body
 from gateway.upstream.messages import CredentialProvider, StaticCredentials
 from gateway.upstream.single_flight import SingleFlight
 
@@ -38,34 +44,55 @@ COMMAND_SECONDS: Final = 30.0
 KILL_SECONDS: Final = 2.0
 """Seconds to wait for a killed command to end."""
 MAX_BYTES: Final = 1 << 16
-"""Largest output of the command."""
+"""Largest output of the command, and largest response of a token service."""
 
 
 class CredentialSource(Protocol):
-    """Supplies a key as JSON. ``read`` raises ValueError or OSError if there is none."""
+    """Supplies an access key. ``load`` raises ValueError or OSError if there is none, as a `Load` does."""
 
     def changed(self) -> bool: ...
 
-    async def read(self) -> bytes: ...
+    def load(self) -> Awaitable[Credentials]: ...
 
 
 def credential_provider(
-    settings: RegistrySettings, static: Credentials, now: Callable[[], float]
+    settings: RegistrySettings,
+    static: Credentials,
+    now: Callable[[], float],
+    cloud: Load | None,
+    assume_role: AssumeRole | None,
 ) -> CredentialProvider:
-    """Return the credentials of a registry by its settings. ``now`` returns seconds since 1970."""
-    if settings.credentials_file:
-        return RenewingCredentials(settings.name, CredentialsFile(Path(settings.credentials_file), now), now)
-    if settings.credentials_command:
-        return RenewingCredentials(settings.name, CredentialsCommand(settings.credentials_command), now)
-    return StaticCredentials(static)
+    """Return the credentials of a registry by its settings.
+
+    ``now`` returns seconds since 1970. ``cloud`` loads the key that a cloud supplies, None if the settings name no such
+    source. ``assume_role`` returns the key of the role that the settings name, None if they name none.
+    """
+    source: CredentialSource
+    if cloud is not None:
+        source = LoadedCredentials(cloud)
+    elif settings.credentials_file:
+        source = CredentialsFile(Path(settings.credentials_file), now)
+    elif settings.credentials_command:
+        source = CredentialsCommand(settings.credentials_command)
+    elif assume_role is None:
+        return StaticCredentials(static)
+    else:
+        source = LoadedCredentials(StaticCredentials(static).current)
+    return RenewingCredentials(
+        settings.name, source if assume_role is None else RoleCredentials(source, assume_role), now
+    )
 
 
 class RenewingCredentials:
-    """Credentials that are read when first needed, and again before they expire, when their file changes, and when the
-    registry refuses them. Callers keep using valid credentials during a renewal."""
+    """Credentials that are loaded when first needed, and again before they expire, when their file changes, and when
+    the registry refuses them. Callers keep using valid credentials during a renewal, and after one that failed.
+
+    ``problem`` is why the last renewal failed, None if it did not.
+    """
 
     def __init__(self, registry: str, source: CredentialSource, now: Callable[[], float]) -> None:
         self.registry, self.source, self.now = registry, source, now
+        self.problem: str | None = None
         self._credentials: Credentials | None = None
         self._renewed_at = float("-inf")
         self._renewals: SingleFlight[str, None] = SingleFlight()
@@ -79,7 +106,7 @@ class RenewingCredentials:
         if self._credentials is None or self._expires_within(0):
             await self._renewals.wait(self.registry)
         if self._credentials is None or self._expires_within(0):
-            raise RegistryCredentialsMissing(self.registry)
+            raise RegistryCredentialsMissing(self.registry, detail=self.problem)
         return self._credentials
 
     async def renewed(self, used: Credentials) -> bool:
@@ -103,76 +130,38 @@ class RenewingCredentials:
 
     async def _renew(self) -> None:
         try:
-            self._credentials = parse(await self.source.read())
+            renewed = await self.source.load()
+            if renewed.expires is not None and renewed.expires <= self.now():
+                raise ValueError(f"{renewed.source or 'the source'} supplies a key that has expired")
         except (ValueError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            logger.error('Registry "%s": no new credentials: %s', self.registry, reason)
+            self.problem = str((isinstance(error, OSError) and error.strerror) or error)
+            logger.error('Registry "%s": no new credentials: %s', self.registry, self.problem)
+        else:
+            self._credentials, self.problem = renewed, None
 
 
-NAMES: Final = ("access_key_id", "access_key_secret", "security_token", "expiration")
-ALIASES: Final[Mapping[str, str]] = {
-    "sts_token": "security_token",
-    "session_token": "security_token",
-    "access_key": "access_key_id",
-    "secret_key": "access_key_secret",
-    "secret_access_key": "access_key_secret",
-    "username": "access_key_id",
-    "password": "access_key_secret",
-}
-"""Other names of the parts of a key, with their own: of the Alibaba Cloud CLI, of the STS of Baidu AI Cloud, of the AWS
-CLI, and of HTTP Basic authentication."""
-IGNORED: Final = frozenset(
-    {"mode", "region_id", "output_format", "language", "code", "last_updated", "version", "create_time", "user_id",
-     "role_id", "account_id"}
-)  # fmt: skip
-"""What the vendors' tools write beside a key. Only ``mode`` and ``code`` say something about it."""
+@dataclass(frozen=True)
+class LoadedCredentials:
+    """A key that a cloud supplies, or the one in the settings, with which a role is assumed."""
+
+    load: Load
+
+    def changed(self) -> bool:
+        return False
 
 
-def parse(content: bytes) -> Credentials:
-    """Parse the JSON of a file or a command. Names may be in snake case or camel case.
+@dataclass(frozen=True)
+class RoleCredentials:
+    """The temporary key of a role, which another key may assume."""
 
-    Raises ValueError, whose message contains no part of the content.
-    """
-    try:
-        members: Any = json.loads(content_of(content), object_pairs_hook=tuple)
-    except (json.JSONDecodeError, RecursionError):
-        raise ValueError("not JSON") from None
-    parts: dict[str, Any] = {}
-    for given, value in members if isinstance(members, tuple) else ():
-        name = snake_case(given)
-        name = ALIASES.get(name, name)
-        if name not in NAMES and name not in IGNORED:
-            raise ValueError(f"has a name that is not one of {', '.join((*NAMES, *ALIASES))}")
-        if name in parts:
-            raise ValueError(f"{name} occurs twice")
-        parts[name] = value
-    values = [parts.get(name, "") for name in NAMES] if isinstance(members, tuple) else [None]
-    texts = [value for value in values if isinstance(value, str) and value.isascii() and value.isprintable()]
-    if len(texts) < len(NAMES):
-        raise ValueError(f"not an object with the texts {', '.join(NAMES)}")
-    key, secret, token, expiration = texts
-    if not key or not secret:
-        raise ValueError("without access_key_id or access_key_secret")
-    if not token and parts.get("mode", "AK") not in ("", "AK"):
-        raise ValueError("its mode is not AK, but it has no security_token")
-    if parts.get("code", "Success") != "Success":
-        raise ValueError("its code is not Success")
-    return Credentials(key, Secret(secret), Secret(token), timestamp(expiration) if expiration else None)
+    source: CredentialSource
+    assume: AssumeRole
 
+    def changed(self) -> bool:
+        return self.source.changed()
 
-def snake_case(name: str) -> str:
-    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def timestamp(text: str) -> float:
-    """Parse an ISO 8601 time to seconds since 1970. Raises ValueError."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = datetime.min
-    if time.tzinfo is None:
-        raise ValueError("expiration is not a time with its zone, like 2030-01-01T00:00:00Z")
-    return time.timestamp()
+    async def load(self) -> Credentials:
+        return await self.assume(await self.source.load())
 
 
 class CredentialsFile:
@@ -195,8 +184,8 @@ class CredentialsFile:
         previous, self._status = self._status, (status.st_ctime_ns, status.st_size, status.st_ino)
         return previous != self._status
 
-    async def read(self) -> bytes:
-        return await asyncio.to_thread(read_file, self.path)
+    async def load(self) -> Credentials:
+        return replace(parse(await asyncio.to_thread(read_file, self.path)), source=f"the file {self.path}")
 
 
 class CredentialsCommand:
@@ -208,7 +197,10 @@ class CredentialsCommand:
     def changed(self) -> bool:
         return False
 
-    async def read(self) -> bytes:
+    async def load(self) -> Credentials:
+        return replace(parse(await self._output()), source="the command")
+
+    async def _output(self) -> bytes:
         process = await asyncio.create_subprocess_exec(
             *self.command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
         )
@@ -232,3 +224,46 @@ class CredentialsCommand:
                 with suppress(TimeoutError):  # a process that escaped may keep the output open
                     async with asyncio.timeout(KILL_SECONDS):
                         await process.communicate()  # asyncio reports the end once all output is read
+
+
+@dataclass(frozen=True)
+class RegistryContext:
+    """What the sources of a registry may use. It opens a connection for each request, since these are rare."""
+
+    settings: RegistrySettings
+    now: Callable[[], float]
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def exists(self, path: str) -> bool:
+        return Path(path).expanduser().is_file()
+
+    async def read(self, path: str) -> str:
+        return (await asyncio.to_thread(lambda: read_file(Path(path).expanduser()))).decode()
+
+    async def send(self, request: TokenRequest) -> TokenResponse:
+        proxy = None if request.direct else proxy_for(request.url, self.settings.proxy.reveal())
+        tls = registry_tls(self.settings)
+        try:
+            async with (
+                asyncio.timeout(request.seconds),
+                new_session(keep_alive=False) as session,
+                session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                    proxy=proxy,
+                    ssl=tls or True,
+                ) as response,
+            ):
+                status, body = response.status, await read_body(response, MAX_BYTES)
+        except (BodyTooLarge, BadCoding):
+            raise ValueError(f"{urlsplit(request.url).netloc}: a response that the gateway cannot read") from None
+        except (aiohttp.ClientError, OSError) as error:
+            cause = failure_cause(error) or "no HTTP response"
+            raise ValueError(f"{urlsplit(request.url).netloc}: {cause}") from None
+        try:
+            return TokenResponse(status, body, orjson.loads(body))
+        except orjson.JSONDecodeError:
+            return TokenResponse(status, body, None)

@@ -25,7 +25,7 @@ OF_CAUSES = {
 }
 
 OF_ERRORS: dict[type[RegistryError], str] = {
-    RegistryCredentialsMissing: "Check credentials_file or credentials_command; the log has the reason.",
+    RegistryCredentialsMissing: "Check credentials_from, credentials_file or credentials_command.",
     RegistryUnauthenticated: "Check the key and its secret, and whether the key is still active.",
     RegistryForbidden: "Grant the account permission to list and read models.",
     RegistryThrottled: "Lower quota.requests_per_second, or ask the vendor for more.",

@@ -123,6 +123,10 @@ class Response(NamedTuple):
 class CredentialProvider(Protocol):
     """Supplies the credentials of a registry."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why the last renewal failed, for operators. None if it did not."""
+
     async def current(self) -> Credentials:
         """Return the credentials to sign with. Raises `RegistryCredentialsMissing`."""
 
@@ -135,6 +139,7 @@ class StaticCredentials:
     """Credentials from the settings; they never change."""
 
     credentials: Credentials
+    problem: None = None
 
     async def current(self) -> Credentials:
         return self.credentials

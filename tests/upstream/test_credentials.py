@@ -21,8 +21,9 @@ from gateway.registries.qianfan import QianfanSettings
 from gateway.twins import Twins
 from gateway.twins.signature_check import PAI_EXPIRED_STS_TOKEN
 from gateway.upstream import credentials
+from gateway.upstream.access_keys import parse
 from gateway.upstream.caching_client import UncachedClient
-from gateway.upstream.credentials import CredentialsCommand, RenewingCredentials, parse
+from gateway.upstream.credentials import CredentialsCommand, RenewingCredentials
 from tests.conftest import Client, pai, qianfan, served, settings
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
