@@ -60,7 +60,7 @@ schema: .venv/run
 
 lock: .venv/dev
 	@echo "Writing requirements.lock, requirements-build.lock and requirements-dev.lock"
-	@$(LOCK) --extra otel --output-file requirements.lock pyproject.toml
+	@$(LOCK) --extra aws --extra otel --output-file requirements.lock pyproject.toml
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' | $(LOCK) --output-file requirements-build.lock -
 	@$(LOCK) --extra dev --output-file requirements-dev.lock pyproject.toml
 
