@@ -20,6 +20,7 @@ from gateway import twins
 from gateway.app import probe
 from gateway.config.settings import CacheSettings, Secret, TelemetrySettings
 from gateway.upstream import redis_cache
+from gateway.upstream.redis_clients import close
 from tests.conftest import pai, served, settings
 from tests.telemetry.scraping import scrape
 from tests.test_replicas import TOKEN, Server, name
@@ -41,7 +42,7 @@ def valkey_server() -> str | None:
 PROGRAMS = {"Redis": shutil.which("redis-server"), "Valkey": valkey_server()}
 FULLY = "The shared cache cannot be used fully"
 WRITES = "PSETEX", "EVAL", "DEL", "PUBLISH", "SUBSCRIBE"
-LOGIN = "--requirepass", "secret", "--masterauth", "secret"
+OPTIONS = "--requirepass", "secret", "--masterauth", "secret", "--repl-diskless-sync-delay", "0"
 
 
 def tls_options(certificate: Path, clients: str) -> list[str]:
@@ -64,12 +65,12 @@ class Servers:
     async def start(self, *options: str) -> Server:
         server = Server(self.folder, self.program)
         self.stack.push_async_callback(server.stop)
-        await server.start(*LOGIN, *self.port_options(server.port), *options)
+        await server.start(*OPTIONS, *self.port_options(server.port), *options)
         return server
 
     async def client(self, url: str) -> Redis:
         client = Redis.from_url(url)
-        self.stack.push_async_callback(client.aclose)
+        self.stack.push_async_callback(close, client)
         return client
 
     def port_options(self, port: int) -> list[str]:
@@ -114,9 +115,9 @@ async def check_sharing(url: str) -> None:
             for calls in (1, 2):
                 assert {*await asyncio.gather(*(name(each) for each in (one, other) for _ in range(10)))} == {NAME}
                 assert twin.calls == {"GetModel": calls}
-                assert (await one.request("DELETE", "/cache", headers=TOKEN)).status == 200
+                # the other one may not listen yet
                 while (await other.request("GET", "/cache", headers=TOKEN)).body["entries"]:
-                    pass
+                    assert (await one.request("DELETE", "/cache", headers=TOKEN)).status == 200
 
 
 @pytest.mark.parametrize("brand", PROGRAMS)
@@ -228,7 +229,7 @@ requirepass secret
 sentinel sentinel-pass secret
 sentinel monitor mymaster 127.0.0.1 {primary} 2
 sentinel auth-pass mymaster secret
-sentinel down-after-milliseconds mymaster 500
+sentinel down-after-milliseconds mymaster 2000
 sentinel failover-timeout mymaster 3000
 """
 
@@ -285,8 +286,11 @@ async def cluster(folder: Path, brand: str = "Redis", **options: Any) -> AsyncIt
             await sentinel.start(*named, SENTINEL.format(folder=folder, primary=primary.port))
         for sentinel in running.sentinels:
             client = await running.direct(sentinel)
-            while not await monitors(client, {"num-other-sentinels": 2, "num-slaves": 1}):
+            while not await monitors(client, {"num-other-sentinels": 2, "num-slaves": 1, "is_sdown": False}):
                 pass
+        client = await running.direct(replica)
+        while (await client.info("replication"))["master_link_status"] != "up":
+            pass
         yield running
 
 
