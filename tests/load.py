@@ -1,82 +1,216 @@
-"""A load test with many clients and flapping registries: ``python -m tests.load [seconds] [clients]``.
+"""Three gateways with one Redis behind HAProxy under load: ``python -m tests.load [options]``.
 
-Every response must be correct or have an error, and memory must stay bounded. It uses loopback only.
+Many clients ask repeated and new questions, while registries fail in turn, one gateway is killed and another is
+restarted. Each answer is compared with the data of the registries: it must have all of it, or a coverage or an error
+that tells what is missing. Prints a report in Markdown. It uses loopback only, and needs HAProxy and Redis.
 """
 
+import argparse
 import asyncio
 import random
-import resource
-import sys
-import time
-from collections import Counter
-from typing import Any
+import tempfile
+from asyncio.subprocess import Process
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
 
-from gateway.config.settings import CacheSettings
-from tests.conftest import World, two_clouds
+import aiohttp
 
-QUERIES = {
-    "list": "{ models(first: 20) { nodes { id name } coverage { registry { name } state } } }",
-    "filtered": '{ models(first: 10, filter: {domain: "nlp"}) { nodes { domain } coverage { state } } }',
-    "model": '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name versions { nodes { name } } } }',
-    "qianfan": '{ model(id: "qianfan:model/am-gggg4444hhhh") { name versions { totalCount } } }',
-    "algorithm": '{ algorithmVersion(id: "pai:algorithm/algo-xsldfvu1334/version/v0.0.1") { spec { jobType } } }',
+from tests.docker.deployment import Deployment, deployed
+from tests.sizing import Usage
+
+ROWS: Final = 20
+FIELDS: Final = "nodes { id name createdAt } coverage { registry { name } state } pageInfo { hasNextPage endCursor }"
+REPEATED: Final = f"query Repeated {{ models(first: {ROWS}) {{ {FIELDS} }} }}"
+NEW: Final = f"""
+query New($since: DateTime, $after: String) {{
+  models(first: {ROWS}, filter: {{createdAt: {{from: $since}}}}, after: $after) {{ {FIELDS} }}
+}}"""
+EVERYTHING: Final = f"query All($after: String) {{ models(first: 100, after: $after) {{ {FIELDS} }} }}"
+MODEL: Final = "query Model($id: ID!) { model(id: $id) { id name createdAt } }"
+
+FAULTS: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"status": 503},
+    {"drop": "before"},
+    {"latency": 0.5},
+    {"status": 429},
+)
+CALLS: Final = {
+    "pai": ("ListModels", "GetModel", "ListModelVersions"),
+    "qianfan": ("userList", "presetList", "modelDetail"),
+    "mlflow": ("SearchRegisteredModels", "GetRegisteredModel", "SearchModelVersions"),
 }
-FLAPS: list[dict[str, Any]] = [{}, {"*": {"status": 503}}, {"*": {"drop": "before"}}, {"*": {"latency": 0.5}}, {}]
+FLAP_SECONDS: Final = 5
+QUIET: Final = {"GATEWAY_TELEMETRY_LOG_LEVEL": "error"}
+
+Rows = list[dict[str, Any]]
 
 
-def is_correct(name: str, body: Any) -> bool:
-    """Whether a response has the data of the corpus, or an error or coverage that explains the difference."""
-    data = body.get("data") or {}
-    if name in ("list", "filtered"):
-        page = data.get("models")
-        if page is None:
-            return bool(body.get("errors"))
-        states = {one["state"] for one in page["coverage"]}
-        if name == "filtered":
-            return all(node["domain"] == "nlp" for node in page["nodes"])
-        return len(page["nodes"]) == 20 or not states <= {"COMPLETE", "STALE"}
-    expected = {
-        "model": {"name": "情感分析", "versions": {"nodes": [{"name": "0.2.0"}, {"name": "0.1.0"}]}},
-        "qianfan": {"name": "poster-painter", "versions": {"totalCount": 1}},
-        "algorithm": {"spec": {"jobType": "TFJob"}},
-    }[name]
-    (value,) = data.values()
-    return value == expected or bool(body.get("errors"))
+@dataclass
+class Report:
+    """What the clients saw: outcomes, codes of errors, and the seconds of each kind of question."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report in Markdown."""
+        total = sum(self.outcomes.values())
+        yield "| answer | number | share |\n| --- | --: | --: |"
+        for outcome, number in self.outcomes.most_common():
+            yield f"| {outcome} | {number:,} | {number / total:.2%} |"
+        yield "\n| question | number | p50, ms | p95, ms | p99, ms |\n| --- | --: | --: | --: | --: |"
+        for question, seconds in sorted(self.seconds.items()):
+            ordered = sorted(seconds)
+            percentiles = [f"{ordered[len(ordered) * share // 100] * 1e3:.0f}" for share in (50, 95, 99)]
+            yield f"| {question} | {len(ordered):,} | {' | '.join(percentiles)} |"
+        yield "\nErrors: " + (", ".join(f"`{code}` {number:,}" for code, number in self.codes.most_common()) or "none")
 
 
-async def client(world: World, ends: float, outcomes: Counter[str], times: list[float]) -> None:
-    rng = random.Random(id(outcomes) ^ len(times))  # noqa: S311
-    while time.monotonic() < ends:
-        name = rng.choice(list(QUERIES))
-        started = time.monotonic()
-        answer = await world.gateway.query(QUERIES[name])
-        times.append(time.monotonic() - started)
-        codes = ",".join(sorted(set(answer.codes)))
-        outcomes["wrong" if not is_correct(name, answer.body) else codes or "correct"] += 1
+def registry(row: dict[str, Any]) -> str:
+    return str(row["id"]).partition(":")[0]
 
 
-async def flap(world: World, ends: float) -> None:
-    rng = random.Random(7)  # noqa: S311
-    await asyncio.sleep(3)
-    while time.monotonic() < ends:
-        for cloud in (world.pai, world.qianfan):
-            cloud.faults.replace(rng.choice(FLAPS))
-        await asyncio.sleep(5)
+def judged(page: dict[str, Any], following: Rows) -> str:
+    """Return the outcome of a page, given all rows that follow the page before it."""
+    nodes = page["nodes"]
+    whole = {one["registry"]["name"] for one in page["coverage"] if one["state"] in ("COMPLETE", "STALE")}
+    if len(whole) == len(page["coverage"]):
+        has_more = len(following) > ROWS
+        return "right" if nodes == following[:ROWS] and page["pageInfo"]["hasNextPage"] == has_more else "wrong"
+    kept = [node for node in nodes if registry(node) in whole]
+    needed = [row for row in following if registry(row) in whole]
+    lacks_none = kept == needed[: len(kept)] and (len(nodes) == ROWS or len(kept) == len(needed))
+    return "a part; its coverage tells which" if lacks_none and all(node in following for node in nodes) else "wrong"
 
 
-async def main(seconds: float, clients: int) -> None:
-    cache = CacheSettings(lists=0.5, objects=0.5, stale=1.0)
-    async with two_clouds(sections={"cache": cache}) as world:
-        outcomes: Counter[str] = Counter()
-        times: list[float] = []
-        ends = time.monotonic() + seconds
-        await asyncio.gather(flap(world, ends), *(client(world, ends, outcomes, times) for _ in range(clients)))
-        times.sort()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        upstream = sum((world.pai.calls + world.qianfan.calls).values())
-        print(dict(outcomes), f"{len(times) / seconds:.0f} answers/s, {upstream} upstream calls, {memory} MB at most")
-        print("ms:", {p: round(times[int(len(times) * p / 100)] * 1000) for p in (50, 95, 99)})
+class Load:
+    """Clients of a deployment, and what they saw."""
+
+    def __init__(self, deployment: Deployment, seconds: float, pause: float) -> None:
+        self.deployment, self.pause = deployment, pause
+        self.report = Report()
+        self.rows: Rows = []
+        self.ends = perf_counter() + seconds
+
+    async def read_rows(self) -> None:
+        """Read all models while no registry fails."""
+        after, more = None, True
+        while more:
+            body = {"query": EVERYTHING, "variables": {"after": after}}
+            page = (await self.deployment.client.request("POST", "/graphql", json=body)).data["models"]
+            if {one["state"] for one in page["coverage"]} > {"COMPLETE"}:
+                raise SystemExit(f"The registries do not answer: {page['coverage']}")
+            self.rows += page["nodes"]
+            after, more = page["pageInfo"]["endCursor"], page["pageInfo"]["hasNextPage"]
+
+    async def ask(self, question: str, query: str, **variables: Any) -> dict[str, Any]:
+        """Ask a question; return the data. It is empty after an error or a lost request, which is counted."""
+        started = perf_counter()
+        try:
+            body = {"query": query, "variables": variables}
+            answer = await self.deployment.client.request("POST", "/graphql", json=body)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.report.outcomes[f"lost: {type(error).__name__}"] += 1
+            return {}
+        self.report.seconds[question].append(perf_counter() - started)
+        if isinstance(answer.body, dict) and "errors" not in answer.body:
+            return dict(answer.body["data"])
+        codes = answer.codes if isinstance(answer.body, dict) else []
+        self.report.codes.update(codes)
+        self.report.outcomes["an error that tells why" if codes else f"lost: status {answer.status}"] += 1
+        return {}
+
+    async def ask_for_pages(self, question: str, query: str, following: Rows, **variables: Any) -> None:
+        """Ask for a page, and for the one after it if it is right."""
+        for _ in range(2):
+            data = await self.ask(question, query, **variables)
+            if not data:
+                return
+            outcome = judged(data["models"], following)
+            self.report.outcomes[outcome] += 1
+            if outcome != "right" or query is REPEATED or not data["models"]["pageInfo"]["hasNextPage"]:
+                return
+            following = following[ROWS:]
+            variables["after"] = data["models"]["pageInfo"]["endCursor"]
+
+    async def client(self, seed: int) -> None:
+        """Ask until the end, with pauses between the questions."""
+        chance = random.Random(seed)  # noqa: S311
+        while perf_counter() < self.ends:
+            await asyncio.sleep(chance.expovariate(1 / self.pause))
+            row = chance.choice(self.rows)
+            match chance.randrange(4):
+                case 0 | 1:
+                    await self.ask_for_pages("a list, repeated", REPEATED, self.rows)
+                case 2:
+                    since = row["createdAt"] or self.rows[0]["createdAt"]
+                    following = [other for other in self.rows if other["createdAt"] and other["createdAt"] >= since]
+                    await self.ask_for_pages("a filtered list and its next page, new", NEW, following, since=since)
+                case _:
+                    if data := await self.ask("a model by id", MODEL, id=row["id"]):
+                        self.report.outcomes["right" if data["model"] == row else "wrong"] += 1
+
+    async def flap(self) -> None:
+        """Give each registry another fault from time to time."""
+        chance = random.Random(7)  # noqa: S311
+        while perf_counter() < self.ends:
+            faults = {call: fault for calls in CALLS.values() for fault in [chance.choice(FAULTS)] for call in calls}
+            self.deployment.twin.faults.replace(faults)
+            await asyncio.sleep(FLAP_SECONDS)
+
+    async def replace_gateways(self, seconds: float) -> None:
+        """Kill one gateway after a quarter of the time, and restart another after half of it."""
+        gateways = self.deployment.gateways
+        await asyncio.sleep(seconds / 4)
+        gateways[0].kill()
+        await gateways[0].wait()
+        await asyncio.sleep(seconds / 4)
+        gateways[0] = await self.deployment.start(0)
+        gateways[1].terminate()
+        await gateways[1].wait()
+        gateways[1] = await self.deployment.start(1)
+
+
+async def sample(processes: list[Process], usages: dict[int, Usage]) -> None:
+    """Record the memory and the CPU time of processes until cancelled."""
+    while True:
+        for process in processes:
+            with suppress(FileNotFoundError, ProcessLookupError, KeyError):  # it has ended
+                usages[process.pid] = Usage.of(process.pid)
+        await asyncio.sleep(0.5)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--pause", type=float, default=2, help="mean seconds between two questions of a client")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        async with deployed(Path(folder), QUIET, options.clients) as deployment:
+            load = Load(deployment, options.seconds, options.pause)
+            await load.read_rows()
+            deployment.twin.calls.clear()
+            usages: dict[int, Usage] = {}
+            sampling = asyncio.create_task(sample(deployment.gateways, usages))
+            clients = (load.client(seed) for seed in range(options.clients))
+            await asyncio.gather(load.flap(), load.replace_gateways(options.seconds), *clients)
+            sampling.cancel()
+            for line in load.report.lines():
+                print(line)
+            calls = deployment.twin.calls
+            print("Upstream calls:", {name: sum(calls[call] for call in names) for name, names in CALLS.items()})
+            print(
+                "MB and CPU seconds of each gateway:", [f"{one.highest:.0f}, {one.cpu:.1f}" for one in usages.values()]
+            )
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(next(iter(sys.argv[1:]), 60)), int(next(iter(sys.argv[2:]), 200))))
+    asyncio.run(main())

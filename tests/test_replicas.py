@@ -16,8 +16,9 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway import twins
-from gateway.config.settings import CacheSettings, Secret
+from gateway.config.settings import CacheSettings, QuotaSettings, Secret
 from gateway.twins import Twins
+from gateway.upstream.redis_cache import CONNECTIONS
 from tests.conftest import Client, pai, served, settings
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
@@ -133,6 +134,22 @@ async def processes(number: int, twin: Twins, redis: Server, folder: Path) -> As
 async def name(gateway: Client) -> str:
     model = (await gateway.query(MODEL)).data["model"]
     return str(model["name"])
+
+
+async def test_a_page_with_many_calls_shares_all_answers_over_few_connections(redis: Server) -> None:
+    await redis.start()
+    page = {"query": "{ models(first: 100) { nodes { id versions(first: 5) { nodes { name } } } } }"}
+    async with twins.serving(corpus=twins.Corpus(200)) as twin, redis.client() as direct:
+        registry = settings(pai(twin.url), cache=cache_settings(redis), quota=QuotaSettings(requests_per_second=10_000))
+        answers = []
+        for _ in range(2):
+            async with served(registry) as gateway:
+                answers.append((await gateway.request("POST", "/graphql", json=page)).data)
+        assert answers[0] == answers[1]
+        calls = sum(twin.calls.values())
+        assert calls > 50
+        assert len(await direct.keys("registry-gateway:1:*")) == calls
+        assert (await direct.info("stats"))["total_connections_received"] < 2 * (CONNECTIONS + 5)
 
 
 async def test_three_processes_share_calls_and_purges(redis: Server, tmp_path: Path) -> None:

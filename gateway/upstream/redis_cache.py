@@ -29,6 +29,9 @@ KEYS = f"{NAMESPACE}:*"
 PURGES = f"{NAMESPACE}:purges"
 CHECKS = f"{NAMESPACE}:check:"
 """The prefix of the keys with which a gateway tries the commands that it needs. No answer has such a key."""
+CONNECTIONS = 16
+"""The largest number of connections for operations. An operation waits until it has one before its time starts: a page
+with many objects runs hundreds of operations at once, and opening a connection takes longer than an operation."""
 PAUSE = 5.0
 """Seconds without operations after Redis failed, and between two signs of life of a subscription."""
 
@@ -56,6 +59,7 @@ class SharedCache:
         self.answers = RedisCache(serializer=NullSerializer(encoding=None), namespace=NAMESPACE, timeout=timeout)
         self.answers.client = self.redis
         self.timeout, self.monotonic, self.events = timeout, monotonic, events
+        self.slots = asyncio.Semaphore(CONNECTIONS)
         self.name = secrets.token_hex(8)
         self.paused_until = float("-inf")
         self.is_failing = False
@@ -68,11 +72,12 @@ class SharedCache:
 
     async def _try(self, command: str, operation: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Return the result of an operation, or ``otherwise`` if Redis is not available or refuses its command."""
-        if not self.available:
-            return otherwise
         try:
-            async with asyncio.timeout(self.timeout):
-                result = await operation()
+            async with self.slots:
+                if not self.available:
+                    return otherwise
+                async with asyncio.timeout(self.timeout):
+                    result = await operation()
         except ResponseError as error:
             self.events.shared_cache_failed()
             self._log_refusals({command: refusal(command, KEYS, error)}, "The gateway works without this command.")
@@ -115,19 +120,22 @@ class SharedCache:
             logger.warning("The shared cache (cache.redis): %s. %s", words, consequence)
 
     async def get(self, key: str) -> bytes | None:
-        async def run() -> bytes | None:
+        async def run() -> bytes | ResponseError | None:
             try:
                 content = await self.answers.get(key)
             except ResponseError as error:
                 if not str(error).startswith("WRONGTYPE"):
                     raise
-                await self.discard(key)
-                return None
+                return error
             if not isinstance(content, bytes | None):
                 raise TypeError("not a string of Redis")
             return content
 
-        return await self._try("GET", run, None)
+        content = await self._try("GET", run, None)
+        if isinstance(content, ResponseError):
+            await self.discard(key)
+            return None
+        return content
 
     async def discard(self, key: str) -> None:
         """Delete an answer that cannot be used, and count it as a failure."""

@@ -158,6 +158,18 @@ async def test_a_new_tab_says_how_to_start(world: World) -> None:
         await expect(result(page)).to_contain_text('"QIANFAN"')
 
 
+async def test_a_query_runs_right_after_a_change_of_its_name(world: World) -> None:
+    run_at_once = """() => {
+        const {CodeMirror} = document.querySelector('.graphiql-query-editor .CodeMirror');
+        CodeMirror.setValue('query Kinds { registries { kind } }');
+        document.querySelector('.graphiql-execute-button').click();
+    }"""
+    async with open_without_problems(world.gateway.url, **DESKTOP) as page:
+        await page.wait_for_function("localStorage.getItem('graphiql:operationName') === 'Models'")
+        await page.evaluate(run_at_once)
+        await expect(result(page)).to_contain_text('"QIANFAN"')
+
+
 async def test_the_explorer_lists_the_fields_for_routers_last(world: World) -> None:
     async with open_without_problems(world.gateway.url, **DESKTOP) as page:
         await page.get_by_label("Show GraphiQL Explorer").click()

@@ -18,11 +18,18 @@ function parsed(json, name) {
   }
 }
 
+// Returns the name if the query contains it. GraphiQL reads the names of operations a moment after a change of the query,
+// and sends the name of the query before until then.
+function currentName(name, query) {
+  return name && new RegExp(`\\b${name}\\b`).test(query) ? name : undefined;
+}
+
 // Returns a fetcher that asks for the calls that a query makes while the panel is open.
 function planningFetcher(addresses) {
   const send = GraphiQL.createFetcher(addresses);
   const sendWhole = GraphiQL.createFetcher({...addresses, enableIncrementalDelivery: false});
-  return async (request, options) => {
+  return async (asked, options) => {
+    const request = {...asked, operationName: currentName(asked.operationName, asked.query)};
     const isStreamed = /^\s*subscription\b|@(defer|stream)\b/m.test(request.query);
     if (!openPanels || isStreamed || request.operationName === 'IntrospectionQuery') return send(request, options);
     const headers = {...options?.headers, 'X-Gateway-Plan': 'include'};
@@ -34,9 +41,10 @@ function planningFetcher(addresses) {
 
 async function planned(url, editors) {
   const {queryEditor, variableEditor, headerEditor} = editors;
+  const query = queryEditor.getValue();
   const body = {
-    query: queryEditor.getValue(),
-    operationName: queryEditor.operationName,
+    query,
+    operationName: currentName(queryEditor.operationName, query),
     variables: parsed(variableEditor?.getValue() ?? '', 'variables'),
   };
   const headers = {
