@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -22,8 +24,9 @@ from gateway.config.settings import CacheSettings, Secret, TelemetrySettings
 from gateway.upstream import redis_cache
 from gateway.upstream.redis_clients import close
 from tests.conftest import pai, served, settings
+from tests.documentation import text
 from tests.telemetry.scraping import scrape
-from tests.test_replicas import TOKEN, Server, name
+from tests.test_replicas import FOREIGN, TOKEN, Server, name
 from tests.test_shared_cache_faults import KEYS, NAME, subscribers
 from tests.upstream.certificates import certificate
 
@@ -133,6 +136,26 @@ async def test_gateways_share_answers_through_a_socket(tmp_path: Path) -> None:
     async with servers(tmp_path) as started:
         await started.start("--unixsocket", str(tmp_path / "redis.sock"))
         await check_sharing(f"unix://:secret@{tmp_path}/redis.sock?db=1")
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not installed")
+async def test_the_documented_command_removes_the_keys_of_gateways_only(tmp_path: Path) -> None:
+    found = re.search("^redis-cli --scan.*$", text("docs/operations.md"), re.MULTILINE)
+    assert found is not None
+    async with servers(tmp_path) as started, twins.serving() as twin:
+        server = await started.start()
+        direct = await started.client(started.url(f"127.0.0.1:{server.port}"))
+        await direct.set(FOREIGN, "1")
+        async with served(
+            settings(pai(twin.url), cache=options_of(started.url(f"127.0.0.1:{server.port}")))
+        ) as gateway:
+            assert await name(gateway) == NAME
+        assert len([key async for key in direct.scan_iter()]) == 2
+        command = found[0].replace("redis-cli", f"redis-cli -p {server.port}")
+        environment = {**os.environ, "REDISCLI_AUTH": "secret"}
+        process = await asyncio.create_subprocess_shell(command, env=environment, stdout=asyncio.subprocess.DEVNULL)
+        assert await process.wait() == 0
+        assert [key async for key in direct.scan_iter()] == [FOREIGN.encode()]
 
 
 # TLS
