@@ -253,7 +253,7 @@ bind 127.0.0.1
 dir "{folder}"
 requirepass secret
 sentinel sentinel-pass secret
-sentinel monitor mymaster 127.0.0.1 {primary} 2
+sentinel monitor mymaster 127.0.0.1 {primary} {quorum}
 sentinel auth-pass mymaster secret
 sentinel down-after-milliseconds mymaster 2000
 sentinel failover-timeout mymaster 3000
@@ -273,7 +273,7 @@ class SentinelServer(Server):
 
 @dataclass
 class Cluster:
-    """A primary with its replica, and three Sentinels that monitor them as ``mymaster``."""
+    """A primary with its replica, and Sentinels that monitor them as ``mymaster``."""
 
     servers: Servers
     primary: Server
@@ -300,19 +300,19 @@ async def monitors(client: Redis, states: dict[str, Any]) -> bool:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, brand: str = "Redis", **options: Any) -> AsyncIterator[Cluster]:
+async def cluster(folder: Path, brand: str = "Redis", number: int = 3, **options: Any) -> AsyncIterator[Cluster]:
     async with servers(folder, brand, **options) as started:
         primary = await started.start()
         replica = await started.start("--replicaof", "127.0.0.1", str(primary.port))
-        running = Cluster(started, primary, replica, [SentinelServer(folder, started.program) for _ in range(3)])
+        running = Cluster(started, primary, replica, [SentinelServer(folder, started.program) for _ in range(number)])
         for sentinel in running.sentinels:
             ports = started.port_options(sentinel.port)
             named = [f"{name.removeprefix('--')} {value}" for name, value in zip(ports[::2], ports[1::2], strict=True)]
             started.stack.push_async_callback(sentinel.stop)
-            await sentinel.start(*named, SENTINEL.format(folder=folder, primary=primary.port))
+            await sentinel.start(*named, SENTINEL.format(folder=folder, primary=primary.port, quorum=number // 2 + 1))
         for sentinel in running.sentinels:
             client = await running.direct(sentinel)
-            while not await monitors(client, {"num-other-sentinels": 2, "num-slaves": 1, "is_sdown": False}):
+            while not await monitors(client, {"num-other-sentinels": number - 1, "num-slaves": 1, "is_sdown": False}):
                 pass
         client = await running.direct(replica)
         while (await client.info("replication"))["master_link_status"] != "up":
@@ -320,7 +320,9 @@ async def cluster(folder: Path, brand: str = "Redis", **options: Any) -> AsyncIt
         yield running
 
 
-CLUSTERS = {"Redis": ("Redis", False), "Redis with TLS": ("Redis", True), "Valkey": ("Valkey", False)}
+CLUSTERS = {"Redis": ("Redis", 3, False), "Redis with TLS": ("Redis", 1, True), "Valkey": ("Valkey", 1, False)}
+"""The servers, the number of Sentinels, and whether all have TLS."""
+
 FAILURES = {"killed": signal.SIGKILL, "hung": signal.SIGSTOP}
 
 
@@ -330,9 +332,9 @@ async def test_gateways_follow_sentinel_to_the_new_primary(
     case: str, failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(redis_cache, "PAUSE", 0.2)
-    brand, has_tls = CLUSTERS[case]
+    brand, number, has_tls = CLUSTERS[case]
     file = certificate(tmp_path, "127.0.0.1") if has_tls else None
-    async with cluster(tmp_path, brand, certificate=file) as redis, twins.serving() as twin:
+    async with cluster(tmp_path, brand, number, certificate=file) as redis, twins.serving() as twin:
         while await problem_of(redis.url()) is not None:
             pass
         # every query asks Redis, and then the registry
@@ -344,9 +346,14 @@ async def test_gateways_follow_sentinel_to_the_new_primary(
             await subscribers(old, 2)
             assert {await name(one), await name(other)} == {NAME}
             assert [key async for key in old.scan_iter()] != []
-            redis.primary.send(FAILURES[failure])
-            while not await monitors(sentinel, {"port": redis.replica.port, "is_odown": False}):
-                assert {*await asyncio.gather(*(name(each) for each in (one, other) for _ in range(5)))} == {NAME}
+            async with sentinel.pubsub() as events:
+                await events.psubscribe("*")
+                redis.primary.send(FAILURES[failure])
+                step = ""
+                while step != "+switch-master":
+                    event = await events.get_message(timeout=None)
+                    step = "" if event is None else event["channel"].decode()
+                    assert {*await asyncio.gather(*(name(each) for each in (one, other) for _ in range(5)))} == {NAME}
             await new.flushall()
             while not [key async for key in new.scan_iter()]:
                 assert {await name(one), await name(other)} == {NAME}
