@@ -9,10 +9,11 @@ NEEDED := import sys; sys.exit(sys.version_info < (3, 11))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # `make lock UPGRADE=--upgrade` moves every package to its newest release that pyproject.toml allows.
 LOCK = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header --no-annotate pyproject.toml
+	--no-emit-index-url --no-header --no-annotate
+BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs schema lock released clean
+.PHONY: help demo test check bench docs schema lock sbom released clean
 
 help:
 	@echo "make demo      run the gateway over offline twins (PORT=8000 TWINS_PORT=0 MODELS=300 HOST=127.0.0.1)"
@@ -22,7 +23,8 @@ help:
 	@echo "               ARGS=\"--compare FILE\" compares with the results.json of another run)"
 	@echo "make docs      write the generated tables of docs/"
 	@echo "make schema    write schema.graphql"
-	@echo "make lock      write requirements.lock and requirements-dev.lock (UPGRADE=--upgrade for newer releases)"
+	@echo "make lock      write the lock files requirements*.lock (UPGRADE=--upgrade for newer releases)"
+	@echo "make sbom      write the software bill of materials of the image: dist/registry-gateway.cdx.json"
 	@echo "make released  record schema.graphql as the schema of the last release"
 	@echo "make clean     remove .venv and every cache"
 	@echo "PYTHON=...     the Python for .venv, 3.11 or newer (now: $(PYTHON))"
@@ -57,9 +59,18 @@ schema: .venv/run
 	@cp .venv/schema.graphql schema.graphql
 
 lock: .venv/dev
-	@echo "Writing requirements.lock and requirements-dev.lock"
-	@$(LOCK) --extra otel --output-file requirements.lock
-	@$(LOCK) --extra dev --output-file requirements-dev.lock
+	@echo "Writing requirements.lock, requirements-build.lock and requirements-dev.lock"
+	@$(LOCK) --extra otel --output-file requirements.lock pyproject.toml
+	@$(BIN)/python -c '$(BUILD_REQUIRES)' | $(LOCK) --output-file requirements-build.lock -
+	@$(LOCK) --extra dev --output-file requirements-dev.lock pyproject.toml
+
+sbom: .venv/dev
+	@echo "Writing dist/registry-gateway.cdx.json"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/image
+	@$(BIN)/uv pip install --quiet --python build/image --require-hashes --requirement requirements.lock
+	@mkdir -p dist
+	@$(BIN)/python docker/sbom.py build/image/bin/python > build/image/sbom.json
+	@cp build/image/sbom.json dist/registry-gateway.cdx.json
 
 released: schema
 	@echo "Writing tests/contract/released.graphql"

@@ -1,6 +1,7 @@
 """The composition root: builds the application from the settings."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,7 @@ from gateway.config.settings import (
     CacheSettings,
     CatalogSettings,
     LimitsSettings,
+    ServerSettings,
     Settings,
     SettingsError,
     TelemetrySettings,
@@ -48,14 +50,17 @@ from gateway.http.authentication import RequestAuthenticator
 from gateway.http.compression import Compression
 from gateway.http.dispatcher import Dispatcher
 from gateway.http.graphql import GraphQLEndpoint
+from gateway.http.mcp import McpEndpoint, ProtectedResource
 from gateway.http.metrics import MetricsEndpoint, metrics_port
 from gateway.http.negotiation import REVISION
 from gateway.http.pages import files_route
+from gateway.http.playground.assets import is_installed
 from gateway.http.prepared_requests import PreparedRequests
 from gateway.http.request_ids import RequestIds
 from gateway.http.requested_paths import RequestedPaths
 from gateway.http.responses import COMPRESSION_LEVEL
 from gateway.http.websocket import WebSocketEndpoint
+from gateway.mcp.tools import Tools
 from gateway.memory_budget import BoundedCache, MemoryBudget
 from gateway.registries import KINDS
 from gateway.schema.schema import GRAPHQL_SCHEMA, SCHEMA
@@ -71,6 +76,8 @@ from gateway.upstream.hints import hint
 from gateway.upstream.http_client import HttpClient
 from gateway.upstream.redis_cache import SharedCache
 from gateway.upstream.resilient_client import ResilientClient
+
+logger = logging.getLogger("gateway.http")
 
 ANONYMOUS_ROLES: Mapping[str, frozenset[str]] = {
     "development": frozenset({"read", "raw", "explain"}),
@@ -253,6 +260,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[AppState]:
+        if problem := playground_problem(settings.server):
+            logger.warning(problem)
         health_monitor = HealthMonitor()
         async with (
             telemetry(settings.telemetry, observer, workers),
@@ -339,6 +348,7 @@ def routes(
     origins, max_operations = settings.server.allowed_origins, settings.subscriptions.per_connection
     websockets = WebSocketEndpoint(pipeline, authenticator, settings.limits, max_operations, origins)
     yield WebSocketRoute("/graphql", websockets.handle)
+    yield from mcp_routes(settings, pipeline, authenticator)
     yield Route("/healthz", health.healthz)
     if settings.telemetry.metrics == "path":
         yield MetricsEndpoint(metrics, authenticator if access.required else None).route
@@ -346,6 +356,20 @@ def routes(
     yield Route("/readyz", endpoints.readyz)
     if access.required or "explain" in ANONYMOUS_ROLES[profile]:
         yield Route("/schema.graphql", endpoints.schema)
+
+
+def mcp_routes(settings: Settings, pipeline: Pipeline, authenticator: RequestAuthenticator) -> Iterator[BaseRoute]:
+    """Yield the endpoint for the Model Context Protocol and the metadata of its tokens, if the settings enable them."""
+    development = settings.server.profile == "development"
+    if not (development if settings.mcp.enabled is None else settings.mcp.enabled):
+        return
+    tools, resource = Tools(pipeline.documents, pipeline.persisted_queries), None
+    if settings.mcp.url and settings.access.issuer:
+        resource = ProtectedResource(settings.mcp.url, settings.access.issuer, tools)
+        yield from (Route(path, resource.handle) for path in resource.paths)
+    origins = settings.server.allowed_origins
+    endpoint = McpEndpoint(pipeline, tools, settings.limits, authenticator, origins, resource)
+    yield Route("/mcp", endpoint, methods=["POST"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,8 +386,8 @@ class Probe:
 
 
 async def probe(settings: Settings) -> list[Probe]:
-    """Make one cheap call to every configured registry, and test the shared cache, the issuer of tokens and the
-    collector of traces, if there are any.
+    """Make one cheap call to every configured registry, and test the shared cache, the issuer of tokens, the collector
+    of traces and the files of the playground, if they are to be used.
 
     Raises `SettingsError` for what keeps a gateway from starting, as `create_app` does.
     """
@@ -377,7 +401,10 @@ async def probe(settings: Settings) -> list[Probe]:
         if settings.telemetry.traces:
             tests["telemetry.traces"] = partial(asyncio.to_thread, collector_problem, settings.telemetry)
         probes = [*map(probe_registry, opened.values()), *(timed(name, test) for name, test in tests.items())]
-        return await asyncio.gather(*probes)
+        outcomes = await asyncio.gather(*probes)
+    if problem := playground_problem(settings.server):
+        outcomes.append(Probe("playground", 0, problem))
+    return outcomes
 
 
 async def timed(name: str, test: Callable[[], Awaitable[str | None]]) -> Probe:
@@ -416,3 +443,7 @@ def collector_problem(settings: TelemetrySettings) -> str | None:
     accepted = tracing.reaches_collector()
     tracing.close()
     return None if accepted else "The collector does not accept traces. Check the address, and that it speaks OTLP."
+
+
+def playground_problem(settings: ServerSettings) -> str | None:
+    return playground.NOT_INSTALLED if settings.profile == "development" and not is_installed() else None

@@ -70,6 +70,7 @@ async def demo(options: argparse.Namespace) -> int:
 
             def announce(gateway: str) -> None:
                 print(f"Gateway  {gateway}/graphql  (in a browser: {gateway}/)")
+                print(f"Agents   {gateway}/mcp  (Model Context Protocol)")
                 print(f"Twins    {url}  (offline Alibaba PAI, Baidu Qianfan and MLflow, {options.models} models)")
                 print("\nA first query:\n")
                 print(

@@ -173,12 +173,12 @@ async def two_clouds(
 
 
 @asynccontextmanager
-async def demo() -> AsyncIterator[Client]:
-    """Serve a gateway over the registries and rows of `gateway demo`."""
+async def demo(now: Callable[[], float] = time.time, **sections: Any) -> AsyncIterator[Client]:
+    """Serve a gateway over the registries and rows of `gateway demo`. ``sections`` override its settings."""
     async with AsyncExitStack() as stack:
         twin = await stack.enter_async_context(twins.serving(corpus=twins.Corpus(200, mlflow_models=100)))
         registries = pai(twin.url), qianfan(twin.url), mlflow(twin.url)
-        yield await stack.enter_async_context(served(settings(*registries)))
+        yield await stack.enter_async_context(served(settings(*registries, **sections), now))
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from strawberry.types.base import get_object_definition
 from gateway.catalog.filters import REGISTRY_FILTERS
 from gateway.catalog.selection import to_camel_case
 from gateway.config import loading
+from gateway.mcp.tools import own_tools
 from gateway.registries import KINDS
 from gateway.schema import field_sources
+from gateway.schema.schema import GRAPHQL_SCHEMA
 from gateway.telemetry import metrics
 from tests.test_generations import DIFFERENCES
 
@@ -95,6 +97,15 @@ def alerts() -> str:
     return "\n".join(["| alert | condition | for | what to do |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
 
+def tools() -> str:
+    """The tools for agents, as a table in Markdown."""
+    rows = [
+        f"| `{tool.name}` | {tool.description} | {', '.join(f'`{name}`' for name in tool.arguments)} |"
+        for tool in own_tools(GRAPHQL_SCHEMA)
+    ]
+    return "\n".join(["| tool | purpose | arguments |", "| --- | --- | --- |", *rows]) + "\n"
+
+
 def generated() -> dict[str, str]:
     """The generated tables by name."""
     return {
@@ -104,6 +115,7 @@ def generated() -> dict[str, str]:
         "quotas": quotas(),
         "filters": filters(),
         "alerts": alerts(),
+        "tools": tools(),
     }
 
 

@@ -34,6 +34,8 @@ query Page($after: String, $first: Int!) {
 """
 
 SIZED: Final = """
+[catalog]
+scan_rows = 20000
 [quota]
 requests_per_second = 10000
 in_flight = 1000

@@ -343,3 +343,64 @@ def memory_entry(cache: Cache, key: str) -> Entry:
 def test_a_request_without_a_known_directive_accepts_any_freshness(header: str | None) -> None:
     """It has the shared value, so that such requests share one execution."""
     assert requested_freshness(header) is ANY
+
+
+ROWS = """query ($since: DateTime, $first: Int!) {
+  models(first: 3, filter: {registries: ["pai"], createdAt: {from: $since}}) {
+    nodes { id versions(first: $first) { nodes { name approval } } }
+  }
+}"""
+STATUS = """query ($since: DateTime) {
+  models(first: 3, filter: {registries: ["pai"], createdAt: {from: $since}}) {
+    nodes { id registry { status { state } } versions(first: 1) { nodes { name } } }
+  }
+}"""
+WITH_CALLS = {"X-Gateway-Plan": "include"}
+
+
+async def test_cached_rows_with_versions_use_the_answers_of_now(clock: ManualClock) -> None:
+    """New questions about cached rows make the calls whose answers have expired, and show what these have now."""
+    async with caching_world(clock, lists=1000.0, objects=10.0, stale=0.0) as world:
+
+        async def ask(year: int, first: int) -> tuple[Any, int]:
+            made = world.pai.calls["ListModelVersions"]
+            answer = await world.gateway.query(ROWS, since=f"{year}-01-01T00:00:00Z", first=first)
+            return answer.data["models"]["nodes"], world.pai.calls["ListModelVersions"] - made
+
+        nodes, calls = await ask(2001, 1)
+        assert (calls, [len(node["versions"]["nodes"]) for node in nodes]) == (3, [1, 1, 1])
+        assert [await ask(year, 1) for year in (2002, 2003)] == [(nodes, 0)] * 2
+        more, calls = await ask(2004, 5)
+        assert calls == 0
+        assert sum(len(node["versions"]["nodes"]) for node in more) > 3
+        assert await ask(2005, 1) == (nodes, 0)
+
+        clock.seconds += 11
+        changed = nodes[1]["id"].removeprefix("pai:model/")
+        version = {"VersionName": "9.9.9", "ApprovalStatus": "Approved"}
+        world.pai.corpus.pai_models.insert({"ModelId": changed, "ModelName": "changed", "Versions": [version]})
+        nodes[1]["versions"]["nodes"] = [{"name": "9.9.9", "approval": "APPROVED"}]
+        assert await ask(2006, 1) == (nodes, 3)
+        assert await ask(2007, 1) == (nodes, 0)
+
+
+async def test_cached_rows_with_versions_count_their_calls(clock: ManualClock) -> None:
+    async with caching_world(clock, lists=1000.0, objects=1000.0) as world:
+        for year in (2001, 2002, 2003):
+            body = {"query": ROWS, "variables": {"since": f"{year}-01-01T00:00:00Z", "first": 1}}
+            answer = await world.gateway.request("POST", json=body, headers=WITH_CALLS)
+        states = [(call["call"], call["state"]) for call in answer.body["extensions"]["calls"]]
+        assert sorted(states) == [("ListModelVersions", "hit")] * 3 + [("ListModels", "hit")] * 2
+
+
+async def test_cached_rows_show_the_status_of_now(clock: ManualClock) -> None:
+    async with caching_world(clock, lists=1000.0, objects=1000.0) as world:
+
+        async def states(year: int) -> set[str]:
+            nodes = (await world.gateway.query(STATUS, since=f"{year}-01-01T00:00:00Z")).data["models"]["nodes"]
+            return {node["registry"]["status"]["state"] for node in nodes}
+
+        assert [await states(year) for year in (2001, 2002)] == [{"AVAILABLE"}] * 2
+        world.pai.faults.replace({"*": {"status": 500}})
+        assert (await world.gateway.query('{ model(id: "pai:model/model-unknown") { name } }')).codes
+        assert await states(2003) == {"UNAVAILABLE"}

@@ -11,10 +11,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 LOCKS = {
-    "requirements.lock": PROJECT["dependencies"],
+    "requirements.lock": PROJECT["dependencies"] + EXTRAS["otel"],
+    "requirements-build.lock": PYPROJECT["build-system"]["requires"],
     "requirements-dev.lock": PROJECT["dependencies"] + EXTRAS["dev"],
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeGuard
 
-from gateway.auth.principals import PATTERN, ROLES, ROUTER, Principal
+from gateway.auth.principals import PATTERN, ROLE, ROLES, ROUTER, TOOL, Principal
 
 KEY_FORMAT: Final = re.compile(r"gwk_[A-Za-z0-9_-]{43}")
 """Syntax of a key: a prefix and 32 random bytes in base64url. Keys that a person made up are refused."""
@@ -80,8 +80,8 @@ def _parse_entry(table: Any, where: str) -> ApiKey:
         raise ValueError(f'{where}: hash must be "sha256:" and 64 hexadecimal digits, as `gateway key` prints it')
     if not _is_list_of(registries := table.get("registries"), PATTERN):
         raise ValueError(f"{where}: registries must be a list of names or patterns with *")
-    if not _is_list_of(roles := table.get("roles"), re.compile("|".join((*ROLES, ROUTER)))):
-        raise ValueError(f"{where}: roles must be a list of {', '.join((*ROLES, ROUTER))}")
+    if not _is_list_of(roles := table.get("roles"), re.compile(f"{ROLE.pattern}|{ROUTER}")):
+        raise ValueError(f"{where}: roles must be a list of {', '.join((*ROLES, ROUTER, f'{TOOL}NAME'))}")
     if expires is not None and (not isinstance(expires, datetime) or expires.tzinfo is None):
         raise ValueError(f"{where}: expires must be a time with a time zone, like 2030-01-01T00:00:00Z")
     caller = Principal(name, tuple(registries), frozenset(roles))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway.auth import api_keys
-from gateway.auth.principals import PATTERN, ROLES, ROUTER, Principal
+from gateway.auth.principals import PATTERN, ROLE, ROUTER, Principal
 from gateway.auth.tokens import TokenVerifier, split_words
 from gateway.config.settings import AccessSettings, Secret, SettingsError
 from gateway.config.watched_files import WatchedFile
@@ -101,7 +101,7 @@ class Authenticator:
             )
         name = headers.get("x-gateway-caller") or "somebody"
         patterns = tuple(filter(PATTERN.fullmatch, split_words(registries)))
-        shared_roles = frozenset(split_words(roles)).intersection(stored.caller.roles, ROLES)
+        shared_roles = frozenset(role for role in filter(ROLE.fullmatch, split_words(roles)) if stored.caller.has(role))
         return Principal(f"{name} through {stored.caller.name}", patterns, shared_roles, stored.caller.registries)
 
 

@@ -14,6 +14,12 @@ ROLES: Final = {
     "explain": "see the query plan and the schema",
     "admin": "see and purge the cache",
 }
+TOOL: Final = "tool:"
+"""Prefix of the roles that permit calling one tool of `/mcp`, by its name. The role `read` includes them all."""
+
+ROLE: Final = re.compile(rf"{'|'.join(ROLES)}|{TOOL}[A-Za-z_][A-Za-z0-9_]{{0,127}}")
+"""Syntax of a role that a caller may have."""
+
 ROUTER: Final = "router"
 """Role of a federation router. It sends requests for other callers and names them in headers."""
 
@@ -42,10 +48,14 @@ class Principal:
             for patterns in (self.registries, self.router_registries)
         )
 
+    def has(self, role: str) -> bool:
+        """Whether the caller has a role, or one that includes it."""
+        return role in self.roles or (role.startswith(TOOL) and "read" in self.roles)
+
     def require(self, role: str) -> None:
         """Raise `Forbidden` unless the caller has the role. ``admin`` also requires access to all registries."""
         reads_all = "*" in self.registries and "*" in self.router_registries
-        if role not in self.roles or (role == "admin" and not reads_all):
+        if not self.has(role) or (role == "admin" and not reads_all):
             raise Forbidden(f"The role `{role}` is needed for this.")
 
 

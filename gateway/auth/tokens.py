@@ -7,7 +7,7 @@ from typing import Any, Final
 import jwt
 
 from gateway.auth.jwks import KeySet, key_set
-from gateway.auth.principals import PATTERN, ROLES, Principal
+from gateway.auth.principals import PATTERN, ROLE, Principal
 from gateway.config.settings import AccessSettings, SettingsError
 from gateway.errors import Unauthenticated
 from gateway.upstream.json_documents import clean_text
@@ -50,7 +50,7 @@ class TokenVerifier:
             split_words(claim_value(claims, name))
             for name in (self.settings.registries_claim, self.settings.roles_claim)
         )
-        known = frozenset(roles).intersection(ROLES)
+        known = frozenset(filter(ROLE.fullmatch, roles))
         name = clean_text(f"{claims['sub']} of {self.settings.issuer}")
         return Principal(name, tuple(filter(PATTERN.fullmatch, registries)), known)
 

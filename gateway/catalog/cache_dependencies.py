@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from gateway.catalog.calls import Calls
@@ -10,17 +11,16 @@ from gateway.telemetry.events import CallRecord, CallState, Events, SettledCalls
 from gateway.upstream.cache import Cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CacheDependencies:
     """Cache entries that a derived value depends on; valid while all are present and fresh.
 
-    ``calls`` are the calls that the entries answer, ``hits`` counts them by registry, call and state. ``entries`` are
-    keys and numbers of entries of ``cache``: a derived value does not keep them in memory. ``stored_at`` is the time of
-    the oldest entry and ``expires_at`` the time at which the first of them is stale, in seconds since 1970.
+    ``names`` are the registries and names of the calls that the entries answer. ``entries`` are keys and numbers of
+    entries of ``cache``: a derived value does not keep them in memory. ``stored_at`` is the time of the oldest entry
+    and ``expires_at`` the time at which the first of them is stale, in seconds since 1970.
     """
 
-    calls: SettledCalls
-    hits: Mapping[tuple[str, str, CallState], int]
+    names: tuple[tuple[str, str], ...]
     cache: Cache
     entries: tuple[tuple[str, int], ...]
     stored_at: float
@@ -39,15 +39,23 @@ class CacheDependencies:
         if origin is None or len(keys) < len(calls.answers):
             return None
         cache, stored_at, stale_at = origin.cache, min([stored_at for *_, stored_at in keys]), min(stale_times)
-        hits = SettledCalls(CallRecord(bound.registry, bound.call.name, CallState.HIT) for bound in calls.answers)
         return cls(
-            hits,
-            Counter((call.registry, call.name, CallState.HIT) for call in hits),
+            tuple([(bound.registry, bound.call.name) for bound in calls.answers]),
             cache,
             tuple([(key, number) for key, number, _ in keys]),
             stored_at,
             min(stale_at, stored_at + cache.lifetime),
         )
+
+    @cached_property
+    def calls(self) -> SettledCalls:
+        """The calls, as an operation that is answered from the cache reports them."""
+        return SettledCalls(CallRecord(registry, name, CallState.HIT) for registry, name in self.names)
+
+    @cached_property
+    def hits(self) -> Mapping[tuple[str, str, CallState], int]:
+        """The number of calls by registry, call and state."""
+        return Counter((registry, name, CallState.HIT) for registry, name in self.names)
 
     def is_valid(self) -> bool:
         """Whether all entries are present and fresh. Counts as a use of each."""

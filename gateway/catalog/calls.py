@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Final
@@ -10,8 +11,10 @@ from typing import Final
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.query_plan import BoundCall
 from gateway.catalog.registry import Registry
+from gateway.catalog.selection import Bindings
 from gateway.errors import QueryTooExpensive, QueryTooSlow, RegistryError, RegistryTimeout
 from gateway.telemetry.events import CURRENT, CallRecord, CallState
+from gateway.upstream.cache import Origin
 from gateway.upstream.caching_client import Answer, Freshness
 
 ROWS_PER_TURN: Final = 500
@@ -25,8 +28,9 @@ Answers = dict[BoundCall, "Outcome | asyncio.Future[Answer]"]
 class Calls:
     """The calls of one operation. Operations that share ``answers`` share the outcomes of their calls.
 
-    ``calls`` records the state and duration of each call, in the same order. ``partial`` is true if a list is
-    incomplete. ``started`` is the time of `perf_counter` at the start of the operation.
+    ``calls`` records the state and duration of each call, in the same order. ``bindings`` are the arguments that depend
+    on variables. ``partial`` is true if a list is incomplete. ``started`` is the time of `perf_counter` at the start of
+    the operation.
     """
 
     def __init__(
@@ -35,9 +39,11 @@ class Calls:
         self.registries, self.bounds, self.freshness = registries, bounds, freshness
         self.answers: Answers = {} if answers is None else answers
         self.calls: list[CallRecord] = []
+        self.bindings: Bindings = {}
         self.partial = False
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._ended = False
+        self._recorded: list[BoundCall] | None = None
         self.started = perf_counter()
         self.deadline = asyncio.get_running_loop().time() + bounds.seconds
         self._rows_in_turn = 0
@@ -76,6 +82,8 @@ class Calls:
 
         The future fails with `QueryTooExpensive` above the limit on calls.
         """
+        if self._recorded is not None:
+            self._recorded.append(bound)
         answer = self.answers.get(bound)
         if isinstance(answer, asyncio.Future):
             if answer.done() and not answer.cancelled():
@@ -92,6 +100,24 @@ class Calls:
         if isinstance(answer, RegistryError):
             raise answer
         return answer
+
+    @contextmanager
+    def recording(self) -> Iterator[list[BoundCall]]:
+        """Yield a list that receives the calls that are started meanwhile."""
+        recorded: list[BoundCall] = []
+        self._recorded = recorded
+        try:
+            yield recorded
+        finally:
+            self._recorded = None
+
+    def reuse(self, dependencies: Sequence[tuple[BoundCall, Origin]]) -> bool:
+        """Make calls from the cache. Returns False at the first whose answer is not fresh, or not of the same entry."""
+        for bound, origin in dependencies:
+            answer = self.answers.get(bound) or self._cached(bound)
+            if not isinstance(answer, Answer) or answer.origin is not origin:
+                return False
+        return True
 
     def end(self) -> None:
         """Cancel the calls that are still running, and start no others. The operation has ended or been abandoned."""
@@ -116,11 +142,11 @@ class Calls:
             raise asyncio.CancelledError
         if len(self.answers) >= self.bounds.calls:
             return failed(QueryTooExpensive(len(self.answers) + 1, self.bounds.calls))
-        call = CallRecord(bound.registry, bound.call.name)
-        answer: Outcome | asyncio.Future[Answer] | None = self.registries[bound.registry].cached(bound, self.freshness)
+        answer: Outcome | asyncio.Future[Answer] | None = self._cached(bound)
         if answer is not None:
-            call.state = CallState.HIT
-        elif asyncio.get_running_loop().time() >= self.deadline:
+            return answer
+        call = CallRecord(bound.registry, bound.call.name)
+        if asyncio.get_running_loop().time() >= self.deadline:
             answer = RegistryTimeout(bound.registry)
             call.ended(0.0, answer)
         else:
@@ -129,6 +155,16 @@ class Calls:
             task.add_done_callback(partial(self._fetched, bound))
         self.calls.append(call)
         self.answers[bound] = answer
+        return answer
+
+    def _cached(self, bound: BoundCall) -> Answer | None:
+        """Make a call from the cache, if the limit on calls allows it and a fresh answer is in memory."""
+        if self._ended or len(self.answers) >= self.bounds.calls:
+            return None
+        answer = self.registries[bound.registry].cached(bound, self.freshness)
+        if answer is not None:
+            self.calls.append(CallRecord(bound.registry, bound.call.name, CallState.HIT))
+            self.answers[bound] = answer
         return answer
 
     def _fetched(self, bound: BoundCall, task: "asyncio.Task[Answer]") -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise, zip_longest
 from operator import lt
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.calls import Calls, gather
@@ -24,6 +24,7 @@ from gateway.catalog.filters import (
 from gateway.catalog.ids import VERSIONS, Ref
 from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
+from gateway.catalog.prepared_rows import PreparedRows, RowEncoder, records_bytes
 from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
 from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
@@ -62,8 +63,6 @@ CACHED_ARGUMENTS: Final = 1000
 
 ROW_BYTES: Final = 800
 """The memory of a row of a cached page: its sort key, its reference and its id."""
-RECORD_BYTES, FIELD_BYTES = 350, 100
-"""The memory of a cached record, and of each of its fields."""
 
 numbers = count()
 
@@ -368,11 +367,6 @@ def in_place(rows: Sequence[Row]) -> list[Row]:
     return placed
 
 
-def records_bytes(plan: EntityPlan, rows: int) -> int:
-    """Return the memory of the records that a plan reads from rows, in bytes."""
-    return RECORD_BYTES + rows * (RECORD_BYTES + FIELD_BYTES * plan.selection.fields)
-
-
 def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
     """Return the reference of a row, None if it has no key."""
     key = layout.key(raw)
@@ -390,43 +384,6 @@ FetchRows = Callable[[int | str], Awaitable[tuple[Rows, ListPage]]]
 
 INCOMPLETE: Final = "incomplete"
 """The record key of the error of a connection that has only a part of its rows, and does not show its coverage."""
-
-
-class RowEncoder(Protocol):
-    """Encodes the records of rows for one field of a response.
-
-    Returns the encoded record, or the record itself if it has an error, and its memory in bytes. ``number`` identifies
-    the encoder; no other ever has the same.
-    """
-
-    @property
-    def number(self) -> int: ...
-
-    def __call__(self, record: Record) -> tuple[Any, int]: ...
-
-
-class PreparedRows:
-    """The rows of a page as responses need them: records, or encoded records. A row is read when it is first needed."""
-
-    __slots__ = ("_key", "_size", "_stored_size", "values")
-
-    def __init__(self, key: Hashable) -> None:
-        self.values: dict[Ref, Any] = {}
-        self._key, self._size, self._stored_size = key, RECORD_BYTES, 0
-
-    def add(self, ref: Ref, plan: EntityPlan, raw: Raw, encode: RowEncoder | None) -> Any:
-        """Read a row, and return it."""
-        record = plan.reader.read(raw, ref)
-        value, size = (record, records_bytes(plan, 1)) if encode is None else encode(record)
-        self._size += size
-        self.values[ref] = value
-        return value
-
-    def store(self, derived: DerivedValues) -> None:
-        """Cache the rows with their answer, or count them again."""
-        if self._size != self._stored_size:
-            self._stored_size = self._size
-            derived.store(self._key, self, self._size)
 
 
 class MergedList:
@@ -623,47 +580,70 @@ class MergedList:
         """
         await self.calls.count_rows(len(refs))
         plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
-        prepared: dict[Ref, Any] = {}
+        read: dict[Ref, Any] = {}
         for page in {*map(self._pages.__getitem__, refs)}:
             plan = self._row_plan(page, selection)
             rows = self._prepared_rows(page, plan, encode)
             plans[page] = plan, rows
             if rows is not None:
-                prepared.update(rows.values)
-        records = [*map(prepared.get, refs)]
+                read.update(rows.read)
+        records = [*map(read.get, refs)]
         if None not in records:
             return records
         entities: dict[EntityPlan, list[EntityState]] = {}
+        waits: list[Awaitable[None]] = []
         for at, ref in enumerate(refs):
             if records[at] is None:
                 page = self._pages[ref]
                 plan, rows = plans[page]
-                if rows is None:
-                    record: Record = {}
-                    records[at] = record
-                    owner = () if self.owner is None else self.owner.sources
-                    entity = EntityState(ref, record, ((page.raws[ref], None),), owner)
+                if rows is not None and plan.is_read:
+                    records[at] = rows.add_read(ref, plan, page.raws[ref], encode)
+                elif rows is not None and encode is not None:
+                    records[at] = rows.called(ref, self.calls) or self._called_row(ref, page, plan, rows, encode, waits)
+                else:
+                    entity = self._row(ref, page)
                     canonical = page.is_canonical or is_canonical(page.kind, ref)
                     entities.setdefault(plan.variant(canonical), []).append(entity)
-                else:
-                    records[at] = rows.add(ref, plan, page.raws[ref], encode)
+                    records[at] = entity.record
         for page, (_, rows) in plans.items():
             if rows is not None and page in self._derived:
                 rows.store(self._derived[page])
-        if entities:
-            waits: list[Awaitable[None]] = []
-            for row_plan, members in entities.items():
-                self.resolve(row_plan, members, waits)
-            await gather(waits)
+        for row_plan, members in entities.items():
+            self.resolve(row_plan, members, waits)
+        await gather(waits)
         return records
+
+    def _row(self, ref: Ref, page: ListPage) -> EntityState:
+        """Return the state of a row, with an empty record."""
+        owner = () if self.owner is None else self.owner.sources
+        return EntityState(ref, {}, ((page.raws[ref], None),), owner)
+
+    def _called_row(
+        self,
+        ref: Ref,
+        page: ListPage,
+        plan: EntityPlan,
+        rows: PreparedRows,
+        encode: RowEncoder,
+        waits: list[Awaitable[None]],
+    ) -> Any:
+        """Resolve a row that needs calls. Returns it encoded if all answers are cached, else its record."""
+        row, pending = self._row(ref, page), len(waits)
+        with self.calls.recording() as used:
+            self.resolve(plan, [row], waits)
+        if len(waits) > pending:
+            return row.record
+        return rows.add_called(ref, row.record, used, self.calls, encode)
 
     def _prepared_rows(
         self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
     ) -> "PreparedRows | None":
-        """Return the prepared rows of a page, cached with its answer. None if they may need a further call."""
-        if not (plan.is_read and page.is_canonical):
+        """Return the prepared rows of a page, cached with its answer. None if they may depend on more than answers."""
+        if not page.is_canonical or not (plan.is_read or (encode is not None and plan.is_repeatable)):
             return None
-        key = "rows", page.registry, plan.number, None if encode is None else encode.number
+        arguments = [self.calls.bindings[template] for template in plan.selection.templates]
+        encoder = None if encode is None else encode.number
+        key = "rows", page.registry, plan.number, encoder, self.calls.bounds.page_rows, *arguments
         derived = self._derived.get(page)
         rows: PreparedRows | None = None if derived is None else derived.get(key)
         return PreparedRows(key) if rows is None else rows

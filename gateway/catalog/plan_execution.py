@@ -21,7 +21,6 @@ from gateway.catalog.lists import (
     FirstPage,
     ListPage,
     PlannedList,
-    RowEncoder,
     VersionsPage,
     is_canonical,
     merged_page,
@@ -30,6 +29,7 @@ from gateway.catalog.lists import (
 )
 from gateway.catalog.merge import ReadRows
 from gateway.catalog.orders import Order
+from gateway.catalog.prepared_rows import RowEncoder
 from gateway.catalog.query_plan import (
     CREATED_AT,
     AliasedVersionResolver,
@@ -57,7 +57,7 @@ from gateway.catalog.query_plan import (
 )
 from gateway.catalog.record_readers import Record
 from gateway.catalog.registry import Registry
-from gateway.catalog.selection import EXISTS, Bindings, FieldRequest, Selection
+from gateway.catalog.selection import EXISTS, FieldRequest, Selection
 from gateway.errors import BadInput, InvalidId, NotFound, RegistryError, RegistryListCut, RegistryListIncomplete
 from gateway.registries.fields import NOT_PROVIDED, Field, Rows, as_moment
 from gateway.registries.kind import Call, Keys, Lookup
@@ -74,7 +74,7 @@ Continue = Callable[[Waits], None]
 class PlanExecution(Calls):
     """The execution of one operation's plans: its calls, and the entities that their answers fill.
 
-    ``bindings`` are the arguments that depend on variables. Executions that share ``answers`` share their calls.
+    Executions that share ``answers`` share their calls.
     """
 
     def __init__(
@@ -85,7 +85,6 @@ class PlanExecution(Calls):
         answers: Answers | None = None,
     ) -> None:
         super().__init__(registries, bounds, freshness, answers)
-        self.bindings: Bindings = {}
         self._not_found: set[Ref] = set()
         self._pages: dict[Hashable, VersionsPage] = {}
         self._first_pages: dict[tuple[int, VersionList], tuple[FirstPage | None, int]] = {}

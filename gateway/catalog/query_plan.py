@@ -444,6 +444,11 @@ class EntityPlan:
         """Whether the reader resolves all fields."""
         return not self.reader.rest
 
+    @cached_property
+    def is_repeatable(self) -> bool:
+        """Whether equal answers lead to an equal record: it has no status of the registry, and nothing comes later."""
+        return not self.selection.has("registry", DEFERRED.field)
+
     def still_missing(self, unresolved: Sequence[FieldRequest]) -> Selection:
         """Return the fields that need a call if the resolvers of ``unresolved`` found no value."""
         if not unresolved:

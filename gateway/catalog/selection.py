@@ -107,6 +107,16 @@ class Selection(dict[FieldRequest, "Selection"]):
         """The same fields and `EXISTS`."""
         return Selection({EXISTS: NO_FIELDS, **self})
 
+    @cached_property
+    def templates(self) -> tuple[FieldRequest, ...]:
+        """The requests whose arguments depend on variables, nested ones included."""
+        own = tuple(request for request in self if request.is_template)
+        return sum((below.templates for below in self.values()), own)
+
+    def has(self, *names: str) -> bool:
+        """Whether a field with one of the names is requested, here or below."""
+        return any(request.field in names or below.has(*names) for request, below in self.items())
+
     def part(self, requests: "Mapping[FieldRequest, Selection]") -> "Selection":
         """Return the selection of some of the fields; ``self`` if these are all."""
         if len(requests) == len(self):

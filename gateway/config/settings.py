@@ -482,6 +482,23 @@ class DocumentsSettings(CheckedSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpSettings:
+    """The endpoint `/mcp` for the Model Context Protocol."""
+
+    enabled: bool | None = setting(
+        "Serve `/mcp`, the tools for agents. Not set: only with `server.profile = development`.", default=None
+    )
+    url: str = setting(
+        "URL of `/mcp` as clients know it. With `access.issuer`, the gateway then publishes where clients get tokens "
+        "for it (RFC 9728); such tokens usually have this URL as their audience, see `access.audience`.",
+        default="",
+        url=True,
+        path=True,
+        example="https://models.example.com/mcp",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings(CheckedSettings):
     """Authentication of callers: API keys and JWT bearer tokens."""
 
@@ -803,6 +820,7 @@ class Settings:
     access: AccessSettings = field(default_factory=AccessSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     documents: DocumentsSettings = field(default_factory=DocumentsSettings)
+    mcp: McpSettings = field(default_factory=McpSettings)
     catalog: CatalogSettings = field(default_factory=CatalogSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)

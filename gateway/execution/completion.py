@@ -111,7 +111,7 @@ class Completion:
             return completed
         runtime = expected if is_object_type(expected) else field.collector.schema.type_map[value[TYPE_NAME]]
         assert is_object_type(runtime)
-        if INCOMPLETE in value:
+        if isinstance(value, dict) and INCOMPLETE in value:
             incomplete = located_error(value[INCOMPLETE], field.nodes, path)
             if self.on_error is OnError.ABORT:
                 raise incomplete

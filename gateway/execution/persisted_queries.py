@@ -114,6 +114,8 @@ class PersistedQueries:
         Raises `PersistedQueryNotFound`, `PersistedQueryNotSupported`, `PersistedQueryMismatch`, `BadInput`,
         `DocumentNotTrusted`, and `InvalidRequest` for a request without a document.
         """
+        if request.is_own and request.query:
+            return request.query
         name, hashed = self._name(request), self._hash(request)
         text = self._find(name, request.query, caller)
         if request.query not in (None, "", text) or (hashed != name and hashed not in (None, digest(text))):

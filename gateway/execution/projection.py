@@ -73,7 +73,7 @@ class EncodedRow:
 
 
 class RowEncoder:
-    """Projects and encodes the records of rows. Implements `gateway.catalog.lists.RowEncoder`."""
+    """Projects and encodes the records of rows. Implements `gateway.catalog.prepared_rows.RowEncoder`."""
 
     def __init__(self, projector: Projector) -> None:
         self.projector, self.number = projector, next(numbers)

@@ -24,7 +24,8 @@ class OnError(Enum):
 class GraphQLRequest:
     """The parameters of one operation, as a client sends them.
 
-    ``is_safe`` is true for a method that must not change anything (RFC 9110, section 9.2.1).
+    ``is_safe`` is true for a method that must not change anything (RFC 9110, section 9.2.1). ``is_own`` is true for a
+    document of the gateway itself, which needs no trust.
     """
 
     query: str | None = None
@@ -33,6 +34,7 @@ class GraphQLRequest:
     variables: Mapping[str, Any] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)
     is_safe: bool = False
+    is_own: bool = False
     on_error: OnError = OnError.PROPAGATE
 
 

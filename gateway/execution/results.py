@@ -38,7 +38,8 @@ class OperationResult(NamedTuple):
     ``body`` is the response as JSON, ``codes`` are those of its errors. ``executed`` is false for a refused request;
     ``retry_after`` is then the number of seconds after which a retry can succeed. ``lifetime`` is None for a response
     that clients must not cache. ``answered`` is true if any field of ``data`` has a value. ``cached`` is the entry of
-    the response cache that contains the body.
+    the response cache that contains the body. ``age`` is that of the oldest upstream answer in it, in seconds, also if
+    ``lifetime`` is None.
     """
 
     body: bytes
@@ -49,6 +50,7 @@ class OperationResult(NamedTuple):
     retry_after: float | None = None
     answered: bool = False
     cached: CachedResponse | None = None
+    age: float | None = None
 
     @property
     def shared(self) -> "OperationResult":
@@ -73,8 +75,10 @@ def payload(context: OperationContext, body: Mapping[str, Any], codes: tuple[str
     """Return the result with this response body, for an operation or for one of its payloads."""
     execution = context.execution
     answered = any(value is not None for value in (body.get("data") or {}).values())
-    lifetime = None if codes or execution.partial else lifetime_of(execution)
-    return OperationResult(orjson.dumps(body), codes, True, list(execution.calls), lifetime, answered=answered)
+    lifetime = lifetime_of(execution)
+    cacheable = None if codes or execution.partial else lifetime
+    calls = list(execution.calls)
+    return OperationResult(orjson.dumps(body), codes, True, calls, cacheable, answered=answered, age=lifetime.age)
 
 
 def lifetime_of(execution: PlanExecution) -> CacheLifetime:
@@ -89,7 +93,8 @@ def cached(response: CachedResponse) -> OperationResult:
     """Return the result for a cached response."""
     dependencies = response.dependencies
     lifetime = CacheLifetime(*dependencies.lifetime())
-    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, response.answered, response)
+    answered, age = response.answered, lifetime.age
+    return OperationResult(response.body, (), True, dependencies.calls, lifetime, None, answered, response, age)
 
 
 def refused(error: Exception) -> OperationResult:

@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from graphql.pyutils import Path
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.lists import PlannedList, RowEncoder, shows_coverage
+from gateway.catalog.lists import PlannedList, shows_coverage
 from gateway.catalog.plan_execution import PlanExecution
+from gateway.catalog.prepared_rows import RowEncoder
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import FieldRequest, Selection
 from gateway.errors import BadInput

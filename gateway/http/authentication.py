@@ -43,6 +43,24 @@ class RequestAuthenticator:
             cached = self._visible[patterns] = registries, visible(registries, caller)
         return cached[1]
 
+    async def caller(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> Principal:
+        """Return the caller, with any role. ``headers`` replace those of the connection. Raises `Unauthenticated`."""
+        try:
+            return await self.authenticator.authenticate(connection.headers if headers is None else headers)
+        except Unauthenticated as refusal:
+            log_denial(refusal, None, *address(connection))
+            raise
+
+    def require(self, role: str, principal: Principal, connection: HTTPConnection) -> None:
+        """Check that a caller has a role. Raises `Unauthenticated` for an anonymous caller, else `Forbidden`."""
+        try:
+            if principal is self.authenticator.anonymous and not principal.has(role):
+                raise Unauthenticated(f"an anonymous request, without the role {role}")
+            principal.require(role)
+        except (Unauthenticated, Forbidden) as refusal:
+            log_denial(refusal, principal.name, *address(connection))
+            raise
+
     async def principal(
         self, connection: HTTPConnection, role: str, headers: Mapping[str, str] | None = None
     ) -> Principal:
@@ -50,15 +68,8 @@ class RequestAuthenticator:
 
         Raises `Unauthenticated` and `Forbidden`.
         """
-        principal = None
-        try:
-            principal = await self.authenticator.authenticate(connection.headers if headers is None else headers)
-            if principal is self.authenticator.anonymous and role not in principal.roles:
-                raise Unauthenticated(f"an anonymous request, without the role {role}")
-            principal.require(role)
-        except (Unauthenticated, Forbidden) as refusal:
-            log_denial(refusal, None if principal is None else principal.name, *address(connection))
-            raise
+        principal = await self.caller(connection, headers)
+        self.require(role, principal, connection)
         return principal
 
     async def context(self, connection: HTTPConnection, headers: Mapping[str, str] | None = None) -> RequestContext:
@@ -66,7 +77,10 @@ class RequestAuthenticator:
 
         Raises `Unauthenticated`, `Forbidden` and `InvalidRequest`.
         """
-        principal = await self.principal(connection, "read", headers)
+        return self.context_of(await self.principal(connection, "read", headers), connection)
+
+    def context_of(self, principal: Principal, connection: HTTPConnection) -> RequestContext:
+        """Return the context of a request by a caller whose roles were checked. Raises `InvalidRequest`."""
         state, remote = connection.state, address(connection)
         honoured = self.authenticator.required or self.anonymous_directives
         return RequestContext(

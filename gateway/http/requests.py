@@ -52,6 +52,17 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         return graphql_request(parameters, limits, is_safe=True)
     if request.method != "POST":
         raise InvalidRequest(405, "GraphQL requests use GET or POST.", "METHOD_NOT_ALLOWED", Allow=ALLOWED)
+    body = await read_json(request, limits)
+    if not isinstance(body, list):
+        return graphql_request(body, limits)
+    if not 0 < len(body) <= limits.batch:
+        allowed = "one operation" if limits.batch == 1 else f"a batch of 1 to {limits.batch} operations"
+        raise InvalidParameters(f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
+    return [graphql_request(item, limits) for item in body]
+
+
+async def read_json(request: Request, limits: LimitsSettings) -> Any:
+    """Read a body in JSON. Raises `InvalidRequest`."""
     media_type, charset = parse_content_type(request.headers.get("content-type", "text/plain"))
     if media_type != JSON:
         raise InvalidRequest(415, f"The body must be {JSON}.", "UNSUPPORTED_MEDIA_TYPE")
@@ -59,13 +70,7 @@ async def read_request(request: Request, limits: LimitsSettings) -> GraphQLReque
         raise InvalidRequest(415, "The body must be in UTF-8.", "UNSUPPORTED_MEDIA_TYPE")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise InvalidRequest(415, "The body must not be compressed.", "UNSUPPORTED_MEDIA_TYPE")
-    body = parse_json(await read_body(request, limits), "The body")
-    if not isinstance(body, list):
-        return graphql_request(body, limits)
-    if not 0 < len(body) <= limits.batch:
-        allowed = "one operation" if limits.batch == 1 else f"a batch of 1 to {limits.batch} operations"
-        raise InvalidParameters(f"The body must be {allowed}.", "BATCH_TOO_LARGE" if body else "BAD_REQUEST")
-    return [graphql_request(item, limits) for item in body]
+    return parse_json(await read_body(request, limits), "The body")
 
 
 def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = False) -> GraphQLRequest:
@@ -87,8 +92,8 @@ def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = 
         operation_name or None,
         variables or {},
         extensions or {},
-        is_safe,
-        OnError(on_error or OnError.PROPAGATE),
+        is_safe=is_safe,
+        on_error=OnError(on_error or OnError.PROPAGATE),
     )
 
 

@@ -179,11 +179,6 @@ class Cache:
             entry, _ = await self._shared_reads.run(key.text, lambda: self.get_shared(key, validator))
         return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
 
-    def in_memory(self, key: CacheKey) -> Entry | None:
-        """Return the entry of a key if it is in memory."""
-        entry = self.memory.get(key.text)
-        return None if entry is None or self.now() - entry.stored_at > self.lifetime else entry
-
     async def get_shared(self, key: CacheKey, validator: Callable[[Any], bool]) -> Entry | None:
         """Return the entry from the shared cache, and store it in memory.
 

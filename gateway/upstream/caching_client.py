@@ -158,13 +158,17 @@ class CachingClient:
 
     def cached(self, registry: str, key: CacheKey, family: str, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer if it is in memory and fresh, without waiting."""
-        entry = self.cache.in_memory(key)
+        cache = self.cache
+        entry = cache.memory.get(key.text)
         if entry is None or entry.document is None:
             return None
-        answer = self._answer(key, family, entry, CallState.HIT)
-        if answer.fresh_for < 0 or not (freshness is ANY or freshness.accepts(answer.age)):
+        age = cache.now() - entry.stored_at
+        if age > cache.lifetime or not (freshness is ANY or freshness.accepts(age)):
             return None
-        self.cache.counts["hits"] += 1
+        answer = self._answer(key, family, entry, CallState.HIT, age)
+        if answer.fresh_for < 0:
+            return None
+        cache.counts["hits"] += 1
         self.events.answered(registry, key.call, CallState.HIT)
         return answer
 
@@ -187,7 +191,7 @@ class CachingClient:
             return self._load(destination, request, family, key, requested_at, refresh=refresh)
 
         entry = await self.cache.get(key, request.accepts)
-        stored = None if entry is None else self._answer(key, family, entry, CallState.HIT)
+        stored = None if entry is None else self._answer(key, family, entry, CallState.HIT, self._age(entry))
         if stored is not None and freshness.accepts(stored.age):
             if not stored.stale:
                 counts["hits"] += 1
@@ -243,7 +247,7 @@ class CachingClient:
             if entry is None or entry.stored_at < requested_at:
                 return await self._fetch_and_store(destination, request, family, key, refresh=refresh)
             self.cache.counts["shared"] += 1
-            return self._answer(key, family, entry, CallState.SHARED)
+            return self._answer(key, family, entry, CallState.SHARED, self._age(entry))
         finally:
             if token is not None:
                 await shared.release(key.text, token)
@@ -259,10 +263,16 @@ class CachingClient:
             answer = Answer(None)
         if self.cache.purges != purges:
             return answer
-        return self._answer(key, family, await self.cache.put(key, answer.document), CallState.MISS)
+        entry = await self.cache.put(key, answer.document)
+        return self._answer(key, family, entry, CallState.MISS, self._age(entry))
 
-    def _answer(self, key: CacheKey, family: str, entry: Entry, state: CallState) -> Answer:
-        age = max(0.0, self.cache.now() - entry.stored_at)
+    def _age(self, entry: Entry) -> float:
+        return self.cache.now() - entry.stored_at
+
+    def _answer(self, key: CacheKey, family: str, entry: Entry, state: CallState, age: float) -> Answer:
+        """Return the answer of an entry. The clock of another replica may be ahead, so ``age`` may be negative."""
+        if age < 0:
+            age = 0.0
         if entry.origin is None:
             entry.origin = Origin(self.cache, key.text, entry.number, entry.stored_at)
         fresh_for = self.lifetimes.of(family, key, entry) - age

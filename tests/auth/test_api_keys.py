@@ -361,4 +361,4 @@ def test_the_key_command_prints_a_key_and_its_entry(capsys: pytest.CaptureFixtur
     (again,) = parse(format_entry(found[0], "reports", ["pai-*", "qianfan"], ["read", "raw"]).encode())
     assert entry == again
     assert main(["key", "reports", "--roles", "write"]) == 2
-    assert capsys.readouterr().err == "gateway: roles must be a list of read, raw, explain, admin, router\n"
+    assert capsys.readouterr().err == "gateway: roles must be a list of read, raw, explain, admin, router, tool:NAME\n"

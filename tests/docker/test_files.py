@@ -1,24 +1,25 @@
 """Deployment files: validated by the tools that read them, and checked for hardening."""
 
+import configparser
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from gateway.auth import api_keys
-from gateway.config.loading import load
-from gateway.registries import KINDS
+from gateway.config.settings import CacheSettings, ServerSettings
 from tests.docker.tools import tool
 
 DOCKER = Path(__file__).parent.parent.parent / "docker"
-KUBERNETES = DOCKER / "kubernetes"
 COMPOSE_FILES = sorted(DOCKER.glob("**/compose*.yaml"))
-MANIFESTS = sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
+UNIT = DOCKER / "systemd" / "registry-gateway.service"
 GATEWAY = "registry-gateway"
+MAX_EXPOSURE = 15
+"""Of a unit, in tenths of what systemd rates from 0 to 10. The rest is the network, which a server needs."""
 
 
 def run_tool(*command: str) -> str:
@@ -32,14 +33,6 @@ def compose_config(file: Path) -> dict[str, Any]:
     """Return the file as resolved by Compose."""
     found: dict[str, Any] = json.loads(
         run_tool(tool("docker-compose"), "--file", str(file), "config", "--format", "json")
-    )
-    return found
-
-
-def manifest(kind: str, name: str = GATEWAY) -> dict[str, Any]:
-    documents = [document for file in MANIFESTS for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
-    found: dict[str, Any] = next(
-        document for document in documents if (document["kind"], document["metadata"]["name"]) == (kind, name)
     )
     return found
 
@@ -82,46 +75,26 @@ def test_prometheus_scrapes_every_gateway_and_grafana_loads_the_dashboard() -> N
     assert Path(provided["providers"][0]["options"]["path"]) in mounted
 
 
-@pytest.mark.parametrize("file", MANIFESTS, ids=relative_name)
-def test_the_manifest_is_valid_for_kubernetes(file: Path) -> None:
-    run_tool(tool("kubernetes-validate"), "--strict", "--quiet", str(file))
-
-
-def test_kustomize_lists_every_manifest_except_the_example_secrets() -> None:
-    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    assert sorted(listed) == [file.name for file in MANIFESTS if file.name != "secret.example.yaml"]
-
-
-def test_the_pod_has_the_restricted_profile_and_probes_the_health_endpoints() -> None:
-    pod = manifest("Deployment")["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    paths = {
-        probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
-    }
-    assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-
-
-def test_example_secrets_have_no_values() -> None:
+def test_the_example_of_credentials_has_no_values() -> None:
     for line in (DOCKER / "keys.env.example").read_text(encoding="utf-8").splitlines():
         assert line.startswith("#") or line.endswith("="), line
-    secret = manifest("Secret")["stringData"]
-    assert not any(value for name, value in secret.items() if name != "REDIS_URL")
 
 
-def test_the_settings_in_the_manifests_are_valid(tmp_path: Path) -> None:
-    file = tmp_path / "gateway.toml"
-    file.write_text(manifest("ConfigMap")["data"]["gateway.toml"], encoding="utf-8")
-    variables = dict.fromkeys(manifest("Secret")["stringData"], "redis://anything")
-    settings = load(file, variables, {name: kind.settings for name, kind in KINDS.items()})
-    assert [registry.name for registry in settings.registries] == ["pai", "qianfan"]
-    assert (settings.access.mode, settings.access.keys) == ("callers", "/etc/gateway/keys.toml")
-    pod = manifest("Deployment")["spec"]["template"]["spec"]
-    assert settings.server.drain + settings.server.grace < pod["terminationGracePeriodSeconds"]
-    api_keys.parse(manifest("Secret", f"{GATEWAY}-callers")["stringData"]["keys.toml"].encode())
+def test_the_systemd_unit_is_valid_and_confined(tmp_path: Path) -> None:
+    program = "/opt/registry-gateway/bin/gateway"
+    unit = tmp_path / UNIT.name
+    text = UNIT.read_text(encoding="utf-8")
+    assert program in text
+    unit.write_text(text.replace(program, str(Path(sys.executable).parent / "gateway")), encoding="utf-8")
+    analyze = tool("systemd-analyze")
+    assert subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=True).stderr == ""
+    run_tool(analyze, "security", "--offline=true", "--no-pager", f"--threshold={MAX_EXPOSURE}", str(unit))
+
+
+def test_the_systemd_unit_fits_the_default_settings() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[method-assign, assignment]
+    unit.read(UNIT, encoding="utf-8")
+    service, server = unit["Service"], ServerSettings()
+    assert server.drain + server.grace + 10 <= int(service["TimeoutStopSec"])
+    assert service["MemoryMax"] == f"{CacheSettings().megabytes + 512}M"

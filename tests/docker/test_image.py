@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -12,12 +13,19 @@ from time import perf_counter
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
+from gateway.http.playground.assets import ASSETS
 from tests.docker.image import Image
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encoding="utf-8"))
 DEMO: list[str] = COMPOSE["services"]["gateway"]["command"]
+pytestmark = pytest.mark.timeout(400)  # the first test waits until the image is built
+
+MAX_SIZE = 100_000_000
+"""Of the image without its base image, in bytes. docs/operations.md states both."""
 QUERY = "{ models(first: 1) { nodes { name } coverage { registry { name } state totalCount } } }"
 
 
@@ -118,6 +126,32 @@ def test_the_image_contains_the_dependencies_but_no_build_or_test_tools(image: I
     assert installed - {"registry-gateway"} <= names([line for line in locked if "==" in line and line[0] != " "])
     assert not installed & {"pip", "setuptools", "wheel", "pytest", "mypy", "ruff", "uv"}
     assert image.run("python", "-m", "pip", "--version").returncode == 1
+
+
+def test_the_image_is_small(image: Image) -> None:
+    assert image.size <= MAX_SIZE
+    stated = re.search(r"at\s+most\s+(\d+) MB to the base image", (ROOT / "docs" / "operations.md").read_text("utf-8"))
+    assert stated is not None
+    assert int(stated[1]) * 1_000_000 == MAX_SIZE
+
+
+def test_the_bill_of_materials_lists_what_is_in_the_image(image: Image) -> None:
+    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    installed = image.run("python", "-c", listing).stdout.split()
+    done = image.run(sys.executable, str(ROOT / "docker" / "sbom.py"), "/opt/gateway/bin/python")
+    assert done.returncode == 0, done.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(done.stdout) is None
+    bom = json.loads(done.stdout)
+    root = bom["metadata"]["component"]
+    listed = {component["purl"]: component for component in bom["components"]}
+    python = [f"{one['name']}=={one['version']}" for purl, one in listed.items() if purl.startswith("pkg:pypi/")]
+    assert sorted([*python, f"{root['name']}=={root['version']}"]) == sorted(installed)
+    npm = [one for purl, one in listed.items() if purl.startswith("pkg:npm/")]
+    hashes = [file["hashes"][0]["content"] for one in npm for file in one["components"]]
+    assert sorted(hashes) == sorted(asset.sha256 for asset in ASSETS)
+    assert "pkg:docker/python@3.13-slim" in listed
+    (needed,) = [one["dependsOn"] for one in bom["dependencies"] if one["ref"] == root["bom-ref"]]
+    assert {"graphiql@4.1.2", "python:3.13-slim"} <= set(needed)
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -1,13 +1,17 @@
 """Random operations, failures and records: compiled projection has the same response as graphql-core.
 
-Operations come from hypothesis-graphql over the whole schema; the tests add aliases, fragments, directives and
+Operations come from unittest.mock import patch
+import pytest
+from hypothesis-graphql over the whole schema; the tests add aliases, fragments, directives and
 variables. ``COMPILED_EXAMPLES`` is the number of examples.
 """
 
 import os
 import random
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from graphql import (
     REMOVE,
     ArgumentNode,
@@ -38,7 +42,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
-from gateway.execution.root_fields import ROOT_FIELDS
+from gateway.execution.root_fields import ROOT_FIELDS, RootFieldContext
 from gateway.schema.schema import GRAPHQL_SCHEMA
 from tests.catalog.test_selection_property import IDS
 from tests.execution.comparison import damaged_root_fields, outcomes_of
@@ -198,3 +202,14 @@ def test_an_operation_has_the_same_response_by_projection_and_by_graphql_core(
         expected, *compiled = outcomes_of(text, variables, frozenset(failing))
     for outcome in compiled:
         assert expected.agrees(outcome), (expected, outcome)
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "text", []])
+def test_a_value_that_is_no_object_has_the_error_of_its_first_field(value: Any) -> None:
+    async def model(root_field: RootFieldContext) -> Any:
+        return {"__typename": "Model", "registry": value}
+
+    with patch.dict(ROOT_FIELDS, {"model": model}):
+        expected, *compiled = outcomes_of('{ model(id: "pai:model/model-a") { registry { capabilities } } }')
+    assert compiled == [expected] * 2
+    assert expected.errors[0]["path"] == ["model", "registry", "capabilities"]

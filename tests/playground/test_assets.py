@@ -1,5 +1,6 @@
 """The download of the playground's files with npm, in the command, the wheel and the page."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -11,8 +12,11 @@ from zipfile import ZipFile
 
 import pytest
 
+from gateway import twins
+from gateway.http.playground import NOT_INSTALLED
 from gateway.http.playground.assets import ASSETS, AssetsError, fetch
 from tests.test_command_line import ENVIRON
+from tests.test_server import REGISTRY
 
 ROOT = Path(__file__).parent.parent.parent
 WITHOUT_NPM = ENVIRON | {"PATH": "/nowhere"}
@@ -55,9 +59,10 @@ def build_wheel(copy: Path, environ: Mapping[str, str]) -> tuple[str, set[str]]:
         return done.stdout + done.stderr, {name[len(folder) :] for name in archive.namelist() if folder in name}
 
 
-def test_without_its_files_the_page_shows_how_to_install_them(copy: Path) -> None:
+def test_without_its_files_the_page_and_the_log_say_how_to_install_them(copy: Path) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "--port", "0", "--models", "1"]
-    with subprocess.Popen(command, cwd=copy, env=WITHOUT_NPM, stdout=subprocess.PIPE, text=True) as demo:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=copy, env=WITHOUT_NPM, stdout=pipe, stderr=pipe, text=True) as demo:
         try:
             assert demo.stdout
             address = re.search(r"http://\S+/", demo.stdout.readline().partition("browser")[2])
@@ -67,15 +72,30 @@ def test_without_its_files_the_page_shows_how_to_install_them(copy: Path) -> Non
                 assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         finally:
             demo.kill()
-    (line,) = re.findall(r"<p>(.*)</p>", page)
-    assert line == "The playground is not installed. Install npm, then run <code>gateway assets</code>."
+            _, log = demo.communicate()
+    assert re.findall(r"<p>(.*)</p>", page) == [NOT_INSTALLED]
     assert "<script" not in page
+    assert re.search(rf" warning gateway\.http {NOT_INSTALLED}\n", log)
 
 
 def test_without_npm_the_command_fails_with_one_line(copy: Path) -> None:
     done = run(copy, "gateway", "assets", environ=WITHOUT_NPM)
     message = "gateway: the playground's files cannot be downloaded: npm is not installed\n"
     assert (done.returncode, done.stderr) == (1, message)
+
+
+@pytest.mark.parametrize(("profile", "status"), [("development", 1), ("production", 0)])
+async def test_without_its_files_a_check_fails_where_the_playground_is_served(
+    copy: Path, profile: str, status: int
+) -> None:
+    async with twins.serving(models=1) as twin:
+        registry = REGISTRY.format(
+            name="one", key=twins.QIANFAN_ACCESS_KEY, secret=twins.QIANFAN_SECRET_KEY, url=twin.url
+        )
+        (copy / "gateway.toml").write_text(f'[server]\nport = 0\nprofile = "{profile}"\n{registry}')
+        done = await asyncio.to_thread(run, copy, "gateway", "check", environ=WITHOUT_NPM)
+    assert done.returncode == status
+    assert bool(re.search(rf"^playground +0\.0 ms  {NOT_INSTALLED}$", done.stdout, re.MULTILINE)) == bool(status)
 
 
 def test_without_npm_the_wheel_has_no_playground(copy: Path) -> None:

@@ -25,7 +25,10 @@ SCRIPTS: Final = [PageFile.of(HERE / "page" / name) for name in ("plan.js", "sta
 FILES: Final = [*GRAPHIQL, *LOOKS, *SCRIPTS]
 PAGE: Final = Template((HERE / "page" / "page.html").read_text(encoding="utf-8"))
 EXAMPLES: Final = [path.read_text(encoding="utf-8") for path in sorted((HERE / "examples").iterdir())]
-NOT_INSTALLED: Final = "The playground is not installed. Install npm, then run <code>gateway assets</code>."
+NOT_INSTALLED: Final = (
+    "This gateway was built without the files of the playground. Install npm, then run: gateway assets"
+)
+"""What the page, the log and `gateway check` say where the files are missing."""
 
 # GraphiQL's editor sets inline styles. Its style sheet contains fonts and icons as data: URLs.
 POLICY: Final = pages.POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
