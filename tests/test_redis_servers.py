@@ -322,7 +322,7 @@ async def cluster(folder: Path, brand: str = "Redis", number: int = 3, **options
 
 FAILURES = {"killed": signal.SIGKILL, "hung": signal.SIGSTOP}
 FAILOVERS = {
-    "Redis, killed": ("Redis", 3, False, "killed"),
+    "Redis, killed": ("Redis", 1, False, "killed"),
     "Redis, hung": ("Redis", 1, False, "hung"),
     "Redis with TLS, hung": ("Redis", 1, True, "hung"),
     "Valkey, killed": ("Valkey", 1, False, "killed"),
