@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+import yaml
 from strawberry.types.base import get_object_definition
 
 from gateway.catalog.filters import REGISTRY_FILTERS
@@ -86,6 +87,16 @@ def filters() -> str:
     return "\n".join([head, "|" + " --- |" * (len(kinds) + 2), *rows]) + "\n"
 
 
+def alerts() -> str:
+    """The alerts of docker/alerts.yaml, as a table in Markdown."""
+    *_, group = yaml.safe_load((ROOT / "docker" / "alerts.yaml").read_bytes())["groups"]
+    rows = [
+        f"| `{rule['alert']}` | `{rule['expr']}` | {rule.get('for', '0m')} | {rule['annotations']['action']} |"
+        for rule in group["rules"]
+    ]
+    return "\n".join(["| alert | condition | for | what to do |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
 def tools() -> str:
     """The tools for agents, as a table in Markdown."""
     rows = [
@@ -103,6 +114,7 @@ def generated() -> dict[str, str]:
         "generations": generations(),
         "quotas": quotas(),
         "filters": filters(),
+        "alerts": alerts(),
         "tools": tools(),
     }
 

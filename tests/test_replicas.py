@@ -29,10 +29,10 @@ FOREIGN = "somebody:elses"
 
 
 class Server:
-    """A redis-server process."""
+    """A process of redis-server, or of another program that reads its options."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, program: str = "redis-server") -> None:
+        self.folder, self.program = folder, program
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.process: asyncio.subprocess.Process | None = None
@@ -43,7 +43,7 @@ class Server:
 
     async def start(self, *options: str) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder),
+            self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder),
             *options, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -56,8 +56,9 @@ class Server:
 
     async def stop(self) -> None:
         if self.process is not None:
-            self.send(signal.SIGCONT)
-            self.send(signal.SIGKILL)
+            if self.process.returncode is None:
+                self.send(signal.SIGCONT)
+                self.send(signal.SIGKILL)
             await self.process.communicate()
             self.process = None
 

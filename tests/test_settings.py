@@ -594,8 +594,17 @@ REDIS_URLS = {
     "redis://s3cr:0/0": "it has no valid host and port",
     "redis://": "it has no valid host and port",
     "redis://s3cr/db": "its path is not the number of a database",
-    "http://s3cr": "its scheme is none of unix, redis, rediss",
-    "s3cr:6379": "its scheme is none of unix, redis, rediss",
+    "http://s3cr": "its scheme is none of unix, redis, rediss, redis+sentinel, rediss+sentinel",
+    "s3cr:6379": "its scheme is none of unix, redis, rediss, redis+sentinel, rediss+sentinel",
+    "redis+sentinel://:s3cr@one": "it is not like redis+sentinel://",
+    "redis+sentinel://:s3cr@/mymaster": "it is not like redis+sentinel://",
+    "redis+sentinel://:s3/cr@one/mymaster": "it is not like redis+sentinel://",
+    "redis+sentinel://one/mymaster/s3cr": "it is not like redis+sentinel://",
+    "redis+sentinel://s3cr,/mymaster": "it has no valid host and port",
+    "redis+sentinel://one,s3cr:99999/mymaster": "its host or port is not valid",
+    "redis+sentinel://one/mymaster?sentinel_s3cr=x": "it has an unknown option",
+    "redis+sentinel://s3cr/mymaster?ssl_ca_certs=ca.pem": "it has an unknown option",
+    "redis://s3cr?sentinel_password=x": "it has an unknown option",
     "unix://s3cr": "it has no path of a socket",
     "redis://s3cr?socket_timeout=abc": 'the value of its option "socket_timeout" is not valid',
     "redis://s3cr?db=": 'the value of its option "db" is not valid',
@@ -623,7 +632,10 @@ def test_every_url_of_a_redis_that_is_accepted_opens_a_connection(file: Path, sc
     examples = {TEXT: "a", SWITCH: "true", WHOLE: "3", SECONDS: "1.5"}
     examples |= {"[23]": "3", "[1-9][0-9]{0,8}": "5", "none|optional|required": "none"}
     query = "&".join(f"{name}={examples[pattern]}" for name, pattern in SCHEMES[scheme].items())
-    for address in {"unix": ["/run/redis.sock"]}.get(scheme, ["cache", ":p%2Fw@cache:6379/0", "app:p@[::1]:6379/"]):
+    servers = ["cache", ":p%2Fw@cache:6379/0", "app:p@[::1]:6379/"]
+    sentinels = ["one/mymaster", "one:1,two/mymaster/0", "app:p%2Fw@[::1]:6379,[::1],127.0.0.1/my.service-1/3/"]
+    addresses = {"unix": ["/run/redis.sock"], "redis": servers, "rediss": servers}
+    for address in addresses.get(scheme, sentinels):
         for url in (f"{scheme}://{address}", f"{scheme}://{address}?{query}"):
             file.write_text(f'[cache]\nredis = "{url}"\n{REGISTRY}')
             assert load(file, {}, KINDS).cache.redis.reveal() == url

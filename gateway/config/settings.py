@@ -662,7 +662,8 @@ class CacheSettings(CheckedSettings):
         maximum=65_536,
     )
     redis: Secret = setting(
-        "URL of the Redis or Valkey cache that all replicas share. Empty: each process has only its own cache.",
+        "URL of the Redis or Valkey cache that all replicas share, perhaps over TLS or behind Sentinel. Empty: each "
+        "process has only its own cache.",
         default=Secret(""),
         example="redis://:password@cache:6379/0",
     )

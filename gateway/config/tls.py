@@ -6,6 +6,9 @@ from pathlib import Path
 
 from gateway.config.settings import RegistrySettings, ServerSettings, SettingsError
 
+HOST_MISMATCH = (62, 64)
+"""OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
 
 @cache
 def default_tls() -> ssl.SSLContext:
@@ -73,3 +76,8 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return "not a PEM file with certificates, or its key is missing, encrypted or another one's"
     return error.strerror or "cannot be read"
+
+
+def is_for_another_host(error: Exception) -> bool:
+    """Return whether a certificate was refused since it is for another host."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in HOST_MISMATCH

@@ -6,6 +6,7 @@ so they cannot create series.
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import product
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from gateway.telemetry.series import Counts, Times
 
 OPERATIONS = ("query", "mutation", "subscription")
 """Operation types. The type is ``unknown`` if the document is invalid."""
+
+OUTCOMES = ("ok", "partial", "failed", "cancelled")
+"""Outcomes of operations, see `OperationReport.outcome`."""
 
 ANSWERED = tuple(state.value for state in CallState if state is not CallState.FAILED)
 
@@ -47,8 +51,10 @@ class Metrics(Events):
         self.operations = self._counter(
             "operations", "Operations, by outcome: ok, partial, failed or cancelled.", "type", "outcome"
         )
+        self.operations.start_at_zero(product(OPERATIONS, OUTCOMES))
         self.operation_times = self._histogram("operation_duration", "Duration of operations.", "type")
         self.operation_errors = self._counter("operation_errors", "Errors in GraphQL responses.", "code")
+        self.operation_errors.start_at_zero([("INTERNAL_SERVER_ERROR",)])
         self.in_progress = 0
         running = self._gauge("operations_in_progress", "Operations in progress.")
         running.set_function(lambda: self.in_progress)

@@ -6,7 +6,7 @@ reads them.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -30,6 +30,10 @@ class Counts(Collector):
     def __init__(self, name: str, help: str, labels: tuple[str, ...]) -> None:
         self.name, self.help, self.labels = name, help, labels
         self.of: defaultdict[Labels, int] = defaultdict(int, {} if labels else {(): 0})
+
+    def start_at_zero(self, series: Iterable[Labels]) -> None:
+        """Let series exist before they are counted, so that Prometheus sees the first count as an increase."""
+        self.of |= dict.fromkeys(series, 0)
 
     def add(self, *labels: Hashable) -> None:
         self.of[labels] += 1

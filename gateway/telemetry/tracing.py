@@ -55,7 +55,8 @@ class Tracing:
         ours = {"service.name": "registry-gateway", "service.version": __version__}
         resource = Resource.create({**ours, **named})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.exporter = OTLPSpanExporter(url.removesuffix(TRACES_PATH) + TRACES_PATH, timeout=EXPORT_TIMEOUT)
+        endpoint = url.rstrip("/").removesuffix(TRACES_PATH) + TRACES_PATH
+        self.exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_TIMEOUT)
         self.exported = SpanExportResult.SUCCESS
         self.provider.add_span_processor(BatchSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("gateway", __version__)

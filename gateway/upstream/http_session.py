@@ -1,7 +1,6 @@
 """HTTP sessions with registries and the issuer of tokens: connections, proxies, body limits, and causes of failures."""
 
 import socket
-import ssl
 import zlib
 from collections.abc import Callable, Sequence
 from errno import ECONNREFUSED
@@ -13,7 +12,7 @@ import aiohttp
 
 from gateway import __version__
 from gateway.config.settings import SettingsError
-from gateway.config.tls import default_tls
+from gateway.config.tls import default_tls, is_for_another_host
 from gateway.config.urls import has_valid_host
 from gateway.errors import Cause
 
@@ -24,9 +23,6 @@ DNS_SECONDS: Final = 60
 """Seconds for which a resolved name is cached."""
 HEAD_BYTES: Final = 1 << 16
 """Largest status line, and largest header, of a response."""
-
-HOST_MISMATCH: Final = (62, 64)
-"""OpenSSL's verification errors X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 CODINGS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """The content codings that `read_body` decodes, with their window bits."""
@@ -191,8 +187,7 @@ def failure_cause(error: Exception) -> Cause | None:
             return Cause.NAME_NOT_RESOLVED
         case aiohttp.ClientConnectorCertificateError():
             reason = error.certificate_error
-            wrong_host = isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in HOST_MISMATCH
-            return Cause.WRONG_HOST_NAME if wrong_host else Cause.UNTRUSTED_CERTIFICATE
+            return Cause.WRONG_HOST_NAME if is_for_another_host(reason) else Cause.UNTRUSTED_CERTIFICATE
         case aiohttp.ClientConnectorSSLError():
             return Cause.TLS_FAILED
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():

@@ -207,7 +207,9 @@ async def test_an_unreachable_collector_does_not_affect_responses() -> None:
         assert (await world.gateway.query(MODEL)).data["model"]
 
 
-@pytest.mark.parametrize("path", ["", "/v1/traces", "/collectors/one", "/collectors/one/v1/traces"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/v1/traces", "/v1/traces/", "/collectors/one", "/collectors/one/", "/collectors/one/v1/traces"]
+)
 async def test_the_address_of_a_collector_may_have_a_path(path: str) -> None:
     async with collecting() as (collector, url), traced(url + path) as world:
         await world.gateway.query(MODEL)
@@ -215,17 +217,19 @@ async def test_the_address_of_a_collector_may_have_a_path(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "name"),
+    ("service", "attributes", "name"),
     [
-        ("OTEL_SERVICE_NAME", "models", "models"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=catalogue,team=ml", "catalogue"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "team=ml", "registry-gateway"),
+        ("models", "", "models"),
+        ("models", "service.name=catalogue,team=ml", "models"),
+        ("", "service.name=catalogue,team=ml", "catalogue"),
+        ("", "team=ml", "registry-gateway"),
     ],
 )
 async def test_the_variables_of_opentelemetry_name_the_service(
-    variable: str, value: str, name: str, monkeypatch: pytest.MonkeyPatch
+    service: str, attributes: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", service)
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", attributes)
     async with collecting() as (collector, url), traced(url) as world:
         await world.gateway.query(MODEL)
     assert re.search(f'key: "service.name"\\s*value {{\\s*string_value: "{name}"', collector.text)

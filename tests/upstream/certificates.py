@@ -1,7 +1,9 @@
 """Self-signed certificates for tests."""
 
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -11,7 +13,10 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(folder: Path, host: str) -> Path:
-    """Write a self-signed certificate for a host and its key to one PEM file; return its path."""
+    """Write a self-signed certificate for a name or an address, and its key, to one PEM file; return its path."""
+    subject: x509.GeneralName = x509.DNSName(host)
+    with suppress(ValueError):
+        subject = x509.IPAddress(ip_address(host))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -23,7 +28,7 @@ def certificate(folder: Path, host: str) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
