@@ -86,6 +86,7 @@ OK = {'gateway_operations_total{type="query", outcome="ok"}': each_minute(94)}
 FAILED = 'gateway_operations_total{type="query", outcome="failed"}'
 INVALID = 'gateway_operations_total{type="unknown", outcome="failed"}'
 REFUSED = 'gateway_upstream_failures_total{registry="pai", call="GetModel", code="REGISTRY_%s"}'
+RENEWAL = 'gateway_credentials_renewal_failed{registry="pai"}'
 THROTTLES = 'gateway_upstream_throttles_total{registry="pai", call="ListModels"}'
 WAIT = "gateway_upstream_quota_wait_seconds"
 INTERNAL = 'gateway_operation_errors_total{code="INTERNAL_SERVER_ERROR"}'
@@ -130,6 +131,9 @@ CASES = {
         "pai refuses the credentials or the permission of the gateway (REGISTRY_FORBIDDEN).",
         {REFUSED % "UNAVAILABLE": each_minute(60)},
         {**REGISTRY, "code": "REGISTRY_FORBIDDEN"},
+    ),
+    "RegistryGatewayAccessKeyNotRenewed": Case(
+        {RENEWAL: always(1)}, "The access key of pai cannot be renewed.", {RENEWAL: always(0)}, REGISTRY
     ),
     "RegistryGatewayThrottled": Case(
         {THROTTLES: each_minute(12)}, "pai throttles the gateway.", {THROTTLES: each_minute(3)}, REGISTRY
