@@ -420,7 +420,8 @@ class MergedList:
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
             raw_rows, page = ListPage.from_answer(answer, registry, rows, order, native)
-            self._derived[page] = answer.derived
+            if answer.origin is not None:
+                self._derived[page] = answer.derived
             return raw_rows, page
 
         reader = self._reader(registry, f"{registry.name}/{stream.name}", call, layout, fetch_rows, applied, strategy)
@@ -639,13 +640,13 @@ class MergedList:
         self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
     ) -> "PreparedRows | None":
         """Return the prepared rows of a page, cached with its answer. None if they may depend on more than answers."""
-        if not page.is_canonical or not (plan.is_read or (encode is not None and plan.is_repeatable)):
+        is_cached = page in self._derived
+        if not page.is_canonical or not (plan.is_read or (encode is not None and is_cached and plan.is_repeatable)):
             return None
         arguments = [self.calls.bindings[template] for template in plan.selection.templates]
         encoder = None if encode is None else encode.number
         key = "rows", page.registry, plan.number, encoder, self.calls.bounds.page_rows, *arguments
-        derived = self._derived.get(page)
-        rows: PreparedRows | None = None if derived is None else derived.get(key)
+        rows: PreparedRows | None = self._derived[page].get(key) if is_cached else None
         return PreparedRows(key) if rows is None else rows
 
     def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
