@@ -156,6 +156,12 @@ def test_every_manifest_is_valid_for_kubernetes(name: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_example_secrets_are_created_in_the_namespace_of_the_command() -> None:
+    documents = [*yaml.safe_load_all((CHART / "secret.example.yaml").read_text(encoding="utf-8"))]
+    assert [one["kind"] for one in documents] == ["Secret", "Secret"]
+    assert [one["metadata"].keys() for one in documents] == [{"name"}, {"name"}]
+
+
 @pytest.mark.parametrize("kind", ["PodMonitor", "PrometheusRule"])
 def test_the_manifest_is_valid_for_the_prometheus_operator(kind: str) -> None:
     models = pytest.importorskip("cloudcoil.models.prometheus_operator.v1")
