@@ -90,7 +90,7 @@ def test_every_file_that_cannot_be_used_is_named_at_once(command: str, config: P
     config.write_text(MISSING_FILES + registry("http://127.0.0.1:1"))
     assert run(command, "--config", str(config), status=2).stderr.splitlines() == [
         "gateway: cache.warm_up: missing.graphql: No such file or directory",
-        "gateway: missing.jwks: No such file or directory",
+        "gateway: access.jwks: missing.jwks: No such file or directory",
         "gateway: documents.trusted: missing.json: No such file or directory",
     ]
 

@@ -45,7 +45,7 @@ class Authenticator:
         self.required = settings.mode == "callers"
         self.anonymous = Principal("anyone", ("*",), anonymous_roles)
         self.now = now
-        self.keys = WatchedFile(settings.keys, api_keys.parse, now) if settings.keys else None
+        self.keys = WatchedFile("access.keys", settings.keys, api_keys.parse, now) if settings.keys else None
         self.tokens = TokenVerifier(settings, now) if methods and methods != ["keys"] else None
         self.admin_key: api_keys.ApiKey | None = None
         if admin_token:

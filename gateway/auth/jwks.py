@@ -73,7 +73,7 @@ def key_set(location: str, algorithms: Collection[str], now: Callable[[], float]
     """Return the key set in a file or at a URL. Raises `SettingsError` if the file or the URL cannot be used."""
     parse_keys = partial(parse, algorithms=algorithms)
     if "://" not in location:
-        return FileKeySet(WatchedFile(location, parse_keys, now))
+        return FileKeySet(WatchedFile("access.jwks", location, parse_keys, now))
     if location.startswith(("http://", "https://")) and not has_valid_host(location):
         raise SettingsError(("access.jwks: the host or port of its URL is not valid",))
     url = urlsplit(location)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class WatchedFile(Generic[T]):
-    """The parsed content of a file, reloaded when the file changes.
+    """The parsed content of the file that a setting names, reloaded when the file changes.
 
     ``parse`` raises ValueError for invalid content. ``now`` returns seconds. If a later reload fails, the error is
     logged and the previous content stays in use.
@@ -25,14 +25,14 @@ class WatchedFile(Generic[T]):
     Raises `SettingsError` if the file cannot be read or parsed at first.
     """
 
-    def __init__(self, path: str, parse: Callable[[bytes], T], now: Callable[[], float]) -> None:
+    def __init__(self, setting: str, path: str, parse: Callable[[bytes], T], now: Callable[[], float]) -> None:
         self.path, self.parse, self.now = Path(path), parse, now
         self._checked = now()
         try:
             self._version = self._read_version()
             self._content = parse(read_file(self.path))
         except (OSError, ValueError) as error:
-            raise SettingsError((f"{path}: {_reason(error)}",)) from None
+            raise SettingsError((f"{setting}: {path}: {_reason(error)}",)) from None
 
     @property
     def content(self) -> T:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.config.settings import DocumentsSettings, SettingsError
+from gateway.config.settings import DocumentsSettings
 from gateway.config.watched_files import WatchedFile
 from gateway.errors import (
     BadInput,
@@ -95,10 +95,8 @@ class PersistedQueries:
         now: Callable[[], float] = time,
     ) -> None:
         self.settings = settings
-        try:
-            self._file = WatchedFile(settings.trusted, parse_trusted, now) if settings.trusted else None
-        except SettingsError as error:
-            raise SettingsError(tuple(f"documents.trusted: {problem}" for problem in error.problems)) from None
+        trusted = settings.trusted
+        self._file = WatchedFile("documents.trusted", trusted, parse_trusted, now) if trusted else None
         self._registered = cache
 
     @property

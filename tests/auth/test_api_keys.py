@@ -314,7 +314,7 @@ def test_an_invalid_file_of_keys_is_refused_at_start_up(
             settings(qianfan("http://127.0.0.1:9"), access=AccessSettings(mode="callers", keys=str(key_file.path)))
         )
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{key_file.path}: {message}")
+    assert problem.startswith(f"access.keys: {key_file.path}: {message}")
     assert "hidden" not in problem
 
 
@@ -330,7 +330,10 @@ def test_an_invalid_file_of_keys_is_refused_at_start_up(
             AccessSettings(mode="open", issuer="i", jwks="j"),
             ['access.issuer: needs access.mode = "callers"', 'access.jwks: needs access.mode = "callers"'],
         ),
-        (AccessSettings(mode="callers", keys="/no/such/file"), ["/no/such/file: No such file or directory"]),
+        (
+            AccessSettings(mode="callers", keys="/no/such/file"),
+            ["access.keys: /no/such/file: No such file or directory"],
+        ),
         (
             AccessSettings(mode="callers", issuer="i"),
             ["access.audience is missing: tokens need it", "access.jwks is missing: tokens need it"],
