@@ -171,6 +171,7 @@ def schema(options: argparse.Namespace) -> int:
 def cache(options: argparse.Namespace) -> int:
     """Show statistics of the cache of a running gateway, or purge it."""
     import json
+    from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
     from urllib.parse import urlencode
     from urllib.request import Request, urlopen
@@ -197,8 +198,13 @@ def cache(options: argparse.Namespace) -> int:
         except (ValueError, KeyError, TypeError):
             reason = f"status {error.code}"
         raise CommandError(f"{url}: {reason}") from None
-    except (URLError, OSError):
-        raise CommandError(f"{url}: no response from a gateway") from None
+    except OSError as error:
+        cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, SSLCertVerificationError):
+            reason = f"its certificate is refused ({cause.verify_message.rstrip('.')}); set --url or SSL_CERT_FILE"
+        else:
+            reason = "no response from a gateway"
+        raise CommandError(f"{url}: {reason}") from None
     for name, value in result.items():
         print(f"{name:<16}{value}")
     return 0

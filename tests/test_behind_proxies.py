@@ -201,6 +201,19 @@ async def test_the_certificate_is_replaced_at_a_reload(config: Path, twin: str, 
                 pass
 
 
+async def test_the_cache_command_says_that_it_does_not_trust_the_certificate(config: Path, twin: str) -> None:
+    path = certificate(config.parent, "localhost")
+    server = f'[server]\ndrain = 0\ntls_certificate = "{path}"\n[cache]\nadmin_token = "t"\n'
+    async with running(config, twin, server, "one") as gateway:
+        command = ["cache", "stats", "--config", str(config), "--url"]
+        refused = await asyncio.to_thread(run, *command, gateway.url, status=1)
+        assert refused.stderr.startswith(f"gateway: {gateway.url}: its certificate is refused (")
+        assert refused.stderr.endswith("); set --url or SSL_CERT_FILE\n")
+        named = gateway.url.replace("127.0.0.1", "localhost")
+        trusted = await asyncio.to_thread(run, *command, named, environ={"SSL_CERT_FILE": str(path)})
+        assert trusted.stdout.startswith("entries ")
+
+
 def replace(used: Path, content: Path | None) -> None:
     used.write_bytes(content.read_bytes() if content else b"nothing")
 
