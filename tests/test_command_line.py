@@ -288,8 +288,9 @@ def test_the_demo_answers_the_query_that_it_prints(number: signal.Signals) -> No
         assert address(output, "Twins") != address(output, "Gateway")
         with urllib.request.urlopen(address(output, "Gateway") + "/metrics", timeout=30) as response:  # noqa: S310
             assert 'gateway_operations_total{outcome="ok",type="query"} 1.0' in response.read().decode()
-        (logged,) = stop(process, number)
+        logged, stopping = stop(process, number)
         assert " info    gateway.operations query ok request_id=" in logged
+        assert stopping.endswith(" info    gateway.server The gateway is stopping.")
 
 
 def test_a_page_of_the_demo_has_models_of_every_registry() -> None:
@@ -349,7 +350,8 @@ def test_the_configured_registries_are_served(config: tuple[Path, dict[str, str]
     with running("serve", "--config", str(path), "--port", "0", environ=environ) as (process, output):
         answer = send_query(address(output, "Gateway") + "/graphql", "{ registries { name } }")
         assert answer == {"data": {"registries": [{"name": "pai-twin"}, {"name": "qianfan-twin"}]}}
-        (logged,) = map(json.loads, stop(process, number))
+        logged, stopping = map(json.loads, stop(process, number))
+        assert (stopping["logger"], stopping["message"]) == ("gateway.server", "The gateway is stopping.")
         assert (logged["logger"], logged["outcome"]) == ("gateway.operations", "ok")
 
 

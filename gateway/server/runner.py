@@ -123,6 +123,7 @@ class ReloadableApp:
     def stop(self) -> None:
         """Report that the gateway is not ready, and have responses close their connections."""
         assert self.current is not None
+        logger.info("The gateway is stopping.")
         self.stopping = True
         self.current.state["stopping"].set()
 

@@ -300,13 +300,15 @@ def parse_date(value: str) -> datetime | None:
 
 def _log(request: Request, error: RegistryError, attempt: Attempt) -> None:
     if not isinstance(error, NotFound):
+        known = {
+            "cause": error.cause or error.detail,
+            "vendor code": error.vendor_code,
+            "request": error.request_id,
+        }
         logger.warning(
-            "%s %s failed: %s, cause %s, vendor code %s, request %s, %.0f ms",
+            "%s %s failed: %s, %.0f ms",
             error.registry,
             request.call,
-            error.code,
-            error.cause or error.detail,
-            error.vendor_code,
-            error.request_id,
+            ", ".join([error.code, *(f"{name} {value}" for name, value in known.items() if value)]),
             (perf_counter() - attempt.started) * 1000,
         )
