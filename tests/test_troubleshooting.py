@@ -50,6 +50,8 @@ FILES: dict[str, str | None] = {
     "refusing to listen": f'[server]\nhost = "0.0.0.0"\nport = 0\n{ONE}',
     "Address already in use": f"[server]\nport = PORT\n{ONE}",
     "cache.redis": f'[cache]\nredis = "redis://:p#ss@h"\n{ONE}',
+    "the variable": f"[server]\nport = 0\n{ONE}".replace('"b"', '"${QIANFAN_SECRET_KEY}"'),
+    "access.keys: ": f'[server]\nport = 0\n[access]\nmode = "callers"\nkeys = "keys.toml"\n{ONE}',
     "server.tls_certificate": f'[server]\nport = 0\ntls_certificate = "tls.pem"\n{ONE}',
 }
 
