@@ -11,7 +11,15 @@ import pytest
 from gateway import twins
 from gateway.app import create_app, registries
 from gateway.catalog.plan_execution import PlanExecution
-from gateway.config.settings import BreakerSettings, CacheSettings, Credentials, LimitsSettings, Secret, SettingsError
+from gateway.config.settings import (
+    BreakerSettings,
+    CacheSettings,
+    Credentials,
+    DocumentsSettings,
+    LimitsSettings,
+    Secret,
+    SettingsError,
+)
 from gateway.execution.documents import Documents
 from gateway.execution.strawberry_context import OperationContext
 from gateway.http.caching_headers import requested_freshness
@@ -22,7 +30,7 @@ from gateway.upstream.cache import BoundedMemory, Cache, Entry
 from gateway.upstream.caching_client import ANY, CachingClient, Freshness, Lifetimes
 from gateway.upstream.http_client import HttpClient
 from gateway.upstream.messages import CacheKey, Destination, Request, Scope, StaticCredentials
-from tests.conftest import World, pai, qianfan, served, settings
+from tests.conftest import World, pai, qianfan, served, settings, two_clouds
 
 MODEL = '{ model(id: "pai:model/model-rbvg5wzljzjhc9ks92") { name } }'
 LIST = "{ models(first: 5) { nodes { id } coverage { registry { name } state age error { code } } } }"
@@ -297,6 +305,19 @@ async def test_warm_up_queries_are_executed_at_the_start(clock: ManualClock, tmp
         for query in (MODEL, LIST):
             await world.gateway.query(query)
         assert world.calls() == {}
+
+
+async def test_warm_up_queries_need_no_trust(tmp_path: Path) -> None:
+    file, trusted = tmp_path / "warm-up.graphql", tmp_path / "documents.json"
+    file.write_text(f"query Model {MODEL}", encoding="utf-8")
+    trusted.write_text("{}", encoding="utf-8")
+    sections = {
+        "cache": CacheSettings(warm_up=str(file)),
+        "documents": DocumentsSettings(trusted=str(trusted), only_trusted=True),
+    }
+    async with two_clouds(sections=sections) as world:
+        while not world.pai.calls["GetModel"]:
+            await world.gateway.request("GET", "/healthz")
 
 
 @pytest.mark.parametrize("document", ["{ models { totalCount } }", "query {", ""])

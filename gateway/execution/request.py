@@ -25,7 +25,7 @@ class GraphQLRequest:
     """The parameters of one operation, as a client sends them.
 
     ``is_safe`` is true for a method that must not change anything (RFC 9110, section 9.2.1). ``is_own`` is true for a
-    document of the gateway itself, which needs no trust.
+    document of the gateway or its operator, which needs no trust.
     """
 
     query: str | None = None

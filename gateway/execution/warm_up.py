@@ -25,6 +25,6 @@ def operation_names(document: str) -> list[str]:
 
 async def warm_up(pipeline: Pipeline, context: RequestContext, document: str, name: str) -> None:
     """Run one operation without variables, and log its errors."""
-    result = await pipeline.run(GraphQLRequest(document, operation_name=name), context)
+    result = await pipeline.run(GraphQLRequest(document, operation_name=name, is_own=True), context)
     for error in orjson.loads(result.body).get("errors", ()):
         logger.warning("Warm-up operation %s failed: %s", name, error["message"])
