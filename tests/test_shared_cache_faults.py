@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 
 from gateway import twins
 from gateway.app import probe
-from gateway.config.settings import CacheSettings, Secret, TelemetrySettings
+from gateway.config.settings import CacheSettings, Secret, Settings, TelemetrySettings
+from gateway.upstream.redis_cache import SharedCache
 from tests.conftest import Client, pai, served, settings
 from tests.test_replicas import TOKEN, Server, cache_settings, name
 from tests.upstream.raw_registry import listening
@@ -26,6 +27,11 @@ needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="r
 NAME = "情感分析"
 KEYS = "registry-gateway:1:*"
 CHANNEL = "registry-gateway:1:purges"
+
+
+async def cache_problem(configuration: Settings) -> str | None:
+    """Return what `gateway check` says of the shared cache, None if it can be used."""
+    return next(found.problem for found in await probe(configuration) if found.name == "cache.redis")
 
 
 async def subscribers(redis: Redis, number: int) -> None:
@@ -282,10 +288,30 @@ async def test_a_server_that_is_no_redis_breaks_nothing(case: str) -> None:
             purged = await gateway.request("DELETE", "/cache", headers=TOKEN)
             assert purged.status == 200
         assert twin.calls == {"GetModel": 2}
-        result = (await probe(settings(pai(twin.url), cache=options)))[-1]
-        assert result.name == "cache.redis"
+        problem = await cache_problem(settings(pai(twin.url), cache=options))
         if case != "answers everything with OK":
-            assert result.problem is not None or case in ("sends numbers", "sends lists")
+            assert problem is not None or case in ("sends numbers", "sends lists")
+
+
+@needs_redis
+async def test_listening_for_purges_ends_whenever_it_is_cancelled(redis: Server) -> None:
+    shared = SharedCache(redis.url, 5.0, time.monotonic)
+
+    async def listen() -> None:
+        async for _ in shared.purges():
+            pass
+
+    for steps in range(200):
+        task = asyncio.create_task(listen())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        _, pending = await asyncio.wait({task}, timeout=10.0)
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=1.0)
+        assert not pending, f"cancelled after {steps} steps"
+    await shared.close()
 
 
 # A user without permissions
@@ -310,7 +336,7 @@ async def test_a_command_that_the_user_may_not_run_is_named_at_start_and_by_chec
     problem = f"its user may not run {command} on {KEYS}"
     async with twins.serving() as twin:
         registries = settings(pai(twin.url), cache=options)
-        assert (await probe(registries))[-1].problem == f"The shared cache cannot be used fully: {problem}."
+        assert await cache_problem(registries) == f"The shared cache cannot be used fully: {problem}."
         async with served(registries) as gateway:
             while f"The shared cache (cache.redis): {problem}." not in caplog.text:
                 await gateway.request("GET", "/healthz")
@@ -325,7 +351,7 @@ async def test_a_command_that_the_user_may_not_run_is_named_at_start_and_by_chec
 async def test_missing_channels_and_keys_are_named_too(rules: tuple[str, ...], redis: Server) -> None:
     options = await restricted(redis, *rules)
     async with twins.serving() as twin:
-        problem = (await probe(settings(pai(twin.url), cache=options)))[-1].problem or ""
+        problem = await cache_problem(settings(pai(twin.url), cache=options)) or ""
     expected = ("PUBLISH", "SUBSCRIBE") if "resetchannels" in rules else ("PSETEX", "GET", "EVAL", "DEL")
     assert [command for command in expected if f"may not run {command}" in problem] == list(expected)
 
@@ -338,7 +364,7 @@ async def test_a_user_with_all_that_is_needed_has_no_problem(redis: Server, capl
     )  # fmt: skip
     async with twins.serving() as twin:
         registries = settings(pai(twin.url), cache=options)
-        assert (await probe(registries))[-1].problem is None
+        assert await cache_problem(registries) is None
         twin.calls.clear()
         async with served(registries) as one, served(registries) as other:
             assert await name(one) == await name(other) == NAME
@@ -356,6 +382,6 @@ async def test_a_wrong_password_is_named_by_check(redis: Server) -> None:
     options = await restricted(redis, "+@all", f"~{KEYS}", f"&{KEYS}")
     wrong = CacheSettings(redis=Secret(options.redis.reveal().replace("secret", "wrong")))
     async with twins.serving() as twin:
-        problem = (await probe(settings(pai(twin.url), cache=wrong)))[-1].problem
+        problem = await cache_problem(settings(pai(twin.url), cache=wrong))
     reason = "it refuses the login; check the user and the password in the URL"
     assert problem == f"The shared cache cannot be used fully: {reason}."

@@ -172,9 +172,12 @@ class SharedCache:
             logger.warning("A purge did not reach the shared cache and all replicas (%s).", type(error).__name__)
 
     async def purges(self) -> AsyncIterator[str]:
-        """Yield the prefixes that other replicas purge, and an empty one after a break, since notices may be lost."""
+        """Yield the prefixes that other replicas purge, and an empty one after a break, since notices may be lost.
+
+        This ends when its task is cancelled.
+        """
         missed = False
-        while True:
+        while not is_cancelled():
             try:
                 async with self.redis.pubsub() as subscription:
                     async for message in messages(subscription):
@@ -238,6 +241,16 @@ class SharedCache:
         await close(self.redis)
 
 
+def is_cancelled() -> bool:
+    """Return whether the current task was asked to end.
+
+    redis-py sends commands with `asyncio.wait_for`. Before Python 3.12, this loses a cancellation that arrives when the
+    command has just been sent.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def messages(subscription: PubSub) -> AsyncIterator[str]:
     """Subscribe to notices of purges, and yield them, and an empty text for each confirmation of the subscription.
 
@@ -247,7 +260,7 @@ async def messages(subscription: PubSub) -> AsyncIterator[str]:
     """
     await subscription.subscribe(PURGES)
     is_silent = False
-    while True:
+    while not is_cancelled():
         message = await subscription.get_message(timeout=PAUSE)
         if message is not None:
             yield message["data"].decode(errors="replace") if message["type"] == "message" else ""
