@@ -206,7 +206,7 @@ def cache(options: argparse.Namespace) -> int:
             reason = "no response from a gateway"
         raise CommandError(f"{url}: {reason}") from None
     for name, value in result.items():
-        print(f"{name:<16}{value}")
+        print(f"{name:<16}{', '.join(value) if isinstance(value, list) else value}")
     return 0
 
 

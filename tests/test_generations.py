@@ -150,9 +150,9 @@ def selection(name: str, left_out: tuple[str, ...]) -> str:
     return " ".join(fields)
 
 
-ALL = selection("Model", left_out=("registry", "version", "algorithm", "algorithmVersion"))
-"""``registry`` does not come from the cloud, and ``version(name:)`` is a row of ``versions``. Another test compares the
-algorithms of trainings."""
+ALL = selection("Model", left_out=("registry", "version", "algorithm", "algorithmVersion", "bom"))
+"""``registry`` does not come from the cloud, ``version(name:)`` is a row of ``versions``, and ``bom`` is made from
+other fields. Another test compares the algorithms of trainings."""
 
 VERBATIM = ("raw", "extra", "details")
 

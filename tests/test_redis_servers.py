@@ -403,9 +403,10 @@ async def test_check_names_what_is_wrong_behind_sentinel(tmp_path: Path) -> None
         assert "it refuses PSETEX (the server is a replica; name the primary, or its Sentinels)" in found
         for server in (redis.primary, redis.replica):
             await server.stop()
-        client = await redis.direct(redis.sentinels[0])
-        while await monitors(client, {"is_sdown": False}):
-            pass
+        for sentinel in redis.sentinels:
+            client = await redis.direct(sentinel)
+            while not await monitors(client, {"is_sdown": True}):
+                pass
         found = await problem_of(redis.url()) or ""
         assert found == f"{FULLY}: Sentinel reports that the primary is down, and has promoted no replica."
         for sentinel in redis.sentinels:

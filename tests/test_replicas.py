@@ -233,7 +233,8 @@ async def test_the_command_line_shows_and_purges_the_cache_of_replicas(redis: Se
         status, shown = await command("stats", "--url", one.url)
         assert (status, shown.split()[:2]) == (0, ["entries", "1"])
         status, shown = await command("purge", "--id", "pai:model/model-rbvg5wzljzjhc9ks92", "--url", one.url)
-        assert (status, shown.split()) == (0, ["purged", "1"])
+        purged = ["purged", "1", "tags", "pai:model/model-rbvg5wzljzjhc9ks92,", "pai:any"]
+        assert (status, shown.split()) == (0, purged)
         while (await other.request("GET", "/cache", headers=TOKEN)).body["entries"]:
             pass
         await name(other)

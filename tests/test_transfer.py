@@ -22,6 +22,7 @@ async def test_large_responses_are_compressed_for_clients_that_accept_gzip(world
     assert {part.strip() for part in small.headers["vary"].split(",")} == {
         "Accept",
         "Accept-Encoding",
+        "X-Gateway-Cache-Tags",
         "X-Gateway-Plan",
     }
 

@@ -24,7 +24,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.demo.yaml").read_text(encod
 DEMO: list[str] = COMPOSE["services"]["gateway"]["command"]
 pytestmark = pytest.mark.timeout(400)  # the first test waits until the image is built
 
-MAX_SIZE = 100_000_000
+MAX_SIZE = 115_000_000
 """Of the image without its base image, in bytes. docs/operations.md states both."""
 QUERY = "{ models(first: 1) { nodes { name } coverage { registry { name } state totalCount } } }"
 

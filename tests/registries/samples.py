@@ -43,11 +43,11 @@ COMPUTED = {"id", "registry", "registry_name", "native_id"}
 """The fields of every entity that the gateway computes."""
 RELATIONS = {
     "Model": {"version"},
-    "ModelVersion": {"model"},
+    "ModelVersion": {"model", "bom"},
     "Algorithm": {"version"},
     "AlgorithmVersion": {"algorithm"},
 }
-"""The fields of each entity that lead to another one."""
+"""The fields of each entity that lead to another one, or are made from its other fields."""
 
 TABLES: Mapping[str, Kind] = {**KINDS, "qianfan_v2": QIANFAN_V2}
 """Every kind and every further generation of a kind, by the name of its folder."""
