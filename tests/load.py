@@ -31,7 +31,7 @@ query New($since: DateTime, $after: String) {{
   models(first: {ROWS}, filter: {{createdAt: {{from: $since}}}}, after: $after) {{ {FIELDS} }}
 }}"""
 EVERYTHING: Final = f"query All($after: String) {{ models(first: 100, after: $after) {{ {FIELDS} }} }}"
-MODEL: Final = "query Model($id: ID!) { model(id: $id) { id name createdAt } }"
+MODEL: Final = "query Model($id: ID!) { model(id: $id) { id name } }"
 
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {},
@@ -155,7 +155,8 @@ class Load:
                     await self.ask_for_pages("a filtered list and its next page, new", NEW, following, since=since)
                 case _:
                     if data := await self.ask("a model by id", MODEL, id=row["id"]):
-                        self.report.outcomes["right" if data["model"] == row else "wrong"] += 1
+                        expected = {"id": row["id"], "name": row["name"]}
+                        self.report.outcomes["right" if data["model"] == expected else "wrong"] += 1
 
     async def flap(self) -> None:
         """Give each registry another fault from time to time."""
@@ -207,9 +208,9 @@ async def main() -> None:
                 print(line)
             calls = deployment.twin.calls
             print("Upstream calls:", {name: sum(calls[call] for call in names) for name, names in CALLS.items()})
-            print(
-                "MB and CPU seconds of each gateway:", [f"{one.highest:.0f}, {one.cpu:.1f}" for one in usages.values()]
-            )
+            print("\n| gateway | MB at most | CPU seconds |\n| --- | --: | --: |")
+            for number, usage in enumerate(usages.values(), start=1):
+                print(f"| {number} | {usage.highest:.0f} | {usage.cpu:.1f} |")
 
 
 if __name__ == "__main__":
