@@ -21,7 +21,6 @@ from gateway.upstream.credentials import RegistryContext, credential_provider
 from gateway.upstream.health import Health
 from gateway.upstream.http_session import proxy_for
 from gateway.upstream.messages import CacheKey, Destination, Endpoint, Request, Scope
-from gateway.upstream.url_encoding import length
 
 CACHED_REQUESTS: Final = 2_000
 """The number of calls per registry whose request and cache key are cached, if their arguments are short."""
@@ -98,7 +97,7 @@ class Registry:
         """Return the request of a call, its cache key, and its cache family."""
         request = self.kind.with_settings(self.settings, bound.call.request(bound.keys, bound.fixed, bound.page))
         prepared = request, self.destination.scope.key(request), bound.call.family
-        if len(request.path) + len(request.body) + length(request.query) <= MEMO_CHARACTERS:
+        if request.length <= MEMO_CHARACTERS:
             if len(self._requests) == CACHED_REQUESTS:
                 self._requests.clear()
             self._requests[bound] = prepared

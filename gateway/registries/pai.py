@@ -71,7 +71,7 @@ from gateway.registries.pai_tables import (
 from gateway.registries.signatures import acs3_canonical_request, acs3_sign, timestamp
 from gateway.upstream.credential_sources import AssumeRole, Load, SourceContext
 from gateway.upstream.messages import Request, Response, header_number
-from gateway.upstream.url_encoding import CACHE_SIZE, length
+from gateway.upstream.url_encoding import CACHE_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +361,7 @@ def signing_parts(
     return {**signed, "accept": "application/json"}, authorization, (before, between, after)
 
 
-cached_signing_parts = memo(CACHE_SIZE, lambda request, *_: len(request.path) + length(request.query))(signing_parts)
+cached_signing_parts = memo(CACHE_SIZE, lambda request, *_: request.length)(signing_parts)
 
 
 def sign(request: Request, host: str, credentials: Credentials, now: datetime, nonce: str) -> Mapping[str, str]:

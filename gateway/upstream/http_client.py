@@ -42,13 +42,14 @@ from gateway.upstream.http_session import (
 from gateway.upstream.json_documents import clean_text, read_json
 from gateway.upstream.messages import (
     Destination,
+    Endpoint,
     Request,
     Response,
     StaticCredentials,
     combined_headers,
     header_number,
 )
-from gateway.upstream.url_encoding import length, query_string
+from gateway.upstream.url_encoding import query_string
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -73,19 +74,6 @@ def current_second() -> datetime:
 @lru_cache(maxsize=2)
 def _second(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-async def report_lost_connections(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Raise `ConnectionLost` where aiohttp would send the request again, with the signature that was used already."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
-        raise
-    except aiohttp.ClientConnectionError as error:
-        started = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
-        raise ConnectionLost(started) from error
 
 
 @dataclass(slots=True)
@@ -120,9 +108,8 @@ class HttpClient:
         self.clock, self.events, self.health = clock, events, health
 
     async def __aenter__(self) -> Self:
-        middlewares = (report_lost_connections,)
-        self._pooled = new_session(middlewares, socket_factory=new_socket)
-        self._fresh = new_session(middlewares, keep_alive=False, socket_factory=new_socket)
+        self._pooled = new_session(socket_factory=new_socket)
+        self._fresh = new_session(keep_alive=False, socket_factory=new_socket)
         return self
 
     async def __aexit__(
@@ -236,18 +223,31 @@ class HttpClient:
         limits: aiohttp.ClientTimeout,
     ) -> Response:
         endpoint = destination.endpoints[request.service]
-        if endpoint.path:
-            request = replace(request, path=endpoint.path + request.path)
-        signed = destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16))
+        request, url = _addressed(request, endpoint)
+        headers = destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16))
+
+        async def send_signed(
+            unsigned: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            unsigned.headers.update(destination.headers)
+            unsigned.headers.update(headers)
+            try:
+                return await send(unsigned)
+            except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+                raise
+            except aiohttp.ClientConnectionError as error:  # aiohttp would send the used signature again
+                started = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+                raise ConnectionLost(started) from error
+
         response = await session.request(
             request.method,
-            _url(endpoint.origin, request.path, request.query),
-            headers={**destination.headers, **signed},
+            url,
             data=request.body or None,
             allow_redirects=False,
             timeout=limits,
             proxy=endpoint.proxy,
             ssl=destination.tls or True,
+            middlewares=(send_signed,),
         )
         try:
             body = await read_body(response, destination.limit)
@@ -261,11 +261,13 @@ class HttpClient:
         return Response(response.status, clean_headers(response.headers), body, document)
 
 
-@memo(CACHED_URLS, lambda origin, path, query: len(path) + length(query))
-def _url(origin: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
-    """The URL, encoded exactly as it is signed."""
-    target = f"{path}?{query_string(query)}" if query else path
-    return URL(origin + target, encoded=True)
+@memo(CACHED_URLS, lambda request, endpoint: request.length)
+def _addressed(request: Request, endpoint: Endpoint) -> tuple[Request, URL]:
+    """Return a request with the path of its endpoint, and its URL, encoded exactly as it is signed."""
+    if endpoint.path:
+        request = replace(request, path=endpoint.path + request.path)
+    target = f"{request.path}?{query_string(request.query)}" if request.query else request.path
+    return request, URL(endpoint.origin + target, encoded=True)
 
 
 @lru_cache(maxsize=64)

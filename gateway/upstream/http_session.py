@@ -2,7 +2,7 @@
 
 import socket
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from errno import ECONNREFUSED
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -50,7 +50,6 @@ class ConnectionLost(Exception):
 
 
 def new_session(
-    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
     *,
     keep_alive: bool = True,
     socket_factory: Callable[[Any], socket.socket] | None = None,
@@ -73,7 +72,6 @@ def new_session(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=HEADERS,
-        middlewares=middlewares,
         auto_decompress=False,
         max_line_size=HEAD_BYTES,
         max_field_size=HEAD_BYTES,
@@ -106,8 +104,8 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     content, body, coding = response.content, Body(limit), response.headers.get("Content-Encoding", "").strip().lower()
     if coding not in ("", "identity"):
         body = CompressedBody(limit, coding)
-    while part := await content.readany():
-        body.add(part)
+    while not content.at_eof():
+        body.add(await content.readany())
     return body.complete()
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.config.settings import Credentials, Quota, QuotaSettings
 from gateway.errors import RegistryError
+from gateway.upstream.url_encoding import length
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Request:
     def accepts(self, document: Any) -> bool:
         """Return whether a document, or None for "no such object", is a complete answer to the request."""
         return not self.always_exists if document is None else self.validator(document)
+
+    @cached_property
+    def length(self) -> int:
+        """The number of characters and bytes that callers may choose: in the path, the query and the body."""
+        return len(self.path) + length(self.query) + len(self.body)
 
     @cached_property
     def digest(self) -> str:
