@@ -42,6 +42,8 @@ class Calls:
         self.bindings: Bindings = {}
         self.partial = False
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
         self._ended = False
         self._recorded: list[BoundCall] | None = None
         self.started = perf_counter()
@@ -122,6 +124,14 @@ class Calls:
     def end(self) -> None:
         """Cancel the calls that are still running, and start no others. The operation has ended or been abandoned."""
         self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _expire(self) -> None:
+        """Cancel the calls that are still running at the deadline."""
+        self._expired = True
         for task in self._tasks:
             task.cancel()
 
@@ -146,11 +156,14 @@ class Calls:
         if answer is not None:
             return answer
         call = CallRecord(bound.registry, bound.call.name)
-        if asyncio.get_running_loop().time() >= self.deadline:
+        loop = asyncio.get_running_loop()
+        if self._expired or loop.time() >= self.deadline:
             answer = RegistryTimeout(bound.registry)
             call.ended(0.0, answer)
         else:
-            answer = task = asyncio.create_task(self._fetch(bound, call))
+            if self._timer is None:  # one for all calls of the operation
+                self._timer = loop.call_at(self.deadline, self._expire)
+            answer = task = loop.create_task(self._fetch(bound, call))
             self._tasks.add(task)
             task.add_done_callback(partial(self._fetched, bound))
         self.calls.append(call)
@@ -169,18 +182,23 @@ class Calls:
 
     def _fetched(self, bound: BoundCall, task: "asyncio.Task[Answer]") -> None:
         self._tasks.discard(task)
-        # retrieves the exception, which asyncio would log if nobody awaits the call
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, RegistryError):  # the frames in its task and traceback refer to this object: a cycle
+        if task.cancelled():
+            return
+        error = task.exception()  # asyncio would log it if nobody awaited the call
+        if error is None:
+            self.answers[bound] = task.result()
+        elif isinstance(error, RegistryError):  # the frames in its task and traceback refer to this object: a cycle
             self.answers[bound] = error.with_traceback(None)
 
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
         try:
-            async with asyncio.timeout_at(self.deadline):
-                return await self.registries[bound.registry].fetch(bound, self.freshness)
-        except TimeoutError:
-            raise RegistryTimeout(bound.registry) from None
+            return await self.registries[bound.registry].fetch(bound, self.freshness)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._expired and task is not None and not task.uncancel():
+                raise RegistryTimeout(bound.registry) from None
+            raise
 
 
 def failed(error: Exception) -> "asyncio.Future[Answer]":

@@ -1,12 +1,22 @@
 """Single flight: concurrent callers of one key share one running call."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+@dataclass(slots=True, eq=False)
+class Flight(Generic[V]):
+    """A running call: its task, and for each caller a future of the result."""
+
+    task: asyncio.Task[V]
+    in_background: bool
+    callers: set[asyncio.Future[V]] = field(default_factory=set)
 
 
 class SingleFlight(Generic[K, V]):
@@ -18,60 +28,70 @@ class SingleFlight(Generic[K, V]):
 
     def __init__(self, *, cancel_abandoned: bool = False) -> None:
         self.cancel_abandoned = cancel_abandoned
-        self._tasks: dict[K, asyncio.Task[V]] = {}
-        self._callers: Counter[asyncio.Task[V]] = Counter()
+        self._flights: dict[K, Flight[V]] = {}
 
     async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> tuple[V, bool]:
         """Return the result of the call for a key, and whether another caller had started it.
 
         Cancelling one caller leaves the call and the other callers alone. Raises what the call raises.
         """
-        task = self._tasks.get(key)
-        shared = task is not None
-        if task is None:
-            task = self._start(key, call())
-        self._callers[task] += 1
+        flight = self._flights.get(key)
+        shared = flight is not None
+        if flight is None:
+            flight = self._start(key, call())
+        if flight.task.done():
+            return flight.task.result(), shared
+        result = asyncio.get_running_loop().create_future()
+        flight.callers.add(result)
         try:
-            return await asyncio.shield(task), shared
-        finally:
-            self._leave(key, task)
+            return await result, shared
+        except asyncio.CancelledError:
+            self._leave(key, flight, result)
+            raise
 
     def start(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> bool:
         """Start the call in the background unless it is running; return whether it was started."""
-        if key in self._tasks:
+        if key in self._flights:
             return False
-        task = self._start(key, call())
-        self._callers[task] += 1
-        task.add_done_callback(lambda done: self._leave(key, done))
+        self._start(key, call(), in_background=True)
         return True
 
     async def wait(self, key: K) -> None:
         """Wait for the call of a key, if one is running. Raises what the call raises."""
-        task = self._tasks.get(key)
-        if task is not None:
-            await asyncio.shield(task)
+        flight = self._flights.get(key)
+        if flight is not None:
+            await asyncio.shield(flight.task)
 
-    def _start(self, key: K, call: Coroutine[Any, Any, V]) -> asyncio.Task[V]:
+    def _start(self, key: K, call: Coroutine[Any, Any, V], *, in_background: bool = False) -> Flight[V]:
         task = asyncio.get_running_loop().create_task(call)
-        self._tasks[key] = task
-        task.add_done_callback(lambda done: self._finish(key, done))
-        return task
+        flight = self._flights[key] = Flight(task, in_background)
+        task.add_done_callback(partial(self._finish, key, flight))
+        return flight
 
-    def _leave(self, key: K, task: asyncio.Task[V]) -> None:
-        self._callers[task] -= 1
-        if not self._callers[task]:
-            del self._callers[task]
-            if self.cancel_abandoned and not task.done():
-                del self._tasks[key]  # a later caller starts the call again
-                task.cancel()
+    def _leave(self, key: K, flight: Flight[V], result: asyncio.Future[V]) -> None:
+        """Forget a caller that was cancelled, and cancel the call if nobody waits for it any more."""
+        flight.callers.discard(result)
+        is_abandoned = self.cancel_abandoned and not flight.callers and not flight.in_background
+        if is_abandoned and not flight.task.done():
+            del self._flights[key]  # a later caller starts the call again
+            flight.task.cancel()
 
-    def _finish(self, key: K, task: asyncio.Task[V]) -> None:
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # asyncio would log the failure of a call that nobody awaits
+    def _finish(self, key: K, flight: Flight[V], task: asyncio.Task[V]) -> None:
+        """Pass the outcome of a call to its callers."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        error = None if task.cancelled() else task.exception()  # asyncio would log it if there are no callers
+        for result in flight.callers:
+            if result.done():
+                continue
+            if task.cancelled():
+                result.cancel()
+            elif error is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(task.result())
 
     def close(self) -> None:
         """Cancel all running calls, and thereby their callers."""
-        for task in tuple(self._tasks.values()):
-            task.cancel()
+        for flight in tuple(self._flights.values()):
+            flight.task.cancel()

@@ -266,5 +266,4 @@ async def test_a_call_in_the_background_leaves_nothing_behind() -> None:
     work.go.set()
     assert await caller == ("result", True)
     await asyncio.sleep(0)
-    assert not flights._tasks
-    assert not flights._callers
+    assert not flights._flights
