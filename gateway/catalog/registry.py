@@ -83,10 +83,10 @@ class Registry:
     def name(self) -> str:
         return self.settings.name
 
-    async def fetch(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer:
+    def fetch(self, bound: BoundCall, freshness: Freshness = ANY) -> Awaitable[Answer]:
         """Return the answer of a call. Raises `RegistryError`."""
         request, _, family = self._requests.get(bound) or self._request_and_key(bound)
-        return await self.client.fetch(self.destination, request, family, freshness)
+        return self.client.fetch(self.destination, request, family, freshness)
 
     def cached(self, bound: BoundCall, freshness: Freshness = ANY) -> Answer | None:
         """Return the answer of a call if it is in memory and fresh enough, else None."""

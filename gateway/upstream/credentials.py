@@ -97,24 +97,28 @@ class RenewingCredentials:
         self._renewed_at = float("-inf")
         self._renewals: SingleFlight[str, None] = SingleFlight()
 
-    async def current(self) -> Credentials:
+    async def current(self, ends: float | None = None) -> Credentials:
         """Return valid credentials. Raises `RegistryCredentialsMissing` if there are none."""
         if self.source.changed():
             self._start_renewal()
         elif self._credentials is None or self._expires_within(RENEW_BEFORE):
             self._start_renewal_if_due()
         if self._credentials is None or self._expires_within(0):
-            await self._renewals.wait(self.registry)
+            await self._renewal(ends)
         if self._credentials is None or self._expires_within(0):
             raise RegistryCredentialsMissing(self.registry, detail=self.problem)
         return self._credentials
 
-    async def renewed(self, used: Credentials) -> bool:
+    async def renewed(self, used: Credentials, ends: float | None = None) -> bool:
         """Return whether there are other credentials than those used, after a renewal if it is due."""
         if self._credentials == used:
             self._start_renewal_if_due()
-            await self._renewals.wait(self.registry)
+            await self._renewal(ends)
         return self._credentials != used
+
+    async def _renewal(self, ends: float | None) -> None:
+        async with asyncio.timeout_at(ends):
+            await self._renewals.wait(self.registry)
 
     def _expires_within(self, seconds: float) -> bool:
         expires = None if self._credentials is None else self._credentials.expires

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -9,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from secrets import token_hex
 from time import perf_counter, time
 from types import TracebackType
 from typing import Any, Final, Self
@@ -45,10 +45,10 @@ from gateway.upstream.messages import (
     Endpoint,
     Request,
     Response,
-    StaticCredentials,
     combined_headers,
     header_number,
 )
+from gateway.upstream.time_limits import TimeLimits
 from gateway.upstream.url_encoding import query_string
 
 logger = logging.getLogger("gateway.upstream")
@@ -106,6 +106,7 @@ class HttpClient:
         health: HealthMonitor | None = None,
     ) -> None:
         self.clock, self.events, self.health = clock, events, health
+        self.time_limits = TimeLimits()
 
     async def __aenter__(self) -> Self:
         self._pooled = new_session(socket_factory=new_socket)
@@ -115,6 +116,7 @@ class HttpClient:
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.time_limits.close()
         await self._pooled.close()
         await self._fresh.close()
 
@@ -135,21 +137,17 @@ class HttpClient:
 
     async def _document(self, destination: Destination, request: Request, attempt: Attempt) -> Any:
         """Send a request, again if the credentials were refused and have been renewed since. Raises `RegistryError`."""
-        provider, ends = destination.credentials, asyncio.get_running_loop().time() + destination.timeout
-        if isinstance(provider, StaticCredentials):
-            response = await self._exchange(destination, request, provider.credentials, ends)
+        provider = destination.credentials
+        ends = asyncio.get_running_loop().time() + destination.timeout
+        try:
+            credentials = await provider.current(ends)
+            response = await self._exchange(destination, request, credentials, ends)
             error = self._check(destination, response)
-        else:
-            try:
-                async with asyncio.timeout_at(ends):
-                    credentials = await provider.current()
-                    response = await self._exchange(destination, request, credentials, ends)
-                    error = self._check(destination, response)
-                    if isinstance(error, RegistryUnauthenticated) and await provider.renewed(credentials):
-                        response = await self._exchange(destination, request, await provider.current(), ends)
-                        error = self._check(destination, response)
-            except TimeoutError:
-                raise RegistryTimeout(destination.registry) from None
+            if isinstance(error, RegistryUnauthenticated) and await provider.renewed(credentials, ends):
+                response = await self._exchange(destination, request, await provider.current(ends), ends)
+                error = self._check(destination, response)
+        except TimeoutError:
+            raise RegistryTimeout(destination.registry) from None
         attempt.status = response.status
         if error is not None:
             raise error
@@ -191,18 +189,18 @@ class HttpClient:
         anew and sent once more, on a new connection.
         """
         registry = destination.registry
-        connecting = Connecting()
+        until, connecting = self.time_limits.until, Connecting()
         _connecting.set(connecting)
         try:
             try:
-                timeout = _timeout(destination.timeout)
-                return await self._send_once(self._pooled, destination, request, credentials, timeout)
+                sending = self._send_once(self._pooled, destination, request, credentials, destination.timeout)
+                return await until(ends, sending)
             except ConnectionLost as lost:
                 if connecting.opened or lost.started:
                     raise
             self.events.reconnected(registry, request.call)
-            timeout = _timeout(max(MIN_TIMEOUT, ends - asyncio.get_running_loop().time()))
-            return await self._send_once(self._fresh, destination, request, credentials, timeout)
+            left = max(MIN_TIMEOUT, ends - asyncio.get_running_loop().time())
+            return await until(ends, self._send_once(self._fresh, destination, request, credentials, left))
         except BodyTooLarge:
             raise RegistryAnswerTooLarge(registry) from None
         except BadCoding as error:
@@ -220,11 +218,12 @@ class HttpClient:
         destination: Destination,
         request: Request,
         credentials: Credentials,
-        limits: aiohttp.ClientTimeout,
+        seconds: float,
     ) -> Response:
+        """Send a request, and receive the response, for which there are a number of seconds."""
         endpoint = destination.endpoints[request.service]
         request, url = _addressed(request, endpoint)
-        headers = destination.sign(request, endpoint.host, credentials, self.clock(), token_hex(16))
+        headers = destination.sign(request, endpoint.host, credentials, self.clock(), os.urandom(16).hex())
 
         async def send_signed(
             unsigned: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
@@ -244,7 +243,7 @@ class HttpClient:
             url,
             data=request.body or None,
             allow_redirects=False,
-            timeout=limits,
+            timeout=_connect_timeout(seconds),
             proxy=endpoint.proxy,
             ssl=destination.tls or True,
             middlewares=(send_signed,),
@@ -271,9 +270,10 @@ def _addressed(request: Request, endpoint: Endpoint) -> tuple[Request, URL]:
 
 
 @lru_cache(maxsize=64)
-def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+def _connect_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """The limit of the time to connect, for a request that has a number of seconds."""
     # aiohttp rounds times above the threshold up to whole seconds
-    return aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SHARE * seconds, ceil_threshold=float("inf"))
+    return aiohttp.ClientTimeout(total=None, connect=CONNECT_SHARE * seconds, ceil_threshold=float("inf"))
 
 
 def clean_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -127,16 +127,17 @@ class Response(NamedTuple):
 
 
 class CredentialProvider(Protocol):
-    """Supplies the credentials of a registry."""
+    """Supplies the credentials of a registry. It waits for a renewal until ``ends``, a time of the event loop, and then
+    raises TimeoutError."""
 
     @property
     def problem(self) -> str | None:
         """Why the last renewal failed, for operators. None if it did not."""
 
-    async def current(self) -> Credentials:
+    async def current(self, ends: float | None = None) -> Credentials:
         """Return the credentials to sign with. Raises `RegistryCredentialsMissing`."""
 
-    async def renewed(self, used: Credentials) -> bool:
+    async def renewed(self, used: Credentials, ends: float | None = None) -> bool:
         """Return whether there are other credentials than those that the registry refused."""
 
 
@@ -147,10 +148,10 @@ class StaticCredentials:
     credentials: Credentials
     problem: None = None
 
-    async def current(self) -> Credentials:
+    async def current(self, ends: float | None = None) -> Credentials:
         return self.credentials
 
-    async def renewed(self, used: Credentials) -> bool:
+    async def renewed(self, used: Credentials, ends: float | None = None) -> bool:
         return False
 
 

@@ -442,3 +442,10 @@ def test_a_command_is_a_list_of_words(tmp_path: Path) -> None:
     file.write_text(COMMON + 'account = "1"\ncredentials_command = ["vault-key", "--for", "pai"]')
     (one,) = load(file, {}, {name: kind.settings for name, kind in KINDS.items()}).registries
     assert one.credentials_command == ("vault-key", "--for", "pai")
+
+
+async def test_a_request_waits_for_a_key_only_as_long_as_for_its_response(clock: Clock) -> None:
+    command = ("sh", "-c", "sleep 60")
+    async with gateway_with(clock, credentials_command=command, timeout=0.05) as (twin, gateway):
+        answer = await gateway.query(MODEL)
+        assert (answer.codes, twin.calls) == (["REGISTRY_TIMEOUT"], {})
