@@ -193,12 +193,18 @@ class Calls:
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
         try:
-            return await self.registries[bound.registry].fetch(bound, self.freshness)
+            answer = await self.registries[bound.registry].fetch(bound, self.freshness)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._expired and task is not None and not task.uncancel():
                 raise RegistryTimeout(bound.registry) from None
             raise
+        except Exception as error:
+            call.ended(perf_counter() - call.started, error)
+            raise
+        call.state = answer.state
+        call.ended(perf_counter() - call.started)
+        return answer
 
 
 def failed(error: Exception) -> "asyncio.Future[Answer]":

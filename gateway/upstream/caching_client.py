@@ -116,9 +116,6 @@ class UncachedClient:
         self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
     ) -> Answer:
         """Return the answer to a request. Raises `RegistryError`."""
-        return await _recorded(self._fetch(destination, request, freshness))
-
-    async def _fetch(self, destination: Destination, request: Request, freshness: Freshness) -> Answer:
         if freshness.only_if_cached:
             raise RegistryNotCached(destination.registry)
         background = freshness.background
@@ -176,7 +173,7 @@ class CachingClient:
         self, destination: Destination, request: Request, family: str, freshness: Freshness = ANY
     ) -> Answer:
         """Return the answer to a request, as fresh as required. Raises `RegistryError`, `NotFound` among them."""
-        answer = await _recorded(self._find(destination, request, family, freshness))
+        answer = await self._find(destination, request, family, freshness)
         self.events.answered(destination.registry, request.call, answer.state)
         if answer.document is None:
             raise NotFound(destination.registry)
@@ -303,18 +300,3 @@ async def _send(sender: Sender, destination: Destination, request: Request, even
         events.failed(registry, request.call, rejected)
         raise rejected from None
     return Answer(document)
-
-
-async def _recorded(fetching: Coroutine[Any, Any, Answer]) -> Answer:
-    """Await an answer, and record its state, duration and error at the operation's call."""
-    call, started = CURRENT.get(), perf_counter()
-    try:
-        answer = await fetching
-    except Exception as error:
-        if call is not None:
-            call.ended(perf_counter() - started, error)
-        raise
-    if call is not None:
-        call.state = answer.state
-        call.ended(perf_counter() - started)
-    return answer

@@ -80,15 +80,15 @@ class SingleFlight(Generic[K, V]):
         """Pass the outcome of a call to its callers."""
         if self._flights.get(key) is flight:
             del self._flights[key]
-        error = None if task.cancelled() else task.exception()  # asyncio would log it if there are no callers
-        for result in flight.callers:
-            if result.done():
-                continue
-            if task.cancelled():
+        waiting = [result for result in flight.callers if not result.done()]
+        if task.cancelled():
+            for result in waiting:
                 result.cancel()
-            elif error is not None:
+        elif (error := task.exception()) is not None:  # asyncio would log it if nobody asked for it
+            for result in waiting:
                 result.set_exception(error)
-            else:
+        else:
+            for result in waiting:
                 result.set_result(task.result())
 
     def close(self) -> None:

@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog import registry as configured
+from gateway.catalog.bounds import DEFAULT_BOUNDS
+from gateway.catalog.calls import Calls
+from gateway.catalog.query_plan import BoundCall
 from gateway.errors import NotFound, RegistryError, RegistryRejected
-from gateway.telemetry.events import CURRENT, NO_EVENTS, CallRecord, CallState
-from gateway.upstream.caching_client import Answer, UncachedClient
+from gateway.registries.pai import GET_MODEL, PAI
+from gateway.telemetry.events import CURRENT, NO_EVENTS, CallState
+from gateway.upstream.caching_client import ANY, UncachedClient
 from gateway.upstream.messages import Destination, Request
 from gateway.upstream.single_flight import SingleFlight
+from tests.conftest import pai
 from tests.upstream.simulated import destination, request
 
 
@@ -144,6 +150,8 @@ async def test_closing_cancels_all_calls() -> None:
 
 # In front of a registry
 
+GET, MODEL = BoundCall("pai", GET_MODEL, ("model-a",)), {"ModelId": "model-a"}
+
 
 class Registry:
     """Answers when a test lets it ``go``; records the calls."""
@@ -160,18 +168,19 @@ class Registry:
         return self.outcome
 
 
-async def fetched(client: UncachedClient, call: CallRecord) -> Answer:
-    """Fetch on behalf of a call of an operation."""
-    CURRENT.set(call)
-    return await client.fetch(destination(), request(), "objects")
+def operation(client: UncachedClient) -> Calls:
+    """The calls of an operation that calls one registry through a client."""
+    settings = pai("http://127.0.0.1")
+    return Calls({"pai": configured.Registry(PAI, settings, client)}, DEFAULT_BOUNDS, ANY, None)
 
 
 async def test_requests_count_for_the_call_that_caused_them_and_each_call_has_its_state() -> None:
-    registry = Registry()
+    registry = Registry(MODEL)
     client = UncachedClient(registry)
-    calls = [CallRecord("pai", "ListModels") for _ in range(3)]
-    tasks = [asyncio.create_task(fetched(client, call)) for call in calls]
+    operations = [operation(client) for _ in range(3)]
+    tasks = [asyncio.create_task(each.call(GET)) for each in operations]
     await asyncio.sleep(0)
+    calls = [call for each in operations for call in each.calls]
     assert [call.state for call in calls] == [None] * 3
     registry.go.set()
     answers = await asyncio.gather(*tasks)
@@ -180,7 +189,7 @@ async def test_requests_count_for_the_call_that_caused_them_and_each_call_has_it
     assert [call.attempts for call in calls] == [1, 0, 0]
     assert all(call.seconds > 0 for call in calls)
     assert CURRENT.get() is None
-    assert registry.calls == ["ListModels"]
+    assert registry.calls == ["GetModel"]
 
 
 @pytest.mark.parametrize(
@@ -188,11 +197,12 @@ async def test_requests_count_for_the_call_that_caused_them_and_each_call_has_it
     [(RegistryRejected("pai"), CallState.FAILED, "REGISTRY_REJECTED"), (NotFound("pai"), CallState.MISS, None)],
 )
 async def test_a_call_that_fails_has_the_code_of_the_error(error: RegistryError, state: CallState, code: str) -> None:
-    registry, call = Registry(error), CallRecord("pai", "ListModels")
+    registry = Registry(error)
     registry.go.set()
+    calls = operation(UncachedClient(registry))
     with pytest.raises(type(error)):
-        await asyncio.create_task(fetched(UncachedClient(registry), call))
-    assert (call.state, call.code) == (state, code)
+        await calls.call(GET)
+    assert [(call.state, call.code) for call in calls.calls] == [(state, code)]
 
 
 async def test_closing_a_client_cancels_its_requests() -> None:
