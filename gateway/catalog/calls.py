@@ -165,7 +165,6 @@ class Calls:
                 self._timer = loop.call_at(self.deadline, self._expire)
             answer = task = loop.create_task(self._fetch(bound, call))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._fetched, bound))
         self.calls.append(call)
         self.answers[bound] = answer
         return answer
@@ -180,31 +179,34 @@ class Calls:
             self.answers[bound] = answer
         return answer
 
-    def _fetched(self, bound: BoundCall, task: "asyncio.Task[Answer]") -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()  # asyncio would log it if nobody awaited the call
-        if error is None:
-            self.answers[bound] = task.result()
-        elif isinstance(error, RegistryError):  # the frames in its task and traceback refer to this object: a cycle
-            self.answers[bound] = error.with_traceback(None)
-
     async def _fetch(self, bound: BoundCall, call: CallRecord) -> Answer:
         CURRENT.set(call)
         try:
             answer = await self.registries[bound.registry].fetch(bound, self.freshness)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._expired and task is not None and not task.uncancel():
+        except BaseException as error:
+            if isinstance(error, Exception):
+                call.ended(perf_counter() - call.started, error)
+            if self._fails(bound, error):
                 raise RegistryTimeout(bound.registry) from None
-            raise
-        except Exception as error:
-            call.ended(perf_counter() - call.started, error)
             raise
         call.state = answer.state
         call.ended(perf_counter() - call.started)
+        self.answers[bound] = answer
         return answer
+
+    def _fails(self, bound: BoundCall, error: BaseException) -> bool:
+        """Store the failure of the current task when that ends. Returns whether it was cancelled at the deadline."""
+        # not in `_fetch`: the traceback of the failure refers to its frame, which would refer to the task
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(partial(self._failed, bound))
+        return self._expired and isinstance(error, asyncio.CancelledError) and not task.uncancel()
+
+    def _failed(self, bound: BoundCall, task: "asyncio.Task[Answer]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()  # asyncio would log it if nobody awaited the call
+        if isinstance(error, RegistryError):  # the frames in its task and traceback refer to this object: a cycle
+            self.answers[bound] = error.with_traceback(None)
 
 
 def failed(error: Exception) -> "asyncio.Future[Answer]":
