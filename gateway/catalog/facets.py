@@ -387,7 +387,7 @@ class FacetReading:
         await self._read([listed for group in groups for listed in group.lists])
         found: dict[str, FacetCount] = {}
         for group in groups:
-            found |= await self._count(entity, group)
+            found |= await self._count(entity, group, wanted)
         return {request.key: invalid_argument(bound) or shown(bound, found) for request, bound in requests.items()}
 
     async def _read(self, lists: Iterable[FacetList]) -> None:
@@ -397,13 +397,13 @@ class FacetReading:
         await gather([reading.reader.advance() for reading in self.readings.values()])
         self.calls.partial |= not all(reading.is_whole for reading in self.readings.values())
 
-    async def _count(self, entity: str, group: FacetGroup) -> dict[str, FacetCount]:
+    async def _count(self, entity: str, group: FacetGroup, wanted: Filter) -> dict[str, FacetCount]:
         found = {name: FacetCount(FIELDS[entity][name]) for name in group.fields}
         seen: set[Ref] = set()
         for listed in group.lists:
             reading = self.readings[listed.first]
             kind, layout = listed.registry.kind, listed.layout
-            tests = [RowTest.of(kind, layout, test, wanted) for test, wanted in listed.applied.tests]
+            tests = [RowTest.of(kind, layout, test, wanted[name]) for name, test in listed.applied.tests]
             certain = reading.is_whole
             for page in reading.pages:
                 raws = page.page.raws

@@ -1,7 +1,7 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise, zip_longest
@@ -15,6 +15,7 @@ from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import (
     Filter,
     ListFilter,
+    deciding_filters,
     parse_filter,
     plan_filter,
     record_value,
@@ -35,7 +36,6 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
-from gateway.memory_budget import memo
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
@@ -58,8 +58,8 @@ MOST_PAGES: Final = 100
 
 DEFAULT_ORDER: Final = Order()
 
-CACHED_ARGUMENTS: Final = 1000
-"""The number of parsed list arguments to cache."""
+CACHED_STREAMS: Final = 4
+"""The number of selections of streams to cache for one field, each for other arguments."""
 
 ROW_BYTES: Final = 800
 """The memory of a row of a cached page: its sort key, its reference and its id."""
@@ -83,30 +83,22 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
+    def of(cls, name: str, request: FieldRequest, registries: Container[str], max_size: int) -> "ListArguments":
         """Parse the arguments of the list called ``name``.
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
-        after = request.argument("after") or None  # clients send an empty text for the first page
-        rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        size, frozen, wanted, order = parse_arguments(rest, tuple(registries), max_size)
+        values: dict[str, Any] = dict(request.arguments)
+        size = values["first"]
+        if not 1 <= size <= max_size:
+            raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
+        frozen = values.get("filter") or ()
+        by = dict(values.get("order_by") or ())
+        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
+        wanted = parse_filter(frozen, registries) if frozen else {}
         scope = CursorScope(name, order, frozen)
+        after = values.get("after") or None  # clients send an empty text for the first page
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
-
-
-@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
-def parse_arguments(
-    request: FieldRequest, registries: tuple[str, ...], max_size: int
-) -> tuple[int, Hashable, Filter, Order]:
-    """Return page size, filter as it is frozen and as values, and order. Raises `BadInput`."""
-    size = request.argument("first")
-    if not 1 <= size <= max_size:
-        raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
-    frozen = request.argument("filter") or ()
-    by = dict(request.argument("order_by") or ())
-    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
-    return size, frozen, parse_filter(frozen, registries), order
 
 
 def needs_rows(selection: Selection) -> bool:
@@ -239,39 +231,79 @@ class PlannedStream(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlannedList:
-    """A merged list with the values of its arguments: which streams are read for a page, and how.
+class SelectedStreams:
+    """The streams that are read for a page of a merged list, for all arguments that select the same ones.
 
-    ``entity`` is the type of its rows. ``registries`` are the names of the registries that the filter includes and that
-    have such lists. ``streams`` are those of their lists of which a row can match the filter.
+    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
+    those of their lists of which a row can match the filter. `gateway.catalog.cost` caches its results in
+    ``costs_of_rows``.
     """
 
-    entity: str
-    arguments: ListArguments
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
+    costs_of_rows: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
-    ) -> "PlannedList":
-        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
-        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
-        order, names, streams = arguments.scope.order, dict[str, None](), []
+        cls, entity: str, wanted: Filter, order: Order, registries: Mapping[str, Registry], bounds: Bounds
+    ) -> "SelectedStreams":
+        """Select the streams for a filter and an order."""
+        names, streams = dict[str, None](), []
         for name, registry in registries.items():
             kind = registry.kind
-            for stream in kind.streams if is_included(registry, arguments.filter) else ():
+            for stream in kind.streams if is_included(registry, wanted) else ():
                 call, rows = stream.call, stream.call.rows
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
                 names[name] = None
-                for selected, wanted in selected_lists(stream, arguments.filter):
-                    applied = plan_filter(kind, entity, call, stream.constants, wanted).sorted_by(order.path)
+                for selected, part in selected_lists(stream, wanted):
+                    applied = plan_filter(kind, entity, call, stream.constants, part).sorted_by(order.path)
                     if not applied.impossible:
                         strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
                         first = first_call(name, selected, applied, order)
                         streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
-        return cls(entity, arguments, [*names], streams)
+        return cls([*names], streams)
+
+
+StreamsOfField = dict[Hashable, SelectedStreams]
+"""The selected streams of one list field, by all that they depend on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedList:
+    """A merged list with the values of its arguments, and the streams that are read for a page.
+
+    ``entity`` is the type of its rows.
+    """
+
+    entity: str
+    arguments: ListArguments
+    selected: SelectedStreams
+
+    @classmethod
+    def of(
+        cls,
+        entity: str,
+        request: FieldRequest,
+        registries: Mapping[str, Registry],
+        bounds: Bounds,
+        cached: StreamsOfField,
+    ) -> "PlannedList":
+        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments.
+
+        ``cached`` belongs to the field. New values of filters that only decide which rows pass select no new streams.
+        """
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
+        wanted, order, frozen = arguments.filter, arguments.scope.order, arguments.scope.filter
+        deciding = deciding_filters(entity, tuple([registry.kind for registry in registries.values()]))
+        values = [(name, value if name in deciding else None) for name, value in frozen or () if name in wanted]
+        key = tuple(registries), order, tuple(values)
+        selected = cached.get(key)
+        if selected is None:
+            if len(cached) == CACHED_STREAMS:
+                cached.clear()
+            selected = cached[key] = SelectedStreams.of(entity, wanted, order, registries, bounds)
+        return cls(entity, arguments, selected)
 
 
 # Pages of one list
@@ -491,7 +523,7 @@ class MergedList:
                     keyed = [
                         (order.key_of(value, str(ref)), ref) for value, (_, ref) in zip(values, keyed, strict=True)
                     ]
-                passes = applied.predicate()
+                passes = applied.predicate(arguments.filter)
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
@@ -712,8 +744,8 @@ async def merged_page(
     if not needs_rows(selection):
         return empty(selection), []
     merged = MergedList(calls, resolve, planned.arguments, selection, encode)
-    merged.readers = {name: [] for name in planned.registries}
-    for stream in planned.streams:
+    merged.readers = {name: [] for name in planned.selected.registries}
+    for stream in planned.selected.streams:
         merged.add_stream(stream)
     record = await merged.record()
     return record, [*merged.failures().values()]
