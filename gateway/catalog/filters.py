@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache, reduce
 from math import inf
+from operator import itemgetter
 from typing import Any, Final
 from unicodedata import normalize
 
@@ -42,20 +43,19 @@ class FilterTest:
 
 def equals(*path: str) -> FilterTest:
     """The field equals the wanted value. Texts that differ only in Unicode composition are equal."""
-    if len(path) == 1:
-        [name] = path
-        return FilterTest((path,), lambda wanted: lambda record: is_same(record[name], wanted))
-    return FilterTest((path,), lambda wanted: lambda record: is_same(record_value(record, path), wanted))
+    read = value_reader(path)
+    return FilterTest((path,), lambda wanted: lambda record: is_same(read(record), wanted))
 
 
 def is_word(*path: str) -> FilterTest:
     """The field is the wanted word of a vocabulary, in any case."""
+    read = value_reader(path)
 
     def predicate(wanted: str) -> Passes:
         word = folded(wanted)
 
         def passes(record: Any) -> bool:
-            value = record_value(record, path)
+            value = read(record)
             return value is not None and (value == wanted or folded(value) == word)
 
         return passes
@@ -75,6 +75,7 @@ def any_of(one: FilterTest) -> FilterTest:
 
 def within(*path: str) -> FilterTest:
     """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
+    read = value_reader(path)
 
     def predicate(wanted: Filter) -> Passes:
         start, end = time_range(wanted)
@@ -82,7 +83,7 @@ def within(*path: str) -> FilterTest:
         last = inf if end is None else microseconds(end.isoformat())
 
         def passes(record: Any) -> bool:
-            time = record_value(record, path)
+            time = read(record)
             return time is not None and first <= microseconds(time) < last
 
         return passes
@@ -102,7 +103,12 @@ def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
 parse_time = lru_cache(TIME_CACHE_SIZE)(datetime.fromisoformat)
 
 
-def record_value(record: Any, path: tuple[str, ...]) -> Any:
+def value_reader(path: Path) -> Callable[[Any], Any]:
+    """Return a function from a record to its value at a path of fields, None below a null."""
+    return itemgetter(path[0]) if len(path) == 1 else lambda record: record_value(record, path)
+
+
+def record_value(record: Any, path: Path) -> Any:
     """Return the value at a path of fields in a record, None below a null."""
     for name in path:
         if record is None:
