@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise, zip_longest
 from operator import lt
+from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
@@ -63,6 +64,9 @@ CACHED_STREAMS: Final = 4
 
 ROW_BYTES: Final = 800
 """The memory of a row of a cached page: its sort key, its reference and its id."""
+
+OPERAND_BYTES: Final = 200
+"""The memory of the operands of a test, beside the operands themselves."""
 
 numbers = count()
 
@@ -507,25 +511,26 @@ class MergedList:
         strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, needs, order = self.arguments, applied.needs, self.arguments.scope.order
+        arguments, order = self.arguments, self.arguments.scope.order
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
             await self.calls.count_rows(len(page.rows))
             self._pages.update(dict.fromkeys(page.raws, page))
             keyed: Sequence[Row] = page.rows
-            passing: Sequence[Row] = keyed
-            if applied.tests or strategy.costly:
-                records = await self._records(keyed, needs)
-                for record in records if strategy.costly else ():
+            if strategy.costly:
+                records = await self._records(keyed, applied.needs)
+                for record in records:
                     raise_failure(record)
-                if strategy.costly and order.path is not None:
+                if order.path is not None:
                     values = [record_value(record, order.path) for record in records]
                     keyed = [
                         (order.key_of(value, key[2]), ref) for value, (key, ref) in zip(values, keyed, strict=True)
                     ]
-                passes = applied.predicate(arguments.filter)
-                passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
+                operands = applied.operands(records)
+            else:
+                operands = await self._operands(page, applied) if applied.tests else []
+            passing = applied.select(keyed, operands, arguments.filter)
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
         return StreamReader(
@@ -541,6 +546,19 @@ class MergedList:
             counts=not strategy.native or (bool(applied.tests) and arguments.start is None),
         )
 
+    async def _operands(self, page: ListPage, applied: ListFilter) -> Sequence[Sequence[Any]]:
+        """Return what the tests of a filter compare, for each test and row. Cached with the answer of the page."""
+        derived = self._derived.get(page)
+        keys = [("operand", page.registry, page.layout, test) for _, test in applied.tests]
+        cached: list[Sequence[Any]] = [] if derived is None else [*map(derived.get, keys)]
+        if cached and None not in cached:
+            return cached
+        operands = applied.operands(await self._records(page.rows, applied.needs))
+        if derived is not None and page.is_canonical and self._row_plan(page, applied.needs).is_read:
+            for key, column in zip(keys, operands, strict=True):
+                derived.store(key, column, OPERAND_BYTES + sum(map(getsizeof, column)))
+        return operands
+
     async def record(self) -> Record:
         """Read and merge the streams. Returns the record of the connection."""
         arguments, selection = self.arguments, self.selection
@@ -549,7 +567,8 @@ class MergedList:
             for reader in readers:
                 reader.start(arguments.start)
         rows, marks, more, end = await merge(readers, arguments.size, row_cursors(selection))
-        if needs_count(selection):
+        counted = needs_count(selection)
+        if counted:
             await asyncio.gather(*[reader.count() for reader in readers])
         self.calls.partial |= any(reader.failure is not None for reader in readers)
         encode = arguments.scope.encode
@@ -561,8 +580,9 @@ class MergedList:
                 "start_cursor": cursors[0] if cursors else None,
                 "end_cursor": cursors[-1] if cursors else None if end is None else encode(end),
             },
-            "total_count": total_count(readers),
         }
+        if counted:
+            record["total_count"] = total_count(readers)
         if TOTAL in selection:
             record["total"] = total(readers)
         if FieldRequest("nodes") in selection:

@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -549,13 +550,10 @@ async def merge(readers: Sequence[StreamReader], size: int, cursors: RowCursors 
             del queue[bisect_left(queue, postponed) :]
         one_by_one = cursors is RowCursors.ALL or (cursors is RowCursors.ENDS and not rows)
         for batch in [[row] for row in queue] if one_by_one else [queue]:
-            taken = [0] * len(readers)
-            for key, at, ref in batch:
-                taken[at] += 1
+            for at, taken in Counter(map(itemgetter(1), batch)).items():
+                readers[at].take(taken)
+            for key, _, ref in batch:
                 rows.setdefault(key[2], (key, ref))
-            for reader, count in zip(readers, taken, strict=True):
-                if count:
-                    reader.take(count)
             if one_by_one:
                 marks.setdefault(key[2], cursor_after(readers, key))
             if cursors is RowCursors.ENDS:
