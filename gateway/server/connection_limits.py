@@ -68,18 +68,20 @@ class Stage(Enum):
 
 
 class ReceivedBytes:
-    """Bytes that were received and not yet parsed. They are taken in parts that never extend beyond one request."""
+    """Bytes that were received and not yet parsed. They are taken in parts that never extend beyond one request.
+
+    ``size`` is their number.
+    """
 
     def __init__(self) -> None:
         self._bytes = b""
         self._taken = 0
-
-    def __len__(self) -> int:
-        return len(self._bytes) - self._taken
+        self.size = 0
 
     def append(self, data: bytes) -> None:
         kept = max(self._taken - len(HEAD_END) + 1, 0)  # an empty line may arrive in two pieces
         self._bytes, self._taken = self._bytes[kept:] + data, self._taken - kept
+        self.size += len(data)
 
     def take(self, body_left: int) -> memoryview:
         """Take the rest of a body of known length, or else what comes before the next empty line, and that line.
@@ -94,7 +96,8 @@ class ReceivedBytes:
             end = len(self._bytes) if found < 0 else found + len(HEAD_END)
         part = memoryview(self._bytes)[start:end]
         self._taken += len(part)
-        if not self:
+        self.size -= len(part)
+        if not self.size:
             self._bytes = self._bytes[1 - len(HEAD_END) :]
             self._taken = len(self._bytes)
         return part
@@ -134,7 +137,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.refused = False
         self.stopping = False
         self.had_request = False
-        self.had_trailers = False
         self._check_interval = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._deadline_timer: TimerHandle | None = None
         self._next_parse: Handle | None = None
@@ -180,7 +182,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._cancel_timers()
-        rest = self.received.take(len(self.received))
+        rest = self.received.take(self.received.size)
         self._control_reading()
         super().handle_websocket_upgrade()
         if rest:
@@ -197,24 +199,23 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.had_request:  # the first head is due from the start of the connection
             self.since = self.loop.time()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.stage is Stage.HEAD:
-            super().on_header(name, value)
-        else:
-            self.had_trailers = True
-
     def on_headers_complete(self) -> None:
         size, self.stage, self.head_bytes = self.head_bytes, Stage.BODY, 0
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = length = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                length = int(value)
         if size > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif hosts > 1 or (hosts < 1 and version == "1.1") or method == b"CONNECT":
             self.refuse(HTTPStatus.BAD_REQUEST)
         elif not self.parser.should_upgrade() or self._should_upgrade():
-            self.had_request = True
-            self.body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+            self.had_request, self.body_left = True, length
             super().on_headers_complete()
+            self.headers = []  # those of the request are in its scope; what follows are trailers
 
     def on_body(self, body: bytes) -> None:
         self.head_bytes, self.body_left = 0, max(self.body_left - len(body), 0)
@@ -227,11 +228,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Unlike uvicorn's method, start no timer: the deadline covers idle time."""
         if self.stage is not Stage.HEAD:
             self.since = self.loop.time()
-        super().on_response_complete()
-        self._unset_keepalive_if_required()  # the deadline covers idle time
-        self._parse_soon()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._parse_soon()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -247,7 +250,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
         A request that a client may already have sent is still answered: one that arrived in part, and the first one.
         """
-        if self.had_request and self.stage is not Stage.HEAD and not self.received:
+        if self.had_request and self.stage is not Stage.HEAD and not self.received.size:
             super().shutdown()
         else:
             self.stopping, self.since = True, self.loop.time()
@@ -281,8 +284,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _can_parse(self) -> bool:
         """Whether bytes wait, and none of them for the response before them to be sent and read."""
-        waits = self.stage is Stage.IDLE and (self.responding or self.flow.write_paused)
-        return bool(self.received) and not (waits or self.refused or self.transport.is_closing())
+        if not self.received.size or self.refused or self.transport.is_closing():
+            return False
+        return self.stage is not Stage.IDLE or not (self.responding or self.flow.write_paused)
 
     def _parse(self) -> None:
         """Parse what was received, up to the end of one request: other connections have their turn before the next."""
@@ -298,8 +302,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.head_bytes > self.limits.head_bytes:
                 self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             elif self.stage is Stage.IDLE and not self.head_bytes:
-                if self.had_trailers:  # the parser might take them for fields of a head, such as `Connection`
-                    self.parser, self.had_trailers = HttpRequestParser(self), False
+                if self.headers:  # trailers, which the parser might take for fields of a head, such as `Connection`
+                    self.parser = HttpRequestParser(self)
                 break
         self._pass_body_on()
         self._control_reading()
@@ -336,21 +340,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """Whether a request that asks for an upgrade is the handshake of a WebSocket (RFC 6455, section 4.1)."""
-        protocols = [value.lower() for name, value in self.headers if name == b"upgrade"]
+        headers = self.scope["headers"]
+        protocols = [value.lower() for name, value in headers if name == b"upgrade"]
         has_body = any(
-            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers
+            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in headers
         )
         is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
         return is_get and protocols == [b"websocket"] and not has_body
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
-        lines = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        lines = [name + b": " + value for name, value in self.scope["headers"] if name != b"upgrade"]
         return b"\r\n".join([b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version), *lines, b"", b""])
 
     def _control_reading(self) -> None:
         """Read no more while too many bytes wait."""
-        full = len(self.received) > MAX_WAITING_BYTES
+        full = self.received.size > MAX_WAITING_BYTES
         if full != self.flow.full and not self.transport.is_closing():
             self.flow.full = full
             if full:
