@@ -139,6 +139,16 @@ async def test_repeats_have_ids_and_are_counted(world: World, wire: Wire) -> Non
     assert await counts() == (before[0] + 3, before[1] + 2)  # including the request for the metrics
 
 
+async def test_a_response_without_a_body_is_sent_before_the_next_request(wire: Wire) -> None:
+    for _ in range(2):
+        wire.writer.write(b"HEAD /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n")
+        head = await wire.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+    assert (await wire.send(request()))[0] == b"HTTP/1.1 200 OK"
+    wire.writer.write(b"HEAD /healthz HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")
+    assert (await wire.reader.read()).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_client_that_expects_100_continue_gets_it_before_the_body(wire: Wire) -> None:
     interim = await wire.send_body_after_interim_response(request(20, b"1.1", b"expect: 100-continue"))
     assert interim == b"HTTP/1.1 100 Continue"

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config.settings import LimitsSettings
 
@@ -113,6 +113,40 @@ class ReadingControl(FlowControl):
             super().resume_reading()
 
 
+class ResponseWriter(Transport):
+    """Writes a response to a transport. The head and the first part of the body take one system call.
+
+    Source: the ASGI specification, "Response Start": nothing is sent before the first part of the body.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        super().__init__()
+        self._cycle, self._transport = cycle, cycle.transport
+        self._head: bytes | bytearray | memoryview | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif self._head is None and self._cycle.response_started:
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that no body follows, such as that of a response to `HEAD`."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class LimitedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits.
 
@@ -134,6 +168,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.body_left = 0
         self.body_parts: list[bytes] = []
+        self.writer: ResponseWriter
         self.refused = False
         self.stopping = False
         self.had_request = False
@@ -227,8 +262,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.stage, self.since, self.head_bytes = Stage.IDLE, self.loop.time(), 0
             super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = self.writer = ResponseWriter(cycle)
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Unlike uvicorn's method, start no timer: the deadline covers idle time."""
+        self.writer.flush()
         if self.stage is not Stage.HEAD:
             self.since = self.loop.time()
         self.server_state.total_requests += 1
