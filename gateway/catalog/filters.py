@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache, reduce
 from math import inf
+from operator import itemgetter
 from typing import Any, Final
 from unicodedata import normalize
 
@@ -42,20 +43,19 @@ class FilterTest:
 
 def equals(*path: str) -> FilterTest:
     """The field equals the wanted value. Texts that differ only in Unicode composition are equal."""
-    if len(path) == 1:
-        [name] = path
-        return FilterTest((path,), lambda wanted: lambda record: is_same(record[name], wanted))
-    return FilterTest((path,), lambda wanted: lambda record: is_same(record_value(record, path), wanted))
+    read = value_reader(path)
+    return FilterTest((path,), lambda wanted: lambda record: is_same(read(record), wanted))
 
 
 def is_word(*path: str) -> FilterTest:
     """The field is the wanted word of a vocabulary, in any case."""
+    read = value_reader(path)
 
     def predicate(wanted: str) -> Passes:
         word = folded(wanted)
 
         def passes(record: Any) -> bool:
-            value = record_value(record, path)
+            value = read(record)
             return value is not None and (value == wanted or folded(value) == word)
 
         return passes
@@ -75,6 +75,7 @@ def any_of(one: FilterTest) -> FilterTest:
 
 def within(*path: str) -> FilterTest:
     """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
+    read = value_reader(path)
 
     def predicate(wanted: Filter) -> Passes:
         start, end = time_range(wanted)
@@ -82,7 +83,7 @@ def within(*path: str) -> FilterTest:
         last = inf if end is None else microseconds(end.isoformat())
 
         def passes(record: Any) -> bool:
-            time = record_value(record, path)
+            time = read(record)
             return time is not None and first <= microseconds(time) < last
 
         return passes
@@ -102,7 +103,12 @@ def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
 parse_time = lru_cache(TIME_CACHE_SIZE)(datetime.fromisoformat)
 
 
-def record_value(record: Any, path: tuple[str, ...]) -> Any:
+def value_reader(path: Path) -> Callable[[Any], Any]:
+    """Return a function from a record to its value at a path of fields, None below a null."""
+    return itemgetter(path[0]) if len(path) == 1 else lambda record: record_value(record, path)
+
+
+def record_value(record: Any, path: Path) -> Any:
     """Return the value at a path of fields in a record, None below a null."""
     for name in path:
         if record is None:
@@ -311,12 +317,13 @@ def texts_in(value: Any) -> Iterator[str]:
 class ListFilter:
     """A filter for one list: the ``parameters`` that push it down, and the ``tests`` that the gateway runs.
 
-    ``exact`` is true if the registry counts only matching rows, ``impossible`` if no row can match. ``reads`` are
-    further fields that the gateway reads from every row, to sort them.
+    ``tests`` are the names of filters with their tests, whose values are those of each operation. ``exact`` is true if
+    the registry counts only matching rows, ``impossible`` if no row can match. ``reads`` are further fields that the
+    gateway reads from every row, to sort them.
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
-    tests: tuple[tuple[FilterTest, Any], ...] = ()
+    tests: tuple[tuple[str, FilterTest], ...] = ()
     exact: bool = True
     impossible: bool = False
     reads: tuple[Path, ...] = ()
@@ -324,15 +331,15 @@ class ListFilter:
     @cached_property
     def needs(self) -> Selection:
         """The fields that are read from a row: by the tests, and to sort it."""
-        return needed_fields(tuple([test for test, _ in self.tests]), self.reads)
+        return needed_fields(tuple([test for _, test in self.tests]), self.reads)
 
     def sorted_by(self, path: Path | None) -> "ListFilter":
         """Return the same filter for rows that are sorted by the value at a path, None for one that lists sort by."""
         return self if path is None else replace(self, reads=(path,))
 
-    def predicate(self) -> Passes:
-        """Return a function that reports whether a record passes all tests."""
-        tests = [test.predicate(wanted) for test, wanted in self.tests]
+    def predicate(self, wanted: Filter) -> Passes:
+        """Return a function that reports whether a record passes all tests with the values of a filter."""
+        tests = [test.predicate(wanted[name]) for name, test in self.tests]
         return reduce(both, tests) if tests else lambda record: True
 
 
@@ -357,7 +364,7 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
     """Plan a filter for one list of a registry; ``constants`` are the fields with the same value in all of its rows."""
     pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
-    tests: list[tuple[FilterTest, Any]] = []
+    tests: list[tuple[str, FilterTest]] = []
     exact = True
     for name, value in wanted.items():
         if name in REGISTRY_FILTERS:
@@ -381,8 +388,26 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
             else:
                 parameters = call.combined(parameters, pushed)
                 exact = exact and pushdown.exact
-        tests.append((test, value))
+        tests.append((name, test))
     return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact)
+
+
+@lru_cache(1000)
+def deciding_filters(entity: str, kinds: tuple[Kind, ...]) -> frozenset[str]:
+    """Return the filters whose values decide which lists are read, or how they are called.
+
+    The values of all others only decide which rows pass: filters that no list applies itself, and that no list has as
+    a constant.
+    """
+    streams = [stream for kind in kinds for stream in kind.streams if stream.entity == entity]
+    deciding = [
+        name
+        for name, test in TESTS[entity].items()
+        for stream in streams
+        if not stream.call.filters.keys().isdisjoint((name, "label" if name == "labels" else SINGLE.get(name, name)))
+        or all(path[0] in stream.constants for path in test.paths)
+    ]
+    return frozenset([*REGISTRY_FILTERS, *deciding])
 
 
 def single_conditions(name: str, value: Any) -> tuple[list[tuple[str, Any]], bool]:

@@ -1,7 +1,7 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise, zip_longest
@@ -15,6 +15,7 @@ from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import (
     Filter,
     ListFilter,
+    deciding_filters,
     parse_filter,
     plan_filter,
     record_value,
@@ -35,7 +36,6 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
-from gateway.memory_budget import memo
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
@@ -58,8 +58,8 @@ MOST_PAGES: Final = 100
 
 DEFAULT_ORDER: Final = Order()
 
-CACHED_ARGUMENTS: Final = 1000
-"""The number of parsed list arguments to cache."""
+CACHED_STREAMS: Final = 4
+"""The number of selections of streams to cache for one field, each for other arguments."""
 
 ROW_BYTES: Final = 800
 """The memory of a row of a cached page: its sort key, its reference and its id."""
@@ -83,30 +83,22 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
+    def of(cls, name: str, request: FieldRequest, registries: Container[str], max_size: int) -> "ListArguments":
         """Parse the arguments of the list called ``name``.
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
-        after = request.argument("after") or None  # clients send an empty text for the first page
-        rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        size, frozen, wanted, order = parse_arguments(rest, tuple(registries), max_size)
+        values: dict[str, Any] = dict(request.arguments)
+        size = values["first"]
+        if not 1 <= size <= max_size:
+            raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
+        frozen = values.get("filter") or ()
+        by = dict(values.get("order_by") or ())
+        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
+        wanted = parse_filter(frozen, registries) if frozen else {}
         scope = CursorScope(name, order, frozen)
+        after = values.get("after") or None  # clients send an empty text for the first page
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
-
-
-@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
-def parse_arguments(
-    request: FieldRequest, registries: tuple[str, ...], max_size: int
-) -> tuple[int, Hashable, Filter, Order]:
-    """Return page size, filter as it is frozen and as values, and order. Raises `BadInput`."""
-    size = request.argument("first")
-    if not 1 <= size <= max_size:
-        raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
-    frozen = request.argument("filter") or ()
-    by = dict(request.argument("order_by") or ())
-    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
-    return size, frozen, parse_filter(frozen, registries), order
 
 
 def needs_rows(selection: Selection) -> bool:
@@ -239,39 +231,79 @@ class PlannedStream(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlannedList:
-    """A merged list with the values of its arguments: which streams are read for a page, and how.
+class SelectedStreams:
+    """The streams that are read for a page of a merged list, for all arguments that select the same ones.
 
-    ``entity`` is the type of its rows. ``registries`` are the names of the registries that the filter includes and that
-    have such lists. ``streams`` are those of their lists of which a row can match the filter.
+    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
+    those of their lists of which a row can match the filter. `gateway.catalog.cost` caches its results in
+    ``costs_of_rows``.
     """
 
-    entity: str
-    arguments: ListArguments
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
+    costs_of_rows: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
-    ) -> "PlannedList":
-        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
-        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
-        order, names, streams = arguments.scope.order, dict[str, None](), []
+        cls, entity: str, wanted: Filter, order: Order, registries: Mapping[str, Registry], bounds: Bounds
+    ) -> "SelectedStreams":
+        """Select the streams for a filter and an order."""
+        names, streams = dict[str, None](), []
         for name, registry in registries.items():
             kind = registry.kind
-            for stream in kind.streams if is_included(registry, arguments.filter) else ():
+            for stream in kind.streams if is_included(registry, wanted) else ():
                 call, rows = stream.call, stream.call.rows
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
                 names[name] = None
-                for selected, wanted in selected_lists(stream, arguments.filter):
-                    applied = plan_filter(kind, entity, call, stream.constants, wanted).sorted_by(order.path)
+                for selected, part in selected_lists(stream, wanted):
+                    applied = plan_filter(kind, entity, call, stream.constants, part).sorted_by(order.path)
                     if not applied.impossible:
                         strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
                         first = first_call(name, selected, applied, order)
                         streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
-        return cls(entity, arguments, [*names], streams)
+        return cls([*names], streams)
+
+
+StreamsOfField = dict[Hashable, SelectedStreams]
+"""The selected streams of one list field, by all that they depend on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedList:
+    """A merged list with the values of its arguments, and the streams that are read for a page.
+
+    ``entity`` is the type of its rows.
+    """
+
+    entity: str
+    arguments: ListArguments
+    selected: SelectedStreams
+
+    @classmethod
+    def of(
+        cls,
+        entity: str,
+        request: FieldRequest,
+        registries: Mapping[str, Registry],
+        bounds: Bounds,
+        cached: StreamsOfField,
+    ) -> "PlannedList":
+        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments.
+
+        ``cached`` belongs to the field. New values of filters that only decide which rows pass select no new streams.
+        """
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
+        wanted, order, frozen = arguments.filter, arguments.scope.order, arguments.scope.filter
+        deciding = deciding_filters(entity, tuple([registry.kind for registry in registries.values()]))
+        values = [(name, value if name in deciding else None) for name, value in frozen or () if name in wanted]
+        key = tuple(registries), order, tuple(values)
+        selected = cached.get(key)
+        if selected is None:
+            if len(cached) == CACHED_STREAMS:
+                cached.clear()
+            selected = cached[key] = SelectedStreams.of(entity, wanted, order, registries, bounds)
+        return cls(entity, arguments, selected)
 
 
 # Pages of one list
@@ -279,7 +311,7 @@ class PlannedList:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListPage:
-    """The rows of one page: sort keys and references in the order of the page, raw objects by reference.
+    """The rows of one page: sort keys and references in the order of the page, raw objects by global id.
 
     ``registry`` is the name of their registry. ``is_canonical`` is true if all references are, ``disordered`` if the
     rows are not in the order in which their registry promises them.
@@ -289,7 +321,7 @@ class ListPage:
     kind: Kind
     layout: EntityLayout
     rows: tuple[tuple[SortKey, Ref], ...]
-    raws: Mapping[Ref, Raw]
+    raws: Mapping[str, Raw]
     is_canonical: bool
     disordered: bool = False
 
@@ -309,17 +341,18 @@ class ListPage:
         In a ``native`` list, which arrives in the requested order, a row without a value keeps its place.
         """
         rows: list[tuple[SortKey, Ref]] = []
-        raws: dict[Ref, Raw] = {}
+        raws: dict[str, Raw] = {}
         key = order.keys(layout)
         for raw in items:
             ref = reference(raw)
             if ref is not None:
-                rows.append((key(raw, str(ref)), ref))
-                raws.setdefault(ref, raw)
+                id = str(ref)
+                rows.append((key(raw, id), ref))
+                raws.setdefault(id, raw)
         if native:
             rows = in_place(rows)
         disordered = native and any(after[0][:2] < before[0][:2] for before, after in pairwise(rows))
-        canonical = all(is_canonical(kind, ref) for ref in raws)
+        canonical = all(is_canonical(kind, ref) for _, ref in rows)
         return cls(registry, kind, layout, tuple(rows), raws, canonical, disordered)
 
     @classmethod
@@ -402,7 +435,7 @@ class MergedList:
         self.readers: dict[str, list[StreamReader]] = {}
         self.owner: EntityState | None = None
         self.owner_sources: Sources = ()
-        self._pages: dict[Ref, ListPage] = {}
+        self._pages: dict[str, ListPage] = {}
         self._derived: dict[ListPage, DerivedValues] = {}
 
     def add_stream(self, planned: PlannedStream) -> None:
@@ -483,15 +516,15 @@ class MergedList:
             keyed: Sequence[Row] = page.rows
             passing: Sequence[Row] = keyed
             if applied.tests or strategy.costly:
-                records = await self._records([ref for _, ref in keyed], needs)
+                records = await self._records(keyed, needs)
                 for record in records if strategy.costly else ():
                     raise_failure(record)
                 if strategy.costly and order.path is not None:
                     values = [record_value(record, order.path) for record in records]
                     keyed = [
-                        (order.key_of(value, str(ref)), ref) for value, (_, ref) in zip(values, keyed, strict=True)
+                        (order.key_of(value, key[2]), ref) for value, (key, ref) in zip(values, keyed, strict=True)
                     ]
-                passes = applied.predicate()
+                passes = applied.predicate(arguments.filter)
                 passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
@@ -515,13 +548,12 @@ class MergedList:
         if arguments.start is not None:
             for reader in readers:
                 reader.start(arguments.start)
-        rows, more, end = await merge(readers, arguments.size, row_cursors(selection))
+        rows, marks, more, end = await merge(readers, arguments.size, row_cursors(selection))
         if needs_count(selection):
             await asyncio.gather(*[reader.count() for reader in readers])
         self.calls.partial |= any(reader.failure is not None for reader in readers)
-        refs = [ref for (_, ref), _ in rows]
         encode = arguments.scope.encode
-        cursors = [encode(cursor) for _, cursor in rows if cursor is not None]
+        cursors = [*map(encode, marks)]
         record: Record = {
             "page_info": {
                 "has_next_page": more,
@@ -535,11 +567,11 @@ class MergedList:
             record["total"] = total(readers)
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
-            record["nodes"] = await self._nodes(refs, each, first, self.encode)
+            record["nodes"] = await self._nodes(rows, each, first, self.encode)
         if FieldRequest("edges") in selection:
             first, each = initial_rows(sub_selection(selection, "edges"))
             node = each.get(FieldRequest("node"))
-            nodes = [{} for _ in refs] if node is None else await self._nodes(refs, node, first)
+            nodes = [{} for _ in rows] if node is None else await self._nodes(rows, node, first)
             record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(nodes, cursors)]
         if FieldRequest("coverage") in selection:
             record["coverage"] = [
@@ -558,83 +590,87 @@ class MergedList:
         return first
 
     async def _nodes(
-        self, refs: Sequence[Ref], selection: Selection, first: int | None, encode: RowEncoder | None = None
+        self, rows: Sequence[Row], selection: Selection, first: int | None, encode: RowEncoder | None = None
     ) -> "list[Any | asyncio.Future[Record]]":
         """Return the records of rows, encoded if possible with ``encode``.
 
         With ``first``, the rows after the first ones are futures of records.
         """
         if first is None:
-            return await self._records(refs, selection, encode)
-        later = [asyncio.ensure_future(self._node(ref, selection)) for ref in refs[first:]]
-        return [*await self._records(refs[:first], selection), *later]
+            return await self._records(rows, selection, encode)
+        later = [asyncio.ensure_future(self._node(row, selection)) for row in rows[first:]]
+        return [*await self._records(rows[:first], selection), *later]
 
-    async def _node(self, ref: Ref, selection: Selection) -> Record:
+    async def _node(self, row: Row, selection: Selection) -> Record:
         record: Record
-        [record] = await self._records([ref], selection)
+        [record] = await self._records([row], selection)
         return record
 
-    async def _records(self, refs: Sequence[Ref], selection: Selection, encode: RowEncoder | None = None) -> list[Any]:
+    async def _records(self, rows: Sequence[Row], selection: Selection, encode: RowEncoder | None = None) -> list[Any]:
         """Return the records of rows. Records that need no further call are shared and must not be changed.
 
         With ``encode``, those are encoded.
         """
-        await self.calls.count_rows(len(refs))
+        await self.calls.count_rows(len(rows))
         plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
-        read: dict[Ref, Any] = {}
-        for page in {*map(self._pages.__getitem__, refs)}:
+        read: dict[str, Any] = {}
+        ids = [key[2] for key, _ in rows]
+        for page in {*map(self._pages.__getitem__, ids)}:
             plan = self._row_plan(page, selection)
-            rows = self._prepared_rows(page, plan, encode)
-            plans[page] = plan, rows
-            if rows is not None:
-                read.update(rows.read)
-        records = [*map(read.get, refs)]
+            prepared = self._prepared_rows(page, plan, encode)
+            plans[page] = plan, prepared
+            if prepared is not None:
+                read.update(prepared.read)
+        records = [*map(read.get, ids)]
         if None not in records:
             return records
         entities: dict[EntityPlan, list[EntityState]] = {}
         waits: list[Awaitable[None]] = []
-        for at, ref in enumerate(refs):
+        for at, (id, (_, ref)) in enumerate(zip(ids, rows, strict=True)):
             if records[at] is None:
-                page = self._pages[ref]
-                plan, rows = plans[page]
-                if rows is not None and plan.is_read:
-                    records[at] = rows.add_read(ref, plan, page.raws[ref], encode)
-                elif rows is not None and encode is not None:
-                    records[at] = rows.called(ref, self.calls) or self._called_row(ref, page, plan, rows, encode, waits)
+                page = self._pages[id]
+                plan, prepared = plans[page]
+                if prepared is not None and plan.is_read:
+                    records[at] = prepared.add_read(id, ref, plan, page.raws[id], encode)
+                elif prepared is not None and encode is not None:
+                    records[at] = prepared.called(id, self.calls) or self._called_row(
+                        id, ref, page, plan, prepared, encode, waits
+                    )
                 else:
-                    entity = self._row(ref, page)
+                    entity = self._row(id, ref, page)
                     canonical = page.is_canonical or is_canonical(page.kind, ref)
                     entities.setdefault(plan.variant(canonical), []).append(entity)
                     records[at] = entity.record
-        for page, (_, rows) in plans.items():
-            if rows is not None and page in self._derived:
-                rows.store(self._derived[page])
+        for page, (_, prepared) in plans.items():
+            if prepared is not None and page in self._derived:
+                prepared.store(self._derived[page])
         for row_plan, members in entities.items():
             self.resolve(row_plan, members, waits)
         await gather(waits)
         return records
 
-    def _row(self, ref: Ref, page: ListPage) -> EntityState:
+    def _row(self, id: str, ref: Ref, page: ListPage) -> EntityState:
         """Return the state of a row, with an empty record."""
         owner = () if self.owner is None else self.owner.sources
-        return EntityState(ref, {}, ((page.raws[ref], None),), owner)
+        return EntityState(ref, {}, ((page.raws[id], None),), owner)
 
     def _called_row(
         self,
+        id: str,
         ref: Ref,
         page: ListPage,
         plan: EntityPlan,
-        rows: PreparedRows,
+        prepared: PreparedRows,
         encode: RowEncoder,
         waits: list[Awaitable[None]],
     ) -> Any:
         """Resolve a row that needs calls. Returns it encoded if all answers are cached, else its record."""
-        row, pending = self._row(ref, page), len(waits)
+        row, pending = self._row(id, ref, page), len(waits)
         with self.calls.recording() as used:
             self.resolve(plan, [row], waits)
         if len(waits) > pending:
             return row.record
-        return rows.add_called(ref, row.record, used, self.calls, encode)
+        return prepared.add_called(id, row.record, used, self.calls, encode)
 
     def _prepared_rows(
         self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
@@ -712,8 +748,8 @@ async def merged_page(
     if not needs_rows(selection):
         return empty(selection), []
     merged = MergedList(calls, resolve, planned.arguments, selection, encode)
-    merged.readers = {name: [] for name in planned.registries}
-    for stream in planned.streams:
+    merged.readers = {name: [] for name in planned.selected.registries}
+    for stream in planned.selected.streams:
         merged.add_stream(stream)
     record = await merged.record()
     return record, [*merged.failures().values()]
@@ -861,5 +897,5 @@ class FirstPage:
         page = ListPage.of(owner.registry, kind, layout, self.order, items, reference, self.native)
         if len(page.raws) != len(page.rows) or not page.is_canonical or page.disordered:
             return None
-        refs = [ref for _, ref in sorted(page.rows)]
-        return [page.raws[ref] for ref in refs], refs
+        ordered = sorted(page.rows)
+        return [page.raws[key[2]] for key, _ in ordered], [ref for _, ref in ordered]
