@@ -111,7 +111,8 @@ def requests_tags(header: str | None) -> bool:
 
 def address(connection: HTTPConnection) -> tuple[str, str]:
     """Return the client's address and the requested path."""
-    return connection.client.host if connection.client else "", connection.scope["path"]
+    client = connection.scope.get("client")
+    return client[0] if client else "", connection.scope["path"]
 
 
 def denial_headers(refusal: Unauthenticated | Forbidden) -> dict[str, str]:

@@ -8,7 +8,7 @@ Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2, 7.1.2 and 9; RFC 9110, sections 
 6585, section 5 (status 431).
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Handle, Protocol, TimerHandle, Transport
+from asyncio import AbstractEventLoop, BaseTransport, Handle, Protocol, Task, TimerHandle, Transport
 from enum import Enum
 from http import HTTPStatus
 from math import inf
@@ -263,8 +263,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Unlike uvicorn's method, never start eagerly: the body that came with the head is not parsed yet."""
         cycle.transport = self.writer = ResponseWriter(cycle)
-        super()._start_asgi_task(cycle, app)
+        task = Task(cycle.run_asgi(app), loop=self.loop)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Unlike uvicorn's method, start no timer: the deadline covers idle time."""
