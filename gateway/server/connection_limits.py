@@ -121,15 +121,16 @@ class ResponseWriter(Transport):
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         super().__init__()
-        self._cycle, self._transport = cycle, cycle.transport
-        self._head: bytes | bytearray | memoryview | None = None
+        self._transport = cycle.transport
+        self._cycle: RequestResponseCycle | None = cycle  # until the head: together they are a reference cycle
+        self._head: bytes | bytearray | memoryview = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
-        elif self._head is None and self._cycle.response_started:
-            self._head = data
+        elif self._cycle is not None and self._cycle.response_started:
+            self._head, self._cycle = data, None
         else:
             self._transport.write(data)
 
