@@ -442,6 +442,10 @@ class MergedList:
         self._pages: dict[str, ListPage] = {}
         self._derived: dict[ListPage, DerivedValues] = {}
 
+    def release(self) -> None:
+        """Let go of the readers, which refer to the list: without this cycle, all memory is free at once."""
+        self.readers = {}
+
     def add_stream(self, planned: PlannedStream) -> None:
         """Add a list of a registry."""
         registry, stream, layout, applied, strategy, first = planned
@@ -771,8 +775,11 @@ async def merged_page(
     merged.readers = {name: [] for name in planned.selected.registries}
     for stream in planned.selected.streams:
         merged.add_stream(stream)
-    record = await merged.record()
-    return record, [*merged.failures().values()]
+    try:
+        record = await merged.record()
+        return record, [*merged.failures().values()]
+    finally:
+        merged.release()
 
 
 # Versions of one object
@@ -803,8 +810,11 @@ async def versions_page(
         return empty(selection)
     merged = MergedList(calls, resolve, arguments, selection)
     merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
-    record = await merged.record()
-    readers = [reader for own in merged.readers.values() for reader in own]
+    try:
+        record = await merged.record()
+        readers = [reader for own in merged.readers.values() for reader in own]
+    finally:
+        merged.release()
     failure = next(iter(failures(readers)), None)
     if failure is None or all(reader.error is None for reader in readers):
         incomplete = {} if failure is None or shows_coverage(selection) else {INCOMPLETE: failure}
