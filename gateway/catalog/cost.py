@@ -20,12 +20,12 @@ from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.facets import facet_groups, pages_of_facets
 from gateway.catalog.filters import Filter, ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
+from gateway.catalog.list_rows import is_canonical
 from gateway.catalog.lists import (
     FACETS,
     ListArguments,
     PlannedList,
     ReadStrategy,
-    is_canonical,
     needs_rows,
     read_strategy,
 )

@@ -25,9 +25,9 @@ from gateway.catalog.filters import (
     selected_lists,
     selecting_pushdown,
 )
+from gateway.catalog.list_rows import ListPage
 from gateway.catalog.lists import (
     DEFAULT_ORDER,
-    ListPage,
     ReadStrategy,
     coverage,
     first_call,

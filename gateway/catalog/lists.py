@@ -1,16 +1,15 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, pairwise, zip_longest
+from itertools import count, zip_longest
 from operator import lt
-from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.calls import Calls, gather
+from gateway.catalog.calls import Calls
 from gateway.catalog.cursors import Cursor, CursorScope
 from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import (
@@ -24,10 +23,11 @@ from gateway.catalog.filters import (
     time_range,
 )
 from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.list_rows import ListPage, ListRows, Resolve, following_page, version_reference
 from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
-from gateway.catalog.prepared_rows import PreparedRows, RowEncoder, records_bytes
-from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
+from gateway.catalog.prepared_rows import RowEncoder, records_bytes
+from gateway.catalog.query_plan import BoundCall, EntityPlan, VersionList, row_supplies
 from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
@@ -37,7 +37,7 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
-from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import Answer
@@ -62,17 +62,7 @@ DEFAULT_ORDER: Final = Order()
 CACHED_STREAMS: Final = 4
 """The number of selections of streams to cache for one field, each for other arguments."""
 
-ROW_BYTES: Final = 800
-"""The memory of a row of a cached page: its sort key, its reference and its id."""
-
-OPERAND_BYTES: Final = 200
-"""The memory of the operands of a test, beside the operands themselves."""
-
 numbers = count()
-
-Resolve = Callable[[EntityPlan, Sequence[EntityState], list[Awaitable[None]]], None]
-"""Runs a plan for entities, and appends to the list what must be awaited."""
-
 
 # Arguments
 
@@ -206,19 +196,6 @@ def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order)
     return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
 
 
-def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | None:
-    """Return the number or marker of the page after page ``at``, None if the registry reports the end.
-
-    A numbered list always has a following number. `gateway.catalog.merge` decides where it ends.
-    """
-    if call is None or call.paging is None:
-        return None
-    if call.paging.by_marker:
-        return rows.next
-    assert isinstance(at, int)
-    return at + 1
-
-
 # Planned lists
 
 
@@ -310,112 +287,6 @@ class PlannedList:
         return cls(entity, arguments, selected)
 
 
-# Pages of one list
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ListPage:
-    """The rows of one page: sort keys and references in the order of the page, raw objects by global id.
-
-    ``registry`` is the name of their registry. ``is_canonical`` is true if all references are, ``disordered`` if the
-    rows are not in the order in which their registry promises them.
-    """
-
-    registry: str
-    kind: Kind
-    layout: EntityLayout
-    rows: tuple[tuple[SortKey, Ref], ...]
-    raws: Mapping[str, Raw]
-    is_canonical: bool
-    disordered: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        registry: str,
-        kind: Kind,
-        layout: EntityLayout,
-        order: Order,
-        items: Iterable[Raw],
-        reference: Callable[[Raw], Ref | None],
-        native: bool = False,
-    ) -> "ListPage":
-        """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key.
-
-        In a ``native`` list, which arrives in the requested order, a row without a value keeps its place.
-        """
-        rows: list[tuple[SortKey, Ref]] = []
-        raws: dict[str, Raw] = {}
-        key = order.keys(layout)
-        for raw in items:
-            ref = reference(raw)
-            if ref is not None:
-                id = str(ref)
-                rows.append((key(raw, id), ref))
-                raws.setdefault(id, raw)
-        if native:
-            rows = in_place(rows)
-        disordered = native and any(after[0][:2] < before[0][:2] for before, after in pairwise(rows))
-        canonical = all(is_canonical(kind, ref) for _, ref in rows)
-        return cls(registry, kind, layout, tuple(rows), raws, canonical, disordered)
-
-    @classmethod
-    def from_answer(
-        cls, answer: Answer, registry: Registry, rows: Field, order: Order, native: bool = False
-    ) -> tuple[Rows, "ListPage"]:
-        """Return the rows in an answer and their page, cached with the answer."""
-        key = registry.name, rows, order, native
-        cached: tuple[Rows, ListPage] | None = answer.derived.get(key)
-        if cached is None:
-            layout = rows.layout
-            assert layout is not None
-            raw_rows: Rows = rows.read(answer.document)
-            reference = partial(row_reference, registry.name, layout)
-            cached = raw_rows, cls.of(registry.name, registry.kind, layout, order, raw_rows.items, reference, native)
-            answer.derived.store(key, cached, ROW_BYTES * (1 + len(raw_rows.items)))
-        return cached
-
-    def filtered(
-        self, call: Call | None, at: int | str, rows: Rows, passing: Sequence[Row], passed: bool = False
-    ) -> Page:
-        """Return the page at a number or marker, with the rows that pass the filter."""
-        keyed, read = self.rows, len(rows.items) + rows.left_out
-        return Page(
-            passing,
-            self.raws.keys(),
-            (keyed[0][0], keyed[-1][0]) if keyed else None,
-            read,
-            rows.total,
-            following_page(call, at, rows),
-            left_out=read - len(keyed),
-            truncated=rows.truncated,
-            passed=passed,
-            disordered=self.disordered,
-        )
-
-
-def in_place(rows: Sequence[Row]) -> list[Row]:
-    """Give rows without a value that of the row before them, the first ones that of the first row with a value."""
-    value = next((key[1] for key, _ in rows if key[0] == 0), None)
-    placed: list[Row] = []
-    for key, ref in rows:
-        value = key[1] if key[0] == 0 else value
-        placed.append((key, ref) if value is None else ((0, value, key[2]), ref))
-    return placed
-
-
-def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
-    """Return the reference of a row, None if it has no key."""
-    key = layout.key(raw)
-    return None if key is None else Ref(registry, layout.entity, (key,))
-
-
-def version_reference(layout: EntityLayout, owner: Ref, raw: Raw) -> Ref | None:
-    """Return the reference of a row in a list of its owner's versions, None if it has no key."""
-    key = layout.key(raw)
-    return None if key is None else owner.version(key)
-
-
 FetchRows = Callable[[int | str], Awaitable[tuple[Rows, ListPage]]]
 """Returns a page of a list by its number or marker: the rows as the registry sent them, and as a `ListPage`."""
 
@@ -427,42 +298,29 @@ class MergedList:
     """Builds one merged page from the readers of its streams."""
 
     def __init__(
-        self,
-        calls: Calls,
-        resolve: Resolve,
-        arguments: ListArguments,
-        selection: Selection,
-        encode: RowEncoder | None = None,
+        self, rows: ListRows, arguments: ListArguments, selection: Selection, encode: RowEncoder | None = None
     ) -> None:
-        self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
-        self.encode = encode
+        self.rows, self.calls = rows, rows.calls
+        self.arguments, self.selection, self.encode = arguments, selection, encode
         self.readers: dict[str, list[StreamReader]] = {}
-        self.owner: EntityState | None = None
-        self.owner_sources: Sources = ()
-        self._pages: dict[str, ListPage] = {}
-        self._derived: dict[ListPage, DerivedValues] = {}
-
-    def release(self) -> None:
-        """Let go of the readers, which refer to the list: without this cycle, all memory is free at once."""
-        self.readers = {}
 
     def add_stream(self, planned: PlannedStream) -> None:
         """Add a list of a registry."""
         registry, stream, layout, applied, strategy, first = planned
-        call, rows, native = stream.call, stream.call.rows, strategy.native
-        assert rows is not None
-        order = self.arguments.scope.order
+        call, field, native = stream.call, stream.call.rows, strategy.native
+        assert field is not None
+        calls, rows, order = self.calls, self.rows, self.arguments.scope.order
 
         async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
             try:
-                answer = await self.calls.call(first._replace(page=at))
+                answer = await calls.call(first._replace(page=at))
             except NotFound as error:  # a list always exists, so the request was wrong
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            raw_rows, page = ListPage.from_answer(answer, registry, rows, order, native)
+            raw_rows, page = ListPage.from_answer(answer, registry, field, order, native)
             if answer.origin is not None:
-                self._derived[page] = answer.derived
+                rows.cache(page, answer.derived)
             return raw_rows, page
 
         reader = self._reader(registry, f"{registry.name}/{stream.name}", call, layout, fetch_rows, applied, strategy)
@@ -476,8 +334,7 @@ class MergedList:
         ``canonical`` is the canonical reference of the object. ``first`` is the first page of the unfiltered list, if
         it is available already.
         """
-        self.owner, self.owner_sources = owner, versions.owner
-        arguments, call, layout = self.arguments, versions.call, versions.layout
+        calls, arguments, call, layout = self.calls, self.arguments, versions.call, versions.layout
         readers = self.readers.setdefault(registry.name, [])
         ref = owner.ref
         applied = plan_filter(registry.kind, VERSIONS[ref.entity], call, {}, arguments.filter)
@@ -496,12 +353,12 @@ class MergedList:
         async def further_rows(at: int | str) -> Rows:
             if call is None or versions.part is None:
                 return Rows([], 0)
-            answer = await self.calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, at))
+            answer = await calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, at))
             located = versions.part.locate(answer.document, ref.keys)
             return Rows([], 0) if located is None else versions.field.read(located)
 
         order = arguments.scope.order
-        strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, order)
+        strategy = read_strategy(calls.bounds, registry.kind, layout, call, applied, order)
         readers.append(self._reader(registry, registry.name, call, layout, fetch_rows, applied, strategy))
 
     def _reader(
@@ -515,15 +372,15 @@ class MergedList:
         strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, order = self.arguments, self.arguments.scope.order
+        rows, arguments, order = self.rows, self.arguments, self.arguments.scope.order
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
-            await self.calls.count_rows(len(page.rows))
-            self._pages.update(dict.fromkeys(page.raws, page))
+            await rows.calls.count_rows(len(page.rows))
+            rows.add(page)
             keyed: Sequence[Row] = page.rows
             if strategy.costly:
-                records = await self._records(keyed, applied.needs)
+                records = await rows.records(keyed, applied.needs)
                 for record in records:
                     raise_failure(record)
                 if order.path is not None:
@@ -533,7 +390,7 @@ class MergedList:
                     ]
                 operands = applied.operands(records)
             else:
-                operands = await self._operands(page, applied) if applied.tests else []
+                operands = await rows.operands(page, applied) if applied.tests else []
             passing = applied.select(keyed, operands, arguments.filter)
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
@@ -549,19 +406,6 @@ class MergedList:
             exact=applied.exact,
             counts=not strategy.native or (bool(applied.tests) and arguments.start is None),
         )
-
-    async def _operands(self, page: ListPage, applied: ListFilter) -> Sequence[Sequence[Any]]:
-        """Return what the tests of a filter compare, for each test and row. Cached with the answer of the page."""
-        derived = self._derived.get(page)
-        keys = [("operand", page.registry, page.layout, test) for _, test in applied.tests]
-        cached: list[Sequence[Any]] = [] if derived is None else [*map(derived.get, keys)]
-        if cached and None not in cached:
-            return cached
-        operands = applied.operands(await self._records(page.rows, applied.needs))
-        if derived is not None and page.is_canonical and self._row_plan(page, applied.needs).is_read:
-            for key, column in zip(keys, operands, strict=True):
-                derived.store(key, column, OPERAND_BYTES + sum(map(getsizeof, column)))
-        return operands
 
     async def record(self) -> Record:
         """Read and merge the streams. Returns the record of the connection."""
@@ -591,11 +435,11 @@ class MergedList:
             record["total"] = total(readers)
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
-            record["nodes"] = await self._nodes(rows, each, first, self.encode)
+            record["nodes"] = await self.rows.nodes(rows, each, first, self.encode)
         if FieldRequest("edges") in selection:
             first, each = initial_rows(sub_selection(selection, "edges"))
             node = each.get(FieldRequest("node"))
-            nodes = [{} for _ in rows] if node is None else await self._nodes(rows, node, first)
+            nodes = [{} for _ in rows] if node is None else await self.rows.nodes(rows, node, first)
             record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(nodes, cursors)]
         if FieldRequest("coverage") in selection:
             record["coverage"] = [
@@ -612,110 +456,6 @@ class MergedList:
         if readers and all(reader.error is not None for reader in readers):
             raise NoRegistryAnswered(first)
         return first
-
-    async def _nodes(
-        self, rows: Sequence[Row], selection: Selection, first: int | None, encode: RowEncoder | None = None
-    ) -> "list[Any | asyncio.Future[Record]]":
-        """Return the records of rows, encoded if possible with ``encode``.
-
-        With ``first``, the rows after the first ones are futures of records.
-        """
-        if first is None:
-            return await self._records(rows, selection, encode)
-        later = [asyncio.ensure_future(self._node(row, selection)) for row in rows[first:]]
-        return [*await self._records(rows[:first], selection), *later]
-
-    async def _node(self, row: Row, selection: Selection) -> Record:
-        record: Record
-        [record] = await self._records([row], selection)
-        return record
-
-    async def _records(self, rows: Sequence[Row], selection: Selection, encode: RowEncoder | None = None) -> list[Any]:
-        """Return the records of rows. Records that need no further call are shared and must not be changed.
-
-        With ``encode``, those are encoded.
-        """
-        await self.calls.count_rows(len(rows))
-        plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
-        read: dict[str, Any] = {}
-        ids = [key[2] for key, _ in rows]
-        for page in {*map(self._pages.__getitem__, ids)}:
-            plan = self._row_plan(page, selection)
-            prepared = self._prepared_rows(page, plan, encode)
-            plans[page] = plan, prepared
-            if prepared is not None:
-                read.update(prepared.read)
-        records = [*map(read.get, ids)]
-        if None not in records:
-            return records
-        entities: dict[EntityPlan, list[EntityState]] = {}
-        waits: list[Awaitable[None]] = []
-        for at, (id, (_, ref)) in enumerate(zip(ids, rows, strict=True)):
-            if records[at] is None:
-                page = self._pages[id]
-                plan, prepared = plans[page]
-                if prepared is not None and plan.is_read:
-                    records[at] = prepared.add_read(id, ref, plan, page.raws[id], encode)
-                elif prepared is not None and encode is not None:
-                    records[at] = prepared.called(id, self.calls) or self._called_row(
-                        id, ref, page, plan, prepared, encode, waits
-                    )
-                else:
-                    entity = self._row(id, ref, page)
-                    canonical = page.is_canonical or is_canonical(page.kind, ref)
-                    entities.setdefault(plan.variant(canonical), []).append(entity)
-                    records[at] = entity.record
-        for page, (_, prepared) in plans.items():
-            if prepared is not None and page in self._derived:
-                prepared.store(self._derived[page])
-        for row_plan, members in entities.items():
-            self.resolve(row_plan, members, waits)
-        await gather(waits)
-        return records
-
-    def _row(self, id: str, ref: Ref, page: ListPage) -> EntityState:
-        """Return the state of a row, with an empty record."""
-        owner = () if self.owner is None else self.owner.sources
-        return EntityState(ref, {}, ((page.raws[id], None),), owner)
-
-    def _called_row(
-        self,
-        id: str,
-        ref: Ref,
-        page: ListPage,
-        plan: EntityPlan,
-        prepared: PreparedRows,
-        encode: RowEncoder,
-        waits: list[Awaitable[None]],
-    ) -> Any:
-        """Resolve a row that needs calls. Returns it encoded if all answers are cached, else its record."""
-        row, pending = self._row(id, ref, page), len(waits)
-        with self.calls.recording() as used:
-            self.resolve(plan, [row], waits)
-        if len(waits) > pending:
-            return row.record
-        return prepared.add_called(id, row.record, used, self.calls, encode)
-
-    def _prepared_rows(
-        self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
-    ) -> "PreparedRows | None":
-        """Return the prepared rows of a page, cached with its answer. None if they may depend on more than answers."""
-        is_cached = page in self._derived
-        if not page.is_canonical or not (plan.is_read or (encode is not None and is_cached and plan.is_repeatable)):
-            return None
-        arguments = [self.calls.bindings[template] for template in plan.selection.templates]
-        encoder = None if encode is None else encode.number
-        key = "rows", page.registry, plan.number, encoder, self.calls.bounds.page_rows, *arguments
-        rows: PreparedRows | None = self._derived[page].get(key) if is_cached else None
-        return PreparedRows(key) if rows is None else rows
-
-    def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
-        return EntityPlan.of(page.kind, page.layout.entity, selection, (page.layout,), owner=self.owner_sources)
-
-
-def is_canonical(kind: Kind, ref: Ref) -> bool:
-    """Whether a reference is certainly the one that its registry uses for the object."""
-    return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
 
 
 def total_count(readers: Sequence[StreamReader]) -> int | None:
@@ -771,15 +511,12 @@ async def merged_page(
     """
     if not needs_rows(selection):
         return empty(selection), []
-    merged = MergedList(calls, resolve, planned.arguments, selection, encode)
+    merged = MergedList(ListRows(calls, resolve), planned.arguments, selection, encode)
     merged.readers = {name: [] for name in planned.selected.registries}
     for stream in planned.selected.streams:
         merged.add_stream(stream)
-    try:
-        record = await merged.record()
-        return record, [*merged.failures().values()]
-    finally:
-        merged.release()
+    record = await merged.record()
+    return record, [*merged.failures().values()]
 
 
 # Versions of one object
@@ -808,13 +545,10 @@ async def versions_page(
         return error
     if not needs_rows(selection):
         return empty(selection)
-    merged = MergedList(calls, resolve, arguments, selection)
+    merged = MergedList(ListRows(calls, resolve, owner, versions.owner), arguments, selection)
     merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
-    try:
-        record = await merged.record()
-        readers = [reader for own in merged.readers.values() for reader in own]
-    finally:
-        merged.release()
+    record = await merged.record()
+    readers = [reader for own in merged.readers.values() for reader in own]
     failure = next(iter(failures(readers)), None)
     if failure is None or all(reader.error is None for reader in readers):
         incomplete = {} if failure is None or shows_coverage(selection) else {INCOMPLETE: failure}
