@@ -86,6 +86,40 @@ async def test_a_filter_returns_exactly_the_rows_that_pass(
     assert {coverage["state"] for coverage in page["coverage"]} == {"COMPLETE"}
 
 
+OTHER_VALUES: list[Row] = [
+    {"ownership": "PLATFORM"},
+    {"ownership": "OWN"},
+    {"registries": ["qianfan"]},
+    {"registries": ["pai"]},
+    {"kinds": ["PAI"]},
+    {"provider": "huggingface"},
+    {"providers": ["pai", "huggingface"]},
+    {"nameContains": "bert"},
+    {"nameContains": "qwen"},
+    {"label": {"key": "team"}},
+    {"label": {"key": "env", "value": "prod"}},
+    {"createdAt": {"from": "2024-01-01T00:00:00Z"}},
+    {"createdAt": {"from": "2024-06-01T00:00:00Z", "to": "2025-06-01T00:00:00Z"}},
+]
+
+
+async def test_a_document_with_new_values_is_answered_and_planned_like_a_new_document(world: World) -> None:
+    """What is cached with the fields of a document depends on all values that matter, whichever came before."""
+    repeated = PAGE % "id"
+    for at, wanted in enumerate([wanted for wanted, _ in FILTERS] + OTHER_VALUES):
+        for mode in "only", "include":
+            answers = []
+            for text in repeated, repeated.replace("query (", f"query New{at}{mode} (", 1):
+                variables = {"first": 7, "filter": wanted, "orderBy": {"field": "NAME", "direction": "ASC"}}
+                answer = await world.gateway.request(
+                    "POST", json={"query": text, "variables": variables}, headers={"x-gateway-plan": mode}
+                )
+                for call in answer.body["extensions"].get("calls", ()):
+                    call |= {"startedAfter": 0, "milliseconds": 0, "state": ""}
+                answers.append(answer.body)
+            assert answers[0] == answers[1], wanted
+
+
 async def test_several_providers_are_lists_of_their_own() -> None:
     """PAI returns the public models of one provider only."""
     async with clouds_of(Corpus(300)) as world:

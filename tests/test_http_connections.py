@@ -1,13 +1,16 @@
 """HTTP connections: pipelined and split requests, the end of a connection, and repeats with other headers or bodies."""
 
 import asyncio
+import gc
 import json
 import re
 from collections.abc import AsyncIterator
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.config.settings import CacheSettings, TelemetrySettings
+from gateway.server.connection_limits import ResponseWriter
 from tests.conftest import World, two_clouds
 from tests.telemetry.scraping import scrape
 
@@ -137,6 +140,32 @@ async def test_repeats_have_ids_and_are_counted(world: World, wire: Wire) -> Non
     _, other, _ = await wire.send(request())
     assert other[b"x-request-id"] not in (b"mine-1", headers[b"traceparent"])
     assert await counts() == (before[0] + 3, before[1] + 2)  # including the request for the metrics
+
+
+async def test_a_response_leaves_nothing_to_a_garbage_collection(wire: Wire) -> None:
+    def alive() -> int:
+        return sum(isinstance(one, RequestResponseCycle | ResponseWriter) for one in gc.get_objects())
+
+    await wire.send(request())
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await wire.send(request())
+        assert alive() == before
+    finally:
+        gc.enable()
+
+
+async def test_a_response_without_a_body_is_sent_before_the_next_request(wire: Wire) -> None:
+    for _ in range(2):
+        wire.writer.write(b"HEAD /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n")
+        head = await wire.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+    assert (await wire.send(request()))[0] == b"HTTP/1.1 200 OK"
+    wire.writer.write(b"HEAD /healthz HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")
+    assert (await wire.reader.read()).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_client_that_expects_100_continue_gets_it_before_the_body(wire: Wire) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from graphql import DocumentNode, GraphQLError, Node, parse
 
-from gateway.catalog.lists import FirstPage
+from gateway.catalog.lists import FirstPage, MergedList
 from gateway.catalog.plan_execution import PlanExecution
 from gateway.catalog.query_plan import EntityPlan
 from gateway.catalog.selection import interned
@@ -289,6 +289,21 @@ async def test_a_refused_argument_leaves_nothing_to_a_garbage_collection() -> No
             gc.enable()
         left = [sum(isinstance(one, kind) for one in objects) for kind in (PlanExecution, GatewayError)]
         assert tuple(left) == before
+
+
+async def test_a_page_leaves_nothing_to_a_garbage_collection() -> None:
+    world = CachedWorld()
+    for text in (MODELS, SIZED):
+        await world.query(text, first=1)
+        before = alive(MergedList), alive(PlanExecution)
+        gc.disable()
+        try:
+            for number in range(2, 8):
+                assert not (await world.query(text, first=number)).codes
+            objects = gc.get_objects()
+        finally:
+            gc.enable()
+        assert tuple(sum(isinstance(one, kind) for one in objects) for kind in (MergedList, PlanExecution)) == before
 
 
 # A gateway under a flood

@@ -104,7 +104,7 @@ async def test_a_count_that_fails_on_a_later_page_is_reported() -> None:
         if at != 1:
             raise RegistryUnavailable("pai")
         rows = [((0, number, f"id-{number}"), Ref("pai", "Model", (f"m{number}",))) for number in range(4)]
-        return Page(rows[:3], [ref for _, ref in rows], (rows[0][0], rows[-1][0]), 4, 100, 2)
+        return Page(rows[:3], [key[2] for key, _ in rows], (rows[0][0], rows[-1][0]), 4, 100, 2)
 
     reader = StreamReader("pai", "pai/own", fetch_page, sorted=True, max_rows=1000, exact=False)
     merged = await merge([reader], 1)

@@ -68,6 +68,8 @@ class Authenticator:
         Raises `Unauthenticated` if authentication is required and the request has no valid credential, and
         `IssuerUnavailable` for a token that cannot be verified.
         """
+        if not self.required and self.admin_key is None:
+            return self.anonymous
         bearer = bearer_credential(headers.get("authorization", ""))
         key = headers.get("x-api-key")
         credential = bearer or key

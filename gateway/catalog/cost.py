@@ -10,7 +10,7 @@ limit on calls stops it with an error.
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,12 +20,12 @@ from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.facets import facet_groups, pages_of_facets
 from gateway.catalog.filters import Filter, ListFilter, plan_filter
 from gateway.catalog.ids import VERSIONS, Ref, is_owner
+from gateway.catalog.list_rows import is_canonical
 from gateway.catalog.lists import (
     FACETS,
     ListArguments,
     PlannedList,
     ReadStrategy,
-    is_canonical,
     needs_rows,
     read_strategy,
 )
@@ -115,18 +115,15 @@ class Cost:
 
 Lines = dict[BoundCall, CostLine]
 
+CACHED_COSTS: Final = 4
+"""The number of costs of rows to cache for the streams of a list, each for another page size or number of pages."""
 
-class ListCost(NamedTuple):
+
+class RowsCost(NamedTuple):
     """The calls for the rows of a merged page: those that are made once, and those of each possible layout."""
 
     once: Lines
     layouts: tuple[Lines, ...]
-
-
-ListCosts = dict[Hashable, ListCost]
-"""Cached costs of one field that returns a merged page, by all that they depend on."""
-
-CACHED_LISTS: Final = 4
 
 
 @dataclass(slots=True)
@@ -163,31 +160,30 @@ class CostEstimate:
         plan = EntityPlan.of(kind, ref.entity, selection.with_existence)
         self._plan(path, ref, plan.variant(is_canonical(kind, ref)))
 
-    def add_list(self, path: str, entity: str, planned: PlannedList, selection: Selection, cached: ListCosts) -> None:
+    def add_list(self, path: str, planned: PlannedList, selection: Selection) -> None:
         """Add a merged page of all objects of a type; ``path`` is its response key.
 
-        The calls for its rows are computed once for each size and filter, and put into ``cached``, which belongs to
-        the field.
+        The calls for its rows are computed once for each size and number of pages read, and cached with its streams.
         """
-        arguments, pages = planned.arguments, []
+        arguments, costs = planned.arguments, planned.selected.costs_of_rows
         for request in selection:
             if request.field == FACETS:
-                self._add_facets(f"{path}.{FACETS}", entity, self._bound(request), arguments.filter)
+                self._add_facets(f"{path}.{FACETS}", planned.entity, self._bound(request), arguments.filter)
         if not needs_rows(selection):
             return
-        for registry, stream, _, applied, strategy, first in planned.streams:
-            name, call = f"{registry.name}/{stream.name}", stream.call
-            start, count = pages_read(name, call, strategy, applied, arguments)
-            self._count(path, first._replace(page=start), f"list {stream.name}", count)
-            pages.append((name, tuple([test for test, _ in applied.tests]), count * length(call)))
-        key = tuple(pages), arguments.size
-        rows = cached.get(key)
+        pages_of_streams = []
+        for registry, stream, _, applied, strategy, first in planned.selected.streams:
+            start, pages = pages_read(f"{registry.name}/{stream.name}", stream.call, strategy, applied, arguments)
+            self._count(path, first._replace(page=start), f"list {stream.name}", pages)
+            pages_of_streams.append(pages)
+        key = arguments.size, *pages_of_streams
+        rows: RowsCost | None = costs.get(key)
         if rows is None:
-            rows = self._rows_of_list(path, entity, planned, selection, [count for *_, count in pages])
+            rows = self._rows_of_list(path, planned, selection, pages_of_streams)
             if not self.bindings:  # what the rows need does not depend on variables
-                if len(cached) == CACHED_LISTS:
-                    cached.clear()
-                cached[key] = rows
+                if len(costs) == CACHED_COSTS:
+                    costs.clear()
+                costs[key] = rows
         for bound, line in rows.once.items():
             self._add_line(self._once, bound, line)
         self._layouts.append(rows.layouts)
@@ -199,13 +195,15 @@ class CostEstimate:
                 self._count(path, listed.first, f"facets of list {listed.stream.name}", pages_of_facets(listed))
 
     def _rows_of_list(
-        self, path: str, entity: str, planned: PlannedList, selection: Selection, rows_read: Sequence[int]
-    ) -> "ListCost":
+        self, path: str, planned: PlannedList, selection: Selection, pages_of_streams: Sequence[int]
+    ) -> RowsCost:
         """Return the cost of the calls for the rows of a merged page."""
         estimate = CostEstimate(self.registries, self.bounds, self.bindings)
-        layouts: dict[tuple[str, EntityLayout], Lines] = {}
-        for (registry, stream, layout, applied, *_), rows in zip(planned.streams, rows_read, strict=True):
-            kind, name = registry.kind, f"{registry.name}/{stream.name}"
+        entity, layouts = planned.entity, dict[tuple[str, EntityLayout], Lines]()
+        for (registry, stream, layout, applied, *_), pages in zip(
+            planned.selected.streams, pages_of_streams, strict=True
+        ):
+            kind, name, rows = registry.kind, f"{registry.name}/{stream.name}", pages * length(stream.call)
             read = Ref(registry.name, entity, (estimate._placeholder(f"{path} read of {name}", rows),))
             estimate._plan(path, read, EntityPlan.of(kind, entity, applied.needs, (layout,)))
             if (registry.name, layout) not in layouts:
@@ -213,7 +211,7 @@ class CostEstimate:
                 row = Ref(registry.name, entity, (estimate._placeholder(f"{path} of {name}", planned.arguments.size),))
                 estimate._rows(path, row, (layout,), (), selection)
                 estimate._lines = estimate._once
-        return ListCost(estimate._once, tuple(layouts.values()))
+        return RowsCost(estimate._once, tuple(layouts.values()))
 
     # Plans
 

@@ -62,7 +62,7 @@ class CursorScope:
 
     list_name: str
     order: Order
-    filter: Hashable = None
+    filter: tuple[tuple[str, Hashable], ...] | None = None
 
     def encode(self, cursor: Cursor) -> str:
         """Return the text of a cursor, which is valid in this scope only."""

@@ -25,10 +25,9 @@ from gateway.catalog.filters import (
     selected_lists,
     selecting_pushdown,
 )
-from gateway.catalog.ids import Ref
+from gateway.catalog.list_rows import ListPage
 from gateway.catalog.lists import (
     DEFAULT_ORDER,
-    ListPage,
     ReadStrategy,
     coverage,
     first_call,
@@ -232,11 +231,11 @@ class RowTest:
         readers = {path: value_reader(kind, layout, path) for path in test.paths if path != NATIVE_ID}
         return cls(test.paths, needed_fields((test,)), readers, test.predicate(wanted), test.monotone)
 
-    def result(self, raw: Raw, ref: Ref) -> bool | None:
+    def result(self, raw: Raw, layout: EntityLayout) -> bool | None:
         """Return whether a row passes, None if the row lacks a value that decides it."""
         values: dict[Path, Any] = {path: read(raw) for path, read in self.readers.items()}
         if NATIVE_ID in self.paths:
-            values[NATIVE_ID] = ref.keys[-1]
+            values[NATIVE_ID] = layout.key(raw)
         unknown = [path for path, value in values.items() if value is UNKNOWN]
         if unknown and not self.monotone:
             return None
@@ -247,11 +246,11 @@ class RowTest:
         return passes or (None if unknown else False)
 
 
-def passes_all(tests: Iterable[RowTest], raw: Raw, ref: Ref) -> bool | None:
+def passes_all(tests: Iterable[RowTest], raw: Raw, layout: EntityLayout) -> bool | None:
     """Return whether a row passes all tests, None if it lacks a value that decides it."""
     passes: bool | None = True
     for test in tests:
-        result = test.result(raw, ref)
+        result = test.result(raw, layout)
         if result is False:
             return False
         passes = passes and result
@@ -387,7 +386,7 @@ class FacetReading:
         await self._read([listed for group in groups for listed in group.lists])
         found: dict[str, FacetCount] = {}
         for group in groups:
-            found |= await self._count(entity, group)
+            found |= await self._count(entity, group, wanted)
         return {request.key: invalid_argument(bound) or shown(bound, found) for request, bound in requests.items()}
 
     async def _read(self, lists: Iterable[FacetList]) -> None:
@@ -397,20 +396,20 @@ class FacetReading:
         await gather([reading.reader.advance() for reading in self.readings.values()])
         self.calls.partial |= not all(reading.is_whole for reading in self.readings.values())
 
-    async def _count(self, entity: str, group: FacetGroup) -> dict[str, FacetCount]:
+    async def _count(self, entity: str, group: FacetGroup, wanted: Filter) -> dict[str, FacetCount]:
         found = {name: FacetCount(FIELDS[entity][name]) for name in group.fields}
-        seen: set[Ref] = set()
+        seen: set[str] = set()
         for listed in group.lists:
             reading = self.readings[listed.first]
             kind, layout = listed.registry.kind, listed.layout
-            tests = [RowTest.of(kind, layout, test, wanted) for test, wanted in listed.applied.tests]
+            tests = [RowTest.of(kind, layout, test, wanted[name]) for name, test in listed.applied.tests]
             certain = reading.is_whole
             for page in reading.pages:
                 raws = page.page.raws
                 await self.calls.count_rows(len(raws))
                 rows = None
                 if tests or not seen.isdisjoint(raws):
-                    results = [passes_all(tests, raw, ref) if ref not in seen else False for ref, raw in raws.items()]
+                    results = [passes_all(tests, raw, layout) if id not in seen else False for id, raw in raws.items()]
                     certain = certain and None not in results
                     rows = [row for row, result in enumerate(results) if result]
                 seen.update(raws)

@@ -7,14 +7,16 @@ loosely. So what is pushed down must select at least the rows that pass.
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, lru_cache, reduce
-from math import inf
-from typing import Any, Final
+from functools import cached_property, lru_cache, partial
+from itertools import compress
+from math import inf, nan
+from operator import eq, itemgetter
+from typing import Any, Final, TypeVar
 from unicodedata import normalize
 
 from gateway.catalog.ids import quoted
 from gateway.catalog.orders import microseconds
-from gateway.catalog.search import contains_all, words_of
+from gateway.catalog.search import contains_all, searchable_texts, words_of
 from gateway.catalog.selection import NO_FIELDS, FieldRequest, Selection, to_camel_case
 from gateway.errors import BadInput
 from gateway.registries.fields import TIME_CACHE_SIZE
@@ -26,68 +28,71 @@ Filter = Mapping[str, Any]
 
 Path = tuple[str, ...]
 Passes = Callable[[Any], bool]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilterTest:
-    """A filter as a test: the fields of a row that it reads, and a function from the wanted value to a predicate.
+    """A filter as a test of rows.
 
-    ``monotone`` is true if a row that passes without some of the values passes with them, too.
+    ``paths`` are the fields that it reads. ``operand`` is a function from a record to what the filter compares, the
+    same for all wanted values. ``condition`` is a function from the wanted value to a test of operands. ``monotone`` is
+    true if a row that passes without some of the values passes with them, too.
     """
 
     paths: tuple[Path, ...]
-    predicate: Callable[[Any], Passes]
+    operand: Callable[[Any], Any]
+    condition: Callable[[Any], Passes]
     monotone: bool = False
+
+    def predicate(self, wanted: Any) -> Passes:
+        """Return a function that reports whether a record passes with a wanted value."""
+        operand, condition = self.operand, self.condition(wanted)
+        return lambda record: condition(operand(record))
 
 
 def equals(*path: str) -> FilterTest:
     """The field equals the wanted value. Texts that differ only in Unicode composition are equal."""
-    if len(path) == 1:
-        [name] = path
-        return FilterTest((path,), lambda wanted: lambda record: is_same(record[name], wanted))
-    return FilterTest((path,), lambda wanted: lambda record: is_same(record_value(record, path), wanted))
+    read = value_reader(path)
+    return FilterTest((path,), lambda record: composed(read(record)), lambda wanted: partial(eq, composed(wanted)))
 
 
 def is_word(*path: str) -> FilterTest:
     """The field is the wanted word of a vocabulary, in any case."""
+    read = value_reader(path)
 
-    def predicate(wanted: str) -> Passes:
-        word = folded(wanted)
+    def word(record: Any) -> str | None:
+        value = read(record)
+        return None if value is None else folded(value)
 
-        def passes(record: Any) -> bool:
-            value = record_value(record, path)
-            return value is not None and (value == wanted or folded(value) == word)
-
-        return passes
-
-    return FilterTest((path,), predicate)
+    return FilterTest((path,), word, lambda wanted: partial(eq, folded(wanted)))
 
 
 def any_of(one: FilterTest) -> FilterTest:
     """The test holds for one of the wanted values."""
 
-    def predicate(wanted: Sequence[Any]) -> Passes:
-        tests = [one.predicate(value) for value in wanted]
-        return lambda record: any(passes(record) for passes in tests)
+    def condition(wanted: Sequence[Any]) -> Passes:
+        conditions = [*map(one.condition, wanted)]
+        return lambda operand: any(holds(operand) for holds in conditions)
 
-    return FilterTest(one.paths, predicate)
+    return FilterTest(one.paths, one.operand, condition)
 
 
 def within(*path: str) -> FilterTest:
     """The field is a time in the wanted range, which includes ``from`` and excludes ``to``."""
+    read = value_reader(path)
 
-    def predicate(wanted: Filter) -> Passes:
+    def time(record: Any) -> float:
+        value = read(record)
+        return nan if value is None else microseconds(value)
+
+    def condition(wanted: Filter) -> Passes:
         start, end = time_range(wanted)
         first = -inf if start is None else microseconds(start.isoformat())
         last = inf if end is None else microseconds(end.isoformat())
+        return lambda time: first <= time < last
 
-        def passes(record: Any) -> bool:
-            time = record_value(record, path)
-            return time is not None and first <= microseconds(time) < last
-
-        return passes
-
-    return FilterTest((path,), predicate)
+    return FilterTest((path,), time, condition)
 
 
 def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
@@ -102,7 +107,12 @@ def time_range(wanted: Filter) -> tuple[datetime | None, datetime | None]:
 parse_time = lru_cache(TIME_CACHE_SIZE)(datetime.fromisoformat)
 
 
-def record_value(record: Any, path: tuple[str, ...]) -> Any:
+def value_reader(path: Path) -> Callable[[Any], Any]:
+    """Return a function from a record to its value at a path of fields, None below a null."""
+    return itemgetter(path[0]) if len(path) == 1 else lambda record: record_value(record, path)
+
+
+def record_value(record: Any, path: Path) -> Any:
     """Return the value at a path of fields in a record, None below a null."""
     for name in path:
         if record is None:
@@ -111,12 +121,9 @@ def record_value(record: Any, path: tuple[str, ...]) -> Any:
     return record
 
 
-def is_same(value: Any, wanted: Any) -> bool:
-    """Whether values are equal. Texts are compared composed (NFC): an accent may be part of its letter or follow it."""
-    if value == wanted:
-        return True
-    texts = isinstance(value, str) and isinstance(wanted, str) and not (value.isascii() and wanted.isascii())
-    return texts and normalize("NFC", value) == normalize("NFC", wanted)
+def composed(value: Any) -> Any:
+    """Return a text composed (NFC), in which an accent is part of its letter, and any other value as it is."""
+    return normalize("NFC", value) if isinstance(value, str) and not value.isascii() else value
 
 
 def folded(text: str) -> str:
@@ -141,24 +148,21 @@ def has_one_spelling(text: str) -> bool:
     return is_composed_only and text.casefold() == text.lower() and "ı" not in text
 
 
-def contains(text: str | None, part: str) -> bool:
-    """Whether a text contains a folded part."""
-    return text is not None and part in folded(text)
+def labels_of(record: Any) -> tuple[tuple[str, str | None], ...]:
+    """Return the keys and values of the labels of a record."""
+    return tuple([(composed(label["key"]), composed(label["value"])) for label in record["labels"] or ()])
 
 
 def has_label(wanted: Filter) -> Passes:
-    key, value = wanted["key"], wanted.get("value")
-    return lambda record: any(
-        is_same(label["key"], key) and (value is None or is_same(label["value"], value))
-        for label in record["labels"] or ()
-    )
+    key, value = composed(wanted["key"]), composed(wanted.get("value"))
+    return lambda labels: any(own == key and value in (None, its) for own, its in labels)
 
 
 def has_labels(wanted: Filter) -> Passes:
     """Return the test for all of some labels and any of others."""
     needed, allowed = ([has_label(one) for one in wanted.get(name, ())] for name in ("all_of", "any_of"))
-    return lambda record: (
-        all(passes(record) for passes in needed) and (not allowed or any(passes(record) for passes in allowed))
+    return lambda labels: (
+        all(holds(labels) for holds in needed) and (not allowed or any(holds(labels) for holds in allowed))
     )
 
 
@@ -174,22 +178,23 @@ def texts_of_algorithm(record: Any) -> Iterator[str | None]:
     yield from (record["name"], record["display_name"], record["description"], record["native_id"])
 
 
-def has_name_part(wanted: str) -> Passes:
+def search(texts_of: Callable[[Any], Iterable[str | None]], *paths: Path) -> FilterTest:
+    """Every word of the wanted text occurs in one of the texts of a row."""
+    return FilterTest(paths, lambda record: searchable_texts(texts_of(record)), contains_all, monotone=True)
+
+
+def has_part(wanted: str) -> Passes:
     part = folded(wanted)
-    return lambda record: contains(record["name"], part)
+    return lambda text: part in text
 
 
 LABELS = (("labels", "key"), ("labels", "value"))
-NAME_CONTAINS = FilterTest((("name",),), has_name_part)
+NAME_CONTAINS = FilterTest((("name",),), lambda record: folded(record["name"] or ""), has_part)
 
 TESTS: Mapping[str, Mapping[str, FilterTest]] = {
     "Model": {
         "ownership": equals("ownership"),
-        "search": FilterTest(
-            (("name",), ("description",), ("native_id",), *LABELS),
-            lambda wanted: contains_all(wanted, texts_of_model),
-            monotone=True,
-        ),
+        "search": search(texts_of_model, ("name",), ("description",), ("native_id",), *LABELS),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
         "type": is_word("type"),
@@ -198,7 +203,7 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
         "origin": is_word("origin"),
         "provider": is_word("provider"),
         "workspace_id": equals("workspace_id"),
-        "label": FilterTest(LABELS, has_label),
+        "label": FilterTest(LABELS, labels_of, has_label),
         "owner": equals("owner", "native_id"),
         "created_at": within("created_at"),
         "updated_at": within("updated_at"),
@@ -214,14 +219,10 @@ TESTS: Mapping[str, Mapping[str, FilterTest]] = {
         "source_type": equals("source", "type"),
         "approval": equals("approval"),
         "readiness": equals("readiness"),
-        "label": FilterTest(LABELS, has_label),
+        "label": FilterTest(LABELS, labels_of, has_label),
     },
     "Algorithm": {
-        "search": FilterTest(
-            (("name",), ("display_name",), ("description",), ("native_id",)),
-            lambda wanted: contains_all(wanted, texts_of_algorithm),
-            monotone=True,
-        ),
+        "search": search(texts_of_algorithm, ("name",), ("display_name",), ("description",), ("native_id",)),
         "name_contains": NAME_CONTAINS,
         "name_equals": equals("name"),
         "provider": is_word("provider"),
@@ -249,7 +250,7 @@ TESTS = {
     entity: {
         **tests,
         **{several: any_of(tests[one]) for several, one in SINGLE.items() if one in tests},
-        **({"labels": FilterTest(LABELS, has_labels)} if "label" in tests else {}),
+        **({"labels": FilterTest(LABELS, labels_of, has_labels)} if "label" in tests else {}),
     }
     for entity, tests in TESTS.items()
 }
@@ -274,21 +275,29 @@ def parse_filter(arguments: Iterable[tuple[str, Any]], registries: Container[str
     if "search" in wanted and not words_of(wanted["search"]):
         del wanted["search"]
     for name, value in wanted.items():
-        several = value.values() if name == "labels" else [value]
-        if value in ("", (), {}) or () in several or (isinstance(value, tuple) and "" in value):
-            raise BadInput(f"`filter.{to_camel_case(name)}` is empty; leave it out to not filter by it.")
-        if any(len(text) > MAX_TEXT_LENGTH for text in texts_in(value)):
-            raise BadInput(f"`filter.{to_camel_case(name)}` is longer than {MAX_TEXT_LENGTH} characters.")
-        if any(isinstance(values, tuple) and len(values) > MAX_VALUES for values in several):
-            raise BadInput(f"`filter.{to_camel_case(name)}` has more than {MAX_VALUES} values.")
+        problem = problem_of(name, value)
+        if problem is not None:
+            raise BadInput(f"`filter.{to_camel_case(name)}`{problem}")
     for name in wanted.get("registries", ()):
         if name not in registries:
             raise BadInput(f"`filter.registries`: there is no registry {quoted(name)}.")
-    for name in RANGES:
-        start, end = time_range(wanted.get(name, {}))
-        if start is not None and end is not None and start >= end:
-            raise BadInput(f"`filter.{to_camel_case(name)}`: `from` must be before `to`.")
     return wanted
+
+
+def problem_of(name: str, value: Any) -> str | None:
+    """Return what is wrong with the value of a filter, None if it is valid."""
+    several = value.values() if name == "labels" else [value]
+    if not value or () in several or (isinstance(value, tuple) and "" in value):
+        return " is empty; leave it out to not filter by it."
+    if any(len(text) > MAX_TEXT_LENGTH for text in texts_in(value)):
+        return f" is longer than {MAX_TEXT_LENGTH} characters."
+    if any(isinstance(values, tuple) and len(values) > MAX_VALUES for values in several):
+        return f" has more than {MAX_VALUES} values."
+    if name in RANGES:
+        start, end = time_range(value)
+        if start is not None and end is not None and start >= end:
+            return ": `from` must be before `to`."
+    return None
 
 
 def structured(name: str, value: Any) -> Any:
@@ -311,12 +320,13 @@ def texts_in(value: Any) -> Iterator[str]:
 class ListFilter:
     """A filter for one list: the ``parameters`` that push it down, and the ``tests`` that the gateway runs.
 
-    ``exact`` is true if the registry counts only matching rows, ``impossible`` if no row can match. ``reads`` are
-    further fields that the gateway reads from every row, to sort them.
+    ``tests`` are the names of filters with their tests, whose values are those of each operation. ``exact`` is true if
+    the registry counts only matching rows, ``impossible`` if no row can match. ``reads`` are further fields that the
+    gateway reads from every row, to sort them.
     """
 
     parameters: tuple[tuple[str, Any], ...] = ()
-    tests: tuple[tuple[FilterTest, Any], ...] = ()
+    tests: tuple[tuple[str, FilterTest], ...] = ()
     exact: bool = True
     impossible: bool = False
     reads: tuple[Path, ...] = ()
@@ -324,20 +334,27 @@ class ListFilter:
     @cached_property
     def needs(self) -> Selection:
         """The fields that are read from a row: by the tests, and to sort it."""
-        return needed_fields(tuple([test for test, _ in self.tests]), self.reads)
+        return needed_fields(tuple([test for _, test in self.tests]), self.reads)
 
     def sorted_by(self, path: Path | None) -> "ListFilter":
         """Return the same filter for rows that are sorted by the value at a path, None for one that lists sort by."""
         return self if path is None else replace(self, reads=(path,))
 
-    def predicate(self) -> Passes:
-        """Return a function that reports whether a record passes all tests."""
-        tests = [test.predicate(wanted) for test, wanted in self.tests]
-        return reduce(both, tests) if tests else lambda record: True
+    def operands(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Return what the tests compare: for each test, the operands of all records."""
+        return [[*map(test.operand, records)] for _, test in self.tests]
 
+    def select(self, rows: Sequence[T], operands: Sequence[Sequence[Any]], wanted: Filter) -> Sequence[T]:
+        """Return the rows that pass all tests with the values of a filter.
 
-def both(first: Passes, second: Passes) -> Passes:
-    return lambda record: first(record) and second(record)
+        ``operands`` has, for each test, those of all rows.
+        """
+        results = [
+            map(test.condition(wanted[name]), column) for (name, test), column in zip(self.tests, operands, strict=True)
+        ]
+        if not results:
+            return rows
+        return [*compress(rows, results[0] if len(results) == 1 else map(all, zip(*results, strict=True)))]
 
 
 IMPOSSIBLE: Final = ListFilter(impossible=True)
@@ -357,7 +374,7 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
     """Plan a filter for one list of a registry; ``constants`` are the fields with the same value in all of its rows."""
     pushdowns = {} if call is None else call.filters
     parameters: dict[str, Any] = {}
-    tests: list[tuple[FilterTest, Any]] = []
+    tests: list[tuple[str, FilterTest]] = []
     exact = True
     for name, value in wanted.items():
         if name in REGISTRY_FILTERS:
@@ -381,8 +398,26 @@ def plan_filter(kind: Kind, entity: str, call: Call | None, constants: Mapping[s
             else:
                 parameters = call.combined(parameters, pushed)
                 exact = exact and pushdown.exact
-        tests.append((test, value))
+        tests.append((name, test))
     return ListFilter(tuple(sorted(parameters.items())), tuple(tests), exact)
+
+
+@lru_cache(1000)
+def deciding_filters(entity: str, kinds: tuple[Kind, ...]) -> frozenset[str]:
+    """Return the filters whose values decide which lists are read, or how they are called.
+
+    The values of all others only decide which rows pass: filters that no list applies itself, and that no list has as
+    a constant.
+    """
+    streams = [stream for kind in kinds for stream in kind.streams if stream.entity == entity]
+    deciding = [
+        name
+        for name, test in TESTS[entity].items()
+        for stream in streams
+        if not stream.call.filters.keys().isdisjoint((name, "label" if name == "labels" else SINGLE.get(name, name)))
+        or all(path[0] in stream.constants for path in test.paths)
+    ]
+    return frozenset([*REGISTRY_FILTERS, *deciding])
 
 
 def single_conditions(name: str, value: Any) -> tuple[list[tuple[str, Any]], bool]:

@@ -1,20 +1,21 @@
 """Pages of lists as Relay connections: arguments, participating streams, the merged page, and its coverage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, pairwise, zip_longest
+from itertools import count, zip_longest
 from operator import lt
 from typing import Any, Final, NamedTuple
 
 from gateway.catalog.bounds import Bounds
-from gateway.catalog.calls import Calls, gather
+from gateway.catalog.calls import Calls
 from gateway.catalog.cursors import Cursor, CursorScope
 from gateway.catalog.entity_state import EntityState
 from gateway.catalog.filters import (
     Filter,
     ListFilter,
+    deciding_filters,
     parse_filter,
     plan_filter,
     record_value,
@@ -22,10 +23,11 @@ from gateway.catalog.filters import (
     time_range,
 )
 from gateway.catalog.ids import VERSIONS, Ref
+from gateway.catalog.list_rows import ListPage, ListRows, Resolve, following_page, version_reference
 from gateway.catalog.merge import Page, Row, RowCursors, StreamReader, merge
 from gateway.catalog.orders import Order, SortKey
-from gateway.catalog.prepared_rows import PreparedRows, RowEncoder, records_bytes
-from gateway.catalog.query_plan import BoundCall, EntityPlan, Sources, VersionList, row_supplies
+from gateway.catalog.prepared_rows import RowEncoder, records_bytes
+from gateway.catalog.query_plan import BoundCall, EntityPlan, VersionList, row_supplies
 from gateway.catalog.record_readers import Record, raise_failure
 from gateway.catalog.registry import Registry, error_record
 from gateway.catalog.selection import (
@@ -35,8 +37,7 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
-from gateway.memory_budget import memo
-from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Field, Raw, Rows
+from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
 from gateway.upstream.caching_client import Answer
@@ -58,17 +59,10 @@ MOST_PAGES: Final = 100
 
 DEFAULT_ORDER: Final = Order()
 
-CACHED_ARGUMENTS: Final = 1000
-"""The number of parsed list arguments to cache."""
-
-ROW_BYTES: Final = 800
-"""The memory of a row of a cached page: its sort key, its reference and its id."""
+CACHED_STREAMS: Final = 4
+"""The number of selections of streams to cache for one field, each for other arguments."""
 
 numbers = count()
-
-Resolve = Callable[[EntityPlan, Sequence[EntityState], list[Awaitable[None]]], None]
-"""Runs a plan for entities, and appends to the list what must be awaited."""
-
 
 # Arguments
 
@@ -83,30 +77,22 @@ class ListArguments:
     filter: Filter
 
     @classmethod
-    def of(cls, name: str, request: FieldRequest, registries: Iterable[str], max_size: int) -> "ListArguments":
+    def of(cls, name: str, request: FieldRequest, registries: Container[str], max_size: int) -> "ListArguments":
         """Parse the arguments of the list called ``name``.
 
         Raises `BadInput` for a page size above ``max_size`` and for an invalid filter or order, and `InvalidCursor`.
         """
-        after = request.argument("after") or None  # clients send an empty text for the first page
-        rest = request if after is None else request.without("after")  # cursors are long and rarely repeat
-        size, frozen, wanted, order = parse_arguments(rest, tuple(registries), max_size)
+        values: dict[str, Any] = dict(request.arguments)
+        size = values["first"]
+        if not 1 <= size <= max_size:
+            raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
+        frozen = values.get("filter") or ()
+        by = dict(values.get("order_by") or ())
+        order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
+        wanted = parse_filter(frozen, registries) if frozen else {}
         scope = CursorScope(name, order, frozen)
+        after = values.get("after") or None  # clients send an empty text for the first page
         return cls(scope, size, None if after is None else scope.decode(after), wanted)
-
-
-@memo(CACHED_ARGUMENTS, lambda request, *_: request.length)
-def parse_arguments(
-    request: FieldRequest, registries: tuple[str, ...], max_size: int
-) -> tuple[int, Hashable, Filter, Order]:
-    """Return page size, filter as it is frozen and as values, and order. Raises `BadInput`."""
-    size = request.argument("first")
-    if not 1 <= size <= max_size:
-        raise BadInput(f"`first` must be between 1 and {max_size}, not {size}.")
-    frozen = request.argument("filter") or ()
-    by = dict(request.argument("order_by") or ())
-    order = Order(by["field"].lower(), by["direction"] == "DESC") if by else DEFAULT_ORDER
-    return size, frozen, parse_filter(frozen, registries), order
 
 
 def needs_rows(selection: Selection) -> bool:
@@ -210,19 +196,6 @@ def first_call(registry: str, stream: Stream, applied: ListFilter, order: Order)
     return BoundCall(registry, stream.call, (), tuple(sorted(parameters.items())))
 
 
-def following_page(call: Call | None, at: int | str, rows: Rows) -> int | str | None:
-    """Return the number or marker of the page after page ``at``, None if the registry reports the end.
-
-    A numbered list always has a following number. `gateway.catalog.merge` decides where it ends.
-    """
-    if call is None or call.paging is None:
-        return None
-    if call.paging.by_marker:
-        return rows.next
-    assert isinstance(at, int)
-    return at + 1
-
-
 # Planned lists
 
 
@@ -239,144 +212,79 @@ class PlannedStream(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlannedList:
-    """A merged list with the values of its arguments: which streams are read for a page, and how.
+class SelectedStreams:
+    """The streams that are read for a page of a merged list, for all arguments that select the same ones.
 
-    ``entity`` is the type of its rows. ``registries`` are the names of the registries that the filter includes and that
-    have such lists. ``streams`` are those of their lists of which a row can match the filter.
+    ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
+    those of their lists of which a row can match the filter. `gateway.catalog.cost` caches its results in
+    ``costs_of_rows``.
     """
 
-    entity: str
-    arguments: ListArguments
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
+    costs_of_rows: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, entity: str, request: FieldRequest, registries: Mapping[str, Registry], bounds: Bounds
-    ) -> "PlannedList":
-        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments."""
-        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
-        order, names, streams = arguments.scope.order, dict[str, None](), []
+        cls, entity: str, wanted: Filter, order: Order, registries: Mapping[str, Registry], bounds: Bounds
+    ) -> "SelectedStreams":
+        """Select the streams for a filter and an order."""
+        names, streams = dict[str, None](), []
         for name, registry in registries.items():
             kind = registry.kind
-            for stream in kind.streams if is_included(registry, arguments.filter) else ():
+            for stream in kind.streams if is_included(registry, wanted) else ():
                 call, rows = stream.call, stream.call.rows
                 if stream.entity != entity or rows is None or rows.layout is None:
                     continue
                 names[name] = None
-                for selected, wanted in selected_lists(stream, arguments.filter):
-                    applied = plan_filter(kind, entity, call, stream.constants, wanted).sorted_by(order.path)
+                for selected, part in selected_lists(stream, wanted):
+                    applied = plan_filter(kind, entity, call, stream.constants, part).sorted_by(order.path)
                     if not applied.impossible:
                         strategy = read_strategy(bounds, kind, rows.layout, call, applied, order)
                         first = first_call(name, selected, applied, order)
                         streams.append(PlannedStream(registry, selected, rows.layout, applied, strategy, first))
-        return cls(entity, arguments, [*names], streams)
+        return cls([*names], streams)
 
 
-# Pages of one list
+StreamsOfField = dict[Hashable, SelectedStreams]
+"""The selected streams of one list field, by all that they depend on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ListPage:
-    """The rows of one page: sort keys and references in the order of the page, raw objects by reference.
+class PlannedList:
+    """A merged list with the values of its arguments, and the streams that are read for a page.
 
-    ``registry`` is the name of their registry. ``is_canonical`` is true if all references are, ``disordered`` if the
-    rows are not in the order in which their registry promises them.
+    ``entity`` is the type of its rows.
     """
 
-    registry: str
-    kind: Kind
-    layout: EntityLayout
-    rows: tuple[tuple[SortKey, Ref], ...]
-    raws: Mapping[Ref, Raw]
-    is_canonical: bool
-    disordered: bool = False
+    entity: str
+    arguments: ListArguments
+    selected: SelectedStreams
 
     @classmethod
     def of(
         cls,
-        registry: str,
-        kind: Kind,
-        layout: EntityLayout,
-        order: Order,
-        items: Iterable[Raw],
-        reference: Callable[[Raw], Ref | None],
-        native: bool = False,
-    ) -> "ListPage":
-        """Build a page from raw rows; ``reference`` returns the reference of a row, None for a row without a key.
+        entity: str,
+        request: FieldRequest,
+        registries: Mapping[str, Registry],
+        bounds: Bounds,
+        cached: StreamsOfField,
+    ) -> "PlannedList":
+        """Plan a list of all objects of a type. Raises `BadInput` and `InvalidCursor` for invalid arguments.
 
-        In a ``native`` list, which arrives in the requested order, a row without a value keeps its place.
+        ``cached`` belongs to the field. New values of filters that only decide which rows pass select no new streams.
         """
-        rows: list[tuple[SortKey, Ref]] = []
-        raws: dict[Ref, Raw] = {}
-        key = order.keys(layout)
-        for raw in items:
-            ref = reference(raw)
-            if ref is not None:
-                rows.append((key(raw, str(ref)), ref))
-                raws.setdefault(ref, raw)
-        if native:
-            rows = in_place(rows)
-        disordered = native and any(after[0][:2] < before[0][:2] for before, after in pairwise(rows))
-        canonical = all(is_canonical(kind, ref) for ref in raws)
-        return cls(registry, kind, layout, tuple(rows), raws, canonical, disordered)
-
-    @classmethod
-    def from_answer(
-        cls, answer: Answer, registry: Registry, rows: Field, order: Order, native: bool = False
-    ) -> tuple[Rows, "ListPage"]:
-        """Return the rows in an answer and their page, cached with the answer."""
-        key = registry.name, rows, order, native
-        cached: tuple[Rows, ListPage] | None = answer.derived.get(key)
-        if cached is None:
-            layout = rows.layout
-            assert layout is not None
-            raw_rows: Rows = rows.read(answer.document)
-            reference = partial(row_reference, registry.name, layout)
-            cached = raw_rows, cls.of(registry.name, registry.kind, layout, order, raw_rows.items, reference, native)
-            answer.derived.store(key, cached, ROW_BYTES * (1 + len(raw_rows.items)))
-        return cached
-
-    def filtered(
-        self, call: Call | None, at: int | str, rows: Rows, passing: Sequence[Row], passed: bool = False
-    ) -> Page:
-        """Return the page at a number or marker, with the rows that pass the filter."""
-        keyed, read = self.rows, len(rows.items) + rows.left_out
-        return Page(
-            passing,
-            self.raws.keys(),
-            (keyed[0][0], keyed[-1][0]) if keyed else None,
-            read,
-            rows.total,
-            following_page(call, at, rows),
-            left_out=read - len(keyed),
-            truncated=rows.truncated,
-            passed=passed,
-            disordered=self.disordered,
-        )
-
-
-def in_place(rows: Sequence[Row]) -> list[Row]:
-    """Give rows without a value that of the row before them, the first ones that of the first row with a value."""
-    value = next((key[1] for key, _ in rows if key[0] == 0), None)
-    placed: list[Row] = []
-    for key, ref in rows:
-        value = key[1] if key[0] == 0 else value
-        placed.append((key, ref) if value is None else ((0, value, key[2]), ref))
-    return placed
-
-
-def row_reference(registry: str, layout: EntityLayout, raw: Raw) -> Ref | None:
-    """Return the reference of a row, None if it has no key."""
-    key = layout.key(raw)
-    return None if key is None else Ref(registry, layout.entity, (key,))
-
-
-def version_reference(layout: EntityLayout, owner: Ref, raw: Raw) -> Ref | None:
-    """Return the reference of a row in a list of its owner's versions, None if it has no key."""
-    key = layout.key(raw)
-    return None if key is None else owner.version(key)
+        arguments = ListArguments.of(entity, request, registries, bounds.page_rows)
+        wanted, order, frozen = arguments.filter, arguments.scope.order, arguments.scope.filter
+        deciding = deciding_filters(entity, tuple([registry.kind for registry in registries.values()]))
+        values = [(name, value if name in deciding else None) for name, value in frozen or () if name in wanted]
+        key = tuple(registries), order, tuple(values)
+        selected = cached.get(key)
+        if selected is None:
+            if len(cached) == CACHED_STREAMS:
+                cached.clear()
+            selected = cached[key] = SelectedStreams.of(entity, wanted, order, registries, bounds)
+        return cls(entity, arguments, selected)
 
 
 FetchRows = Callable[[int | str], Awaitable[tuple[Rows, ListPage]]]
@@ -390,38 +298,29 @@ class MergedList:
     """Builds one merged page from the readers of its streams."""
 
     def __init__(
-        self,
-        calls: Calls,
-        resolve: Resolve,
-        arguments: ListArguments,
-        selection: Selection,
-        encode: RowEncoder | None = None,
+        self, rows: ListRows, arguments: ListArguments, selection: Selection, encode: RowEncoder | None = None
     ) -> None:
-        self.calls, self.resolve, self.arguments, self.selection = calls, resolve, arguments, selection
-        self.encode = encode
+        self.rows, self.calls = rows, rows.calls
+        self.arguments, self.selection, self.encode = arguments, selection, encode
         self.readers: dict[str, list[StreamReader]] = {}
-        self.owner: EntityState | None = None
-        self.owner_sources: Sources = ()
-        self._pages: dict[Ref, ListPage] = {}
-        self._derived: dict[ListPage, DerivedValues] = {}
 
     def add_stream(self, planned: PlannedStream) -> None:
         """Add a list of a registry."""
         registry, stream, layout, applied, strategy, first = planned
-        call, rows, native = stream.call, stream.call.rows, strategy.native
-        assert rows is not None
-        order = self.arguments.scope.order
+        call, field, native = stream.call, stream.call.rows, strategy.native
+        assert field is not None
+        calls, rows, order = self.calls, self.rows, self.arguments.scope.order
 
         async def fetch_rows(at: int | str) -> tuple[Rows, ListPage]:
             try:
-                answer = await self.calls.call(first._replace(page=at))
+                answer = await calls.call(first._replace(page=at))
             except NotFound as error:  # a list always exists, so the request was wrong
                 raise RegistryRejected(
                     registry.name, vendor_code=error.vendor_code, request_id=error.request_id
                 ) from None
-            raw_rows, page = ListPage.from_answer(answer, registry, rows, order, native)
+            raw_rows, page = ListPage.from_answer(answer, registry, field, order, native)
             if answer.origin is not None:
-                self._derived[page] = answer.derived
+                rows.cache(page, answer.derived)
             return raw_rows, page
 
         reader = self._reader(registry, f"{registry.name}/{stream.name}", call, layout, fetch_rows, applied, strategy)
@@ -435,8 +334,7 @@ class MergedList:
         ``canonical`` is the canonical reference of the object. ``first`` is the first page of the unfiltered list, if
         it is available already.
         """
-        self.owner, self.owner_sources = owner, versions.owner
-        arguments, call, layout = self.arguments, versions.call, versions.layout
+        calls, arguments, call, layout = self.calls, self.arguments, versions.call, versions.layout
         readers = self.readers.setdefault(registry.name, [])
         ref = owner.ref
         applied = plan_filter(registry.kind, VERSIONS[ref.entity], call, {}, arguments.filter)
@@ -455,12 +353,12 @@ class MergedList:
         async def further_rows(at: int | str) -> Rows:
             if call is None or versions.part is None:
                 return Rows([], 0)
-            answer = await self.calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, at))
+            answer = await calls.call(BoundCall(ref.registry, call, call.keys(ref.keys), parameters, at))
             located = versions.part.locate(answer.document, ref.keys)
             return Rows([], 0) if located is None else versions.field.read(located)
 
         order = arguments.scope.order
-        strategy = read_strategy(self.calls.bounds, registry.kind, layout, call, applied, order)
+        strategy = read_strategy(calls.bounds, registry.kind, layout, call, applied, order)
         readers.append(self._reader(registry, registry.name, call, layout, fetch_rows, applied, strategy))
 
     def _reader(
@@ -474,25 +372,26 @@ class MergedList:
         strategy: ReadStrategy,
     ) -> StreamReader:
         """Return the reader of a list, which applies the filter to each page."""
-        arguments, needs, order = self.arguments, applied.needs, self.arguments.scope.order
+        rows, arguments, order = self.rows, self.arguments, self.arguments.scope.order
 
         async def fetch_page(at: int | str) -> Page:
             raw_rows, page = await fetch_rows(at)
-            await self.calls.count_rows(len(page.rows))
-            self._pages.update(dict.fromkeys(page.raws, page))
+            await rows.calls.count_rows(len(page.rows))
+            rows.add(page)
             keyed: Sequence[Row] = page.rows
-            passing: Sequence[Row] = keyed
-            if applied.tests or strategy.costly:
-                records = await self._records([ref for _, ref in keyed], needs)
-                for record in records if strategy.costly else ():
+            if strategy.costly:
+                records = await rows.records(keyed, applied.needs)
+                for record in records:
                     raise_failure(record)
-                if strategy.costly and order.path is not None:
+                if order.path is not None:
                     values = [record_value(record, order.path) for record in records]
                     keyed = [
-                        (order.key_of(value, str(ref)), ref) for value, (_, ref) in zip(values, keyed, strict=True)
+                        (order.key_of(value, key[2]), ref) for value, (key, ref) in zip(values, keyed, strict=True)
                     ]
-                passes = applied.predicate()
-                passing = [row for row, record in zip(keyed, records, strict=True) if passes(record)]
+                operands = applied.operands(records)
+            else:
+                operands = await rows.operands(page, applied) if applied.tests else []
+            passing = applied.select(keyed, operands, arguments.filter)
             return page.filtered(call, at, raw_rows, passing, is_beyond(keyed[-1:], arguments, strategy.native))
 
         return StreamReader(
@@ -515,13 +414,13 @@ class MergedList:
         if arguments.start is not None:
             for reader in readers:
                 reader.start(arguments.start)
-        rows, more, end = await merge(readers, arguments.size, row_cursors(selection))
-        if needs_count(selection):
+        rows, marks, more, end = await merge(readers, arguments.size, row_cursors(selection))
+        counted = needs_count(selection)
+        if counted:
             await asyncio.gather(*[reader.count() for reader in readers])
         self.calls.partial |= any(reader.failure is not None for reader in readers)
-        refs = [ref for (_, ref), _ in rows]
         encode = arguments.scope.encode
-        cursors = [encode(cursor) for _, cursor in rows if cursor is not None]
+        cursors = [*map(encode, marks)]
         record: Record = {
             "page_info": {
                 "has_next_page": more,
@@ -529,17 +428,18 @@ class MergedList:
                 "start_cursor": cursors[0] if cursors else None,
                 "end_cursor": cursors[-1] if cursors else None if end is None else encode(end),
             },
-            "total_count": total_count(readers),
         }
+        if counted:
+            record["total_count"] = total_count(readers)
         if TOTAL in selection:
             record["total"] = total(readers)
         if FieldRequest("nodes") in selection:
             first, each = initial_rows(sub_selection(selection, "nodes"))
-            record["nodes"] = await self._nodes(refs, each, first, self.encode)
+            record["nodes"] = await self.rows.nodes(rows, each, first, self.encode)
         if FieldRequest("edges") in selection:
             first, each = initial_rows(sub_selection(selection, "edges"))
             node = each.get(FieldRequest("node"))
-            nodes = [{} for _ in refs] if node is None else await self._nodes(refs, node, first)
+            nodes = [{} for _ in rows] if node is None else await self.rows.nodes(rows, node, first)
             record["edges"] = [{"node": node, "cursor": text} for node, text in zip_longest(nodes, cursors)]
         if FieldRequest("coverage") in selection:
             record["coverage"] = [
@@ -556,106 +456,6 @@ class MergedList:
         if readers and all(reader.error is not None for reader in readers):
             raise NoRegistryAnswered(first)
         return first
-
-    async def _nodes(
-        self, refs: Sequence[Ref], selection: Selection, first: int | None, encode: RowEncoder | None = None
-    ) -> "list[Any | asyncio.Future[Record]]":
-        """Return the records of rows, encoded if possible with ``encode``.
-
-        With ``first``, the rows after the first ones are futures of records.
-        """
-        if first is None:
-            return await self._records(refs, selection, encode)
-        later = [asyncio.ensure_future(self._node(ref, selection)) for ref in refs[first:]]
-        return [*await self._records(refs[:first], selection), *later]
-
-    async def _node(self, ref: Ref, selection: Selection) -> Record:
-        record: Record
-        [record] = await self._records([ref], selection)
-        return record
-
-    async def _records(self, refs: Sequence[Ref], selection: Selection, encode: RowEncoder | None = None) -> list[Any]:
-        """Return the records of rows. Records that need no further call are shared and must not be changed.
-
-        With ``encode``, those are encoded.
-        """
-        await self.calls.count_rows(len(refs))
-        plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
-        read: dict[Ref, Any] = {}
-        for page in {*map(self._pages.__getitem__, refs)}:
-            plan = self._row_plan(page, selection)
-            rows = self._prepared_rows(page, plan, encode)
-            plans[page] = plan, rows
-            if rows is not None:
-                read.update(rows.read)
-        records = [*map(read.get, refs)]
-        if None not in records:
-            return records
-        entities: dict[EntityPlan, list[EntityState]] = {}
-        waits: list[Awaitable[None]] = []
-        for at, ref in enumerate(refs):
-            if records[at] is None:
-                page = self._pages[ref]
-                plan, rows = plans[page]
-                if rows is not None and plan.is_read:
-                    records[at] = rows.add_read(ref, plan, page.raws[ref], encode)
-                elif rows is not None and encode is not None:
-                    records[at] = rows.called(ref, self.calls) or self._called_row(ref, page, plan, rows, encode, waits)
-                else:
-                    entity = self._row(ref, page)
-                    canonical = page.is_canonical or is_canonical(page.kind, ref)
-                    entities.setdefault(plan.variant(canonical), []).append(entity)
-                    records[at] = entity.record
-        for page, (_, rows) in plans.items():
-            if rows is not None and page in self._derived:
-                rows.store(self._derived[page])
-        for row_plan, members in entities.items():
-            self.resolve(row_plan, members, waits)
-        await gather(waits)
-        return records
-
-    def _row(self, ref: Ref, page: ListPage) -> EntityState:
-        """Return the state of a row, with an empty record."""
-        owner = () if self.owner is None else self.owner.sources
-        return EntityState(ref, {}, ((page.raws[ref], None),), owner)
-
-    def _called_row(
-        self,
-        ref: Ref,
-        page: ListPage,
-        plan: EntityPlan,
-        rows: PreparedRows,
-        encode: RowEncoder,
-        waits: list[Awaitable[None]],
-    ) -> Any:
-        """Resolve a row that needs calls. Returns it encoded if all answers are cached, else its record."""
-        row, pending = self._row(ref, page), len(waits)
-        with self.calls.recording() as used:
-            self.resolve(plan, [row], waits)
-        if len(waits) > pending:
-            return row.record
-        return rows.add_called(ref, row.record, used, self.calls, encode)
-
-    def _prepared_rows(
-        self, page: ListPage, plan: EntityPlan, encode: RowEncoder | None = None
-    ) -> "PreparedRows | None":
-        """Return the prepared rows of a page, cached with its answer. None if they may depend on more than answers."""
-        is_cached = page in self._derived
-        if not page.is_canonical or not (plan.is_read or (encode is not None and is_cached and plan.is_repeatable)):
-            return None
-        arguments = [self.calls.bindings[template] for template in plan.selection.templates]
-        encoder = None if encode is None else encode.number
-        key = "rows", page.registry, plan.number, encoder, self.calls.bounds.page_rows, *arguments
-        rows: PreparedRows | None = self._derived[page].get(key) if is_cached else None
-        return PreparedRows(key) if rows is None else rows
-
-    def _row_plan(self, page: ListPage, selection: Selection) -> EntityPlan:
-        return EntityPlan.of(page.kind, page.layout.entity, selection, (page.layout,), owner=self.owner_sources)
-
-
-def is_canonical(kind: Kind, ref: Ref) -> bool:
-    """Whether a reference is certainly the one that its registry uses for the object."""
-    return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
 
 
 def total_count(readers: Sequence[StreamReader]) -> int | None:
@@ -711,9 +511,9 @@ async def merged_page(
     """
     if not needs_rows(selection):
         return empty(selection), []
-    merged = MergedList(calls, resolve, planned.arguments, selection, encode)
-    merged.readers = {name: [] for name in planned.registries}
-    for stream in planned.streams:
+    merged = MergedList(ListRows(calls, resolve), planned.arguments, selection, encode)
+    merged.readers = {name: [] for name in planned.selected.registries}
+    for stream in planned.selected.streams:
         merged.add_stream(stream)
     record = await merged.record()
     return record, [*merged.failures().values()]
@@ -745,7 +545,7 @@ async def versions_page(
         return error
     if not needs_rows(selection):
         return empty(selection)
-    merged = MergedList(calls, resolve, arguments, selection)
+    merged = MergedList(ListRows(calls, resolve, owner, versions.owner), arguments, selection)
     merged.add_versions(calls.registries[owner.ref.registry], owner, canonical, versions, first)
     record = await merged.record()
     readers = [reader for own in merged.readers.values() for reader in own]
@@ -861,5 +661,5 @@ class FirstPage:
         page = ListPage.of(owner.registry, kind, layout, self.order, items, reference, self.native)
         if len(page.raws) != len(page.rows) or not page.is_canonical or page.disordered:
             return None
-        refs = [ref for _, ref in sorted(page.rows)]
-        return [page.raws[ref] for ref in refs], refs
+        ordered = sorted(page.rows)
+        return [page.raws[key[2]] for key, _ in ordered], [ref for _, ref in ordered]

@@ -2,13 +2,13 @@
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import accumulate, islice
+from itertools import accumulate
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from gateway.catalog.cursors import FIRST_PAGE, Cursor, PagePosition
@@ -28,7 +28,7 @@ EMPTY_PAGES: Final = 10
 class Page:
     """The rows of one page of a list that match the filter.
 
-    ``refs`` are the references of all rows, and ``ends`` the sort keys of the first and the last one, both before
+    ``ids`` are the global ids of all rows, and ``ends`` the sort keys of the first and the last one, both before
     filtering; ``ends`` is None without rows. ``read`` is the number of rows before filtering, which includes the
     ``left_out`` ones without a reference. ``total`` is the registry's count of all rows of the list.
 
@@ -39,7 +39,7 @@ class Page:
     """
 
     rows: Sequence[Row]
-    refs: Collection[Ref]
+    ids: Collection[str]
     ends: tuple[SortKey, SortKey] | None
     read: int
     total: int | None
@@ -79,11 +79,11 @@ class ReadRows:
     ended: bool = False
     premature: bool = False
     passed: bool = False
-    _refs: Collection[Ref] = ()
-    """The references of all rows."""
+    _ids: Collection[str] = ()
+    """The ids of all rows."""
     _markers: set[str] = field(default_factory=set)
-    _last_refs: Collection[Ref] = ()
-    """The references on the last page."""
+    _last_ids: Collection[str] = ()
+    """The ids on the last page."""
     _largest: int = 0
     """The number of rows on the largest page."""
     _empty: int = 0
@@ -105,7 +105,7 @@ class ReadRows:
     @property
     def different(self) -> int:
         """The number of different rows with an id."""
-        return len(self._refs)
+        return len(self._ids)
 
     @property
     def ties_may_follow(self) -> bool:
@@ -114,7 +114,7 @@ class ReadRows:
 
     def add(self, at: PagePosition, page: Page) -> PagePosition | None:
         """Add a page. Return the position of the page that follows, None at the end."""
-        fresh = self._add_refs(page.refs)
+        fresh = self._add_ids(page.ids)
         repeated = page.read - page.left_out - fresh
         self.seen += page.read - repeated
         self.left_out += page.left_out
@@ -125,28 +125,28 @@ class ReadRows:
             self.counted = page.total
         if self.counted is not None and self.counted < self.seen:
             self.counted = None
-        self.resumes_twice = bool(at.before and page.refs) and checksum_of(page.refs) == at.before
-        is_repeated = self.resumes_twice or (bool(page.refs) and not fresh)
+        self.resumes_twice = bool(at.before and page.ids) and checksum_of(page.ids) == at.before
+        is_repeated = self.resumes_twice or (bool(page.ids) and not fresh)
         following = self._following(at, page, is_repeated)
-        self._last_refs = page.refs
+        self._last_ids = page.ids
         self.ended = following is None
         self.last = at._replace(repeated=at.repeated + repeated)
         return None if following is None else PagePosition(following, at.offset + page.read, self.last.repeated)
 
     def window_after(self, following: PagePosition) -> PagePosition:
         """Return the position of the next window, which recognizes the last page of this one if it comes again."""
-        return following._replace(before=checksum_of(self._last_refs))
+        return following._replace(before=checksum_of(self._last_ids))
 
-    def _add_refs(self, refs: Collection[Ref]) -> int:
-        """Add the references of a page. Return how many of them are new."""
-        if not self._refs:
-            self._refs = refs
-            return len(refs)
-        if not isinstance(self._refs, set):
-            self._refs = {*self._refs}
-        before = len(self._refs)
-        self._refs.update(refs)
-        return len(self._refs) - before
+    def _add_ids(self, ids: Collection[str]) -> int:
+        """Add the ids of a page. Return how many of them are new."""
+        if not self._ids:
+            self._ids = ids
+            return len(ids)
+        if not isinstance(self._ids, set):
+            self._ids = {*self._ids}
+        before = len(self._ids)
+        self._ids.update(ids)
+        return len(self._ids) - before
 
     def _following(self, at: PagePosition, page: Page, is_repeated: bool) -> int | str | None:
         """Return the number or marker of the page that follows."""
@@ -218,7 +218,7 @@ class StreamReader:
     error: RegistryError | None = None
     cut: bool = False
     """Whether the reader ended at ``max_rows`` or ``max_pages``."""
-    ready: deque[Marked] = field(default_factory=deque)
+    ready: list[Marked] = field(default_factory=list)
     """The rows that the merge may take, in order."""
     delivered_page: PagePosition = FIRST_PAGE
     """The position of the page to continue from: that of the last row that the merge has taken, or the next window."""
@@ -312,9 +312,8 @@ class StreamReader:
 
     def take(self, rows: int) -> None:
         """Take the next ``rows`` of those that are ready."""
-        for _ in range(rows - 1):
-            self.ready.popleft()
-        self._position, _, self.delivered_page = self.ready.popleft()
+        self._position, _, self.delivered_page = self.ready[rows - 1]
+        del self.ready[:rows]
         self._leave_window()
 
     def blocks(self) -> bool:
@@ -404,9 +403,8 @@ class StreamReader:
         self._ended = self._rows.ended
         complete = len(self._held_back)
         if self._last is not None and self._rows.ties_may_follow:
-            value = self._last[0][:2]
-            complete = next((i for i, row in enumerate(self._held_back) if row[0][:2] >= value), complete)
-        self.ready, self._held_back = deque(self._held_back[:complete]), self._held_back[complete:]
+            complete = bisect_left(self._held_back, self._last[0][:2], key=value_of)
+        self.ready, self._held_back = self._held_back[:complete], self._held_back[complete:]
 
     def _stop(self) -> None:
         """End at a limit: before the rows with the last value read or, if that is no progress, before the next page.
@@ -447,7 +445,7 @@ class StreamReader:
             rows = [*dict.fromkeys(rows)]
         rows.sort(key=itemgetter(0))
         after = 0 if self.after is None else bisect_right(rows, self.after, key=itemgetter(0))
-        self.ready = deque([(key, ref, start) for key, ref in rows[after:]])
+        self.ready = [(key, ref, start) for key, ref in rows[after:]]
         self._ended = True
         self._leave_window()
 
@@ -466,8 +464,13 @@ class StreamReader:
             self._position, self.delivered_page = None, self._rows.window_after(self.page)
 
 
-def checksum_of(refs: Iterable[Ref]) -> int:
-    return crc32("\n".join(map(str, refs)).encode())
+def checksum_of(ids: Iterable[str]) -> int:
+    return crc32("\n".join(ids).encode())
+
+
+def value_of(row: Marked) -> tuple[int, Any]:
+    """Return the part of a row's sort key that rows with equal values share."""
+    return row[0][:2]
 
 
 def page_before(at: PagePosition, page: Page) -> PagePosition:
@@ -497,12 +500,13 @@ def is_later(page: PagePosition, other: PagePosition) -> bool:
 
 
 class MergedRows(NamedTuple):
-    """The rows of a merged page, each with its cursor if requested, and whether more rows follow.
+    """The rows of a merged page, the requested cursors in their order, and whether more rows follow.
 
     ``end`` is the cursor from which the list continues, None if no row is there and none follows.
     """
 
-    rows: list[tuple[Row, Cursor | None]]
+    rows: list[Row]
+    cursors: list[Cursor]
     more: bool
     end: Cursor | None
 
@@ -521,8 +525,8 @@ async def merge(readers: Sequence[StreamReader], size: int, cursors: RowCursors 
 
     Readers run concurrently, and only as far as the page needs. Duplicate rows are delivered once.
     """
-    rows: dict[Ref, SortKey] = {}
-    marks: dict[Ref, Cursor] = {}
+    rows: dict[str, Row] = {}
+    marks: dict[str, Cursor] = {}
     while len(rows) < size:
         blocking = [reader for reader in readers if reader.blocks()]
         if blocking:
@@ -546,21 +550,21 @@ async def merge(readers: Sequence[StreamReader], size: int, cursors: RowCursors 
             del queue[bisect_left(queue, postponed) :]
         one_by_one = cursors is RowCursors.ALL or (cursors is RowCursors.ENDS and not rows)
         for batch in [[row] for row in queue] if one_by_one else [queue]:
-            for at, taken in Counter([at for _, at, _ in batch]).items():
+            for at, taken in Counter(map(itemgetter(1), batch)).items():
                 readers[at].take(taken)
             for key, _, ref in batch:
-                rows.setdefault(ref, key)
+                rows.setdefault(key[2], (key, ref))
             if one_by_one:
-                marks.setdefault(ref, cursor_after(readers, key))
+                marks.setdefault(key[2], cursor_after(readers, key))
             if cursors is RowCursors.ENDS:
                 break
     more, end = any(reader.more for reader in readers), None
     if cursors is not RowCursors.NONE and (rows or more):
         last = next(reversed(rows), None)
-        end = cursor_after(readers, None if last is None else rows[last])
+        end = cursor_after(readers, None if last is None else rows[last][0])
         if last is not None:
             marks[last] = end
-    return MergedRows([((key, ref), marks.get(ref)) for ref, key in rows.items()], more, end)
+    return MergedRows([*rows.values()], [*marks.values()], more, end)
 
 
 def next_rows(readers: Sequence[StreamReader], most: int) -> list[tuple[SortKey, int, Ref]]:
@@ -568,7 +572,8 @@ def next_rows(readers: Sequence[StreamReader], most: int) -> list[tuple[SortKey,
 
     They end with the last row of a reader that may have further ones.
     """
-    queue = sorted([(key, at, ref) for at, reader in enumerate(readers) for key, ref, _ in islice(reader.ready, most)])
+    queue = [(key, at, ref) for at, reader in enumerate(readers) for key, ref, _ in reader.ready[:most]]
+    queue.sort(key=itemgetter(0))
     ends = [(reader.ready[-1][0], at) for at, reader in enumerate(readers) if reader.ready and reader.may_have_more]
     del queue[most:]
     if ends:

@@ -16,14 +16,13 @@ from gateway.catalog.cursors import FIRST_PAGE
 from gateway.catalog.entity_state import EntityState
 from gateway.catalog.facets import FacetReading
 from gateway.catalog.ids import Ref, is_owner
+from gateway.catalog.list_rows import ListPage, is_canonical
 from gateway.catalog.lists import (
     FACETS,
     INCOMPLETE,
     FirstPage,
-    ListPage,
     PlannedList,
     VersionsPage,
-    is_canonical,
     merged_page,
     needs_rows,
     versions_page,

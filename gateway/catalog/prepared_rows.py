@@ -38,30 +38,31 @@ def records_bytes(plan: EntityPlan, rows: int) -> int:
 class PreparedRows:
     """The rows of a page as responses need them: records, or encoded records. Each is prepared when it is first needed.
 
-    ``read`` are the rows that needed no call. A row that needed calls is valid while their answers are in the cache.
+    They are found by their global ids. ``read`` are those that needed no call. A row that needed calls is valid while
+    their answers are in the cache.
     """
 
     __slots__ = ("_called", "_key", "_size", "_stored_size", "read")
 
     def __init__(self, key: Hashable) -> None:
-        self.read: dict[Ref, Any] = {}
-        self._called: dict[Ref, tuple[Any, Sequence[tuple[BoundCall, Origin]], int]] = {}
+        self.read: dict[str, Any] = {}
+        self._called: dict[str, tuple[Any, Sequence[tuple[BoundCall, Origin]], int]] = {}
         self._key, self._size, self._stored_size = key, RECORD_BYTES, 0
 
-    def add_read(self, ref: Ref, plan: EntityPlan, raw: Raw, encode: RowEncoder | None) -> Any:
+    def add_read(self, id: str, ref: Ref, plan: EntityPlan, raw: Raw, encode: RowEncoder | None) -> Any:
         """Read a row that needs no call, and return it."""
         record = plan.reader.read(raw, ref)
         value, size = (record, records_bytes(plan, 1)) if encode is None else encode(record)
         self._size += size
-        self.read[ref] = value
+        self.read[id] = value
         return value
 
-    def called(self, ref: Ref, calls: Calls) -> Any:
+    def called(self, id: str, calls: Calls) -> Any:
         """Return a row that needed calls, and make them from the cache. None unless all have the same fresh answers."""
-        found = self._called.get(ref)
+        found = self._called.get(id)
         return found[0] if found is not None and calls.reuse(found[1]) else None
 
-    def add_called(self, ref: Ref, record: Record, used: Sequence[BoundCall], calls: Calls, encode: RowEncoder) -> Any:
+    def add_called(self, id: str, record: Record, used: Sequence[BoundCall], calls: Calls, encode: RowEncoder) -> Any:
         """Encode a row that was built from the answers of calls, and return it."""
         value, size = encode(record)
         dependencies = []
@@ -72,8 +73,8 @@ class PreparedRows:
             dependencies.append((bound, answer.origin))
         if value is not record:
             size += DEPENDENCY_BYTES * len(dependencies)
-            _, _, replaced = self._called.pop(ref, (None, (), 0))
-            self._called[ref] = value, dependencies, size
+            _, _, replaced = self._called.pop(id, (None, (), 0))
+            self._called[id] = value, dependencies, size
             self._size += size - replaced
         return value
 

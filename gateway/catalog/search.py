@@ -1,7 +1,6 @@
 """Full-text search over the fields of a row: every word must occur in one of the texts, whatever its spelling."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 from unicodedata import normalize
 
 
@@ -23,12 +22,12 @@ def words_of(text: str) -> list[str]:
     return [*dict.fromkeys(searchable(text).split())]
 
 
-def contains_all(wanted: str, texts_of: Callable[[Any], Iterable[str | None]]) -> Callable[[Any], bool]:
-    """Return a function that reports whether every word of a search occurs in one of the texts of a record."""
-    words = words_of(wanted)
+def searchable_texts(texts: Iterable[str | None]) -> str:
+    """Return texts in their searchable form, each on a line."""
+    return "\n".join([searchable(text) for text in texts if text])
 
-    def passes(record: Any) -> bool:
-        texts = [searchable(text) for text in texts_of(record) if text]
-        return all(any(word in text for text in texts) for word in words)
 
-    return passes
+def contains_all(wanted: str) -> Callable[[str], bool]:
+    """Return a function that reports whether every word of a search occurs in one of some `searchable_texts`."""
+    words = words_of(wanted)  # without white space, so none occurs across two lines
+    return lambda texts: all(word in texts for word in words)

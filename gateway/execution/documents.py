@@ -133,6 +133,10 @@ class Documents:
         if document.key in self.cache and sha256 not in self.cache:
             self.cache.put(sha256, document.key, NAME_BYTES)
 
+    def touch(self, document: Document) -> None:
+        """Mark a document as used, if it is cached."""
+        self.cache.get(document.key)
+
     def _cached(self, sha256: str) -> Document | None:
         found = self.cache.get(sha256)
         if isinstance(found, str):

@@ -1,9 +1,10 @@
 """Conversion of fields in GraphQL documents to requests of the catalog: names, arguments, and templates."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, cast
 
 import strawberry
@@ -51,20 +52,20 @@ class RequestTemplate:
     def __init__(self, definition: GraphQLField, node: FieldNode) -> None:
         self.definition, self.node = definition, node
         self._names = sorted(variable_names(node))
-        self._requests: dict[tuple[bool | None, ...], FieldRequest] = {}
+        self._requests: dict[tuple[bool | None, ...], Callable[[Mapping[str, Any]], FieldRequest]] = {}
 
     def bound(self, variables: VariableValues) -> FieldRequest:
         """Return what `bound_request` returns. Raises its errors."""
         coerced = variables.coerced
         present = tuple([coerced[name] is not None if name in coerced else None for name in self._names])
-        request = self._requests.get(present)
-        if request is None:
+        fill = self._requests.get(present)
+        if fill is None:
             if len(self._requests) == CACHED_PATTERNS:
                 self._requests.clear()
             values = {name: Placeholder(name) if coerced[name] is not None else None for name in coerced}
             request = bound_request(self.definition, self.node, VariableValues(variables.sources, values))
-            self._requests[present] = request
-        return FieldRequest(request.field, filled(request.arguments, coerced))
+            fill = self._requests[present] = partial(filled_request, request, filler(request.arguments))
+        return fill(coerced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,23 @@ class Placeholder:
     name: str
 
 
-def filled(frozen: Any, values: Mapping[str, Any]) -> Any:
-    """Return a frozen value with the values of variables in place of their placeholders."""
-    if type(frozen) is tuple:
-        return tuple([filled(item, values) for item in frozen])
-    return freeze(values[frozen.name]) if type(frozen) is Placeholder else frozen
+Fill = Callable[[Mapping[str, Any]], Any]
+"""Returns a frozen value with the values of variables in place of their placeholders."""
+
+
+def filler(frozen: Any) -> Fill | None:
+    """Return how to fill a frozen value, None if it has no placeholder."""
+    if type(frozen) is Placeholder:
+        name = frozen.name
+        return lambda values: freeze(values[name])
+    fills = [*map(filler, frozen)] if type(frozen) is tuple else []
+    parts = [*zip(frozen, fills, strict=True)] if any(fills) else []
+    return (lambda values: tuple([item if fill is None else fill(values) for item, fill in parts])) if parts else None
+
+
+def filled_request(request: FieldRequest, fill: Fill | None, values: Mapping[str, Any]) -> FieldRequest:
+    """Return a request with the values of variables in its arguments."""
+    return request if fill is None else FieldRequest(request.field, fill(values))
 
 
 def variable_names(node: FieldNode) -> set[str]:

@@ -42,9 +42,9 @@ from strawberry.types.field import StrawberryField
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.cache_tags import entity_tags
-from gateway.catalog.cost import Cost, CostEstimate, ListCosts
+from gateway.catalog.cost import Cost, CostEstimate
 from gateway.catalog.ids import Ref
-from gateway.catalog.lists import PlannedList
+from gateway.catalog.lists import PlannedList, StreamsOfField
 from gateway.catalog.registry import Registry
 from gateway.catalog.selection import Bindings, FieldRequest, Selection
 from gateway.errors import BadInput, GatewayError, ResponseTooLarge
@@ -187,7 +187,7 @@ class RootField:
     def __init__(self, field: CollectedField) -> None:
         self.field = field
         self.path = Path(None, field.key, field.parent.name)
-        self.list_costs: ListCosts = {}
+        self.streams: StreamsOfField = {}
 
     @cached_property
     def size(self) -> FieldSize:
@@ -330,7 +330,8 @@ class BoundField:
         Raises `BadInput` and `InvalidCursor` for invalid arguments, too.
         """
         if self._planned_list is None or self._planned_list[0] is not registries:
-            self._planned_list = registries, PlannedList.of(entity, self.request, registries, bounds)
+            planned = PlannedList.of(entity, self.request, registries, bounds, self.root.streams)
+            self._planned_list = registries, planned
         return self._planned_list[1]
 
     async def resolve(self, context: OperationContext, encode: RowEncoder | None = None) -> Any:
@@ -372,7 +373,7 @@ class BoundField:
         if name in LISTS:
             with suppress(BadInput):  # execution reports invalid arguments
                 planned = self.planned_list(LISTS[name], estimate.registries, estimate.bounds)
-                estimate.add_list(key, LISTS[name], planned, self.selection(), self.root.list_costs)
+                estimate.add_list(key, planned, self.selection())
         references = 0
         for ref in self._references(estimate.registries, estimate.bounds):
             estimate.add_entity(key, ref, self.selection(ref.entity))

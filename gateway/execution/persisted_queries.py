@@ -114,7 +114,8 @@ class PersistedQueries:
         """
         if request.is_own and request.query:
             return request.query
-        name, hashed = self._name(request), self._hash(request)
+        hashed = self._hash(request)
+        name = stored_name(request.document_id) if request.document_id else hashed
         text = self._find(name, request.query, caller)
         if request.query not in (None, "", text) or (hashed != name and hashed not in (None, digest(text))):
             raise PersistedQueryMismatch("The id or hash is that of another document.")
@@ -139,7 +140,7 @@ class PersistedQueries:
 
         Call it with the result of `text`.
         """
-        name = self._name(request)
+        name = stored_name(request.document_id) if request.document_id else self._hash(request)
         if name is None or name in self.trusted or self.settings.only_trusted:
             return None
         registered = caller, name
@@ -152,11 +153,8 @@ class PersistedQueries:
         """Mark a registered document as used. Returns whether it is still registered."""
         return self._registered.get(name) is not None
 
-    def _name(self, request: GraphQLRequest) -> str | None:
-        """Return the id of the requested document, or its hash, without the prefix of hashes."""
-        return stored_name(request.document_id) if request.document_id else self._hash(request)
-
     def _hash(self, request: GraphQLRequest) -> str | None:
+        """Return the hash of the requested document, None without one."""
         extension = request.extensions.get("persistedQuery")
         if extension is None:
             return None

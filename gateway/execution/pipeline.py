@@ -139,7 +139,10 @@ class Pipeline:
         key = prepared.cache_key if context.plan_mode is None else None
         response = None if key is None else self.responses.get(key, context.freshness)
         if response is not None:
-            self._keep(prepared, context)
+            if prepared.kept:
+                self.documents.touch(prepared.document)
+            else:
+                self._keep(prepared, context)
             response.dependencies.count_hits(self.observer)
             return cached(response)
         bound = self.bind(prepared, context)
@@ -329,6 +332,7 @@ class Pipeline:
         """Cache the document of an operation that is executed, and register it if its hash was sent with it."""
         self.documents.store(prepared.document, prepared.digest)
         prepared.registered = self.persisted_queries.register(prepared.request, prepared.text, context.caller)
+        prepared.kept = True
 
     def _incremental(self, prepared: PreparedOperation) -> PlannedOperation | None:
         """Return the operation with its ``@defer`` and ``@stream``, None if it has none."""

@@ -15,7 +15,7 @@ from gateway.catalog.cache_dependencies import CacheDependencies
 from gateway.execution.documents import Document
 from gateway.execution.operation_plan import PlannedOperation
 from gateway.memory_budget import BoundedCache
-from gateway.upstream.caching_client import Freshness
+from gateway.upstream.caching_client import ANY, Freshness
 
 RESPONSE_BYTES, DEPENDENCY_BYTES = 1_200, 500
 """The memory of a response beside its bodies, and of each upstream call that it depends on."""
@@ -56,6 +56,8 @@ class ResponseCache:
         if not response.dependencies.is_valid():
             self._responses.remove(key)
             return None
+        if freshness is ANY:
+            return response
         age, _ = response.dependencies.lifetime()
         return response if freshness.accepts(age) else None
 

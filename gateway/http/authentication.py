@@ -81,17 +81,17 @@ class RequestAuthenticator:
 
     def context_of(self, principal: Principal, connection: HTTPConnection) -> RequestContext:
         """Return the context of a request by a caller whose roles were checked. Raises `InvalidRequest`."""
-        state, remote = connection.state, address(connection)
+        state, headers, remote = connection.scope["state"], connection.headers, address(connection)
         honoured = self.authenticator.required or self.anonymous_directives
         return RequestContext(
-            self.visible(state.registries, principal),
-            state.bounds,
-            requested_freshness(header(connection.headers, "cache-control")) if honoured else ANY,
+            self.visible(state["registries"], principal),
+            state["bounds"],
+            requested_freshness(header(headers, "cache-control")) if honoured else ANY,
             principal.roles,
             principal.name if self.authenticator.required else None,
             lambda refusal: log_denial(refusal, principal.name, *remote),
-            requested_plan(connection.headers.get("x-gateway-plan")),
-            requests_tags(connection.headers.get("x-gateway-cache-tags")),
+            requested_plan(headers.get("x-gateway-plan")),
+            requests_tags(headers.get("x-gateway-cache-tags")),
         )
 
 
@@ -111,7 +111,8 @@ def requests_tags(header: str | None) -> bool:
 
 def address(connection: HTTPConnection) -> tuple[str, str]:
     """Return the client's address and the requested path."""
-    return connection.client.host if connection.client else "", connection.scope["path"]
+    client = connection.scope.get("client")
+    return client[0] if client else "", connection.scope["path"]
 
 
 def denial_headers(refusal: Unauthenticated | Forbidden) -> dict[str, str]:

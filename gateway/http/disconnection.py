@@ -5,11 +5,16 @@ Source: the ASGI specification, ``http.disconnect``.
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.types import Receive
 
+from gateway.http.begun_work import BegunWork
+
 T = TypeVar("T")
+
+WATCH_AFTER: Final = 0.1
+"""Seconds of work after which a task watches for the disconnection. Most work ends before."""
 
 
 class ClientDisconnected(Exception):
@@ -25,8 +30,11 @@ async def disconnected(receive: Receive) -> None:
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Await work. Cancels it when the client disconnects, and raises `ClientDisconnected`.
 
-    Work that does not wait costs no task.
+    Work that does not wait costs no timer, and short work no task.
     """
+    begun = BegunWork(work)
+    if begun.ended:
+        return await begun
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     assert current is not None
     watching: asyncio.Task[None] | None = None
@@ -40,9 +48,9 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         if not ended.cancelled():
             current.cancel()
 
-    start = loop.call_soon(watch)
+    start = loop.call_later(WATCH_AFTER, watch)
     try:
-        return await work
+        return await begun
     except asyncio.CancelledError:
         if watching is not None and watching.done() and not watching.cancelled() and not current.uncancel():
             raise ClientDisconnected from None

@@ -102,7 +102,7 @@ class GraphQLEndpoint:
         else:
             result = await while_connected(request.receive, self.pipeline.execute(prepared, context))
             if result.executed and accepts.single:
-                request.state.prepared_request = PreparedRequest(prepared, context, accepts)
+                request.scope["state"]["prepared_request"] = PreparedRequest(prepared, context, accepts)
         return await self.respond(request, result, context, accepts)
 
     async def batch(

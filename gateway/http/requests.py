@@ -77,11 +77,12 @@ def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = 
     """Check the parameters of one operation. Raises `InvalidRequest`."""
     if not isinstance(parameters, dict):
         raise InvalidParameters("The body must be one JSON object.")
-    for name, expected_type in PARAMETERS.items():
-        if not isinstance(parameters.get(name), (expected_type, type(None))):
+    values = [parameters.get(name) for name in PARAMETERS]
+    for (name, expected_type), value in zip(PARAMETERS.items(), values, strict=True):
+        if value is not None and not isinstance(value, expected_type):
             raise InvalidParameters(f"`{name}` must be {'an object' if expected_type is dict else 'a string'}.")
-    query, document_id, operation_name, variables, extensions, on_error = map(parameters.get, PARAMETERS)
-    if on_error not in (None, *OnError.__members__):
+    query, document_id, operation_name, variables, extensions, on_error = values
+    if on_error is not None and on_error not in OnError.__members__:
         raise InvalidParameters(f"`onError` must be {', '.join(OnError.__members__)}, or absent.")
     if variables and json_size(variables) > limits.variables_bytes:
         reason = f"`variables` are larger than {limits.variables_bytes} bytes."
@@ -93,7 +94,7 @@ def graphql_request(parameters: Any, limits: LimitsSettings, *, is_safe: bool = 
         variables or {},
         extensions or {},
         is_safe=is_safe,
-        on_error=OnError(on_error or OnError.PROPAGATE),
+        on_error=OnError.PROPAGATE if on_error is None else OnError[on_error],
     )
 
 

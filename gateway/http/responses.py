@@ -131,14 +131,15 @@ async def compressed(
     response: HttpResponse, accept_encoding: str, result: OperationResult | None = None
 ) -> HttpResponse:
     """Return a response in the encoding that the client accepts. The body of a cached ``result`` is compressed once."""
-    size = len(response.body)
+    status, headers, sent, _ = response
+    size = len(sent)
     if size < min_compressed(accept_encoding):
-        return response._replace(varies=size >= MIN_COMPRESSED)
+        return HttpResponse(status, headers, sent, size >= MIN_COMPRESSED)
     cached = None if result is None else result.cached
-    body = await gzipped(response.body) if cached is None or cached.compressed is None else cached.compressed
+    body = await gzipped(sent) if cached is None or cached.compressed is None else cached.compressed
     if cached is not None:
         cached.compressed = body
-    return response._replace(headers=(*response.headers, ("content-encoding", "gzip")), body=body, varies=True)
+    return HttpResponse(status, (*headers, ("content-encoding", "gzip")), body, True)
 
 
 async def gzipped(body: bytes) -> bytes:

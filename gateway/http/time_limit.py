@@ -4,36 +4,18 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from gateway.http.begun_work import BegunWork
+
 T = TypeVar("T")
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
     """Await work. Cancels it after a number of seconds, and raises TimeoutError.
 
-    Like `asyncio.timeout`, but the timer starts in the next turn of the event loop: work that does not wait needs none.
+    Like `asyncio.timeout`, but work that does not wait needs no timer.
     """
-    loop, current = asyncio.get_running_loop(), asyncio.current_task()
-    assert current is not None
-    timer: asyncio.TimerHandle | None = None
-    expired = False
-
-    def start() -> None:
-        nonlocal timer
-        timer = loop.call_later(seconds, expire)
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        current.cancel()
-
-    starting = loop.call_soon(start)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if expired and not current.uncancel():
-            raise TimeoutError from None
-        raise
-    finally:
-        starting.cancel()
-        if timer is not None:
-            timer.cancel()
+    begun = BegunWork(work)
+    if begun.ended:
+        return await begun
+    async with asyncio.timeout(seconds):
+        return await begun

@@ -8,7 +8,7 @@ Source: RFC 9112 (HTTP/1.1), sections 2.2, 3.2, 7.1.2 and 9; RFC 9110, sections 
 6585, section 5 (status 431).
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Handle, Protocol, TimerHandle, Transport
+from asyncio import AbstractEventLoop, BaseTransport, Handle, Protocol, Task, TimerHandle, Transport
 from enum import Enum
 from http import HTTPStatus
 from math import inf
@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config.settings import LimitsSettings
 
@@ -68,18 +68,20 @@ class Stage(Enum):
 
 
 class ReceivedBytes:
-    """Bytes that were received and not yet parsed. They are taken in parts that never extend beyond one request."""
+    """Bytes that were received and not yet parsed. They are taken in parts that never extend beyond one request.
+
+    ``size`` is their number.
+    """
 
     def __init__(self) -> None:
         self._bytes = b""
         self._taken = 0
-
-    def __len__(self) -> int:
-        return len(self._bytes) - self._taken
+        self.size = 0
 
     def append(self, data: bytes) -> None:
         kept = max(self._taken - len(HEAD_END) + 1, 0)  # an empty line may arrive in two pieces
         self._bytes, self._taken = self._bytes[kept:] + data, self._taken - kept
+        self.size += len(data)
 
     def take(self, body_left: int) -> memoryview:
         """Take the rest of a body of known length, or else what comes before the next empty line, and that line.
@@ -94,7 +96,8 @@ class ReceivedBytes:
             end = len(self._bytes) if found < 0 else found + len(HEAD_END)
         part = memoryview(self._bytes)[start:end]
         self._taken += len(part)
-        if not self:
+        self.size -= len(part)
+        if not self.size:
             self._bytes = self._bytes[1 - len(HEAD_END) :]
             self._taken = len(self._bytes)
         return part
@@ -108,6 +111,41 @@ class ReadingControl(FlowControl):
     def resume_reading(self) -> None:
         if not self.full:
             super().resume_reading()
+
+
+class ResponseWriter(Transport):
+    """Writes a response to a transport. The head and the first part of the body take one system call.
+
+    Source: the ASGI specification, "Response Start": nothing is sent before the first part of the body.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        super().__init__()
+        self._transport = cycle.transport
+        self._cycle: RequestResponseCycle | None = cycle  # until the head: together they are a reference cycle
+        self._head: bytes | bytearray | memoryview = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif self._cycle is not None and self._cycle.response_started:
+            self._head, self._cycle = data, None
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that no body follows, such as that of a response to `HEAD`."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -131,10 +169,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.body_left = 0
         self.body_parts: list[bytes] = []
+        self.writer: ResponseWriter
         self.refused = False
         self.stopping = False
         self.had_request = False
-        self.had_trailers = False
         self._check_interval = min(limits.head_seconds, self.timeout_keep_alive, LINGER)
         self._deadline_timer: TimerHandle | None = None
         self._next_parse: Handle | None = None
@@ -180,7 +218,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._cancel_timers()
-        rest = self.received.take(len(self.received))
+        rest = self.received.take(self.received.size)
         self._control_reading()
         super().handle_websocket_upgrade()
         if rest:
@@ -197,24 +235,23 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.had_request:  # the first head is due from the start of the connection
             self.since = self.loop.time()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.stage is Stage.HEAD:
-            super().on_header(name, value)
-        else:
-            self.had_trailers = True
-
     def on_headers_complete(self) -> None:
         size, self.stage, self.head_bytes = self.head_bytes, Stage.BODY, 0
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = length = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                length = int(value)
         if size > self.limits.head_bytes:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif hosts > 1 or (hosts < 1 and version == "1.1") or method == b"CONNECT":
             self.refuse(HTTPStatus.BAD_REQUEST)
         elif not self.parser.should_upgrade() or self._should_upgrade():
-            self.had_request = True
-            self.body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+            self.had_request, self.body_left = True, length
             super().on_headers_complete()
+            self.headers = []  # those of the request are in its scope; what follows are trailers
 
     def on_body(self, body: bytes) -> None:
         self.head_bytes, self.body_left = 0, max(self.body_left - len(body), 0)
@@ -226,12 +263,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.stage, self.since, self.head_bytes = Stage.IDLE, self.loop.time(), 0
             super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Unlike uvicorn's method, never start eagerly: the body that came with the head is not parsed yet."""
+        cycle.transport = self.writer = ResponseWriter(cycle)
+        task = Task(cycle.run_asgi(app), loop=self.loop)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     def on_response_complete(self) -> None:
+        """Unlike uvicorn's method, start no timer: the deadline covers idle time."""
+        self.writer.flush()
         if self.stage is not Stage.HEAD:
             self.since = self.loop.time()
-        super().on_response_complete()
-        self._unset_keepalive_if_required()  # the deadline covers idle time
-        self._parse_soon()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._parse_soon()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -247,7 +294,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
         A request that a client may already have sent is still answered: one that arrived in part, and the first one.
         """
-        if self.had_request and self.stage is not Stage.HEAD and not self.received:
+        if self.had_request and self.stage is not Stage.HEAD and not self.received.size:
             super().shutdown()
         else:
             self.stopping, self.since = True, self.loop.time()
@@ -281,8 +328,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _can_parse(self) -> bool:
         """Whether bytes wait, and none of them for the response before them to be sent and read."""
-        waits = self.stage is Stage.IDLE and (self.responding or self.flow.write_paused)
-        return bool(self.received) and not (waits or self.refused or self.transport.is_closing())
+        if not self.received.size or self.refused or self.transport.is_closing():
+            return False
+        return self.stage is not Stage.IDLE or not (self.responding or self.flow.write_paused)
 
     def _parse(self) -> None:
         """Parse what was received, up to the end of one request: other connections have their turn before the next."""
@@ -298,8 +346,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.head_bytes > self.limits.head_bytes:
                 self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             elif self.stage is Stage.IDLE and not self.head_bytes:
-                if self.had_trailers:  # the parser might take them for fields of a head, such as `Connection`
-                    self.parser, self.had_trailers = HttpRequestParser(self), False
+                if self.headers:  # trailers, which the parser might take for fields of a head, such as `Connection`
+                    self.parser = HttpRequestParser(self)
                 break
         self._pass_body_on()
         self._control_reading()
@@ -336,21 +384,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """Whether a request that asks for an upgrade is the handshake of a WebSocket (RFC 6455, section 4.1)."""
-        protocols = [value.lower() for name, value in self.headers if name == b"upgrade"]
+        headers = self.scope["headers"]
+        protocols = [value.lower() for name, value in headers if name == b"upgrade"]
         has_body = any(
-            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers
+            name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in headers
         )
         is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
         return is_get and protocols == [b"websocket"] and not has_body
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
-        lines = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        lines = [name + b": " + value for name, value in self.scope["headers"] if name != b"upgrade"]
         return b"\r\n".join([b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version), *lines, b"", b""])
 
     def _control_reading(self) -> None:
         """Read no more while too many bytes wait."""
-        full = len(self.received) > MAX_WAITING_BYTES
+        full = self.received.size > MAX_WAITING_BYTES
         if full != self.flow.full and not self.transport.is_closing():
             self.flow.full = full
             if full:

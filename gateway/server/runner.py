@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -151,6 +151,16 @@ def closing(send: Send) -> Send:
     return send_and_close
 
 
+def eager_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """Make a task that starts at once. Needs Python 3.12.
+
+    Unlike `asyncio.eager_task_factory` before Python 3.13.3, it accepts the ``eager_start`` that uvloop passes.
+    """
+    return asyncio.Task(coroutine, loop=loop, **{**options, "eager_start": True})
+
+
 def protocols(limits: LimitsSettings) -> dict[str, Any]:
     """The options of uvicorn for HTTP and WebSockets."""
     return {
@@ -199,7 +209,7 @@ class Server(uvicorn.Server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         loop = asyncio.get_running_loop()
         if sys.version_info >= (3, 12):
-            loop.set_task_factory(asyncio.eager_task_factory)
+            loop.set_task_factory(eager_task)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await self.serve(sockets=[listener])

@@ -67,7 +67,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether bytes wait, and none of them for an earlier message, for the handshake, or for the client to read."""
         accepting = self.handshake_initiated and not self.handshake_complete
         waits = accepting or self.read_paused or not self.writable.is_set()
-        return bool(self.received) and not (waits or self.transport.is_closing())
+        return self.received.size > 0 and not (waits or self.transport.is_closing())
 
     def _decode(self) -> None:
         """Decode some of what was received: other connections have their turn before the next part."""
@@ -82,7 +82,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._decoding = self._decoding or self.loop.call_soon(self._decode)
         if self.transport.is_closing():
             self.received = ReceivedBytes()
-        elif self.received or self.read_paused or not self.writable.is_set():
+        elif self.received.size or self.read_paused or not self.writable.is_set():
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()

@@ -24,8 +24,8 @@ ANSWER_BYTES: Final = 700
 VALUE_BYTES, OBJECT_BYTES = 90, 150
 """The memory of a value in a JSON document beside its text, and of an object beside its values."""
 
-MAX_DERIVED: Final = 16
-"""The maximum number of derived values of one answer: pages of rows, and sets of records. The oldest is dropped."""
+MAX_DERIVED: Final = 32
+"""The maximum number of derived values of one answer, such as pages of rows. The oldest is dropped."""
 
 numbers = count()
 

@@ -104,11 +104,11 @@ class Upstream:
         end = number * self.size
         found = rows[end - self.size : end]
         ends = (found[0][0], found[-1][0]) if found else None
-        refs = {ref for _, ref in found}
+        ids = {key[2] for key, _ in found}
         total = len(rows) if self.counts and not self.marked else None
         marker = str(number + 1) if end < len(rows) else None
         following = marker if self.marked else number + 1
-        return Page([*filter(self.passes, found)], refs, ends, len(found), total, following)
+        return Page([*filter(self.passes, found)], ids, ends, len(found), total, following)
 
     def reader(self, start: Cursor | None = None) -> StreamReader:
         reader = StreamReader(
@@ -172,10 +172,10 @@ def read(world: World, size: int, after: Cursor | None = None) -> Answer:
     start = None if after is None else scope.decode(scope.encode(after))
     readers = [upstream.reader(start) for upstream in world.lists]
     merged = asyncio.run(merge(readers, size))
-    assert merged.rows == [] or merged.end == merged.rows[-1][1]
+    assert merged.rows == [] or merged.end == merged.cursors[-1]
     return Answer(
-        [one for one, _ in merged.rows],
-        [cursor for _, cursor in merged.rows],
+        merged.rows,
+        merged.cursors,
         merged.end,
         merged.more,
         [reader.error for reader in readers if reader.error is not None],
@@ -552,7 +552,7 @@ def test_lists_are_read_at_the_same_time() -> None:
                 if len(arrived) == 3:
                     everyone.set()
                 await everyone.wait()
-                return Page([only], {only[1]}, (only[0], only[0]), 1, 1, None)
+                return Page([only], {only[0][2]}, (only[0], only[0]), 1, 1, None)
 
             return one
 
@@ -561,7 +561,7 @@ def test_lists_are_read_at_the_same_time() -> None:
         ]
         async with asyncio.timeout(5):
             merged = await merge(readers, 3)
-        assert names(one for one, _ in merged.rows) == ["a", "b", "c"]
+        assert names(merged.rows) == ["a", "b", "c"]
         assert not merged.more
 
     asyncio.run(run())
