@@ -6,10 +6,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +22,8 @@ from gateway.server.syn_filter import ignore_new_connections
 from gateway.server.websocket_limits import LimitedWebSocketProtocol
 
 logger = logging.getLogger("gateway.server")
+
+T = TypeVar("T")
 
 
 class RunningApp:
@@ -152,8 +154,8 @@ def closing(send: Send) -> Send:
 
 
 def eager_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Task[Any]:
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
+) -> asyncio.Task[T]:
     """Make a task that starts at once. Needs Python 3.12.
 
     Unlike `asyncio.eager_task_factory` before Python 3.13.3, it accepts the ``eager_start`` that uvloop passes.
