@@ -220,7 +220,8 @@ class ListRows:
             prepared = self._prepared_rows(page, plan, encode)
             plans[page] = plan, prepared
             if prepared is not None:
-                read.update(prepared.read)
+                read |= prepared.read
+                read |= prepared.reused(ids, self.calls)
         records = [*map(read.get, ids)]
         if None not in records:
             return records
@@ -233,9 +234,7 @@ class ListRows:
                 if prepared is not None and plan.is_read:
                     records[at] = prepared.add_read(id, ref, plan, page.raws[id], encode)
                 elif prepared is not None and encode is not None:
-                    records[at] = prepared.called(id, self.calls) or self._called_row(
-                        id, ref, page, plan, prepared, encode, waits
-                    )
+                    records[at] = self._called_row(id, ref, page, plan, prepared, encode, waits)
                 else:
                     entity = self._row(id, ref, page)
                     canonical = page.is_canonical or is_canonical(page.kind, ref)

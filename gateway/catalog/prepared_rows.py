@@ -1,6 +1,6 @@
 """Prepared rows: the rows of a cached page as responses need them, read and encoded once."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.catalog.calls import Calls
@@ -57,10 +57,13 @@ class PreparedRows:
         self.read[id] = value
         return value
 
-    def called(self, id: str, calls: Calls) -> Any:
-        """Return a row that needed calls, and make them from the cache. None unless all have the same fresh answers."""
-        found = self._called.get(id)
-        return found[0] if found is not None and calls.reuse(found[1]) else None
+    def reused(self, ids: Iterable[str], calls: Calls) -> dict[str, Any]:
+        """Return the rows that needed calls, by id, and make these from the cache.
+
+        Rows are left out unless all of their calls have the same fresh answers.
+        """
+        known = self._called
+        return {id: known[id][0] for id in ids if id in known and calls.reuse(known[id][1])}
 
     def add_called(self, id: str, record: Record, used: Sequence[BoundCall], calls: Calls, encode: RowEncoder) -> Any:
         """Encode a row that was built from the answers of calls, and return it."""
