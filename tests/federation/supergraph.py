@@ -72,10 +72,11 @@ async def supergraph(router: str, second: Path = REVIEWS, **sections: Any) -> As
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = await stack.enter_async_context(two_clouds(sections=sections))
-        port, router_port = free_port(), free_port()
+        port = free_port()
         command = [sys.executable, str(second), "--port", str(port)]
         await stack.enter_async_context(running(command, port, scratch))
         subgraphs = {"registries": f"{world.gateway.url}/graphql", second.stem: f"http://127.0.0.1:{port}/graphql"}
+        router_port = free_port()  # another one, since the subgraph has taken its port
         command = ROUTERS[router](router_port, subgraphs, scratch)
         await stack.enter_async_context(running(command, router_port, folder))
         yield Supergraph(world, Client(f"http://127.0.0.1:{router_port}", world.gateway.session))
