@@ -10,7 +10,7 @@ limit on calls stops it with an error.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -115,8 +115,11 @@ class Cost:
 
 Lines = dict[BoundCall, CostLine]
 
+RowsCosts = dict[Hashable, "RowsCost"]
+"""Cached costs of the rows of one field that returns a merged page, by all that they depend on."""
+
 CACHED_COSTS: Final = 4
-"""The number of costs of rows to cache for the streams of a list, each for another page size or number of pages."""
+"""The number of costs of rows to cache for one field, each for another page size, other lists or numbers of pages."""
 
 
 class RowsCost(NamedTuple):
@@ -160,30 +163,32 @@ class CostEstimate:
         plan = EntityPlan.of(kind, ref.entity, selection.with_existence)
         self._plan(path, ref, plan.variant(is_canonical(kind, ref)))
 
-    def add_list(self, path: str, planned: PlannedList, selection: Selection) -> None:
+    def add_list(self, path: str, planned: PlannedList, selection: Selection, cached: RowsCosts) -> None:
         """Add a merged page of all objects of a type; ``path`` is its response key.
 
-        The calls for its rows are computed once for each size and number of pages read, and cached with its streams.
+        The calls for its rows are computed once for each size, the lists that are read and the number of their pages,
+        and put into ``cached``, which belongs to the field.
         """
-        arguments, costs = planned.arguments, planned.selected.costs_of_rows
+        arguments = planned.arguments
         for request in selection:
             if request.field == FACETS:
                 self._add_facets(f"{path}.{FACETS}", planned.entity, self._bound(request), arguments.filter)
         if not needs_rows(selection):
             return
-        pages_of_streams = []
+        lists: list[tuple[str, Hashable, int]] = []
         for registry, stream, _, applied, strategy, first in planned.selected.streams:
-            start, pages = pages_read(f"{registry.name}/{stream.name}", stream.call, strategy, applied, arguments)
+            name = f"{registry.name}/{stream.name}"
+            start, pages = pages_read(name, stream.call, strategy, applied, arguments)
             self._count(path, first._replace(page=start), f"list {stream.name}", pages)
-            pages_of_streams.append(pages)
-        key = arguments.size, *pages_of_streams
-        rows: RowsCost | None = costs.get(key)
+            lists.append((name, applied.tests, pages))
+        key = arguments.size, *lists
+        rows = cached.get(key)
         if rows is None:
-            rows = self._rows_of_list(path, planned, selection, pages_of_streams)
+            rows = self._rows_of_list(path, planned, selection, [pages for *_, pages in lists])
             if not self.bindings:  # what the rows need does not depend on variables
-                if len(costs) == CACHED_COSTS:
-                    costs.clear()
-                costs[key] = rows
+                if len(cached) == CACHED_COSTS:
+                    cached.clear()
+                cached[key] = rows
         for bound, line in rows.once.items():
             self._add_line(self._once, bound, line)
         self._layouts.append(rows.layouts)

@@ -37,6 +37,7 @@ from gateway.catalog.selection import (
     sub_selection,
 )
 from gateway.errors import BadInput, NoRegistryAnswered, NotFound, RegistryError, RegistryRejected
+from gateway.memory_budget import MEMO_CHARACTERS
 from gateway.registries.fields import NOT_PROVIDED, EntityLayout, Raw, Rows
 from gateway.registries.kind import Call, Kind, Stream
 from gateway.upstream.cache import DerivedValues
@@ -216,13 +217,11 @@ class SelectedStreams:
     """The streams that are read for a page of a merged list, for all arguments that select the same ones.
 
     ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
-    those of their lists of which a row can match the filter. `gateway.catalog.cost` caches its results in
-    ``costs_of_rows``.
+    those of their lists of which a row can match the filter.
     """
 
     registries: Sequence[str]
     streams: Sequence[PlannedStream]
-    costs_of_rows: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -281,9 +280,11 @@ class PlannedList:
         key = tuple(registries), order, tuple(values)
         selected = cached.get(key)
         if selected is None:
-            if len(cached) == CACHED_STREAMS:
-                cached.clear()
-            selected = cached[key] = SelectedStreams.of(entity, wanted, order, registries, bounds)
+            selected = SelectedStreams.of(entity, wanted, order, registries, bounds)
+            if len(repr(values)) <= MEMO_CHARACTERS:
+                if len(cached) == CACHED_STREAMS:
+                    cached.clear()
+                cached[key] = selected
         return cls(entity, arguments, selected)
 
 

@@ -42,7 +42,7 @@ from strawberry.types.field import StrawberryField
 
 from gateway.catalog.bounds import Bounds
 from gateway.catalog.cache_tags import entity_tags
-from gateway.catalog.cost import Cost, CostEstimate
+from gateway.catalog.cost import Cost, CostEstimate, RowsCosts
 from gateway.catalog.ids import Ref
 from gateway.catalog.lists import PlannedList, StreamsOfField
 from gateway.catalog.registry import Registry
@@ -188,6 +188,7 @@ class RootField:
         self.field = field
         self.path = Path(None, field.key, field.parent.name)
         self.streams: StreamsOfField = {}
+        self.rows_costs: RowsCosts = {}
 
     @cached_property
     def size(self) -> FieldSize:
@@ -373,7 +374,7 @@ class BoundField:
         if name in LISTS:
             with suppress(BadInput):  # execution reports invalid arguments
                 planned = self.planned_list(LISTS[name], estimate.registries, estimate.bounds)
-                estimate.add_list(key, planned, self.selection())
+                estimate.add_list(key, planned, self.selection(), self.root.rows_costs)
         references = 0
         for ref in self._references(estimate.registries, estimate.bounds):
             estimate.add_entity(key, ref, self.selection(ref.entity))
