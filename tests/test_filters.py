@@ -86,6 +86,7 @@ async def test_a_filter_returns_exactly_the_rows_that_pass(
     assert {coverage["state"] for coverage in page["coverage"]} == {"COMPLETE"}
 
 
+ORDERS = ["NAME", "LATEST_VERSION_CREATED_AT", "CREATED_AT"]
 OTHER_VALUES: list[Row] = [
     {"ownership": "PLATFORM"},
     {"ownership": "OWN"},
@@ -106,11 +107,13 @@ OTHER_VALUES: list[Row] = [
 async def test_a_document_with_new_values_is_answered_and_planned_like_a_new_document(world: World) -> None:
     """What is cached with the fields of a document depends on all values that matter, whichever came before."""
     repeated = PAGE % "id"
-    for at, wanted in enumerate([wanted for wanted, _ in FILTERS] + OTHER_VALUES):
+    every_order: list[Row] = [{}] * 2 * len(ORDERS)
+    for at, wanted in enumerate([wanted for wanted, _ in FILTERS] + OTHER_VALUES + every_order):
         for mode in "only", "include":
             answers = []
             for text in repeated, repeated.replace("query (", f"query New{at}{mode} (", 1):
-                variables = {"first": 7, "filter": wanted, "orderBy": {"field": "NAME", "direction": "ASC"}}
+                order = {"field": ORDERS[at % len(ORDERS)], "direction": "ASC"}
+                variables = {"first": 7, "filter": wanted, "orderBy": order}
                 answer = await world.gateway.request(
                     "POST", json={"query": text, "variables": variables}, headers={"x-gateway-plan": mode}
                 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import twins
-from gateway.config.settings import CatalogSettings, LimitsSettings, ServerSettings
+from gateway.config.settings import CacheSettings, CatalogSettings, LimitsSettings, ServerSettings
 from tests.conftest import Answer, World, pai, qianfan, served, settings, two_clouds
 from tests.documentation import text
 
@@ -122,6 +122,16 @@ async def test_the_calls_made_are_in_the_extensions_of_the_response(world: World
     assert {(call["registry"], call["call"]) for call in calls} >= {("pai", "ListModels"), ("qianfan", "userList")}
     for secret in (twins.PAI_SECRET, twins.QIANFAN_SECRET_KEY, world.pai.url, "127.0.0.1"):
         assert secret not in str(answer.body["extensions"])
+
+
+async def test_a_missing_object_is_found_in_the_cache() -> None:
+    async with two_clouds(sections={"cache": CacheSettings()}) as world:
+        states = []
+        for query in '{ model(id: "pai:model/nobody") { name } }', '{ again: model(id: "pai:model/nobody") { id } }':
+            answer = await query_with_plan(world, "include", query)
+            states += [call["state"] for call in answer.body["extensions"]["calls"]]
+        assert world.calls() == {"GetModel": 1}
+    assert states == ["miss", "hit"]
 
 
 async def test_failed_calls_and_missing_objects_are_reported() -> None:

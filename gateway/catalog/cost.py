@@ -175,12 +175,12 @@ class CostEstimate:
                 self._add_facets(f"{path}.{FACETS}", planned.entity, self._bound(request), arguments.filter)
         if not needs_rows(selection):
             return
-        lists: list[tuple[str, Hashable, int]] = []
+        lists: list[tuple[str, Hashable, Hashable, int]] = []
         for registry, stream, _, applied, strategy, first in planned.selected.streams:
             name = f"{registry.name}/{stream.name}"
             start, pages = pages_read(name, stream.call, strategy, applied, arguments)
             self._count(path, first._replace(page=start), f"list {stream.name}", pages)
-            lists.append((name, applied.tests, pages))
+            lists.append((name, applied.tests, applied.reads, pages))
         key = arguments.size, *lists
         rows = cached.get(key)
         if rows is None:

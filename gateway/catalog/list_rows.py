@@ -155,6 +155,11 @@ def is_canonical(kind: Kind, ref: Ref) -> bool:
     return ref.entity not in kind.canonical or kind.is_canonical(ref.entity, ref.keys)
 
 
+def operand_bytes(operand: Any) -> int:
+    """Return the memory of what a filter compares, in bytes: of a value, or of labels."""
+    return getsizeof(operand) + (sum(map(getsizeof, operand)) if isinstance(operand, tuple) else 0)
+
+
 class ListRows:
     """The rows on the pages of a merged list, and their records.
 
@@ -179,14 +184,14 @@ class ListRows:
     async def operands(self, page: ListPage, applied: ListFilter) -> Sequence[Sequence[Any]]:
         """Return what the tests of a filter compare, for each test and row. Cached with the answer of the page."""
         derived = self._derived.get(page)
-        keys = [("operand", page.registry, page.layout, test) for _, test in applied.tests]
+        keys = [("operand", page.registry, page.layout, test.operand) for _, test in applied.tests]
         cached: list[Sequence[Any]] = [] if derived is None else [*map(derived.get, keys)]
         if cached and None not in cached:
             return cached
         operands = applied.operands(await self.records(page.rows, applied.needs))
         if derived is not None and page.is_canonical and self._row_plan(page, applied.needs).is_read:
             for key, column in zip(keys, operands, strict=True):
-                derived.store(key, column, OPERAND_BYTES + sum(map(getsizeof, column)))
+                derived.store(key, column, OPERAND_BYTES + sum(map(operand_bytes, column)))
         return operands
 
     async def nodes(
@@ -211,11 +216,12 @@ class ListRows:
 
         With ``encode``, those are encoded.
         """
+        ids = [key[2] for key, _ in rows]
+        pages = [*map(self._pages.__getitem__, ids)]
         await self.calls.count_rows(len(rows))
         plans: dict[ListPage, tuple[EntityPlan, PreparedRows | None]] = {}
         read: dict[str, Any] = {}
-        ids = [key[2] for key, _ in rows]
-        for page in {*map(self._pages.__getitem__, ids)}:
+        for page in {*pages}:
             plan = self._row_plan(page, selection)
             prepared = self._prepared_rows(page, plan, encode)
             plans[page] = plan, prepared
@@ -227,9 +233,8 @@ class ListRows:
             return records
         entities: dict[EntityPlan, list[EntityState]] = {}
         waits: list[Awaitable[None]] = []
-        for at, (id, (_, ref)) in enumerate(zip(ids, rows, strict=True)):
+        for at, (id, page, (_, ref)) in enumerate(zip(ids, pages, rows, strict=True)):
             if records[at] is None:
-                page = self._pages[id]
                 plan, prepared = plans[page]
                 if prepared is not None and plan.is_read:
                     records[at] = prepared.add_read(id, ref, plan, page.raws[id], encode)

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class BegunWork(Generic[T]):
-    """Work that has begun; awaiting it returns its result. ``ended`` is true if it has ended without waiting.
+    """Work that has begun; awaiting it, in the same task, returns its result. ``ended`` is true if it did not wait.
 
     Creating it runs the work in the current task, and raises the work's errors.
     """

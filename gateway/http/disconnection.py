@@ -38,6 +38,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     assert current is not None
     watching: asyncio.Task[None] | None = None
+    waits = True
 
     def watch() -> None:
         nonlocal watching
@@ -45,7 +46,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         watching.add_done_callback(cancel)
 
     def cancel(ended: asyncio.Task[None]) -> None:
-        if not ended.cancelled():
+        if waits and not ended.cancelled():
             current.cancel()
 
     start = loop.call_later(WATCH_AFTER, watch)
@@ -56,6 +57,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             raise ClientDisconnected from None
         raise
     finally:
+        waits = False
         start.cancel()
         if watching is not None:
             watching.remove_done_callback(cancel)

@@ -176,6 +176,9 @@ class CachingClient:
         answer = await self._find(destination, request, family, freshness)
         self.events.answered(destination.registry, request.call, answer.state)
         if answer.document is None:
+            call = CURRENT.get()
+            if call is not None:
+                call.state = answer.state
             raise NotFound(destination.registry)
         return answer
 

@@ -22,17 +22,19 @@ class TimeLimits:
         """Await work. Cancels it at a time of the event loop, and raises TimeoutError."""
         task = asyncio.current_task()
         assert task is not None
+        before = task.cancelling()
         self._ends[task] = ends
         if ends < self._due:
             self._set_timer(ends)
         try:
             return await work
         except asyncio.CancelledError:
-            if task not in self._ends and not task.uncancel():
+            if task not in self._ends and task.cancelling() == before + 1:
                 raise TimeoutError from None
             raise
         finally:
-            self._ends.pop(task, None)
+            if self._ends.pop(task, None) is None:  # cancelled at its time
+                task.uncancel()
 
     def _set_timer(self, due: float) -> None:
         self.close()
@@ -49,5 +51,6 @@ class TimeLimits:
 
     def close(self) -> None:
         """Cancel the timer."""
+        self._due = float("inf")
         if self._timer is not None:
             self._timer.cancel()
