@@ -61,7 +61,7 @@ MOST_PAGES: Final = 100
 DEFAULT_ORDER: Final = Order()
 
 CACHED_STREAMS: Final = 4
-"""The number of selections of streams to cache for one field, each for other arguments."""
+"""The number of `SelectedStreams` to cache for one field."""
 
 numbers = count()
 
@@ -214,7 +214,7 @@ class PlannedStream(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedStreams:
-    """The streams that are read for a page of a merged list, for all arguments that select the same ones.
+    """The streams of a merged list that a filter and an order select.
 
     ``registries`` are the names of the registries that the filter includes and that have such lists. ``streams`` are
     those of their lists of which a row can match the filter.

@@ -139,7 +139,7 @@ class Pipeline:
         key = prepared.cache_key if context.plan_mode is None else None
         response = None if key is None else self.responses.get(key, context.freshness)
         if response is not None:
-            if prepared.kept:
+            if prepared.is_stored:
                 self.documents.touch(prepared.document)
             else:
                 self._keep(prepared, context)
@@ -332,7 +332,7 @@ class Pipeline:
         """Cache the document of an operation that is executed, and register it if its hash was sent with it."""
         self.documents.store(prepared.document, prepared.digest)
         prepared.registered = self.persisted_queries.register(prepared.request, prepared.text, context.caller)
-        prepared.kept = True
+        prepared.is_stored = True
 
     def _incremental(self, prepared: PreparedOperation) -> PlannedOperation | None:
         """Return the operation with its ``@defer`` and ``@stream``, None if it has none."""
