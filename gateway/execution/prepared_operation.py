@@ -22,8 +22,8 @@ class PreparedOperation:
 
     ``text`` is the text of the document as it was sent, ``digest`` its SHA-256. ``cache_key`` is None for a response
     that must not be cached. ``registered`` is the name of a document that a client registered. ``report`` belongs to
-    the first execution. `Pipeline.bind` sets ``bound``, the operation with its variables, and its ``cost``. ``is_stored``
-    is true once its document was cached.
+    the first execution. `Pipeline.bind` sets ``bound``, the operation with its variables, and its ``cost``.
+    ``is_stored`` is true once its document was cached.
     """
 
     request: GraphQLRequest
